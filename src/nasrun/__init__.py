@@ -1,0 +1,19 @@
+"""nasrun: neural architecture search as one pipeline, search -> select -> retrain -> transfer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nasrun.pipeline import load
+
+__all__ = ["load"]
+
+
+def __getattr__(name: str) -> object:
+    """`nasrun.load`, imported when asked for: the command line must not wait for torch."""
+    if name == "load":
+        from nasrun.pipeline import load
+
+        return load
+    raise AttributeError(name)

@@ -1,0 +1,5 @@
+"""`python -m nasrun` is `nasrun`."""
+
+from nasrun.cli import main
+
+main()

@@ -1,0 +1,496 @@
+"""The command line: a verb, then Hydra's override grammar.
+
+The dispatcher takes the verb (and `trust=`) off, checks the rest before torch is imported, and hands
+over to the pipeline; `--multirun`, `--cfg`, `--info` and shell completion stay Hydra's own.
+
+Exit status: 0 done, 2 wrong input, 75 the hours of the budget are spent (the same command
+continues), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+VERBS = {
+    "run": "search, select, retrain and transfer, one after the other",
+    "search": "train what a strategy learns from",
+    "select": "turn what a search learned into one architecture (method=NAME chooses how)",
+    "retrain": "train a selected or published architecture from scratch and test it",
+    "transfer": "train it from scratch on another data set (transfer=imagenet) and test it",
+    "list": "the groups, the options of one (list strategy), or the runs (list runs)",
+    "show": "an architecture, drawn and counted, or a run's report",
+    "export": "write a trained network in another format (export RUN format=onnx)",
+}
+STAGES = ("run", "search", "select", "retrain", "transfer")
+EXAMPLES = {
+    "run": "nasrun run\nnasrun run strategy=snas seed=1\nnasrun run experiment=smoke",
+    "search": "nasrun search strategy=snas\nnasrun search -m strategy=darts,snas,milenas seed=0,1,2",
+    "select": "nasrun select\nnasrun select method=perturb run=outputs/digits-darts-darts/v001",
+    "retrain": "nasrun retrain\nnasrun retrain genotype=darts_v2 retrain=cifar dataset=cifar10",
+    "transfer": "nasrun transfer\nnasrun transfer transfer=imagenet transfer.dataset.root=DIR",
+    "list": "nasrun list\nnasrun list strategy\nnasrun list runs",
+    "show": "nasrun show outputs/digits-darts-darts/v001\n"
+    "nasrun show genotype=darts_v2 network=imagenet format=json",
+    "export": "nasrun export outputs/digits-darts-darts/v001 format=onnx",
+}
+HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--package", "-p", "--resolve", "--hydra-help")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit."""
+    try:
+        status = dispatch(list(sys.argv[1:] if arguments is None else arguments))
+    except ValueError as error:
+        status = _refused(error)
+    except KeyboardInterrupt:
+        print("\nnasrun: interrupted; finished rounds are kept, the same command continues",
+              file=sys.stderr)  # fmt: skip
+        status = 130
+    except BrokenPipeError:  # `nasrun list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status)
+
+
+def dispatch(arguments: list[str]) -> int:
+    """The exit status of a command; ValueError for wrong input."""
+    if "-sc" in arguments or "--shell-completion" in arguments:
+        return _complete(arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"nasrun {version('nasrun')}")
+        return 0
+    verb, rest = arguments[0], arguments[1:]
+    if verb not in VERBS:
+        near = _near(verb, VERBS) or f"; the verbs are {', '.join(VERBS)}"
+        raise ValueError(f"{verb}: unknown verb{near}")
+    if "-h" in rest or "--help" in rest:
+        print(_help_of(verb))
+        return 0
+    if verb in STAGES:
+        return _run_stages(Line.parse(verb, rest))
+    return {"list": _list, "show": _show, "export": _export}[verb](rest)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A command line taken apart."""
+
+    verb: str
+    overrides: tuple[str, ...]
+    flags: tuple[str, ...]
+    multirun: bool
+    trusted: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, verb: str, words: Sequence[str]) -> Line:
+        """Sort the words into overrides, Hydra's flags and trusted packages."""
+        overrides, flags, trusted, multirun = [], [], [], False
+        takes_value = False
+        for word in words:
+            if takes_value:
+                flags.append(word)
+                takes_value = False
+            elif word in ("-m", "--multirun"):
+                multirun = True
+            elif word.startswith("-"):
+                if word.split("=")[0] not in HYDRA_FLAGS:
+                    near = _near(word, ("--multirun", "--help", *HYDRA_FLAGS))
+                    raise ValueError(f"{word}: unknown flag{near}")
+                flags.append(word)
+                takes_value = word in ("--cfg", "-c", "--package", "-p", "--info", "-i")
+            elif word.startswith("trust="):
+                trusted += [t for t in word[6:].strip("[]").split(",") if t]
+            elif word.startswith("method="):
+                overrides.append("selector=" + word[7:])
+            else:
+                overrides.append(word)
+        return cls(verb, tuple(overrides), tuple(flags), multirun, tuple(trusted))
+
+    def typed(self, key: str) -> str | None:
+        """The value typed for a key, None if it was not."""
+        found = [o.partition("=")[2] for o in self.overrides if o.partition("=")[0] == key]
+        return found[-1] if found else None
+
+
+def _run_stages(line: Line) -> int:
+    """A stage verb: one command, or a sweep of them."""
+    from nasrun.config import compose
+    from nasrun.pipeline import Source, find_source, inherited_choices
+
+    outputs = Path(line.typed("outputs") or "outputs")
+    selector = None if line.verb in ("run", "search", "select") else line.typed("selector")
+    source: Source | None = find_source(
+        line.verb, outputs, line.typed("run"), line.typed("genotype"), selector
+    )
+    inherited = inherited_choices(source, line.overrides) if source else []
+    overrides = [*inherited, *line.overrides]
+    if line.multirun:
+        return _sweep(line, overrides, source)
+    composed = compose(overrides)
+    if line.flags:
+        return _hydra([*line.flags, *overrides], lambda config: None)
+    return _run_one(line.verb, composed, line.overrides, line.trusted, source)
+
+
+def _run_one(
+    verb: str, composed: Any, typed: Sequence[str], trusted: tuple[str, ...], source: Any
+) -> int:
+    from nasrun.budget import BudgetSpent
+    from nasrun.pipeline import Command, execute, prepare
+
+    console = _console()
+    plan = prepare(Command(verb, composed, tuple(typed), trusted), source)
+    warnings.showwarning = _warn
+    try:
+        run = execute(plan, console)
+    except BudgetSpent as spent:
+        console.print(f"{spent}; the same command continues", highlight=False)
+        return 75
+    _print_report(console, run)
+    return 0
+
+
+def _sweep(line: Line, overrides: list[str], source: Any) -> int:
+    """Hydra's multirun: every job is checked before the first begins, then the table is printed."""
+    from nasrun.config import Composed, compose
+    from nasrun.pipeline import OWN, Command, prepare
+
+    assert OWN
+    jobs = _jobs(overrides)
+    given = len(overrides) - len(line.overrides)
+    for job in jobs or [[o for o in overrides if "(" not in o]]:
+        prepare(Command(line.verb, compose(job), tuple(job[given:]), line.trusted), source)
+    folder = Path(line.typed("outputs") or "outputs") / "sweeps" / time.strftime("%Y-%m-%d/%H-%M-%S")
+    if line.typed("hydra.sweep.dir") is None:
+        overrides = [*overrides, f"hydra.sweep.dir={folder}"]
+    else:
+        folder = Path(str(line.typed("hydra.sweep.dir")))
+    verb, trusted = line.verb, line.trusted
+
+    def job_function(config: Any) -> float:
+        from hydra.core.hydra_config import HydraConfig
+
+        hydra = HydraConfig.get()
+        choices = {k: v for k, v in hydra.runtime.choices.items() if "hydra/" not in k}
+        return _run_job(
+            Command(verb, Composed(config, choices), tuple(hydra.overrides.task[given:]), trusted),
+            source,
+            folder / "jobs.jsonl",
+            hydra.job.num,
+            len(jobs),
+        )
+
+    _hydra(["--multirun", *line.flags, *overrides], job_function)
+    records = [json.loads(text) for text in (folder / "jobs.jsonl").read_text().splitlines()]
+    _print_runs(_console(), [Path(r["run"]) for r in records if "run" in r], "sweep")
+    failed = [record for record in records if "error" in record]
+    for record in failed:
+        print(f"nasrun: {' '.join(record['overrides'])}: {record['error']}", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def _run_job(command: Any, source: Any, journal: Path, number: int, total: int) -> float:
+    """One job of a sweep, in whatever process its launcher chose; returns its accuracy."""
+    from filelock import FileLock
+
+    from nasrun.budget import BudgetSpent
+    from nasrun.pipeline import execute, prepare
+
+    console = _console()
+    console.rule(f"{number + 1} of {total}  {' '.join(command.typed)}", align="left")
+    record: dict[str, Any] = {"overrides": list(command.typed)}
+    score = float("nan")
+    try:
+        run = execute(prepare(command, source), console)
+        record["run"] = str(run.path)
+        score = _score(run)
+    except (ValueError, BudgetSpent) as error:
+        record["error"] = str(error)
+        console.print(f"nasrun: {error}", markup=False)
+    with FileLock(journal.with_suffix(".lock")), journal.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+    return score
+
+
+def _jobs(overrides: Sequence[str]) -> list[list[str]]:
+    """The overrides of every job of a sweep; empty where a sweeper draws them as it goes."""
+    import itertools
+
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ValueError(str(error).splitlines()[0]) from error
+    axes = []
+    for override in parsed:
+        if not override.is_sweep_override():
+            axes.append([str(override.input_line)])
+        elif override.is_discrete_sweep():
+            key = override.get_key_element()
+            axes.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        else:
+            return []
+    return [list(job) for job in itertools.product(*axes)]
+
+
+def _hydra(arguments: Sequence[str], function: Any) -> int:
+    """Hydra's own main with these arguments."""
+    import hydra
+
+    from nasrun.config import conf_folder, register
+
+    register()
+    sys.argv = ["nasrun", *arguments]
+    decorate = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
+    decorate(function)()
+    return 0
+
+
+def _complete(arguments: Sequence[str]) -> int:
+    """Shell completion: verbs here, everything after a verb by Hydra."""
+    words = os.environ.get("COMP_LINE", "").split(" ")
+    if "query" in " ".join(arguments) and len(words) > 1:
+        if len(words) == 2:
+            print(" ".join(verb for verb in VERBS if verb.startswith(words[1])))
+            return 0
+        if words[1] not in STAGES:
+            from nasrun.config import GROUPS
+
+            print(" ".join(GROUPS if words[1] == "list" else ()))
+            return 0
+        rest = [word.replace("method=", "selector=", 1) for word in words[2:]]
+        os.environ["COMP_LINE"] = " ".join(["nasrun", *rest])
+        if words[-1].startswith("method="):
+            from nasrun.config import options
+
+            print(" ".join(f"method={name}" for name in options("selector")))
+            return 0
+    return _hydra(arguments, lambda config: None)
+
+
+def _list(words: Sequence[str]) -> int:
+    """`nasrun list [GROUP|runs]`."""
+    from nasrun.config import GROUPS, options
+
+    console = _console()
+    listable = (*GROUPS, "genotype", "runs")
+    keys = dict(word.split("=", 1) for word in words if "=" in word)
+    names = [word for word in words if "=" not in word]
+    for key in keys:
+        if key != "outputs":
+            raise ValueError(f"{key}: unknown key{_near(key, ['outputs'])}; list takes outputs=DIR")
+    for name in names:
+        if name not in listable:
+            near = _near(name, listable) or f"; there are {', '.join(listable)}"
+            raise ValueError(f"{name}: nothing to list{near}")
+    if names == ["runs"]:
+        from nasrun.run import Run
+
+        outputs = Path(keys.get("outputs", "outputs"))
+        _print_runs(console, [run.path for run in Run.all(outputs)], str(outputs))
+        return 0
+    from nasrun.display import table
+
+    for group in names or [name for name in listable if name != "runs"]:
+        table(console, group, ("option", "what it is"), list(options(group).items()))
+    return 0
+
+
+def _show(words: Sequence[str]) -> int:
+    """`nasrun show RUN` or `nasrun show genotype=NAME`."""
+    from nasrun import show
+
+    keys, names = _keys(words, show.KEYS)
+    if ("genotype" in keys) == bool(names):
+        raise ValueError("show: takes a run's folder or genotype=NAME, one of the two")
+    form = keys.get("format", "table")
+    if form not in ("table", "json"):
+        raise ValueError(f"format={form}: table or json")
+    if "genotype" in keys:
+        record = show.genotype(
+            keys["genotype"], keys.get("network", "cifar"), keys.get("space"), keys.get("out")
+        )
+    else:
+        record = show.run(names[0], keys.get("network", "cifar"))
+    if form == "json":
+        print(json.dumps(record, indent=2))
+    else:
+        show.print_record(_console(), record)
+    return 0
+
+
+def _export(words: Sequence[str]) -> int:
+    """`nasrun export RUN format=onnx`."""
+    keys, names = _keys(words, ("format", "branch", "trust"))
+    if len(names) != 1:
+        raise ValueError("export: takes one run's folder, for example `nasrun list runs` shows them")
+    if keys.get("format", "onnx") != "onnx":
+        raise ValueError(f"format={keys['format']}: onnx is what can be written")
+    from nasrun.pipeline import load, trained_folder
+
+    folder = trained_folder(Path(names[0]), keys.get("branch"))
+    trusted = [name for name in keys.get("trust", "").strip("[]").split(",") if name]
+    path = folder.path / "network.onnx"
+    difference = load(folder.path, trust=trusted).export(path)
+    if difference > 1e-3:
+        raise ValueError(f"{path}: its outputs differ by {difference:.2g} from the network's")
+    print(f"{path}  largest difference of the outputs {difference:.1e}")
+    return 0
+
+
+def _keys(words: Sequence[str], known: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """key=value words and the others; ValueError for a key that is not known."""
+    keys = dict(word.split("=", 1) for word in words if "=" in word)
+    for key in keys:
+        if key not in known:
+            near = _near(key, known) or f"; there are {', '.join(known)}"
+            raise ValueError(f"{key}: unknown key{near}")
+    return keys, [word for word in words if "=" not in word]
+
+
+def _print_report(console: Any, run: Any) -> None:
+    """The closing table of a run: a row per finished stage."""
+    from nasrun.display import duration, percent, table
+
+    rows = []
+    for stage in run.stages():
+        if not stage.finished:
+            continue
+        result = stage.result
+        accuracy = result.get("test_accuracy", result.get("validation_accuracy"))
+        on = "test" if "test_accuracy" in result else "validation" if accuracy is not None else "-"
+        top5 = percent(result.get("test_top5_accuracy"))
+        params = f"{result['params'] / 1e6:.3f} M" if "params" in result else "-"
+        macs = f"{result['macs'] / 1e6:.1f} M" if "macs" in result else "-"
+        seconds = duration(result["seconds"])
+        rows.append((stage.kind, stage.branch, percent(accuracy), on, top5, params, macs, seconds))
+    columns = ("stage", "branch", "accuracy", "on", "top-5", "params", "MACs", "time")
+    table(console, "", columns, rows)
+    for stage in run.stages():
+        if stage.kind == "select" and stage.finished:
+            console.print(f"{stage.branch}: {stage.result['genotype']}", highlight=False, markup=False)
+    console.print(f"report: {run.path / 'report.json'}", highlight=False, markup=False)
+
+
+def _print_runs(console: Any, paths: Sequence[Path], title: str) -> None:
+    """Runs grouped by configuration without the seed: n, mean and standard deviation."""
+    import statistics
+
+    from nasrun.display import table
+    from nasrun.genotype import fingerprint
+    from nasrun.run import Run
+
+    groups: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for path in dict.fromkeys(paths):
+        run = Run(path)
+        config = {key: value for key, value in run.config.items() if key != "seed"}
+        for stage in run.stages():
+            result = stage.result if stage.finished else {}
+            accuracy = result.get("test_accuracy", result.get("validation_accuracy"))
+            own = stage.config if stage.kind != "search" else {}
+            own = {k: v for k, v in own.items() if k not in ("fingerprint", "parent", "genotype")}
+            key = (fingerprint(config), stage.title, fingerprint(own))
+            group = groups.setdefault(key, {"path": path, "title": stage.title, "runs": []})
+            group["runs"].append((stage.finished, accuracy, result.get("seconds")))
+    rows = []
+    for group in groups.values():
+        done = [run for run in group["runs"] if run[0]]
+        scores = [100 * score for _, score, _ in done if score is not None]
+        mean = f"{statistics.fmean(scores):.2f}%" if scores else "-"
+        spread = f"± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
+        minutes = statistics.fmean(seconds / 60 for *_, seconds in done) if done else 0
+        where = f"{group['path'].parent.name}/{group['path'].name}"
+        state = f"{len(done)}" + (f" of {len(group['runs'])}" if len(done) < len(group["runs"]) else "")
+        rows.append((where, group["title"], state, f"{mean} {spread}".strip(), f"{minutes:.1f}"))
+    columns = ("first run", "stage", "n", "accuracy, mean ± std", "minutes")
+    table(console, title, columns, rows)
+
+
+def _score(run: Any) -> float:
+    """The accuracy of the last finished stage that has one: what a sweeper maximises."""
+    scores = [
+        stage.result.get("test_accuracy", stage.result.get("validation_accuracy"))
+        for stage in run.stages()
+        if stage.finished
+    ]
+    return next((score for score in reversed(scores) if score is not None), float("nan"))
+
+
+def _help() -> str:
+    verbs = "\n".join(f"  {verb:9}{text}" for verb, text in VERBS.items())
+    return f"""nasrun: neural architecture search, one command a stage
+
+usage: nasrun VERB [key=value ...] [-m]
+
+{verbs}
+
+examples:
+  nasrun run                                 the whole pipeline on the embedded data
+  nasrun search strategy=snas                one stage; then
+  nasrun select method=perturb               on the newest search, or run=PATH; then
+  nasrun retrain                             the newest selection, or genotype=darts_v2
+  nasrun search -m strategy=darts,snas seed=0,1,2
+
+Groups and options: nasrun list. A verb's keys: nasrun VERB --help. The resolved configuration:
+nasrun VERB ... --cfg job. Shell completion: eval "$(nasrun -sc install=bash)" (or zsh, fish).
+"""
+
+
+def _help_of(verb: str) -> str:
+    text = [f"nasrun {verb}: {VERBS[verb]}", "", *(f"  {e}" for e in EXAMPLES[verb].splitlines())]
+    if verb in STAGES:
+        from nasrun.config import GROUPS, options
+        from nasrun.pipeline import ALWAYS, OWN
+
+        reads = [key for key in (*ALWAYS, *OWN[verb]) if key != "hydra"]
+        text += ["", "groups (group=option, group.key=value):"]
+        text += [f"  {g:11}{', '.join(options(g)) or '-'}" for g in GROUPS if g in reads]
+        text += ["", "keys: " + ", ".join(key for key in reads if key not in GROUPS)]
+        text += ["", "--cfg job prints the resolved configuration, -m sweeps over a,b,c values."]
+    elif verb == "show":
+        from nasrun.show import KEYS
+
+        text += ["", "keys: " + ", ".join(f"{key}={value}" for key, value in KEYS.items())]
+    return "\n".join(text)
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, list(known), 1)
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 140)
+
+
+def _refused(error: ValueError) -> int:
+    """One line on standard error; the traceback only for those who ask for it."""
+    if os.environ.get("NASRUN_TRACEBACK"):
+        raise error
+    print(f"nasrun: {str(error).strip()}", file=sys.stderr)
+    return 2
+
+
+def _warn(message: Any, category: Any, filename: str, lineno: int, *rest: Any) -> None:
+    """Warnings as one line; those of libraries are for their developers."""
+    if "nasrun" in filename or issubclass(category, UserWarning) and "state" in str(message):
+        print(f"nasrun: warning: {message}", file=sys.stderr)

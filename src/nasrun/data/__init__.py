@@ -1,0 +1,1 @@
+"""Image sets: what they are, how they are split, streamed and augmented."""

@@ -1,0 +1,200 @@
+"""Augmentation: whole batches at once, on the device that the images live on.
+
+Padded crop, flip and colour jitter as in DARTS (1806.09055), cutout by DeVries and Taylor
+(1708.04552). Lengths are fractions of the image side, so that one recipe fits every set.
+Knowingly different from torchvision's per-image code: the colour changes come in one fixed order
+(brightness, contrast, saturation, hue), and a resized crop that sticks out of the image is made
+narrower instead of being drawn again.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from nasrun.data.images import Facts
+
+RATIO = (3 / 4, 4 / 3)  # width / height of a resized crop: Inception (1409.4842)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """The random changes that a training image goes through, as fractions of its side.
+
+    padding: zeros around the image before a crop of the old size; 0.125 is 4 of 32 pixels.
+    flip: mirror every second image, in the sets where a mirrored image keeps its label.
+    cutout: side of the erased square, whose centre lies anywhere in the image; 0.5 is 16 of 32.
+    resized_crop: the range of the area of a crop that is scaled back to the full size; it takes
+        the place of the padded crop.
+    jitter: strength of the change of brightness, contrast and saturation; hue gets half of it.
+    """
+
+    padding: float = 0.125
+    flip: bool = True
+    cutout: float = 0.0
+    resized_crop: tuple[float, float] | None = None
+    jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        for key in ("padding", "cutout", "jitter"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise ValueError(
+                    f"augment.{key}={getattr(self, key)}: a fraction from 0 to 1 would do"
+                )
+        if self.resized_crop is not None:
+            area = tuple(self.resized_crop)
+            if len(area) != 2 or not 0 < area[0] <= area[1] <= 1:
+                raise ValueError(
+                    f"augment.resized_crop={list(area)}: two fractions of the image's area, "
+                    "the smaller one first, would do, for example [0.08, 1.0]"
+                )
+            object.__setattr__(self, "resized_crop", area)  # a YAML list arrives as a list
+
+    def __call__(self, images: Tensor, facts: "Facts") -> Tensor:
+        """Change every image by its own draw, then normalise.
+
+        images: (B, C, H, W) uint8. Returns float32 of the same shape, channels_last.
+        All draws are one call of torch's global CPU generator, so they are the same on any device.
+        """
+        # non_blocking: a small copy that makes a GPU's queue wait for nothing
+        draws = torch.rand(len(images), 11).to(images.device, non_blocking=True)
+        mirror, row, column, area, ratio, hole_row, hole_column, *colours = draws.unbind(1)
+        mirrored = mirror < (0.5 if self.flip and facts.flip else 0.0)
+        if self.resized_crop is not None:
+            sides = crop_sides(area, ratio, self.resized_crop)
+            images = _resized(images, *sides, row, column, mirrored)
+        else:
+            images = _shifted(images, round(self.padding * facts.size), row, column, mirrored)
+        if self.jitter > 0:
+            images = _jittered(images, self.jitter, *colours)
+        images = normalise(images, facts)
+        if self.cutout > 0:
+            side = round(self.cutout * facts.size)
+            images.masked_fill_(_hole(images, side, hole_row, hole_column), 0.0)
+        return images
+
+
+def normalise(images: Tensor, facts: "Facts") -> Tensor:
+    """(pixel / 255 - mean) / std, channel by channel.
+
+    images: (B, C, H, W), pixels 0 to 255. Returns float32 of the same shape, channels_last.
+    """
+    mean = torch.tensor(facts.mean).to(images.device, non_blocking=True).view(-1, 1, 1)
+    std = torch.tensor(facts.std).to(images.device, non_blocking=True).view(-1, 1, 1)
+    # NCHW until the last step: broadcasting over channels is four times slower in channels_last
+    normalised = images.to(torch.float32).sub(255 * mean).div_(255 * std)
+    return normalised.contiguous(memory_format=torch.channels_last)
+
+
+def crop_sides(area: Tensor, ratio: Tensor, areas: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """Height and width of crops with a random area and ratio, out of a square of side 1.
+
+    A side above 1 sticks out of the square: it is the caller's to cut.
+
+    area, ratio: (B,) uniform draws in [0, 1); the ratio is uniform in its logarithm.
+    """
+    area = areas[0] + (areas[1] - areas[0]) * area
+    low, high = math.log(RATIO[0]), math.log(RATIO[1])
+    ratio = torch.exp(low + (high - low) * ratio)
+    return (area / ratio).sqrt(), (area * ratio).sqrt()
+
+
+def _shifted(images: Tensor, padding: int, row: Tensor, column: Tensor, mirrored: Tensor) -> Tensor:
+    """Crops of the old size out of the zero-padded images, mirrored where asked."""
+    images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
+    if padding == 0:
+        return images
+    height, width = images.shape[2:]
+    # every crop is a view of the padded image; indexing copies one of them for each image
+    crops = F.pad(images, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)
+    batch = torch.arange(len(images), device=images.device)
+    return crops[batch, :, _below(2 * padding + 1, row), _below(2 * padding + 1, column)]
+
+
+def _resized(
+    images: Tensor, height: Tensor, width: Tensor, row: Tensor, column: Tensor, mirrored: Tensor
+) -> Tensor:
+    """Crops of the given sides (fractions), bilinearly scaled back to the full image."""
+    height, width = height.clamp(max=1), width.clamp(max=1)
+    # affine_grid's image reaches from -1 to 1, so a crop of width w has its centre in +-(1 - w)
+    centre_x, centre_y = (2 * column - 1) * (1 - width), (2 * row - 1) * (1 - height)
+    zero = torch.zeros_like(width)
+    x = torch.stack((torch.where(mirrored, -width, width), zero, centre_x), dim=1)
+    y = torch.stack((zero, height, centre_y), dim=1)
+    grid = F.affine_grid(torch.stack((x, y), dim=1), list(images.shape), align_corners=False)
+    return F.grid_sample(
+        images.to(torch.float32), grid, "bilinear", padding_mode="border", align_corners=False
+    )
+
+
+def _hole(images: Tensor, side: int, row: Tensor, column: Tensor) -> Tensor:
+    """(B, 1, H, W) bool: a square around a random pixel, clipped at the image's borders."""
+    height, width = images.shape[2:]
+    from_top = torch.arange(height, device=images.device) - _below(height, row).view(-1, 1, 1)
+    from_left = torch.arange(width, device=images.device) - _below(width, column).view(-1, 1, 1)
+    start, end = -(side // 2), side - side // 2
+    rows = (from_top >= start) & (from_top < end)  # (B, 1, H)
+    columns = (from_left >= start) & (from_left < end)  # (B, 1, W)
+    return rows.unsqueeze(3) & columns.unsqueeze(2)
+
+
+def _below(end: int, draw: Tensor) -> Tensor:
+    """Uniform integers 0 .. end - 1 from uniform draws in [0, 1)."""
+    return (draw * end).long().clamp_(max=end - 1)  # a draw next to 1 may round up to `end`
+
+
+def _jittered(
+    images: Tensor,
+    strength: float,
+    brightness: Tensor,
+    contrast: Tensor,
+    saturation: Tensor,
+    hue: Tensor,
+) -> Tensor:
+    """Brightness, contrast, saturation by factors in 1 +- strength, hue turned by +- strength / 2.
+
+    images: (B, C, H, W), pixels 0 to 255, which the result keeps to. One channel has no colour:
+    saturation and hue leave it alone.
+    """
+    brightness, contrast, saturation = (
+        (1 - strength + 2 * strength * draw).view(-1, 1, 1, 1)
+        for draw in (brightness, contrast, saturation)
+    )
+    images = (images.to(torch.float32) * brightness).clamp_(0, 255)
+    grey = _grey(images).mean(dim=(1, 2, 3), keepdim=True)
+    images = torch.lerp(grey, images, contrast).clamp_(0, 255)
+    if images.shape[1] == 1:
+        return images
+    images = torch.lerp(_grey(images), images, saturation).clamp_(0, 255)
+    return _turned(images, (strength * (hue - 0.5)).view(-1, 1, 1))
+
+
+def _grey(images: Tensor) -> Tensor:
+    """(B, 1, H, W) luma, as of ITU-R 601."""
+    if images.shape[1] == 1:
+        return images
+    red, green, blue = images.unbind(1)
+    return (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(1)
+
+
+def _turned(images: Tensor, turn: Tensor) -> Tensor:
+    """The hue of an RGB image, on the circle of HSV, turned by `turn` of a full circle."""
+    red, green, blue = images.unbind(1)
+    value, brightest = images.max(dim=1)
+    chroma = value - images.amin(dim=1)
+    span = chroma.clamp(min=1e-6)  # a grey pixel has no hue; with chroma 0 any hue gives it back
+    hues = torch.stack(
+        ((green - blue) / span, (blue - red) / span + 2, (red - green) / span + 4), dim=1
+    )
+    hue = hues.gather(1, brightest.unsqueeze(1)).squeeze(1) + 6 * turn  # six sixths are a circle
+    return torch.stack([value - chroma * _dip(hue + offset) for offset in (5, 3, 1)], dim=1)
+
+
+def _dip(hue: Tensor) -> Tensor:
+    """How far below the value a channel lies, as a fraction of the chroma, along the hue circle."""
+    hue = hue.remainder(6)
+    return torch.minimum(hue, 4 - hue).clamp(0, 1)

@@ -1,0 +1,272 @@
+"""CIFAR-10, CIFAR-100 and SVHN, as torchvision downloads them or as class folders."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nasrun.data.folder import Layout, decoded, read_layout
+from nasrun.data.images import Facts, Stored, TensorDataset, cache_folder, resized
+
+SIDE = 32  # pixels, of all three sets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """What is published of a set: its files, and mean and deviation of its train images."""
+
+    name: str
+    num_classes: int
+    train_files: str
+    test_files: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class Downloaded(TensorDataset):
+    """A published set with a test part of its own; validation is held out of the train part.
+
+    root: the folder that holds the downloaded files, or `train/<class>` and `test/<class>` folders;
+    None is a folder of the set's name in the cache folder. download: fetch what is not there.
+    """
+
+    def __init__(
+        self,
+        *,
+        release: Release,
+        root: str | None,
+        download: bool,
+        size: int | None,
+        images: int | None,
+        validation: float,
+        split_seed: int,
+        flip: bool,
+    ) -> None:
+        super().__init__(size=size, images=images, validation=validation, split_seed=split_seed)
+        self.release = release
+        self.root = root
+        self.download = download
+        self.flip = flip
+
+    @abstractmethod
+    def load(self, folder: Path, *, test: bool, download: bool) -> Any:
+        """The torchvision set."""
+
+    @abstractmethod
+    def unpack(self, loaded: Any) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        """Images (N, 3, 32, 32) uint8, labels (N,) int64 and class names of a torchvision set."""
+
+    def folder(self) -> Path:
+        """Where the files are looked for."""
+        named = cache_folder() / self.release.name if self.root is None else Path(self.root)
+        return named.expanduser().absolute()
+
+    def check(self) -> None:
+        files = (self.release.train_files, self.release.test_files)
+        if self._in_class_folders():
+            self._layout()
+        elif not self.download and not all((self.folder() / name).exists() for name in files):
+            raise ValueError(self._missing())
+
+    def stored(self, *, test: bool) -> Stored:
+        if self._in_class_folders():
+            layout = self._layout()
+            listing = layout.test if test else layout.training
+            size = self.size or SIDE
+            return Stored(
+                listing.labels, lambda chosen: decoded(listing, chosen, size, 3, cache_folder())
+            )
+        images, labels, _ = self._read(test=test)
+        return Stored(labels, lambda chosen: resized(images[chosen], self.size))
+
+    def describe(self) -> Facts:
+        classes = self._layout().classes if self._in_class_folders() else self._read(test=False)[2]
+        return Facts(
+            name=self.release.name,
+            classes=classes,
+            channels=3,
+            size=self.size or SIDE,
+            mean=self.release.mean,
+            std=self.release.std,
+            flip=self.flip,
+        )
+
+    def _in_class_folders(self) -> bool:
+        return (self.folder() / "train").is_dir()
+
+    def _layout(self) -> Layout:
+        layout = read_layout(str(self.folder()), None)
+        if len(layout.classes) != self.release.num_classes or layout.aside is not None:
+            raise ValueError(
+                f"dataset.root={self.root}: {self.folder()} has {len(layout.classes)} classes, "
+                f"and {self.release.name} has {self.release.num_classes} in a train and a test "
+                "folder; dataset=image_folder would do for a set of your own"
+            )
+        return layout
+
+    def _read(self, *, test: bool) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        folder = self.folder()
+        name = self.release.test_files if test else self.release.train_files
+        try:
+            if self.download and not (folder / name).exists():
+                return self._fetched(folder, test=test)
+            return self.unpack(self.load(folder, test=test, download=False))
+        except (RuntimeError, FileNotFoundError) as error:  # torchvision's "not found or corrupted"
+            raise ValueError(self._missing()) from error
+
+    def _fetched(self, folder: Path, *, test: bool) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        from filelock import FileLock
+
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / "download.lock"):  # the runs of a sweep start together
+                return self.unpack(self.load(folder, test=test, download=True))
+        except OSError as error:
+            raise ValueError(
+                f"dataset.download=true: cannot fetch {self.release.name} into {folder} ({error}); "
+                "a network and a folder to write to, or dataset.root=DIR with the files, would do"
+            ) from error
+
+    def _missing(self) -> str:
+        root = "null" if self.root is None else self.root
+        return (
+            f"dataset.root={root}: {self.release.name} is not in {self.folder()} (neither its "
+            f"unbroken {self.release.train_files} and {self.release.test_files} nor "
+            "train/<class>/ folders); dataset.download=true, or a dataset.root that holds it, "
+            "would do"
+        )
+
+
+class Cifar10(Downloaded):
+    """CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 colour images of 32 x 32 pixels, 10 classes."""
+
+    def __init__(
+        self,
+        *,
+        root: str | None = None,
+        download: bool = False,
+        size: int | None = None,
+        images: int | None = None,
+        validation: float = 0.5,
+        split_seed: int = 0,
+        flip: bool = True,
+    ) -> None:
+        super().__init__(
+            release=Release(
+                name="cifar10",
+                num_classes=10,
+                train_files="cifar-10-batches-py/data_batch_1",
+                test_files="cifar-10-batches-py/test_batch",
+                mean=(0.49139968, 0.48215827, 0.44653124),  # DARTS' code
+                std=(0.24703233, 0.24348505, 0.26158768),
+            ),
+            root=root,
+            download=download,
+            size=size,
+            images=images,
+            validation=validation,
+            split_seed=split_seed,
+            flip=flip,
+        )
+
+    def load(self, folder: Path, *, test: bool, download: bool) -> Any:
+        from torchvision.datasets import CIFAR10
+
+        return CIFAR10(folder, train=not test, download=download)
+
+    def unpack(self, loaded: Any) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        return _unpacked_cifar(loaded)
+
+
+class Cifar100(Downloaded):
+    """CIFAR-100 (Krizhevsky 2009): 50,000 + 10,000 colour images of 32 x 32 pixels, 100 classes."""
+
+    def __init__(
+        self,
+        *,
+        root: str | None = None,
+        download: bool = False,
+        size: int | None = None,
+        images: int | None = None,
+        validation: float = 0.5,
+        split_seed: int = 0,
+        flip: bool = True,
+    ) -> None:
+        super().__init__(
+            release=Release(
+                name="cifar100",
+                num_classes=100,
+                train_files="cifar-100-python/train",
+                test_files="cifar-100-python/test",
+                mean=(0.5071, 0.4865, 0.4409),  # over the train images
+                std=(0.2673, 0.2564, 0.2762),
+            ),
+            root=root,
+            download=download,
+            size=size,
+            images=images,
+            validation=validation,
+            split_seed=split_seed,
+            flip=flip,
+        )
+
+    def load(self, folder: Path, *, test: bool, download: bool) -> Any:
+        from torchvision.datasets import CIFAR100
+
+        return CIFAR100(folder, train=not test, download=download)
+
+    def unpack(self, loaded: Any) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        return _unpacked_cifar(loaded)
+
+
+class Svhn(Downloaded):
+    """SVHN (Netzer et al. 2011): 73,257 + 26,032 house digits of 32 x 32 pixels, without `extra`.
+
+    flip is off: a mirrored digit is another sign.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | None = None,
+        download: bool = False,
+        size: int | None = None,
+        images: int | None = None,
+        validation: float = 0.5,
+        split_seed: int = 0,
+        flip: bool = False,
+    ) -> None:
+        super().__init__(
+            release=Release(
+                name="svhn",
+                num_classes=10,
+                train_files="train_32x32.mat",
+                test_files="test_32x32.mat",
+                mean=(0.4377, 0.4438, 0.4728),  # over the train images
+                std=(0.1980, 0.2010, 0.1970),
+            ),
+            root=root,
+            download=download,
+            size=size,
+            images=images,
+            validation=validation,
+            split_seed=split_seed,
+            flip=flip,
+        )
+
+    def load(self, folder: Path, *, test: bool, download: bool) -> Any:
+        from torchvision.datasets import SVHN
+
+        return SVHN(folder, split="test" if test else "train", download=download)
+
+    def unpack(self, loaded: Any) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        classes = tuple(str(digit) for digit in range(10))
+        return torch.from_numpy(loaded.data), torch.from_numpy(loaded.labels).long(), classes
+
+
+def _unpacked_cifar(loaded: Any) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    images = torch.from_numpy(loaded.data).permute(0, 3, 1, 2).contiguous()  # stored as NHWC
+    return images, torch.tensor(loaded.targets), tuple(loaded.classes)

@@ -1,0 +1,212 @@
+"""ImageNet and other sets of large originals: decoded and cropped by workers, batch by batch.
+
+Every random number is drawn in the main process, so that the number of workers changes no pixel.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as MapDataset
+
+from nasrun.data.augment import Augment, crop_sides, normalise
+from nasrun.data.folder import (
+    Layout,
+    Listing,
+    checked_fraction,
+    load_image,
+    read_layout,
+    scaled,
+    square,
+)
+from nasrun.data.images import (
+    TEST_SEED,
+    Dataset,
+    Facts,
+    Holdout,
+    Part,
+    Split,
+    batched,
+    refuse_empty,
+    stratified,
+)
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, over ILSVRC2012's train
+
+
+class ImageNet(Dataset):
+    """ILSVRC2012, or any set of originals of any size and mode in one folder for each class.
+
+    root: `train/<wnid>/*.JPEG` and `val/<wnid>/*.JPEG`, or another layout that `folder` reads;
+        ILSVRC2012's `val` is the test part, and validation is held out of train.
+    size: side of the network's input; resize: length of the shorter side before the centre crop
+        at evaluation. Both in pixels.
+    workers: processes that decode; 0 decodes in the main process.
+    validation: the fraction held out of train; None is the given validation part, else one half.
+    test: the fraction held out where no folder holds the test part; None is 0.2.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        size: int = 224,
+        resize: int = 256,
+        workers: int = 2,
+        test: float | None = None,
+        images: int | None = None,
+        validation: float | None = 0.2,
+        split_seed: int = 0,
+        flip: bool = True,
+    ) -> None:
+        if size < 1:
+            raise ValueError(f"dataset.size={size}: a number of pixels above 0 would do")
+        if resize < size:
+            raise ValueError(f"dataset.resize={resize}: dataset.size={size} or more would do")
+        if workers < 0:
+            raise ValueError(f"dataset.workers={workers}: 0 or more would do")
+        self.root = root
+        self.size = size
+        self.resize = resize
+        self.workers = workers
+        self.test = checked_fraction(test)
+        self.holdout = Holdout(images=images, validation=validation, split_seed=split_seed)
+        self.flip = flip
+        self._layout: Layout | None = None
+
+    def check(self) -> None:
+        layout = self.layout()
+        self.holdout.split(layout.training.labels, layout.aside)
+
+    def layout(self) -> Layout:
+        """The folder's listing, read once."""
+        if self._layout is None:
+            self._layout = read_layout(self.root, self.test)
+        return self._layout
+
+    def facts(self) -> Facts:
+        return Facts("imagenet", self.layout().classes, 3, self.size, MEAN, STD, self.flip)
+
+    def split(self, *parts: Part, device: torch.device) -> Split:
+        assert parts and set(parts) <= {"train", "validation", "test"}, parts
+        layout = self.layout()
+        train, validation = self.holdout.split(layout.training.labels, layout.aside)
+        (test,) = stratified(layout.test.labels, [len(layout.test)], TEST_SEED)
+        listings = {
+            "train": layout.training.at(train),
+            "validation": layout.training.at(validation),
+            "test": layout.test.at(test),
+        }
+        listing = listings[parts[0]]
+        for part in parts[1:]:
+            listing = listing + listings[part]
+        refuse_empty(listing.labels, parts)
+        return StreamSplit(
+            listing=listing,
+            facts=self.facts(),
+            resize=self.resize,
+            workers=self.workers,
+            device=device,
+        )
+
+
+class StreamSplit(Split):
+    """Images that stay in their files: workers decode and crop, the device does the rest."""
+
+    def __init__(
+        self, *, listing: Listing, facts: Facts, resize: int, workers: int, device: torch.device
+    ) -> None:
+        self.labels = listing.labels
+        self._listing = listing
+        self._facts = facts
+        self._resize = resize
+        self._workers = workers
+        self._device = device
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        augment: Augment | None = None,
+        order: Tensor | None = None,
+        drop_last: bool = False,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        order = torch.arange(len(self)) if order is None else order
+        decoder = _Decoder(
+            self._listing,
+            batched(order, batch_size, drop_last),
+            torch.split(self._crops(len(order), augment), batch_size),
+            self._facts.size,
+            self._facts.size / self._resize,
+        )
+        loader = DataLoader(
+            decoder,
+            batch_size=None,  # an item is a batch already
+            num_workers=self._workers,
+            pin_memory=self._device.type == "cuda",
+            generator=torch.Generator(),  # keeps the loader's own seed out of the global generator
+        )
+        if augment is not None and augment.resized_crop is not None:
+            augment = replace(augment, resized_crop=None, padding=0.0)  # the workers have cropped
+        for batch in loader:
+            if isinstance(batch, ValueError):
+                raise batch
+            images, labels = (tensor.to(self._device, non_blocking=True) for tensor in batch)
+            changed = augment(images, self._facts) if augment else normalise(images, self._facts)
+            yield changed, labels
+
+    def _crops(self, count: int, augment: Augment | None) -> Tensor:
+        """(count, 4) height, width, row and column of random crops; no columns for a centre crop.
+
+        Height and width are those of a crop of a unit square, row and column are fractions of the
+        room that is left around it.
+        """
+        if augment is None or augment.resized_crop is None:
+            return torch.empty(count, 0)
+        area, ratio, row, column = torch.rand(count, 4).unbind(1)
+        return torch.stack((*crop_sides(area, ratio, augment.resized_crop), row, column), dim=1)
+
+
+@dataclass(frozen=True)
+class _Decoder(MapDataset[tuple[Tensor, Tensor] | ValueError]):
+    """Batch number -> (B, 3, size, size) uint8 and labels; an error is handed on as it is."""
+
+    listing: Listing
+    batches: tuple[Tensor, ...]
+    crops: tuple[Tensor, ...]
+    size: int
+    kept: float
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor] | ValueError:
+        if number >= len(self):
+            raise IndexError(number)
+        index, crops = self.batches[number], self.crops[number]
+        names = [self.listing.files[i] for i in index.tolist()]
+        try:
+            images = [
+                self._decode(self.listing.root / name, crop)
+                for name, crop in zip(names, crops.tolist())
+            ]
+        except ValueError as error:  # raised here, it would reach the user inside a traceback
+            return error
+        return torch.stack(images), self.listing.labels[index]
+
+    def _decode(self, path: Path, crop: list[float]) -> Tensor:
+        image = load_image(path, channels=3)
+        if not crop:
+            return square(image, self.size, self.kept)
+        height, width, row, column = crop
+        # RandomResizedCrop's ratio is in pixels: sides are fractions of the square of equal area
+        side = (image.width * image.height) ** 0.5
+        width, height = min(width * side, image.width), min(height * side, image.height)
+        left, top = column * (image.width - width), row * (image.height - height)
+        return scaled(image, (left, top, left + width, top + height), self.size)

@@ -1,0 +1,163 @@
+"""What a user watches: a live line while a stage runs, plain lines where no terminal is, tables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from nasrun.run import memory_gib
+from nasrun.stage import Display, Metrics, Stage
+
+SHOWN = {
+    "train_loss": "loss",
+    "validation_accuracy": "val",
+    "best_validation_accuracy": "best",
+    "entropy_normal": "H(normal)",
+    "entropy_reduce": "H(reduce)",
+    "changed_edges": "changed",
+    "decided": "decided",
+}
+
+
+def summary(metrics: Metrics) -> str:
+    """The metrics worth a glance, on one line."""
+    parts = []
+    for key, name in SHOWN.items():
+        if key not in metrics:
+            continue
+        value = metrics[key]
+        if key.endswith("accuracy"):
+            text = percent(value)
+        elif key in ("changed_edges", "decided"):
+            text = f"{value:.0f}"
+        else:
+            text = f"{value:.3f}"
+        parts.append(f"{name} {text}")
+    return "  ".join(parts)
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction as percent, a dash for None."""
+    return "-" if fraction is None else f"{100 * fraction:.2f}%"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person would say them."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(int(round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
+
+
+class Lines(Display):
+    """One plain line a round, for logs and pipes."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self.console, self.title = console, title
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def begin(self, stage: Stage) -> None:
+        self.started, self.first = time.monotonic(), stage.round
+        if 0 < stage.round < stage.rounds:
+            self.console.print(f"{self.title}  continues after round {stage.round}", markup=False)
+
+    def step(self, done: int, total: int) -> None: ...
+
+    def round(self, stage: Stage, metrics: Metrics) -> None:
+        each = (time.monotonic() - self.started) / (stage.round - self.first)
+        left = duration(each * (stage.rounds - stage.round))
+        self.console.print(
+            f"{self.title}  round {stage.round}/{stage.rounds}  {summary(metrics)}  "
+            f"left {left}  mem {memory_gib():.2f} GiB",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+class Live(Display):
+    """A bar over the rounds with the last metrics, redrawn in place, for terminals."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self.title = title
+        self.bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[position]}"),
+            TextColumn("[cyan]{task.fields[metrics]}"),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[memory]}"),
+            console=console,
+        )
+
+    def __enter__(self) -> Live:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bar.stop()
+
+    def begin(self, stage: Stage) -> None:
+        self.done = stage.round
+        self.rounds = stage.rounds
+        self.task = self.bar.add_task(
+            self.title,
+            total=max(1, stage.rounds),
+            completed=stage.round if stage.rounds else 1,
+            position=self._position(0.0),
+            metrics="",
+            memory="",
+        )
+
+    def step(self, done: int, total: int) -> None:
+        part = min(1.0, done / max(1, total))
+        self.bar.update(
+            self.task, completed=self.done + 0.999 * part, position=self._position(part)
+        )
+
+    def round(self, stage: Stage, metrics: Metrics) -> None:
+        self.done = stage.round
+        self.bar.update(
+            self.task,
+            completed=self.done,
+            position=self._position(0.0),
+            metrics=summary(metrics),
+            memory=f"{memory_gib():.2f} GiB",
+        )
+
+    def _position(self, part: float) -> str:
+        return f"{min(self.done + part, self.rounds):.1f}/{self.rounds}"
+
+
+def watch(console: Console, title: str, progress: bool) -> Lines | Live:
+    """The display for this console: live on a terminal if wanted, lines otherwise."""
+    return Live(console, title) if progress and console.is_terminal else Lines(console, title)
+
+
+def table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table; numbers to the right."""
+    drawn = Table(title=title, title_justify="left", title_style="bold")
+    for position, column in enumerate(columns):
+        drawn.add_column(column, justify="left" if position < 2 else "right", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(str(cell) for cell in row))
+    console.print(drawn)

@@ -1,0 +1,495 @@
+"""The composition root: from a composed configuration to stages that run in a folder.
+
+    search -> select -> retrain -> transfer
+
+Everything that a command will need is built, and so checked, before the first stage begins; nothing
+is written before that. A later verb takes what is upstream of it from its parent's configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from nasrun import config as configuration
+from nasrun.config import SCALE, UPSTREAM, Composed, build, conf_folder, did_you_mean, key_of
+from nasrun.display import watch
+from nasrun.genotype import Genotype, fingerprint
+from nasrun.run import Run, StageFolder, seed_everything
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nasrun.budget import Budget
+    from nasrun.data.images import Dataset
+    from nasrun.predictor import Predictor
+    from nasrun.retrain import Retrain
+    from nasrun.selectors.base import Selector
+    from nasrun.spaces.base import SearchSpace
+    from nasrun.stage import Stage
+    from nasrun.strategies.base import Strategy
+    from nasrun.tasks.base import Task
+
+OWN = {
+    "run": ("selector", "retrain", "transfer", "stages", "baseline", "epochs"),
+    "search": (),
+    "select": ("selector",),
+    "retrain": ("retrain", "epochs", "genotype", "selector"),
+    "transfer": ("transfer", "epochs", "genotype", "selector"),
+}
+"""What a verb reads besides what is upstream and `ALWAYS`; another key typed there is refused."""
+ALWAYS = ("budget", "outputs", "run", "progress", "experiment", "hydra", *UPSTREAM, *SCALE)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A verb with its composed configuration, the overrides as typed, and the trusted packages."""
+
+    verb: str
+    composed: Composed
+    typed: tuple[str, ...]
+    trusted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a later verb continues: a run and, after selection, the folder of a genotype."""
+
+    run: Run
+    selected: StageFolder | None = None
+
+
+def find_source(
+    verb: str, outputs: Path, path: str | None, genotype: str | None, branch: str | None
+) -> Source | None:
+    """The run that a verb continues, None if it starts one; ValueError if there is none.
+
+    `path` names a run or a folder inside one; without it the newest run that has what the verb
+    needs is meant. `branch` narrows the genotypes of a run to those of one selector.
+    """
+    if path is not None:
+        folder = Path(path)
+        inside = next((p for p in (folder, *folder.parents) if (p / "run.json").is_file()), folder)
+        runs = [Run.open(inside)]
+        if folder.parent.parent == inside and folder.parent.name == "select":
+            branch = folder.name
+    elif verb in ("run", "search") or genotype is not None:
+        return None
+    else:
+        runs = Run.all(outputs)[::-1]
+    if verb in ("run", "search") or genotype is not None:
+        return Source(runs[0])
+    for run in runs:
+        stages = [stage for stage in run.stages() if stage.finished]
+        if verb == "select":
+            if any(stage.kind == "search" for stage in stages):
+                return Source(run)
+            continue
+        chosen = [s for s in stages if s.kind == "select" and branch in (None, s.branch)]
+        if chosen:
+            newest = max(chosen, key=lambda stage: stage.finished_at)
+            return Source(run, newest)
+    where = f"run={path}" if path else f"outputs={outputs}"
+    if verb == "select":
+        raise ValueError(f"{where}: no finished search to select from, type `nasrun search` first")
+    of = f" of selector={branch}" if branch else ""
+    raise ValueError(
+        f"{where}: no selected genotype{of}, type `nasrun select` first or give genotype=NAME"
+    )
+
+
+def inherited_choices(source: Source, typed: Sequence[str]) -> list[str]:
+    """The overrides that choose the parent's upstream groups, but for those that are typed."""
+    given = {key_of(override) for override in typed}
+    choices = source.run.record["choices"]
+    return [f"{g}={choices[g]}" for g in UPSTREAM if g in choices and g not in given]
+
+
+def prepare(command: Command, source: Source | None) -> Plan:
+    """Check and build everything that the command needs."""
+    verb, composed = command.verb, command.composed
+    _refuse_idle(verb, command.typed)
+    config = composed.config
+    if source is not None:
+        _refuse_other(command, source.run)
+        _inherit(config, source.run)
+    frame = configuration.frame(config)
+    for package in command.trusted:
+        _import_trusted(package)
+    stages = tuple(frame.stages) if verb == "run" else (verb,)
+
+    def make(key: str, node: Any = None) -> Any:
+        plain = configuration.resolve(config[key] if node is None else node)
+        return build(plain, key, command.trusted)
+
+    for group in ("space", "dataset", "budget", *stages):
+        name = {"search": "strategy", "select": "selector"}.get(group, group)
+        if config.get(name) is None:
+            raise ValueError(f"{name}=null: needed here; leave a stage out with stages=[search,...]")
+    budget = make("budget")
+    space = make("space")
+    dataset = make("dataset")
+    plan = Plan(
+        stages=stages,
+        seed=frame.seed,
+        outputs=Path(frame.outputs),
+        progress=frame.progress,
+        baseline=frame.baseline and verb == "run" and "retrain" in stages,
+        choices=composed.choices,
+        settings={
+            group: configuration.resolve(config[group])
+            for group in ("space", "strategy", "dataset", "task", "selector", "retrain")
+            if config.get(group) is not None
+        },
+        scale={key: config[key] for key in SCALE},
+        budget=budget,
+        space=space,
+        dataset=dataset,
+        source=source,
+    )
+    plan.settings["budget"] = budget.resolved
+    if {"search", "select"} & set(stages):
+        plan.task, plan.strategy = make("task"), make("strategy")
+    if "select" in stages:
+        plan.selector = make("selector")
+        _refuse_mismatch(composed.choices, plan.selector, plan.strategy)
+    if "retrain" in stages:
+        plan.retrain = make("retrain")
+    if "transfer" in stages:
+        node = configuration.resolve(config["transfer"])
+        plan.settings["transfer"] = dict(node)
+        plan.transfer_dataset = build(node.pop("dataset"), "transfer.dataset", command.trusted)
+        plan.transfer = build(node, "transfer", command.trusted)
+    if frame.genotype is not None:
+        plan.genotype_name, plan.genotype = named_genotype(
+            frame.genotype, space, composed.choices["space"], frame.seed
+        )
+    plan.check_data()
+    return plan
+
+
+@dataclass
+class Plan:
+    """Everything built, nothing begun: what `execute` runs stage by stage."""
+
+    stages: tuple[str, ...]
+    seed: int
+    outputs: Path
+    progress: bool
+    baseline: bool
+    choices: dict[str, str]
+    settings: dict[str, Any]
+    scale: dict[str, Any]
+    budget: Budget
+    space: SearchSpace
+    dataset: Dataset
+    source: Source | None
+    task: Task | None = None
+    strategy: Strategy | None = None
+    selector: Selector | None = None
+    retrain: Retrain | None = None
+    transfer: Retrain | None = None
+    transfer_dataset: Dataset | None = None
+    genotype_name: str | None = None
+    genotype: Genotype | None = None
+
+    def check_data(self) -> None:
+        """Look whether the data of every stage are there, without reading them."""
+        self.dataset.check()
+        if self.transfer_dataset is not None:
+            try:
+                self.transfer_dataset.check()
+            except ValueError as error:
+                raise ValueError(str(error).replace("dataset.", "transfer.dataset.")) from error
+
+    @property
+    def family(self) -> str:
+        """The name of the run's folder: data, space, and strategy or genotype."""
+        last = self.genotype_name if self.genotype is not None else self.choices["strategy"]
+        return f"{self.choices['dataset']}-{self.choices['space']}-{last}"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What a run's fingerprint is made of."""
+        groups = ["space", "dataset", "budget"]
+        if self.genotype is None:
+            groups += ["task", "strategy"]
+        config = {"seed": self.seed, **{group: self.settings[group] for group in groups}}
+        if self.genotype is not None:
+            config["genotype"] = self.genotype.to_json()
+        return config
+
+
+def execute(plan: Plan, console: Console) -> Run:
+    """Run the stages that are not finished yet; returns the run, with its report written."""
+    plan.budget.apply()
+    run = plan.source.run if plan.source else Run.find(plan.outputs, plan.family, plan.config)
+    ready: Stage | None = None
+    if run is None:
+        Run.check_writable(plan.outputs)
+        if plan.stages[0] == "search":
+            ready = _begin_search(plan)  # reads the data: what is wrong with them leaves no folder
+        groups = ("space", "dataset", *(() if plan.genotype else ("strategy", "task")))
+        run = Run.claim(
+            plan.outputs,
+            plan.family,
+            plan.config,
+            {
+                "seed": plan.seed,
+                "choices": {group: plan.choices[group] for group in groups},
+                "scale": plan.scale,
+            },
+        )
+    console.print(f"[bold]{run.path}[/bold]", highlight=False)
+    with run.lock():
+        run.touch()
+        try:
+            _stages(plan, run, console, ready)
+        finally:
+            run.write_report()
+    return run
+
+
+def _stages(plan: Plan, run: Run, console: Console, ready: Stage | None) -> None:
+    if "search" in plan.stages:
+        _drive(plan, run.search(), console, lambda: ready or _begin_search(plan))
+    selected = plan.source.selected if plan.source else None
+    if "select" in plan.stages:
+        own = {"selector": plan.settings["selector"], "budget": plan.settings["budget"]}
+        parent = run.search().fingerprint
+        selected = run.branch("select", plan.choices["selector"], own, parent)
+        _drive(plan, selected, console, lambda: _begin_selection(plan, run))
+        _draw(plan.space, selected)
+    branches: list[tuple[str, str, Callable[[], Genotype]]] = []
+    if plan.genotype is not None:
+        given, name = plan.genotype, str(plan.genotype_name)
+        branches.append((name, fingerprint(given.to_json()), lambda: given))
+    elif selected is not None:
+        folder = selected
+        branches.append((folder.branch, folder.fingerprint, lambda: _read(folder, plan.space)))
+    for kind in ("retrain", "transfer"):
+        if kind not in plan.stages:
+            continue
+        extra = []
+        if kind == "retrain" and plan.baseline:
+            rival = random_genotype(plan.space, plan.seed)
+            extra.append(("random", fingerprint(rival.to_json()), lambda: rival))
+        for branch, parent, genotype in branches + extra:
+            _train(plan, run, kind, branch, parent, genotype, console)
+
+
+def _train(
+    plan: Plan,
+    run: Run,
+    kind: str,
+    branch: str,
+    parent: str,
+    genotype: Callable[[], Genotype],
+    console: Console,
+) -> None:
+    """Retraining, or transfer, of one genotype."""
+    stage, dataset, name = plan.retrain, plan.dataset, branch
+    own = {kind: plan.settings[kind], "budget": plan.settings["budget"]}
+    if kind == "transfer":
+        stage, dataset = plan.transfer, plan.transfer_dataset
+        name = f"{branch}-{plan.choices['dataset@transfer.dataset']}"
+    assert stage is not None and dataset is not None
+    chosen = genotype()
+    own["genotype"] = chosen.to_json()
+    folder = run.branch(kind, name, own, parent)
+
+    def begin() -> Stage:
+        stage.round = 0
+        stage.begin(chosen, plan.space, dataset, plan.budget)
+        return stage
+
+    _drive(plan, folder, console, begin)
+
+
+def _drive(plan: Plan, folder: StageFolder, console: Console, begin: Callable[[], Stage]) -> None:
+    """Begin a stage if it is not finished and run its rounds under a display."""
+    from nasrun.stage import drive
+
+    if folder.finished:
+        return
+    seed_everything(plan.seed, folder.kind)
+    stage = begin()
+    seed_everything(plan.seed, f"{folder.kind} rounds")
+    with watch(console, folder.title, plan.progress) as display:
+        stage.display = display
+        drive(stage, folder, plan.budget)
+
+
+def _begin_search(plan: Plan) -> Strategy:
+    assert plan.strategy is not None and plan.task is not None
+    seed_everything(plan.seed, "search")
+    plan.task.begin(plan.dataset, plan.budget)
+    plan.strategy.begin(plan.space, plan.task, plan.budget)
+    return plan.strategy
+
+
+def _begin_selection(plan: Plan, run: Run) -> Selector:
+    assert plan.selector is not None
+    strategy = _begin_search(plan)
+    run.search().load(strategy)
+    plan.selector.begin(strategy, plan.space)
+    return plan.selector
+
+
+def _read(folder: StageFolder, space: SearchSpace) -> Genotype:
+    return space.check(Genotype.read(folder.path / "genotype.json"))
+
+
+def _draw(space: SearchSpace, folder: StageFolder) -> None:
+    if not (folder.path / "cells.svg").exists():
+        from nasrun.draw import draw_cells
+
+        draw_cells(space.cells(_read(folder, space)), folder.path / "cells")
+
+
+def random_genotype(space: SearchSpace, seed: int) -> Genotype:
+    """The random rival of this seed."""
+    import torch
+
+    return space.sample(torch.Generator().manual_seed(seed))
+
+
+def named_genotype(
+    name: str, space: SearchSpace, space_name: str, seed: int
+) -> tuple[str, Genotype]:
+    """The short name and the genotype of `random`, a published cell, or a file, in this space."""
+    if name == "random":
+        return name, random_genotype(space, seed)
+    published = configuration.options("genotype")
+    if name in published:
+        record = yaml.safe_load((conf_folder() / "genotype" / f"{name}.yaml").read_text())
+        try:
+            return name, space.parse(record["cell"])
+        except ValueError as error:
+            raise ValueError(f"genotype={name}: space={space_name} does not fit: {error}") from error
+    path = Path(name)
+    if not path.is_file():
+        hint = did_you_mean(name, published) or f"; there are {', '.join([*published, 'random'])}"
+        raise ValueError(f"genotype={name}: neither a published cell nor a file{hint}")
+    try:
+        if path.suffix == ".json":
+            return path.stem, space.check(Genotype.read(path))
+        return path.stem, space.parse(path.read_text())
+    except (ValueError, OSError) as error:
+        text = str(error).removeprefix(f"genotype={name}: ")
+        raise ValueError(f"genotype={name}: {text}") from error
+
+
+def _refuse_idle(verb: str, typed: Sequence[str]) -> None:
+    """No setting without effect: a key that the verb does not read is an error."""
+    allowed = {*OWN[verb], *ALWAYS}
+    for override in typed:
+        root = key_of(override).split(".")[0].split("/")[0].split("@")[0]
+        if "@" in key_of(override):
+            root = key_of(override).split("@")[1].split(".")[0]
+        if root not in allowed:
+            home = next(v for v in ("search", "select", "retrain", "transfer", "run") if root in OWN[v])
+            raise ValueError(f"{override}: has no effect on `nasrun {verb}`, type it on `{home}`")
+
+
+def _refuse_other(command: Command, run: Run) -> None:
+    """An upstream value typed on a later verb must be the parent's."""
+    parent, record = run.config, run.record
+    for override in command.typed:
+        key = key_of(override)
+        root = key.split(".")[0]
+        if root not in (*UPSTREAM, *SCALE):
+            continue
+        if root == key and root in record["choices"]:
+            theirs, ours = record["choices"][root], override.partition("=")[2]
+        elif root in SCALE:
+            theirs, ours = record["scale"][root], command.composed.config[root]
+        else:
+            theirs = OmegaConf.select(OmegaConf.create(parent), key)
+            ours = OmegaConf.select(command.composed.config, key)
+        if theirs != ours:
+            raise ValueError(
+                f"{override}: {run.path} was searched with {key}={theirs}; leave it out, or search "
+                f"anew with {override}"
+            )
+
+
+def _inherit(config: DictConfig, run: Run) -> None:
+    """Put the parent's upstream groups and scale into a composed configuration."""
+    parent, scale = run.config, run.record["scale"]
+    with open_dict(config):
+        for key in UPSTREAM:
+            if key in parent:
+                config[key] = parent[key]
+        for key, value in scale.items():
+            config[key] = value
+
+
+def _refuse_mismatch(
+    choices: dict[str, str], selector: Selector, strategy: Strategy
+) -> None:
+    """A selector that cannot read what the strategy leaves behind is refused at once."""
+    if not isinstance(strategy, selector.accepts):
+        raise ValueError(
+            f"selector={choices['selector']}: needs {selector.accepts.leaves}, and "
+            f"strategy={choices['strategy']} leaves {strategy.leaves}; use "
+            f"selector={strategy.read_by}"
+        )
+
+
+def _import_trusted(package: str) -> None:
+    """Import a user's package, from the current folder too, so that what it registers is known."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package.split(".")[0]:
+            raise
+        raise ValueError(f"trust=[{package}]: no such package here or installed") from error
+
+
+def trained_folder(path: Path, branch: str | None) -> StageFolder:
+    """The finished retraining or transfer at a path: a run (its newest, or a branch), or a stage."""
+    source = find_source("search", path, str(path), None, None)
+    assert source is not None
+    trained = [s for s in source.run.stages() if s.kind in ("retrain", "transfer") and s.finished]
+    if path.resolve() != source.run.path.resolve():
+        trained = [stage for stage in trained if stage.path.resolve() == path.resolve()]
+    if branch is not None:
+        found = [stage for stage in trained if stage.branch == branch]
+        if not found:
+            names = ", ".join(stage.branch for stage in trained) or "none"
+            raise ValueError(f"branch={branch}: not trained in {path}; trained are {names}")
+        trained = found
+    found = [stage for stage in trained if stage.branch != "random"] or trained
+    if not found:
+        raise ValueError(f"run={path}: nothing trained there, type `nasrun retrain` first")
+    return max(found, key=lambda stage: (stage.kind == "retrain", stage.finished_at))
+
+
+def load(run: str | Path, branch: str | None = None, trust: Sequence[str] = ()) -> Predictor:
+    """The trained network of a run with its preprocessing, in evaluation mode on the CPU.
+
+    `run` is a run's folder, or one of its `retrain/` or `transfer/` folders; `branch` names one of
+    several. `trust` lists the packages outside nasrun that the run's configuration names.
+    """
+    from nasrun.predictor import Predictor
+
+    folder = trained_folder(Path(run), branch)
+    for package in trust:
+        _import_trusted(package)
+    own = folder.config
+    space = build(Run.open(folder.path.parents[1]).config["space"], "space", trust)
+    stage = {key: value for key, value in own[folder.kind].items() if key != "dataset"}
+    layout = build(stage, folder.kind, trust).layout
+    genotype = space.check(Genotype.from_json(own["genotype"]))
+    return Predictor.restore(folder, space, genotype, layout)

@@ -1,0 +1,143 @@
+"""Curves of a stage's metrics over its rounds, one PNG a stage.
+
+Only matplotlib's objects are used, no pyplot: nothing global changes and no display is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from nasrun.stage import Metrics
+
+INK = "#333333"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+"""Distinguishable without red or green (Okabe and Ito, Color Universal Design, 2008)."""
+MOST_MARKERS = 60
+"""Rounds up to which every one gets a marker; denser, the markers would hide the line."""
+
+
+def search_curves(metrics: list[Metrics], path: Path, groups: Sequence[str] = ()) -> None:
+    """Draw how a search went: losses, accuracies, entropies and edges that changed.
+
+    `groups` are the cell types whose entropies (nats) are drawn. A panel without data is left out,
+    and without any data no file is written.
+    """
+    entropies = {"_".join(filter(None, ("entropy", group))): group or "all" for group in groups}
+    panels = [
+        LOSSES,
+        ACCURACIES,
+        Panel("Entropy of the architecture", "nats", entropies),
+        Panel("Edges whose strongest operation changed", "edges", {"changed_edges": ""}),
+    ]
+    _draw(panels, metrics, path)
+
+
+def retrain_curves(metrics: list[Metrics], path: Path) -> None:
+    """Draw how the training of a network went: losses, accuracy and learning rate."""
+    _draw([LOSSES, ACCURACIES, Panel("Learning rate", "", {"lr": ""})], metrics, path)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes; `curves` maps a metric to its name in the legend, `scale` multiplies."""
+
+    title: str
+    unit: str
+    curves: Mapping[str, str]
+    scale: float = 1.0
+
+    def among(self, metrics: list[Metrics]) -> bool:
+        """Whether any round has one of the curves."""
+        return any(key in record for record in metrics for key in self.curves)
+
+
+LOSSES = Panel(
+    "Loss",
+    "cross entropy",
+    {"train_loss": "train", "alpha_loss": "alpha", "validation_loss": "validation"},
+)
+ACCURACIES = Panel(
+    "Accuracy",
+    "%",
+    {"validation_accuracy": "validation", "best_validation_accuracy": "best so far"},
+    scale=100.0,
+)
+
+
+def _draw(panels: list[Panel], metrics: list[Metrics], path: Path) -> None:
+    figure = draw_panels(panels, metrics)
+    if figure.axes:
+        save(figure, path, dpi=120)
+
+
+def draw_panels(panels: list[Panel], metrics: list[Metrics]) -> Figure:
+    """A figure of those panels that have data, at most two in a row."""
+    from matplotlib.figure import Figure
+
+    shown = [panel for panel in panels if panel.among(metrics)]
+    columns = 1 if len(shown) < 3 else 2
+    figure = Figure(figsize=(10, 7), layout="constrained", facecolor="white")
+    grid = figure.add_gridspec(max(1, math.ceil(len(shown) / columns)), columns)
+    for position, panel in enumerate(shown):
+        row, column = divmod(position, columns)
+        alone = position == len(shown) - 1 and column == 0
+        axes = figure.add_subplot(grid[row, :] if alone else grid[row, column])
+        _draw_panel(axes, panel, metrics)
+    return figure
+
+
+def _draw_panel(axes: Axes, panel: Panel, metrics: list[Metrics]) -> None:
+    for (key, name), colour in zip(panel.curves.items(), COLOURS * len(panel.curves), strict=False):
+        points = [(record["round"], record[key]) for record in metrics if key in record]
+        if not points:
+            continue
+        axes.plot(
+            [round for round, _ in points],
+            # A gap shows where training diverged; an infinity would upset the axis instead.
+            [panel.scale * value if math.isfinite(value) else math.nan for _, value in points],
+            color=colour,
+            label=name,
+            linewidth=1.8,
+            marker="o" if len(points) <= MOST_MARKERS else "",
+            markersize=4 if len(points) > 1 else 7,
+        )
+    _dress(axes, panel)
+    # Every panel spans all rounds, so that what happened at the same time stands in one column.
+    rounds = [record["round"] for record in metrics]
+    margin = max(0.5, 0.02 * (max(rounds) - min(rounds)))
+    axes.set_xlim(min(rounds) - margin, max(rounds) + margin)
+
+
+def _dress(axes: Axes, panel: Panel) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_title(panel.title, loc="left", fontsize=11, fontweight="bold", color=INK)
+    axes.set_xlabel("round", color=INK)
+    axes.set_ylabel(panel.unit, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(color="#DDDDDD", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#999999")
+    axes.tick_params(color="#999999", labelcolor=INK)
+    if any(panel.curves.values()):
+        axes.legend(frameon=False, labelcolor=INK)
+
+
+def save(figure: Figure, path: Path, **options: Any) -> None:
+    """Write a figure at once, never half of it; the format is that of the path's suffix."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".tmp")
+    figure.savefig(draft, format=path.suffix[1:], **options)
+    draft.replace(path)

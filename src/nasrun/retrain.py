@@ -1,0 +1,145 @@
+"""Training a chosen architecture from scratch: the CIFAR recipe and the ImageNet recipe.
+
+Retraining and transfer are two configurations of this one stage (DARTS, 1806.09055, sections 3.1
+and 3.3). The test images are read once, when the last round is done, and the last weights count.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any, Literal
+
+import torch
+
+from nasrun.budget import Budget
+from nasrun.cost import count
+from nasrun.data.images import Dataset, Part
+from nasrun.genotype import Genotype
+from nasrun.schedules import Schedule
+from nasrun.spaces.base import Layout, SearchSpace, Stem
+from nasrun.stage import Metrics, Stage
+from nasrun.tasks.base import OptimizerFactory, Task
+
+
+class Retrain(Stage):
+    """Train a genotype's network for `epochs`, then test it.
+
+    With `data=all` it learns from the training and the validation part, as published; with
+    `data=train` the validation accuracy is logged each round. `drop_path` is reached linearly in
+    the last epoch. A round is one `rounds_per_epoch`-th of an epoch, so that an interruption of
+    a long one loses little.
+    """
+
+    def __init__(
+        self,
+        *,
+        epochs: int,
+        rounds_per_epoch: int,
+        batch_size: int,
+        data: Literal["all", "train"],
+        channels: int,
+        layers: int,
+        stem: Stem,
+        auxiliary: bool,
+        drop_path: float,
+        optimizer: OptimizerFactory,
+        schedule: Schedule,
+        clip: float | None,
+        task: Task,
+    ) -> None:
+        for key, value, least in (
+            ("epochs", epochs, 1),
+            ("rounds_per_epoch", rounds_per_epoch, 1),
+            ("batch_size", batch_size, 2),
+        ):
+            if value < least:
+                raise ValueError(f"{key}={value}: at least {least}")
+        if not 0 <= drop_path < 1:
+            raise ValueError(f"drop_path={drop_path}: from 0 to below 1")
+        if clip is not None and clip <= 0:
+            raise ValueError(f"clip={clip}: more than 0, or null for none")
+        self.epochs = epochs
+        self.rounds_per_epoch = rounds_per_epoch
+        self.batch_size = batch_size
+        self.parts: tuple[Part, ...] = ("train", "validation") if data == "all" else ("train",)
+        self.layout = Layout(channels=channels, layers=layers, stem=stem, auxiliary=auxiliary)
+        self.drop_path = drop_path
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.clip = clip
+        self.task = task
+
+    @property
+    def rounds(self) -> int:
+        return self.epochs * self.rounds_per_epoch
+
+    def begin(
+        self, genotype: Genotype, space: SearchSpace, dataset: Dataset, budget: Budget
+    ) -> None:
+        """Build the network of a genotype and read the training data."""
+        self.task.begin(dataset, budget)
+        self.genotype, self.space = genotype, space
+        self.facts = dataset.facts()
+        self.train = self.task.split(*self.parts)
+        self.validation = None if "validation" in self.parts else self.task.split("validation")
+        network = space.network(
+            genotype, inputs=self.task.inputs, outputs=self.task.outputs, layout=self.layout
+        )
+        self.learner = self.task.learner(network, optimizer=self.optimizer, clip=self.clip)
+        self.order_seed = 0
+
+    def run_round(self) -> Metrics:
+        part = self.round % self.rounds_per_epoch
+        if part == 0:
+            self.order_seed = int(torch.randint(2**62, ()))
+        drop_path = self.drop_path * (self.round // self.rounds_per_epoch) / self.epochs
+        self.learner.network.drop_path = drop_path
+        generator = torch.Generator().manual_seed(self.order_seed)
+        order = torch.randperm(len(self.train), generator=generator)
+        order = order.tensor_split(self.rounds_per_epoch)[part]
+        epoch = self.round // self.rounds_per_epoch
+        lr = self.schedule.at(epoch / self.epochs, self.learner.first_lr)
+        batches = self.task.batches(self.train, self.batch_size, order)
+        steps = math.ceil(len(order) / self.batch_size)
+        metrics = {"lr": lr, "drop_path": drop_path}
+        metrics.update(self.learner.train(self.track(batches, steps), lr))
+        if self.validation is not None:
+            scores = self.learner.evaluate(self.validation, 2 * self.batch_size)
+            metrics.update({f"validation_{name}": value for name, value in scores.items()})
+        return metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"learner": self.learner.state_dict(), "order_seed": self.order_seed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.learner.load_state_dict(state["learner"])
+        self.order_seed = state["order_seed"]
+
+    def finish(self, folder: Any) -> dict[str, Any]:
+        from safetensors.torch import save_file
+
+        from nasrun.plots import retrain_curves
+
+        network = self.learner.network
+        weights = {
+            name: tensor.detach().cpu().contiguous()
+            for name, tensor in network.state_dict().items()
+        }
+        save_file(weights, folder.path / "weights.safetensors")
+        retrain_curves(folder.metrics(), folder.path / "curves.png")
+        cost = count(network, self.task.inputs, self.facts.size)
+        test = self.learner.evaluate(self.task.split("test"), 2 * self.batch_size)
+        return {
+            **{f"test_{name}": value for name, value in test.items()},
+            "weights_of": "last epoch",
+            "params": cost.params,
+            "macs": cost.macs,
+            "epochs": self.epochs,
+            "channels": self.layout.channels,
+            "layers": self.layout.layers,
+            "trained_on": "+".join(self.parts),
+            "train_images": len(self.train),
+            "genotype": self.space.render(self.genotype),
+            "data": asdict(self.facts),
+        }

@@ -1,0 +1,55 @@
+"""Learning rates over a run: a factor of the first one, as a function of the rounds done."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+
+class Schedule(ABC):
+    """`at(progress, first)` is the rate when a share `progress` in [0, 1] of the run is done."""
+
+    @abstractmethod
+    def at(self, progress: float, first: float) -> float:
+        """The learning rate, given the optimizer's own as the first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant(Schedule):
+    """The optimizer's own rate throughout."""
+
+    def at(self, progress: float, first: float) -> float:
+        return first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine(Schedule):
+    """Half a cosine from the first rate to `last` (1608.03983, without restarts)."""
+
+    last: float
+
+    def __post_init__(self) -> None:
+        if self.last < 0:
+            raise ValueError(f"last={self.last}: a learning rate from 0 on")
+
+    def at(self, progress: float, first: float) -> float:
+        return self.last + (first - self.last) * (1 + math.cos(math.pi * progress)) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exponential(Schedule):
+    """The first rate times `decay` once every `1 / epochs` of the run: DARTS's ImageNet recipe."""
+
+    decay: float
+    epochs: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.decay <= 1 or self.epochs < 1:
+            raise ValueError(
+                f"decay={self.decay} epochs={self.epochs}: 0 < decay <= 1, "
+                "epochs from 1 on"
+            )
+
+    def at(self, progress: float, first: float) -> float:
+        return first * self.decay ** math.floor(progress * self.epochs + 1e-9)

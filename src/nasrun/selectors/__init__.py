@@ -1,0 +1,1 @@
+"""Selectors: stages that turn what a strategy learned into one genotype."""

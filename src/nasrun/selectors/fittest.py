@@ -1,0 +1,43 @@
+"""The candidate with the best validation score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nasrun.genotype import Genotype
+from nasrun.selectors.base import Selector
+from nasrun.spaces.base import SearchSpace
+from nasrun.stage import Metrics
+from nasrun.strategies.base import CandidateStrategy, Strategy
+
+
+class Fittest(Selector):
+    """A selector without rounds: the best-scored architecture of the search, the first of equals."""
+
+    accepts = CandidateStrategy
+
+    @property
+    def rounds(self) -> int:
+        return 0
+
+    def begin(self, strategy: Strategy, space: SearchSpace) -> None:
+        assert isinstance(strategy, CandidateStrategy)
+        self.space = space
+        self._best = max(strategy.candidates, key=lambda candidate: candidate.score)
+        self._among = len(strategy.candidates)
+
+    @property
+    def genotype(self) -> Genotype:
+        return self._best.genotype
+
+    def report(self, folder: Any) -> dict[str, Any]:
+        return {"validation_score": self._best.score, "candidates": self._among}
+
+    def run_round(self) -> Metrics:
+        raise AssertionError("reading the scores takes no rounds")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to continue from: the scores are read anew."""

@@ -1,0 +1,124 @@
+"""What an architecture is and costs: table, JSON and pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nasrun.config import build, compose, conf_folder, did_you_mean, options, resolve
+from nasrun.genotype import Genotype
+
+KEYS = {
+    "genotype": "NAME|FILE",
+    "network": "cifar|imagenet",
+    "format": "table|json",
+    "space": "NAME",
+    "out": "DIR",
+}
+NETWORKS = {
+    "cifar": {"channels": 36, "layers": 20, "stem": "cifar", "size": 32, "classes": 10},
+    "imagenet": {"channels": 48, "layers": 14, "stem": "imagenet", "size": 224, "classes": 1000},
+}
+
+
+def genotype(name: str, network: str, space_name: str | None, out: str | None) -> dict[str, Any]:
+    """A published or given architecture; its pictures go to `out`, outputs/genotypes by default."""
+    from nasrun.pipeline import named_genotype
+
+    option = space_name or _space_of(name)
+    space = build(resolve(compose([f"space={option}"]).config)["space"], "space")
+    short, chosen = named_genotype(name, space, option, seed=0)
+    return _record(short, chosen, space, network, Path(out or "outputs/genotypes") / short)
+
+
+def run(path: str, network: str) -> dict[str, Any]:
+    """A run's report and its newest selected architecture, drawn in its folder."""
+    from nasrun.pipeline import find_source
+
+    try:
+        source = find_source("retrain", Path(), path, None, None)
+    except ValueError:
+        source = None
+    whole = find_source("search", Path(), path, None, None)
+    assert whole is not None
+    record: dict[str, Any] = {"run": str(whole.run.path), "report": whole.run.write_report()}
+    if source is not None and source.selected is not None:
+        space = build(source.run.config["space"], "space")
+        folder = source.selected.path
+        chosen = space.check(Genotype.read(folder / "genotype.json"))
+        record |= _record(source.selected.branch, chosen, space, network, folder / "cells")
+    return record
+
+
+def print_record(console: Any, record: dict[str, Any]) -> None:
+    """The record as tables."""
+    from nasrun.display import duration, percent, table
+
+    if "report" in record:
+        rows = []
+        for row in record["report"]:
+            for kind, result in _results(row):
+                rows.append((row["branch"], kind, percent(result.get("test_accuracy")),
+                             f"{result['params'] / 1e6:.3f} M", f"{result['macs'] / 1e6:.1f} M",
+                             duration(result["seconds"])))  # fmt: skip
+        columns = ("branch", "stage", "test accuracy", "params", "MACs", "time")
+        table(console, record["run"], columns, rows)
+    if "genotype" not in record:
+        return
+    facts = record["network"]
+    title = f"{record['name']}  as a {facts['name']} network, C={facts['channels']} L={facts['layers']}"
+    table(console, title, ("", ""), [
+        ("parameters", f"{record['params']:,}"),
+        ("multiply-adds", f"{record['macs'] / 1e6:,.1f} M at {facts['size']}x{facts['size']}"),
+        *((cell, text.strip()) for cell, _, text in
+          (part.strip().partition(" ") for part in record["genotype"].split(";"))),
+        ("pictures", " ".join(record["pictures"])),
+    ])  # fmt: skip
+
+
+def _results(row: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    found = [("retrain", row["retrain"])] if "retrain" in row else []
+    return found + [(f"transfer {name}", r) for name, r in row.get("transfer", {}).items()]
+
+
+def _record(name: str, chosen: Genotype, space: Any, network: str, stem: Path) -> dict[str, Any]:
+    import torch
+
+    from nasrun.cost import count
+    from nasrun.draw import draw_cells
+    from nasrun.spaces.base import Layout
+
+    if network not in NETWORKS:
+        hint = did_you_mean(network, NETWORKS) or f"; there are {', '.join(NETWORKS)}"
+        raise ValueError(f"network={network}: unknown network{hint}")
+    facts = NETWORKS[network]
+    layout = Layout(
+        channels=facts["channels"], layers=facts["layers"], stem=facts["stem"], auxiliary=True
+    )
+    with torch.device("meta"):
+        built = space.network(chosen, inputs=3, outputs=facts["classes"], layout=layout)
+    cost = count(built, 3, facts["size"])
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        pictures = draw_cells(space.cells(chosen), stem, name)
+    except OSError as error:
+        raise ValueError(f"out={stem.parent}: cannot write there ({error.strerror})") from error
+    return {
+        "name": name,
+        "space": chosen.space,
+        "genotype": space.render(chosen),
+        "choices": dict(chosen),
+        "network": {"name": network, **facts},
+        "params": cost.params,
+        "macs": cost.macs,
+        "pictures": [str(path) for path in pictures],
+    }
+
+
+def _space_of(name: str) -> str:
+    """The space option that a published genotype's file names, `darts` for any other."""
+    if name not in options("genotype"):
+        return "darts"
+    return yaml.safe_load((conf_folder() / "genotype" / f"{name}.yaml").read_text())["space"]

@@ -1,0 +1,183 @@
+"""What a search space is: a list of decisions, their limits, and the network they describe."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from nasrun.genotype import NONE, AtMost, Decision, Genotype
+
+Stem = Literal["cifar", "cifar_half", "imagenet"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How large a network is built and with which extras.
+
+    `channels` are those of the first cell, `layers` counts cells. Stems: `cifar` keeps the
+    resolution, `cifar_half` halves it, `imagenet` divides it by eight. `affine` gives batch norms
+    a learned scale and shift, `pool_norm` puts a batch norm after every pooling operation.
+    """
+
+    channels: int
+    layers: int
+    stem: Stem = "cifar"
+    auxiliary: bool = False
+    affine: bool = True
+    pool_norm: bool = False
+
+    def __post_init__(self) -> None:
+        if self.channels < 2 or self.channels % 2:
+            raise ValueError(f"channels={self.channels}: an even number from 2 on")
+        if self.layers < 3:
+            raise ValueError(f"layers={self.layers}: at least 3, so that each cell type occurs")
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How much every candidate counts in a forward pass.
+
+    `weights` is (decisions, choices), rows in the order of the space's decisions; `active` names
+    the columns to run in each row, as plain Python, so that no tensor is asked during a step.
+    """
+
+    weights: Tensor
+    active: tuple[tuple[int, ...], ...]
+
+
+class SearchSpace(ABC):
+    """Decisions, limits and a network; frozen, without tensors.
+
+    `limits` say how many of a group of decisions a derived network keeps (DARTS: two edges a
+    node). Rules that decode or sample obey them; SNAS's per-edge argmax knowingly does not.
+    """
+
+    name: str
+    decisions: tuple[Decision, ...]
+    limits: tuple[AtMost, ...]
+
+    @abstractmethod
+    def network(
+        self,
+        genotype: Genotype | None = None,
+        *,
+        inputs: int,
+        outputs: int,
+        layout: Layout | None = None,
+    ) -> nn.Module:
+        """The network of a genotype, or with all choices of every decision when none is given.
+
+        It maps images (B, inputs, H, W) to a tuple of logits (B, outputs): the classifier's, then
+        in training the auxiliary head's if `layout` has one. `layout` defaults to the search's.
+        """
+
+    @abstractmethod
+    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> SearchSpace:
+        """The subspace in which the named decisions have only these choices."""
+
+    @abstractmethod
+    def render(self, genotype: Genotype) -> str:
+        """The genotype in the literature's notation, one line."""
+
+    @abstractmethod
+    def parse(self, text: str) -> Genotype:
+        """The genotype of `render`'s notation; ValueError says what is wrong with the text."""
+
+    @abstractmethod
+    def cells(self, genotype: Genotype) -> dict[str, list[tuple[str, str, str]]]:
+        """Per cell type the edges (from, to, operation) to draw, dropped ones left out."""
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """The row of each decision in alphas and mixtures."""
+        return {decision.name: row for row, decision in enumerate(self.decisions)}
+
+    @property
+    def width(self) -> int:
+        """The number of columns of alphas and mixtures: the most choices a decision has."""
+        return max(len(decision.choices) for decision in self.decisions)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups of decisions in order: cell types, or one empty name."""
+        return tuple(dict.fromkeys(decision.group for decision in self.decisions))
+
+    def check(self, genotype: Genotype) -> Genotype:
+        """The same genotype if it answers exactly this space's decisions, else a ValueError."""
+        for decision in self.decisions:
+            if decision.name not in genotype:
+                raise ValueError(
+                    f"genotype of space={genotype.space} has no decision {decision.name}: "
+                    f"it is not one of space={self.name}"
+                )
+            choice = genotype[decision.name]
+            if choice != NONE and choice not in decision.choices:
+                near = get_close_matches(choice, decision.choices, 1)
+                hint = f", did you mean {near[0]}?" if near else ""
+                raise ValueError(
+                    f"genotype has {decision.name}={choice}; space={self.name} allows "
+                    f"{', '.join(decision.choices)}{hint}"
+                )
+        extra = sorted(set(genotype) - set(self.rows))
+        if extra:
+            raise ValueError(f"genotype decides {extra[0]}, which space={self.name} does not have")
+        return genotype
+
+    def sample(self, generator: torch.Generator | None = None) -> Genotype:
+        """A uniformly drawn genotype that keeps exactly as many operations as the limits allow."""
+
+        def draw(count: int) -> int:
+            return int(torch.randint(count, (), generator=generator))
+
+        choices = {}
+        for decision in self.decisions:
+            kept = [choice for choice in decision.choices if choice != NONE]
+            choices[decision.name] = kept[draw(len(kept))]
+        for limit in self.limits:
+            order = torch.randperm(len(limit.decisions), generator=generator).tolist()
+            for position in order[limit.count :]:
+                choices[limit.decisions[position]] = NONE
+        return Genotype(self.name, choices)
+
+    def one_hot(self, genotype: Genotype, device: torch.device | None = None) -> Mixture:
+        """The mixture that runs one genotype's operations with weight one inside a supernet."""
+        weights = torch.zeros(len(self.decisions), self.width)
+        active: list[tuple[int, ...]] = []
+        for row, decision in enumerate(self.decisions):
+            choice = genotype[decision.name]
+            if choice == NONE:
+                active.append(())
+                continue
+            column = decision.choices.index(choice)
+            weights[row, column] = 1.0
+            active.append((column,))
+        return Mixture(weights.to(device), tuple(active))
+
+
+@contextmanager
+def batch_statistics(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode, but batch norms use the batch and leave their buffers alone.
+
+    The running statistics of shared weights mix all candidates; so a supernet is measured by the
+    batch (DARTS, 1806.09055).
+    """
+    modes = {module: module.training for module in network.modules()}
+    norms = [module for module in modes if isinstance(module, nn.BatchNorm2d)]
+    network.eval()
+    for norm in norms:
+        norm.training, norm.track_running_stats = True, False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+        for module, training in modes.items():
+            module.training = training

@@ -1,0 +1,427 @@
+"""The DARTS cell space (1806.09055): two cell types, each a small graph repeated over the depth.
+
+One network class serves supernet, subspace, discretised net and retrained net. They differ in how
+many candidates an edge still has and in the `Layout`. `none` never runs: its output is zero.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from nasrun import ops
+from nasrun.genotype import NONE, AtMost, Decision, Genotype, fingerprint
+from nasrun.ops.conv import FactorizedReduce, ReLUConvBN
+from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
+
+CELLS = ("normal", "reduce")
+INPUTS = 2
+
+
+def edges(nodes: int) -> list[tuple[int, int]]:
+    """The edges (node, source) of a cell, node-major; sources 0 and 1 are the cell's inputs."""
+    return [(node, source) for node in range(INPUTS, INPUTS + nodes) for source in range(node)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DartsSpace(SearchSpace):
+    """Cells of `nodes` intermediate nodes whose every edge chooses among `operations`.
+
+    A derived cell keeps `kept_edges` edges a node. `channels`, `layers` and `stem` are those of
+    the search network; `choices` narrows single decisions.
+    """
+
+    operations: tuple[str, ...]
+    nodes: int
+    kept_edges: int
+    channels: int
+    layers: int
+    stem: Stem = "cifar"
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    name = "darts"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "operations", tuple(self.operations))
+        known = {NONE, *ops.known()}
+        unknown = [operation for operation in self.operations if operation not in known]
+        if unknown:
+            raise ValueError(
+                f"operations: {unknown[0]} is unknown; known are {', '.join(sorted(known))}"
+            )
+        if not set(self.operations) - {NONE}:
+            raise ValueError("operations: at least one operation other than none")
+        if self.nodes < 1 or self.kept_edges < 1:
+            raise ValueError(
+                f"nodes={self.nodes} kept_edges={self.kept_edges}: both from 1 on"
+            )
+        unknown = sorted(set(self.choices) - set(self._edge_names()))
+        if unknown:
+            raise ValueError(f"choices: {unknown[0]} is no edge, the first is normal/2-0")
+        object.__setattr__(self, "decisions", tuple(self._decisions()))
+        object.__setattr__(self, "limits", tuple(self._limits()))
+        self.search_layout  # noqa: B018  its checks are this space's too
+
+    def _edge_names(self) -> list[str]:
+        return [f"{cell}/{node}-{source}" for cell in CELLS for node, source in edges(self.nodes)]
+
+    def _decisions(self) -> list[Decision]:
+        return [
+            Decision(name, tuple(self.choices.get(name, self.operations)))
+            for name in self._edge_names()
+        ]
+
+    def _limits(self) -> list[AtMost]:
+        return [
+            AtMost(tuple(f"{cell}/{node}-{source}" for source in range(node)), self.kept_edges)
+            for cell in CELLS
+            for node in range(INPUTS, INPUTS + self.nodes)
+            if node > self.kept_edges
+        ]
+
+    @property
+    def search_layout(self) -> Layout:
+        """The search network's: no learned batch norm, and one after every pool."""
+        return Layout(
+            channels=self.channels,
+            layers=self.layers,
+            stem=self.stem,
+            affine=False,
+            pool_norm=True,
+        )
+
+    def network(
+        self,
+        genotype: Genotype | None = None,
+        *,
+        inputs: int,
+        outputs: int,
+        layout: Layout | None = None,
+    ) -> CellNetwork:
+        if genotype is None:
+            candidates = {decision.name: decision.choices for decision in self.decisions}
+        else:
+            candidates = {name: (choice,) for name, choice in self.check(genotype).items()}
+        return CellNetwork(
+            candidates,
+            self.rows,
+            nodes=self.nodes,
+            inputs=inputs,
+            outputs=outputs,
+            layout=layout or self.search_layout,
+        )
+
+    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> DartsSpace:
+        return replace(self, choices={**self.choices, **choices})
+
+    # How a cell is written: nodes apart by "|", an edge as operation@source.
+    # DARTS's own Genotype(normal=[...], ...) is read too.
+
+    def render(self, genotype: Genotype) -> str:
+        return "; ".join(f"{cell} {self._render_cell(genotype, cell)}" for cell in CELLS)
+
+    def _render_cell(self, genotype: Genotype, cell: str) -> str:
+        nodes = []
+        for node in range(INPUTS, INPUTS + self.nodes):
+            kept = [
+                f"{genotype[f'{cell}/{node}-{source}']}@{source}"
+                for source in range(node)
+                if genotype[f"{cell}/{node}-{source}"] != NONE
+            ]
+            nodes.append(" ".join(kept) or "-")
+        return " | ".join(nodes)
+
+    def parse(self, text: str) -> Genotype:
+        if text.strip().startswith("Genotype("):
+            chosen = self._parse_tuples(text.strip())
+        else:
+            chosen = self._parse_cells(text)
+        unknown = sorted(set(chosen) - set(self.rows))
+        if unknown:
+            raise ValueError(f"genotype has the edge {unknown[0]}: space={self.name} has none such")
+        return self.check(
+            Genotype(self.name, {name: chosen.get(name, NONE) for name in self.rows})
+        )
+
+    def _parse_cells(self, text: str) -> dict[str, str]:
+        chosen = {}
+        for part in text.split(";"):
+            cell, _, body = part.strip().partition(" ")
+            if cell not in CELLS:
+                raise ValueError(
+                    f"genotype {text[:40]!r}: expected 'normal op@0 op@1 | ... ; reduce ...'"
+                )
+            for node, kept in enumerate(body.split("|"), INPUTS):
+                for edge in kept.split():
+                    operation, at, source = edge.partition("@")
+                    if edge == "-":
+                        continue
+                    if not at or not source.isdigit():
+                        raise ValueError(f"genotype edge {edge!r}: expected operation@source")
+                    chosen[f"{cell}/{node}-{source}"] = operation
+        return chosen
+
+    def _parse_tuples(self, text: str) -> dict[str, str]:
+        """DARTS's notation: a list of (operation, source) a cell, `kept_edges` of them a node."""
+        chosen = {}
+        try:
+            call = ast.parse(text, mode="eval").body
+            assert isinstance(call, ast.Call)
+            pairs = {
+                word.arg: ast.literal_eval(word.value)
+                for word in call.keywords
+                if word.arg in CELLS
+            }
+            for cell in CELLS:
+                for position, (operation, source) in enumerate(pairs[cell]):
+                    node = INPUTS + position // self.kept_edges
+                    chosen[f"{cell}/{node}-{source}"] = operation
+        except (SyntaxError, AssertionError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"genotype {text[:40]!r} is no DARTS tuple: {error}") from error
+        return chosen
+
+    def cells(self, genotype: Genotype) -> dict[str, list[tuple[str, str, str]]]:
+        states = {0: "c_{k-2}", 1: "c_{k-1}"}
+        return {
+            cell: [
+                (states.get(source, str(source - INPUTS)), str(node - INPUTS), operation)
+                for node, source in edges(self.nodes)
+                if (operation := genotype[f"{cell}/{node}-{source}"]) != NONE
+            ]
+            for cell in CELLS
+        }
+
+    def fingerprint(self) -> str:
+        """Differs when the decisions differ, whatever the network's size."""
+        return fingerprint([[d.name, *d.choices] for d in self.decisions])
+
+
+class CellNetwork(nn.Module):
+    """Stem, a stack of cells with two reductions, classifier; auxiliary head in training.
+
+    `candidates` lists the operations of each decision; with more than one a `Mixture` is needed.
+    `drop_path` is the probability that an edge is dropped for a sample while training.
+    """
+
+    def __init__(
+        self,
+        candidates: Mapping[str, Sequence[str]],
+        rows: Mapping[str, int],
+        *,
+        nodes: int,
+        inputs: int,
+        outputs: int,
+        layout: Layout,
+    ) -> None:
+        super().__init__()
+        self.drop_path = 0.0
+        self.stem: nn.Module = _STEMS[layout.stem](inputs, layout.channels)
+        prev_prev, prev = self.stem.widths
+        reduction_prev = self.stem.halves_last
+        channels = layout.channels
+        reductions = (layout.layers // 3, 2 * layout.layers // 3)
+        self.cells = nn.ModuleList()
+        for index in range(layout.layers):
+            reduction = index in reductions
+            channels *= 2 if reduction else 1
+            cell = Cell(
+                CELLS[reduction],
+                candidates,
+                rows,
+                nodes=nodes,
+                widths=(prev_prev, prev, channels),
+                reduction=reduction,
+                reduction_prev=reduction_prev,
+                layout=layout,
+            )
+            self.cells.append(cell)
+            prev_prev, prev = prev, channels * nodes
+            reduction_prev = reduction
+            if index == reductions[1]:
+                auxiliary_width = prev
+        self.auxiliary_at = reductions[1]
+        self.auxiliary: nn.Module | None = None
+        if layout.auxiliary:
+            self.auxiliary = AuxiliaryHead(
+                auxiliary_width, outputs, imagenet=layout.stem == "imagenet"
+            )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(prev, outputs)
+
+    def forward(self, x: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, ...]:
+        drop_path = self.drop_path if self.training else 0.0
+        extra: tuple[Tensor, ...] = ()
+        s0, s1 = self.stem(x)
+        for index, cell in enumerate(self.cells):
+            s0, s1 = s1, cell(s0, s1, mixture, drop_path)
+            if self.training and self.auxiliary is not None and index == self.auxiliary_at:
+                extra = (self.auxiliary(s1),)
+        return (self.classifier(self.pool(s1).flatten(1)), *extra)
+
+
+class Cell(nn.Module):
+    """Two preprocessed inputs, nodes that sum their edges, output the nodes' concatenation."""
+
+    def __init__(
+        self,
+        kind: str,
+        candidates: Mapping[str, Sequence[str]],
+        rows: Mapping[str, int],
+        *,
+        nodes: int,
+        widths: tuple[int, int, int],
+        reduction: bool,
+        reduction_prev: bool,
+        layout: Layout,
+    ) -> None:
+        super().__init__()
+        prev_prev, prev, channels = widths
+        first = FactorizedReduce if reduction_prev else ReLUConvBN
+        self.preprocess0 = first(prev_prev, channels, layout.affine)
+        self.preprocess1 = ReLUConvBN(prev, channels, layout.affine)
+        self.nodes = nodes
+        self.stride = 2 if reduction else 1
+        self.edges = nn.ModuleDict()
+        for node, source in edges(nodes):
+            name = f"{kind}/{node}-{source}"
+            stride = self.stride if source < INPUTS else 1
+            self.edges[f"{node}-{source}"] = Edge(
+                candidates[name], rows[name], channels, stride, layout
+            )
+
+    def forward(self, s0: Tensor, s1: Tensor, mixture: Mixture | None, drop_path: float) -> Tensor:
+        states = [self.preprocess0(s0), self.preprocess1(s1)]
+        for node in range(INPUTS, INPUTS + self.nodes):
+            total: Tensor | None = None
+            for source in range(node):
+                edge = self.edges[f"{node}-{source}"]
+                y = edge(states[source], mixture, drop_path)
+                if y is not None:
+                    total = y if total is None else total + y
+            if total is None:  # a node without edges is the zero state (SNAS's argmax rule)
+                total = torch.zeros_like(states[0][:, :, :: self.stride, :: self.stride])
+            states.append(total)
+        return torch.cat(states[INPUTS:], dim=1)  # (B, nodes * C, H / stride, W / stride)
+
+
+class Edge(nn.Module):
+    """The candidates of one decision between two states."""
+
+    def __init__(
+        self, choices: Sequence[str], row: int, channels: int, stride: int, layout: Layout
+    ) -> None:
+        super().__init__()
+        self.row = row
+        self.columns = {choice: column for column, choice in enumerate(choices)}
+        self.candidates = nn.ModuleDict()
+        for choice in choices:
+            if choice == NONE:
+                continue
+            module = ops.build(choice, channels, stride, layout.affine)
+            if layout.pool_norm and isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
+                module = nn.Sequential(module, nn.BatchNorm2d(channels, affine=layout.affine))
+            self.candidates[choice] = module
+
+    def forward(self, x: Tensor, mixture: Mixture | None, drop_path: float) -> Tensor | None:
+        total: Tensor | None = None
+        if mixture is None:
+            assert len(self.candidates) <= 1, "an edge with several candidates needs a mixture"
+            for module in self.candidates.values():
+                total = module(x)
+                if isinstance(module, nn.Identity):
+                    return total  # drop path spares the identity
+        else:
+            active = mixture.active[self.row]
+            weights = mixture.weights[self.row]
+            for choice, module in self.candidates.items():
+                column = self.columns[choice]
+                if column in active:
+                    y = weights[column] * module(x)
+                    total = y if total is None else total + y
+        if total is None or drop_path == 0.0:
+            return total
+        keep = 1.0 - drop_path
+        mask = torch.bernoulli(torch.full((len(x), 1, 1, 1), keep, device=x.device))
+        return total * (mask / keep).to(total.dtype)
+
+
+class CifarStem(nn.Module):
+    """A 3x3 convolution to three times the channels; both inputs of the first cell."""
+
+    halves_last = False
+
+    def __init__(self, inputs: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, 3 * channels, 3, stride, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(3 * channels)
+        self.widths = (3 * channels, 3 * channels)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.bn(self.conv(x))
+        return x, x
+
+
+class ImageNetStem(nn.Module):
+    """Three stride-2 convolutions: the maps at a quarter and at an eighth of the image's side."""
+
+    halves_last = True
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__()
+        self.quarter = nn.Sequential(
+            nn.Conv2d(inputs, channels // 2, 3, 2, padding=1, bias=False),
+            nn.BatchNorm2d(channels // 2),
+            nn.ReLU(),
+            nn.Conv2d(channels // 2, channels, 3, 2, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        self.eighth = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, 2, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        self.widths = (channels, channels)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        quarter = self.quarter(x)
+        return quarter, self.eighth(quarter)
+
+
+_STEMS = {
+    "cifar": CifarStem,
+    "cifar_half": lambda inputs, channels: CifarStem(inputs, channels, stride=2),
+    "imagenet": ImageNetStem,
+}
+
+
+class AuxiliaryHead(nn.Module):
+    """DARTS's second classifier at two thirds of the depth, used in training only.
+
+    On the published sizes (8x8 CIFAR, 7x7 ImageNet) it is the published head; smaller maps are
+    pooled adaptively and larger ones averaged at the end. The ImageNet head has no batch norm after
+    the last convolution, as in the released code, whose weights so stay loadable.
+    """
+
+    def __init__(self, channels: int, outputs: int, imagenet: bool) -> None:
+        super().__init__()
+        self.pool = nn.AvgPool2d(5, stride=2 if imagenet else 3, count_include_pad=False)
+        self.small_pool = nn.AdaptiveAvgPool2d(2)
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 128, 1, bias=False),
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.Conv2d(128, 768, 2, bias=False),
+            nn.Identity() if imagenet else nn.BatchNorm2d(768),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Linear(768, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(x)
+        pooled = self.pool(x) if min(x.shape[2:]) >= 8 - (self.pool.stride == 2) else None
+        x = self.features(self.small_pool(x) if pooled is None else pooled)
+        return self.classifier(x.mean(dim=(2, 3)))

@@ -1,0 +1,143 @@
+"""The supernet: all choices of a space with their alphas, and what of them is already decided."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nasrun.genotype import NONE, Genotype
+from nasrun.spaces.base import Mixture, SearchSpace
+from nasrun.spaces.relaxation import Relaxation
+
+Probabilities = dict[str, dict[str, float]]
+Rule = Callable[[SearchSpace, Probabilities], Genotype]
+
+
+class Supernet(nn.Module):
+    """A network with all candidates, one alpha vector per decision, and the decisions taken.
+
+    A decision in `fixed` runs its one choice with weight one and its alphas get no gradient.
+    Called on images it mixes the candidates as the relaxation says: a sample in training, the
+    choices' probabilities otherwise.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        network: nn.Module,
+        relaxation: Relaxation,
+        *,
+        alpha_mean: float,
+        alpha_std: float,
+    ) -> None:
+        super().__init__()
+        self.space = space
+        self.network = network
+        self.relaxation = relaxation
+        self.progress = 1.0
+        self.fixed: dict[str, str] = {}
+        shape = (len(space.decisions), space.width)
+        self.alpha = nn.Parameter(alpha_mean + alpha_std * torch.randn(shape))
+        lengths = torch.tensor([len(decision.choices) for decision in space.decisions])
+        has_choice = torch.arange(space.width) < lengths[:, None]
+        self.register_buffer("missing", ~has_choice, persistent=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return self.network(x, self.mixture())
+
+    def weights(self) -> list[nn.Parameter]:
+        """The parameters that are not alphas."""
+        return list(self.network.parameters())
+
+    def mixture(self, *, without: tuple[str, str] | None = None) -> Mixture:
+        """The current weights of all candidates, decided rows one-hot.
+
+        `without=(decision, choice)` sets one candidate's weight to zero and leaves the others as
+        they are: a mask, not a new normalisation (DARTS-PT).
+        """
+        alpha = self.alpha.masked_fill(self.missing, -math.inf)
+        if self.training:
+            weights = self.relaxation.sample(alpha, self.progress)
+        else:
+            weights = self.relaxation.mean(alpha)
+        active = [self._open_columns(row) for row in range(len(self.space.decisions))]
+        if self.fixed:
+            kept = torch.ones_like(weights)
+            chosen = torch.zeros_like(weights)
+            for decision, choice in self.fixed.items():
+                row = self.space.rows[decision]
+                kept[row] = 0.0
+                active[row] = ()
+                if choice != NONE:
+                    column = self._column(decision, choice)
+                    chosen[row, column] = 1.0
+                    active[row] = (column,)
+            weights = weights * kept + chosen
+        if without is not None:
+            decision, choice = without
+            row, column = self.space.rows[decision], self._column(decision, choice)
+            active[row] = tuple(other for other in active[row] if other != column)
+        return Mixture(weights, tuple(active))
+
+    def at(self, genotype: Genotype) -> Mixture:
+        """The mixture that runs exactly this genotype with the supernet's own weights."""
+        return self.space.one_hot(genotype, self.alpha.device)
+
+    def probabilities(self) -> Probabilities:
+        """Per decision the probability of each choice, `none` included; decided ones are 0 or 1."""
+        with torch.no_grad():
+            rows = torch.softmax(self.alpha.masked_fill(self.missing, -math.inf), -1).tolist()
+        table = {}
+        for row, decision in enumerate(self.space.decisions):
+            pairs = dict(zip(decision.choices, rows[row], strict=False))
+            if decision.name in self.fixed:
+                pairs = {choice: float(choice == self.fixed[decision.name]) for choice in pairs}
+            table[decision.name] = pairs
+        return table
+
+    def genotype(self, rule: Rule) -> Genotype:
+        """The architecture that a rule reads from the alphas."""
+        return self.space.check(rule(self.space, self.probabilities()))
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"fixed": dict(self.fixed), "progress": self.progress}
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        self.fixed = dict(state["fixed"])
+        self.progress = state["progress"]
+
+    def _column(self, decision: str, choice: str) -> int:
+        return self.space.decisions[self.space.rows[decision]].choices.index(choice)
+
+    def _open_columns(self, row: int) -> tuple[int, ...]:
+        choices = self.space.decisions[row].choices
+        return tuple(column for column, choice in enumerate(choices) if choice != NONE)
+
+
+def argmax(space: SearchSpace, probabilities: Probabilities) -> Genotype:
+    """SNAS's rule (1812.09926): the likeliest choice of each decision, `none` included."""
+    return Genotype(
+        space.name, {name: max(row, key=row.__getitem__) for name, row in probabilities.items()}
+    )
+
+
+def magnitude(space: SearchSpace, probabilities: Probabilities) -> Genotype:
+    """DARTS's rule (1806.09055): the likeliest operation, and the strongest edges of each node.
+
+    The strength of an edge is the largest probability of an operation other than `none`, with
+    `none` in the normaliser. Ties go to the earlier one.
+    """
+    chosen, strength = {}, {}
+    for name, row in probabilities.items():
+        kept = {choice: p for choice, p in row.items() if choice != NONE}
+        chosen[name] = max(kept, key=kept.__getitem__)
+        strength[name] = kept[chosen[name]]
+    for limit in space.limits:
+        ranked = sorted(limit.decisions, key=lambda name: -strength[name])
+        for name in ranked[limit.count :]:
+            chosen[name] = NONE
+    return Genotype(space.name, chosen)

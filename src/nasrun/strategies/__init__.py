@@ -1,0 +1,1 @@
+"""Strategies: stages that search."""

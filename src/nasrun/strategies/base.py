@@ -1,0 +1,70 @@
+"""What a strategy is: a stage that searches a space, and what a selector may ask of it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from nasrun.budget import Budget
+from nasrun.genotype import Genotype
+from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.supernet import Supernet
+from nasrun.stage import Metrics, Stage
+from nasrun.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An architecture that a search scored on validation data."""
+
+    genotype: Genotype
+    score: float
+
+
+class Strategy(Stage):
+    """A stage that searches; what it learned is read by a selector, one of which its YAML names.
+
+    `leaves` says in a user's words what a search ends with, `read_by` which selectors take it.
+    """
+
+    leaves: ClassVar[str]
+    read_by: ClassVar[str]
+
+    @abstractmethod
+    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+        """Take the data and build what trains; the task has begun."""
+
+
+class SupernetStrategy(Strategy):
+    """A strategy that trains a supernet: its alphas and weights can be read, masked, tuned on."""
+
+    leaves = "a supernet"
+    read_by = "magnitude, argmax or perturb"
+    supernet: Supernet
+
+    @abstractmethod
+    def validate(self, *, without: tuple[str, str] | None = None) -> Metrics:
+        """The supernet on the validation data, one candidate masked if given.
+
+        Fixed order, no augmentation, batch-statistics batch norm, nothing trained or changed.
+        """
+
+    @abstractmethod
+    def tune(self, weight_lr: float) -> None:
+        """Continue from the end of the search: `run_round` now trains at this constant rate.
+
+        The weights' momentum starts anew; alphas that are not decided keep training.
+        """
+
+
+class CandidateStrategy(Strategy):
+    """A strategy that scores whole architectures one by one."""
+
+    leaves = "scored candidates"
+    read_by = "fittest"
+
+    @property
+    @abstractmethod
+    def candidates(self) -> list[Candidate]:
+        """Every architecture that was scored, in order."""

@@ -1,0 +1,178 @@
+"""Differentiable architecture search: a supernet, a relaxation of its choices, and a level.
+
+DARTS, SNAS, MiLeNAS and their relatives are this class with different settings; see `levels.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nasrun.budget import Budget
+from nasrun.data.images import Split
+from nasrun.schedules import Constant, Schedule
+from nasrun.spaces.base import SearchSpace, batch_statistics
+from nasrun.spaces.relaxation import Relaxation
+from nasrun.spaces.supernet import Supernet, argmax
+from nasrun.stage import Metrics
+from nasrun.strategies.base import SupernetStrategy
+from nasrun.strategies.levels import Level, Search
+from nasrun.tasks.base import Batch, OptimizerFactory, Task
+
+
+class Differentiable(SupernetStrategy):
+    """Train alphas and weights together, `rounds` passes over the training data.
+
+    Weights see the `train` part of the data; the level decides whether alphas see it or the
+    `validation` part. The clips are largest gradient norms, null for none. `drop_path` is the
+    constant probability that an edge's mixture is dropped for a sample.
+    """
+
+    def __init__(
+        self,
+        *,
+        rounds: int,
+        batch_size: int,
+        level: Level,
+        relaxation: Relaxation,
+        weight_optimizer: OptimizerFactory,
+        weight_schedule: Schedule,
+        weight_clip: float | None,
+        alpha_optimizer: OptimizerFactory,
+        alpha_clip: float | None,
+        alpha_mean: float,
+        alpha_std: float,
+        drop_path: float,
+    ) -> None:
+        if rounds < 1:
+            raise ValueError(f"rounds={rounds}: at least 1")
+        if batch_size < 2:
+            raise ValueError(f"batch_size={batch_size}: at least 2, for batch norm")
+        if not 0 <= drop_path < 1:
+            raise ValueError(f"drop_path={drop_path}: from 0 to below 1")
+        for key, clip in (("weight_clip", weight_clip), ("alpha_clip", alpha_clip)):
+            if clip is not None and clip <= 0:
+                raise ValueError(f"{key}={clip}: more than 0, or null for none")
+        if alpha_std < 0:
+            raise ValueError(f"alpha_std={alpha_std}: from 0 on")
+        self._rounds = rounds
+        self.batch_size = batch_size
+        self.level = level
+        self.relaxation = relaxation
+        self.weight_optimizer = weight_optimizer
+        self.weight_schedule = weight_schedule
+        self.weight_clip = weight_clip
+        self.alpha_optimizer = alpha_optimizer
+        self.alpha_clip = alpha_clip
+        self.alpha_mean, self.alpha_std = alpha_mean, alpha_std
+        self.drop_path = drop_path
+
+    @property
+    def rounds(self) -> int:
+        return self._rounds
+
+    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+        self.space, self.task = space, task
+        self.train, self.validation = task.split("train"), task.split("validation")
+        network = space.network(inputs=task.inputs, outputs=task.outputs)
+        network.drop_path = self.drop_path
+        self.supernet = Supernet(
+            space,
+            network,
+            self.relaxation,
+            alpha_mean=self.alpha_mean,
+            alpha_std=self.alpha_std,
+        ).to(budget.torch_device, memory_format=torch.channels_last)
+        self.schedule = self.weight_schedule
+        self.search = self._search()
+        self.first_lr = self.search.weight_lr
+
+    def _search(self) -> Search:
+        weights = self.supernet.weights()
+        return Search(
+            loss=lambda batch: self.task.loss(self.supernet, batch),
+            alphas=[self.supernet.alpha],
+            weights=weights,
+            buffers=list(self.supernet.network.buffers()),
+            alpha_optimizer=self.alpha_optimizer([self.supernet.alpha]),
+            weight_optimizer=self.weight_optimizer(weights),
+            alpha_clip=self.alpha_clip,
+            weight_clip=self.weight_clip,
+        )
+
+    def run_round(self) -> Metrics:
+        self.supernet.progress = min(1.0, (self.round + 1) / self.rounds)
+        lr = self.schedule.at(min(1.0, self.round / self.rounds), self.first_lr)
+        for group in self.search.weight_optimizer.param_groups:
+            group["lr"] = lr
+        before = self.supernet.genotype(argmax)
+        metrics = {"lr": lr, **self._epoch(), **self._validation(), **self._entropy()}
+        after = self.supernet.genotype(argmax)
+        metrics["changed_edges"] = float(sum(before[name] != after[name] for name in after))
+        return metrics
+
+    def _epoch(self) -> Metrics:
+        order = torch.randperm(len(self.train))
+        steps = math.ceil(len(order) / self.batch_size)
+        training = self.task.batches(self.train, self.batch_size, order)
+        validation = self._endless(self.validation)
+        totals: dict[str, list[Tensor]] = {}
+        self.supernet.train()
+        for train in self.track(training, steps):
+            for name, loss in self.level.step(self.search, train, next(validation)).items():
+                totals.setdefault(name, []).append(loss)
+        return {name: float(torch.stack(losses).mean()) for name, losses in totals.items()}
+
+    def _endless(self, split: Split) -> Iterator[Batch]:
+        while True:
+            yield from self.task.batches(split, self.batch_size, torch.randperm(len(split)))
+
+    def _validation(self) -> Metrics:
+        return {f"validation_{name}": value for name, value in self.validate().items()}
+
+    def _entropy(self) -> Metrics:
+        """Per cell type the sum over its decisions of -sum p ln p, in nats."""
+        totals = dict.fromkeys(self.space.groups, 0.0)
+        probabilities = self.supernet.probabilities()
+        for decision in self.space.decisions:
+            row = probabilities[decision.name].values()
+            totals[decision.group] -= sum(p * math.log(p) for p in row if p > 0)
+        return {"_".join(filter(None, ("entropy", group))): h for group, h in totals.items()}
+
+    def validate(self, *, without: tuple[str, str] | None = None) -> Metrics:
+        with batch_statistics(self.supernet):
+            mixture = self.supernet.mixture(without=without)
+            return self.task.evaluate(
+                lambda images: self.supernet.network(images, mixture),
+                self.validation,
+                4 * self.batch_size,
+            )
+
+    def tune(self, weight_lr: float) -> None:
+        alpha_state = self.search.alpha_optimizer.state_dict()
+        self.search = self._search()
+        self.search.alpha_optimizer.load_state_dict(alpha_state)
+        self.schedule, self.first_lr = Constant(), weight_lr
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "supernet": self.supernet.state_dict(),
+            "alpha_optimizer": self.search.alpha_optimizer.state_dict(),
+            "weight_optimizer": self.search.weight_optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.supernet.load_state_dict(state["supernet"])
+        self.search.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
+        self.search.weight_optimizer.load_state_dict(state["weight_optimizer"])
+
+    def finish(self, folder: Any) -> dict[str, Any]:
+        from nasrun.plots import search_curves
+
+        search_curves(folder.metrics(), folder.path / "search.png", self.space.groups)
+        metrics = self.validate()
+        return {"validation_accuracy": metrics[self.task.objective]}

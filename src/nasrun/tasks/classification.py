@@ -1,0 +1,127 @@
+"""Image classification: cross entropy, accuracy, and a learner with one optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from nasrun.budget import Budget
+from nasrun.data.augment import Augment
+from nasrun.data.images import Dataset, Facts, Part, Split
+from nasrun.stage import Metrics
+from nasrun.tasks.base import Batch, Forward, Learner, OptimizerFactory, Task
+
+
+class Classification(Task):
+    """Cross entropy with label smoothing and, where a network has it, an auxiliary head's loss."""
+
+    objective = "accuracy"
+
+    def __init__(
+        self, *, augment: Augment, label_smoothing: float, auxiliary_weight: float
+    ) -> None:
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing={label_smoothing}: from 0 to below 1")
+        if auxiliary_weight < 0:
+            raise ValueError(f"auxiliary_weight={auxiliary_weight}: from 0 on")
+        self.augment = augment
+        self.label_smoothing = label_smoothing
+        self.auxiliary_weight = auxiliary_weight
+
+    def begin(self, dataset: Dataset, budget: Budget) -> None:
+        self.dataset, self.budget = dataset, budget
+        self.facts: Facts = dataset.facts()
+        self.inputs, self.outputs = self.facts.channels, self.facts.num_classes
+
+    def split(self, *parts: Part) -> Split:
+        return self.dataset.split(*parts, device=self.budget.torch_device)
+
+    def batches(self, split: Split, batch_size: int, order: Tensor) -> Iterable[Batch]:
+        lonely = len(order) % batch_size == 1  # batch norm has no variance over one image
+        return split.batches(batch_size, augment=self.augment, order=order, drop_last=lonely)
+
+    def loss(self, forward: Forward, batch: Batch) -> Tensor:
+        images, labels = batch
+        with self.budget.autocast():
+            logits, *auxiliary = forward(images)
+            total = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+            for other in auxiliary:
+                total = total + self.auxiliary_weight * F.cross_entropy(
+                    other, labels, label_smoothing=self.label_smoothing
+                )
+        return total
+
+    @torch.no_grad()
+    def evaluate(self, forward: Forward, split: Split, batch_size: int) -> Metrics:
+        loss, hits, hits5 = (torch.zeros((), dtype=torch.float64) for _ in range(3))
+        for images, labels in split.batches(batch_size):
+            with self.budget.autocast():
+                logits = forward(images)[0]
+            logits = logits.float()
+            loss += F.cross_entropy(logits, labels, reduction="sum").cpu()
+            ranked = logits.topk(min(5, self.outputs), dim=1).indices == labels[:, None]
+            hits += ranked[:, 0].sum().cpu()
+            hits5 += ranked.sum().cpu()
+        metrics = {"loss": float(loss) / len(split), "accuracy": float(hits) / len(split)}
+        if self.outputs > 5:
+            metrics["top5_accuracy"] = float(hits5) / len(split)
+        return metrics
+
+    def learner(
+        self, network: nn.Module, *, optimizer: OptimizerFactory, clip: float | None
+    ) -> Learner:
+        return Classifier(self, network, optimizer, clip)
+
+
+class Classifier(Learner):
+    """A network and its optimizer on a classification task."""
+
+    def __init__(
+        self,
+        task: Classification,
+        network: nn.Module,
+        optimizer: OptimizerFactory,
+        clip: float | None,
+    ) -> None:
+        self.task = task
+        self.network = network.to(
+            task.budget.torch_device, memory_format=torch.channels_last
+        )
+        self.optimizer = optimizer(self.network.parameters())
+        self.clip = clip
+        self._first_lr: float = self.optimizer.param_groups[0]["lr"]
+
+    @property
+    def first_lr(self) -> float:
+        return self._first_lr
+
+    def train(self, batches: Iterable[Batch], lr: float) -> Metrics:
+        self.network.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        losses = []
+        for batch in batches:
+            loss = self.task.loss(self.network, batch)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if self.clip is not None:
+                clip_grad_norm_(self.network.parameters(), self.clip)
+            self.optimizer.step()
+            losses.append(loss.detach())
+        return {"train_loss": float(torch.stack(losses).mean())}
+
+    def evaluate(self, split: Split, batch_size: int) -> Metrics:
+        self.network.eval()
+        return self.task.evaluate(self.network, split, batch_size)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])

@@ -1,0 +1,58 @@
+"""Every test has a cache folder of its own and the same random numbers."""
+
+import tarfile
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+ARCHIVES = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("NASRUN_CACHE", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def unpack(tmp_path):
+    """Unpack the members of an archive that a predicate wants; skip where the archive is missing."""
+
+    def unpacked(archive, wanted, most):
+        path = ARCHIVES / archive
+        if not path.is_file():
+            pytest.skip(f"the real data are not here: {path}")
+        with tarfile.open(path) as opened:
+            left = most
+            for member in opened:
+                if member.isfile() and wanted(member.name):
+                    opened.extract(member, tmp_path / "real", filter="data")
+                    left -= 1
+                if left == 0:
+                    break
+        return tmp_path / "real"
+
+    return unpacked
+
+
+@pytest.fixture
+def paint(tmp_path):
+    """Write a picture of one colour, or of noise, below the folder `set`."""
+
+    def painted(name, colour=None, size=(12, 12), mode="RGB"):
+        path = tmp_path / "set" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if colour is None:
+            seed = sum(map(ord, name))
+            noise = numpy.random.default_rng(seed).integers(0, 256, (*size[::-1], 3))
+            image = Image.fromarray(noise.astype(numpy.uint8)).convert(mode)
+        else:
+            image = Image.new(mode, size, colour)
+        image.save(path)
+        return path
+
+    return painted

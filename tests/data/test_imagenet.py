@@ -1,0 +1,148 @@
+"""Large originals, streamed: the number of workers changes nothing."""
+
+import shutil
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+from nasrun.data.augment import Augment
+from nasrun.data.imagenet import ImageNet
+
+CPU = torch.device("cpu")
+SMALL = {"size": 24, "resize": 28, "validation": 0.25}
+
+
+@pytest.fixture
+def root(paint, tmp_path):
+    modes = ["RGB", "L", "RGBA", "P", "CMYK", "RGB"]
+    for part, count in (("train", 6), ("val", 2)):
+        for wnid in ("n01", "n02"):
+            for number in range(count):
+                ending = "jpg" if modes[number] == "CMYK" else "png"
+                size = (30 + 7 * number, 50 - 4 * number)
+                paint(f"{part}/{wnid}/{number}.{ending}", size=size, mode=modes[number])
+    return str(tmp_path / "set")
+
+
+def epoch(root, workers, augment=None, **settings):
+    """All batches of the train part, and the generator's state after them."""
+    torch.manual_seed(5)
+    split = ImageNet(root=root, workers=workers, **SMALL).split("train", device=CPU)
+    images, labels = zip(*split.batches(4, augment=augment, **settings))
+    return torch.cat(images), torch.cat(labels), torch.get_rng_state()
+
+
+@pytest.mark.parametrize(
+    "augment", [None, Augment(), Augment(resized_crop=(0.08, 1.0), jitter=0.4)]
+)
+def test_two_workers_give_the_same_bytes_as_none(root, augment):
+    for alone, shared in zip(epoch(root, 0, augment), epoch(root, 2, augment)):
+        assert torch.equal(alone, shared)
+
+
+def test_parts_have_their_sizes_and_val_is_the_test_part(root):
+    dataset = ImageNet(root=root, workers=0, **SMALL)
+    dataset.check()
+    parts = ("train", "validation", "test")
+    assert [len(dataset.split(part, device=CPU)) for part in parts] == [9, 3, 4]
+    together = dataset.split("train", "validation", device=CPU)
+    assert len(together) == 12
+    assert sorted(together.labels.tolist()) == [0] * 6 + [1] * 6
+
+
+def test_batches_have_the_shape_the_layout_and_the_labels_of_their_images(root):
+    split = ImageNet(root=root, workers=0, **SMALL).split("train", device=CPU)
+    order = torch.tensor([3, 0, 5])
+    images, labels = next(split.batches(3, order=order))
+    assert images.shape == (3, 3, 24, 24)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(labels, split.labels[order])
+    alone, _ = next(split.batches(1, order=order[1:]))
+    assert torch.equal(alone[0], images[1])
+
+
+def test_the_last_smaller_batch_can_be_dropped(root):
+    images, _, _ = epoch(root, 0, drop_last=True)
+    assert len(images) == 8
+
+
+def test_evaluation_is_torchvisions_resize_and_centre_crop(root, tmp_path):
+    from torchvision.transforms import v2
+
+    path = tmp_path / "set/val/n01/0.png"
+    smooth = numpy.outer(numpy.arange(40) * 3, numpy.ones(56)) + numpy.arange(56)
+    Image.fromarray(smooth.astype(numpy.uint8)).convert("RGB").save(path)
+    split = ImageNet(root=root, workers=0, **SMALL).split("test", device=CPU)
+    number = next(i for i, name in enumerate(split._listing.files) if name == "val/n01/0.png")
+    (mine, _) = next(split.batches(1, order=torch.tensor([number])))
+    expected = v2.Compose(
+        [
+            v2.Resize(28),
+            v2.CenterCrop(24),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )(Image.open(path).convert("RGB"))
+    assert (mine[0] - expected).abs().mean() < 0.03
+
+
+def test_a_resized_crop_shows_the_asked_areas_of_a_ramp(paint, tmp_path):
+    ramp = Image.fromarray(numpy.tile(numpy.arange(0, 256, 2, dtype=numpy.uint8), (64, 1)))
+    for part in ("train", "val"):
+        for wnid in ("n01", "n02"):
+            (tmp_path / "set" / part / wnid).mkdir(parents=True)
+            for number in range(30):
+                ramp.convert("RGB").save(tmp_path / f"set/{part}/{wnid}/{number}.png")
+    split = ImageNet(root=str(tmp_path / "set"), size=32, resize=32, workers=0, validation=0.1)
+    augment = Augment(flip=False, resized_crop=(0.1, 0.4))
+    (images, _) = next(split.split("train", device=CPU).batches(54, augment=augment))
+    pixels = (images[:, 0] * 0.229 + 0.485) * 255
+    widths = (pixels[:, 16, 30] - pixels[:, 16, 1]) / 29 * 32 / 2  # in pixels of the original
+    side = (128 * 64) ** 0.5
+    assert widths.min() > side * (0.1 * 3 / 4) ** 0.5 - 2
+    assert widths.max() < side * (0.4 * 4 / 3) ** 0.5 + 2
+    assert widths.std() > 3
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_image_is_one_line_that_names_it(root, tmp_path, workers):
+    broken = tmp_path / "set/train/n02/1.png"
+    broken.write_bytes(b"not an image")
+    with pytest.raises(ValueError, match=f"{broken} .*remove or replace it") as error:
+        split = ImageNet(root=root, workers=workers, **SMALL).split(
+            "train", "validation", device=CPU
+        )
+        list(split.batches(4))
+    assert "\n" not in str(error.value)
+
+
+def test_flat_validation_images_are_refused_with_how_to_sort_them(root, tmp_path, paint):
+    shutil.rmtree(tmp_path / "set/val")
+    paint("val/ILSVRC2012_val_00000001.jpg")
+    with pytest.raises(ValueError, match=r"val/<class>/, .*valprep.sh"):
+        ImageNet(root=root).check()
+
+
+@pytest.mark.parametrize(("key", "value"), [("size", 0), ("resize", 100), ("workers", -1)])
+def test_a_wrong_setting_is_refused_by_name_and_value(key, value):
+    with pytest.raises(ValueError, match=rf"dataset.{key}={value}: .* would do"):
+        ImageNet(root="anywhere", **{key: value})
+
+
+def test_real_imagenet_originals_stream(unpack):
+    root = unpack("imagenet-samples-60.tar.xz", lambda name: True, 60)
+    for wnid in (root / "val").iterdir():
+        shutil.copytree(wnid, root / "train" / wnid.name)
+    dataset = ImageNet(root=str(root), workers=2, validation=0.0)
+    dataset.check()
+    assert dataset.facts().num_classes == 60
+    test = torch.cat([images for images, _ in dataset.split("test", device=CPU).batches(16)])
+    assert test.shape == (60, 3, 224, 224)
+    assert test.mean().abs() < 0.3 and 0.7 < test.std() < 1.4
+    train = dataset.split("train", device=CPU)
+    crops, labels = next(train.batches(20, augment=Augment(resized_crop=(0.08, 1.0), jitter=0.4)))
+    assert crops.shape == (20, 3, 224, 224)
+    assert torch.equal(labels, train.labels[:20])

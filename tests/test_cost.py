@@ -1,0 +1,240 @@
+"""Costs against published networks and against closed formulas."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from nasrun.cost import Cost, count, params
+from nasrun.genotype import NONE, Genotype
+from nasrun.spaces.base import Layout
+from nasrun.spaces.darts import DartsSpace
+
+GENOTYPES = Path(__file__).parents[1] / "conf" / "genotype"
+OPERATIONS = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+SHORT = {"max": 1, "avg": 2, "skip": 3, "sep3": 4, "sep5": 5, "dil3": 6, "dil5": 7}
+SPACE = DartsSpace(operations=OPERATIONS, nodes=4, kept_edges=2, channels=16, layers=8)
+CIFAR = Layout(channels=36, layers=20, auxiliary=True)
+IMAGENET = Layout(channels=48, layers=14, stem="imagenet", auxiliary=True)
+TABLES = ("normal", "reduce")
+# Parameters of the released cells, counted with the formula of `closed_form` from the notation in
+# the papers' repositories: 36 channels, 20 cells, 10 classes (SNAS without batch norm after pools).
+RELEASED = {
+    "DARTS-PT, best": (
+        "normal sep3@0 sep3@1 | sep3@0 sep3@1 | skip@0 skip@2 | sep3@1 skip@3;"
+        "reduce avg@0 sep5@1 | max@1 skip@2 | dil5@1 max@3 | sep5@2 skip@3",
+        3_328,
+    ),
+    "DARTS-PT, seed 0": (
+        "normal sep3@0 sep3@1 | sep5@0 dil3@1 | skip@0 skip@2 | skip@0 max@4;"
+        "reduce sep3@0 avg@1 | dil5@1 dil3@2 | avg@0 max@2 | sep3@2 skip@4",
+        2_851,
+    ),
+    "DARTS-PT, seed 1": (
+        "normal sep3@0 sep3@1 | sep3@0 dil3@1 | max@0 skip@2 | skip@0 dil3@4;"
+        "reduce dil5@0 avg@1 | max@0 sep5@2 | max@1 dil3@3 | sep5@0 sep3@4",
+        3_053,
+    ),
+    "DARTS-PT, seed 2": (
+        "normal skip@0 sep3@1 | sep3@0 dil3@1 | skip@2 dil3@3 | max@1 skip@2;"
+        "reduce avg@0 max@1 | avg@0 sep3@1 | dil5@2 skip@3 | sep3@2 sep5@4",
+        2_658,
+    ),
+    "MiLeNAS, large": (
+        "normal sep3@1 sep3@0 | dil3@0 sep3@1 | skip@0 sep3@1 | sep3@0 sep5@1;"
+        "reduce dil3@0 sep3@1 | skip@2 max@0 | skip@2 dil5@3 | skip@2 max@0",
+        3_874,
+    ),
+    "MiLeNAS, medium": (
+        "normal sep3@0 sep3@1 | skip@0 sep3@1 | skip@0 skip@1 | skip@0 sep5@1;"
+        "reduce max@0 max@1 | max@0 skip@2 | skip@2 avg@0 | avg@0 skip@2",
+        2_858,
+    ),
+    "MiLeNAS, small": (
+        "normal sep3@0 skip@1 | skip@0 skip@2 | sep3@0 skip@2 | max@0 skip@2;"
+        "reduce max@0 max@1 | avg@0 max@1 | max@0 skip@2 | max@0 skip@2",
+        2_090,
+    ),
+    "SNAS, mild": (
+        "normal sep3@0 sep3@1 | skip@0 dil3@1 | skip@0 skip@1 | skip@0 sep3@1;"
+        "reduce max@0 max@1 | max@1 skip@2 | max@1 skip@2 | max@0 dil5@2",
+        2_661,
+    ),
+    "SNAS, moderate": (
+        "normal dil5@0 skip@1 | sep3@0 skip@1 | skip@0 skip@1 | sep3@0 dil5@1;"
+        "reduce max@0 max@1 | sep5@0 dil5@1 | sep5@0 sep5@1 | sep5@0 sep5@1",
+        2_847,
+    ),
+    "SNAS, aggressive": (
+        "normal sep5@0 skip@1 | skip@0 skip@1 | dil5@1 skip@0 | skip@0 dil5@1;"
+        "reduce sep5@0 | sep5@0 | - | -",
+        2_314,
+    ),
+}
+
+
+def published(name):
+    return SPACE.parse(yaml.safe_load((GENOTYPES / f"{name}.yaml").read_text())["cell"])
+
+
+def shapes(genotype, layout, inputs=3, outputs=10):
+    """A network without storage: to be counted, not to be run."""
+    with torch.device("meta"):
+        return SPACE.network(genotype, inputs=inputs, outputs=outputs, layout=layout)
+
+
+def operation_cost(operation, channels, stride, pixels, affine=True):
+    """Parameters and multiply-adds of a candidate that answers with so many pixels."""
+    kind, kernel = operation.partition("_")[0], operation[-1]
+    norms = {"sep": 2, "dil": 1, "skip": stride - 1}.get(kind, 0)
+    weights = 0
+    if kind in ("sep", "dil"):
+        weights = norms * (int(kernel) ** 2 * channels + channels**2)
+    elif kind == "skip" and stride == 2:
+        weights = channels**2
+    return weights + affine * 2 * channels * norms, weights * pixels
+
+
+def closed_form(choices, channels, layers, classes, size, affine=True, inputs=3):
+    """Cost of a CIFAR network from the sizes of its convolutions; `choices` lists (edge, op)."""
+    total_params = 9 * inputs * 3 * channels + 2 * 3 * channels
+    total_macs = 9 * inputs * 3 * channels * size**2
+    before, last, halved = 3 * channels, 3 * channels, False
+    for cell in range(layers):
+        reduction = cell in (layers // 3, 2 * layers // 3)
+        channels *= 1 + reduction
+        for width in (before, last):
+            total_params += width * channels + affine * 2 * channels
+            total_macs += width * channels * size**2  # at the newer input's size
+        stride = 1 + reduction
+        size = (size + reduction) // stride
+        for edge, operation in choices:
+            kind, _, ends = edge.partition("/")
+            if kind == TABLES[reduction]:
+                from_input = ends.partition("-")[2] in ("0", "1")
+                p, m = operation_cost(
+                    operation, channels, stride if from_input else 1, size**2, affine
+                )
+                total_params, total_macs = total_params + p, total_macs + m
+        before, last, halved = last, 4 * channels, reduction
+    return Cost(total_params + (last + 1) * classes, total_macs + last * classes)
+
+
+def test_the_search_network_has_the_published_number_of_parameters():
+    assert params(shapes(None, SPACE.search_layout)) == 1_930_618
+
+
+def test_the_large_search_network_has_the_published_number_of_parameters():
+    layout = Layout(channels=36, layers=20, affine=False, pool_norm=True)
+    assert params(shapes(None, layout)) == 19_932_310
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "megas"), [("darts_v1", 3_169_414, 501), ("darts_v2", 3_349_342, 528)]
+)
+def test_a_published_cifar_network_costs_what_was_published(name, expected, megas):
+    cost = count(shapes(published(name), CIFAR), 3, 32)
+    assert cost.params == expected
+    assert round(cost.macs / 1e6) == megas
+
+
+def test_the_published_imagenet_network_costs_what_was_published():
+    cost = count(shapes(published("darts_v2"), IMAGENET, outputs=1000), 3, 224)
+    assert cost.params == 4_718_752
+    assert round(cost.macs / 1e5) == 5_299
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_a_released_cell_has_the_published_number_of_parameters(name):
+    text, thousands = RELEASED[name]
+    for short, position in SHORT.items():
+        text = text.replace(f"{short}@", f"{OPERATIONS[position]}@")
+    assert round(params(shapes(SPACE.parse(text), CIFAR)) / 1e3) == thousands
+
+
+@pytest.mark.parametrize(("classes", "thousands"), [(10, 4_702), (100, 4_754)])
+def test_the_cell_of_separable_convolutions_only_has_the_published_size(classes, thousands):
+    node = "sep_conv_3x3@0 sep_conv_3x3@1"
+    cells = "; ".join(f"{kind} {' | '.join([node] * 4)}" for kind in TABLES)
+    network = shapes(SPACE.parse(cells), CIFAR, outputs=classes)
+    assert round(params(network) / 1e3) == thousands
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    st.fixed_dictionaries({d.name: st.sampled_from(OPERATIONS) for d in SPACE.decisions}),
+    st.integers(2, 8).map(lambda half: 2 * half),
+    st.integers(3, 6),
+    st.integers(2, 100),
+    st.integers(6, 33),
+)
+def test_every_genotype_costs_what_its_convolutions_do(choices, channels, layers, classes, size):
+    genotype = Genotype("darts", choices)
+    layout = Layout(channels=channels, layers=layers)
+    kept = [(edge, choice) for edge, choice in choices.items() if choice != NONE]
+    expected = closed_form(kept, channels, layers, classes, size)
+    assert count(shapes(genotype, layout, outputs=classes), 3, size) == expected
+
+
+@settings(max_examples=5, deadline=None, derandomize=True)
+@given(st.integers(1, 10).map(lambda half: 2 * half), st.integers(3, 9), st.integers(1, 4))
+def test_a_search_network_has_all_candidates_without_learned_batch_norm(channels, layers, inputs):
+    layout = Layout(channels=channels, layers=layers, affine=False, pool_norm=True)
+    everything = [(d.name, choice) for d in SPACE.decisions for choice in d.choices]
+    expected = closed_form(everything, channels, layers, 7, 32, affine=False, inputs=inputs)
+    assert params(shapes(None, layout, inputs=inputs, outputs=7)) == expected.params
+
+
+def test_batch_norms_after_pools_add_two_parameters_a_channel():
+    mild = RELEASED["SNAS, mild"][0]
+    for short, position in SHORT.items():
+        mild = mild.replace(f"{short}@", f"{OPERATIONS[position]}@")
+    layout = Layout(channels=36, layers=20, pool_norm=True)
+    bare = params(shapes(SPACE.parse(mild), CIFAR))
+    with_norms = params(shapes(SPACE.parse(mild), layout))
+    assert (bare, with_norms) == (2_661_382, 2_663_542)  # the repository's own operations
+
+
+def test_convolutions_and_linear_layers_are_counted_as_by_hand():
+    network = nn.Sequential(
+        nn.Conv2d(2, 8, 3, stride=2, padding=1),  # 5 x 5 outputs of 9 * 2 products, 8 channels
+        nn.BatchNorm2d(8),
+        nn.Conv2d(8, 8, 3, padding=1, groups=4, bias=False),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 3),
+    )
+    macs = 25 * 8 * 9 * 2 + 25 * 8 * 9 * 2 + 8 * 3
+    parameters = 8 * (9 * 2 + 1) + 16 + 8 * 9 * 2 + (8 + 1) * 3
+    assert count(network, 2, 9) == Cost(parameters, macs)
+
+
+def test_an_auxiliary_head_does_not_count():
+    genotype = published("darts_v2")
+    plain = count(shapes(genotype, Layout(channels=8, layers=3)), 3, 32)
+    with_head = shapes(genotype, Layout(channels=8, layers=3, auxiliary=True))
+    assert sum(p.numel() for p in with_head.parameters()) > plain.params
+    assert count(with_head, 3, 32) == plain
+
+
+def test_counting_leaves_the_network_as_it_was():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    count(network, 1, 8)
+    assert network.training and network[1].training
+    for name, value in network.state_dict().items():
+        assert value.device.type == "cpu"
+        assert torch.equal(value, before[name])
