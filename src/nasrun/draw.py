@@ -8,45 +8,62 @@ passes a column keeps a lane free there. So nothing can overlap and no edge runs
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
+from itertools import accumulate, combinations, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nasrun.plots import INK, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.path import Path as MatplotlibPath
 
 Edge = tuple[str, str, str]
 """From, to, operation; an empty operation is an edge without a label."""
 
 CELL_INPUTS = ("c_{k-2}", "c_{k-1}")
 OUTPUT = "c_{k}"
+
+
+class Family(NamedTuple):
+    """Operations of one colour: those that the pattern is found in."""
+
+    name: str
+    pattern: str
+    colour: str
+
+
 FAMILIES = (
-    ("separable convolution", "sep_conv", "#0072B2"),
-    ("dilated convolution", "dil_conv", "#D55E00"),
-    ("pooling", "pool", "#009E73"),
-    ("skip connection", "skip|identity", "#B0559B"),
-    ("other", "", "#7A6A00"),
+    Family("separable convolution", "sep_conv", "#0072B2"),
+    Family("dilated convolution", "dil_conv", "#D55E00"),
+    Family("pooling", "pool", "#009E73"),
+    Family("skip connection", "skip|identity", "#CC79A7"),
+    Family("other", "", "#8C6D00"),
 )
-"""Name, pattern that an operation of the family contains, colour-blind-safe colour."""
+"""The first that fits counts; colours distinguishable without red or green (Okabe and Ito)."""
 CONCATENATION = "#A0A0A0"
 
 # Inches, but for the font sizes (points).
-FONT, LABEL_FONT = 10.0, 8.5
+FONT, LABEL_FONT, TITLE_FONT = 10.0, 8.5, 12.0
 NODE_HEIGHT, LABEL_HEIGHT, LANE_HEIGHT = 0.34, 0.23, 0.04
-ROW_GAP, PORT_STEP = 0.13, 0.085
-MARGIN, PANEL_GAP, TITLE_HEIGHT, LEGEND_HEIGHT = 0.2, 0.5, 0.36, 0.4
+ROW_GAP, PORT_STEP, LEAD = 0.12, 0.085, 0.1
+CURVE_WIDTH, CURVE_STEEPNESS = 0.18, 0.2
+MARGIN, PANEL_GAP, TITLE_HEIGHT, NAME_HEIGHT, LEGEND_HEIGHT = 0.2, 0.6, 0.36, 0.34, 0.4
+
 LONGEST_CHAIN = 6
+"""Edges in a row; a longer chain goes on in the next."""
+SWEEPS = 20
+"""Passes over all ranks, more than the largest cells need."""
 
 
-def draw_cells(
-    cells: Mapping[str, Sequence[Edge]], stem: Path, title: str = ""
-) -> list[Path]:
+def draw_cells(cells: Mapping[str, Sequence[Edge]], stem: Path, title: str = "") -> list[Path]:
     """Draw every cell type of an architecture side by side, as `<stem>.svg` and `<stem>.png`.
 
     `cells` maps a cell type to its edges. Nodes named by integers, all from 0 to the largest, are
@@ -72,6 +89,10 @@ class Box:
     width: float
     height: float
 
+    def moved(self, x: float, y: float) -> Box:
+        """The box, further right and down."""
+        return Box(self.x + x, self.y + y, self.width, self.height)
+
     def overlaps(self, other: Box) -> bool:
         """Whether the two have an area in common."""
         return (
@@ -82,9 +103,9 @@ class Box:
 
 @dataclass(frozen=True)
 class Route:
-    """An edge: the points that it meets horizontally, from its start to its end, and its label.
+    """An edge: its label and the points that it meets horizontally, from its start to its end.
 
-    Between points 0 and 1, 2 and 3, ... it is curved, between 1 and 2, 3 and 4, ... straight.
+    Between points 0 and 1, 2 and 3, ... it is straight, between 1 and 2, 3 and 4, ... curved.
     """
 
     edge: Edge
@@ -114,7 +135,9 @@ class Graph:
     def of(cls, edges: Sequence[Edge]) -> Graph:
         """The graph of a cell's edges; names that no edge leads to are inputs, integers never."""
         targets = {target for _, target, _ in edges}
-        names = list(dict.fromkeys(name for source, target, _ in edges for name in (source, target)))
+        names = list(
+            dict.fromkeys(name for source, target, _ in edges for name in (source, target))
+        )
         numbers = [int(name) for name in names if name.isdecimal()]
         inputs = [name for name in names if name not in targets and not name.isdecimal()]
         named = [name for name in names if name in targets and not name.isdecimal()]
@@ -158,17 +181,20 @@ class Graph:
 
 def layout(graph: Graph) -> Layout:
     """Place the nodes and labels of a graph and route its edges around them."""
-    stops = {name: _Stop(2 * column, *_node_size(graph, name))
-             for name, column in graph.columns.items()}
+    stops = {
+        name: _Stop(2 * column, *_node_size(graph, name)) for name, column in graph.columns.items()
+    }
     chains = [_chain(edge, stops) for edge in graph.edges]
     ranks = _ranks([*stops.values(), *(stop for chain in chains for stop in chain[1:-1])])
     _order(ranks)
-    _spread(ranks)
-    width = _set_x(ranks)
-    routes = tuple(map(_route, graph.edges, chains))
-    nodes = {name: stop.box for name, stop in stops.items()}
-    height = max(stop.y + stop.height / 2 for rank in ranks for stop in rank)
-    return Layout(nodes, routes, width, height)
+    _set_y(ranks, chains)
+    _set_x(ranks)
+    return Layout(
+        nodes={name: stop.box for name, stop in stops.items()},
+        routes=tuple(map(_route, graph.edges, chains)),
+        width=max(stop.x + stop.width / 2 for stop in stops.values()),
+        height=max(stop.y + stop.height / 2 for rank in ranks for stop in rank),
+    )
 
 
 @dataclass(eq=False)
@@ -178,30 +204,26 @@ class _Stop:
     rank: int
     width: float
     height: float
-    labelled: bool = False
     before: list[_Stop] = field(default_factory=list)
     after: list[_Stop] = field(default_factory=list)
     x: float = 0.0
     y: float = 0.0
-    rank_width: float = 0.0
+    reach: float = 0.0
+    """How far to both sides of x an edge runs straight."""
 
     @property
     def box(self) -> Box:
         return Box(self.x, self.y, self.width, self.height)
 
     @property
-    def neighbours(self) -> list[_Stop]:
-        return self.before + self.after
-
-    @property
     def is_lane(self) -> bool:
-        return self.width == 0.0
+        return self.width == 0
 
 
 def _node_size(graph: Graph, name: str) -> tuple[float, float]:
     arrows = sum(target == name for _, target, _ in graph.edges)
     width = max(NODE_HEIGHT, _text_width(re.sub("[_{}]", "", name), FONT) + 0.14)
-    return width, max(NODE_HEIGHT, PORT_STEP * (arrows + 0.6))
+    return width, max(NODE_HEIGHT, PORT_STEP * (arrows + 0.8))
 
 
 def _text_width(text: str, size: float) -> float:
@@ -210,17 +232,16 @@ def _text_width(text: str, size: float) -> float:
 
 
 def _chain(edge: Edge, stops: Mapping[str, _Stop]) -> list[_Stop]:
-    """The stops of an edge, linked: source, lanes, target, and the label right before the target."""
+    """The stops of an edge, linked: source, lanes, the label right before the target, target."""
     source, target, operation = edge
-    chain = [stops[source]]
-    for rank in range(stops[source].rank + 1, stops[target].rank):
-        if operation and rank == stops[target].rank - 1:
-            width = _text_width(operation, LABEL_FONT) + 0.12
-            chain.append(_Stop(rank, width, LABEL_HEIGHT, labelled=True))
-        else:
-            chain.append(_Stop(rank, 0.0, LANE_HEIGHT))
-    chain.append(stops[target])
-    for left, right in zip(chain, chain[1:], strict=False):
+    lanes = [
+        _Stop(rank, 0, LANE_HEIGHT) for rank in range(stops[source].rank + 1, stops[target].rank)
+    ]
+    if operation:
+        lanes[-1].width = _text_width(operation, LABEL_FONT) + 0.12
+        lanes[-1].height = LABEL_HEIGHT
+    chain = [stops[source], *lanes, stops[target]]
+    for left, right in pairwise(chain):
         left.after.append(right)
         right.before.append(left)
     return chain
@@ -234,24 +255,330 @@ def _ranks(stops: list[_Stop]) -> list[list[_Stop]]:
 
 
 def _order(ranks: list[list[_Stop]]) -> None:
-    """Sort every rank for few crossings: barycentres forwards and backwards, then swaps."""
-    best = [list(rank) for rank in ranks]
-    for sweep in range(8):
-        sides = ("before", "after")[sweep % 2]
-        for rank in ranks if sides == "before" else ranks[::-1]:
-            _sort_by_barycentre(rank, ranks, sides)
-        _swap_neighbours(ranks)
-        if _crossings(ranks) < _crossings(best):
-            best = [list(rank) for rank in ranks]
+    """Sort every rank for few crossings: barycentres from the left and the right, then swaps.
+
+    Meanwhile a stop's y is its position in its rank.
+    """
+    for rank in ranks:
+        _number(rank)
+    best, fewest = [list(rank) for rank in ranks], _crossings(ranks)
+    for sweep in range(SWEEPS):
+        rightwards = sweep % 2 == 0
+        for rank in ranks if rightwards else ranks[::-1]:
+            rank.sort(key=lambda stop: _mean_y(stop, stop.before if rightwards else stop.after))
+            _number(rank)
+        while sum(_swap_neighbours(rank) for rank in ranks):
+            pass
+        crossings = _crossings(ranks)
+        if crossings < fewest:
+            best, fewest = [list(rank) for rank in ranks], crossings
     ranks[:] = best
 
 
-def _sort_by_barycentre(rank: list[_Stop], ranks: list[list[_Stop]], side: str) -> None:
-    def barycentre(stop: _Stop) -> float:
-        others = getattr(stop, side)
-        if not others:
-            return rank_positions[stop]
-        return sum(ranks[other.rank].index(other) for other in others) / len(others)
+def _number(rank: list[_Stop]) -> None:
+    for position, stop in enumerate(rank):
+        stop.y = position
 
-    rank_positions = {stop: float(position) for position, stop in enumerate(rank)}
-    rank.sort(key={stop: barycentre(stop) for stop in rank}.__getitem__)
+
+def _mean_y(stop: _Stop, others: list[_Stop]) -> float:
+    return fmean(other.y for other in others) if others else stop.y
+
+
+def _swap_neighbours(rank: list[_Stop]) -> bool:
+    """Swap adjacent stops where that lessens the crossings; whether any were."""
+    swapped = False
+    for i in range(len(rank) - 1):
+        if _crossings_of(rank[i + 1], rank[i]) < _crossings_of(rank[i], rank[i + 1]):
+            rank[i], rank[i + 1] = rank[i + 1], rank[i]
+            swapped = True
+    _number(rank)
+    return swapped
+
+
+def _crossings(ranks: list[list[_Stop]]) -> int:
+    """How often edges cross, counted once on either side of every rank."""
+    return sum(_crossings_of(*pair) for rank in ranks for pair in combinations(rank, 2))
+
+
+def _crossings_of(upper: _Stop, lower: _Stop) -> int:
+    """How often the edges of two stops cross if one is above the other."""
+    return sum(
+        one.y > other.y
+        for ones, others in ((upper.before, lower.before), (upper.after, lower.after))
+        for one in ones
+        for other in others
+    )
+
+
+def _set_y(ranks: list[list[_Stop]], chains: list[list[_Stop]]) -> None:
+    """Make edges short, then straight between their ends, as far as the ranks' orders permit."""
+    for rank in ranks:
+        _stack(rank, [0.0] * len(rank))
+    for sweep in range(SWEEPS):
+        for rank in ranks if sweep % 2 == 0 else ranks[::-1]:
+            _stack(rank, [_mean_y(stop, stop.before + stop.after) for stop in rank])
+    room = _Room(ranks)
+    nodes = [stop for rank in ranks[::2] for stop in rank if not stop.is_lane]
+    for _ in range(SWEEPS):
+        for chain in chains:
+            room.move(chain[1:-1], (chain[0].y + chain[-1].y) / 2)
+        for stop in nodes:
+            room.move([stop], _mean_y(stop, stop.before + stop.after))
+    top = min(stop.y - stop.height / 2 for rank in ranks for stop in rank)
+    for rank in ranks:
+        for stop in rank:
+            stop.y -= top
+
+
+class _Room:
+    """Moves stops up and down between those above and below them in their ranks."""
+
+    def __init__(self, ranks: list[list[_Stop]]) -> None:
+        self.above = {lower: upper for rank in ranks for upper, lower in pairwise(rank)}
+        self.below = {upper: lower for lower, upper in self.above.items()}
+
+    def move(self, stops: Sequence[_Stop], y: float) -> None:
+        """Bring all stops to one height, as near to y as can be; leave them if there is none."""
+        highest = max(
+            (self.above[it].y + _distance(self.above[it], it) for it in stops if it in self.above),
+            default=-math.inf,
+        )
+        lowest = min(
+            (self.below[it].y - _distance(it, self.below[it]) for it in stops if it in self.below),
+            default=math.inf,
+        )
+        if highest <= lowest:
+            for stop in stops:
+                stop.y = min(max(y, highest), lowest)
+
+
+def _distance(upper: _Stop, lower: _Stop) -> float:
+    """How far apart the centres of two stops must be at least."""
+    return (upper.height + lower.height) / 2 + ROW_GAP
+
+
+def _stack(rank: list[_Stop], wanted: Sequence[float]) -> None:
+    """Place a rank from the top, nearest to what is wanted (least squares), without overlap.
+
+    With the least depth below the first stop subtracted this is isotonic regression, solved by
+    pooling adjacent violators.
+    """
+    depths = [0.0, *accumulate(_distance(a, b) for a, b in pairwise(rank))]
+    blocks: list[list[float]] = []
+    for depth, y in zip(depths, wanted, strict=False):  # an empty rank has no y
+        blocks.append([y - depth])
+        while len(blocks) > 1 and fmean(blocks[-2]) > fmean(blocks[-1]):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    places = [fmean(block) for block in blocks for _ in block]
+    for stop, depth, place in zip(rank, depths, places, strict=False):
+        stop.y = depth + place
+
+
+def _set_x(ranks: list[list[_Stop]]) -> None:
+    """Set the ranks side by side; the steeper the curves between two, the more room they get."""
+    left = -LEAD
+    for number, rank in enumerate(ranks):
+        # Arrow heads want a straight piece before a node.
+        reach = max((stop.width for stop in rank), default=0.0) / 2 + (
+            LEAD if number % 2 == 0 else 0.0
+        )
+        for stop in rank:
+            stop.x, stop.reach = left + reach, reach
+        rises = [abs(stop.y - other.y) for stop in rank for other in stop.after]
+        left += 2 * reach + CURVE_WIDTH + CURVE_STEEPNESS * max(rises, default=0.0)
+
+
+def _route(edge: Edge, chain: list[_Stop]) -> Route:
+    source, *lanes, target = chain
+    start, end = _port(source, source.after, lanes[0]), _port(target, target.before, lanes[-1])
+    points = [(source.x + source.width / 2, start), (source.x + source.reach, start)]
+    for lane in lanes:
+        if lane.reach == 0:  # Nothing but lanes in this rank: no reason for a bend.
+            continue
+        points += [(lane.x - lane.reach, lane.y), (lane.x + lane.reach, lane.y)]
+    points += [(target.x - target.reach, end), (target.x - target.width / 2, end)]
+    return Route(edge, tuple(points), None if lanes[-1].is_lane else lanes[-1].box)
+
+
+def _port(node: _Stop, lanes: list[_Stop], lane: _Stop) -> float:
+    """The height at which a node's edge starts or ends: they are spread in the lanes' order."""
+    step = min(PORT_STEP, 0.7 * node.height / len(lanes))
+    position = sorted(lanes, key=lambda stop: stop.y).index(lane)
+    return node.y + step * (position - (len(lanes) - 1) / 2)
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """A cell type and its rows, one below the other: a single row but for long chains."""
+
+    name: str
+    graph: Graph
+    rows: tuple[Layout, ...]
+
+    @classmethod
+    def of(cls, name: str, edges: Sequence[Edge]) -> _Panel:
+        graph = Graph.of(edges)
+        return cls(name, graph, tuple(map(layout, graph.rows())))
+
+    @property
+    def width(self) -> float:
+        return max(row.width for row in self.rows)
+
+    @property
+    def height(self) -> float:
+        return sum(row.height for row in self.rows) + PANEL_GAP / 2 * (len(self.rows) - 1)
+
+
+def _figure(cells: Mapping[str, Sequence[Edge]], title: str) -> Figure:
+    """All cells from left to right, a title above and the colours' meaning below; unit inch."""
+    from matplotlib.figure import Figure
+
+    assert cells, "no cells to draw"
+    panels = [_Panel.of(name, edges) for name, edges in cells.items()]
+    families = _families(operation for edges in cells.values() for _, _, operation in edges)
+    content = sum(panel.width for panel in panels) + PANEL_GAP * (len(panels) - 1)
+    width = max(content, _text_width(title, TITLE_FONT), _legend_width(families)) + 2 * MARGIN
+    title_height = TITLE_HEIGHT if title else 0.0
+    tallest = max(panel.height for panel in panels)
+    height = title_height + NAME_HEIGHT + tallest + 2 * MARGIN
+    height += LEGEND_HEIGHT if families else 0.0
+    figure = Figure(figsize=(width, height), facecolor="white")
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+    axes.set_axis_off()
+    _write(axes, width / 2, MARGIN + title_height / 3, title, TITLE_FONT, weight="bold")
+    left, top = (width - content) / 2, MARGIN + title_height
+    for panel in panels:
+        _draw_panel(axes, panel, left, top, tallest)
+        left += panel.width + PANEL_GAP
+    _draw_legend(axes, families)
+    return figure
+
+
+def _families(operations: Iterable[str]) -> list[Family]:
+    """The families among the operations; none if one colour says it all."""
+    present = {_family(operation) for operation in operations}
+    return [family for family in FAMILIES if family in present] if len(present) > 1 else []
+
+
+def _family(operation: str) -> Family:
+    return next(family for family in FAMILIES if re.search(family.pattern, operation))
+
+
+def _legend_width(families: list[Family]) -> float:
+    return sum(_text_width(family.name, LABEL_FONT) + 0.5 for family in families)
+
+
+def _draw_legend(axes: Axes, families: list[Family]) -> None:
+    from matplotlib.lines import Line2D
+
+    if families:
+        axes.legend(
+            handles=[Line2D([], [], color=it.colour, lw=2.2, label=it.name) for it in families],
+            loc="lower center",
+            ncols=len(families),
+            fontsize=LABEL_FONT,
+            labelcolor=INK,
+            frameon=False,
+            handlelength=1.5,
+            columnspacing=1.4,
+        )
+
+
+def _draw_panel(axes: Axes, panel: _Panel, left: float, top: float, height: float) -> None:
+    """A cell type's name and below it its rows, in the middle of the height."""
+    _write(
+        axes, left + panel.width / 2, top + NAME_HEIGHT / 3, panel.name, FONT + 1, style="italic"
+    )
+    y = top + NAME_HEIGHT + (height - panel.height) / 2
+    for row in panel.rows:
+        x = left + (panel.width - row.width) / 2 if len(panel.rows) == 1 else left
+        for route in row.routes:
+            _draw_edge(axes, route, x, y)
+        for name, box in row.nodes.items():
+            _draw_node(axes, name, box.moved(x, y), panel.graph)
+        y += row.height + PANEL_GAP / 2
+
+
+def _draw_edge(axes: Axes, route: Route, x: float, y: float) -> None:
+    from matplotlib.patches import FancyArrowPatch, PathPatch
+
+    _, _, operation = route.edge
+    colour = _family(operation).colour if operation else CONCATENATION
+    zorder = 2 if operation else 1
+    curve = _curve([(x + px, y + py) for px, py in route.points])
+    arrow = FancyArrowPatch(
+        path=curve,
+        arrowstyle="-|>,head_length=4.5,head_width=2.2",
+        mutation_scale=1,
+        linewidth=1.3 if operation else 1.0,
+        edgecolor=colour,
+        facecolor=colour,
+        capstyle="butt",
+        joinstyle="miter",
+        zorder=zorder,
+    )
+    # Where edges cross, the white seam shows which is which.
+    axes.add_patch(PathPatch(curve, fill=False, edgecolor="white", lw=3.5, zorder=zorder))
+    axes.add_patch(arrow)
+    if route.label is not None:
+        label = route.label.moved(x, y)
+        _draw_box(axes, label, edgecolor=colour, facecolor="white", linewidth=0.8, zorder=3)
+        _write(axes, label.x, label.y, operation, LABEL_FONT)
+
+
+def _curve(points: Sequence[tuple[float, float]]) -> MatplotlibPath:
+    """Straight and curved pieces in turn; the curves begin and end horizontally."""
+    from matplotlib.path import Path as MatplotlibPath
+
+    vertices, codes = [points[0]], [MatplotlibPath.MOVETO]
+    for number, ((x0, y0), (x1, y1)) in enumerate(pairwise(points)):
+        if number % 2:
+            middle = (x0 + x1) / 2
+            vertices += [(middle, y0), (middle, y1), (x1, y1)]
+            codes += [MatplotlibPath.CURVE4] * 3
+        elif x1 > x0:
+            vertices.append((x1, y1))
+            codes.append(MatplotlibPath.LINETO)
+    return MatplotlibPath(vertices, codes)
+
+
+def _draw_node(axes: Axes, name: str, box: Box, graph: Graph) -> None:
+    """Inputs, outputs and intermediate nodes differ in colour; a dead node is dashed."""
+    colour = "#DDEFE3" if name in graph.inputs else "#DCE8F5"
+    if name == OUTPUT:
+        colour = "#FBF0CF"
+    dead = name in graph.dead
+    _draw_box(
+        axes,
+        box,
+        edgecolor="#999999" if dead else INK,
+        facecolor="white" if dead else colour,
+        linestyle="--" if dead else "-",
+        linewidth=0.9,
+        zorder=3,
+    )
+    # The literature's c_{k-2} is a formula; other names, say conv_1, are to be read as they are.
+    _write(axes, box.x, box.y, f"${name}$" if re.fullmatch(r"\w_\{.*\}", name) else name, FONT)
+
+
+def _draw_box(axes: Axes, box: Box, **style: Any) -> None:
+    from matplotlib.patches import BoxStyle, FancyBboxPatch
+
+    corner = (box.x - box.width / 2, box.y - box.height / 2)
+    rounded = BoxStyle("Round", pad=0, rounding_size=0.06)
+    axes.add_patch(FancyBboxPatch(corner, box.width, box.height, boxstyle=rounded, **style))
+
+
+def _write(axes: Axes, x: float, y: float, text: str, size: float, **style: Any) -> None:
+    axes.text(
+        x,
+        y,
+        text,
+        size=size,
+        color=INK,
+        ha="center",
+        va="center_baseline",
+        parse_math=text.startswith("$"),
+        zorder=4,
+        **style,
+    )

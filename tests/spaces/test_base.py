@@ -1,0 +1,189 @@
+"""What every space can do: check, sample, one-hot; layouts; measuring by batch statistics."""
+
+from collections import Counter
+from math import sqrt
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from nasrun.genotype import NONE, Genotype
+from nasrun.spaces.base import Layout, batch_statistics
+from nasrun.spaces.darts import DartsSpace
+
+OPERATIONS = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def space(operations=OPERATIONS, nodes=4, kept_edges=2, **choices):
+    named = {name.replace("_", "/", 1).replace("_", "-"): found for name, found in choices.items()}
+    return DartsSpace(
+        operations=operations,
+        nodes=nodes,
+        kept_edges=kept_edges,
+        channels=4,
+        layers=3,
+        choices=named,
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("channels", 0), ("channels", 7), ("layers", 2), ("layers", -1)]
+)
+def test_a_layout_that_cannot_be_built_is_refused_by_key_and_value(key, value):
+    with pytest.raises(ValueError, match=f"{key}={value}"):
+        Layout(**{"channels": 16, "layers": 8, key: value})
+
+
+def test_rows_follow_the_decisions_and_the_width_is_the_most_choices():
+    narrow = space(("skip_connect", "sep_conv_3x3"), reduce_2_1=OPERATIONS[:5])
+    assert [narrow.decisions[row].name for row in narrow.rows.values()] == list(narrow.rows)
+    assert narrow.width == 5
+    assert narrow.groups == ("normal", "reduce")
+
+
+def test_check_gives_back_a_legal_genotype_and_lets_any_edge_be_dropped():
+    without_none = space(("skip_connect", "sep_conv_3x3"))
+    genotype = Genotype("darts", dict.fromkeys(without_none.rows, NONE))
+    assert without_none.check(genotype) is genotype
+
+
+def test_check_refuses_an_operation_that_the_space_does_not_have_and_suggests_one():
+    found = space()
+    genotype = Genotype("darts", {**dict.fromkeys(found.rows, NONE), "normal/3-1": "sep_conv3x3"})
+    with pytest.raises(ValueError, match=r"normal/3-1=sep_conv3x3.*did you mean sep_conv_3x3"):
+        found.check(genotype)
+
+
+def test_check_refuses_a_choice_that_only_other_decisions_have():
+    found = space(normal_3_1=("skip_connect",))
+    genotype = Genotype("darts", {**dict.fromkeys(found.rows, NONE), "normal/3-1": "sep_conv_3x3"})
+    with pytest.raises(ValueError, match=r"normal/3-1=sep_conv_3x3.*allows skip_connect"):
+        found.check(genotype)
+
+
+def test_check_refuses_the_genotype_of_another_space():
+    with pytest.raises(ValueError, match="space=nasbench201 has no decision normal/2-0"):
+        space().check(Genotype("nasbench201", {"1-0": "nor_conv_3x3"}))
+
+
+def test_check_refuses_a_decision_too_many():
+    found = space(nodes=2)
+    larger = Genotype("darts", dict.fromkeys(space(nodes=3).rows, "skip_connect"))
+    with pytest.raises(ValueError, match="normal/4-0"):
+        found.check(larger)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(0, 2**31))
+def test_a_sample_keeps_exactly_as_many_edges_a_node_as_the_limits_allow(nodes, kept_edges, seed):
+    found = space(nodes=nodes, kept_edges=kept_edges)
+    genotype = found.check(found.sample(torch.Generator().manual_seed(seed)))
+    for cell in ("normal", "reduce"):
+        for node in range(2, 2 + nodes):
+            edges = [genotype[f"{cell}/{node}-{source}"] for source in range(node)]
+            assert sum(edge != NONE for edge in edges) == min(kept_edges, node)
+
+
+def test_samples_draw_every_operation_and_every_edge_equally_often():
+    found, generator = space(), torch.Generator().manual_seed(0)
+    draws = 400
+    operations, edges = Counter(), Counter()
+    for _ in range(draws):
+        for name, choice in found.sample(generator).items():
+            if choice != NONE:
+                operations[choice] += 1
+                edges[name] += 1
+    total = draws * 2 * 4 * 2
+    assert set(operations) == set(OPERATIONS[1:])
+    for count in operations.values():
+        assert abs(count - total / 7) < 5 * sqrt(total * 1 / 7 * 6 / 7)  # five deviations
+    for name in found.rows:
+        share = 2 / int(name.partition("/")[2][0])
+        assert abs(edges[name] - draws * share) <= 5 * sqrt(draws * share * (1 - share))
+
+
+def test_the_same_generator_seed_draws_the_same_genotypes_whatever_the_global_state():
+    found = space()
+    first = [found.sample(torch.Generator().manual_seed(7)) for _ in range(2)]
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    again = found.sample(torch.Generator().manual_seed(7))
+    assert first == [again, again]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert found.sample(torch.Generator().manual_seed(8)) != again
+
+
+def test_without_a_generator_samples_follow_the_global_seed():
+    found = space()
+    torch.manual_seed(3)
+    first, second = found.sample(), found.sample()
+    torch.manual_seed(3)
+    assert (found.sample(), found.sample()) == (first, second)
+    assert first != second
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(st.data())
+def test_the_one_hot_mixture_has_one_in_the_column_of_each_choice_and_runs_only_it(data):
+    found = space(normal_2_0=("sep_conv_3x3", "none"), reduce_5_4=("skip_connect",))
+    chosen = {d.name: data.draw(st.sampled_from(d.choices)) for d in found.decisions}
+    mixture = found.one_hot(Genotype("darts", chosen))
+    assert mixture.weights.shape == (28, 8)
+    for decision, row, active in zip(
+        found.decisions, mixture.weights.tolist(), mixture.active, strict=True
+    ):
+        expected = [float(choice == chosen[decision.name] != NONE) for choice in decision.choices]
+        assert row == expected + [0.0] * (8 - len(expected))
+        assert active == tuple(column for column, weight in enumerate(expected) if weight)
+
+
+def norms():
+    network = nn.Sequential(
+        nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3, affine=False), nn.Dropout(0.5), nn.BatchNorm2d(3)
+    )
+    with torch.no_grad():
+        network(torch.randn(16, 2, 5, 5))  # running statistics that no batch has
+    return network
+
+
+def test_batch_statistics_normalise_by_the_batch_and_switch_dropout_off():
+    network, x = norms(), torch.randn(8, 2, 5, 5)
+    with batch_statistics(network), torch.no_grad():
+        y = network[0](x)
+        result = network(x)
+    for _ in range(2):
+        mean = y.mean((0, 2, 3), keepdim=True)
+        y = (y - mean) / ((y - mean).square().mean((0, 2, 3), keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(result, y)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_statistics_leave_buffers_and_modes_as_they_were(training):
+    network = norms().train(training)
+    network[2].train(not training)  # a mixture of modes
+    modes = [module.training for module in network.modules()]
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(KeyboardInterrupt), batch_statistics(network):
+        network(torch.randn(8, 2, 5, 5))
+        raise KeyboardInterrupt
+    assert [module.training for module in network.modules()] == modes
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name])
+    network.train()(torch.randn(8, 2, 5, 5))
+    assert network[1].num_batches_tracked == before["1.num_batches_tracked"] + 1
