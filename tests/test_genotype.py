@@ -113,7 +113,8 @@ def test_a_missing_file_is_a_value_error_with_its_name(tmp_path):
 @given(st.dictionaries(names, st.integers(), min_size=1, max_size=5), st.data())
 def test_a_fingerprint_depends_on_the_content_and_not_on_the_order_of_keys(content, data):
     digits = fingerprint(content)
-    assert len(digits) == 12 and set(digits) <= set("0123456789abcdef")
+    assert len(digits) == 12
+    assert set(digits) <= set("0123456789abcdef")
     shuffled = data.draw(st.permutations(list(content.items())))
     assert fingerprint(dict(shuffled)) == digits
     key = data.draw(st.sampled_from(sorted(content)))

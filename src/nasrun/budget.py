@@ -49,7 +49,9 @@ class Budget:
         if device == "auto":
             device = next(name for name in ("cuda", "mps", "cpu") if have[name])
         if not have[device]:
-            raise ValueError(f"budget.device={device}: this machine has none, use budget.device=auto")
+            raise ValueError(
+                f"budget.device={device}: this machine has none, use budget.device=auto"
+            )
         precision = self.precision
         if precision == "auto":
             precision = "bf16" if device == "cuda" else "fp32"

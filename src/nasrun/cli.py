@@ -1,7 +1,7 @@
 """The command line: a verb, then Hydra's override grammar.
 
-The dispatcher takes the verb (and `trust=`) off, checks the rest before torch is imported, and hands
-over to the pipeline; `--multirun`, `--cfg`, `--info` and shell completion stay Hydra's own.
+The dispatcher takes the verb (and `trust=`) off, checks the rest before torch is imported, and
+hands over to the pipeline; `--multirun`, `--cfg`, `--info` and shell completion stay Hydra's own.
 
 Exit status: 0 done, 2 wrong input, 75 the hours of the budget are spent (the same command
 continues), 130 interrupted.
@@ -48,15 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit."""
     try:
         status = dispatch(list(sys.argv[1:] if arguments is None else arguments))
-    except ValueError as error:
-        status = _refused(error)
-    except KeyboardInterrupt:
-        print("\nnasrun: interrupted; finished rounds are kept, the same command continues",
-              file=sys.stderr)  # fmt: skip
-        status = 130
     except BrokenPipeError:  # `nasrun list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except (ValueError, OSError) as error:
+        status = _refused(error)
+    except KeyboardInterrupt:
+        behind_the_echo = "\n" if sys.stderr.isatty() else ""  # a terminal shows ^C
+        text = "interrupted; finished rounds are kept, the same command continues"
+        print(f"{behind_the_echo}nasrun: {text}", file=sys.stderr)
+        status = 130
     sys.exit(status)
 
 
@@ -112,7 +113,7 @@ class Line:
                 flags.append(word)
                 takes_value = word in ("--cfg", "-c", "--package", "-p", "--info", "-i")
             elif word.startswith("trust="):
-                trusted += [t for t in word[6:].strip("[]").split(",") if t]
+                trusted += _packages(word.removeprefix("trust="))
             elif word.startswith("method="):
                 overrides.append("selector=" + word[7:])
             else:
@@ -122,7 +123,11 @@ class Line:
     def typed(self, key: str) -> str | None:
         """The value typed for a key, None if it was not."""
         found = [o.partition("=")[2] for o in self.overrides if o.partition("=")[0] == key]
-        return found[-1] if found else None
+        if not found or found[-1] == "null":
+            return None
+        text = found[-1]
+        quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+        return text[1:-1] if quoted else text
 
 
 def _run_stages(line: Line) -> int:
@@ -137,6 +142,8 @@ def _run_stages(line: Line) -> int:
     )
     inherited = inherited_choices(source, line.overrides) if source else []
     overrides = [*inherited, *line.overrides]
+    if line.multirun and line.flags:
+        return _hydra(["--multirun", *line.flags, *overrides], lambda config: None)
     if line.multirun:
         return _sweep(line, overrides, source)
     composed = compose(overrides)
@@ -166,14 +173,15 @@ def _run_one(
 def _sweep(line: Line, overrides: list[str], source: Any) -> int:
     """Hydra's multirun: every job is checked before the first begins, then the table is printed."""
     from nasrun.config import Composed, compose
-    from nasrun.pipeline import OWN, Command, prepare
+    from nasrun.pipeline import Command, prepare
 
-    assert OWN
     jobs = _jobs(overrides)
     given = len(overrides) - len(line.overrides)
     for job in jobs or [[o for o in overrides if "(" not in o]]:
         prepare(Command(line.verb, compose(job), tuple(job[given:]), line.trusted), source)
-    folder = Path(line.typed("outputs") or "outputs") / "sweeps" / time.strftime("%Y-%m-%d/%H-%M-%S")
+    folder = (
+        Path(line.typed("outputs") or "outputs") / "sweeps" / time.strftime("%Y-%m-%d/%H-%M-%S")
+    )
     if line.typed("hydra.sweep.dir") is None:
         overrides = [*overrides, f"hydra.sweep.dir={folder}"]
     else:
@@ -321,12 +329,12 @@ def _show(words: Sequence[str]) -> int:
     form = keys.get("format", "table")
     if form not in ("table", "json"):
         raise ValueError(f"format={form}: table or json")
+    network, trusted = keys.get("network", "cifar"), _packages(keys.get("trust", ""))
     if "genotype" in keys:
-        record = show.genotype(
-            keys["genotype"], keys.get("network", "cifar"), keys.get("space"), keys.get("out")
-        )
+        name, space, out = keys["genotype"], keys.get("space"), keys.get("out")
+        record = show.genotype(name, network, space, out, trusted)
     else:
-        record = show.run(names[0], keys.get("network", "cifar"))
+        record = show.run(names[0], network, trusted)
     if form == "json":
         print(json.dumps(record, indent=2))
     else:
@@ -338,19 +346,26 @@ def _export(words: Sequence[str]) -> int:
     """`nasrun export RUN format=onnx`."""
     keys, names = _keys(words, ("format", "branch", "trust"))
     if len(names) != 1:
-        raise ValueError("export: takes one run's folder, for example `nasrun list runs` shows them")
+        raise ValueError(
+            "export: takes one run's folder, for example `nasrun list runs` shows them"
+        )
     if keys.get("format", "onnx") != "onnx":
         raise ValueError(f"format={keys['format']}: onnx is what can be written")
     from nasrun.pipeline import load, trained_folder
 
     folder = trained_folder(Path(names[0]), keys.get("branch"))
-    trusted = [name for name in keys.get("trust", "").strip("[]").split(",") if name]
+    trusted = _packages(keys.get("trust", ""))
     path = folder.path / "network.onnx"
     difference = load(folder.path, trust=trusted).export(path)
     if difference > 1e-3:
         raise ValueError(f"{path}: its outputs differ by {difference:.2g} from the network's")
     print(f"{path}  largest difference of the outputs {difference:.1e}")
     return 0
+
+
+def _packages(text: str) -> list[str]:
+    """The names in `[a,b]`."""
+    return [name.strip() for name in text.strip("[]").split(",") if name.strip()]
 
 
 def _keys(words: Sequence[str], known: Iterable[str]) -> tuple[dict[str, str], list[str]]:
@@ -383,7 +398,9 @@ def _print_report(console: Any, run: Any) -> None:
     table(console, "", columns, rows)
     for stage in run.stages():
         if stage.kind == "select" and stage.finished:
-            console.print(f"{stage.branch}: {stage.result['genotype']}", highlight=False, markup=False)
+            console.print(
+                f"{stage.branch}: {stage.result['genotype']}", highlight=False, markup=False
+            )
     console.print(f"report: {run.path / 'report.json'}", highlight=False, markup=False)
 
 
@@ -398,12 +415,14 @@ def _print_runs(console: Any, paths: Sequence[Path], title: str) -> None:
     groups: dict[tuple[str, str, str], dict[str, Any]] = {}
     for path in dict.fromkeys(paths):
         run = Run(path)
-        config = {key: value for key, value in run.config.items() if key != "seed"}
+        seeded = ("seed", "genotype") if run.record.get("genotype") == "random" else ("seed",)
+        config = {key: value for key, value in run.config.items() if key not in seeded}
         for stage in run.stages():
             result = stage.result if stage.finished else {}
             accuracy = result.get("test_accuracy", result.get("validation_accuracy"))
             own = stage.config if stage.kind != "search" else {}
-            own = {k: v for k, v in own.items() if k not in ("fingerprint", "parent", "genotype")}
+            unique = ("fingerprint", "parent", "genotype")
+            own = {key: value for key, value in own.items() if key not in unique}
             key = (fingerprint(config), stage.title, fingerprint(own))
             group = groups.setdefault(key, {"path": path, "title": stage.title, "runs": []})
             group["runs"].append((stage.finished, accuracy, result.get("seconds")))
@@ -415,7 +434,9 @@ def _print_runs(console: Any, paths: Sequence[Path], title: str) -> None:
         spread = f"± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
         minutes = statistics.fmean(seconds / 60 for *_, seconds in done) if done else 0
         where = f"{group['path'].parent.name}/{group['path'].name}"
-        state = f"{len(done)}" + (f" of {len(group['runs'])}" if len(done) < len(group["runs"]) else "")
+        state = f"{len(done)}" + (
+            f" of {len(group['runs'])}" if len(done) < len(group["runs"]) else ""
+        )
         rows.append((where, group["title"], state, f"{mean} {spread}".strip(), f"{minutes:.1f}"))
     columns = ("first run", "stage", "n", "accuracy, mean ± std", "minutes")
     table(console, title, columns, rows)
@@ -482,15 +503,25 @@ def _console() -> Any:
     return Console(width=None if sys.stdout.isatty() else 140)
 
 
-def _refused(error: ValueError) -> int:
+def _refused(error: ValueError | OSError) -> int:
     """One line on standard error; the traceback only for those who ask for it."""
     if os.environ.get("NASRUN_TRACEBACK"):
         raise error
-    print(f"nasrun: {str(error).strip()}", file=sys.stderr)
+    text = str(error)
+    if isinstance(error, OSError):
+        text = f"{error.filename or 'files'}: {error.strerror or error}"
+    print(f"nasrun: {' '.join(text.split())}", file=sys.stderr)
     return 2
 
 
-def _warn(message: Any, category: Any, filename: str, lineno: int, *rest: Any) -> None:
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
     """Warnings as one line; those of libraries are for their developers."""
-    if "nasrun" in filename or issubclass(category, UserWarning) and "state" in str(message):
+    if Path(filename).is_relative_to(Path(__file__).parent):
         print(f"nasrun: warning: {message}", file=sys.stderr)

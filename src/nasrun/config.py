@@ -1,8 +1,8 @@
 """From overrides to a checked configuration, and from a configuration to objects.
 
 The YAML is the call: `_target_` and a constructor's keywords; the constructor is the schema. What
-can be wrong is found in this order: groups, options and keys against the YAML files (no torch), then
-keywords and types against the constructors, then values by the constructors themselves.
+can be wrong is found in this order: groups, options and keys against the YAML files (no torch),
+then keywords and types against the constructors, then values by the constructors themselves.
 """
 
 from __future__ import annotations
@@ -271,9 +271,9 @@ def _fits(value: Any, hint: Any) -> bool:
         if len(arguments) == 2 and arguments[1] is Ellipsis:
             return all(_fits(item, arguments[0]) for item in value)
         return len(value) == len(arguments) and all(map(_fits, value, arguments))
-    if origin is tuple or (inspect.isclass(hint) and hint.__module__.startswith("nasrun.")):
-        return False  # a list or an object is needed, and this is neither
-    return True
+    module = hint.__module__ if inspect.isclass(hint) else ""
+    # a list or an object is needed, and this is neither
+    return origin is not tuple and not module.startswith(("nasrun.", "torch"))
 
 
 def _named(hint: Any) -> str:
@@ -364,7 +364,7 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str | None:
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:
     if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-        for name in node:
+        for name in map(str, node):
             yield f"{prefix}{name}"
             yield from _keys(node._get_node(name), f"{prefix}{name}.")
 

@@ -153,7 +153,9 @@ def watch(console: Console, title: str, progress: bool) -> Lines | Live:
     return Live(console, title) if progress and console.is_terminal else Lines(console, title)
 
 
-def table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def table(
+    console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> None:
     """Print a table; numbers to the right."""
     drawn = Table(title=title, title_justify="left", title_style="bold")
     for position, column in enumerate(columns):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from itertools import accumulate, combinations, pairwise
@@ -51,7 +51,7 @@ FAMILIES = (
 CONCATENATION = "#A0A0A0"
 
 # Inches, but for the font sizes (points).
-FONT, LABEL_FONT, TITLE_FONT = 10.0, 8.5, 12.0
+FONT, LABEL_FONT, NAME_FONT, TITLE_FONT = 10.0, 8.5, 11.0, 12.0
 NODE_HEIGHT, LABEL_HEIGHT, LANE_HEIGHT = 0.34, 0.23, 0.04
 ROW_GAP, PORT_STEP, LEAD = 0.12, 0.085, 0.1
 CURVE_WIDTH, CURVE_STEEPNESS = 0.18, 0.2
@@ -135,9 +135,7 @@ class Graph:
     def of(cls, edges: Sequence[Edge]) -> Graph:
         """The graph of a cell's edges; names that no edge leads to are inputs, integers never."""
         targets = {target for _, target, _ in edges}
-        names = list(
-            dict.fromkeys(name for source, target, _ in edges for name in (source, target))
-        )
+        names = list(dict.fromkeys(name for edge in edges for name in edge[:2]))
         numbers = [int(name) for name in names if name.isdecimal()]
         inputs = [name for name in names if name not in targets and not name.isdecimal()]
         named = [name for name in names if name in targets and not name.isdecimal()]
@@ -145,7 +143,7 @@ class Graph:
             inputs = list(CELL_INPUTS)
         nodes = [str(number) for number in range(max(numbers, default=-1) + 1)]
         concatenation = [(node, OUTPUT, "") for node in nodes]
-        last = [OUTPUT] if not named else []
+        last = [OUTPUT] if nodes or not named else []
         return cls(tuple(inputs), (*nodes, *named, *last), (*edges, *concatenation))
 
     @property
@@ -165,18 +163,18 @@ class Graph:
         """The nodes that nothing leads to: they are zero."""
         return set(self.nodes) - {target for _, target, _ in self.edges}
 
-    def rows(self) -> Iterator[Graph]:
+    def rows(self) -> list[Graph]:
         """The graph itself, or a long chain cut into shorter ones that share their ends."""
-        for first in range(0, len(self.edges), LONGEST_CHAIN) if self._is_chain else ():
-            part = self.edges[first : first + LONGEST_CHAIN]
-            yield Graph((part[0][0],), tuple(target for _, target, _ in part), part)
-        if not self._is_chain:
-            yield self
+        if len(self.edges) <= LONGEST_CHAIN or not self._is_chain:
+            return [self]
+        starts = range(0, len(self.edges), LONGEST_CHAIN)
+        parts = [self.edges[start : start + LONGEST_CHAIN] for start in starts]
+        return [Graph((part[0][0],), tuple(edge[1] for edge in part), part) for part in parts]
 
     @property
     def _is_chain(self) -> bool:
         ends = [target for _, target, _ in self.edges[:-1]]
-        return bool(self.edges) and ends == [source for source, _, _ in self.edges[1:]]
+        return ends == [source for source, _, _ in self.edges[1:]]
 
 
 def layout(graph: Graph) -> Layout:
@@ -360,7 +358,7 @@ def _distance(upper: _Stop, lower: _Stop) -> float:
 def _stack(rank: list[_Stop], wanted: Sequence[float]) -> None:
     """Place a rank from the top, nearest to what is wanted (least squares), without overlap.
 
-    With the least depth below the first stop subtracted this is isotonic regression, solved by
+    Without each stop's least depth below the first one this is isotonic regression, solved by
     pooling adjacent violators.
     """
     depths = [0.0, *accumulate(_distance(a, b) for a, b in pairwise(rank))]
@@ -378,10 +376,9 @@ def _set_x(ranks: list[list[_Stop]]) -> None:
     """Set the ranks side by side; the steeper the curves between two, the more room they get."""
     left = -LEAD
     for number, rank in enumerate(ranks):
-        # Arrow heads want a straight piece before a node.
-        reach = max((stop.width for stop in rank), default=0.0) / 2 + (
-            LEAD if number % 2 == 0 else 0.0
-        )
+        reach = max((stop.width for stop in rank), default=0.0) / 2
+        if number % 2 == 0:  # Arrow heads want a straight piece before a node.
+            reach += LEAD
         for stop in rank:
             stop.x, stop.reach = left + reach, reach
         rises = [abs(stop.y - other.y) for stop in rank for other in stop.after]
@@ -486,9 +483,8 @@ def _draw_legend(axes: Axes, families: list[Family]) -> None:
 
 def _draw_panel(axes: Axes, panel: _Panel, left: float, top: float, height: float) -> None:
     """A cell type's name and below it its rows, in the middle of the height."""
-    _write(
-        axes, left + panel.width / 2, top + NAME_HEIGHT / 3, panel.name, FONT + 1, style="italic"
-    )
+    middle = left + panel.width / 2
+    _write(axes, middle, top + NAME_HEIGHT / 3, panel.name, NAME_FONT, style="italic")
     y = top + NAME_HEIGHT + (height - panel.height) / 2
     for row in panel.rows:
         x = left + (panel.width - row.width) / 2 if len(panel.rows) == 1 else left

@@ -83,7 +83,9 @@ class Genotype(Mapping[str, str]):
         if not isinstance(record, dict) or not isinstance(record.get("choices"), dict):
             raise ValueError("no genotype: expected an object with the keys schema, space, choices")
         if record.get("schema") != SCHEMA:
-            raise ValueError(f"genotype schema={record.get('schema')!r}; this nasrun reads {SCHEMA}")
+            raise ValueError(
+                f"genotype schema={record.get('schema')!r}; this nasrun reads {SCHEMA}"
+            )
         choices = record["choices"]
         if not all(isinstance(choice, str) for choice in choices.values()):
             raise ValueError("no genotype: every choice must be the name of an operation")

@@ -122,8 +122,10 @@ def prepare(command: Command, source: Source | None) -> Plan:
         _refuse_other(command, source.run)
         _inherit(config, source.run)
     frame = configuration.frame(config)
+    if frame.genotype is not None and source is None:
+        _refuse_search(command.typed)
     for package in command.trusted:
-        _import_trusted(package)
+        import_trusted(package)
     stages = tuple(frame.stages) if verb == "run" else (verb,)
 
     def make(key: str, node: Any = None) -> Any:
@@ -133,7 +135,11 @@ def prepare(command: Command, source: Source | None) -> Plan:
     for group in ("space", "dataset", "budget", *stages):
         name = {"search": "strategy", "select": "selector"}.get(group, group)
         if config.get(name) is None:
-            raise ValueError(f"{name}=null: needed here; leave a stage out with stages=[search,...]")
+            raise ValueError(
+                f"{name}=null: needed here; leave a stage out with stages=[search,...]"
+            )
+    if source is not None and "search" in stages:
+        _inherit_budget(config, command.typed, source.run)
     budget = make("budget")
     space = make("space")
     dataset = make("dataset")
@@ -160,6 +166,8 @@ def prepare(command: Command, source: Source | None) -> Plan:
         plan.task, plan.strategy = make("task"), make("strategy")
     if "select" in stages:
         plan.selector = make("selector")
+        assert plan.selector is not None
+        assert plan.strategy is not None
         _refuse_mismatch(composed.choices, plan.selector, plan.strategy)
     if "retrain" in stages:
         plan.retrain = make("retrain")
@@ -235,8 +243,11 @@ def execute(plan: Plan, console: Console) -> Run:
     ready: Stage | None = None
     if run is None:
         Run.check_writable(plan.outputs)
-        if plan.stages[0] == "search":
-            ready = _begin_search(plan)  # reads the data: what is wrong with them leaves no folder
+        # reads the data: what is wrong with them leaves no folder
+        if plan.genotype is None:
+            ready = _begin_search(plan)
+        else:
+            ready = _begin_training(plan, plan.stages[0], plan.genotype)
         groups = ("space", "dataset", *(() if plan.genotype else ("strategy", "task")))
         run = Run.claim(
             plan.outputs,
@@ -246,9 +257,10 @@ def execute(plan: Plan, console: Console) -> Run:
                 "seed": plan.seed,
                 "choices": {group: plan.choices[group] for group in groups},
                 "scale": plan.scale,
+                "genotype": plan.genotype_name,
             },
         )
-    console.print(f"[bold]{run.path}[/bold]", highlight=False)
+    console.print(str(run.path), style="bold", highlight=False, markup=False)
     with run.lock():
         run.touch()
         try:
@@ -268,50 +280,47 @@ def _stages(plan: Plan, run: Run, console: Console, ready: Stage | None) -> None
         selected = run.branch("select", plan.choices["selector"], own, parent)
         _drive(plan, selected, console, lambda: _begin_selection(plan, run))
         _draw(plan.space, selected)
-    branches: list[tuple[str, str, Callable[[], Genotype]]] = []
+    if "retrain" not in plan.stages and "transfer" not in plan.stages:
+        return
     if plan.genotype is not None:
-        given, name = plan.genotype, str(plan.genotype_name)
-        branches.append((name, fingerprint(given.to_json()), lambda: given))
-    elif selected is not None:
-        folder = selected
-        branches.append((folder.branch, folder.fingerprint, lambda: _read(folder, plan.space)))
-    for kind in ("retrain", "transfer"):
-        if kind not in plan.stages:
-            continue
-        extra = []
+        name = str(plan.genotype_name)
+        chosen = Chosen(name, plan.genotype, fingerprint(plan.genotype.to_json()))
+    else:
+        assert selected is not None
+        chosen = Chosen(selected.branch, _read(selected, plan.space), selected.fingerprint)
+    for kind in plan.stages:
+        if kind in ("retrain", "transfer"):
+            _train(plan, run, kind, chosen, console, ready if plan.genotype else None)
         if kind == "retrain" and plan.baseline:
             rival = random_genotype(plan.space, plan.seed)
-            extra.append(("random", fingerprint(rival.to_json()), lambda: rival))
-        for branch, parent, genotype in branches + extra:
-            _train(plan, run, kind, branch, parent, genotype, console)
+            mark = fingerprint(rival.to_json())
+            _train(plan, run, kind, Chosen("random", rival, mark), console, None)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A genotype to train, its branch's name, and the fingerprint of where it comes from."""
+
+    branch: str
+    genotype: Genotype
+    mark: str
 
 
 def _train(
-    plan: Plan,
-    run: Run,
-    kind: str,
-    branch: str,
-    parent: str,
-    genotype: Callable[[], Genotype],
-    console: Console,
+    plan: Plan, run: Run, kind: str, chosen: Chosen, console: Console, ready: Stage | None
 ) -> None:
     """Retraining, or transfer, of one genotype."""
-    stage, dataset, name = plan.retrain, plan.dataset, branch
-    own = {kind: plan.settings[kind], "budget": plan.settings["budget"]}
+    name = chosen.branch
     if kind == "transfer":
-        stage, dataset = plan.transfer, plan.transfer_dataset
-        name = f"{branch}-{plan.choices['dataset@transfer.dataset']}"
-    assert stage is not None and dataset is not None
-    chosen = genotype()
-    own["genotype"] = chosen.to_json()
-    folder = run.branch(kind, name, own, parent)
-
-    def begin() -> Stage:
-        stage.round = 0
-        stage.begin(chosen, plan.space, dataset, plan.budget)
-        return stage
-
-    _drive(plan, folder, console, begin)
+        name = f"{name}-{plan.choices['dataset@transfer.dataset']}"
+    own = {
+        kind: plan.settings[kind],
+        "budget": plan.settings["budget"],
+        "source": chosen.branch,
+        "genotype": chosen.genotype.to_json(),
+    }
+    folder = run.branch(kind, name, own, chosen.mark)
+    _drive(plan, folder, console, lambda: ready or _begin_training(plan, kind, chosen.genotype))
 
 
 def _drive(plan: Plan, folder: StageFolder, console: Console, begin: Callable[[], Stage]) -> None:
@@ -320,7 +329,6 @@ def _drive(plan: Plan, folder: StageFolder, console: Console, begin: Callable[[]
 
     if folder.finished:
         return
-    seed_everything(plan.seed, folder.kind)
     stage = begin()
     seed_everything(plan.seed, f"{folder.kind} rounds")
     with watch(console, folder.title, plan.progress) as display:
@@ -329,7 +337,8 @@ def _drive(plan: Plan, folder: StageFolder, console: Console, begin: Callable[[]
 
 
 def _begin_search(plan: Plan) -> Strategy:
-    assert plan.strategy is not None and plan.task is not None
+    assert plan.strategy is not None
+    assert plan.task is not None
     seed_everything(plan.seed, "search")
     plan.task.begin(plan.dataset, plan.budget)
     plan.strategy.begin(plan.space, plan.task, plan.budget)
@@ -342,6 +351,18 @@ def _begin_selection(plan: Plan, run: Run) -> Selector:
     run.search().load(strategy)
     plan.selector.begin(strategy, plan.space)
     return plan.selector
+
+
+def _begin_training(plan: Plan, kind: str, genotype: Genotype) -> Retrain:
+    stage, dataset = plan.retrain, plan.dataset
+    if kind == "transfer":
+        assert plan.transfer_dataset is not None
+        stage, dataset = plan.transfer, plan.transfer_dataset
+    assert stage is not None
+    seed_everything(plan.seed, kind)
+    stage.round = 0
+    stage.begin(genotype, plan.space, dataset, plan.budget)
+    return stage
 
 
 def _read(folder: StageFolder, space: SearchSpace) -> Genotype:
@@ -374,7 +395,9 @@ def named_genotype(
         try:
             return name, space.parse(record["cell"])
         except ValueError as error:
-            raise ValueError(f"genotype={name}: space={space_name} does not fit: {error}") from error
+            raise ValueError(
+                f"genotype={name}: space={space_name} does not fit: {error}"
+            ) from error
     path = Path(name)
     if not path.is_file():
         hint = did_you_mean(name, published) or f"; there are {', '.join([*published, 'random'])}"
@@ -391,13 +414,24 @@ def named_genotype(
 def _refuse_idle(verb: str, typed: Sequence[str]) -> None:
     """No setting without effect: a key that the verb does not read is an error."""
     allowed = {*OWN[verb], *ALWAYS}
+    known = {*ALWAYS, *(key for keys in OWN.values() for key in keys)}
     for override in typed:
-        root = key_of(override).split(".")[0].split("/")[0].split("@")[0]
-        if "@" in key_of(override):
-            root = key_of(override).split("@")[1].split(".")[0]
-        if root not in allowed:
-            home = next(v for v in ("search", "select", "retrain", "transfer", "run") if root in OWN[v])
+        key = key_of(override)
+        root = key.split("@")[-1].split(".")[0].split("/")[0]
+        if root not in known:
+            raise ValueError(f"{override}: unknown key{did_you_mean(root, known)}")
+        # after selection `selector` only says whose genotype is meant
+        if root not in allowed or (key.startswith("selector.") and verb not in ("run", "select")):
+            verbs = ("select", "search", "retrain", "transfer", "run")
+            home = next(other for other in verbs if root in OWN[other])
             raise ValueError(f"{override}: has no effect on `nasrun {verb}`, type it on `{home}`")
+
+
+def _refuse_search(typed: Sequence[str]) -> None:
+    """Where a genotype is given, no setting of a search has an effect."""
+    for override in typed:
+        if key_of(override).split(".")[0] in ("strategy", "task", "selector", "rounds", "alpha_lr"):
+            raise ValueError(f"{override}: has no effect beside genotype=, nothing is searched")
 
 
 def _refuse_other(command: Command, run: Run) -> None:
@@ -433,9 +467,21 @@ def _inherit(config: DictConfig, run: Run) -> None:
             config[key] = value
 
 
-def _refuse_mismatch(
-    choices: dict[str, str], selector: Selector, strategy: Strategy
-) -> None:
+def _inherit_budget(config: DictConfig, typed: Sequence[str], run: Run) -> None:
+    """Continue a search on what it began with: threads and device change its numbers."""
+    given = {key_of(override): override for override in typed}
+    for name, theirs in run.config["budget"].items():
+        override = given.get(f"budget.{name}")
+        if override is None:
+            config["budget"][name] = theirs
+        elif config["budget"][name] != theirs and not run.search().finished:
+            raise ValueError(
+                f"{override}: {run.path} is searched with budget.{name}={theirs}; leave it out, or "
+                f"search anew with {override}"
+            )
+
+
+def _refuse_mismatch(choices: dict[str, str], selector: Selector, strategy: Strategy) -> None:
     """A selector that cannot read what the strategy leaves behind is refused at once."""
     if not isinstance(strategy, selector.accepts):
         raise ValueError(
@@ -445,7 +491,7 @@ def _refuse_mismatch(
         )
 
 
-def _import_trusted(package: str) -> None:
+def import_trusted(package: str) -> None:
     """Import a user's package, from the current folder too, so that what it registers is known."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -486,7 +532,7 @@ def load(run: str | Path, branch: str | None = None, trust: Sequence[str] = ()) 
 
     folder = trained_folder(Path(run), branch)
     for package in trust:
-        _import_trusted(package)
+        import_trusted(package)
     own = folder.config
     space = build(Run.open(folder.path.parents[1]).config["space"], "space", trust)
     stage = {key: value for key, value in own[folder.kind].items() if key != "dataset"}

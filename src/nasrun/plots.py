@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,19 +31,12 @@ def search_curves(metrics: list[Metrics], path: Path, groups: Sequence[str] = ()
     `groups` are the cell types whose entropies (nats) are drawn. A panel without data is left out,
     and without any data no file is written.
     """
-    entropies = {"_".join(filter(None, ("entropy", group))): group or "all" for group in groups}
-    panels = [
-        LOSSES,
-        ACCURACIES,
-        Panel("Entropy of the architecture", "nats", entropies),
-        Panel("Edges whose strongest operation changed", "edges", {"changed_edges": ""}),
-    ]
-    _draw(panels, metrics, path)
+    _draw(search_panels(groups), metrics, path)
 
 
 def retrain_curves(metrics: list[Metrics], path: Path) -> None:
     """Draw how the training of a network went: losses, accuracy and learning rate."""
-    _draw([LOSSES, ACCURACIES, Panel("Learning rate", "", {"lr": ""})], metrics, path)
+    _draw(retrain_panels(), metrics, path)
 
 
 @dataclass(frozen=True)
@@ -72,6 +66,22 @@ ACCURACIES = Panel(
 )
 
 
+def search_panels(groups: Sequence[str]) -> list[Panel]:
+    """What `search_curves` draws where there is data."""
+    entropies = {"_".join(filter(None, ("entropy", group))): group for group in groups}
+    return [
+        LOSSES,
+        ACCURACIES,
+        Panel("Entropy of the architecture", "nats", entropies),
+        Panel("Edges whose strongest operation changed", "edges", {"changed_edges": ""}),
+    ]
+
+
+def retrain_panels() -> list[Panel]:
+    """What `retrain_curves` draws where there is data."""
+    return [LOSSES, ACCURACIES, Panel("Learning rate", "", {"lr": ""})]
+
+
 def _draw(panels: list[Panel], metrics: list[Metrics], path: Path) -> None:
     figure = draw_panels(panels, metrics)
     if figure.axes:
@@ -81,10 +91,12 @@ def _draw(panels: list[Panel], metrics: list[Metrics], path: Path) -> None:
 def draw_panels(panels: list[Panel], metrics: list[Metrics]) -> Figure:
     """A figure of those panels that have data, at most two in a row."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     shown = [panel for panel in panels if panel.among(metrics)]
     columns = 1 if len(shown) < 3 else 2
-    figure = Figure(figsize=(10, 7), layout="constrained", facecolor="white")
+    air = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
+    figure = Figure(figsize=(10, 7), layout=air, facecolor="white")
     grid = figure.add_gridspec(max(1, math.ceil(len(shown) / columns)), columns)
     for position, panel in enumerate(shown):
         row, column = divmod(position, columns)
@@ -95,7 +107,7 @@ def draw_panels(panels: list[Panel], metrics: list[Metrics]) -> Figure:
 
 
 def _draw_panel(axes: Axes, panel: Panel, metrics: list[Metrics]) -> None:
-    for (key, name), colour in zip(panel.curves.items(), COLOURS * len(panel.curves), strict=False):
+    for (key, name), colour in zip(panel.curves.items(), cycle(COLOURS), strict=False):
         points = [(record["round"], record[key]) for record in metrics if key in record]
         if not points:
             continue
@@ -122,7 +134,7 @@ def _dress(axes: Axes, panel: Panel) -> None:
     axes.set_title(panel.title, loc="left", fontsize=11, fontweight="bold", color=INK)
     axes.set_xlabel("round", color=INK)
     axes.set_ylabel(panel.unit, color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.grid(color="#DDDDDD", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -134,9 +146,6 @@ def _dress(axes: Axes, panel: Panel) -> None:
 
 def save(figure: Figure, path: Path, **options: Any) -> None:
     """Write a figure at once, never half of it; the format is that of the path's suffix."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".tmp")
     figure.savefig(draft, format=path.suffix[1:], **options)

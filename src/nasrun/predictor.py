@@ -62,7 +62,9 @@ class Predictor(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         x = images.float() / 255 if images.dtype == torch.uint8 else images
         if x.shape[1] != self.channels:
-            raise ValueError(f"images have {x.shape[1]} channels, the network takes {self.channels}")
+            raise ValueError(
+                f"images have {x.shape[1]} channels, the network takes {self.channels}"
+            )
         if x.shape[2:] != (self.size, self.size):
             x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
         logits: Tensor = self.network((x - self.mean) / self.std)[0]

@@ -94,7 +94,7 @@ class Retrain(Stage):
         if part == 0:
             self.order_seed = int(torch.randint(2**62, ()))
         drop_path = self.drop_path * (self.round // self.rounds_per_epoch) / self.epochs
-        self.learner.network.drop_path = drop_path
+        self.learner.network.drop_path = drop_path  # type: ignore[assignment]
         generator = torch.Generator().manual_seed(self.order_seed)
         order = torch.randperm(len(self.train), generator=generator)
         order = order.tensor_split(self.rounds_per_epoch)[part]

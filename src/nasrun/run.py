@@ -1,7 +1,7 @@
 """Runs on disk: versioned folders, fingerprints, and states that survive any interruption.
 
     outputs/<dataset>-<space>-<strategy>/v001/
-        config.yaml run.json                the resolved configuration; what ran it, where, from what
+        config.yaml run.json                the resolved configuration; what ran it, where, when
         search/                             state.pt metrics.jsonl result.json
         select/<branch>/                    the same and genotype.json
         retrain/<branch>/                   the same and weights.safetensors
@@ -16,10 +16,12 @@ import json
 import os
 import platform
 import random
+import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -31,8 +33,6 @@ from nasrun.genotype import fingerprint
 from nasrun.stage import Metrics
 
 if TYPE_CHECKING:
-    from filelock import BaseFileLock
-
     from nasrun.stage import Stage
 
 STATE, PREVIOUS = "state.pt", "state.previous.pt"
@@ -49,9 +49,10 @@ class Run:
     def find(cls, outputs: Path, name: str, config: dict[str, Any]) -> Run | None:
         """The run of this configuration under `outputs/name`, None if there is none yet."""
         mark = fingerprint(config)
-        for path in sorted((outputs / name).glob("v[0-9][0-9][0-9]*/run.json")):
-            if read_json(path).get("fingerprint") == mark:
-                return cls(path.parent)
+        for path in _versions(outputs / name).values():
+            run = cls(path)
+            if run.exists and run.record["fingerprint"] == mark:
+                return run
         return None
 
     @classmethod
@@ -73,9 +74,7 @@ class Run:
         while True:
             if (found := cls.find(outputs, name, config)) is not None:
                 return found
-            versions = sorted(family.glob("v[0-9][0-9][0-9]*"))
-            latest = int(versions[-1].name[1:]) if versions else 0
-            target = family / f"v{latest + 1:03d}"
+            target = family / f"v{max(_versions(family), default=0) + 1:03d}"
             draft = family / f".{target.name}.{os.getpid()}"
             try:
                 draft.mkdir(parents=True)
@@ -96,36 +95,40 @@ class Run:
     @classmethod
     def all(cls, outputs: Path) -> list[Run]:
         """Every run below a folder, the one used last at the end."""
-        found = [cls(path.parent) for path in outputs.glob("*/v[0-9][0-9][0-9]*/run.json")]
+        families = sorted(path for path in outputs.glob("*") if path.is_dir())
+        runs = [cls(path) for family in families for path in _versions(family).values()]
+        found = [run for run in runs if run.exists]
         return sorted(found, key=lambda run: (run.path / "run.json").stat().st_mtime_ns)
 
     @classmethod
     def open(cls, path: Path) -> Run:
         """The run at a path; ValueError if there is none."""
-        if not (path / "run.json").is_file():
+        if not cls(path).exists:
             raise ValueError(f"run={path}: no run there, `nasrun list runs` shows those that are")
         return cls(path)
 
     @property
+    def exists(self) -> bool:
+        """Whether there is a run at the path."""
+        return (self.path / "run.json").is_file()
+
+    @property
     def record(self) -> dict[str, Any]:
         """What `run.json` holds."""
-        return read_json(self.path / "run.json")
+        return read_json(self.path / "run.json", "fingerprint", "choices", "scale")
 
     @property
     def config(self) -> dict[str, Any]:
         """The resolved configuration that the search ran with."""
-        path = self.path / "config.yaml"
-        try:
-            return yaml.safe_load(path.read_text())
-        except (OSError, yaml.YAMLError) as error:
-            raise ValueError(f"{path}: unreadable ({error.__class__.__name__})") from error
+        return read_yaml(self.path / "config.yaml", "space", "dataset", "budget")
 
     def touch(self) -> None:
         """Make this the run that a later command means when it names none."""
         os.utime(self.path / "run.json")
 
-    def lock(self) -> BaseFileLock:
-        """The lock of this folder, taken; ValueError if another process works on it."""
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the lock of this folder; ValueError if another process works on it."""
         from filelock import FileLock, Timeout
 
         lock = FileLock(self.path / ".lock")
@@ -135,7 +138,10 @@ class Run:
             raise ValueError(f"run={self.path}: another nasrun is working on it") from error
         except OSError as error:
             raise ValueError(f"run={self.path}: no permission to write there") from error
-        return lock
+        try:
+            yield
+        finally:
+            lock.release()
 
     def search(self) -> StageFolder:
         """The folder of the search."""
@@ -163,24 +169,26 @@ class Run:
             yield self.search()
         for kind in KINDS[1:]:
             for path in sorted((self.path / kind).glob("*/config.yaml")):
-                mark = yaml.safe_load(path.read_text())["fingerprint"]
-                yield StageFolder(path.parent, mark)
-
+                yield StageFolder(path.parent, read_yaml(path, "fingerprint")["fingerprint"])
 
     def write_report(self) -> list[dict[str, Any]]:
         """Write `report.json`, one row per branch with a finished stage, and return the rows."""
-        rows: dict[str, dict[str, Any]] = {}
+        rows: dict[tuple[str, str], dict[str, Any]] = {}
         finished = [stage for stage in self.stages() if stage.finished]
+        selected = {stage.branch: stage.result for stage in finished if stage.kind == "select"}
+
+        def row(source: str, name: str) -> dict[str, Any]:
+            chosen = {"select": selected[source]} if source in selected else {}
+            return rows.setdefault((source, name), {"branch": name, **chosen})
+
         for stage in finished:
-            result = stage.result
             if stage.kind == "select":
-                rows[stage.branch] = {"branch": stage.branch, "select": result}
+                row(stage.branch, stage.branch)
             elif stage.kind == "retrain":
-                rows.setdefault(stage.branch, {"branch": stage.branch})["retrain"] = result
+                row(stage.source, stage.branch)["retrain"] = stage.result
             elif stage.kind == "transfer":
-                branch, _, dataset = stage.branch.partition("-")
-                row = rows.setdefault(branch, {"branch": branch})
-                row.setdefault("transfer", {})[dataset] = result
+                dataset = stage.branch.removeprefix(f"{stage.source}-")
+                row(stage.source, stage.source).setdefault("transfer", {})[dataset] = stage.result
         if finished:
             write_json(self.path / "report.json", list(rows.values()))
         return list(rows.values())
@@ -211,6 +219,11 @@ class StageFolder:
         return "" if self.kind == "search" else self.path.name
 
     @property
+    def source(self) -> str:
+        """The branch or published cell whose genotype a retraining or transfer trains."""
+        return self.config["source"]
+
+    @property
     def title(self) -> str:
         """The stage and its branch, as shown to the user."""
         return " ".join(filter(None, (self.kind, self.branch)))
@@ -223,7 +236,7 @@ class StageFolder:
     @property
     def config(self) -> dict[str, Any]:
         """The stage's own resolved groups, its fingerprint and its parent's."""
-        return yaml.safe_load((self.path / "config.yaml").read_text())
+        return read_yaml(self.path / "config.yaml", "fingerprint")
 
     @property
     def finished(self) -> bool:
@@ -331,12 +344,19 @@ class StageFolder:
         return None
 
 
+def _versions(family: Path) -> dict[int, Path]:
+    """The version folders by number, in order; a user's `v001.old` is none."""
+    found = [path for path in family.glob("v*") if re.fullmatch(r"v\d{3,}", path.name)]
+    return dict(sorted((int(path.name[1:]), path) for path in found))
+
+
 def random_state() -> dict[str, Any]:
     """The state of every global generator, as tensors and numbers."""
     import numpy as np
     import torch
 
-    name, keys, *rest = np.random.get_state()
+    name, keys, *rest = np.random.get_state(legacy=True)
+    assert isinstance(keys, np.ndarray)
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
         "python": random.getstate(),
@@ -385,12 +405,27 @@ def memory_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**30
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; ValueError names a file that is missing or damaged."""
+def read_json(path: Path, *needed: str) -> dict[str, Any]:
+    """A JSON object; ValueError names a file that is missing, damaged, or lacks a needed key."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        return _object(path, json.loads(path.read_text()), needed)
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: unreadable ({error.__class__.__name__})") from error
+
+
+def read_yaml(path: Path, *needed: str) -> dict[str, Any]:
+    """A YAML mapping; ValueError names a file that is missing, damaged, or lacks a needed key."""
+    try:
+        return _object(path, yaml.safe_load(path.read_text()), needed)
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: unreadable ({error.__class__.__name__})") from error
+
+
+def _object(path: Path, content: Any, needed: Sequence[str]) -> dict[str, Any]:
+    lacking = [key for key in needed if not isinstance(content, dict) or key not in content]
+    if lacking or not isinstance(content, dict):
+        raise ValueError(f"{path}: damaged, it has no {lacking[0] if lacking else 'keys'}")
+    return content
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -47,8 +47,7 @@ class Exponential(Schedule):
     def __post_init__(self) -> None:
         if not 0 < self.decay <= 1 or self.epochs < 1:
             raise ValueError(
-                f"decay={self.decay} epochs={self.epochs}: 0 < decay <= 1, "
-                "epochs from 1 on"
+                f"decay={self.decay} epochs={self.epochs}: 0 < decay <= 1, epochs from 1 on"
             )
 
     def at(self, progress: float, first: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +17,34 @@ KEYS = {
     "format": "table|json",
     "space": "NAME",
     "out": "DIR",
+    "trust": "[PACKAGE]",
 }
-NETWORKS = {
+NETWORKS: dict[str, dict[str, Any]] = {
     "cifar": {"channels": 36, "layers": 20, "stem": "cifar", "size": 32, "classes": 10},
     "imagenet": {"channels": 48, "layers": 14, "stem": "imagenet", "size": 224, "classes": 1000},
 }
 
 
-def genotype(name: str, network: str, space_name: str | None, out: str | None) -> dict[str, Any]:
+def genotype(
+    name: str, network: str, space_name: str | None, out: str | None, trusted: Sequence[str]
+) -> dict[str, Any]:
     """A published or given architecture; its pictures go to `out`, outputs/genotypes by default."""
-    from nasrun.pipeline import named_genotype
+    from nasrun.pipeline import import_trusted, named_genotype
 
+    for package in trusted:
+        import_trusted(package)
     option = space_name or _space_of(name)
-    space = build(resolve(compose([f"space={option}"]).config)["space"], "space")
+    space = build(resolve(compose([f"space={option}"]).config["space"]), "space", trusted)
     short, chosen = named_genotype(name, space, option, seed=0)
     return _record(short, chosen, space, network, Path(out or "outputs/genotypes") / short)
 
 
-def run(path: str, network: str) -> dict[str, Any]:
+def run(path: str, network: str, trusted: Sequence[str]) -> dict[str, Any]:
     """A run's report and its newest selected architecture, drawn in its folder."""
-    from nasrun.pipeline import find_source
+    from nasrun.pipeline import find_source, import_trusted
 
+    for package in trusted:
+        import_trusted(package)
     try:
         source = find_source("retrain", Path(), path, None, None)
     except ValueError:
@@ -45,7 +53,7 @@ def run(path: str, network: str) -> dict[str, Any]:
     assert whole is not None
     record: dict[str, Any] = {"run": str(whole.run.path), "report": whole.run.write_report()}
     if source is not None and source.selected is not None:
-        space = build(source.run.config["space"], "space")
+        space = build(source.run.config["space"], "space", trusted)
         folder = source.selected.path
         chosen = space.check(Genotype.read(folder / "genotype.json"))
         record |= _record(source.selected.branch, chosen, space, network, folder / "cells")
@@ -68,7 +76,9 @@ def print_record(console: Any, record: dict[str, Any]) -> None:
     if "genotype" not in record:
         return
     facts = record["network"]
-    title = f"{record['name']}  as a {facts['name']} network, C={facts['channels']} L={facts['layers']}"
+    title = (
+        f"{record['name']}  as a {facts['name']} network, C={facts['channels']} L={facts['layers']}"
+    )
     table(console, title, ("", ""), [
         ("parameters", f"{record['params']:,}"),
         ("multiply-adds", f"{record['macs'] / 1e6:,.1f} M at {facts['size']}x{facts['size']}"),

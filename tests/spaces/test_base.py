@@ -179,9 +179,14 @@ def test_batch_statistics_leave_buffers_and_modes_as_they_were(training):
     network[2].train(not training)  # a mixture of modes
     modes = [module.training for module in network.modules()]
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    with pytest.raises(KeyboardInterrupt), batch_statistics(network):
-        network(torch.randn(8, 2, 5, 5))
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with batch_statistics(network):
+            network(torch.randn(8, 2, 5, 5))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert [module.training for module in network.modules()] == modes
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name])

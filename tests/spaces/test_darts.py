@@ -281,7 +281,8 @@ def pools(network):
 def test_in_the_search_network_no_cell_learns_its_batch_norms_and_every_pool_has_one():
     network = SPACE.network(inputs=3, outputs=10)
     norms = [m for m in network.cells.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert norms and not any(norm.affine for norm in norms)
+    assert norms
+    assert not any(norm.affine for norm in norms)
     assert network.stem.bn.affine
     found = pools(network)
     assert len(found) == 3 * 14 * 2
@@ -294,7 +295,8 @@ def test_in_the_search_network_no_cell_learns_its_batch_norms_and_every_pool_has
 def test_in_a_network_to_retrain_every_batch_norm_learns_and_no_pool_has_one():
     network = shapes(published("darts_v1"))
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert norms and all(norm.affine for norm in norms)
+    assert norms
+    assert all(norm.affine for norm in norms)
     found = pools(network)
     assert len(found) == 2 * 5  # DARTS_V1: five pools a reduction cell
     assert all(isinstance(pool, nn.MaxPool2d | nn.AvgPool2d) for pool in found)
@@ -321,9 +323,11 @@ def test_the_aggressive_snas_cell_with_two_nodes_without_edges_runs():
     seen = []
     network.cells[1].register_forward_hook(lambda cell, args, y: seen.append(y))
     first, second = network(torch.randn(2, 3, 13, 13))
-    assert first.isfinite().all() and second.isfinite().all()
+    assert first.isfinite().all()
+    assert second.isfinite().all()
     assert seen[0].shape == (2, 32, 7, 7)
-    assert (seen[0][:, :16] != 0).any() and (seen[0][:, 16:] == 0).all()
+    assert (seen[0][:, :16] != 0).any()
+    assert (seen[0][:, 16:] == 0).all()
 
 
 @settings(max_examples=6, deadline=None, derandomize=True)
@@ -399,7 +403,9 @@ def test_the_edges_are_ordered_node_by_node_and_normal_before_reduce():
 
 def test_only_nodes_with_more_edges_than_are_kept_have_a_limit():
     limits = [(limit.decisions[0], len(limit.decisions), limit.count) for limit in SPACE.limits]
-    expected = [(f"{cell}/{node}-0", node, 2) for cell in ("normal", "reduce") for node in (3, 4, 5)]
+    expected = [
+        (f"{cell}/{node}-0", node, 2) for cell in ("normal", "reduce") for node in (3, 4, 5)
+    ]
     assert limits == expected
 
 

@@ -30,8 +30,10 @@ SETTINGS = {"operations": OPERATIONS, "nodes": 4, "kept_edges": 2, "channels": 4
 SPACE = DartsSpace(**SETTINGS)
 SMALL = DartsSpace(**{**SETTINGS, "nodes": 2, "operations": (*OPERATIONS[:4], "dil_conv_3x3")})
 SNAS = Concrete(tau_start=1.0, tau_end=0.03)
-alphas = st.lists(
-    st.lists(st.floats(-4, 4, width=32), min_size=8, max_size=8), min_size=28, max_size=28
+alphas = st.builds(
+    lambda seed, scale: scale * torch.randn(28, 8, generator=torch.Generator().manual_seed(seed)),
+    st.integers(0, 2**31),
+    st.sampled_from([0.001, 1.0, 5.0]),
 )
 
 
@@ -195,7 +197,9 @@ def test_masking_the_choice_of_a_decided_edge_removes_the_edge():
 
 
 def test_missing_choices_have_no_weight_no_gradient_and_no_probability():
-    narrow = SMALL.restrict({"normal/2-0": ("dil_conv_3x3",), "reduce/3-2": ("none", "skip_connect")})
+    narrow = SMALL.restrict(
+        {"normal/2-0": ("dil_conv_3x3",), "reduce/3-2": ("none", "skip_connect")}
+    )
     for relaxation in (Softmax(), SNAS):
         model = supernet(narrow, relaxation)
         mixture = model.mixture()
@@ -205,7 +209,8 @@ def test_missing_choices_have_no_weight_no_gradient_and_no_probability():
         torch.testing.assert_close(mixture.weights.sum(1), torch.ones(10))
         model(images())[0].square().sum().backward()
         assert model.alpha.grad.isfinite().all()
-        assert (model.alpha.grad[0] == 0).all() and (model.alpha.grad[9, 2:] == 0).all()
+        assert (model.alpha.grad[0] == 0).all()
+        assert (model.alpha.grad[9, 2:] == 0).all()
         assert (model.alpha.grad[9, :2] != 0).all()
         assert model.probabilities()["normal/2-0"] == {"dil_conv_3x3": 1.0}
         assert set(model.probabilities()["reduce/3-2"]) == {"none", "skip_connect"}
@@ -266,19 +271,13 @@ def released_rule(rows):
 def test_magnitude_keeps_the_edges_that_the_released_code_keeps(alpha):
     model = shared()[0]
     with torch.no_grad():
-        model.alpha.copy_(torch.tensor(alpha))
-    powers = torch.tensor(alpha).exp()
+        model.alpha.copy_(alpha)
+    powers = alpha.double().exp()
     rows = (powers / powers.sum(1, keepdim=True)).tolist()
     genotype = model.genotype(magnitude)
     table = {f"normal/{edge}": op for edge, op in released_rule(rows[:14]).items()}
     table |= {f"reduce/{edge}": op for edge, op in released_rule(rows[14:]).items()}
-    kept = {name: choice for name, choice in genotype.items() if choice != NONE}
-    if kept != table:  # only where rounding decides between equal probabilities
-        rows = dict(zip(SPACE.rows, rows, strict=True))
-        assert set(kept) == set(table) or strengths_differ_by(rows, set(kept) ^ set(table)) < 1e-6
-        for name in set(kept) & set(table):
-            mine, released = (rows[name][OPERATIONS.index(g[name])] for g in (kept, table))
-            assert mine == pytest.approx(released, rel=1e-6)
+    assert {name: choice for name, choice in genotype.items() if choice != NONE} == table
 
 
 def test_magnitude_ranks_edges_by_probability_and_not_by_alpha():
@@ -315,10 +314,10 @@ def test_magnitude_never_takes_none_however_likely():
 def test_argmax_takes_the_largest_alpha_of_each_edge_none_included(alpha):
     model = shared()[0]
     with torch.no_grad():
-        model.alpha.copy_(torch.tensor(alpha))
+        model.alpha.copy_(alpha)
     genotype = model.genotype(argmax)
-    for row, (name, choice) in zip(alpha, genotype.items(), strict=True):
-        assert row[OPERATIONS.index(choice)] >= max(row) - 1e-5, name
+    chosen = [OPERATIONS.index(choice) for choice in genotype.values()]
+    assert chosen == alpha.argmax(1).tolist()
 
 
 @pytest.mark.parametrize(("column", "kept"), [(0, 0), (4, 28)])

@@ -262,6 +262,31 @@ class TensorSplit(Split):
             yield changed, self._labels[index]
 
 
+class Subset(Split):
+    """Some images of a split, seen as a split of their own; indices: (n,) int64."""
+
+    def __init__(self, whole: Split, indices: Tensor) -> None:
+        self.labels = whole.labels[indices]
+        self._whole = whole
+        self._indices = indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        augment: Augment | None = None,
+        order: Tensor | None = None,
+        drop_last: bool = False,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        order = self._indices if order is None else self._indices[order]
+        yield from self._whole.batches(
+            batch_size, augment=augment, order=order, drop_last=drop_last
+        )
+
+
 def batched(order: Tensor, batch_size: int, drop_last: bool) -> tuple[Tensor, ...]:
     """The indices of each batch; the last one is smaller, or dropped."""
     if drop_last and len(order) < batch_size:

@@ -12,7 +12,7 @@ from nasrun.strategies.base import CandidateStrategy, Strategy
 
 
 class Fittest(Selector):
-    """A selector without rounds: the best-scored architecture of the search, the first of equals."""
+    """A selector without rounds: the best-scored architecture, the first of equals."""
 
     accepts = CandidateStrategy
 

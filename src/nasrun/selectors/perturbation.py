@@ -79,6 +79,7 @@ class Perturbation(Selector):
         )
 
     def run_round(self) -> Metrics:
+        self.strategy.display = self.display
         event, tuning = divmod(self.round, self.interval)
         if tuning == 0:
             decide = self._operation if event < self.operation_events else self._topology

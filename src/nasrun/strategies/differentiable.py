@@ -79,14 +79,15 @@ class Differentiable(SupernetStrategy):
         self.space, self.task = space, task
         self.train, self.validation = task.split("train"), task.split("validation")
         network = space.network(inputs=task.inputs, outputs=task.outputs)
-        network.drop_path = self.drop_path
+        network.drop_path = self.drop_path  # type: ignore[assignment]
         self.supernet = Supernet(
             space,
             network,
             self.relaxation,
             alpha_mean=self.alpha_mean,
             alpha_std=self.alpha_std,
-        ).to(budget.torch_device, memory_format=torch.channels_last)
+        ).to(budget.torch_device)
+        self.supernet.to(memory_format=torch.channels_last)
         self.schedule = self.weight_schedule
         self.search = self._search()
         self.first_lr = self.search.weight_lr

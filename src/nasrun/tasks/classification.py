@@ -12,19 +12,25 @@ from torch.nn.utils import clip_grad_norm_
 
 from nasrun.budget import Budget
 from nasrun.data.augment import Augment
-from nasrun.data.images import Dataset, Facts, Part, Split
+from nasrun.data.images import Dataset, Facts, Part, Split, Subset, stratified
 from nasrun.stage import Metrics
 from nasrun.tasks.base import Batch, Forward, Learner, OptimizerFactory, Task
 
 
 class Classification(Task):
-    """Cross entropy with label smoothing and, where a network has it, an auxiliary head's loss."""
+    """Cross entropy with label smoothing and, where a network has it, an auxiliary head's loss.
+
+    `share` in (0, 1] is how much of the training and of the validation images is used, the same
+    stratified part each time; test images are always all used.
+    """
 
     objective = "accuracy"
 
     def __init__(
-        self, *, augment: Augment, label_smoothing: float, auxiliary_weight: float
+        self, *, augment: Augment, label_smoothing: float, auxiliary_weight: float, share: float
     ) -> None:
+        if not 0 < share <= 1:
+            raise ValueError(f"share={share}: more than 0, at most 1")
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing={label_smoothing}: from 0 to below 1")
         if auxiliary_weight < 0:
@@ -32,6 +38,7 @@ class Classification(Task):
         self.augment = augment
         self.label_smoothing = label_smoothing
         self.auxiliary_weight = auxiliary_weight
+        self.share = share
 
     def begin(self, dataset: Dataset, budget: Budget) -> None:
         self.dataset, self.budget = dataset, budget
@@ -39,7 +46,11 @@ class Classification(Task):
         self.inputs, self.outputs = self.facts.channels, self.facts.num_classes
 
     def split(self, *parts: Part) -> Split:
-        return self.dataset.split(*parts, device=self.budget.torch_device)
+        whole = self.dataset.split(*parts, device=self.budget.torch_device)
+        if self.share == 1 or "test" in parts:
+            return whole
+        (kept,) = stratified(whole.labels, [round(self.share * len(whole))], seed=0)
+        return Subset(whole, kept)
 
     def batches(self, split: Split, batch_size: int, order: Tensor) -> Iterable[Batch]:
         lonely = len(order) % batch_size == 1  # batch norm has no variance over one image
@@ -89,9 +100,7 @@ class Classifier(Learner):
         clip: float | None,
     ) -> None:
         self.task = task
-        self.network = network.to(
-            task.budget.torch_device, memory_format=torch.channels_last
-        )
+        self.network = network.to(task.budget.torch_device).to(memory_format=torch.channels_last)
         self.optimizer = optimizer(self.network.parameters())
         self.clip = clip
         self._first_lr: float = self.optimizer.param_groups[0]["lr"]

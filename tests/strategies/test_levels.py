@@ -1,0 +1,494 @@
+"""Levels against their equations: a toy with known answers, and a smooth network in doubles."""
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.autograd import grad
+
+from nasrun.spaces.darts import DartsSpace
+from nasrun.spaces.relaxation import Softmax
+from nasrun.spaces.supernet import Supernet
+from nasrun.strategies.levels import Bilevel, MixedLevel, Search, SingleLevel, Unrolled
+
+RADIUS = 0.01  # the released code's, divided by the norm of the direction
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+# The toy of the DARTS paper (1806.09055, section 2.3): L_val = a w - 2a + 1, and
+# L_train = w^2 - 2 a w + a^2, whose solution is w = a. Start at (2, -2).
+
+
+def toy(alpha_lr=0.0, weight_lr=0.5, a=2.0, w=-2.0):
+    alpha, weight = (torch.tensor([v], dtype=torch.float64, requires_grad=True) for v in (a, w))
+
+    def loss(batch):
+        if batch == "train":
+            value = weight**2 - 2 * alpha * weight + alpha**2
+        else:
+            value = alpha * weight - 2 * alpha + 1
+        return value.sum()
+
+    return Search(
+        loss=loss,
+        alphas=[alpha],
+        weights=[weight],
+        alpha_optimizer=torch.optim.SGD([alpha], alpha_lr),
+        weight_optimizer=torch.optim.SGD([weight], weight_lr),
+    )
+
+
+def test_the_first_hypergradient_of_the_toy_is_two():
+    search = toy(weight_lr=0.5)
+    gradient, val_loss = Unrolled(radius=RADIUS).hypergradient(search, "train", "val")
+    assert gradient[0].item() == pytest.approx(2.0)  # without the mixed derivative it would be 0
+    assert val_loss.item() == pytest.approx(2 * 2 - 2 * 2 + 1)  # one step ahead w is 2
+    assert (search.alphas[0].item(), search.weights[0].item()) == (2.0, -2.0)
+
+
+@pytest.mark.parametrize("radius", [1e-4, 0.01, 1.0])
+@pytest.mark.parametrize(("a", "w", "xi"), [(2.0, -2.0, 0.7), (-1.0, 3.0, 0.1), (0.5, 0.5, 1.3)])
+def test_the_hypergradient_of_the_toy_is_exact_for_any_radius(a, w, xi, radius):
+    gradient, _ = Unrolled(radius=radius).hypergradient(toy(0.0, xi, a, w), "train", "val")
+    ahead = w - xi * (2 * w - 2 * a)
+    assert gradient[0].item() == pytest.approx(ahead - 2 + 2 * xi * a)
+
+
+@pytest.mark.parametrize("xi", [0.5, 0.7])
+def test_the_second_order_comes_to_rest_where_the_paper_says(xi):
+    search = toy(alpha_lr=0.3, weight_lr=xi)
+    for _ in range(60):
+        Unrolled(radius=RADIUS).step(search, "train", "val")
+    expected = pytest.approx(2 / (1 + 2 * xi))
+    assert (search.alphas[0].item(), search.weights[0].item()) == (expected, expected)
+
+
+def test_the_first_order_comes_to_rest_at_two():
+    search = toy(alpha_lr=0.3, weight_lr=0.5)
+    for _ in range(90):
+        Bilevel().step(search, "train", "val")
+    expected = pytest.approx(2.0)
+    assert (search.alphas[0].item(), search.weights[0].item()) == (expected, expected)
+
+
+def test_a_hypergradient_without_a_direction_is_the_direct_gradient():
+    search = toy(weight_lr=0.5, a=0.0, w=3.0)  # at a = 0 the validation loss ignores w
+    gradient, _ = Unrolled(radius=RADIUS).hypergradient(search, "train", "val")
+    assert gradient[0].item() == pytest.approx(0.0 - 2.0)  # w' = 0
+
+
+def test_a_radius_must_be_positive():
+    for radius in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="radius"):
+            Unrolled(radius=radius)
+
+
+# A smooth network: two linear layers, between them a mixture of three activations by alpha.
+
+
+def function(alpha, weights, batch):
+    first, bias, second = weights
+    hidden = F.linear(batch[0], first, bias)
+    candidates = torch.stack([hidden.tanh(), hidden.sin(), hidden])
+    mixed = torch.einsum("k,kbh->bh", alpha.softmax(0), candidates)
+    return F.cross_entropy(mixed @ second.T, batch[1])
+
+
+def data():
+    return torch.randn(12, 5, dtype=torch.float64), torch.randint(3, (12,))
+
+
+def mlp(*, momentum=0.9, decay=0.01, lr=0.1, alpha_lr=0.05, alpha_clip=None, weight_clip=None):
+    """A search on the smooth network, with everything that a test may ask for beside it."""
+    alpha = torch.randn(3, dtype=torch.float64).requires_grad_()
+    weights = [
+        torch.randn(shape, dtype=torch.float64).requires_grad_() for shape in ((7, 5), (7,), (3, 7))
+    ]
+    search = Search(
+        loss=lambda batch: function(alpha, weights, batch),
+        alphas=[alpha],
+        weights=weights,
+        alpha_optimizer=torch.optim.SGD([alpha], alpha_lr),
+        weight_optimizer=torch.optim.SGD(weights, lr, momentum, weight_decay=decay),
+        alpha_clip=alpha_clip,
+        weight_clip=weight_clip,
+    )
+    return SimpleNamespace(search=search, alpha=alpha, weights=weights, train=data(), val=data())
+
+
+def values(tensors):
+    return [tensor.detach().clone() for tensor in tensors]
+
+
+def gradients(point, batch, wanted):
+    """d loss / d wanted at a point (alpha, weights) of its own."""
+    alpha, weights = point
+    alpha = alpha.detach().clone().requires_grad_()
+    weights = [w.detach().clone().requires_grad_() for w in weights]
+    found = grad(function(alpha, weights, batch), {"alpha": [alpha], "weights": weights}[wanted])
+    return found[0] if wanted == "alpha" else list(found)
+
+
+def norm(tensors):
+    return sum(t.square().sum() for t in tensors).sqrt()
+
+
+def warm(net, steps=3):
+    """Some steps, so that there is momentum."""
+    for _ in range(steps):
+        net.search.update(weights=net.search.loss(data()))
+
+
+def released_formula(net, *, xi, momentum, decay):
+    """DARTS's hypergradient by the published finite difference."""
+    alpha, weights = net.alpha.detach(), values(net.weights)
+    buffers = [
+        net.search.weight_optimizer.state[w].get("momentum_buffer", torch.zeros_like(w))
+        for w in net.weights
+    ]
+    slopes = gradients((alpha, weights), net.train, "weights")
+    ahead = [
+        w - xi * (momentum * buffer + slope + decay * w)
+        for w, buffer, slope in zip(weights, buffers, slopes, strict=True)
+    ]
+    v = gradients((alpha, ahead), net.val, "weights")
+    eps = 0.01 / norm(v)
+    plus, minus = (
+        gradients(
+            (alpha, [w + sign * eps * d for w, d in zip(weights, v, strict=True)]),
+            net.train,
+            "alpha",
+        )
+        for sign in (1, -1)
+    )
+    return gradients((alpha, ahead), net.val, "alpha") - xi * (plus - minus) / (2 * eps)
+
+
+def differentiated_twice(net, *, xi, momentum, decay):
+    """d L_val(w'(alpha), alpha) / d alpha by differentiating through the step."""
+    alpha = net.alpha.detach().clone().requires_grad_()
+    weights = [w.detach().clone().requires_grad_() for w in net.weights]
+    slopes = grad(function(alpha, weights, net.train), weights, create_graph=True)
+    buffers = [
+        net.search.weight_optimizer.state[w].get("momentum_buffer", 0.0) for w in net.weights
+    ]
+    ahead = [
+        w - xi * (momentum * buffer + slope + decay * w)
+        for w, buffer, slope in zip(weights, buffers, slopes, strict=True)
+    ]
+    return grad(function(alpha, ahead, net.val), alpha)[0]
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_the_hypergradient_is_the_published_formula_with_momentum_and_weight_decay(steps):
+    net = mlp()
+    warm(net, steps)
+    expected = released_formula(net, xi=0.1, momentum=0.9, decay=0.01)
+    gradient, _ = Unrolled(radius=0.01).hypergradient(net.search, net.train, net.val)
+    torch.testing.assert_close(gradient[0], expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_with_a_small_radius_the_hypergradient_is_the_exact_derivative(steps):
+    net = mlp()
+    warm(net, steps)
+    expected = differentiated_twice(net, xi=0.1, momentum=0.9, decay=0.01)
+    gradient, _ = Unrolled(radius=1e-3).hypergradient(net.search, net.train, net.val)
+    torch.testing.assert_close(gradient[0], expected, rtol=1e-4, atol=1e-8)
+    direct = gradients((net.alpha, net.weights), net.val, "alpha")
+    assert (expected - direct).norm() > 0.01 * direct.norm()  # the second order is not nothing
+
+
+def test_the_step_of_the_hypergradient_is_the_current_learning_rate():
+    net = mlp()
+    for xi in (0.1, 0.025):
+        net.search.weight_optimizer.param_groups[0]["lr"] = xi
+        expected = released_formula(net, xi=xi, momentum=0.9, decay=0.01)
+        gradient, _ = Unrolled(radius=0.01).hypergradient(net.search, net.train, net.val)
+        torch.testing.assert_close(gradient[0], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_weights_one_step_ahead_are_those_of_torchs_sgd():
+    net = mlp()
+    warm(net)
+    ahead = net.search.lookahead(net.search.loss(net.train))
+    net.search.update(weights=net.search.loss(net.train))
+    for expected, w in zip(net.weights, ahead, strict=True):
+        torch.testing.assert_close(w, expected.detach(), rtol=1e-12, atol=1e-14)
+
+
+def test_a_second_order_step_descends_the_hypergradient_then_the_training_loss():
+    net = mlp(momentum=0.0, decay=0.0)
+    alpha, weights = net.alpha.detach().clone(), values(net.weights)
+    hypergradient = differentiated_twice(net, xi=0.1, momentum=0.0, decay=0.0)
+    losses = Unrolled(radius=1e-3).step(net.search, net.train, net.val)
+    torch.testing.assert_close(net.alpha.detach(), alpha - 0.05 * hypergradient, rtol=1e-4, atol=0)
+    slopes = gradients((net.alpha, weights), net.train, "weights")  # with the new alphas
+    for after, before, slope in zip(net.weights, weights, slopes, strict=True):
+        torch.testing.assert_close(after.detach(), before - 0.1 * slope)
+    train_loss = function(net.alpha.detach(), weights, net.train)
+    torch.testing.assert_close(losses["train_loss"], train_loss)
+
+
+# Every level's step as equations
+
+
+def test_the_first_order_descends_validation_by_alphas_then_training_by_weights():
+    net = mlp(momentum=0.0, decay=0.0)
+    alpha, weights = net.alpha.detach().clone(), values(net.weights)
+    slope = gradients((alpha, weights), net.val, "alpha")
+    losses = Bilevel().step(net.search, net.train, net.val)
+    torch.testing.assert_close(net.alpha.detach(), alpha - 0.05 * slope)
+    slopes = gradients((net.alpha, weights), net.train, "weights")
+    for after, before, slope in zip(net.weights, weights, slopes, strict=True):
+        torch.testing.assert_close(after.detach(), before - 0.1 * slope)
+    torch.testing.assert_close(losses["alpha_loss"], function(alpha, weights, net.val))
+    torch.testing.assert_close(
+        losses["train_loss"], function(net.alpha.detach(), weights, net.train)
+    )
+
+
+def test_a_single_level_descends_the_training_loss_by_both_at_once():
+    net = mlp(momentum=0.0, decay=0.0)
+    point = net.alpha.detach().clone(), values(net.weights)
+    losses = SingleLevel().step(net.search, net.train, net.val)
+    expected = point[0] - 0.05 * gradients(point, net.train, "alpha")
+    torch.testing.assert_close(net.alpha.detach(), expected)
+    slopes = gradients(point, net.train, "weights")
+    for after, before, slope in zip(net.weights, point[1], slopes, strict=True):
+        torch.testing.assert_close(after.detach(), before - 0.1 * slope)
+    assert set(losses) == {"train_loss"}
+
+
+@pytest.mark.parametrize("lam", [0.1, 1.0, 999.0])
+def test_a_mixed_level_adds_lam_times_validation_to_the_alphas_gradient_only(lam):
+    net = mlp()
+    warm(net)
+    point = net.alpha.detach().clone(), values(net.weights)
+    plain = torch.optim.SGD([w.requires_grad_() for w in values(net.weights)], 0.1, 0.9)
+    plain.load_state_dict(copy.deepcopy(net.search.weight_optimizer.state_dict()))
+    MixedLevel(lam=lam).step(net.search, net.train, net.val)
+    train, val = (gradients(point, batch, "alpha") for batch in (net.train, net.val))
+    torch.testing.assert_close(net.alpha.detach(), point[0] - 0.05 * (train + lam * val))
+    twins = plain.param_groups[0]["params"]
+    for twin, slope in zip(twins, gradients(point, net.train, "weights"), strict=True):
+        twin.grad = slope
+    plain.step()
+    for after, twin in zip(net.weights, twins, strict=True):
+        torch.testing.assert_close(after.detach(), twin.detach())
+
+
+def test_a_mixed_level_without_lam_is_a_single_level():
+    mixed = mlp()
+    single = copy.deepcopy(SimpleNamespace(alpha=mixed.alpha, weights=mixed.weights))
+    other = Search(
+        loss=lambda batch: function(single.alpha, single.weights, batch),
+        alphas=[single.alpha],
+        weights=single.weights,
+        alpha_optimizer=torch.optim.SGD([single.alpha], 0.05),
+        weight_optimizer=torch.optim.SGD(single.weights, 0.1, 0.9, weight_decay=0.01),
+    )
+    start = mixed.alpha.detach().clone()
+    for _ in range(5):
+        train, val = data(), data()
+        first = MixedLevel(lam=0.0).step(mixed.search, train, val)
+        second = SingleLevel().step(other, train, val)
+        assert torch.equal(first["train_loss"], second["train_loss"])
+    assert torch.equal(mixed.alpha, single.alpha)
+    assert not torch.equal(mixed.alpha, start)
+    for a, b in zip(mixed.weights, single.weights, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_negative_lam_is_refused():
+    with pytest.raises(ValueError, match=r"lam=-0\.5"):
+        MixedLevel(lam=-0.5)
+
+
+# Updates: each moves its own set and nothing else
+
+
+def test_an_update_of_alphas_leaves_weights_alone_and_one_of_weights_alphas():
+    net = mlp()
+    alpha, weights = net.alpha.detach().clone(), values(net.weights)
+    net.search.update(alphas=net.search.loss(net.val))
+    assert all(
+        torch.equal(after, before) for after, before in zip(net.weights, weights, strict=True)
+    )
+    assert not torch.equal(net.alpha, alpha)
+    alpha = net.alpha.detach().clone()
+    net.search.update(weights=net.search.loss(net.train))
+    assert torch.equal(net.alpha, alpha)
+    assert not any(
+        torch.equal(after, before) for after, before in zip(net.weights, weights, strict=True)
+    )
+
+
+def test_no_gradient_is_left_behind():
+    net = mlp()
+    for level in (Bilevel(), Unrolled(radius=RADIUS), SingleLevel(), MixedLevel(lam=1.0)):
+        level.step(net.search, net.train, net.val)
+        assert all(parameter.grad is None for parameter in (net.alpha, *net.weights))
+
+
+def test_a_joint_update_adds_up_separate_gradients():
+    net = mlp(momentum=0.0, decay=0.0)
+    point = net.alpha.detach().clone(), values(net.weights)
+    third = data()
+    net.search.update(
+        both=net.search.loss(net.train),
+        alphas=2 * net.search.loss(net.val),
+        weights=3 * net.search.loss(third),
+    )
+    slope = gradients(point, net.train, "alpha") + 2 * gradients(point, net.val, "alpha")
+    torch.testing.assert_close(net.alpha.detach(), point[0] - 0.05 * slope)
+    first, second = (gradients(point, batch, "weights") for batch in (net.train, third))
+    for after, before, a, b in zip(net.weights, point[1], first, second, strict=True):
+        torch.testing.assert_close(after.detach(), before - 0.1 * (a + 3 * b))
+
+
+@pytest.mark.parametrize("clipped", ["alpha", "weight"])
+@pytest.mark.parametrize(
+    "level", [Bilevel(), SingleLevel(), MixedLevel(lam=1.0), Unrolled(radius=1)]
+)
+def test_a_clip_bounds_the_norm_of_its_own_set_only(level, clipped):
+    clip = 1e-3
+    net = mlp(momentum=0.0, decay=0.0, **{f"{clipped}_clip": clip})
+    alpha, weights = net.alpha.detach().clone(), values(net.weights)
+    level.step(net.search, net.train, net.val)
+    alpha_step = norm([net.alpha.detach() - alpha]) / 0.05
+    weight_step = norm([a.detach() - b for a, b in zip(net.weights, weights, strict=True)]) / 0.1
+    own, other = (alpha_step, weight_step) if clipped == "alpha" else (weight_step, alpha_step)
+    assert own.item() == pytest.approx(clip, rel=2e-3)  # torch adds 1e-6 to the norm
+    assert other > 2 * clip
+
+
+def test_a_clip_keeps_the_direction_and_spares_small_gradients():
+    net = mlp(momentum=0.0, decay=0.0, alpha_clip=1e-3)
+    alpha = net.alpha.detach().clone()
+    slope = gradients((alpha, net.weights), net.val, "alpha")
+    net.search.update(alphas=net.search.loss(net.val))
+    step = (alpha - net.alpha.detach()) / 0.05
+    torch.testing.assert_close(step, 1e-3 * slope / slope.norm(), rtol=1e-3, atol=0)
+    alpha = net.alpha.detach().clone()
+    net.search.update(alphas=1e-4 * net.search.loss(net.val))
+    step = (alpha - net.alpha.detach()) / 0.05
+    expected = 1e-4 * gradients((alpha, net.weights), net.val, "alpha")
+    torch.testing.assert_close(step, expected)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_weights_that_a_loss_does_not_depend_on_do_not_even_decay(joint):
+    alpha, used, unused = (torch.ones(2, requires_grad=True) for _ in range(3))
+    weights = [used, unused]
+    search = Search(
+        loss=lambda batch: (used * alpha * batch).sum(),
+        alphas=[alpha],
+        weights=weights,
+        alpha_optimizer=torch.optim.SGD([alpha], 0.1),
+        weight_optimizer=torch.optim.SGD(weights, 0.1, momentum=0.9, weight_decay=0.1),
+        weight_clip=5.0,
+    )
+    with torch.no_grad():  # once part of the loss, it has momentum
+        search.weight_optimizer.state[unused]["momentum_buffer"] = torch.ones(2)
+    for _ in range(2):
+        loss = search.loss(1.0)
+        search.update(both=loss) if joint else search.update(weights=loss)
+    assert unused.tolist() == [1.0, 1.0]
+    assert (used < 1.0).all()
+
+
+# A real supernet: trial forwards leave no trace
+
+
+def small_supernet():
+    space = DartsSpace(
+        operations=("none", "avg_pool_3x3", "skip_connect", "dil_conv_3x3"),
+        nodes=1,
+        kept_edges=1,
+        channels=2,
+        layers=3,
+    )
+    network = space.network(inputs=1, outputs=3)
+    model = Supernet(space, network, Softmax(), alpha_mean=0.0, alpha_std=0.1).double()
+    search = Search(
+        loss=lambda batch: F.cross_entropy(model(batch[0])[0], batch[1]),
+        alphas=[model.alpha],
+        weights=model.weights(),
+        buffers=list(network.buffers()),
+        alpha_optimizer=torch.optim.Adam([model.alpha], 0.01, betas=(0.5, 0.999)),
+        weight_optimizer=torch.optim.SGD(model.weights(), 0.1, 0.9, weight_decay=3e-4),
+        weight_clip=5.0,
+    )
+    batches = [(torch.randn(8, 1, 8, 8).double(), torch.randint(3, (8,))) for _ in range(2)]
+    return model, search, *batches
+
+
+def test_after_a_hypergradient_weights_and_statistics_are_the_same_to_the_bit():
+    model, search, train, val = small_supernet()
+    SingleLevel().step(search, train, val)  # momentum, and statistics that are no longer fresh
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
+    alpha = model.alpha.detach().clone()
+    gradient, _ = Unrolled(radius=RADIUS).hypergradient(search, train, val)
+    assert gradient[0].shape == alpha.shape
+    assert (gradient[0] != 0).any()
+    for name, value in model.network.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert torch.equal(model.alpha, alpha)
+
+
+def test_weights_and_statistics_are_put_back_when_a_trial_fails():
+    model, search, train, _ = small_supernet()
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
+    trial = [torch.zeros_like(w) for w in search.weights]
+
+    def interrupted():
+        with search.kept(values(search.weights), trial):
+            search.loss(train)
+            assert all((w == 0).all() for w in search.weights)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    for name, value in model.network.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_a_second_order_step_shows_batch_norms_the_training_batch_only():
+    model, search, train, val = small_supernet()
+    twin = copy.deepcopy(model)
+    Unrolled(radius=RADIUS).step(search, train, val)
+    with torch.no_grad():
+        twin.alpha.copy_(model.alpha)
+        twin(train[0])
+    for (name, one), other in zip(
+        model.network.named_buffers(), twin.network.buffers(), strict=True
+    ):
+        torch.testing.assert_close(one, other, msg=name)
+        if name.endswith("num_batches_tracked"):
+            assert one == 1
+
+
+def test_the_hypergradient_of_a_supernet_predicts_what_its_alphas_do_after_one_step():
+    """Against a difference of L_val(w'(alpha)) in a random direction: every forward by hand."""
+    model, search, train, val = small_supernet()
+    # ReLUs and maxima have kinks: the radius must be too small to step over one.
+    gradient, _ = Unrolled(radius=1e-5).hypergradient(search, train, val)
+    direction, step = torch.randn_like(model.alpha), 1e-5
+    losses = []
+    for sign in (1, -1):
+        twin = copy.deepcopy(model)
+        with torch.no_grad():
+            twin.alpha += sign * step * direction
+        optimizer = torch.optim.SGD(twin.network.parameters(), 0.1, 0.9, weight_decay=3e-4)
+        F.cross_entropy(twin(train[0])[0], train[1]).backward()
+        optimizer.step()
+        losses.append(F.cross_entropy(twin(val[0])[0], val[1]).item())
+    slope = (losses[0] - losses[1]) / (2 * step)
+    assert (gradient[0] * direction).sum().item() == pytest.approx(slope, rel=1e-4)

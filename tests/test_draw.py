@@ -1,0 +1,187 @@
+"""The layout as properties over random cells, and the files that published cells give."""
+
+import xml.etree.ElementTree as ElementTree
+from graphlib import CycleError
+from itertools import combinations, pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.image import imread
+
+from nasrun.draw import CELL_INPUTS, OUTPUT, Graph, draw_cells, layout
+
+OPERATIONS = ("sep_conv_3x3", "dil_conv_5x5", "max_pool_3x3", "skip_connect", "other")
+TWO_BACK, ONE_BACK = CELL_INPUTS
+
+# DARTS_V2 of arXiv 1806.09055.
+DARTS_V2 = {
+    "normal": [
+        (TWO_BACK, "0", "sep_conv_3x3"),
+        (ONE_BACK, "0", "sep_conv_3x3"),
+        (TWO_BACK, "1", "sep_conv_3x3"),
+        (ONE_BACK, "1", "sep_conv_3x3"),
+        (TWO_BACK, "2", "skip_connect"),
+        (ONE_BACK, "2", "sep_conv_3x3"),
+        (TWO_BACK, "3", "skip_connect"),
+        ("0", "3", "dil_conv_3x3"),
+    ],
+    "reduce": [
+        (TWO_BACK, "0", "max_pool_3x3"),
+        (ONE_BACK, "0", "max_pool_3x3"),
+        (ONE_BACK, "1", "max_pool_3x3"),
+        ("0", "1", "skip_connect"),
+        (TWO_BACK, "2", "max_pool_3x3"),
+        ("0", "2", "skip_connect"),
+        (ONE_BACK, "3", "max_pool_3x3"),
+        ("0", "3", "skip_connect"),
+    ],
+}
+CHAIN = [(f"layer{i:02d}", f"layer{i + 1:02d}", "mbconv_3_6") for i in range(15)]
+
+
+def all_edges(nodes):
+    names = [*CELL_INPUTS, *map(str, range(nodes))]
+    return [(names[j], names[i], "skip_connect") for i in range(2, nodes + 2) for j in range(i)]
+
+
+@st.composite
+def random_cells(draw):
+    """Any subset of the edges of a cell of up to five nodes; dead nodes included."""
+    kept = [edge for edge in all_edges(draw(st.integers(1, 5))) if draw(st.booleans())]
+    return [(source, target, draw(st.sampled_from(OPERATIONS))) for source, target, _ in kept]
+
+
+def boxes(placed):
+    return [*placed.nodes.values(), *(route.label for route in placed.routes if route.label)]
+
+
+def holds(box, x, y):
+    return abs(x - box.x) < box.width / 2 and abs(y - box.y) < box.height / 2
+
+
+def samples(route, steps=20):
+    """Points of a route by the cubic Bezier formula, straight pieces included."""
+    for number, ((x0, y0), (x1, y1)) in enumerate(pairwise(route.points)):
+        middle = (x0 + x1) / 2
+        for t in (step / steps for step in range(steps + 1)):
+            if number % 2:
+                a, b, c, d = (1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3
+                yield a * x0 + (b + c) * middle + d * x1, (a + b) * y0 + (c + d) * y1
+            else:
+                yield x0 + t * (x1 - x0), y0
+
+
+@settings(max_examples=60, deadline=None)
+@given(random_cells())
+def test_boxes_of_nodes_and_labels_do_not_overlap(edges):
+    placed = layout(Graph.of(edges))
+    for one, other in combinations(boxes(placed), 2):
+        assert not one.overlaps(other)
+
+
+@settings(max_examples=60, deadline=None)
+@given(random_cells())
+def test_no_edge_runs_through_a_box_that_is_not_its_own(edges):
+    placed = layout(Graph.of(edges))
+    for route in placed.routes:
+        source, target, _ = route.edge
+        own = {placed.nodes[source], placed.nodes[target], route.label}
+        others = [box for box in boxes(placed) if box not in own]
+        for x, y in samples(route):
+            assert not any(holds(box, x, y) for box in others)
+
+
+@settings(max_examples=60, deadline=None)
+@given(random_cells())
+def test_everything_lies_inside_and_edges_run_from_left_to_right(edges):
+    placed = layout(Graph.of(edges))
+    for box in boxes(placed):
+        assert box.x - box.width / 2 > -1e-9
+        assert box.x + box.width / 2 < placed.width + 1e-9
+        assert box.y - box.height / 2 > -1e-9
+        assert box.y + box.height / 2 < placed.height + 1e-9
+    for route in placed.routes:
+        xs = [x for x, _ in route.points]
+        assert xs == sorted(xs)
+        source, target, _ = route.edge
+        start, end = placed.nodes[source], placed.nodes[target]
+        assert xs[0] == pytest.approx(start.x + start.width / 2)
+        assert xs[-1] == pytest.approx(end.x - end.width / 2)
+        assert abs(route.points[0][1] - start.y) < start.height / 2
+        assert abs(route.points[-1][1] - end.y) < end.height / 2
+
+
+@pytest.mark.parametrize("nodes", [4, 7])
+def test_a_cell_with_all_edges_has_no_overlap(nodes):
+    placed = layout(Graph.of(all_edges(nodes)))
+    assert len(boxes(placed)) == nodes + 3 + nodes * (nodes + 3) // 2
+    assert not any(one.overlaps(other) for one, other in combinations(boxes(placed), 2))
+
+
+def test_an_edge_lies_on_its_label():
+    for route in layout(Graph.of(DARTS_V2["normal"])).routes:
+        if route.label:
+            assert any(y == route.label.y for _, y in route.points)
+
+
+def test_nodes_stand_by_their_longest_path():
+    columns = Graph.of(DARTS_V2["normal"]).columns
+    assert columns == {TWO_BACK: 0, ONE_BACK: 0, "0": 1, "1": 1, "2": 1, "3": 2, OUTPUT: 3}
+
+
+def test_a_node_without_edges_counts_and_feeds_the_output():
+    graph = Graph.of([(TWO_BACK, "0", "skip_connect"), ("0", "2", "skip_connect")])
+    assert graph.dead == {"1"}
+    assert {source for source, target, _ in graph.edges if target == OUTPUT} == {"0", "1", "2"}
+    assert graph.inputs == CELL_INPUTS
+
+
+def test_other_inputs_are_the_names_that_no_edge_leads_to():
+    graph = Graph.of([("image", "0", "a"), ("features", "1", "b"), ("0", "1", "c")])
+    assert graph.inputs == ("image", "features")
+
+
+def test_a_chain_has_no_concatenation_and_is_cut_into_rows():
+    graph = Graph.of(CHAIN)
+    assert graph.inputs == ("layer00",)
+    assert OUTPUT not in graph.nodes
+    assert [edge for row in graph.rows() for edge in row.edges] == CHAIN
+    assert len(graph.rows()) == 3
+
+
+def test_a_cycle_is_refused():
+    with pytest.raises(CycleError):
+        Graph.of([("0", "1", "a"), ("1", "0", "b")]).columns  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [DARTS_V2, {"normal": all_edges(4)}, {"normal": []}, {"layers": CHAIN}],
+    ids=["DARTS_V2", "all edges", "no edges", "a chain"],
+)
+def test_both_files_are_written_and_the_svg_holds_every_label_as_text(tmp_path, cells):
+    svg, png = draw_cells(cells, tmp_path / "cells.of.v1", "A title")
+    assert sorted(tmp_path.iterdir()) == [png, svg]
+    assert (svg.name, png.name) == ("cells.of.v1.svg", "cells.of.v1.png")
+    height, width, _ = imread(png).shape
+    assert 200 < height < 2000
+    assert 200 < width < 4000
+    texts = [text.text for text in ElementTree.parse(svg).iter("{http://www.w3.org/2000/svg}text")]
+    wanted = [operation for edges in cells.values() for _, _, operation in edges]
+    for word in {*wanted, *cells, "A title"}:
+        assert texts.count(word) >= max(1, wanted.count(word))
+
+
+def test_the_same_cells_give_the_same_svg(tmp_path):
+    first, _ = draw_cells(DARTS_V2, tmp_path / "first")
+    second, _ = draw_cells(DARTS_V2, tmp_path / "second")
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_settings_of_matplotlib_stay_as_they_are(tmp_path):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    draw_cells(DARTS_V2, tmp_path / "cells")
+    assert dict(matplotlib.rcParams) == before
