@@ -32,7 +32,7 @@ VERBS = {
 STAGES = ("run", "search", "select", "retrain", "transfer")
 EXAMPLES = {
     "run": "nasrun run\nnasrun run strategy=snas seed=1\nnasrun run experiment=smoke",
-    "search": "nasrun search strategy=snas\nnasrun search -m strategy=darts,snas,milenas seed=0,1,2",
+    "search": "nasrun search strategy=snas\nnasrun search -m strategy=darts,snas seed=0,1,2",
     "select": "nasrun select\nnasrun select method=perturb run=outputs/digits-darts-darts/v001",
     "retrain": "nasrun retrain\nnasrun retrain genotype=darts_v2 retrain=cifar dataset=cifar10",
     "transfer": "nasrun transfer\nnasrun transfer transfer=imagenet transfer.dataset.root=DIR",
@@ -293,7 +293,7 @@ def _complete(arguments: Sequence[str]) -> int:
 
 def _list(words: Sequence[str]) -> int:
     """`nasrun list [GROUP|runs]`."""
-    from nasrun.config import GROUPS, options
+    from nasrun.config import GENOTYPES, GROUPS, options
 
     console = _console()
     listable = (*GROUPS, "genotype", "runs")
@@ -315,7 +315,8 @@ def _list(words: Sequence[str]) -> int:
     from nasrun.display import table
 
     for group in names or [name for name in listable if name != "runs"]:
-        table(console, group, ("option", "what it is"), list(options(group).items()))
+        folder = GENOTYPES if group == "genotype" else group
+        table(console, group, ("option", "what it is"), list(options(folder).items()))
     return 0
 
 

@@ -51,7 +51,7 @@ def duration(seconds: float | None) -> str:
     """Seconds as a person would say them."""
     if seconds is None:
         return "-"
-    minutes, rest = divmod(int(round(seconds)), 60)
+    minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours} h {minutes:02d} min"

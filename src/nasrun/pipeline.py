@@ -20,7 +20,16 @@ import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nasrun import config as configuration
-from nasrun.config import SCALE, UPSTREAM, Composed, build, conf_folder, did_you_mean, key_of
+from nasrun.config import (
+    GENOTYPES,
+    SCALE,
+    UPSTREAM,
+    Composed,
+    build,
+    conf_folder,
+    did_you_mean,
+    key_of,
+)
 from nasrun.display import watch
 from nasrun.genotype import Genotype, fingerprint
 from nasrun.run import Run, StageFolder, seed_everything
@@ -389,9 +398,9 @@ def named_genotype(
     """The short name and the genotype of `random`, a published cell, or a file, in this space."""
     if name == "random":
         return name, random_genotype(space, seed)
-    published = configuration.options("genotype")
+    published = configuration.options(GENOTYPES)
     if name in published:
-        record = yaml.safe_load((conf_folder() / "genotype" / f"{name}.yaml").read_text())
+        record = yaml.safe_load((conf_folder() / GENOTYPES / f"{name}.yaml").read_text())
         try:
             return name, space.parse(record["cell"])
         except ValueError as error:
@@ -504,7 +513,7 @@ def import_trusted(package: str) -> None:
 
 
 def trained_folder(path: Path, branch: str | None) -> StageFolder:
-    """The finished retraining or transfer at a path: a run (its newest, or a branch), or a stage."""
+    """The finished retraining or transfer in a run (its newest, or a branch), or at its path."""
     source = find_source("search", path, str(path), None, None)
     assert source is not None
     trained = [s for s in source.run.stages() if s.kind in ("retrain", "transfer") and s.finished]

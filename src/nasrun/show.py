@@ -8,7 +8,15 @@ from typing import Any
 
 import yaml
 
-from nasrun.config import build, compose, conf_folder, did_you_mean, options, resolve
+from nasrun.config import (
+    GENOTYPES,
+    build,
+    compose,
+    conf_folder,
+    did_you_mean,
+    options,
+    resolve,
+)
 from nasrun.genotype import Genotype
 
 KEYS = {
@@ -129,6 +137,6 @@ def _record(name: str, chosen: Genotype, space: Any, network: str, stem: Path) -
 
 def _space_of(name: str) -> str:
     """The space option that a published genotype's file names, `darts` for any other."""
-    if name not in options("genotype"):
+    if name not in options(GENOTYPES):
         return "darts"
-    return yaml.safe_load((conf_folder() / "genotype" / f"{name}.yaml").read_text())["space"]
+    return yaml.safe_load((conf_folder() / GENOTYPES / f"{name}.yaml").read_text())["space"]

@@ -17,7 +17,12 @@ def seed():
 
 
 def layers(module):
-    return [type(layer).__name__ for layer in module]
+    """The layers in the order in which they run, however they are nested."""
+    return [layer for layer in module.modules() if not list(layer.children())]
+
+
+def names(module):
+    return [type(layer).__name__ for layer in layers(module)]
 
 
 def geometry(convolution):
@@ -29,11 +34,12 @@ def geometry(convolution):
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_a_separable_convolution_is_two_blocks_and_the_first_has_the_stride(kernel, stride):
     module = ops.build(f"sep_conv_{kernel}x{kernel}", 8, stride, affine=True)
-    assert layers(module) == ["ReLU", "Conv2d", "Conv2d", "BatchNorm2d"] * 2
+    assert names(module) == ["ReLU", "Conv2d", "Conv2d", "BatchNorm2d"] * 2
+    found = layers(module)
     k, one, pad = (kernel, kernel), (1, 1), (kernel // 2, kernel // 2)
-    assert geometry(module[1]) == (k, (stride, stride), pad, one, 8)
-    assert geometry(module[5]) == (k, one, pad, one, 8)
-    for pointwise in (module[2], module[6]):
+    assert geometry(found[1]) == (k, (stride, stride), pad, one, 8)
+    assert geometry(found[5]) == (k, one, pad, one, 8)
+    for pointwise in (found[2], found[6]):
         assert geometry(pointwise) == (one, one, (0, 0), one, 1)
 
 
@@ -41,10 +47,10 @@ def test_a_separable_convolution_is_two_blocks_and_the_first_has_the_stride(kern
 @pytest.mark.parametrize(("kernel", "padding"), [(3, 2), (5, 4)])
 def test_a_dilated_convolution_is_one_block_with_dilation_two(kernel, padding, stride):
     module = ops.build(f"dil_conv_{kernel}x{kernel}", 8, stride, affine=True)
-    assert layers(module) == ["ReLU", "Conv2d", "Conv2d", "BatchNorm2d"]
+    assert names(module) == ["ReLU", "Conv2d", "Conv2d", "BatchNorm2d"]
     expected = ((kernel, kernel), (stride, stride), (padding, padding), (2, 2), 8)
-    assert geometry(module[1]) == expected
-    assert geometry(module[2]) == ((1, 1), (1, 1), (0, 0), (1, 1), 1)
+    assert geometry(layers(module)[1]) == expected
+    assert geometry(layers(module)[2]) == ((1, 1), (1, 1), (0, 0), (1, 1), 1)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +84,7 @@ def test_the_skip_is_the_identity_and_at_stride_two_a_factorised_reduction():
 
 def test_relu_conv_bn_is_relu_then_a_one_by_one_convolution_then_batch_norm():
     module = ReLUConvBN(5, 3, affine=False)
-    assert layers(module) == ["ReLU", "Conv2d", "BatchNorm2d"]
+    assert names(module) == ["ReLU", "Conv2d", "BatchNorm2d"]
     x = torch.randn(8, 5, 4, 4)
     y = torch.einsum("oc,bchw->bohw", module[1].weight[:, :, 0, 0], x.clamp(min=0))
     mean, variance = y.mean((0, 2, 3), keepdim=True), y.var((0, 2, 3), correction=0, keepdim=True)
@@ -113,7 +119,7 @@ def test_a_factorised_reduction_needs_an_even_number_of_channels():
 def test_the_output_is_that_of_the_equivalent_dense_convolutions(name, dilation, stride):
     module = ops.build(name, 4, stride, affine=True).eval()
     x = y = torch.randn(2, 4, 9, 9)
-    weights = [m.weight for m in module if isinstance(m, nn.Conv2d)]
+    weights = [m.weight for m in layers(module) if isinstance(m, nn.Conv2d)]
     for block, (depthwise, pointwise) in enumerate(zip(weights[::2], weights[1::2], strict=True)):
         dense = pointwise * depthwise[:, 0]  # (out, in, k, k): pointwise after depthwise
         reach = dilation * (depthwise.shape[-1] // 2)

@@ -14,9 +14,9 @@ from torch import nn
 from nasrun.genotype import NONE, Genotype
 from nasrun.ops.conv import FactorizedReduce
 from nasrun.spaces.base import Layout, Mixture, batch_statistics
-from nasrun.spaces.darts import AuxiliaryHead, DartsSpace, Edge
+from nasrun.spaces.darts import AuxiliaryHead, DartsSpace
 
-GENOTYPES = Path(__file__).parents[2] / "conf" / "genotype"
+GENOTYPES = Path(__file__).parents[2] / "conf" / "genotypes"
 OPERATIONS = (
     "none",
     "max_pool_3x3",
@@ -69,63 +69,74 @@ def randomised(network):
 
 
 class Reference:
-    """DARTS's network from its weights, edge by edge and without modules, for even maps.
+    """DARTS's network from its weights, edge by edge as in the paper, for even maps.
 
+    Of a module it takes the convolutions' weights and the batch norms' scale and shift, in order.
     `mix` gives every edge's weights in the order of OPERATIONS, `none` included, which is run.
+    `statistics` collects what each batch norm saw.
     """
 
     def __init__(self, network, layers, pool_norm=False, stem="cifar"):
-        self.weights = dict(network.state_dict())
-        self.layers, self.pool_norm, self.stem = layers, pool_norm, stem
+        self.network, self.layers = network, layers
+        self.pool_norm, self.stem = pool_norm, stem
+        self.statistics = {}
 
-    def norm(self, x, name):
-        scale, shift = (self.weights.get(f"{name}.{part}") for part in ("weight", "bias"))
-        return F.batch_norm(x, None, None, scale, shift, training=True)
+    def parts(self, name):
+        modules = list(self.network.get_submodule(name).modules())
+        convolutions = [m.weight for m in modules if isinstance(m, nn.Conv2d)]
+        return convolutions, [m for m in modules if isinstance(m, nn.BatchNorm2d)]
 
-    def conv(self, x, name, **how):
-        return F.conv2d(x, self.weights[f"{name}.weight"], **how)
+    def norm(self, x, norm):
+        mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
+        self.statistics[norm] = mean, x.var((0, 2, 3))
+        x = (x - mean[:, None, None]) / (variance + 1e-5).sqrt()[:, None, None]
+        if norm.affine:
+            x = x * norm.weight[:, None, None] + norm.bias[:, None, None]
+        return x
 
     def relu_conv_norm(self, x, name):
-        return self.norm(self.conv(F.relu(x), f"{name}.1"), f"{name}.2")
+        (weight,), (norm,) = self.parts(name)
+        return self.norm(F.conv2d(F.relu(x), weight), norm)
 
     def factorised(self, x, name):
+        (even, odd), (norm,) = self.parts(name)
         x = F.relu(x)
-        halves = [self.conv(x, f"{name}.even", stride=2)]
-        halves.append(self.conv(x[:, :, 1:, 1:], f"{name}.odd", stride=2))
-        return self.norm(torch.cat(halves, 1), f"{name}.bn")
+        halves = F.conv2d(x, even, stride=2), F.conv2d(x[:, :, 1:, 1:], odd, stride=2)
+        return self.norm(torch.cat(halves, 1), norm)
 
-    def block(self, x, name, first, stride, kernel, dilation):
-        reach = dilation * (kernel - 1) // 2
-        how = {"stride": stride, "padding": reach, "dilation": dilation, "groups": x.shape[1]}
-        x = self.conv(F.relu(x), f"{name}.{first + 1}", **how)
-        return self.norm(self.conv(x, f"{name}.{first + 2}"), f"{name}.{first + 3}")
+    def separable(self, x, name, stride, kernel, dilation):
+        weights, norms = self.parts(name)
+        for depthwise, pointwise, norm in zip(weights[::2], weights[1::2], norms, strict=True):
+            how = {"padding": dilation * (kernel - 1) // 2, "dilation": dilation, "stride": stride}
+            x = F.conv2d(F.relu(x), depthwise, groups=x.shape[1], **how)
+            x = self.norm(F.conv2d(x, pointwise), norm)
+            stride = 1
+        assert len(norms) == 3 - dilation  # twice without, once with dilation
+        return x
 
     def operation(self, x, choice, name, stride):
-        name = f"{name}.candidates.{choice}"
         if choice == "none":
             return x[:, :, ::stride, ::stride] * 0
+        name = f"{name}.candidates.{choice}"
         if choice == "skip_connect":
             return x if stride == 1 else self.factorised(x, name)
-        if choice.startswith("dil"):
-            return self.block(x, name, 0, stride, int(choice[-1]), 2)
-        if choice.startswith("sep"):
-            x = self.block(x, name, 0, stride, int(choice[-1]), 1)
-            return self.block(x, name, 4, 1, int(choice[-1]), 1)
+        if "conv" in choice:
+            return self.separable(x, name, stride, int(choice[-1]), 1 + choice.startswith("dil"))
         if choice == "max_pool_3x3":
             x = F.max_pool2d(x, 3, stride, 1)
         else:
             x = F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
-        return self.norm(x, f"{name}.1") if self.pool_norm else x
+        return self.norm(x, *self.parts(name)[1]) if self.pool_norm else x
 
     def stems(self, x):
+        weights, norms = self.parts("stem")
         if self.stem == "imagenet":
             how = {"stride": 2, "padding": 1}
-            x = F.relu(self.norm(self.conv(x, "stem.quarter.0", **how), "stem.quarter.1"))
-            s0 = self.norm(self.conv(x, "stem.quarter.3", **how), "stem.quarter.4")
-            s1 = self.norm(self.conv(F.relu(s0), "stem.eighth.1", **how), "stem.eighth.2")
-            return s0, s1
+            s0 = self.norm(F.conv2d(x, weights[0], **how), norms[0])
+            s0 = self.norm(F.conv2d(F.relu(s0), weights[1], **how), norms[1])
+            return s0, self.norm(F.conv2d(F.relu(s0), weights[2], **how), norms[2])
         stride = 2 if self.stem == "cifar_half" else 1
-        s = self.norm(self.conv(x, "stem.conv", stride=stride, padding=1), "stem.bn")
+        s = self.norm(F.conv2d(x, weights[0], stride=stride, padding=1), norms[0])
         return s, s
 
     def cell(self, index, s0, s1, genotype, mix):
@@ -149,16 +160,15 @@ class Reference:
         return torch.cat(states[2:], 1)
 
     def head(self, x, stride):
-        x = F.relu(x)
-        x = F.avg_pool2d(x, 5, stride, count_include_pad=False)
-        x = F.relu(self.norm(self.conv(x, "auxiliary.features.0"), "auxiliary.features.1"))
-        x = self.conv(x, "auxiliary.features.3")
+        (one, two), norms = self.parts("auxiliary")
+        x = F.avg_pool2d(F.relu(x), 5, stride, count_include_pad=False)
+        x = F.conv2d(F.relu(self.norm(F.conv2d(x, one), norms[0])), two)
         if stride == 3:  # the released ImageNet head has no batch norm here
-            x = self.norm(x, "auxiliary.features.4")
-        return self.linear(F.relu(x), "auxiliary.classifier")
+            x = self.norm(x, norms[1])
+        return self.linear(F.relu(x), self.network.auxiliary.classifier)
 
-    def linear(self, x, name):
-        return x.mean((2, 3)) @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
+    def linear(self, x, layer):
+        return x.mean((2, 3)) @ layer.weight.T + layer.bias
 
     def __call__(self, x, genotype=None, mix=None, auxiliary_stride=None):
         logits = []
@@ -167,7 +177,7 @@ class Reference:
             s0, s1 = s1, self.cell(index, s0, s1, genotype, mix)
             if auxiliary_stride and index == 2 * self.layers // 3:
                 logits.append(self.head(s1, auxiliary_stride))
-        return self.linear(s1, "classifier"), *logits
+        return self.linear(s1, self.network.classifier), *logits
 
 
 # The network
@@ -193,19 +203,61 @@ def test_every_genotype_is_the_network_that_the_paper_describes(
         torch.testing.assert_close(network(x), expected)
 
 
-def test_the_search_network_mixes_every_candidate_of_every_edge():
+def mixed():
     network = randomised(SPACE.network(inputs=3, outputs=10))
-    mix = torch.rand(28, 8, dtype=torch.float64)
-    active = (tuple(range(8)),) * 28
     x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    return network, x, torch.rand(28, 8, dtype=torch.float64, requires_grad=True)
+
+
+def test_the_search_network_mixes_every_candidate_of_every_edge():
+    network, x, mix = mixed()
+    (expected,) = Reference(network, 3, pool_norm=True)(x, mix=mix)
+    (result,) = network(x, Mixture(mix, (tuple(range(1, 8)),) * 28))
+    torch.testing.assert_close(result, expected)
+    direction = torch.randn_like(expected)
+    moved = [mix, *network.parameters()]
+    wanted = torch.autograd.grad((expected * direction).sum(), moved)
+    found = torch.autograd.grad((result * direction).sum(), moved)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-8)
+
+
+def test_of_a_mixture_only_the_active_candidates_run():
+    network, x, mix = mixed()
+    active = [tuple(column for column in range(1, 8) if torch.rand(()) < 0.4) for _ in range(28)]
+    only = torch.zeros_like(mix)
+    for row, columns in enumerate(active):
+        only[row, list(columns)] = mix.detach()[row, list(columns)]
     with torch.no_grad():
-        expected = Reference(network, layers=3, pool_norm=True)(x, mix=mix)
-        torch.testing.assert_close(network(x, Mixture(mix, active)), expected)
+        expected = Reference(network, 3, pool_norm=True)(x, mix=only)
+        torch.testing.assert_close(network(x, Mixture(mix, tuple(active))), expected)
+    norms = [
+        module
+        for name, module in network.named_modules()
+        if isinstance(module, nn.BatchNorm2d) and ".candidates." in name
+    ]
+    ran = {int(norm.num_batches_tracked) for norm in norms}
+    assert ran == {0, 1}
+
+
+def test_in_training_every_batch_norm_tracks_the_statistics_of_its_own_map():
+    network, x, mix = mixed()
+    reference = Reference(network, 3, pool_norm=True)
+    with torch.no_grad():
+        reference(x, mix=mix)
+        network(x, Mixture(mix, (tuple(range(1, 8)),) * 28))
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert set(norms) == set(reference.statistics)
+    for norm in norms:
+        mean, variance = reference.statistics[norm]
+        torch.testing.assert_close(norm.running_mean, 0.1 * mean)
+        torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * variance)
+        assert norm.num_batches_tracked == 1
 
 
 @pytest.mark.parametrize(("stem", "size", "stride"), [("cifar", 32, 3), ("imagenet", 224, 2)])
 def test_the_auxiliary_head_is_the_published_one_after_two_thirds_of_the_depth(stem, size, stride):
-    genotype = published("darts_v2")
+    genotype = Genotype("darts", dict.fromkeys(SPACE.rows, "dil_conv_3x3"))  # maps with negatives
     how = {"layers": 4, "stem": stem, "auxiliary": True}
     network = randomised(SPACE.network(genotype, inputs=3, outputs=10, layout=layout(**how)))
     x = torch.randn(2, 3, size, size, dtype=torch.float64)
@@ -243,6 +295,16 @@ def test_cells_at_a_third_and_two_thirds_halve_the_map_and_double_the_channels(l
     first, second = {3: (1, 2), 4: (1, 2), 5: (1, 3), 8: (2, 5), 14: (4, 9), 20: (6, 13)}[layers]
     expected = [(24, 32, 32)] * first + [(48, 16, 16)] * (second - first)
     assert seen == expected + [(96, 8, 8)] * (layers - second)
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3, 5])
+def test_a_cell_of_any_number_of_nodes_gives_all_of_them(nodes):
+    space = DartsSpace(**{**SETTINGS, "nodes": nodes})
+    network, seen = space.network(space.sample(), inputs=3, outputs=10), []
+    for cell in network.cells:
+        cell.register_forward_hook(lambda cell, args, y: seen.append(y.shape[1]))
+    assert network(torch.randn(2, 3, 8, 8))[0].shape == (2, 10)
+    assert seen == [4 * nodes, 8 * nodes, 16 * nodes]
 
 
 def test_only_edges_from_the_inputs_of_a_reduction_cell_have_stride_two():
@@ -330,7 +392,7 @@ def test_the_aggressive_snas_cell_with_two_nodes_without_edges_runs():
     assert (seen[0][:, 16:] == 0).all()
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=5, deadline=None, derandomize=True)
 @given(
     genotypes,
     st.integers(8, 40),
@@ -349,32 +411,46 @@ def test_maps_of_any_size_fit_together_and_odd_ones_are_rounded_up(genotype, sid
 # Drop path
 
 
-def edge(*candidates):
-    module = Edge(candidates, 0, 2, 1, Layout(channels=2, layers=3))
-    return module.train(), torch.randn(2000, 2, 3, 3)
+def first_node(x, drop_path, network, mixture=None, cell=0):
+    """The first of a cell's four nodes in training."""
+    seen, network.drop_path = [], drop_path
+    hook = network.cells[cell].register_forward_hook(lambda _, args, y: seen.append(y.chunk(4, 1)))
+    with torch.no_grad():
+        network.train()(x, mixture)
+    hook.remove()
+    return seen[0][0]
 
 
-@pytest.mark.parametrize("operation", ["avg_pool_3x3", "max_pool_3x3"])
+def only_edge(operation, name="normal/2-0"):
+    """A network in which one edge has an operation; what it reads is never dropped."""
+    chosen = {**dict.fromkeys(SPACE.rows, NONE), name: operation}
+    network = SPACE.network(Genotype("darts", chosen), inputs=3, outputs=10, layout=layout())
+    return network, torch.randn(1000, 3, 4, 4)
+
+
+@pytest.mark.parametrize("operation", ["avg_pool_3x3", "sep_conv_3x3"])
 def test_drop_path_drops_an_edge_for_a_sample_and_scales_what_is_left(operation):
-    module, x = edge(operation)
-    plain, dropped = module(x, None, 0.0), module(x, None, 0.2)
+    network, x = only_edge(operation)
+    plain, dropped = first_node(x, 0.0, network), first_node(x, 0.2, network)
     kept = (dropped != 0).flatten(1).any(1)
     torch.testing.assert_close(dropped[kept], plain[kept] / 0.8)
     assert (dropped[~kept] == 0).all()
-    assert abs(kept.double().mean() - 0.8) < 5 * (0.2 * 0.8 / 2000) ** 0.5
+    assert abs(kept.double().mean() - 0.8) < 5 * (0.2 * 0.8 / 1000) ** 0.5
 
 
 def test_drop_path_spares_the_identity_but_not_a_reduction():
-    module, x = edge("skip_connect")
-    assert torch.equal(module(x, None, 0.9), x)
-    reduction = Edge(["skip_connect"], 0, 2, 2, Layout(channels=2, layers=3)).train()
-    assert (reduction(x, None, 0.9) == 0).flatten(1).all(1).any()
+    network, x = only_edge("skip_connect")
+    assert torch.equal(first_node(x, 0.9, network), first_node(x, 0.0, network))
+    network, x = only_edge("skip_connect", "reduce/2-0")  # in cell 1 it reads the stem
+    dropped = (first_node(x, 0.5, network, cell=1) == 0).flatten(1).all(1)
+    assert 400 < dropped.sum() < 600
 
 
 def test_drop_path_in_a_search_drops_the_whole_mixture_of_an_edge():
-    module, x = edge("none", "skip_connect", "avg_pool_3x3")
-    mixture = Mixture(torch.tensor([[0.2, 0.3, 0.5]]), ((1, 2),))
-    plain, dropped = module(x, mixture, 0.0), module(x, mixture, 0.3)
+    network, x = SPACE.network(inputs=3, outputs=10), torch.randn(200, 3, 4, 4)
+    active = ((2, 3),) + ((),) * 27
+    mixture = Mixture(torch.full((28, 8), 0.5), active)
+    plain, dropped = (first_node(x, p, network, mixture) for p in (0.0, 0.3))
     kept = (dropped != 0).flatten(1).any(1)
     assert 0 < kept.sum() < len(x)
     torch.testing.assert_close(dropped[kept], plain[kept] / 0.7)
@@ -436,6 +512,18 @@ def test_every_sampled_genotype_is_read_from_the_tuples_of_the_released_code(see
     assert SPACE.parse(text) == genotype
 
 
+def test_tuples_have_as_many_edges_a_node_as_the_space_keeps():
+    one = DartsSpace(**{**SETTINGS, "nodes": 3, "kept_edges": 1})
+    normal = [("skip_connect", 1), ("avg_pool_3x3", 0), ("sep_conv_3x3", 3)]
+    genotype = one.parse(f"Genotype(normal={normal}, reduce={normal})")
+    chosen = {name: genotype[name] for name in list(genotype)[:9] if genotype[name] != NONE}
+    assert chosen == {
+        "normal/2-1": "skip_connect",
+        "normal/3-0": "avg_pool_3x3",
+        "normal/4-3": "sep_conv_3x3",
+    }
+
+
 def test_the_shipped_cell_is_the_one_of_the_released_code():
     assert SPACE.parse(DARTS_V2) == published("darts_v2")
     chosen = published("darts_v2")
@@ -466,7 +554,10 @@ def test_the_shipped_cell_is_the_one_of_the_released_code():
         ("Genotype(normal=[('skip_connect',)], reduce=[])", "Genotype"),
         ("Genotype(normal=[('skip_connect', 2)], reduce=[])", "normal/2-2"),
         ("Genotype(normal=[('skip_connect', 0)] * 9, reduce=[])", "Genotype"),
-        (f"Genotype(normal={[('skip_connect', 0)] * 9}, reduce=[])", "normal/6-0"),
+        (
+            f"Genotype(normal={[('skip_connect', p % 2) for p in range(9)]}, reduce=[])",
+            "normal/6-0",
+        ),
         ("Genotype(normal=[('sep_conv_9x9', 0)], reduce=[])", "sep_conv_9x9"),
         ("Genotype(normal=__import__('os').listdir(), reduce=[])", "Genotype"),
     ],

@@ -97,7 +97,7 @@ def test_rows_sum_to_one_and_a_missing_choice_has_no_weight_and_no_gradient(rela
 def test_extreme_random_numbers_give_finite_weights_and_gradients(monkeypatch, extreme, dtype):
     def drawn(like):
         uniform = torch.full_like(like, 0.5)
-        uniform[:, 0] = extreme
+        uniform[:, 0] = uniform[0] = extreme
         return uniform
 
     monkeypatch.setattr(torch, "rand_like", drawn)
@@ -105,6 +105,7 @@ def test_extreme_random_numbers_give_finite_weights_and_gradients(monkeypatch, e
     weights = SNAS.sample(alpha, 1.0)
     assert weights.isfinite().all()
     torch.testing.assert_close(weights.sum(1), torch.ones(3, dtype=dtype))
-    assert (weights.argmax(1) == 0).all() == (extreme == 1.0)  # near one: a large Gumbel
+    torch.testing.assert_close(weights[0], torch.full((4,), 0.25, dtype=dtype))
+    assert (weights[1:].argmax(1) == 0).all() == (extreme == 1.0)  # near one: a large Gumbel
     weights[:, 0].sum().backward()
     assert alpha.grad.isfinite().all()

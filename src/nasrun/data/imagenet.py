@@ -194,7 +194,7 @@ class _Decoder(MapDataset[tuple[Tensor, Tensor] | ValueError]):
         try:
             images = [
                 self._decode(self.listing.root / name, crop)
-                for name, crop in zip(names, crops.tolist())
+                for name, crop in zip(names, crops.tolist(), strict=False)
             ]
         except ValueError as error:  # raised here, it would reach the user inside a traceback
             return error

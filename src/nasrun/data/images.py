@@ -166,8 +166,9 @@ def stratified(labels: Tensor, sizes: Sequence[int], seed: int) -> list[Tensor]:
     members = torch.split(labels.argsort(stable=True), counts.tolist())
     shares = _shares(counts.tolist(), list(sizes))
     parts: list[list[Tensor]] = [[] for _ in sizes]
-    for label, images, taken in zip(classes.tolist(), members, zip(*shares), strict=True):
-        for size, count in zip(sizes, taken):
+    columns = zip(*shares, strict=True)
+    for label, images, taken in zip(classes.tolist(), members, columns, strict=True):
+        for size, count in zip(sizes, taken, strict=False):
             if count == 0 < size:
                 raise ValueError(
                     f"class {label}, with {len(images)} of {len(labels)} images, has none in a "
@@ -175,7 +176,7 @@ def stratified(labels: Tensor, sizes: Sequence[int], seed: int) -> list[Tensor]:
                     "dataset.validation nearer to 0.5 would do"
                 )
         shuffled = images[torch.randperm(len(images), generator=generator)]
-        for part, chosen in zip(parts, torch.split(shuffled, list(taken))):
+        for part, chosen in zip(parts, torch.split(shuffled, list(taken)), strict=False):
             part.append(chosen)
     return [_shuffled(part, generator) for part in parts]
 
@@ -195,7 +196,7 @@ def _shares(counts: list[int], sizes: list[int]) -> list[list[int]]:
     sizes = [*sizes, total - sum(sizes)]
     floors = [[size * count // total for count in counts] for size in sizes]
     shares = [list(row) for row in floors]
-    missing = [size - sum(row) for size, row in zip(sizes, shares)]
+    missing = [size - sum(row) for size, row in zip(sizes, shares, strict=False)]
     # A matrix of zeros and ones with given row and column sums, by Ryser's construction: every
     # column puts its ones into the rows that still miss most.
     for label, count in enumerate(counts):
@@ -217,7 +218,7 @@ def _fill_empty(shares: list[list[int]], floors: list[list[int]]) -> None:
     for part in shares[:-1]:
         for label in (label for label in labels if part[label] == 0 < sum(part)):
             own = floors[shares.index(part)]
-            for row, floor in zip(shares, floors):
+            for row, floor in zip(shares, floors, strict=False):
                 spare = row[label] > floor[label] and (row is shares[-1] or row[label] > 1)
                 other = next(
                     (k for k in labels if part[k] > max(1, own[k]) and row[k] == floor[k]), None

@@ -33,7 +33,7 @@ def known() -> tuple[str, ...]:
 
 
 def build(name: str, channels: int, stride: int, affine: bool) -> nn.Module:
-    """The operation of that name; it maps (B, channels, H, W) to (B, channels, H/stride, W/stride)."""
+    """The operation of that name: (B, channels, H, W) to (B, channels, H/stride, W/stride)."""
     return _registry[name](channels, stride, affine)
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,8 @@ class Layout:
     pool_norm: bool = False
 
     def __post_init__(self) -> None:
+        if self.stem not in get_args(Stem):
+            raise ValueError(f"stem={self.stem}: one of {', '.join(get_args(Stem))}")
         if self.channels < 2 or self.channels % 2:
             raise ValueError(f"channels={self.channels}: an even number from 2 on")
         if self.layers < 3:

@@ -48,7 +48,8 @@ class DartsSpace(SearchSpace):
     def __post_init__(self) -> None:
         object.__setattr__(self, "operations", tuple(self.operations))
         known = {NONE, *ops.known()}
-        unknown = [operation for operation in self.operations if operation not in known]
+        named = [*self.operations, *(c for choices in self.choices.values() for c in choices)]
+        unknown = [operation for operation in named if operation not in known]
         if unknown:
             raise ValueError(
                 f"operations: {unknown[0]} is unknown; known are {', '.join(sorted(known))}"
@@ -56,9 +57,7 @@ class DartsSpace(SearchSpace):
         if not set(self.operations) - {NONE}:
             raise ValueError("operations: at least one operation other than none")
         if self.nodes < 1 or self.kept_edges < 1:
-            raise ValueError(
-                f"nodes={self.nodes} kept_edges={self.kept_edges}: both from 1 on"
-            )
+            raise ValueError(f"nodes={self.nodes} kept_edges={self.kept_edges}: both from 1 on")
         unknown = sorted(set(self.choices) - set(self._edge_names()))
         if unknown:
             raise ValueError(f"choices: {unknown[0]} is no edge, the first is normal/2-0")
@@ -143,14 +142,14 @@ class DartsSpace(SearchSpace):
         unknown = sorted(set(chosen) - set(self.rows))
         if unknown:
             raise ValueError(f"genotype has the edge {unknown[0]}: space={self.name} has none such")
-        return self.check(
-            Genotype(self.name, {name: chosen.get(name, NONE) for name in self.rows})
-        )
+        return self.check(Genotype(self.name, {name: chosen.get(name, NONE) for name in self.rows}))
 
     def _parse_cells(self, text: str) -> dict[str, str]:
-        chosen = {}
+        chosen: dict[str, str] = {}
+        seen = []
         for part in text.split(";"):
             cell, _, body = part.strip().partition(" ")
+            seen.append(cell)
             if cell not in CELLS:
                 raise ValueError(
                     f"genotype {text[:40]!r}: expected 'normal op@0 op@1 | ... ; reduce ...'"
@@ -162,7 +161,12 @@ class DartsSpace(SearchSpace):
                         continue
                     if not at or not source.isdigit():
                         raise ValueError(f"genotype edge {edge!r}: expected operation@source")
-                    chosen[f"{cell}/{node}-{source}"] = operation
+                    name = f"{cell}/{node}-{source}"
+                    if name in chosen:
+                        raise ValueError(f"genotype has the edge {name} twice")
+                    chosen[name] = operation
+        if sorted(seen) != list(CELLS):
+            raise ValueError(f"genotype {text[:40]!r}: expected one normal and one reduce cell")
         return chosen
 
     def _parse_tuples(self, text: str) -> dict[str, str]:
@@ -179,7 +183,10 @@ class DartsSpace(SearchSpace):
             for cell in CELLS:
                 for position, (operation, source) in enumerate(pairs[cell]):
                     node = INPUTS + position // self.kept_edges
-                    chosen[f"{cell}/{node}-{source}"] = operation
+                    name = f"{cell}/{node}-{source}"
+                    if not isinstance(operation, str) or name in chosen:
+                        raise ValueError(f"{name}={operation!r}: a name, once an edge")
+                    chosen[name] = operation
         except (SyntaxError, AssertionError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"genotype {text[:40]!r} is no DARTS tuple: {error}") from error
         return chosen
@@ -219,7 +226,7 @@ class CellNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.drop_path = 0.0
-        self.stem: nn.Module = _STEMS[layout.stem](inputs, layout.channels)
+        self.stem = _stem(layout.stem, inputs, layout.channels)
         prev_prev, prev = self.stem.widths
         reduction_prev = self.stem.halves_last
         channels = layout.channels
@@ -349,7 +356,14 @@ class Edge(nn.Module):
         return total * (mask / keep).to(total.dtype)
 
 
-class CifarStem(nn.Module):
+class NetworkStem(nn.Module):
+    """Images to the two inputs of the first cell: of `widths`, the second halved or not."""
+
+    halves_last: bool
+    widths: tuple[int, int]
+
+
+class CifarStem(NetworkStem):
     """A 3x3 convolution to three times the channels; both inputs of the first cell."""
 
     halves_last = False
@@ -365,7 +379,7 @@ class CifarStem(nn.Module):
         return x, x
 
 
-class ImageNetStem(nn.Module):
+class ImageNetStem(NetworkStem):
     """Three stride-2 convolutions: the maps at a quarter and at an eighth of the image's side."""
 
     halves_last = True
@@ -391,11 +405,10 @@ class ImageNetStem(nn.Module):
         return quarter, self.eighth(quarter)
 
 
-_STEMS = {
-    "cifar": CifarStem,
-    "cifar_half": lambda inputs, channels: CifarStem(inputs, channels, stride=2),
-    "imagenet": ImageNetStem,
-}
+def _stem(name: Stem, inputs: int, channels: int) -> NetworkStem:
+    if name == "imagenet":
+        return ImageNetStem(inputs, channels)
+    return CifarStem(inputs, channels, stride=2 if name == "cifar_half" else 1)
 
 
 class AuxiliaryHead(nn.Module):

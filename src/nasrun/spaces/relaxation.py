@@ -46,8 +46,7 @@ class Concrete(Relaxation):
     def __post_init__(self) -> None:
         if not 0 < self.tau_end <= self.tau_start:
             raise ValueError(
-                f"tau_end={self.tau_end} tau_start={self.tau_start}: "
-                "0 < tau_end <= tau_start"
+                f"tau_end={self.tau_end} tau_start={self.tau_start}: 0 < tau_end <= tau_start"
             )
 
     def tau(self, progress: float) -> float:

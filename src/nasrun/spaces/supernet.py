@@ -25,6 +25,8 @@ class Supernet(nn.Module):
     choices' probabilities otherwise.
     """
 
+    missing: Tensor
+
     def __init__(
         self,
         space: SearchSpace,
@@ -134,8 +136,9 @@ def magnitude(space: SearchSpace, probabilities: Probabilities) -> Genotype:
     chosen, strength = {}, {}
     for name, row in probabilities.items():
         kept = {choice: p for choice, p in row.items() if choice != NONE}
-        chosen[name] = max(kept, key=kept.__getitem__)
-        strength[name] = kept[chosen[name]]
+        best = max(kept, key=kept.__getitem__)
+        strength[name] = kept[best]
+        chosen[name] = best if strength[name] > 0 else NONE  # an edge that is decided to be absent
     for limit in space.limits:
         ranked = sorted(limit.decisions, key=lambda name: -strength[name])
         for name in ranked[limit.count :]:

@@ -150,7 +150,7 @@ class Differentiable(SupernetStrategy):
             return self.task.evaluate(
                 lambda images: self.supernet.network(images, mixture),
                 self.validation,
-                4 * self.batch_size,
+                8 * self.batch_size,
             )
 
     def tune(self, weight_lr: float) -> None:

@@ -64,19 +64,20 @@ class Unrolled(Level):
     def hypergradient(self, search: Search, train: Any, val: Any) -> tuple[list[Tensor], Tensor]:
         """d L_val(w'(alpha), alpha) / d alpha with w' one step ahead, and L_val(w', alpha)."""
         xi, weights = search.weight_lr, [w.detach().clone() for w in search.weights]
-        with search.kept(weights):
+        seed = int(torch.randint(2**62, ()))  # the training loss is one function of w: same noise
+        with search.kept(weights), _noise(seed):
             ahead = search.lookahead(search.loss(train))
         with search.kept(weights, ahead):
             val_loss = search.loss(val)
-            both = _gradients(val_loss, [*search.alphas, *search.weights], zeros=True)
+            both = _all_gradients(val_loss, [*search.alphas, *search.weights])
         direct, direction = both[: len(search.alphas)], both[len(search.alphas) :]
         norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in direction]))
         eps = self.radius / norm.clamp(min=torch.finfo(norm.dtype).tiny)
         sides = []
         for sign in (1.0, -1.0):
             moved = [w + sign * eps * v for w, v in zip(weights, direction, strict=True)]
-            with search.kept(weights, moved):
-                sides.append(_gradients(search.loss(train), search.alphas, zeros=True))
+            with search.kept(weights, moved), _noise(seed):
+                sides.append(_all_gradients(search.loss(train), search.alphas))
         mixed = [(plus - minus) / (2 * eps) for plus, minus in zip(*sides, strict=True)]
         return [g - xi * h for g, h in zip(direct, mixed, strict=True)], val_loss
 
@@ -163,15 +164,18 @@ class Search:
         if weight_gradient is not None:
             _descend(self.weight_optimizer, self.weights, weight_gradient, self.weight_clip)
 
-    def descend_alphas(self, gradient: Sequence[Tensor]) -> None:
+    def descend_alphas(self, gradient: Sequence[Tensor | None]) -> None:
         """One step of the alphas' optimizer along a given gradient."""
         _descend(self.alpha_optimizer, self.alphas, gradient, self.alpha_clip)
 
     def lookahead(self, loss: Tensor) -> list[Tensor]:
         """The weights after one SGD step on this loss: momentum and decay included, no clip."""
+        if not isinstance(self.weight_optimizer, torch.optim.SGD):
+            name = type(self.weight_optimizer).__name__
+            raise ValueError(f"weight_optimizer={name}: an unrolled level looks ahead by SGD only")
         group = self.weight_optimizer.param_groups[0]
         momentum, decay, lr = group.get("momentum", 0.0), group["weight_decay"], group["lr"]
-        gradients = _gradients(loss, self.weights, zeros=True)
+        gradients = _all_gradients(loss, self.weights)
         ahead = []
         for w, gradient in zip(self.weights, gradients, strict=True):
             buffer = self.weight_optimizer.state[w].get("momentum_buffer")
@@ -195,14 +199,22 @@ class Search:
             _assign(self.buffers, buffers)
 
 
-def _gradients(
-    loss: Tensor, parameters: Sequence[Tensor], zeros: bool = False
-) -> list[Tensor | None]:
-    """d loss / d parameters; None, or zeros, for one that the loss does not depend on."""
-    gradients = torch.autograd.grad(
-        loss, list(parameters), allow_unused=True, materialize_grads=zeros
-    )
-    return list(gradients)
+@contextmanager
+def _noise(seed: int) -> Iterator[None]:
+    """Draw the random numbers of this seed, then go on with the global ones."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def _gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor | None]:
+    """d loss / d parameters, None for one that the loss does not depend on."""
+    return list(torch.autograd.grad(loss, list(parameters), allow_unused=True))
+
+
+def _all_gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """d loss / d parameters, zeros for one that the loss does not depend on."""
+    return list(torch.autograd.grad(loss, list(parameters), materialize_grads=True))
 
 
 def _sum(

@@ -1,0 +1,120 @@
+"""What all tests share: an empty folder, the command line inside it, a finished run, and options.
+
+`--conf DIR --trust PKG` adds a folder of YAML files and a package to what the contract tests check.
+"""
+
+import os
+import shutil
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SMALL = ["rounds=2", "width=2", "depth=3", "batch_size=16", "images=64", "space.nodes=1"]
+SMALL += ["space.kept_edges=1", "budget.threads=1", "budget.device=cpu"]
+SHORT = ["retrain.epochs=2", "retrain.channels=2", "retrain.layers=3", "retrain.auxiliary=false"]
+MOVED = ["transfer.epochs=1", "transfer.channels=2", "transfer.layers=3"]
+MOVED += ["transfer.auxiliary=false"]
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("nasrun")
+    group.addoption("--conf", action="append", default=[], help="a folder of more YAML groups")
+    group.addoption("--trust", action="append", default=[], help="a package that they may name")
+
+
+def pytest_configure(config):
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in parallel
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command answered."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def refusal(self) -> str:
+        """The one line of a command that was refused."""
+        assert self.status == 2, (self.status, self.out, self.err)
+        assert self.err.startswith("nasrun: "), self.err
+        assert len(self.err.splitlines()) == 1, self.err
+        return self.err.strip()
+
+
+@pytest.fixture(autouse=True)
+def untouched(monkeypatch, tmp_path_factory):
+    """Put back what a command changes in its process."""
+    monkeypatch.setenv("NASRUN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.delenv("NASRUN_TRACEBACK", raising=False)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setattr(sys, "argv", list(sys.argv))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder, as the current one."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def nasrun(here, capsys):
+    """Run a command in this process, in an empty folder."""
+
+    def run(*words) -> Answer:
+        from nasrun.cli import main
+
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main([str(word) for word in words])
+        return Answer(end.value.code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def small():
+    """The overrides of a search that takes a second."""
+    return list(SMALL)
+
+
+@pytest.fixture
+def short():
+    """The overrides of a retraining that takes a second; the search's are not among them."""
+    return [*SHORT, "budget.threads=1", "budget.device=cpu"]
+
+
+@pytest.fixture
+def moved():
+    """The overrides of a transfer that takes a second."""
+    return [*MOVED, "budget.threads=1", "budget.device=cpu"]
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory):
+    """`nasrun run`, once; a test takes a copy of it by `finished`."""
+    from nasrun.cli import main
+
+    outputs = tmp_path_factory.mktemp("whole") / "outputs"
+    cache = tmp_path_factory.getbasetemp() / "cache"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
+        patch.setenv("NASRUN_CACHE", str(cache))
+        patch.setattr(warnings, "showwarning", warnings.showwarning)
+        main(["run", *SMALL, *SHORT, *MOVED, f"outputs={outputs}"])
+    assert end.value.code == 0
+    return outputs
+
+
+@pytest.fixture
+def finished(here, whole_run):
+    """The folder of a finished run below the current folder's `outputs`."""
+    shutil.copytree(whole_run, here / "outputs")
+    return Path("outputs/digits-darts-darts/v001")

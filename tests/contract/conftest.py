@@ -1,0 +1,189 @@
+"""The contract tests' bench: everything is composed and built as the command line does it."""
+
+import io
+import shutil
+import sys
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from nasrun import config as configuration
+from nasrun.pipeline import Command, execute, find_source, inherited_choices, prepare
+from nasrun.run import Run, StageFolder
+from nasrun.tasks.classification import Classification
+
+SMALL = ["rounds=2", "width=2", "depth=3", "batch_size=16", "images=64"]
+SMALL += ["space.nodes=1", "space.kept_edges=1", "budget.threads=1", "budget.device=cpu"]
+SMALL += ["space.operations=[none,max_pool_3x3,skip_connect,sep_conv_3x3]"]
+SMALLER = {"strategy.num_candidates": 2, "strategy.evaluator.epochs": 1}
+"""What is made small where an option has it."""
+
+
+class Stop(Exception):
+    """An interruption."""
+
+
+class Bench:
+    """Composes, builds and runs like a command, quietly, and can be interrupted."""
+
+    def __init__(self, folders, trusted, outputs):
+        self.folders = [Path(folder).absolute() for folder in folders]
+        self.trusted = tuple(trusted)
+        self.outputs = outputs
+
+    def compose(self, *overrides):
+        found = ",".join(f"file://{folder}" for folder in self.folders)
+        found = [f"hydra.searchpath=[{found}]"] if found else []
+        return configuration.compose([*overrides, *found])
+
+    def node(self, group, option, *overrides):
+        """A group's resolved settings with this option."""
+        return configuration.resolve(self.compose(f"{group}={option}", *overrides).config[group])
+
+    def plan(self, verb, *overrides, run=None):
+        """Everything that a command needs, built."""
+        typed = [*overrides, f"outputs={self.outputs}", "progress=false"]
+        path = None if run is None else str(run.path)
+        source = None if run is None else find_source(verb, self.outputs, path, None, None)
+        given = [] if source is None else inherited_choices(source, typed)
+        composed = self.compose(*given, *typed)
+        for key, value in SMALLER.items():
+            *parents, name = key.split(".")
+            node = composed.config
+            for parent in parents:
+                node = node.get(parent) if node is not None else None
+            if node is not None and name in node:
+                node[name] = value
+        return prepare(Command(verb, composed, tuple(typed), self.trusted), source)
+
+    def run(self, verb, *overrides, run=None):
+        """One command in fresh objects; the run that it worked on."""
+        return execute(self.plan(verb, *overrides, run=run), Console(file=io.StringIO()))
+
+    def interrupted(self, kind, begin, rounds):
+        """Run in three parts: stopped after the first round, then within the last one."""
+        with stopped(kind, after=1, inside=False):
+            begin()
+        with stopped(kind, after=rounds - 1, inside=True):
+            begin()
+        return begin()
+
+
+@contextmanager
+def stopped(kind, *, after, inside):
+    """Interrupt a stage once a round is saved, or `inside` the round that follows."""
+    steps = -1
+    restore, save, log = StageFolder.restore, StageFolder.save, StageFolder.log
+    loss = Classification.loss
+
+    def reached(folder, stage):
+        nonlocal steps
+        if folder.kind == kind and stage.round == after:
+            if not inside:
+                raise Stop
+            steps = 0
+
+    def restored(folder, stage):
+        restore(folder, stage)
+        reached(folder, stage)
+
+    def saved(folder, stage):
+        save(folder, stage)
+        reached(folder, stage)
+
+    def logged(folder, round, metrics):
+        if steps >= 0:  # a stage that never asks for a loss
+            raise Stop
+        log(folder, round, metrics)
+
+    def stepped(task, forward, batch):
+        nonlocal steps
+        if steps >= 0:
+            steps += 1
+        if steps == 2:
+            raise Stop
+        return loss(task, forward, batch)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(StageFolder, "restore", restored)
+        patch.setattr(StageFolder, "save", saved)
+        patch.setattr(StageFolder, "log", logged)
+        patch.setattr(Classification, "loss", stepped)
+        yield
+
+
+def names(config, group):
+    """The options of a group, those of --conf included."""
+    folders = [Path(folder) for folder in config.getoption("--conf")]
+    return list(configuration.options(group, folders))
+
+
+def pairs(config):
+    """Every strategy with every selector that accepts it."""
+    bench = Bench(config.getoption("--conf"), (), None)
+    sys.path[:0] = [str(Path.cwd()), *(str(folder.parent) for folder in bench.folders)]
+
+    def target(group, option):
+        module, _, name = bench.node(group, option)["_target_"].rpartition(".")
+        return getattr(import_module(module), name)
+
+    selectors = {name: target("selector", name) for name in names(config, "selector")}
+    strategies = {name: target("strategy", name) for name in names(config, "strategy")}
+    return [
+        (strategy, selector)
+        for strategy, searches in strategies.items()
+        for selector, selects in selectors.items()
+        if issubclass(searches, selects.accepts)
+    ]
+
+
+def pytest_generate_tests(metafunc):
+    for group in configuration.GROUPS:
+        if group in metafunc.fixturenames:
+            metafunc.parametrize(group, names(metafunc.config, group))
+    if "pair" in metafunc.fixturenames:
+        found = pairs(metafunc.config)
+        metafunc.parametrize("pair", found, ids=["-".join(pair) for pair in found])
+
+
+@pytest.fixture
+def bench(request, tmp_path, monkeypatch):
+    """A bench that leaves out pictures, which take longer than so small a search."""
+    monkeypatch.setattr("nasrun.plots._draw", lambda *arguments: None)
+    monkeypatch.setattr("nasrun.draw.draw_cells", lambda *arguments: None)
+    folders = request.config.getoption("--conf")
+    for folder in ("", *(Path(folder).absolute().parent for folder in folders)):
+        monkeypatch.syspath_prepend(folder)
+    return Bench(folders, request.config.getoption("--trust"), tmp_path / "outputs")
+
+
+@pytest.fixture(scope="session")
+def searches(tmp_path_factory):
+    """Where finished searches are kept for later tests."""
+    return tmp_path_factory.mktemp("searches")
+
+
+@pytest.fixture
+def searched(bench, searches):
+    """Copies of finished searches, by strategy."""
+
+    def copied(strategy, *overrides):
+        kept = searches / strategy
+        if not kept.exists():
+            fresh = bench.run("search", f"strategy={strategy}", *SMALL, *overrides)
+            shutil.copytree(fresh.path, kept)
+            shutil.rmtree(bench.outputs)
+        target = bench.outputs / f"digits-darts-{strategy}" / "v001"
+        shutil.copytree(kept, target)
+        return Run(target)
+
+    return copied
+
+
+@pytest.fixture
+def small():
+    """The overrides of a search that takes a second."""
+    return list(SMALL)

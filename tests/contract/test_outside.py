@@ -1,0 +1,143 @@
+"""A strategy in one file and one YAML outside the package: it runs, and the contract tests take it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+STRATEGY = '''
+"""The first of a few drawn architectures: no training at all."""
+
+from nasrun.strategies.base import Candidate, CandidateStrategy
+
+
+class First(CandidateStrategy):
+    def __init__(self, *, num_drawn: int) -> None:
+        if num_drawn < 1:
+            raise ValueError(f"num_drawn={num_drawn}: at least 1")
+        self.num_drawn = num_drawn
+        self.found = []
+
+    @property
+    def rounds(self):
+        return self.num_drawn
+
+    @property
+    def candidates(self):
+        return self.found
+
+    def begin(self, space, task, budget):
+        self.space = space
+
+    def run_round(self):
+        genotype = self.space.sample()
+        score = sum(choice == "skip_connect" for choice in genotype.values()) / len(genotype)
+        self.found.append(Candidate(genotype, score))
+        return {"validation_accuracy": score}
+
+    def state_dict(self):
+        return {"found": [[dict(one.genotype), one.score] for one in self.found]}
+
+    def load_state_dict(self, state):
+        genotype = self.space.sample
+        self.found = [
+            Candidate(type(genotype())(self.space.name, choices), score)
+            for choices, score in state["found"]
+        ]
+
+    def finish(self, folder):
+        return {"validation_accuracy": max(one.score for one in self.found)}
+'''
+YAML = """# The first of a few drawn architectures, without training
+defaults:
+  - _self_
+  - override /selector@_global_.selector: fittest
+_target_: outsider.first.First
+num_drawn: 3 # ours
+"""
+TESTS = Path(__file__).parent
+SMALL = ["width=2", "depth=3", "budget.threads=1", "images=64"]
+
+
+@pytest.fixture
+def outside(here):
+    """A folder with a user's package and configuration, and nothing else."""
+    (here / "outsider").mkdir()
+    (here / "outsider" / "__init__.py").touch()
+    (here / "outsider" / "first.py").write_text(STRATEGY)
+    (here / "myconf" / "strategy").mkdir(parents=True)
+    (here / "myconf" / "strategy" / "first.yaml").write_text(YAML)
+    return here
+
+
+def start(*words):
+    """A command as a user types it, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", *words], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_it_runs_from_the_command_line(outside):
+    found = f"hydra.searchpath=[file://{outside / 'myconf'}]"
+    ended = start("nasrun", "run", "strategy=first", found, "trust=[outsider]", *SMALL,
+                  "stages=[search,select]")  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    run = outside / "outputs/digits-darts-first/v001"
+    scores = [
+        json.loads(line)["validation_accuracy"]
+        for line in (run / "search/metrics.jsonl").read_text().splitlines()
+    ]
+    assert len(scores) == 3
+    assert json.loads((run / "select/fittest/result.json").read_text())["validation_score"] == max(
+        scores
+    )
+
+
+def test_untrusted_it_is_refused_with_the_word_that_would_do(outside, nasrun):
+    before = sorted(outside.rglob("*"))
+    found = f"hydra.searchpath=[file://{outside / 'myconf'}]"
+    refusal = nasrun("search", "strategy=first", found, *SMALL).refusal
+    assert "strategy._target_=outsider.first.First" in refusal
+    assert "trust=[outsider]" in refusal
+    assert sorted(outside.rglob("*")) == before
+    assert "outsider.first" not in sys.modules
+
+
+def test_a_configuration_cannot_trust_itself(outside, nasrun):
+    path = outside / "myconf/strategy/first.yaml"
+    path.write_text(path.read_text() + "trust: [outsider]\n")
+    found = f"hydra.searchpath=[file://{outside / 'myconf'}]"
+    assert "trust=[outsider]" in nasrun("search", "strategy=first", found, *SMALL).refusal
+    assert "outsider.first" not in sys.modules
+
+
+def test_a_mistyped_keyword_of_it_is_found(outside, nasrun):
+    found = f"hydra.searchpath=[file://{outside / 'myconf'}]"
+    words = ["search", "strategy=first", found, "trust=[outsider]", *SMALL]
+    assert "did you mean strategy.num_drawn" in nasrun(*words, "strategy.num_draw=2").refusal
+    assert "did you mean first" in nasrun(*words[:1], "strategy=frist", *words[2:]).refusal
+    assert "strategy.num_drawn=0: at least 1" in nasrun(*words, "strategy.num_drawn=0").refusal
+    assert "no such package" in nasrun(*words[:3], "trust=[outsidr]").refusal
+
+
+def test_the_contract_tests_take_it_unedited(outside):
+    if os.environ.get("NASRUN_INSIDE"):
+        pytest.skip("this test runs the contract tests, itself among them")
+    words = ["pytest", str(TESTS), "--conf", "myconf", "--trust", "outsider"]
+    words += ["-k", "first", "-v", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NASRUN_INSIDE", "yes")
+        ended = start(*words)
+    assert ended.returncode == 0, ended.stdout
+    passed = [line for line in ended.stdout.splitlines() if "PASSED" in line]
+    for name in (
+        "test_it_composes_and_builds_and_names_selectors_that_can_read_it[first]",
+        "test_interrupted_it_ends_as_uninterrupted_in_a_legal_genotype[first]",
+        "test_another_seed_searches_otherwise[first]",
+        "test_interrupted_it_chooses_as_uninterrupted[first-fittest]",
+        "test_a_strategy_lists_every_keyword[first]",
+    ):
+        assert any(name in line for line in passed), ended.stdout

@@ -1,0 +1,49 @@
+"""What holds for every strategy, a user's own included."""
+
+import json
+
+from nasrun.config import options
+from nasrun.genotype import Genotype
+from nasrun.strategies.base import Strategy
+
+
+def test_it_composes_and_builds_and_names_selectors_that_can_read_it(bench, small, strategy):
+    plan = bench.plan("run", f"strategy={strategy}", "stages=[search,select]", *small)
+    assert isinstance(plan.strategy, Strategy)
+    assert isinstance(plan.strategy, plan.selector.accepts)
+    readable = plan.strategy.read_by.replace(" or ", ", ").split(", ")
+    assert set(readable) <= set(options("selector", bench.folders))
+
+
+def test_interrupted_it_ends_as_uninterrupted_in_a_legal_genotype(bench, small, strategy, searched):
+    whole = searched(strategy)
+    expected = (whole.path / "search/metrics.jsonl").read_bytes()
+    rounds = len(expected.splitlines())
+    assert rounds >= 2
+    assert [json.loads(line)["round"] for line in expected.splitlines()] == [*range(1, rounds + 1)]
+    assert all(len(json.loads(line)) > 1 for line in expected.splitlines())
+    result = json.loads((whole.path / "search/result.json").read_text())
+    assert 0 <= result["validation_accuracy"] <= 1
+
+    bench.run("run", f"strategy={strategy}", "stages=[search,select]", *small)
+    (file,) = whole.path.glob("select/*/genotype.json")
+    chosen = file.read_bytes()
+    bench.outputs = bench.outputs / "parts"
+    words = [f"strategy={strategy}", "stages=[search,select]", *small]
+    parts = bench.interrupted("search", lambda: bench.run("run", *words), rounds)
+    assert parts.path != whole.path
+    assert (parts.path / "search/metrics.jsonl").read_bytes() == expected
+    assert (parts.path / file.relative_to(whole.path)).read_bytes() == chosen
+
+    space = bench.plan("run", *words).space
+    genotype = space.check(Genotype.read(file))
+    assert Genotype.from_json(json.loads(json.dumps(genotype.to_json()))) == genotype
+    assert space.parse(space.render(genotype)) == genotype
+
+
+def test_another_seed_searches_otherwise(bench, small, strategy, searched):
+    first = searched(strategy)
+    second = bench.run("search", f"strategy={strategy}", *small, "seed=1")
+    metrics = [(run.path / "search/metrics.jsonl").read_text() for run in (first, second)]
+    assert first.path != second.path
+    assert metrics[0] != metrics[1]

@@ -1,0 +1,122 @@
+"""What holds for every YAML file: it is a call, complete, explained, and every number has a source."""
+
+import inspect
+import re
+from collections.abc import Mapping
+from importlib import import_module
+
+import pytest
+import yaml
+
+from nasrun import config as configuration
+from nasrun.config import GROUPS, conf_folder
+
+FILES = sorted(path for path in conf_folder().rglob("*.yaml"))
+DEFAULTS = [path for path in FILES if path.parent.name not in ("experiment", "genotypes")]
+"""The others name their source in the comment at their top."""
+NUMBER = re.compile(r"^\s*(- )?\w+: *-?[0-9.]+(e-?[0-9]+)? *(#.*)?$")
+
+
+def calls(node, key=""):
+    """Every node with a `_target_`, with its place."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield key, node
+        for name, child in node.items():
+            yield from calls(child, f"{key}.{name}")
+
+
+def check_calls(group, node):
+    found = dict(calls(node, group))
+    assert found
+    for key, call in found.items():
+        module, _, name = call["_target_"].rpartition(".")
+        if module.startswith("torch."):
+            continue  # torch's own defaults hold for what is not listed
+        parameters = inspect.signature(getattr(import_module(module), name)).parameters
+        given = {word for word in call if not word.startswith("_")}
+        if call.get("_partial_"):
+            assert given <= set(parameters), key
+        else:
+            assert given == set(parameters), key
+
+
+def given(group, option):
+    """An override for a key without a default, if the group's option has such."""
+    text = "\n".join(path.read_text() for path in FILES if path.stem == option)
+    if group == "dataset" and "root: ???" in text:
+        return ["dataset.root=folder"]
+    if group == "transfer" and option != "quick":
+        return ["transfer.dataset.root=folder"]
+    return []
+
+
+def test_a_strategy_lists_every_keyword(bench, strategy):
+    check_calls("strategy", bench.node("strategy", strategy))
+
+
+def test_a_selector_lists_every_keyword(bench, selector):
+    check_calls("selector", bench.node("selector", selector))
+
+
+def test_a_space_lists_every_keyword(bench, space):
+    check_calls("space", bench.node("space", space))
+
+
+def test_a_task_lists_every_keyword(bench, task):
+    check_calls("task", bench.node("task", task))
+
+
+def test_a_budget_lists_every_keyword(bench, budget):
+    parameters = configuration.resolve(bench.compose(f"budget={budget}").config["budget"])
+    check_calls("budget", parameters)
+
+
+def test_a_retraining_lists_every_keyword(bench, retrain):
+    check_calls("retrain", bench.node("retrain", retrain))
+
+
+def test_a_transfer_lists_every_keyword(bench, transfer):
+    node = bench.node("transfer", transfer, *given("transfer", transfer))
+    check_calls("transfer.dataset", node.pop("dataset"))
+    check_calls("transfer", node)
+
+
+def test_a_dataset_lists_every_keyword(bench, dataset):
+    check_calls("dataset", bench.node("dataset", dataset, *given("dataset", dataset)))
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_an_option_says_what_it_is_in_its_first_line(request, group):
+    from pathlib import Path
+
+    folders = [Path(folder) for folder in request.config.getoption("--conf")]
+    found = configuration.options(group, folders)
+    assert found
+    for option, text in found.items():
+        assert len(text) > 15, option
+        assert ":" in text or " " in text, option
+
+
+@pytest.mark.parametrize("path", DEFAULTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_number_has_a_source(path):
+    lines = [line for line in path.read_text().splitlines() if NUMBER.match(line)]
+    lines = [line for line in lines if line.partition(":")[0].strip() != "seed"]
+    assert [line for line in lines if "# " not in line] == []
+
+
+def test_the_pattern_finds_numbers():
+    """So that the test above is not empty."""
+    for line in ("lr: 0.1", "  last: 3.0e-4", "epochs: 600 # DARTS", "gap: -1"):
+        assert NUMBER.match(line), line
+    assert not NUMBER.match("channels: ${width}")
+    numbered = [path for path in FILES if any(map(NUMBER.match, path.read_text().splitlines()))]
+    assert len(numbered) > 10
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_file_begins_with_a_comment_and_fits_one_screen(path):
+    text = path.read_text()
+    assert text.startswith("# ")
+    assert len(text.splitlines()) <= 60
+    assert isinstance(yaml.safe_load(text), dict)
