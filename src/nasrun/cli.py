@@ -137,9 +137,14 @@ def _run_stages(line: Line) -> int:
 
     outputs = Path(line.typed("outputs") or "outputs")
     selector = None if line.verb in ("run", "search", "select") else line.typed("selector")
-    source: Source | None = find_source(
-        line.verb, outputs, line.typed("run"), line.typed("genotype"), selector
-    )
+    try:
+        source: Source | None = find_source(
+            line.verb, outputs, line.typed("run"), line.typed("genotype"), selector
+        )
+    except ValueError:
+        for job in _jobs(line.overrides) if line.multirun else [line.overrides]:
+            compose(job)  # a mistyped word is told first
+        raise
     inherited = inherited_choices(source, line.overrides) if source else []
     overrides = [*inherited, *line.overrides]
     if line.multirun and line.flags:
@@ -279,14 +284,16 @@ def _complete(arguments: Sequence[str]) -> int:
         if words[1] not in STAGES:
             from nasrun.config import GROUPS
 
-            print(" ".join(GROUPS if words[1] == "list" else ()))
+            known = (*GROUPS, "genotype", "runs") if words[1] == "list" else ()
+            print(" ".join(name for name in known if name.startswith(words[-1])))
             return 0
         rest = [word.replace("method=", "selector=", 1) for word in words[2:]]
         os.environ["COMP_LINE"] = " ".join(["nasrun", *rest])
         if words[-1].startswith("method="):
             from nasrun.config import options
 
-            print(" ".join(f"method={name}" for name in options("selector")))
+            methods = [f"method={name}" for name in options("selector")]
+            print(" ".join(method for method in methods if method.startswith(words[-1])))
             return 0
     return _hydra(arguments, lambda config: None)
 

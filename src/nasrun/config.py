@@ -135,7 +135,7 @@ def compose(overrides: Sequence[str]) -> Composed:
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             config = hydra_compose("config", list(overrides), return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ValueError(_explain(overrides, error)) from error
     choices = {
         key: value for key, value in config.hydra.runtime.choices.items() if "hydra/" not in key
@@ -321,6 +321,10 @@ def _explain(overrides: Sequence[str], error: Exception) -> str:
         group = bare.split("@")[0]
         if "=" not in override and not key.startswith("~"):
             return f"{override}: expected key=value"
+        if not _parses(override):
+            return f"{override}: cannot be read; quote special characters: '{key}=\"...\"'"
+        if group in GROUPS and group != "experiment" and value == "null":
+            return f"{group}=null: needed; leave a stage out with stages=[search,select]"
         if group in GROUPS and not value.startswith(("{", "[")):
             known = options(group, folders)
             for option in value.split(","):
@@ -334,6 +338,17 @@ def _explain(overrides: Sequence[str], error: Exception) -> str:
     key = getattr(getattr(error, "__cause__", None), "full_key", None) or ""
     text = _first_line(error.__cause__ or error)
     return f"{key}: {text}" if key and key not in text else text
+
+
+def _parses(override: str) -> bool:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
 
 
 def _unknown_key(key: str, overrides: Sequence[str]) -> str | None:

@@ -18,6 +18,7 @@ SHOWN = {
     "train_loss": "loss",
     "validation_accuracy": "val",
     "best_validation_accuracy": "best",
+    "entropy": "H",
     "entropy_normal": "H(normal)",
     "entropy_reduce": "H(reduce)",
     "changed_edges": "changed",

@@ -9,8 +9,10 @@ is written before that. A later verb takes what is upstream of it from its paren
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -222,10 +224,8 @@ class Plan:
         """Look whether the data of every stage are there, without reading them."""
         self.dataset.check()
         if self.transfer_dataset is not None:
-            try:
+            with _transfer_keys():
                 self.transfer_dataset.check()
-            except ValueError as error:
-                raise ValueError(str(error).replace("dataset.", "transfer.dataset.")) from error
 
     @property
     def family(self) -> str:
@@ -329,7 +329,8 @@ def _train(
         "genotype": chosen.genotype.to_json(),
     }
     folder = run.branch(kind, name, own, chosen.mark)
-    _drive(plan, folder, console, lambda: ready or _begin_training(plan, kind, chosen.genotype))
+    with _transfer_keys() if kind == "transfer" else nullcontext():
+        _drive(plan, folder, console, lambda: ready or _begin_training(plan, kind, chosen.genotype))
 
 
 def _drive(plan: Plan, folder: StageFolder, console: Console, begin: Callable[[], Stage]) -> None:
@@ -418,6 +419,15 @@ def named_genotype(
     except (ValueError, OSError) as error:
         text = str(error).removeprefix(f"genotype={name}: ")
         raise ValueError(f"genotype={name}: {text}") from error
+
+
+@contextmanager
+def _transfer_keys() -> Iterator[None]:
+    """Name a data set's keys as they are typed for transfer."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(re.sub(r"(?<![\w./])dataset\.", "transfer.dataset.", str(error))) from error
 
 
 def _refuse_idle(verb: str, typed: Sequence[str]) -> None:

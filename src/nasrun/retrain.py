@@ -14,12 +14,11 @@ import torch
 
 from nasrun.budget import Budget
 from nasrun.cost import count
-from nasrun.data.images import Dataset, Part
 from nasrun.genotype import Genotype
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import Layout, SearchSpace, Stem
 from nasrun.stage import Metrics, Stage
-from nasrun.tasks.base import OptimizerFactory, Task
+from nasrun.tasks.base import Dataset, OptimizerFactory, Part, Task
 
 
 class Retrain(Stage):

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from nasrun.budget import Budget
-from nasrun.data.images import Split
 from nasrun.schedules import Constant, Schedule
 from nasrun.spaces.base import SearchSpace, batch_statistics
 from nasrun.spaces.relaxation import Relaxation
@@ -21,7 +20,7 @@ from nasrun.spaces.supernet import Supernet, argmax
 from nasrun.stage import Metrics
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.strategies.levels import Level, Search
-from nasrun.tasks.base import Batch, OptimizerFactory, Task
+from nasrun.tasks.base import Batch, OptimizerFactory, Split, Task
 
 
 class Differentiable(SupernetStrategy):
