@@ -325,5 +325,5 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
 
 def test_outputs_below_a_file_are_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="outputs=.*no permission"):
+    with pytest.raises(ValueError, match=r"outputs=.*file is no folder"):
         Run.check_writable(tmp_path / "file" / "outputs")

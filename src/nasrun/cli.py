@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -41,6 +42,13 @@ EXAMPLES = {
     "nasrun show genotype=darts_v2 network=imagenet format=json",
     "export": "nasrun export outputs/digits-darts-darts/v001 format=onnx",
 }
+ASKED = {
+    **dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")),
+    **dict.fromkeys(
+        ("--info", "-i"), ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+    ),
+}
+"""Hydra's flags that print something instead of running, and what they can print."""
 HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--package", "-p", "--resolve", "--hydra-help")
 
 
@@ -101,7 +109,7 @@ class Line:
         overrides, flags, trusted, multirun = [], [], [], False
         takes_value = False
         for word in words:
-            if takes_value:
+            if takes_value and "=" not in word:
                 flags.append(word)
                 takes_value = False
             elif word in ("-m", "--multirun"):
@@ -118,6 +126,7 @@ class Line:
                 overrides.append("selector=" + word[7:])
             else:
                 overrides.append(word)
+        _check_flags(flags)
         return cls(verb, tuple(overrides), tuple(flags), multirun, tuple(trusted))
 
     def typed(self, key: str) -> str | None:
@@ -128,6 +137,15 @@ class Line:
         text = found[-1]
         quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
         return text[1:-1] if quoted else text
+
+
+def _check_flags(flags: Sequence[str]) -> None:
+    """ValueError for what Hydra would answer with a page, or take for a run without a verb."""
+    for flag, value in pairwise([*flags, "nothing"]):
+        if flag in ASKED and value not in ASKED[flag]:
+            raise ValueError(f"{flag} {value}: expected one of {', '.join(ASKED[flag])}")
+    if flags and not {*ASKED, "--hydra-help"} & set(flags):
+        raise ValueError(f"{flags[0]}: has no effect without --cfg job")
 
 
 def _run_stages(line: Line) -> int:
@@ -162,6 +180,7 @@ def _run_one(
 ) -> int:
     from nasrun.budget import BudgetSpent
     from nasrun.pipeline import Command, execute, prepare
+    from nasrun.report import print_run
 
     console = _console()
     plan = prepare(Command(verb, composed, tuple(typed), trusted), source)
@@ -171,7 +190,7 @@ def _run_one(
     except BudgetSpent as spent:
         console.print(f"{spent}; the same command continues", highlight=False)
         return 75
-    _print_report(console, run)
+    print_run(console, run)
     return 0
 
 
@@ -179,6 +198,7 @@ def _sweep(line: Line, overrides: list[str], source: Any) -> int:
     """Hydra's multirun: every job is checked before the first begins, then the table is printed."""
     from nasrun.config import Composed, compose
     from nasrun.pipeline import Command, prepare
+    from nasrun.report import print_runs
 
     jobs = _jobs(overrides)
     given = len(overrides) - len(line.overrides)
@@ -208,7 +228,7 @@ def _sweep(line: Line, overrides: list[str], source: Any) -> int:
 
     _hydra(["--multirun", *line.flags, *overrides], job_function)
     records = [json.loads(text) for text in (folder / "jobs.jsonl").read_text().splitlines()]
-    _print_runs(_console(), [Path(r["run"]) for r in records if "run" in r], "sweep")
+    print_runs(_console(), [Path(r["run"]) for r in records if "run" in r], "sweep")
     failed = [record for record in records if "error" in record]
     for record in failed:
         print(f"nasrun: {' '.join(record['overrides'])}: {record['error']}", file=sys.stderr)
@@ -221,21 +241,22 @@ def _run_job(command: Any, source: Any, journal: Path, number: int, total: int) 
 
     from nasrun.budget import BudgetSpent
     from nasrun.pipeline import execute, prepare
+    from nasrun.report import score
 
     console = _console()
     console.rule(f"{number + 1} of {total}  {' '.join(command.typed)}", align="left")
     record: dict[str, Any] = {"overrides": list(command.typed)}
-    score = float("nan")
+    accuracy = float("nan")
     try:
         run = execute(prepare(command, source), console)
         record["run"] = str(run.path)
-        score = _score(run)
+        accuracy = score(run)
     except (ValueError, BudgetSpent) as error:
         record["error"] = str(error)
         console.print(f"nasrun: {error}", markup=False)
     with FileLock(journal.with_suffix(".lock")), journal.open("a") as file:
         file.write(json.dumps(record) + "\n")
-    return score
+    return accuracy
 
 
 def _jobs(overrides: Sequence[str]) -> list[list[str]]:
@@ -313,11 +334,14 @@ def _list(words: Sequence[str]) -> int:
         if name not in listable:
             near = _near(name, listable) or f"; there are {', '.join(listable)}"
             raise ValueError(f"{name}: nothing to list{near}")
+    if "runs" in names and names != ["runs"]:
+        raise ValueError(f"list {' '.join(names)}: runs are listed alone")
     if names == ["runs"]:
+        from nasrun.report import print_runs
         from nasrun.run import Run
 
         outputs = Path(keys.get("outputs", "outputs"))
-        _print_runs(console, [run.path for run in Run.all(outputs)], str(outputs))
+        print_runs(console, [run.path for run in Run.all(outputs)], str(outputs))
         return 0
     from nasrun.display import table
 
@@ -332,7 +356,7 @@ def _show(words: Sequence[str]) -> int:
     from nasrun import show
 
     keys, names = _keys(words, show.KEYS)
-    if ("genotype" in keys) == bool(names):
+    if ("genotype" in keys) + len(names) != 1:
         raise ValueError("show: takes a run's folder or genotype=NAME, one of the two")
     form = keys.get("format", "table")
     if form not in ("table", "json"):
@@ -384,80 +408,6 @@ def _keys(words: Sequence[str], known: Iterable[str]) -> tuple[dict[str, str], l
             near = _near(key, known) or f"; there are {', '.join(known)}"
             raise ValueError(f"{key}: unknown key{near}")
     return keys, [word for word in words if "=" not in word]
-
-
-def _print_report(console: Any, run: Any) -> None:
-    """The closing table of a run: a row per finished stage."""
-    from nasrun.display import duration, percent, table
-
-    rows = []
-    for stage in run.stages():
-        if not stage.finished:
-            continue
-        result = stage.result
-        accuracy = result.get("test_accuracy", result.get("validation_accuracy"))
-        on = "test" if "test_accuracy" in result else "validation" if accuracy is not None else "-"
-        top5 = percent(result.get("test_top5_accuracy"))
-        params = f"{result['params'] / 1e6:.3f} M" if "params" in result else "-"
-        macs = f"{result['macs'] / 1e6:.1f} M" if "macs" in result else "-"
-        seconds = duration(result["seconds"])
-        rows.append((stage.kind, stage.branch, percent(accuracy), on, top5, params, macs, seconds))
-    columns = ("stage", "branch", "accuracy", "on", "top-5", "params", "MACs", "time")
-    table(console, "", columns, rows)
-    for stage in run.stages():
-        if stage.kind == "select" and stage.finished:
-            console.print(
-                f"{stage.branch}: {stage.result['genotype']}", highlight=False, markup=False
-            )
-    console.print(f"report: {run.path / 'report.json'}", highlight=False, markup=False)
-
-
-def _print_runs(console: Any, paths: Sequence[Path], title: str) -> None:
-    """Runs grouped by configuration without the seed: n, mean and standard deviation."""
-    import statistics
-
-    from nasrun.display import table
-    from nasrun.genotype import fingerprint
-    from nasrun.run import Run
-
-    groups: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for path in dict.fromkeys(paths):
-        run = Run(path)
-        seeded = ("seed", "genotype") if run.record.get("genotype") == "random" else ("seed",)
-        config = {key: value for key, value in run.config.items() if key not in seeded}
-        for stage in run.stages():
-            result = stage.result if stage.finished else {}
-            accuracy = result.get("test_accuracy", result.get("validation_accuracy"))
-            own = stage.config if stage.kind != "search" else {}
-            unique = ("fingerprint", "parent", "genotype")
-            own = {key: value for key, value in own.items() if key not in unique}
-            key = (fingerprint(config), stage.title, fingerprint(own))
-            group = groups.setdefault(key, {"path": path, "title": stage.title, "runs": []})
-            group["runs"].append((stage.finished, accuracy, result.get("seconds")))
-    rows = []
-    for group in groups.values():
-        done = [run for run in group["runs"] if run[0]]
-        scores = [100 * score for _, score, _ in done if score is not None]
-        mean = f"{statistics.fmean(scores):.2f}%" if scores else "-"
-        spread = f"± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
-        minutes = statistics.fmean(seconds / 60 for *_, seconds in done) if done else 0
-        where = f"{group['path'].parent.name}/{group['path'].name}"
-        state = f"{len(done)}" + (
-            f" of {len(group['runs'])}" if len(done) < len(group["runs"]) else ""
-        )
-        rows.append((where, group["title"], state, f"{mean} {spread}".strip(), f"{minutes:.1f}"))
-    columns = ("first run", "stage", "n", "accuracy, mean ± std", "minutes")
-    table(console, title, columns, rows)
-
-
-def _score(run: Any) -> float:
-    """The accuracy of the last finished stage that has one: what a sweeper maximises."""
-    scores = [
-        stage.result.get("test_accuracy", stage.result.get("validation_accuracy"))
-        for stage in run.stages()
-        if stage.finished
-    ]
-    return next((score for score in reversed(scores) if score is not None), float("nan"))
 
 
 def _help() -> str:

@@ -8,6 +8,7 @@ then keywords and types against the constructors, then values by the constructor
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import types
 import typing
@@ -79,7 +80,7 @@ class Frame:
                 raise ValueError(f"{key}={getattr(self, key)}: at least {bound}")
         if self.images is not None and self.images < 1:
             raise ValueError(f"images={self.images}: at least 1, or null for all")
-        if not self.alpha_lr > 0:
+        if not 0 < self.alpha_lr < math.inf:
             raise ValueError(f"alpha_lr={self.alpha_lr}: more than 0")
         known = ["search", "select", "retrain", "transfer"]
         for name in self.stages:
@@ -132,6 +133,10 @@ def compose(overrides: Sequence[str]) -> Composed:
     from hydra.errors import HydraException
 
     register()
+    for override in overrides:
+        group, _, value = override.partition("=")
+        if group in GROUPS and group != "experiment" and value.startswith("["):
+            raise ValueError(f"{override}: one option; several need -m {group}={value.strip('[]')}")
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             config = hydra_compose("config", list(overrides), return_hydra_config=True)
@@ -337,6 +342,8 @@ def _explain(overrides: Sequence[str], error: Exception) -> str:
             return f"{override}: unknown key{unknown}"
     key = getattr(getattr(error, "__cause__", None), "full_key", None) or ""
     text = _first_line(error.__cause__ or error)
+    if "is not in struct" in text:
+        text = "unknown key; a new one is added by + in front of the override"
     return f"{key}: {text}" if key and key not in text else text
 
 

@@ -427,7 +427,9 @@ def _transfer_keys() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(re.sub(r"(?<![\w./])dataset\.", "transfer.dataset.", str(error))) from error
+        raise ValueError(
+            re.sub(r"(?<![\w./])dataset\.", "transfer.dataset.", str(error))
+        ) from error
 
 
 def _refuse_idle(verb: str, typed: Sequence[str]) -> None:
@@ -512,6 +514,8 @@ def _refuse_mismatch(choices: dict[str, str], selector: Selector, strategy: Stra
 
 def import_trusted(package: str) -> None:
     """Import a user's package, from the current folder too, so that what it registers is known."""
+    if not re.fullmatch(r"\w+(\.\w+)*", package):
+        raise ValueError(f"trust=[{package}]: expected the name of a package")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:

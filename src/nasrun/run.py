@@ -59,7 +59,9 @@ class Run:
     def check_writable(cls, outputs: Path) -> None:
         """ValueError if runs cannot be written below this folder."""
         existing = next(p for p in (outputs, *outputs.resolve().parents) if p.exists())
-        if not existing.is_dir() or not os.access(existing, os.W_OK):
+        if not existing.is_dir():
+            raise ValueError(f"outputs={outputs}: {existing} is no folder")
+        if not os.access(existing, os.W_OK):
             raise ValueError(f"outputs={outputs}: no permission to write in {existing}")
 
     @classmethod

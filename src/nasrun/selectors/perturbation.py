@@ -143,7 +143,7 @@ class Perturbation(Selector):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return {"strategy": self.strategy.state_dict(), "scores": self.scores}
+        return {"strategy": self.strategy.state_dict(), "scores": list(self.scores)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.strategy.load_state_dict(state["strategy"])

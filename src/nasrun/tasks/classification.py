@@ -49,7 +49,10 @@ class Classification(Task):
         whole = self.dataset.split(*parts, device=self.budget.torch_device)
         if self.share == 1 or "test" in parts:
             return whole
-        (kept,) = stratified(whole.labels, [round(self.share * len(whole))], seed=0)
+        count = round(self.share * len(whole))
+        if count == 0:
+            raise ValueError(f"task.share={self.share}: none of {len(whole)} images would be left")
+        (kept,) = stratified(whole.labels, [count], seed=0)
         return Subset(whole, kept)
 
     def batches(self, split: Split, batch_size: int, order: Tensor) -> Iterable[Batch]:

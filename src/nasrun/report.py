@@ -1,0 +1,93 @@
+"""The closing tables: what a run's stages reached, and how runs compare over seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from nasrun.display import duration, percent, table
+from nasrun.genotype import fingerprint
+from nasrun.run import Run, StageFolder
+
+
+def accuracy(result: dict[str, Any]) -> float | None:
+    """What a stage is judged by: test accuracy where it has one, else validation accuracy."""
+    return result.get("test_accuracy", result.get("validation_accuracy"))
+
+
+def score(run: Run) -> float:
+    """The accuracy of the last finished stage that has one: what a sweeper maximises."""
+    scores = [accuracy(stage.result) for stage in run.stages() if stage.finished]
+    return next((score for score in reversed(scores) if score is not None), float("nan"))
+
+
+def print_run(console: Console, run: Run) -> None:
+    """A row per finished stage, then the selected architectures."""
+    finished = [stage for stage in run.stages() if stage.finished]
+    columns = ("stage", "branch", "accuracy", "on", "top-5", "params", "MACs", "time")
+    table(console, "", columns, [_row(stage) for stage in finished])
+    for stage in finished:
+        if stage.kind == "select":
+            text = f"{stage.branch}: {stage.result['genotype']}"
+            console.print(text, highlight=False, markup=False)
+    console.print(f"report: {run.path / 'report.json'}", highlight=False, markup=False)
+
+
+def _row(stage: StageFolder) -> tuple[str, ...]:
+    result = stage.result
+    part = "-"
+    if accuracy(result) is not None:
+        part = "test" if "test_accuracy" in result else "validation"
+    return (
+        stage.kind,
+        stage.branch,
+        percent(accuracy(result)),
+        part,
+        percent(result.get("test_top5_accuracy")),
+        f"{result['params'] / 1e6:.3f} M" if "params" in result else "-",
+        f"{result['macs'] / 1e6:.1f} M" if "macs" in result else "-",
+        duration(result["seconds"]),
+    )
+
+
+@dataclass
+class Group:
+    """One stage of one configuration, over all its seeds."""
+
+    first: Path
+    title: str
+    results: list[dict[str, Any] | None] = field(default_factory=list)
+
+    def row(self) -> tuple[str, ...]:
+        """First run, stage, how many, mean and standard deviation, minutes."""
+        done = [result for result in self.results if result is not None]
+        scores = [100 * value for value in map(accuracy, done) if value is not None]
+        mean = f"{statistics.fmean(scores):.2f}%" if scores else "-"
+        spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
+        minutes = statistics.fmean(result["seconds"] / 60 for result in done) if done else 0.0
+        among = f" of {len(self.results)}" if len(done) < len(self.results) else ""
+        where = f"{self.first.parent.name}/{self.first.name}"
+        return where, self.title, f"{len(done)}{among}", mean + spread, f"{minutes:.1f}"
+
+
+def print_runs(console: Console, paths: Sequence[Path], title: str) -> None:
+    """Runs grouped by configuration without the seed: n, mean and standard deviation."""
+    groups: dict[tuple[str, str, str], Group] = {}
+    for path in dict.fromkeys(paths):
+        run = Run(path)
+        seeded = ("seed", "genotype") if run.record.get("genotype") == "random" else ("seed",)
+        config = {key: value for key, value in run.config.items() if key not in seeded}
+        for stage in run.stages():
+            own = stage.config if stage.kind != "search" else {}
+            unique = ("fingerprint", "parent", "genotype")
+            own = {key: value for key, value in own.items() if key not in unique}
+            key = (fingerprint(config), stage.title, fingerprint(own))
+            group = groups.setdefault(key, Group(path, stage.title))
+            group.results.append(stage.result if stage.finished else None)
+    columns = ("first run", "stage", "n", "accuracy, mean ± std", "minutes")
+    table(console, title, columns, [group.row() for group in groups.values()])

@@ -1,0 +1,141 @@
+"""Who may import whom, and what no file may do; read from the sources, nothing is imported."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCES = Path(__file__).parents[1] / "src" / "nasrun"
+FILES = sorted(SOURCES.rglob("*.py"))
+EVERYONE_MAY = {"genotype", "cost", "budget", "stage", "schedules", "plots"}
+"""They import nothing but each other: data, formulas and pictures of numbers."""
+
+MAY = {
+    "__init__": {"pipeline"},
+    "__main__": {"cli"},
+    "cli": {"pipeline", "config", "run", "display", "show", "report"},
+    "config": set(),
+    "pipeline": {
+        *("config", "run", "display", "draw", "predictor", "retrain", "data.images"),
+        *("spaces.base", "strategies.base", "selectors.base", "tasks.base"),
+    },
+    "show": {"config", "pipeline", "display", "draw", "spaces.base"},
+    "run": set(),
+    "display": {"run"},
+    "report": {"run", "display"},
+    "draw": set(),
+    "predictor": {"run", "spaces.base"},
+    "evaluators": {"spaces.base", "tasks.base"},
+    "retrain": {"spaces.base", "tasks.base"},
+    "selectors": {
+        *("selectors.base", "strategies.base", "strategies.differentiable", "evaluators"),
+        *("spaces.base", "spaces.supernet"),
+    },
+    "strategies": {
+        *("strategies.base", "strategies.levels", "strategies.differentiable", "evaluators"),
+        *("spaces.base", "spaces.supernet", "spaces.relaxation", "tasks.base"),
+    },
+    "spaces": {"spaces", "ops"},
+    "tasks": {"tasks.base", "data"},
+    "ops": {"ops"},
+    "data": {"data"},
+}
+"""Package or file of nasrun -> what it may import besides; a package's name stands for all in it."""
+
+HYDRA = {"cli", "config", "pipeline"}
+
+
+def name_of(path):
+    parts = path.relative_to(SOURCES).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+def imported(path):
+    """The modules that a file imports, those inside functions and for type checkers included."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            below = SOURCES.parent / node.module.replace(".", "/")
+            for alias in node.names:
+                inner = (below / alias.name).with_suffix(".py").exists()
+                inner = inner or (below / alias.name).is_dir()
+                yield f"{node.module}.{alias.name}" if inner else node.module
+
+
+def ours(path):
+    names = (name.removeprefix("nasrun").removeprefix(".") for name in imported(path)
+             if name == "nasrun" or name.startswith("nasrun."))  # fmt: skip
+    return {name for name in names if name}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_file_imports_only_what_it_may(path):
+    name = name_of(path)
+    home = name.split(".")[0]
+    allowed = EVERYONE_MAY | (EVERYONE_MAY if home in EVERYONE_MAY else MAY[home])
+    wrong = {
+        other
+        for other in ours(path)
+        if other != name and not any(other == a or other.startswith(f"{a}.") for a in allowed)
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_hydra_is_known_to_three_files_only(path):
+    known = {name.split(".")[0] for name in imported(path)} & {"hydra", "omegaconf"}
+    assert not known or name_of(path) in HYDRA
+
+
+def test_no_strategy_knows_another():
+    shared = {"strategies.base", "strategies.levels", "strategies.differentiable"}
+    for path in FILES:
+        if path.parent.name == "strategies":
+            others = {name for name in ours(path) if name.startswith("strategies")}
+            assert others - {name_of(path)} <= shared, path
+
+
+def test_no_selector_knows_another():
+    for path in FILES:
+        if path.parent.name == "selectors":
+            others = {name for name in ours(path) if name.startswith("selectors")}
+            assert others <= {"selectors.base"}, path
+
+
+def test_the_reader_finds_imports():
+    """So that the tests above are not empty."""
+    pipeline = SOURCES / "pipeline.py"
+    assert {"config", "run", "retrain", "predictor", "draw"} <= ours(pipeline)
+    assert "omegaconf" in set(imported(pipeline))
+    assert "ops.conv" in ours(SOURCES / "spaces" / "darts.py")
+    assert "ops" in ours(SOURCES / "spaces" / "darts.py")
+    assert len(FILES) > 30
+
+
+def test_every_home_is_in_the_table():
+    homes = {name_of(path).split(".")[0] for path in FILES}
+    assert homes == set(MAY) | (EVERYONE_MAY & homes)
+    assert not set(MAY) & EVERYONE_MAY
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_file_runs_no_foreign_code_and_swallows_no_error(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        where = f"{path}:{getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"{where}: a bare except"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("eval", "exec", "compile", "__import__"), where
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+            keywords = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            assert keywords.get("weights_only") == "True", where
+    assert not {name.split(".")[0] for name in imported(path)} & {"pickle", "dill", "joblib"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_file_begins_with_what_it_is(path):
+    tree = ast.parse(path.read_text())
+    assert (ast.get_docstring(tree) or "").strip(), path
+    assert path.stem not in ("utils", "helpers", "common", "misc")

@@ -1,0 +1,77 @@
+"""The budget: where work runs, and when it stops."""
+
+import pytest
+import torch
+
+from nasrun import budget as module
+from nasrun.budget import Budget, BudgetSpent
+
+
+def budget(**settings):
+    return Budget(
+        **{"device": "cpu", "precision": "auto", "threads": 1, "max_hours": None, **settings}
+    )
+
+
+def test_auto_is_what_this_machine_has(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert budget(device="auto").resolved["device"] == "cpu"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert budget(device="auto").resolved["device"] == "mps"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert budget(device="auto").resolved == {"device": "cuda", "precision": "bf16", "threads": 1}
+    assert budget(device="auto", precision="fp32").resolved["precision"] == "fp32"
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"budget\.device=cuda: .*budget\.device=auto"):
+        _ = budget(device="cuda").resolved
+
+
+def test_null_threads_are_all_cores_that_the_process_may_use(monkeypatch):
+    if module._HAS_AFFINITY:
+        monkeypatch.setattr(module.os, "sched_getaffinity", lambda pid: {0, 3, 5})
+        assert budget(threads=None).resolved["threads"] == 3
+    assert budget(threads=7).resolved["threads"] == 7
+
+
+def test_threads_are_given_to_torch():
+    before = torch.get_num_threads()
+    try:
+        budget(threads=1).apply()
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_hours_count_from_the_start_of_the_command(monkeypatch):
+    spent, endless = budget(max_hours=2), budget(max_hours=None)
+    monkeypatch.setattr(module.time, "monotonic", lambda: spent.started + 2 * 3600 - 1)
+    spent.check()
+    monkeypatch.setattr(module.time, "monotonic", lambda: spent.started + 2 * 3600 + 1)
+    endless.check()
+    with pytest.raises(BudgetSpent, match="max_hours=2 spent"):
+        spent.check()
+
+
+def test_hours_and_progress_are_no_part_of_what_makes_a_result():
+    assert set(budget(max_hours=3).resolved) == {"device", "precision", "threads"}
+    assert budget(max_hours=3).resolved == budget().resolved
+
+
+def test_precision_is_that_of_a_forward_pass():
+    layer = torch.nn.Linear(2, 2)
+    images = torch.rand(3, 2)
+    with budget(precision="fp32").autocast():
+        assert layer(images).dtype == torch.float32
+    with budget(precision="bf16").autocast():
+        assert layer(images).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("settings", [{"threads": 0}, {"max_hours": 0}, {"max_hours": -1.0}])
+def test_impossible_values_are_refused(settings):
+    ((key, value),) = settings.items()
+    with pytest.raises(ValueError, match=f"^{key}={value}: .* null"):
+        budget(**settings)

@@ -1,0 +1,138 @@
+"""Evaluators: scores of architectures with shared weights, and trained for a while."""
+
+import pytest
+import torch
+
+from nasrun.budget import Budget
+from nasrun.config import build, compose, resolve
+from nasrun.run import seed_everything
+from nasrun.stage import Stage
+
+CPU = Budget(device="cpu", precision="auto", threads=1, max_hours=None)
+SMALL = ["rounds=2", "width=2", "depth=3", "batch_size=16", "images=64", "space.nodes=1"]
+SMALL += ["space.kept_edges=1", "space.operations=[none,max_pool_3x3,skip_connect,sep_conv_3x3]"]
+
+
+class Bare(Stage):
+    rounds = run_round = state_dict = load_state_dict = finish = None
+
+
+Bare.__abstractmethods__ = frozenset()
+
+
+@pytest.fixture
+def begun():
+    """An evaluator that has begun on a few digits, and its space."""
+
+    def make(strategy, *overrides):
+        composed = compose([*SMALL, f"strategy={strategy}", *overrides]).config
+        space, dataset, task, search = (
+            build(resolve(composed[key]), key) for key in ("space", "dataset", "task", "strategy")
+        )
+        seed_everything(0, "test")
+        task.begin(dataset, CPU)
+        search.evaluator.begin(space, task, CPU)
+        return search.evaluator, space
+
+    return make
+
+
+def test_an_inherited_score_is_the_supernets_at_the_genotype(begun):
+    evaluator, space = begun("random_inherited")
+    assert evaluator.warm_up_rounds == 2
+    evaluator.warm_up(Bare(), 0.0)
+    genotype = space.sample()
+    metrics = evaluator(genotype)
+    images, labels = next(iter(evaluator.validation.batches(64)))
+    assert len(labels) == 16
+    network = evaluator.path.network
+    network.train()  # batch statistics are those of the one batch
+    with torch.no_grad():
+        (logits,) = network(images, space.one_hot(genotype))
+    assert metrics["accuracy"] == pytest.approx(float((logits.argmax(1) == labels).float().mean()))
+    expected = float(torch.nn.functional.cross_entropy(logits, labels))
+    assert metrics["loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_an_inherited_score_leaves_no_trace(begun):
+    evaluator, space = begun("random_inherited")
+    genotype, other = space.sample(), space.sample()
+    state = {name: value.clone() for name, value in evaluator.path.state_dict().items()}
+    generator = torch.get_rng_state()
+    first = evaluator(genotype)
+    evaluator(other)
+    assert evaluator(genotype) == first
+    assert torch.equal(torch.get_rng_state(), generator)
+    for name, value in evaluator.path.state_dict().items():
+        assert torch.equal(value, state[name]), name
+
+
+def test_warm_up_trains_single_paths_at_the_scheduled_rate(begun):
+    evaluator, space = begun("random_inherited")
+    drawn = []
+    sample = type(space).sample
+
+    class Watched(type(space)):
+        def sample(self, generator=None):
+            drawn.append(sample(self, generator))
+            return drawn[-1]
+
+    object.__setattr__(evaluator.path.space, "__class__", Watched)
+    before = evaluator.path.network.classifier.weight.detach().clone()
+    metrics = evaluator.warm_up(Bare(), 0.5)
+    assert set(metrics) == {"train_loss"}
+    assert len(drawn) == 3  # 48 images by 16, a path each
+    assert not torch.equal(evaluator.path.network.classifier.weight, before)
+    rate = evaluator.learner.optimizer.param_groups[0]["lr"]
+    assert rate == pytest.approx(0.001 + (0.025 - 0.001) / 2)
+
+
+def test_an_inherited_state_continues(begun):
+    evaluator, space = begun("random_inherited")
+    evaluator.warm_up(Bare(), 0.0)
+    other, _ = begun("random_inherited")
+    other.load_state_dict(evaluator.state_dict())
+    genotype = space.sample()
+    assert other(genotype) == evaluator(genotype)
+
+
+def test_a_trained_score_is_that_of_a_fresh_network_each_time(begun):
+    evaluator, space = begun("random", "strategy.evaluator.epochs=1")
+    assert evaluator.warm_up_rounds == 0
+    genotype = space.sample()
+    generator = torch.get_rng_state()
+    first = evaluator(genotype)
+    torch.set_rng_state(generator)
+    assert evaluator(genotype) == first
+    assert evaluator(genotype) != first  # other weights to begin with
+    assert 0 <= first["accuracy"] <= 1
+    assert evaluator.state_dict() == {}
+
+
+def test_a_longer_training_scores_better(begun):
+    losses = []
+    for epochs in (1, 12):
+        evaluator, space = begun(
+            "random", f"strategy.evaluator.epochs={epochs}", "strategy.evaluator.optimizer.lr=0.1"
+        )
+        genotype = space.parse("normal sep_conv_3x3@1; reduce sep_conv_3x3@1")
+        losses.append(evaluator(genotype)["loss"])
+    assert losses[1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "setting"),
+    [
+        ("random", "epochs=0"),
+        ("random", "batch_size=1"),
+        ("random", "channels=3"),
+        ("random", "layers=2"),
+        ("random_inherited", "rounds=0"),
+        ("random_inherited", "batch_size=1"),
+    ],
+)
+def test_impossible_values_are_refused(strategy, setting):
+    words = [f"strategy={strategy}", f"strategy.evaluator.{setting}"]
+    node = resolve(compose(words).config["strategy"])
+    with pytest.raises(ValueError, match=rf"^strategy\.evaluator\..*{setting}"):
+        build(node, "strategy")

@@ -1,0 +1,65 @@
+"""What is shipped: the wheel has the configuration and the command, the scripts can be run."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built from a copy of the sources."""
+    pytest.importorskip("hatchling")
+    copy = tmp_path_factory.mktemp("sources")
+    for name in ("src", "conf"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, copy / name, ignore=ignored)
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, copy / name)
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", "dist"]
+    subprocess.run(command, cwd=copy, check=True, capture_output=True)
+    (built,) = (copy / "dist").glob("*.whl")
+    return built
+
+
+def test_the_wheel_has_the_configuration_and_the_command(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (entry,) = [name for name in names if name.endswith("entry_points.txt")]
+        points = archive.read(entry).decode()
+    for name in ("config.yaml", "strategy/snas.yaml", "genotypes/darts_v2.yaml"):
+        assert f"nasrun/conf/{name}" in names
+    shipped = {name for name in names if name.startswith("nasrun/conf/")}
+    assert len(shipped) == len(list((ROOT / "conf").rglob("*.yaml")))
+    assert "nasrun = nasrun.cli:main" in points
+    assert not any("tests/" in name for name in names)
+
+
+def test_an_unpacked_wheel_works_in_any_folder(wheel, here):
+    place = here.parent / "unpacked"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(place)
+    program = f"import sys; sys.path.insert(0, {str(place)!r}); import nasrun.cli as c; "
+    program += "assert c.__file__.startswith(sys.path[0]), c.__file__; c.main(['list', 'strategy'])"
+    told = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stderr
+    assert "1812.09926" in told.stdout
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["scripts/demo", "scripts/test"])
+def test_the_readmes_commands_can_be_run(name):
+    script = ROOT / name
+    if not script.exists():
+        pytest.fail(f"the README names {name}")
+    assert os.access(script, os.X_OK)
+    assert name in (ROOT / "README.md").read_text()
+    subprocess.run(["bash", "-n", str(script)], check=True)

@@ -1,0 +1,188 @@
+"""Training a genotype from scratch: what is trained on what, at which rate, and what is reported."""
+
+import json
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from nasrun.budget import Budget
+from nasrun.config import build, compose, resolve
+from nasrun.run import seed_everything
+from nasrun.spaces.base import Layout
+
+CPU = Budget(device="cpu", precision="auto", threads=1, max_hours=None)
+SMALL = ["images=64", "space.nodes=1", "space.kept_edges=1", "retrain.channels=2"]
+SMALL += ["retrain.layers=3", "retrain.batch_size=16", "retrain.auxiliary=false"]
+
+
+@pytest.fixture
+def begun():
+    """A retraining that has begun on a few digits."""
+
+    def make(*overrides):
+        composed = compose([*SMALL, *overrides]).config
+        space, dataset, stage = (
+            build(resolve(composed[key]), key) for key in ("space", "dataset", "retrain")
+        )
+        genotype = space.parse("normal sep_conv_3x3@0; reduce max_pool_3x3@1")
+        seed_everything(0, "test")
+        stage.begin(genotype, space, dataset, CPU)
+        return stage
+
+    return make
+
+
+def run(stage, rounds=None):
+    metrics = []
+    while not stage.done and (rounds is None or len(metrics) < rounds):
+        metrics.append(stage.run_round())
+        stage.round += 1
+    return metrics
+
+
+def seen_labels(stage):
+    """Labels of all training batches, by round."""
+    batches, rounds = [], []
+    made = stage.task.batches
+
+    def watched(split, batch_size, order):
+        rounds.append([])
+        for images, labels in made(split, batch_size, order):
+            batches.append(len(labels))
+            rounds[-1] += labels.tolist()
+            yield images, labels
+
+    stage.task.batches = watched
+    return rounds, batches
+
+
+def test_it_learns_from_all_training_images_or_keeps_the_validation_part_apart(begun):
+    assert len(begun("retrain.data=all").train) == 64
+    stage = begun("retrain.data=train", "retrain.epochs=1")
+    assert len(stage.train) == 48
+    (metrics,) = run(stage)
+    assert 0 <= metrics["validation_accuracy"] <= 1
+    assert "validation_accuracy" not in run(begun("retrain.epochs=1"))[0]
+
+
+def test_the_rate_and_drop_path_follow_the_epochs(begun):
+    stage = begun("retrain.epochs=4", "retrain.drop_path=0.4", "retrain.rounds_per_epoch=2")
+    metrics = run(stage)
+    assert len(metrics) == 8
+    expected = [0.05 * (1 + math.cos(math.pi * epoch / 4)) / 2 for epoch in range(4)]
+    assert [m["lr"] for m in metrics[::2]] == pytest.approx(expected)
+    assert [m["lr"] for m in metrics[1::2]] == pytest.approx(expected)
+    assert [m["drop_path"] for m in metrics] == pytest.approx([0, 0, 0.1, 0.1, 0.2, 0.2, 0.3, 0.3])
+    assert stage.learner.network.drop_path == pytest.approx(0.3)
+
+
+def test_rounds_of_an_epoch_see_each_image_once(begun):
+    stage = begun("retrain.epochs=2", "retrain.rounds_per_epoch=3")
+    rounds, _ = seen_labels(stage)
+    run(stage)
+    every = sorted(stage.train.labels.tolist())
+    assert len(rounds) == 6
+    assert sorted(sum(rounds[:3], [])) == every
+    assert sorted(sum(rounds[3:], [])) == every
+    assert sum(rounds[:3], []) != sum(rounds[3:], [])
+
+
+def test_a_stop_within_an_epoch_goes_on_with_the_images_that_are_left(begun):
+    words = ("retrain.epochs=1", "retrain.rounds_per_epoch=4")
+    whole = begun(*words)
+    expected, _ = seen_labels(whole)
+    run(whole)
+    first = begun(*words)
+    run(first, 2)
+    state, generator = first.state_dict(), torch.get_rng_state()
+    second = begun(*words)
+    second.load_state_dict(state)
+    second.round = 2
+    torch.set_rng_state(generator)
+    seen, _ = seen_labels(second)
+    run(second)
+    assert seen == expected[2:]
+    ours, theirs = second.learner.network.state_dict(), whole.learner.network.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_lonely_last_image_is_left_out(begun):
+    stage = begun("retrain.epochs=1", "retrain.batch_size=21")
+    _, batches = seen_labels(stage)
+    run(stage)
+    assert batches == [21, 21, 21]  # 64 = 3 * 21 + 1
+
+
+def test_the_result_has_the_test_accuracy_and_the_cost_of_the_network(begun, tmp_path, monkeypatch):
+    monkeypatch.setattr("nasrun.plots._draw", lambda *arguments: None)
+    stage = begun("retrain.epochs=1")
+    run(stage)
+    result = stage.finish(SimpleNamespace(path=tmp_path, metrics=lambda: []))
+    json.dumps(result)
+    network = stage.space.network(
+        stage.genotype, inputs=1, outputs=10, layout=Layout(channels=2, layers=3)
+    )
+    assert result["params"] == sum(p.numel() for p in network.parameters())
+    network.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    test = stage.task.dataset.split("test", device=torch.device("cpu"))
+    assert len(test) == 360
+    network.eval()
+    with torch.no_grad():
+        hits = sum(
+            int((network(images)[0].argmax(1) == labels).sum())
+            for images, labels in test.batches(50)
+        )
+    assert result["test_accuracy"] == pytest.approx(hits / 360, abs=1e-9)
+    assert result["trained_on"] == "train+validation"
+    assert result["train_images"] == 64
+
+
+def test_a_share_of_the_images_is_trained_on_and_all_test_images_are_used(begun):
+    stage = begun("retrain.task.share=0.5", "images=128", "retrain.data=train")
+    assert len(stage.train) == 48
+    assert len(stage.validation) == 16
+    assert len(stage.task.split("test")) == 360
+    again = begun("retrain.task.share=0.5", "images=128", "retrain.data=train")
+    assert torch.equal(again.train.labels, stage.train.labels)
+
+
+def test_an_auxiliary_head_is_trained_and_not_counted(begun, tmp_path, monkeypatch):
+    monkeypatch.setattr("nasrun.plots._draw", lambda *arguments: None)
+    folder = SimpleNamespace(path=tmp_path, metrics=lambda: [])
+    counts = []
+    for auxiliary in ("true", "false"):
+        stage = begun("retrain.epochs=1", f"retrain.auxiliary={auxiliary}")
+        before = {n: p.detach().clone() for n, p in stage.learner.network.named_parameters()}
+        run(stage)
+        after = dict(stage.learner.network.named_parameters())
+        heads = [name for name in before if name.startswith("auxiliary")]
+        assert bool(heads) == (auxiliary == "true")
+        assert all(not torch.equal(before[name], after[name]) for name in heads)
+        counts.append(stage.finish(folder)["params"])
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        ("epochs=0", "epochs=0"),
+        ("rounds_per_epoch=0", "rounds_per_epoch=0"),
+        ("batch_size=1", "batch_size=1"),
+        ("drop_path=1.0", "drop_path=1.0"),
+        ("clip=0.0", "clip=0.0"),
+        ("channels=3", "channels=3"),
+        ("layers=1", "layers=1"),
+        ("data=test", "data=test"),
+        ("stem=big", "stem=big"),
+        ("task.share=0.0", "task.share=0.0"),
+        ("task.label_smoothing=1.0", "task.label_smoothing=1.0"),
+        ("schedule.last=-1.0", "schedule.last=-1.0"),
+    ],
+)
+def test_impossible_values_are_refused(setting, key):
+    node = resolve(compose([f"retrain.{setting}"]).config["retrain"])
+    with pytest.raises(ValueError, match=rf"^retrain\.{key}"):
+        build(node, "retrain")

@@ -1,0 +1,75 @@
+"""What an architecture is and costs."""
+
+import pytest
+
+from nasrun import show
+from nasrun.genotype import NONE
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "params"),
+    [
+        ("darts_v1", "cifar", 3_169_414),
+        ("darts_v2", "cifar", 3_349_342),
+        ("darts_v2", "imagenet", 4_718_752),
+    ],
+)
+def test_the_published_cells_have_their_published_size(tmp_path, name, network, params):
+    record = show.genotype(name, network, None, str(tmp_path / "out"), ())
+    assert record["params"] == params
+    assert record["name"] == name
+    assert record["network"]["size"] == (32 if network == "cifar" else 224)
+
+
+def test_choices_and_text_are_the_same_genotype(tmp_path):
+    record = show.genotype("darts_v2", "cifar", None, str(tmp_path), ())
+    kept = {name: choice for name, choice in record["choices"].items() if choice != NONE}
+    assert len(record["choices"]) == 28
+    assert len(kept) == 16
+    assert kept["normal/2-0"] == "sep_conv_3x3"
+    assert kept["normal/5-2"] == "dil_conv_3x3"
+    assert record["genotype"].count("@") == 16
+
+
+def test_pictures_are_drawn_where_they_are_asked_for(tmp_path):
+    record = show.genotype("darts_v1", "cifar", None, str(tmp_path / "a" / "b"), ())
+    assert {path.rpartition(".")[2] for path in record["pictures"]} == {"svg", "png"}
+    for path in record["pictures"]:
+        assert path.startswith(str(tmp_path / "a" / "b" / "darts_v1"))
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="out=.*file.*cannot write there"):
+        show.genotype("darts_v1", "cifar", None, str(tmp_path / "file"), ())
+
+
+def test_a_darts_tuple_in_a_file_is_read(tmp_path):
+    path = tmp_path / "mine.txt"
+    path.write_text(
+        "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), "
+        "('sep_conv_3x3', 1), ('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), "
+        "('dil_conv_3x3', 2)], normal_concat=[2, 3, 4, 5], reduce=[('max_pool_3x3', 0), "
+        "('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 1), ('max_pool_3x3', 0), "
+        "('skip_connect', 2), ('skip_connect', 2), ('max_pool_3x3', 1)], "
+        "reduce_concat=[2, 3, 4, 5])"
+    )
+    record = show.genotype(str(path), "cifar", None, str(tmp_path / "out"), ())
+    assert record["params"] == 3_349_342
+    assert record["name"] == "mine"
+
+
+def test_a_run_shows_its_newest_genotype_and_its_report(finished):
+    record = show.run(str(finished), "cifar", ())
+    assert record["run"] == str(finished)
+    assert record["name"] == "magnitude"
+    assert {row["branch"] for row in record["report"]} == {"magnitude", "random"}
+    assert all(path.startswith(str(finished)) for path in record["pictures"])
+
+
+def test_a_run_that_is_only_searched_shows_its_report(nasrun, small, capsys):
+    assert nasrun("search", *small).status == 0
+    record = show.run("outputs/digits-darts-darts/v001", "cifar", ())
+    assert "genotype" not in record
+    answer = nasrun("show", "outputs/digits-darts-darts/v001")
+    assert answer.status == 0

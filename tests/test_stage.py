@@ -1,0 +1,122 @@
+"""The loop that runs every stage."""
+
+import pytest
+
+from nasrun.budget import BudgetSpent
+from nasrun.stage import Silent, Stage, drive
+
+
+class Recorder:
+    """Folder, display and budget in one: what happened, in order."""
+
+    def __init__(self, restored=0, spent_after=None):
+        self.events, self.restored, self.spent_after = [], restored, spent_after
+        self.checks = 0
+
+    def restore(self, stage):
+        stage.round = self.restored
+        self.events.append("restore")
+
+    def log(self, round, metrics):
+        self.events.append(f"log {round} {metrics['value']}")
+
+    def save(self, stage):
+        self.events.append(f"save {stage.round}")
+
+    def finish(self, result):
+        self.events.append(f"finish {result}")
+
+    def begin(self, stage):
+        self.events.append(f"begin {stage.round}")
+
+    def step(self, done, total):
+        self.events.append(f"step {done}/{total}")
+
+    def round(self, stage, metrics):
+        self.events.append(f"show {stage.round}")
+
+    def check(self):
+        self.checks += 1
+        if self.checks == self.spent_after:
+            raise BudgetSpent("spent")
+
+
+class Rounds(Stage):
+    def __init__(self, rounds):
+        self._rounds = rounds
+
+    @property
+    def rounds(self):
+        return self._rounds
+
+    def run_round(self):
+        return {"value": self.round * 10}
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+    def finish(self, folder):
+        return {"rounds": self.round}
+
+
+def test_each_round_is_logged_and_saved_before_the_next(capsys):
+    recorder, stage = Recorder(), Rounds(2)
+    stage.display = recorder
+    drive(stage, recorder, recorder)
+    assert recorder.events == [
+        *("restore", "begin 0"),
+        *("log 1 0", "save 1", "show 1", "log 2 10", "save 2", "show 2"),
+        "finish {'rounds': 2}",
+    ]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_stage_goes_on_where_it_was():
+    recorder = Recorder(restored=3)
+    drive(Rounds(4), recorder, recorder)
+    assert recorder.events == ["restore", "log 4 30", "save 4", "finish {'rounds': 4}"]
+
+
+def test_spent_hours_stop_it_after_a_round_is_saved():
+    recorder = Recorder(spent_after=2)
+    with pytest.raises(BudgetSpent):
+        drive(Rounds(5), recorder, recorder)
+    assert recorder.events[-1] == "save 2"
+
+
+def test_the_last_round_is_finished_whatever_the_hours():
+    recorder = Recorder(spent_after=1)
+    drive(Rounds(1), recorder, recorder)
+    assert recorder.events[-1] == "finish {'rounds': 1}"
+
+
+def test_a_stage_without_rounds_only_finishes():
+    recorder = Recorder()
+    drive(Rounds(0), recorder, recorder)
+    assert recorder.events == ["restore", "finish {'rounds': 0}"]
+
+
+def test_a_stage_may_stop_early():
+    class Early(Rounds):
+        @property
+        def done(self):
+            return self.round == 2
+
+    recorder = Recorder()
+    drive(Early(9), recorder, recorder)
+    assert recorder.events[-1] == "finish {'rounds': 2}"
+
+
+def test_tracked_items_are_shown_once_they_are_done():
+    recorder, stage = Recorder(), Rounds(1)
+    stage.display = recorder
+    seen = []
+    for item in stage.track("ab", 2):
+        assert len(recorder.events) == len(seen)
+        seen.append(item)
+    assert seen == ["a", "b"]
+    assert recorder.events == ["step 1/2", "step 2/2"]
+    assert isinstance(Rounds(1).display, Silent)
