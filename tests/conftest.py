@@ -105,10 +105,11 @@ def whole_run(tmp_path_factory):
 
     outputs = tmp_path_factory.mktemp("whole") / "outputs"
     cache = tmp_path_factory.getbasetemp() / "cache"
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NASRUN_CACHE", str(cache))
         patch.setattr(warnings, "showwarning", warnings.showwarning)
-        main(["run", *SMALL, *SHORT, *MOVED, f"outputs={outputs}"])
+        with pytest.raises(SystemExit) as end:
+            main(["run", *SMALL, *SHORT, *MOVED, f"outputs={outputs}"])
     assert end.value.code == 0
     return outputs
 

@@ -40,7 +40,7 @@ MAY = {
     "ops": {"ops"},
     "data": {"data"},
 }
-"""Package or file of nasrun -> what it may import besides; a package's name stands for all in it."""
+"""File or package of nasrun -> what it may import besides; a package stands for all in it."""
 
 HYDRA = {"cli", "config", "pipeline"}
 

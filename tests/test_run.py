@@ -114,9 +114,8 @@ def test_processes_that_race_for_a_version_get_complete_ones(tmp_path, seeds):
 
 def test_a_run_is_locked_against_a_second_worker(tmp_path):
     run = Run.claim(tmp_path, "a", CONFIG, RECORD)
-    with run.lock():
-        with pytest.raises(ValueError, match="another nasrun is working on it"), run.lock():
-            pass
+    with run.lock(), pytest.raises(ValueError, match="another nasrun is working on it"), run.lock():
+        pass
     with run.lock():
         pass
 
@@ -214,6 +213,7 @@ class Malicious:
         return (os.mkdir, (str(self.path),))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("write", [torch.save, lambda o, path: path.write_bytes(pickle.dumps(o))])
 def test_a_state_that_would_run_code_is_refused_and_does_not_run_it(tmp_path, write):
     folder = StageFolder(tmp_path / "search", "mark")
@@ -317,9 +317,9 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path, read, content):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(ValueError, match="outputs=.*no permission"):
+    with pytest.raises(ValueError, match=r"outputs=.*no permission"):
         Run.check_writable(tmp_path / "outputs")
-    with pytest.raises(ValueError, match="outputs=.*no permission"):
+    with pytest.raises(ValueError, match=r"outputs=.*no permission"):
         Run.claim(tmp_path / "outputs", "a", CONFIG, RECORD)
 
 

@@ -40,7 +40,7 @@ def test_pictures_are_drawn_where_they_are_asked_for(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="out=.*file.*cannot write there"):
+    with pytest.raises(ValueError, match=r"out=.*file.*cannot write there"):
         show.genotype("darts_v1", "cifar", None, str(tmp_path / "file"), ())
 
 

@@ -107,12 +107,13 @@ def stopped(kind, *, after, inside):
             raise Stop
         return loss(task, forward, batch)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StageFolder, "restore", restored)
         patch.setattr(StageFolder, "save", saved)
         patch.setattr(StageFolder, "log", logged)
         patch.setattr(Classification, "loss", stepped)
-        yield
+        with pytest.raises(Stop):
+            yield
 
 
 def names(config, group):

@@ -1,4 +1,4 @@
-"""A strategy in one file and one YAML outside the package: it runs, and the contract tests take it."""
+"""A strategy in one file and one YAML outside the package runs and passes the contract tests."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What holds for every YAML file: it is a call, complete, explained, and every number has a source."""
+"""What holds for every YAML file: a complete call, explained, and every number has a source."""
 
 import inspect
 import re

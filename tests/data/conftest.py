@@ -20,7 +20,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def unpack(tmp_path):
-    """Unpack the members of an archive that a predicate wants; skip where the archive is missing."""
+    """Unpack the members of an archive that a predicate wants; skip where it is missing."""
 
     def unpacked(archive, wanted, most):
         path = ARCHIVES / archive

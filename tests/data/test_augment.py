@@ -44,7 +44,7 @@ def test_every_crop_is_a_window_of_the_zero_padded_image():
     padded = torch.zeros(64, 3, 12, 12)
     padded[:, :, 2:10, 2:10] = images.float() / 255
     found = set()
-    for crop, image in zip(crops, padded):
+    for crop, image in zip(crops, padded, strict=True):
         places = [
             (row, column)
             for row in range(5)
@@ -60,9 +60,11 @@ def test_a_flip_mirrors_about_half_of_the_images_and_only_where_the_set_allows_i
     images = pictures(count=400, size=4)
     flip = Augment(padding=0.0, flip=True)
     result = flip(images, facts(size=4))
-    mirrored = [torch.allclose(a, b.flip(2).float() / 255) for a, b in zip(result, images)]
-    kept = [torch.allclose(a, b.float() / 255) for a, b in zip(result, images)]
-    assert all(a != b for a, b in zip(mirrored, kept))
+    mirrored = [
+        torch.allclose(a, b.flip(2).float() / 255) for a, b in zip(result, images, strict=True)
+    ]
+    kept = [torch.allclose(a, b.float() / 255) for a, b in zip(result, images, strict=True)]
+    assert all(a != b for a, b in zip(mirrored, kept, strict=True))
     assert 150 < sum(mirrored) < 250
     digits = facts(size=4, flip=False)
     assert torch.equal(flip(images, digits), normalise(images, digits))
@@ -110,7 +112,7 @@ def test_crop_sides_have_the_drawn_areas_and_ratios():
 def test_a_resized_crop_stays_in_range_and_shows_a_part_of_a_ramp():
     ramp = torch.arange(0, 256, 8, dtype=torch.uint8).expand(200, 1, 32, 32)
     crops = Augment(flip=False, resized_crop=(0.08, 0.5))(ramp, facts(channels=1)) * 255
-    assert 0 <= crops.min() and crops.max() <= 248
+    assert crops.min() >= 0 and crops.max() <= 248
     steps = crops.diff(dim=3)[:, 0, :, 1:-1]  # the slope of the ramp times the crop's width
     torch.testing.assert_close(steps, steps[:, :1, :1].expand_as(steps), atol=1e-2, rtol=0)
     widths = steps[:, 0, 0] / 8
@@ -124,7 +126,7 @@ def test_colours_change_as_torchvision_changes_them_one_image_at_a_time():
     images, strength = pictures(count=12, size=8), 0.4
     draws = torch.rand(4, 12)
     result = _jittered(images, strength, *draws) / 255
-    for mine, image, draw in zip(result, images, draws.T.tolist()):
+    for mine, image, draw in zip(result, images, draws.T.tolist(), strict=True):
         factors = [1 - strength + 2 * strength * value for value in draw[:3]]
         expected = functional.adjust_brightness(image / 255, factors[0])
         expected = functional.adjust_contrast(expected, factors[1])
@@ -144,7 +146,7 @@ def test_a_third_of_the_hue_circle_turns_red_to_green_to_blue():
 def test_grey_images_change_in_brightness_and_contrast_only():
     result = Augment(**PLAIN, jitter=0.4)(pictures(channels=1), facts(channels=1))
     assert result.shape == (16, 1, 32, 32)
-    assert 0 <= result.min() and result.max() <= 1
+    assert result.min() >= 0 and result.max() <= 1
 
 
 def test_the_same_generator_state_gives_the_same_bytes():

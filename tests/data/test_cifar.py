@@ -88,7 +88,7 @@ def test_missing_data_name_the_root_the_place_and_the_download(dataset, tmp_path
     with pytest.raises(ValueError, match=f"dataset.root=null: {name} .*dataset.download=true") as e:
         dataset().check()
     assert str(cache / name) in str(e.value)
-    with pytest.raises(ValueError, match="dataset.root=.*elsewhere"):
+    with pytest.raises(ValueError, match=r"dataset.root=.*elsewhere"):
         dataset(root=str(tmp_path / "elsewhere")).split("train", device=CPU)
     dataset(download=True).check()  # nothing to be missing: it is fetched when it is read
 

@@ -49,7 +49,7 @@ def test_a_val_folder_beside_a_test_folder_is_the_validation_part_as_given(fill,
     dataset = ImageFolder(root=str(root))
     assert sizes(dataset) == [16, 4, 6]
     assert dataset.split("validation", device=CPU)._images.unique().tolist() == [77]
-    with pytest.raises(ValueError, match="dataset.validation=0.5: .*=null would do"):
+    with pytest.raises(ValueError, match=r"dataset.validation=0.5: .*=null would do"):
         ImageFolder(root=str(root), validation=0.5).check()
 
 

@@ -30,7 +30,7 @@ def epoch(root, workers, augment=None, **settings):
     """All batches of the train part, and the generator's state after them."""
     torch.manual_seed(5)
     split = ImageNet(root=root, workers=workers, **SMALL).split("train", device=CPU)
-    images, labels = zip(*split.batches(4, augment=augment, **settings))
+    images, labels = zip(*split.batches(4, augment=augment, **settings), strict=True)
     return torch.cat(images), torch.cat(labels), torch.get_rng_state()
 
 
@@ -38,7 +38,7 @@ def epoch(root, workers, augment=None, **settings):
     "augment", [None, Augment(), Augment(resized_crop=(0.08, 1.0), jitter=0.4)]
 )
 def test_two_workers_give_the_same_bytes_as_none(root, augment):
-    for alone, shared in zip(epoch(root, 0, augment), epoch(root, 2, augment)):
+    for alone, shared in zip(epoch(root, 0, augment), epoch(root, 2, augment), strict=True):
         assert torch.equal(alone, shared)
 
 
@@ -111,10 +111,8 @@ def test_a_resized_crop_shows_the_asked_areas_of_a_ramp(paint, tmp_path):
 def test_a_broken_image_is_one_line_that_names_it(root, tmp_path, workers):
     broken = tmp_path / "set/train/n02/1.png"
     broken.write_bytes(b"not an image")
+    split = ImageNet(root=root, workers=workers, **SMALL).split("train", "validation", device=CPU)
     with pytest.raises(ValueError, match=f"{broken} .*remove or replace it") as error:
-        split = ImageNet(root=root, workers=workers, **SMALL).split(
-            "train", "validation", device=CPU
-        )
         list(split.batches(4))
     assert "\n" not in str(error.value)
 

@@ -109,7 +109,7 @@ def test_a_cap_leaves_the_test_part_whole():
 def test_an_empty_validation_part_is_refused_when_it_is_asked_for():
     digits = Digits(validation=0.0)
     assert len(digits.split("train", "validation", device=CPU)) == 1437
-    with pytest.raises(ValueError, match="dataset.validation=0: .* above 0 would do"):
+    with pytest.raises(ValueError, match=r"dataset.validation=0: .* above 0 would do"):
         digits.split("validation", device=CPU)
 
 
@@ -120,7 +120,7 @@ def test_building_a_set_reads_nothing(monkeypatch):
 
 def test_batches_follow_the_order_and_may_leave_images_out():
     split, order = small_split(), torch.tensor([7, 2, 2, 9, 0])
-    images, labels = zip(*split.batches(2, order=order))
+    images, labels = zip(*split.batches(2, order=order), strict=True)
     assert [len(batch) for batch in images] == [2, 2, 1]
     torch.testing.assert_close(torch.cat(images)[:, 0, 0, 0], order.float())
     assert torch.cat(labels).tolist() == [1, 0, 0, 1, 0]
@@ -160,7 +160,7 @@ def test_the_cache_folder_is_the_named_one_else_in_the_home_folder(cache, monkey
 
 
 def test_facts_that_do_not_fit_together_are_refused():
-    with pytest.raises(ValueError, match="facts.std"):
+    with pytest.raises(ValueError, match=r"facts.std"):
         Facts("test", ("a", "b"), 1, 4, (0.0,), (0.0,), flip=False)
-    with pytest.raises(ValueError, match="facts.mean"):
+    with pytest.raises(ValueError, match=r"facts.mean"):
         Facts("test", ("a", "b"), 3, 4, (0.0,), (1.0, 1.0, 1.0), flip=False)

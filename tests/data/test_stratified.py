@@ -14,7 +14,7 @@ def divisions(draw):
     counts = draw(st.lists(st.integers(1, 40), min_size=1, max_size=7))
     total = sum(counts)
     cuts = sorted(draw(st.lists(st.integers(0, total), min_size=1, max_size=3)))
-    sizes = [end - start for start, end in zip([0, *cuts], cuts)]
+    sizes = [end - start for start, end in zip([0, *cuts], cuts, strict=False)]
     return counts, sizes, draw(st.integers(0, 3))
 
 
@@ -26,16 +26,16 @@ def test_parts_are_disjoint_have_exact_sizes_and_every_class_within_one_of_its_s
     try:
         parts = stratified(labels, sizes, seed)
     except ValueError as error:
-        assert "has none in a part" in str(error)
+        assert "has none in a part" in str(error)  # noqa: PT017
         # refused only where the share of some class in some part is small
         assert any(0 < size * count < 2 * len(labels) for size in sizes for count in counts)
         return
     assert [len(part) for part in parts] == sizes
     together = torch.cat(parts).tolist()
     assert len(set(together)) == len(together)
-    for size, part in zip(sizes, parts):
+    for size, part in zip(sizes, parts, strict=True):
         held = torch.bincount(labels[part], minlength=len(counts)).tolist()
-        for mine, count in zip(held, counts):
+        for mine, count in zip(held, counts, strict=True):
             assert abs(mine - size * count / len(labels)) <= 1
             assert mine > 0 or size == 0
 
@@ -60,7 +60,7 @@ def test_the_seed_alone_decides_and_the_global_generator_is_not_touched():
     assert torch.equal(torch.get_rng_state(), state)
     torch.rand(7)
     again, other = stratified(labels, [60, 40], seed=1), stratified(labels, [60, 40], seed=2)
-    assert all(torch.equal(a, b) for a, b in zip(first, again))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0], other[0])
 
 

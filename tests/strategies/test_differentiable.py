@@ -1,4 +1,4 @@
-"""The differentiable strategies: what a round does, what tuning changes, what a mask leaves alone."""
+"""Differentiable strategies: what a round does, what tuning changes, what a mask leaves alone."""
 
 import math
 

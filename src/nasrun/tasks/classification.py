@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from nasrun.budget import Budget
 from nasrun.data.augment import Augment
-from nasrun.data.images import Dataset, Facts, Part, Split, Subset, stratified
+from nasrun.data.images import Dataset, Facts, Part, Split, Subset, refuse_empty, stratified
 from nasrun.stage import Metrics
 from nasrun.tasks.base import Batch, Forward, Learner, OptimizerFactory, Task
 
@@ -50,9 +50,14 @@ class Classification(Task):
         if self.share == 1 or "test" in parts:
             return whole
         count = round(self.share * len(whole))
-        if count == 0:
-            raise ValueError(f"task.share={self.share}: none of {len(whole)} images would be left")
-        (kept,) = stratified(whole.labels, [count], seed=0)
+        try:
+            (kept,) = stratified(whole.labels, [count], seed=0)
+            refuse_empty(kept, parts)
+        except ValueError as error:
+            raise ValueError(
+                f"share={self.share}: {count} of {len(whole)} images are left, not enough for one "
+                "of every class; a larger share would do"
+            ) from error
         return Subset(whole, kept)
 
     def batches(self, split: Split, batch_size: int, order: Tensor) -> Iterable[Batch]:
