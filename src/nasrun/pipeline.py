@@ -32,7 +32,6 @@ from nasrun.config import (
     did_you_mean,
     key_of,
 )
-from nasrun.display import watch
 from nasrun.genotype import Genotype, fingerprint
 from nasrun.run import Run, StageFolder, seed_everything
 
@@ -335,6 +334,7 @@ def _train(
 
 def _drive(plan: Plan, folder: StageFolder, console: Console, begin: Callable[[], Stage]) -> None:
     """Begin a stage if it is not finished and run its rounds under a display."""
+    from nasrun.display import watch  # not above: a mistyped option must not wait for rich
     from nasrun.stage import drive
 
     if folder.finished:

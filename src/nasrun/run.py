@@ -23,7 +23,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -462,6 +461,8 @@ def _truncate(path: Path, rounds: int) -> None:
 
 
 def _environment() -> dict[str, Any]:
+    from importlib import metadata
+
     packages = ("nasrun", "torch", "torchvision", "numpy", "hydra-core")
     versions = {}
     for package in packages:
