@@ -151,7 +151,7 @@ def _check_flags(flags: Sequence[str]) -> None:
 def _run_stages(line: Line) -> int:
     """A stage verb: one command, or a sweep of them."""
     from nasrun.config import compose
-    from nasrun.pipeline import Source, find_source, inherited_choices
+    from nasrun.source import Source, find_source, inherited_choices
 
     outputs = Path(line.typed("outputs") or "outputs")
     selector = None if line.verb in ("run", "search", "select") else line.typed("selector")
@@ -434,7 +434,7 @@ def _help_of(verb: str) -> str:
     text = [f"nasrun {verb}: {VERBS[verb]}", "", *(f"  {e}" for e in EXAMPLES[verb].splitlines())]
     if verb in STAGES:
         from nasrun.config import GROUPS, options
-        from nasrun.pipeline import ALWAYS, OWN
+        from nasrun.source import ALWAYS, OWN
 
         reads = [key for key in (*ALWAYS, *OWN[verb]) if key != "hydra"]
         text += ["", "groups (group=option, group.key=value):"]

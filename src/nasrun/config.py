@@ -163,6 +163,19 @@ def resolve(node: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
+def value_at(config: DictConfig | Mapping[str, Any], key: str) -> Any:
+    """The value of a dotted key, None where there is none."""
+    node = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
+    return OmegaConf.select(node, key)
+
+
+def put(config: DictConfig, values: Mapping[str, Any]) -> None:
+    """Replace top-level keys of a composed configuration."""
+    with _open(config):
+        for key, value in values.items():
+            config[key] = value
+
+
 def frame(config: DictConfig) -> Frame:
     """The keys of the frame, checked."""
     plain = {name: config[name] for name in Frame.__dataclass_fields__ if name not in GROUPS}

@@ -19,21 +19,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nasrun import config as configuration
 from nasrun.config import (
     GENOTYPES,
     SCALE,
-    UPSTREAM,
     Composed,
     build,
     conf_folder,
     did_you_mean,
-    key_of,
 )
 from nasrun.genotype import Genotype, fingerprint
 from nasrun.run import Run, StageFolder, seed_everything
+from nasrun.source import (
+    Source,
+    find_source,
+    inherit,
+    inherit_budget,
+    refuse_idle,
+    refuse_other,
+    refuse_search,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,16 +54,6 @@ if TYPE_CHECKING:
     from nasrun.strategies.base import Strategy
     from nasrun.tasks.base import Task
 
-OWN = {
-    "run": ("selector", "retrain", "transfer", "stages", "baseline", "epochs"),
-    "search": (),
-    "select": ("selector",),
-    "retrain": ("retrain", "epochs", "genotype", "selector"),
-    "transfer": ("transfer", "epochs", "genotype", "selector"),
-}
-"""What a verb reads besides what is upstream and `ALWAYS`; another key typed there is refused."""
-ALWAYS = ("budget", "outputs", "run", "progress", "experiment", "hydra", *UPSTREAM, *SCALE)
-
 
 @dataclass(frozen=True)
 class Command:
@@ -69,71 +65,17 @@ class Command:
     trusted: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Source:
-    """What a later verb continues: a run and, after selection, the folder of a genotype."""
-
-    run: Run
-    selected: StageFolder | None = None
-
-
-def find_source(
-    verb: str, outputs: Path, path: str | None, genotype: str | None, branch: str | None
-) -> Source | None:
-    """The run that a verb continues, None if it starts one; ValueError if there is none.
-
-    `path` names a run or a folder inside one; without it the newest run that has what the verb
-    needs is meant. `branch` narrows the genotypes of a run to those of one selector.
-    """
-    if path is not None:
-        folder = Path(path)
-        inside = next((p for p in (folder, *folder.parents) if (p / "run.json").is_file()), folder)
-        runs = [Run.open(inside)]
-        if folder.parent.parent == inside and folder.parent.name == "select":
-            branch = folder.name
-    elif verb in ("run", "search") or genotype is not None:
-        return None
-    else:
-        runs = Run.all(outputs)[::-1]
-    if verb in ("run", "search") or genotype is not None:
-        return Source(runs[0])
-    for run in runs:
-        stages = [stage for stage in run.stages() if stage.finished]
-        if verb == "select":
-            if any(stage.kind == "search" for stage in stages):
-                return Source(run)
-            continue
-        chosen = [s for s in stages if s.kind == "select" and branch in (None, s.branch)]
-        if chosen:
-            newest = max(chosen, key=lambda stage: stage.finished_at)
-            return Source(run, newest)
-    where = f"run={path}" if path else f"outputs={outputs}"
-    if verb == "select":
-        raise ValueError(f"{where}: no finished search to select from, type `nasrun search` first")
-    of = f" of selector={branch}" if branch else ""
-    raise ValueError(
-        f"{where}: no selected genotype{of}, type `nasrun select` first or give genotype=NAME"
-    )
-
-
-def inherited_choices(source: Source, typed: Sequence[str]) -> list[str]:
-    """The overrides that choose the parent's upstream groups, but for those that are typed."""
-    given = {key_of(override) for override in typed}
-    choices = source.run.record["choices"]
-    return [f"{g}={choices[g]}" for g in UPSTREAM if g in choices and g not in given]
-
-
 def prepare(command: Command, source: Source | None) -> Plan:
     """Check and build everything that the command needs."""
     verb, composed = command.verb, command.composed
-    _refuse_idle(verb, command.typed)
+    refuse_idle(verb, command.typed)
     config = composed.config
     if source is not None:
-        _refuse_other(command, source.run)
-        _inherit(config, source.run)
+        refuse_other(config, command.typed, source.run)
+        inherit(config, source.run)
     frame = configuration.frame(config)
     if frame.genotype is not None and source is None:
-        _refuse_search(command.typed)
+        refuse_search(command.typed)
     for package in command.trusted:
         import_trusted(package)
     stages = tuple(frame.stages) if verb == "run" else (verb,)
@@ -149,7 +91,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
                 f"{name}=null: needed here; leave a stage out with stages=[search,...]"
             )
     if source is not None and "search" in stages:
-        _inherit_budget(config, command.typed, source.run)
+        inherit_budget(config, command.typed, source.run)
     budget = make("budget")
     space = make("space")
     dataset = make("dataset")
@@ -430,76 +372,6 @@ def _transfer_keys() -> Iterator[None]:
         raise ValueError(
             re.sub(r"(?<![\w./])dataset\.", "transfer.dataset.", str(error))
         ) from error
-
-
-def _refuse_idle(verb: str, typed: Sequence[str]) -> None:
-    """No setting without effect: a key that the verb does not read is an error."""
-    allowed = {*OWN[verb], *ALWAYS}
-    known = {*ALWAYS, *(key for keys in OWN.values() for key in keys)}
-    for override in typed:
-        key = key_of(override)
-        root = key.split("@")[-1].split(".")[0].split("/")[0]
-        if root not in known:
-            raise ValueError(f"{override}: unknown key{did_you_mean(root, known)}")
-        # after selection `selector` only says whose genotype is meant
-        if root not in allowed or (key.startswith("selector.") and verb not in ("run", "select")):
-            verbs = ("select", "search", "retrain", "transfer", "run")
-            home = next(other for other in verbs if root in OWN[other])
-            raise ValueError(f"{override}: has no effect on `nasrun {verb}`, type it on `{home}`")
-
-
-def _refuse_search(typed: Sequence[str]) -> None:
-    """Where a genotype is given, no setting of a search has an effect."""
-    for override in typed:
-        if key_of(override).split(".")[0] in ("strategy", "task", "selector", "rounds", "alpha_lr"):
-            raise ValueError(f"{override}: has no effect beside genotype=, nothing is searched")
-
-
-def _refuse_other(command: Command, run: Run) -> None:
-    """An upstream value typed on a later verb must be the parent's."""
-    parent, record = run.config, run.record
-    for override in command.typed:
-        key = key_of(override)
-        root = key.split(".")[0]
-        if root not in (*UPSTREAM, *SCALE):
-            continue
-        if root == key and root in record["choices"]:
-            theirs, ours = record["choices"][root], override.partition("=")[2]
-        elif root in SCALE:
-            theirs, ours = record["scale"][root], command.composed.config[root]
-        else:
-            theirs = OmegaConf.select(OmegaConf.create(parent), key)
-            ours = OmegaConf.select(command.composed.config, key)
-        if theirs != ours:
-            raise ValueError(
-                f"{override}: {run.path} was searched with {key}={theirs}; leave it out, or search "
-                f"anew with {override}"
-            )
-
-
-def _inherit(config: DictConfig, run: Run) -> None:
-    """Put the parent's upstream groups and scale into a composed configuration."""
-    parent, scale = run.config, run.record["scale"]
-    with open_dict(config):
-        for key in UPSTREAM:
-            if key in parent:
-                config[key] = parent[key]
-        for key, value in scale.items():
-            config[key] = value
-
-
-def _inherit_budget(config: DictConfig, typed: Sequence[str], run: Run) -> None:
-    """Continue a search on what it began with: threads and device change its numbers."""
-    given = {key_of(override): override for override in typed}
-    for name, theirs in run.config["budget"].items():
-        override = given.get(f"budget.{name}")
-        if override is None:
-            config["budget"][name] = theirs
-        elif config["budget"][name] != theirs and not run.search().finished:
-            raise ValueError(
-                f"{override}: {run.path} is searched with budget.{name}={theirs}; leave it out, or "
-                f"search anew with {override}"
-            )
 
 
 def _refuse_mismatch(choices: dict[str, str], selector: Selector, strategy: Strategy) -> None:

@@ -49,7 +49,8 @@ def genotype(
 
 def run(path: str, network: str, trusted: Sequence[str]) -> dict[str, Any]:
     """A run's report and its newest selected architecture, drawn in its folder."""
-    from nasrun.pipeline import find_source, import_trusted
+    from nasrun.pipeline import import_trusted
+    from nasrun.source import find_source
 
     for package in trusted:
         import_trusted(package)

@@ -11,8 +11,9 @@ import pytest
 from rich.console import Console
 
 from nasrun import config as configuration
-from nasrun.pipeline import Command, execute, find_source, inherited_choices, prepare
+from nasrun.pipeline import Command, execute, prepare
 from nasrun.run import Run, StageFolder
+from nasrun.source import find_source, inherited_choices
 from nasrun.tasks.classification import Classification
 
 SMALL = ["rounds=2", "width=2", "depth=3", "batch_size=16", "images=64"]
