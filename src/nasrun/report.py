@@ -33,7 +33,8 @@ def print_run(console: Console, run: Run) -> None:
     table(console, "", columns, [_row(stage) for stage in finished])
     for stage in finished:
         if stage.kind == "select":
-            text = f"{stage.branch}: {stage.result['genotype']}"
+            note = f"  [{stage.result['note']}]" if "note" in stage.result else ""
+            text = f"{stage.branch}: {stage.result['genotype']}{note}"
             console.print(text, highlight=False, markup=False)
     console.print(f"report: {run.path / 'report.json'}", highlight=False, markup=False)
 

@@ -151,7 +151,8 @@ class Perturbation(Selector):
 
     def report(self, folder: Any) -> dict[str, Any]:
         folder.write("scores.json", self.scores)
-        return {"events": self.events, "tuning_rounds": self.rounds}
+        note = f"{self.rounds} tuning rounds, {self.interval} an event (DARTS-PT: 5 an event)"
+        return {"events": self.events, "tuning_rounds": self.rounds, "note": note}
 
 
 def _draw(count: int) -> int:
