@@ -29,6 +29,8 @@ def start(*words):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,  # a signal to it is no signal to us
+        # A job in a shell's background inherits SIGINT as ignored; a terminal's does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
