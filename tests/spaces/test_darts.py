@@ -634,16 +634,6 @@ def test_a_subspace_has_only_the_named_choices_and_narrows_further():
     assert SPACE.decisions[3].choices == OPERATIONS  # the space itself is as it was
 
 
-def test_a_fingerprint_tells_decisions_apart_and_ignores_the_size():
-    assert DartsSpace(**{**SETTINGS, "channels": 16, "layers": 8}).fingerprint() == (
-        SPACE.fingerprint()
-    )
-    narrow = SPACE.restrict({"normal/3-1": ("skip_connect",)})
-    reordered = DartsSpace(**{**SETTINGS, "operations": OPERATIONS[::-1]})
-    fewer = DartsSpace(**{**SETTINGS, "nodes": 3})
-    assert len({found.fingerprint() for found in (SPACE, narrow, reordered, fewer)}) == 4
-
-
 def test_a_network_is_built_only_of_a_genotype_of_the_space():
     with pytest.raises(ValueError, match="normal/2-0"):
         SPACE.network(Genotype("other", {"x": "a"}), inputs=3, outputs=10)

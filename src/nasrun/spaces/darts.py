@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nasrun import ops
-from nasrun.genotype import NONE, AtMost, Decision, Genotype, fingerprint
+from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.ops.conv import FactorizedReduce, ReLUConvBN
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
 
@@ -201,10 +201,6 @@ class DartsSpace(SearchSpace):
             ]
             for cell in CELLS
         }
-
-    def fingerprint(self) -> str:
-        """Differs when the decisions differ, whatever the network's size."""
-        return fingerprint([[d.name, *d.choices] for d in self.decisions])
 
 
 class CellNetwork(nn.Module):
