@@ -34,7 +34,8 @@ MAY = {
     },
     "strategies": {
         *("strategies.base", "strategies.levels", "strategies.differentiable", "evaluators"),
-        *("spaces.base", "spaces.supernet", "spaces.relaxation", "tasks.base"),
+        *("strategies.penalties", "spaces.base", "spaces.supernet", "spaces.relaxation"),
+        "tasks.base",
     },
     "spaces": {"spaces", "ops"},
     "tasks": {"tasks.base", "data"},

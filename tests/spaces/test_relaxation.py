@@ -60,7 +60,7 @@ def test_the_largest_weight_of_a_sample_falls_on_a_choice_with_its_probability(p
 def test_a_sample_is_the_softmax_of_noisy_alphas_over_the_temperature():
     alpha = torch.randn(28, 8)
     torch.manual_seed(5)
-    weights = SNAS.sample(alpha, progress=76 / 150)
+    weights = SNAS.sample(alpha, progress=76 / 150).values
     torch.manual_seed(5)
     noise = -(-torch.rand(28, 8).double().log()).log()
     powers = ((alpha + noise) / 0.508533333).exp()
@@ -83,7 +83,7 @@ def test_rows_sum_to_one_and_a_missing_choice_has_no_weight_and_no_gradient(rela
     missing = torch.zeros(28, 8, dtype=torch.bool)
     missing[3, 5:] = missing[9, 1:] = True
     alpha.requires_grad_()
-    weights = relaxation.sample(alpha.masked_fill(missing, MISSING), progress)
+    weights = relaxation.sample(alpha.masked_fill(missing, MISSING), progress).values
     torch.testing.assert_close(weights.sum(1), torch.ones(28))
     assert (weights[missing] == 0).all()
     (weights * torch.randn(28, 8)).sum().backward()
@@ -102,7 +102,7 @@ def test_extreme_random_numbers_give_finite_weights_and_gradients(monkeypatch, e
 
     monkeypatch.setattr(torch, "rand_like", drawn)
     alpha = torch.zeros(3, 4, dtype=dtype, requires_grad=True)
-    weights = SNAS.sample(alpha, 1.0)
+    weights = SNAS.sample(alpha, 1.0).values
     assert weights.isfinite().all()
     torch.testing.assert_close(weights.sum(1), torch.ones(3, dtype=dtype))
     torch.testing.assert_close(weights[0], torch.full((4,), 0.25, dtype=dtype))

@@ -8,29 +8,43 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
+class Weights(NamedTuple):
+    """How much every choice counts: `values` (decisions, choices), differentiable.
+
+    `chosen` names the one column of each row that runs, null where every choice does.
+    """
+
+    values: Tensor
+    chosen: tuple[int, ...] | None = None
+
+
 class Relaxation(ABC):
-    """How alphas weigh the candidates of a training forward."""
+    """How alphas weigh the candidates."""
 
     @abstractmethod
-    def sample(self, alpha: Tensor, progress: float) -> Tensor:
-        """Differentiable weights, (decisions, choices), rows summing to one."""
+    def sample(self, alpha: Tensor, progress: float) -> Weights:
+        """The weights of one training forward."""
 
-    def mean(self, alpha: Tensor) -> Tensor:
-        """The probabilities of the choices, (decisions, choices): what evaluation mixes."""
-        return torch.softmax(alpha, dim=-1)
+    @abstractmethod
+    def mean(self, alpha: Tensor) -> Weights:
+        """The weights that evaluation mixes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Softmax(Relaxation):
     """w = softmax(alpha): DARTS (1806.09055)."""
 
-    def sample(self, alpha: Tensor, progress: float) -> Tensor:
+    def sample(self, alpha: Tensor, progress: float) -> Weights:
         return self.mean(alpha)
+
+    def mean(self, alpha: Tensor) -> Weights:
+        return Weights(torch.softmax(alpha, dim=-1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +67,14 @@ class Concrete(Relaxation):
         """The temperature of a round that completes this share of the search."""
         return self.tau_start + (self.tau_end - self.tau_start) * progress
 
-    def sample(self, alpha: Tensor, progress: float) -> Tensor:
-        uniform = torch.rand_like(alpha).clamp(min=torch.finfo(alpha.dtype).tiny)
-        gumbel = -torch.log(-torch.log(uniform).clamp(max=-torch.finfo(alpha.dtype).eps))
-        return torch.softmax((alpha + gumbel) / self.tau(progress), dim=-1)
+    def sample(self, alpha: Tensor, progress: float) -> Weights:
+        return Weights(torch.softmax((alpha + gumbel_like(alpha)) / self.tau(progress), dim=-1))
+
+    def mean(self, alpha: Tensor) -> Weights:
+        return Weights(torch.softmax(alpha, dim=-1))
+
+
+def gumbel_like(alpha: Tensor) -> Tensor:
+    """Standard Gumbel noise of the same shape: alpha + noise is largest at k with softmax_k."""
+    uniform = torch.rand_like(alpha).clamp(min=torch.finfo(alpha.dtype).tiny)
+    return -torch.log(-torch.log(uniform).clamp(max=-torch.finfo(alpha.dtype).eps))

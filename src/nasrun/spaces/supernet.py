@@ -63,10 +63,15 @@ class Supernet(nn.Module):
         """
         alpha = self.alpha.masked_fill(self.missing, -math.inf)
         if self.training:
-            weights = self.relaxation.sample(alpha, self.progress)
+            weights, only = self.relaxation.sample(alpha, self.progress)
         else:
-            weights = self.relaxation.mean(alpha)
+            weights, only = self.relaxation.mean(alpha)
         active = [self._open_columns(row) for row in range(len(self.space.decisions))]
+        if only is not None:
+            active = [
+                tuple(column for column in columns if column == chosen)
+                for columns, chosen in zip(active, only, strict=True)
+            ]
         if self.fixed:
             kept = torch.ones_like(weights)
             chosen = torch.zeros_like(weights)

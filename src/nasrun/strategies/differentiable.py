@@ -20,6 +20,7 @@ from nasrun.spaces.supernet import Supernet, argmax
 from nasrun.stage import Metrics
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.strategies.levels import Level, Search
+from nasrun.strategies.penalties import Penalty
 from nasrun.tasks.base import Batch, OptimizerFactory, Split, Task
 
 
@@ -28,7 +29,8 @@ class Differentiable(SupernetStrategy):
 
     Weights see the `train` part of the data; the level decides whether alphas see it or the
     `validation` part. The clips are largest gradient norms, null for none. `drop_path` is the
-    constant probability that an edge's mixture is dropped for a sample.
+    constant probability that an edge's mixture is dropped for a sample. `penalty` is added to what
+    the alphas descend, null for none.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Differentiable(SupernetStrategy):
         alpha_mean: float,
         alpha_std: float,
         drop_path: float,
+        penalty: Penalty | None,
     ) -> None:
         if rounds < 1:
             raise ValueError(f"rounds={rounds}: at least 1")
@@ -69,6 +72,7 @@ class Differentiable(SupernetStrategy):
         self.alpha_clip = alpha_clip
         self.alpha_mean, self.alpha_std = alpha_mean, alpha_std
         self.drop_path = drop_path
+        self.penalty = penalty
 
     @property
     def rounds(self) -> int:
@@ -87,6 +91,8 @@ class Differentiable(SupernetStrategy):
             alpha_std=self.alpha_std,
         ).to(budget.torch_device)
         self.supernet.to(memory_format=torch.channels_last)
+        if self.penalty is not None:
+            self.penalty.begin(self.supernet, task)
         self.schedule = self.weight_schedule
         self.search = self._search()
         self.first_lr = self.search.weight_lr
@@ -100,6 +106,7 @@ class Differentiable(SupernetStrategy):
             buffers=list(self.supernet.network.buffers()),
             alpha_optimizer=self.alpha_optimizer([self.supernet.alpha]),
             weight_optimizer=self.weight_optimizer(weights),
+            penalty=self.penalty,
             alpha_clip=self.alpha_clip,
             weight_clip=self.weight_clip,
         )
@@ -111,6 +118,8 @@ class Differentiable(SupernetStrategy):
             group["lr"] = lr
         before = self.supernet.genotype(argmax)
         metrics = {"lr": lr, **self._epoch(), **self._validation(), **self._entropy()}
+        if self.penalty is not None:
+            metrics |= self.penalty.metrics()
         after = self.supernet.genotype(argmax)
         metrics["changed_edges"] = float(sum(before[name] != after[name] for name in after))
         return metrics

@@ -115,8 +115,9 @@ class MixedLevel(Level):
 class Search:
     """Two sets of parameters, an optimizer for each, and the loss that both move.
 
-    `loss(batch)` is a fresh forward; `weights` exclude `alphas`. The clips are the largest norms of
-    a gradient, null for none. `buffers` are put back after a trial forward (`kept`).
+    `loss(batch)` is a fresh forward; `weights` exclude `alphas`. `penalty()` is added to whatever
+    loss a level makes the alphas descend. The clips are the largest norms of a gradient, null for
+    none. `buffers` are put back after a trial forward (`kept`).
     """
 
     def __init__(
@@ -128,12 +129,14 @@ class Search:
         buffers: Sequence[Tensor] = (),
         alpha_optimizer: torch.optim.Optimizer,
         weight_optimizer: torch.optim.Optimizer,
+        penalty: Callable[[], Tensor] | None = None,
         alpha_clip: float | None = None,
         weight_clip: float | None = None,
     ) -> None:
         self.loss = loss
         self.alphas, self.weights, self.buffers = list(alphas), list(weights), list(buffers)
         self.alpha_optimizer, self.weight_optimizer = alpha_optimizer, weight_optimizer
+        self.penalty = penalty
         self.alpha_clip, self.weight_clip = alpha_clip, weight_clip
 
     @property
@@ -165,7 +168,9 @@ class Search:
             _descend(self.weight_optimizer, self.weights, weight_gradient, self.weight_clip)
 
     def descend_alphas(self, gradient: Sequence[Tensor | None]) -> None:
-        """One step of the alphas' optimizer along a given gradient."""
+        """One step of the alphas' optimizer along a given gradient, and that of the penalty."""
+        if self.penalty is not None:
+            gradient = _sum(gradient, _gradients(self.penalty(), self.alphas))
         _descend(self.alpha_optimizer, self.alphas, gradient, self.alpha_clip)
 
     def lookahead(self, loss: Tensor) -> list[Tensor]:
