@@ -26,8 +26,8 @@ class Retrain(Stage):
 
     With `data=all` it learns from the training and the validation part, as published; with
     `data=train` the validation accuracy is logged each round. `drop_path` is reached linearly in
-    the last epoch. A round is one `rounds_per_epoch`-th of an epoch, so that an interruption of
-    a long one loses little.
+    the last epoch. A round is one `rounds_per_epoch`-th of an epoch: the learning rate follows the
+    schedule round by round, and an interruption loses at most one.
     """
 
     def __init__(
@@ -97,8 +97,7 @@ class Retrain(Stage):
         generator = torch.Generator().manual_seed(self.order_seed)
         order = torch.randperm(len(self.train), generator=generator)
         order = order.tensor_split(self.rounds_per_epoch)[part]
-        epoch = self.round // self.rounds_per_epoch
-        lr = self.schedule.at(epoch / self.epochs, self.learner.first_lr)
+        lr = self.schedule.at(self.round / self.rounds, self.learner.first_lr)
         batches = self.task.batches(self.train, self.batch_size, order)
         steps = math.ceil(len(order) / self.batch_size)
         metrics = {"lr": lr, "drop_path": drop_path}
