@@ -24,7 +24,7 @@ def softmax(logits):
 def test_softmax_weights_are_the_probabilities_at_any_progress():
     logits = [0.3, -1.0, 2.0]
     for progress in (0.01, 1.0):
-        weights = Softmax().sample(torch.tensor([logits]), progress)
+        weights = Softmax().sample(torch.tensor([logits]), progress).values
         torch.testing.assert_close(weights, softmax(logits)[None])
 
 
@@ -32,7 +32,7 @@ def test_softmax_weights_are_the_probabilities_at_any_progress():
 def test_the_mean_is_the_softmax_of_the_alphas(relaxation):
     logits = [[0.3, -1.0, 2.0], [5.0, 5.0, 5.0]]
     expected = torch.stack([softmax(row) for row in logits])
-    torch.testing.assert_close(relaxation.mean(torch.tensor(logits)), expected)
+    torch.testing.assert_close(relaxation.mean(torch.tensor(logits)).values, expected)
 
 
 @pytest.mark.parametrize(("epoch", "tau"), [(0, 0.99353), (75, 0.50853), (149, 0.03)])
