@@ -13,6 +13,7 @@ class Toy(SearchSpace):
     name = "toy"
     decisions = tuple(Decision(f"e{n}", (NONE, "a", "b")) for n in range(3))
     limits = (AtMost(("e0", "e1", "e2"), 2),)
+    none_is_a_choice = False
 
     def network(self, genotype=None, *, inputs, outputs, layout=None):
         raise NotImplementedError

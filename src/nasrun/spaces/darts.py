@@ -13,12 +13,11 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from nasrun import ops
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.ops.conv import FactorizedReduce, ReLUConvBN
 from nasrun.spaces.auxiliary import AuxiliaryHead
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
-from nasrun.spaces.edge import Edge
+from nasrun.spaces.edge import Edge, check_operations
 
 CELLS = ("normal", "reduce")
 INPUTS = 2
@@ -46,18 +45,11 @@ class DartsSpace(SearchSpace):
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     name = "darts"
+    none_is_a_choice = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "operations", tuple(self.operations))
-        known = {NONE, *ops.known()}
-        named = [*self.operations, *(c for choices in self.choices.values() for c in choices)]
-        unknown = [operation for operation in named if operation not in known]
-        if unknown:
-            raise ValueError(
-                f"operations: {unknown[0]} is unknown; known are {', '.join(sorted(known))}"
-            )
-        if not set(self.operations) - {NONE}:
-            raise ValueError("operations: at least one operation other than none")
+        check_operations(self.operations, self.choices)
         if self.nodes < 1 or self.kept_edges < 1:
             raise ValueError(f"nodes={self.nodes} kept_edges={self.kept_edges}: both from 1 on")
         unknown = sorted(set(self.choices) - set(self._edge_names()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -51,3 +51,16 @@ class Edge(nn.Module):
         keep = 1.0 - drop_path
         mask = torch.bernoulli(torch.full((len(x), 1, 1, 1), keep, device=x.device))
         return total * (mask / keep).to(total.dtype)
+
+
+def check_operations(operations: Sequence[str], choices: Mapping[str, Sequence[str]]) -> None:
+    """ValueError unless all operations of a cell space and of its single edges are known."""
+    known = {NONE, *ops.known()}
+    named = [*operations, *(choice for found in choices.values() for choice in found)]
+    unknown = [operation for operation in named if operation not in known]
+    if unknown:
+        raise ValueError(
+            f"operations: {unknown[0]} is unknown; known are {', '.join(sorted(known))}"
+        )
+    if not set(operations) - {NONE}:
+        raise ValueError("operations: at least one operation other than none")
