@@ -408,7 +408,7 @@ def test_samples_draw_every_operation_of_every_edge_equally_often_none_included(
 
 
 def test_where_none_is_left_out_it_is_neither_drawn_nor_legal():
-    narrow = SPACE.restrict({name: OPERATIONS[1:] for name in SPACE.rows})
+    narrow = SPACE.restrict(dict.fromkeys(SPACE.rows, OPERATIONS[1:]))
     assert all(NONE not in narrow.sample().values() for _ in range(50))
     with pytest.raises(ValueError, match=r"cell/1-0=none.*allows skip_connect"):
         narrow.check(SPACE.parse(text_of([NONE] * 6)))

@@ -68,6 +68,8 @@ class SearchSpace(ABC):
     decisions: tuple[Decision, ...]
     limits: tuple[AtMost, ...]
     none_is_a_choice: bool
+    table: str | None = None
+    """A file with the true accuracies of all genotypes, for reports (`nasrun.tabular`)."""
 
     @abstractmethod
     def network(

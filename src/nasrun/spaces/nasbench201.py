@@ -34,7 +34,7 @@ class NasBench201(SearchSpace):
     """A cell whose every edge chooses among `operations`.
 
     `channels`, `layers` (cells of all stages together) and `stem` are those of the search network;
-    `choices` narrows single decisions.
+    `choices` narrows single decisions. `table` is a file with the true accuracies, for reports.
     """
 
     operations: tuple[str, ...]
@@ -42,6 +42,7 @@ class NasBench201(SearchSpace):
     layers: int
     stem: Stem = "cifar"
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    table: str | None = field(default=None, compare=False)
 
     name = "nasbench201"
     limits = ()
