@@ -84,7 +84,7 @@ def header(path: Path, *needed: str) -> list[str]:
     if not missing and not any(map(TRUE.fullmatch, names)):
         missing = ["cifar10_test_200ep"]
     if missing:
-        found = ", ".join(names[:6]) or "nothing"
+        found = ", ".join(names).split("\n")[0][:80] or "nothing"
         raise ValueError(f"table={path}: has no column {missing[0]}; its first line is {found}")
     return names
 
