@@ -114,7 +114,7 @@ def test_the_reader_finds_imports():
     assert {"config", "run", "retrain", "predictor", "draw"} <= ours(pipeline)
     assert "omegaconf" in set(imported(SOURCES / "config.py"))
     assert "ops.conv" in ours(SOURCES / "spaces" / "darts.py")
-    assert "ops" in ours(SOURCES / "spaces" / "darts.py")
+    assert "ops" in ours(SOURCES / "spaces" / "edge.py")
     assert len(FILES) > 30
 
 

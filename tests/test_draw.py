@@ -170,7 +170,7 @@ def test_a_cycle_is_refused():
 @pytest.mark.parametrize(
     "cells",
     [DARTS_V2, {"normal": all_edges(4)}, {"normal": []}, {"layers": CHAIN}, {"cell": FLOW}],
-    ids=["DARTS_V2", "all edges", "no edges", "a chain"],
+    ids=["DARTS_V2", "all edges", "no edges", "a chain", "flow"],
 )
 def test_both_files_are_written_and_the_svg_holds_every_label_as_text(tmp_path, cells):
     svg, png = draw_cells(cells, tmp_path / "cells.of.v1", "A title")

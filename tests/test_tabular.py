@@ -16,7 +16,8 @@ SHARED = Path(__file__).parents[2] / "shared" / "data" / "nasbench201-cifar10.cs
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 SPACE = NasBench201(operations=OPERATIONS, channels=2, layers=3)
 SMALL = ["space=nasbench201", "rounds=1", "width=2", "depth=3", "images=64", "batch_size=16"]
-SMALL += ["budget.threads=1", "budget.device=cpu", "progress=false"]
+HERE = ["budget.threads=1", "budget.device=cpu", "progress=false"]
+SMALL += HERE
 
 
 def value(chosen):
@@ -172,7 +173,8 @@ def test_a_table_changes_no_search_and_a_finished_run_can_be_looked_up_later(nas
     shown = nasrun("show", run, f"table={table}", "format=json")
     truth = json.loads(shown.out)["true"]["cifar10"]
     assert "true" not in json.loads(result.read_text())  # shown only
-    assert nasrun("select", f"run={run}", f"space.table={table}").status == 0
+    assert nasrun("select", f"run={run}", *HERE, f"space.table={table}").status == 0
+    assert [path.name for path in (run / "select").iterdir()] == ["magnitude"]
     assert json.loads(result.read_text())["true"]["cifar10"] == truth
     assert nasrun("run", *words, f"space.table={table}").status == 0
     assert [path.name for path in run.parent.iterdir()] == ["v001"]
