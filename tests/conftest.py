@@ -8,6 +8,7 @@ import shutil
 import sys
 import warnings
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ SMALL += ["space.kept_edges=1", "budget.threads=1", "budget.device=cpu"]
 SHORT = ["retrain.epochs=2", "retrain.channels=2", "retrain.layers=3", "retrain.auxiliary=false"]
 MOVED = ["transfer.epochs=1", "transfer.channels=2", "transfer.layers=3"]
 MOVED += ["transfer.auxiliary=false"]
+NB201 = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 
 
 def pytest_addoption(parser):
@@ -96,6 +98,19 @@ def short():
 def moved():
     """The overrides of a transfer that takes a second."""
     return [*MOVED, "budget.threads=1", "budget.device=cpu"]
+
+
+@pytest.fixture(scope="session")
+def table(tmp_path_factory):
+    """A table of all NAS-Bench-201's architectures with made-up accuracies, no two the same."""
+    path = tmp_path_factory.mktemp("tables") / "made-up.csv"
+    cells = product(NB201, repeat=6)
+    with path.open("w") as file:
+        file.write("index,architecture,cifar10_test_200ep,cifar10_val_12ep\n")
+        for index, (a, b, c, d, e, f) in enumerate(cells):
+            cell = f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
+            file.write(f"{index},{cell},{10 + index / 200},{90 - index / 200}\n")
+    return path
 
 
 @pytest.fixture(scope="session")

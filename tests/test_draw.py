@@ -37,6 +37,7 @@ DARTS_V2 = {
         ("0", "3", "skip_connect"),
     ],
 }
+FLOW = [("in", "1", "nor_conv_3x3"), ("in", "2", "skip_connect"), ("2", "out", "avg_pool_3x3")]
 CHAIN = [(f"layer{i:02d}", f"layer{i + 1:02d}", "mbconv_3_6") for i in range(15)]
 
 
@@ -150,6 +151,17 @@ def test_a_chain_has_no_concatenation_and_is_cut_into_rows():
     assert len(graph.rows()) == 3
 
 
+def test_a_cell_from_in_to_out_has_no_concatenation():
+    edges = [("in", "2", "skip_connect"), ("1", "2", "nor_conv_3x3"), ("2", "out", "avg_pool_3x3")]
+    graph = Graph.of(edges)
+    assert graph.inputs == ("in",)
+    assert graph.nodes == ("1", "2", "out")
+    assert graph.edges == tuple(edges)
+    assert graph.dead == {"1"}
+    assert Graph.of([("in", "1", "skip_connect")]).dead == {"out"}
+    assert Graph.of([("1", "out", "skip_connect")]).inputs == ("in",)
+
+
 def test_a_cycle_is_refused():
     with pytest.raises(CycleError):
         Graph.of([("0", "1", "a"), ("1", "0", "b")]).columns  # noqa: B018
@@ -157,8 +169,8 @@ def test_a_cycle_is_refused():
 
 @pytest.mark.parametrize(
     "cells",
-    [DARTS_V2, {"normal": all_edges(4)}, {"normal": []}, {"layers": CHAIN}],
-    ids=["DARTS_V2", "all edges", "no edges", "a chain"],
+    [DARTS_V2, {"normal": all_edges(4)}, {"normal": []}, {"layers": CHAIN}, {"cell": FLOW}],
+    ids=["DARTS_V2", "all edges", "no edges", "a chain", "flow"],
 )
 def test_both_files_are_written_and_the_svg_holds_every_label_as_text(tmp_path, cells):
     svg, png = draw_cells(cells, tmp_path / "cells.of.v1", "A title")

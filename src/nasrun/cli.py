@@ -361,12 +361,13 @@ def _show(words: Sequence[str]) -> int:
     form = keys.get("format", "table")
     if form not in ("table", "json"):
         raise ValueError(f"format={form}: table or json")
-    network, trusted = keys.get("network", "cifar"), _packages(keys.get("trust", ""))
+    network, trusted = keys.get("network"), _packages(keys.get("trust", ""))
+    table = keys.get("table")
     if "genotype" in keys:
         name, space, out = keys["genotype"], keys.get("space"), keys.get("out")
-        record = show.genotype(name, network, space, out, trusted)
+        record = show.genotype(name, network, space, out, trusted, table)
     else:
-        record = show.run(names[0], network, trusted)
+        record = show.run(names[0], network, trusted, table)
     if form == "json":
         print(json.dumps(record, indent=2))
     else:

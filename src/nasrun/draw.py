@@ -30,6 +30,8 @@ Edge = tuple[str, str, str]
 
 CELL_INPUTS = ("c_{k-2}", "c_{k-1}")
 OUTPUT = "c_{k}"
+FLOW = ("in", "out")
+"""Input and output of a cell whose last node is its output: nothing is concatenated there."""
 
 
 class Family(NamedTuple):
@@ -43,6 +45,7 @@ class Family(NamedTuple):
 FAMILIES = (
     Family("separable convolution", "sep_conv", "#0072B2"),
     Family("dilated convolution", "dil_conv", "#D55E00"),
+    Family("convolution", "nor_conv", "#56B4E9"),
     Family("pooling", "pool", "#009E73"),
     Family("skip connection", "skip|identity", "#CC79A7"),
     Family("other", "", "#8C6D00"),
@@ -133,9 +136,15 @@ class Graph:
 
     @classmethod
     def of(cls, edges: Sequence[Edge]) -> Graph:
-        """The graph of a cell's edges; names that no edge leads to are inputs, integers never."""
+        """The graph of a cell's edges; names that no edge leads to are inputs, integers never.
+
+        Of a cell with `in` or `out` these are the input and the output.
+        """
         targets = {target for _, target, _ in edges}
         names = list(dict.fromkeys(name for edge in edges for name in edge[:2]))
+        if not set(FLOW).isdisjoint(names):
+            between = [name for name in names if name not in FLOW]
+            return cls(FLOW[:1], (*sorted(between), FLOW[1]), tuple(edges))
         numbers = [int(name) for name in names if name.isdecimal()]
         inputs = [name for name in names if name not in targets and not name.isdecimal()]
         named = [name for name in names if name in targets and not name.isdecimal()]
@@ -541,7 +550,7 @@ def _curve(points: Sequence[tuple[float, float]]) -> MatplotlibPath:
 def _draw_node(axes: Axes, name: str, box: Box, graph: Graph) -> None:
     """Inputs, outputs and intermediate nodes differ in colour; a dead node is dashed."""
     colour = "#DDEFE3" if name in graph.inputs else "#DCE8F5"
-    if name == OUTPUT:
+    if name in (OUTPUT, FLOW[1]):
         colour = "#FBF0CF"
     dead = name in graph.dead
     _draw_box(

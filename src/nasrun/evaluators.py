@@ -1,9 +1,10 @@
-"""From a genotype to its validation metrics: with shared weights, or trained for a while."""
+"""From a genotype to its validation metrics: by shared weights, by training, or from a table."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from nasrun.genotype import Genotype
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import Layout, SearchSpace, Stem, batch_statistics
 from nasrun.stage import Metrics, Stage
+from nasrun.tabular import Table, header
 from nasrun.tasks.base import OptimizerFactory, Task
 
 
@@ -35,6 +37,10 @@ class Evaluator(ABC):
     @abstractmethod
     def __call__(self, genotype: Genotype) -> Metrics:
         """Validation metrics of an architecture."""
+
+    @abstractmethod
+    def report(self) -> dict[str, Any]:
+        """What a search's `result.json` says of where its scores come from."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
@@ -94,6 +100,9 @@ class Inherited(Evaluator):
                 self.validation,
                 4 * self.batch_size,
             )
+
+    def report(self) -> dict[str, Any]:
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         return self.learner.state_dict()
@@ -165,8 +174,46 @@ class Trained(Evaluator):
             )
         return learner.evaluate(self.validation, 4 * self.batch_size)
 
+    def report(self) -> dict[str, Any]:
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to continue from: every architecture starts from scratch."""
+
+
+class Tabular(Evaluator):
+    """Validation accuracies that stand in a table: nothing is trained.
+
+    A search with it has read the table, so it is no rival of one that has not: its report says so.
+    """
+
+    def __init__(self, *, table: str | None, column: str) -> None:
+        if table is None:
+            raise ValueError("table=null: needs one, space=nasbench201 space.table=FILE.csv")
+        self.path, self.column = Path(table), column
+        header(self.path, column)
+
+    @property
+    def warm_up_rounds(self) -> int:
+        return 0
+
+    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+        self.space, self.table = space, Table.read(self.path)
+
+    def warm_up(self, stage: Stage, progress: float) -> Metrics:
+        raise AssertionError("a table needs no warm-up")
+
+    def __call__(self, genotype: Genotype) -> Metrics:
+        return {"accuracy": self.table.accuracy(self.space.render(genotype), self.column)}
+
+    def report(self) -> dict[str, Any]:
+        return {"note": f"scores are read from the table {self.path.name}, column {self.column}"}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to continue from: the table is read anew."""

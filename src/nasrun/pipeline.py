@@ -40,6 +40,7 @@ from nasrun.source import (
     refuse_other,
     refuse_search,
 )
+from nasrun.tabular import Table, header
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -114,6 +115,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
         source=source,
     )
     plan.settings["budget"] = budget.resolved
+    plan.settings["space"].pop("table", None)  # for reports: the search is the same without it
     if {"search", "select"} & set(stages):
         plan.task, plan.strategy = make("task"), make("strategy")
     if "select" in stages:
@@ -164,6 +166,9 @@ class Plan:
     def check_data(self) -> None:
         """Look whether the data of every stage are there, without reading them."""
         self.dataset.check()
+        if self.space.table is not None:
+            with _table_key():
+                header(Path(self.space.table))
         if self.transfer_dataset is not None:
             with _transfer_keys():
                 self.transfer_dataset.check()
@@ -208,6 +213,7 @@ def execute(plan: Plan, console: Console) -> Run:
                 "choices": {group: plan.choices[group] for group in groups},
                 "scale": plan.scale,
                 "genotype": plan.genotype_name,
+                "table": plan.space.table,
             },
         )
     console.print(str(run.path), style="bold", highlight=False, markup=False)
@@ -229,6 +235,7 @@ def _stages(plan: Plan, run: Run, console: Console, ready: Stage | None) -> None
         parent = run.search().fingerprint
         selected = run.branch("select", plan.choices["selector"], own, parent)
         _drive(plan, selected, console, lambda: _begin_selection(plan, run))
+        _look_up(plan.space, selected)
         _draw(plan.space, selected)
     if "retrain" not in plan.stages and "transfer" not in plan.stages:
         return
@@ -319,6 +326,23 @@ def _begin_training(plan: Plan, kind: str, genotype: Genotype) -> Retrain:
 
 def _read(folder: StageFolder, space: SearchSpace) -> Genotype:
     return space.check(Genotype.read(folder.path / "genotype.json"))
+
+
+def _look_up(space: SearchSpace, folder: StageFolder) -> None:
+    """Add to a result what the space's table knows of the architecture, now that it is chosen."""
+    if space.table is not None:
+        with _table_key():
+            known = Table.read(Path(space.table)).truth(space.render(_read(folder, space)))
+        folder.amend({"true": known})
+
+
+@contextmanager
+def _table_key() -> Iterator[None]:
+    """Name the table's key as it is typed for a stage."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"space.{error}") from error
 
 
 def _draw(space: SearchSpace, folder: StageFolder) -> None:

@@ -13,11 +13,17 @@ from rich.console import Console
 from nasrun.display import duration, percent, table
 from nasrun.genotype import fingerprint
 from nasrun.run import Run, StageFolder
+from nasrun.tabular import describe
 
 
 def accuracy(result: dict[str, Any]) -> float | None:
     """What a stage is judged by: test accuracy where it has one, else validation accuracy."""
     return result.get("test_accuracy", result.get("validation_accuracy"))
+
+
+def true_accuracy(result: dict[str, Any]) -> float | None:
+    """What a table says of a selected architecture, on the table's first data set."""
+    return next((known["accuracy"] for known in result.get("true", {}).values()), None)
 
 
 def score(run: Run) -> float:
@@ -32,22 +38,29 @@ def print_run(console: Console, run: Run) -> None:
     columns = ("stage", "branch", "accuracy", "on", "top-5", "params", "MACs", "time")
     table(console, "", columns, [_row(stage) for stage in finished])
     for stage in finished:
+        note = f"  [{stage.result['note']}]" if "note" in stage.result else ""
         if stage.kind == "select":
-            note = f"  [{stage.result['note']}]" if "note" in stage.result else ""
             text = f"{stage.branch}: {stage.result['genotype']}{note}"
             console.print(text, highlight=False, markup=False)
+            if "true" in stage.result:
+                text = f"{stage.branch}, true accuracy: {describe(stage.result['true'])}"
+                console.print(text, highlight=False, markup=False)
+        elif note:
+            console.print(f"{stage.title}:{note}", highlight=False, markup=False)
     console.print(f"report: {run.path / 'report.json'}", highlight=False, markup=False)
 
 
 def _row(stage: StageFolder) -> tuple[str, ...]:
     result = stage.result
-    part = "-"
-    if accuracy(result) is not None:
+    part, value = "-", accuracy(result)
+    if value is not None:
         part = "test" if "test_accuracy" in result else "validation"
+    elif (value := true_accuracy(result)) is not None:
+        part = "table"
     return (
         stage.kind,
         stage.branch,
-        percent(accuracy(result)),
+        percent(value),
         part,
         percent(result.get("test_top5_accuracy")),
         f"{result['params'] / 1e6:.3f} M" if "params" in result else "-",
@@ -67,7 +80,9 @@ class Group:
     def row(self) -> tuple[str, ...]:
         """First run, stage, how many, mean and standard deviation, minutes."""
         done = [result for result in self.results if result is not None]
-        scores = [100 * value for value in map(accuracy, done) if value is not None]
+        found = [value for value in map(accuracy, done) if value is not None]
+        found = found or [value for value in map(true_accuracy, done) if value is not None]
+        scores = [100 * value for value in found]
         mean = f"{statistics.fmean(scores):.2f}%" if scores else "-"
         spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
         minutes = statistics.fmean(result["seconds"] / 60 for result in done) if done else 0.0

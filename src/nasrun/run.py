@@ -320,6 +320,11 @@ class StageFolder:
         seconds = self._spent + time.monotonic() - self._started
         write_json(self.path / "result.json", {**result, "seconds": round(seconds, 3)})
 
+    def amend(self, facts: dict[str, Any]) -> None:
+        """Add facts to the result of a finished stage."""
+        if not facts.items() <= self.result.items():
+            write_json(self.path / "result.json", {**self.result, **facts})
+
     def _read_state(self) -> dict[str, Any] | None:
         """The newest readable state, None before the first round."""
         import torch

@@ -18,10 +18,12 @@ from nasrun.config import (
     resolve,
 )
 from nasrun.genotype import Genotype
+from nasrun.tabular import Table, describe
 
 KEYS = {
     "genotype": "NAME|FILE",
-    "network": "cifar|imagenet",
+    "network": "cifar|imagenet|nasbench201",
+    "table": "FILE.csv",
     "format": "table|json",
     "space": "NAME",
     "out": "DIR",
@@ -30,11 +32,18 @@ KEYS = {
 NETWORKS: dict[str, dict[str, Any]] = {
     "cifar": {"channels": 36, "layers": 20, "stem": "cifar", "size": 32, "classes": 10},
     "imagenet": {"channels": 48, "layers": 14, "stem": "imagenet", "size": 224, "classes": 1000},
+    "nasbench201": {"channels": 16, "layers": 15, "stem": "cifar", "size": 32, "classes": 10},
 }
+"""The networks of the papers; a space that has one of its own name is shown as that by default."""
 
 
 def genotype(
-    name: str, network: str, space_name: str | None, out: str | None, trusted: Sequence[str]
+    name: str,
+    network: str | None,
+    space_name: str | None,
+    out: str | None,
+    trusted: Sequence[str],
+    table: str | None = None,
 ) -> dict[str, Any]:
     """A published or given architecture; its pictures go to `out`, outputs/genotypes by default."""
     from nasrun.pipeline import import_trusted, named_genotype
@@ -44,10 +53,13 @@ def genotype(
     option = space_name or _space_of(name)
     space = build(resolve(compose([f"space={option}"]).config["space"]), "space", trusted)
     short, chosen = named_genotype(name, space, option, seed=0)
-    return _record(short, chosen, space, network, Path(out or "outputs/genotypes") / short)
+    record = _record(short, chosen, space, network, Path(out or "outputs/genotypes") / short)
+    return record | _truth(space, chosen, table)
 
 
-def run(path: str, network: str, trusted: Sequence[str]) -> dict[str, Any]:
+def run(
+    path: str, network: str | None, trusted: Sequence[str], table: str | None = None
+) -> dict[str, Any]:
     """A run's report and its newest selected architecture, drawn in its folder."""
     from nasrun.pipeline import import_trusted
     from nasrun.source import find_source
@@ -66,7 +78,13 @@ def run(path: str, network: str, trusted: Sequence[str]) -> dict[str, Any]:
         folder = source.selected.path
         chosen = space.check(Genotype.read(folder / "genotype.json"))
         record |= _record(source.selected.branch, chosen, space, network, folder / "cells")
+        known = {"true": source.selected.result.get("true")}
+        record |= _truth(space, chosen, table) or (known if known["true"] else {})
     return record
+
+
+def _truth(space: Any, chosen: Genotype, table: str | None) -> dict[str, Any]:
+    return {"true": Table.read(Path(table)).truth(space.render(chosen))} if table else {}
 
 
 def print_record(console: Any, record: dict[str, Any]) -> None:
@@ -91,8 +109,9 @@ def print_record(console: Any, record: dict[str, Any]) -> None:
     table(console, title, ("", ""), [
         ("parameters", f"{record['params']:,}"),
         ("multiply-adds", f"{record['macs'] / 1e6:,.1f} M at {facts['size']}x{facts['size']}"),
-        *((cell, text.strip()) for cell, _, text in
+        *((cell, text.strip()) if text else ("genotype", cell) for cell, _, text in
           (part.strip().partition(" ") for part in record["genotype"].split(";"))),
+        *([("true accuracy", describe(record["true"]))] if "true" in record else []),
         ("pictures", " ".join(record["pictures"])),
     ])  # fmt: skip
 
@@ -102,13 +121,17 @@ def _results(row: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return found + [(f"transfer {name}", r) for name, r in row.get("transfer", {}).items()]
 
 
-def _record(name: str, chosen: Genotype, space: Any, network: str, stem: Path) -> dict[str, Any]:
+def _record(
+    name: str, chosen: Genotype, space: Any, network: str | None, stem: Path
+) -> dict[str, Any]:
     import torch
 
     from nasrun.cost import count
     from nasrun.draw import draw_cells
     from nasrun.spaces.base import Layout
 
+    if network is None:
+        network = space.name if space.name in NETWORKS else "cifar"
     if network not in NETWORKS:
         hint = did_you_mean(network, NETWORKS) or f"; there are {', '.join(NETWORKS)}"
         raise ValueError(f"network={network}: unknown network{hint}")

@@ -22,6 +22,8 @@ OWN = {
     "transfer": ("transfer", "epochs", "genotype", "selector"),
 }
 """What a verb reads besides what is upstream and `ALWAYS`; another key typed there is refused."""
+TABLE = "space.table"
+"""Upstream, but it changes no result: a later verb may be given another than its parent."""
 ALWAYS = ("budget", "outputs", "run", "progress", "experiment", "hydra", *UPSTREAM, *SCALE)
 
 
@@ -108,7 +110,7 @@ def refuse_other(config: DictConfig, typed: Sequence[str], run: Run) -> None:
     for override in typed:
         key = key_of(override)
         root = key.split(".")[0]
-        if root not in (*UPSTREAM, *SCALE):
+        if root not in (*UPSTREAM, *SCALE) or key == TABLE:
             continue
         if root == key and root in record["choices"]:
             theirs, ours = record["choices"][root], override.partition("=")[2]
@@ -126,7 +128,10 @@ def refuse_other(config: DictConfig, typed: Sequence[str], run: Run) -> None:
 def inherit(config: DictConfig, run: Run) -> None:
     """Put the parent's upstream groups and scale into a composed configuration."""
     parent, scale = run.config, run.record["scale"]
+    table = value_at(config, TABLE) or run.record.get("table")
     put(config, {key: parent[key] for key in UPSTREAM if key in parent} | scale)
+    if table is not None:
+        put(config, {"space": {**parent["space"], "table": table}})
 
 
 def inherit_budget(config: DictConfig, typed: Sequence[str], run: Run) -> None:

@@ -21,6 +21,8 @@ SMALL += ["space.nodes=1", "space.kept_edges=1", "budget.threads=1", "budget.dev
 SMALL += ["space.operations=[none,max_pool_3x3,skip_connect,sep_conv_3x3]"]
 SMALLER = {"strategy.num_candidates": 2, "strategy.evaluator.epochs": 1}
 """What is made small where an option has it."""
+ELSEWHERE = {"strategy=random_tabular": ["space=nasbench201", "space.table={table}"]}
+"""Options that only some spaces have room for, with what they need in place of SMALL's space."""
 
 
 class Stop(Exception):
@@ -30,10 +32,11 @@ class Stop(Exception):
 class Bench:
     """Composes, builds and runs like a command, quietly, and can be interrupted."""
 
-    def __init__(self, folders, trusted, outputs):
+    def __init__(self, folders, trusted, outputs, table):
         self.folders = [Path(folder).absolute() for folder in folders]
         self.trusted = tuple(trusted)
         self.outputs = outputs
+        self.table = table
 
     def compose(self, *overrides):
         found = ",".join(f"file://{folder}" for folder in self.folders)
@@ -46,6 +49,9 @@ class Bench:
 
     def plan(self, verb, *overrides, run=None):
         """Everything that a command needs, built."""
+        for option in ELSEWHERE.keys() & set(overrides):
+            small = [override for override in overrides if not override.startswith("space.")]
+            overrides = [*small, *(word.format(table=self.table) for word in ELSEWHERE[option])]
         typed = [*overrides, f"outputs={self.outputs}", "progress=false"]
         path = None if run is None else str(run.path)
         source = None if run is None else find_source(verb, self.outputs, path, None, None)
@@ -125,7 +131,7 @@ def names(config, group):
 
 def pairs(config):
     """Every strategy with every selector that accepts it."""
-    bench = Bench(config.getoption("--conf"), (), None)
+    bench = Bench(config.getoption("--conf"), (), None, None)
     sys.path[:0] = [str(Path.cwd()), *(str(folder.parent) for folder in bench.folders)]
 
     def target(group, option):
@@ -152,14 +158,14 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture
-def bench(request, tmp_path, monkeypatch):
+def bench(request, tmp_path, monkeypatch, table):
     """A bench that leaves out pictures, which take longer than so small a search."""
     monkeypatch.setattr("nasrun.plots._draw", lambda *arguments: None)
     monkeypatch.setattr("nasrun.draw.draw_cells", lambda *arguments: None)
     folders = request.config.getoption("--conf")
     for folder in ("", *(Path(folder).absolute().parent for folder in folders)):
         monkeypatch.syspath_prepend(folder)
-    return Bench(folders, request.config.getoption("--trust"), tmp_path / "outputs")
+    return Bench(folders, request.config.getoption("--trust"), tmp_path / "outputs", table)
 
 
 @pytest.fixture(scope="session")
@@ -176,11 +182,10 @@ def searched(bench, searches):
         kept = searches / strategy
         if not kept.exists():
             fresh = bench.run("search", f"strategy={strategy}", *SMALL, *overrides)
-            shutil.copytree(fresh.path, kept)
+            shutil.copytree(fresh.path, kept / fresh.path.relative_to(bench.outputs))
             shutil.rmtree(bench.outputs)
-        target = bench.outputs / f"digits-darts-{strategy}" / "v001"
-        shutil.copytree(kept, target)
-        return Run(target)
+        (search,) = kept.glob("*/v001")
+        return Run(shutil.copytree(search, bench.outputs / search.relative_to(kept)))
 
     return copied
 

@@ -15,6 +15,8 @@ PUBLISHED = (
     "sep_conv_5x5",
     "dil_conv_3x3",
     "dil_conv_5x5",
+    "nor_conv_1x1",
+    "nor_conv_3x3",
 )
 
 
@@ -24,11 +26,12 @@ def seed():
 
 
 def weight_count(name, channels, stride):
-    """Convolution weights from kernel sizes (DARTS, 1806.09055, appendix A)."""
+    """Convolution weights from kernel sizes (DARTS and NAS-Bench-201)."""
     kernel = int(name[-1]) if name[-1].isdigit() else 1
     block = kernel**2 * channels + channels**2
     kind = name.partition("_")[0]
-    return {"sep": 2 * block, "dil": block, "skip": (stride - 1) * channels**2}.get(kind, 0)
+    counts = {"sep": 2 * block, "dil": block, "nor": kernel**2 * channels**2}
+    return {**counts, "skip": (stride - 1) * channels**2}.get(kind, 0)
 
 
 def test_exactly_the_published_operations_are_known_and_none_is_no_module():
@@ -90,7 +93,9 @@ def test_affine_adds_a_scale_and_a_shift_a_channel_and_nothing_else(name, stride
     expected = weight_count(name, channels, stride)
     assert sum(p.numel() for p in bare.parameters()) == expected
     assert sum(p.numel() for p in learned.parameters()) == expected + 2 * channels * len(norms)
-    assert len(norms) == {"sep": 2, "dil": 1, "skip": stride - 1}.get(name.partition("_")[0], 0)
+    assert len(norms) == {"sep": 2, "dil": 1, "nor": 1, "skip": stride - 1}.get(
+        name.partition("_")[0], 0
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in PUBLISHED if "conv" in name])

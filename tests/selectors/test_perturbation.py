@@ -24,6 +24,7 @@ class Toy(SearchSpace):
         for node in (2, 3)
         for source in range(node)
     )
+    none_is_a_choice = False
     limits = tuple(
         AtMost(tuple(f"{cell}/3-{source}" for source in range(3)), kept)
         for cell, kept in (("normal", 2), ("reduce", 1))

@@ -13,6 +13,7 @@ class Toy(SearchSpace):
     name = "toy"
     decisions = tuple(Decision(f"e{n}", (NONE, "a", "b")) for n in range(3))
     limits = (AtMost(("e0", "e1", "e2"), 2),)
+    none_is_a_choice = False
 
     def network(self, genotype=None, *, inputs, outputs, layout=None):
         raise NotImplementedError
@@ -51,6 +52,9 @@ class Scores(Evaluator):
     def __call__(self, genotype):
         self.asked.append(genotype)
         return {"accuracy": self.scores[len(self.asked) - 1], "loss": 2.0}
+
+    def report(self):
+        return {"note": "in a given order"}
 
     def state_dict(self):
         return {"asked": len(self.asked)}

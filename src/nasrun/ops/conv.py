@@ -1,4 +1,4 @@
-"""Convolutional operations of the DARTS space (1806.09055): ReLU, convolution, batch norm.
+"""Convolutional operations of DARTS (1806.09055) and NAS-Bench-201 (2001.00326): ReLU first.
 
 No ReLU works in place, since all candidates of a state read the same tensor.
 """
@@ -16,14 +16,21 @@ from nasrun.ops import op
 
 
 class ReLUConvBN(nn.Sequential):
-    """ReLU, 1x1 convolution, batch norm: what makes a cell's inputs equally wide."""
+    """ReLU, k x k convolution, batch norm; 1x1 is what makes a DARTS cell's inputs equally wide."""
 
-    def __init__(self, inputs: int, outputs: int, affine: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, affine: bool, *, kernel: int = 1, stride: int = 1
+    ) -> None:
         super().__init__(
             nn.ReLU(),
-            nn.Conv2d(inputs, outputs, 1, bias=False),
+            nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
             nn.BatchNorm2d(outputs, affine=affine),
         )
+
+
+def normal_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> nn.Module:
+    """ReLU, full k x k convolution, batch norm."""
+    return ReLUConvBN(channels, channels, affine, kernel=kernel, stride=stride)
 
 
 class FactorizedReduce(nn.Module):
@@ -149,3 +156,5 @@ op("sep_conv_3x3")(partial(SeparableConv, kernel=3))
 op("sep_conv_5x5")(partial(SeparableConv, kernel=5))
 op("dil_conv_3x3")(partial(DilatedConv, kernel=3))
 op("dil_conv_5x5")(partial(DilatedConv, kernel=5))
+op("nor_conv_1x1")(partial(normal_conv, kernel=1))
+op("nor_conv_3x3")(partial(normal_conv, kernel=3))

@@ -1,4 +1,4 @@
-"""Pooling operations of the DARTS space (1806.09055): without batch norm, which a space may add."""
+"""Pooling operations of cell spaces: without batch norm, which a space may add."""
 
 from __future__ import annotations
 

@@ -60,11 +60,16 @@ class SearchSpace(ABC):
 
     `limits` say how many of a group of decisions a derived network keeps (DARTS: two edges a
     node). Rules that decode or sample obey them; SNAS's per-edge argmax knowingly does not.
+    `none_is_a_choice` says what `none` means: an operation like the others, that is drawn and
+    weighed as they are (NAS-Bench-201), or what only a limit makes of an edge (DARTS).
     """
 
     name: str
     decisions: tuple[Decision, ...]
     limits: tuple[AtMost, ...]
+    none_is_a_choice: bool
+    table: str | None = None
+    """A file with the true accuracies of all genotypes, for reports (`nasrun.tabular`)."""
 
     @abstractmethod
     def network(
@@ -112,6 +117,12 @@ class SearchSpace(ABC):
         """The groups of decisions in order: cell types, or one empty name."""
         return tuple(dict.fromkeys(decision.group for decision in self.decisions))
 
+    def candidates(self, decision: Decision) -> tuple[str, ...]:
+        """What a decision is made between: its choices, `none` only where it is one of them."""
+        if self.none_is_a_choice:
+            return decision.choices
+        return tuple(choice for choice in decision.choices if choice != NONE)
+
     def check(self, genotype: Genotype) -> Genotype:
         """The same genotype if it answers exactly this space's decisions, else a ValueError."""
         for decision in self.decisions:
@@ -121,7 +132,8 @@ class SearchSpace(ABC):
                     f"it is not one of space={self.name}"
                 )
             choice = genotype[decision.name]
-            if choice != NONE and choice not in decision.choices:
+            dropped = choice == NONE and not self.none_is_a_choice
+            if not dropped and choice not in decision.choices:
                 near = get_close_matches(choice, decision.choices, 1)
                 hint = f", did you mean {near[0]}?" if near else ""
                 raise ValueError(
@@ -134,15 +146,15 @@ class SearchSpace(ABC):
         return genotype
 
     def sample(self, generator: torch.Generator | None = None) -> Genotype:
-        """A uniformly drawn genotype that keeps exactly as many operations as the limits allow."""
+        """A uniformly drawn genotype that keeps exactly as many operations as the limits say."""
 
         def draw(count: int) -> int:
             return int(torch.randint(count, (), generator=generator))
 
         choices = {}
         for decision in self.decisions:
-            kept = [choice for choice in decision.choices if choice != NONE]
-            choices[decision.name] = kept[draw(len(kept))]
+            candidates = self.candidates(decision)
+            choices[decision.name] = candidates[draw(len(candidates))]
         for limit in self.limits:
             order = torch.randperm(len(limit.decisions), generator=generator).tolist()
             for position in order[limit.count :]:

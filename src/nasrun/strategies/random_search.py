@@ -71,4 +71,5 @@ class RandomSearch(CandidateStrategy):
 
         search_curves(folder.metrics(), folder.path / "search.png")
         best = max(candidate.score for candidate in self._candidates)
-        return {"validation_accuracy": best, "candidates": len(self._candidates)}
+        scores = {"validation_accuracy": best, "candidates": len(self._candidates)}
+        return {**scores, **self.evaluator.report()}

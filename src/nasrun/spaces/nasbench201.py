@@ -1,0 +1,238 @@
+"""The NAS-Bench-201 space (2001.00326): one small cell, repeated in three stages.
+
+A cell has four nodes: the first is its input, the last its output, each the sum of its edges from
+all earlier ones. Every edge chooses among five operations, `none` an ordinary one of them. Between
+stages a residual block, which is not searched, halves the map and doubles the channels.
+
+As for DARTS one network class serves supernet, discretised net and retrained net. Where we differ
+from the released code: any number of cells from three on is divided among the stages, the shortcut
+of a residual block rounds odd maps up as its convolutions do, an ImageNet stem and an auxiliary
+head can be had, and `none` never runs: its output is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from nasrun.genotype import NONE, Decision, Genotype
+from nasrun.ops.conv import ReLUConvBN
+from nasrun.spaces.auxiliary import AuxiliaryHead
+from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
+from nasrun.spaces.edge import Edge, check_operations
+
+NODES = 4
+EDGES = tuple((node, source) for node in range(1, NODES) for source in range(node))
+"""The edges (node, source) of a cell, node-major as in the released code; node 0 is the input."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NasBench201(SearchSpace):
+    """A cell whose every edge chooses among `operations`.
+
+    `channels`, `layers` (cells of all stages together) and `stem` are those of the search network;
+    `choices` narrows single decisions. `table` is a file with the true accuracies, for reports.
+    """
+
+    operations: tuple[str, ...]
+    channels: int
+    layers: int
+    stem: Stem = "cifar"
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    table: str | None = field(default=None, compare=False)
+
+    name = "nasbench201"
+    limits = ()
+    none_is_a_choice = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "operations", tuple(self.operations))
+        check_operations(self.operations, self.choices)
+        names = [f"cell/{node}-{source}" for node, source in EDGES]
+        unknown = sorted(set(self.choices) - set(names))
+        if unknown:
+            raise ValueError(f"choices: {unknown[0]} is no edge; there are {', '.join(names)}")
+        decisions = (Decision(n, tuple(self.choices.get(n, self.operations))) for n in names)
+        object.__setattr__(self, "decisions", tuple(decisions))
+        self.search_layout  # noqa: B018  its checks are this space's too
+
+    @property
+    def search_layout(self) -> Layout:
+        """The search network's: no learned batch norm in its cells."""
+        return Layout(channels=self.channels, layers=self.layers, stem=self.stem, affine=False)
+
+    def network(
+        self,
+        genotype: Genotype | None = None,
+        *,
+        inputs: int,
+        outputs: int,
+        layout: Layout | None = None,
+    ) -> StagedNetwork:
+        if genotype is None:
+            candidates = {decision.name: decision.choices for decision in self.decisions}
+        else:
+            candidates = {name: (choice,) for name, choice in self.check(genotype).items()}
+        layout = layout or self.search_layout
+        return StagedNetwork(candidates, self.rows, inputs=inputs, outputs=outputs, layout=layout)
+
+    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> NasBench201:
+        return replace(self, choices={**self.choices, **choices})
+
+    # How a cell is written, as in the released code: nodes apart by "+", each |op~source|op~source|
+
+    def render(self, genotype: Genotype) -> str:
+        nodes = (
+            "|".join(f"{genotype[f'cell/{node}-{source}']}~{source}" for source in range(node))
+            for node in range(1, NODES)
+        )
+        return "+".join(f"|{edges}|" for edges in nodes)
+
+    def parse(self, text: str) -> Genotype:
+        chosen: dict[str, str] = {}
+        for node, part in enumerate("".join(text.split()).split("+"), 1):
+            if len(part) < 3 or part[0] != "|" or part[-1] != "|":
+                raise ValueError(
+                    f"genotype {text[:40]!r}: expected |op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
+                )
+            for edge in part[1:-1].split("|"):
+                operation, tilde, source = edge.partition("~")
+                name = f"cell/{node}-{source}"
+                if not tilde or name not in self.rows:
+                    raise ValueError(
+                        f"genotype edge {edge!r} of node {node}: expected operation~source, "
+                        f"a node before it, of {NODES} nodes"
+                    )
+                if name in chosen:
+                    raise ValueError(f"genotype has the edge {name} twice")
+                chosen[name] = operation
+        missing = [name for name in self.rows if name not in chosen]
+        if missing:
+            raise ValueError(f"genotype has no edge {missing[0]}: a missing edge is none")
+        return self.check(Genotype(self.name, {name: chosen[name] for name in self.rows}))
+
+    def cells(self, genotype: Genotype) -> dict[str, list[tuple[str, str, str]]]:
+        ends = {0: "in", NODES - 1: "out"}
+        return {
+            "cell": [
+                (ends.get(source, str(source)), ends.get(node, str(node)), operation)
+                for node, source in EDGES
+                if (operation := genotype[f"cell/{node}-{source}"]) != NONE
+            ]
+        }
+
+
+class StagedNetwork(nn.Module):
+    """Stem, three stages of cells with a residual reduction before the second and the third, head.
+
+    `candidates` lists the operations of each decision; with more than one a `Mixture` is needed.
+    `drop_path` is the probability that an edge is dropped for a sample while training.
+    """
+
+    def __init__(
+        self,
+        candidates: Mapping[str, Sequence[str]],
+        rows: Mapping[str, int],
+        *,
+        inputs: int,
+        outputs: int,
+        layout: Layout,
+    ) -> None:
+        super().__init__()
+        self.drop_path = 0.0
+        channels = layout.channels
+        self.stem = _stem(layout.stem, inputs, channels)
+        self.starts = (layout.layers // 3, 2 * layout.layers // 3)  # of the later stages
+        self.reductions = nn.ModuleList()
+        self.cells = nn.ModuleList()
+        for index in range(layout.layers):
+            if index in self.starts:
+                self.reductions.append(Reduction(channels, 2 * channels))
+                channels *= 2
+            self.cells.append(Cell(candidates, rows, channels, layout))
+        self.auxiliary: nn.Module | None = None
+        if layout.auxiliary:
+            self.auxiliary = AuxiliaryHead(channels, outputs, imagenet=layout.stem == "imagenet")
+        self.last = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(channels, outputs)
+
+    def forward(self, x: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, ...]:
+        drop_path = self.drop_path if self.training else 0.0
+        extra: tuple[Tensor, ...] = ()
+        x = self.stem(x)
+        for index, cell in enumerate(self.cells):
+            if index in self.starts:
+                x = self.reductions[self.starts.index(index)](x)
+            x = cell(x, mixture, drop_path)
+            if self.training and self.auxiliary is not None and index == self.starts[1]:
+                extra = (self.auxiliary(x),)
+        return (self.classifier(self.pool(self.last(x)).flatten(1)), *extra)
+
+
+class Cell(nn.Module):
+    """Nodes that sum their edges from all earlier ones; the output is the last node."""
+
+    def __init__(
+        self,
+        candidates: Mapping[str, Sequence[str]],
+        rows: Mapping[str, int],
+        channels: int,
+        layout: Layout,
+    ) -> None:
+        super().__init__()
+        self.edges = nn.ModuleDict()
+        for node, source in EDGES:
+            name = f"cell/{node}-{source}"
+            self.edges[f"{node}-{source}"] = Edge(candidates[name], rows[name], channels, 1, layout)
+
+    def forward(self, x: Tensor, mixture: Mixture | None, drop_path: float) -> Tensor:
+        states = [x]
+        for node in range(1, NODES):
+            total: Tensor | None = None
+            for source in range(node):
+                y = self.edges[f"{node}-{source}"](states[source], mixture, drop_path)
+                if y is not None:
+                    total = y if total is None else total + y
+            states.append(torch.zeros_like(x) if total is None else total)
+        return states[-1]  # (B, C, H, W), as x
+
+
+class Reduction(nn.Module):
+    """ResNet's basic block with stride 2: two 3x3 convolutions beside a pooled 1x1 shortcut.
+
+    It is not searched, so its batch norms are learned in a search too.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv_a = ReLUConvBN(inputs, outputs, affine=True, kernel=3, stride=2)
+        self.conv_b = ReLUConvBN(outputs, outputs, affine=True, kernel=3)
+        self.shortcut = nn.Sequential(
+            nn.AvgPool2d(2, stride=2, ceil_mode=True),
+            nn.Conv2d(inputs, outputs, 1, bias=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C', ceil(H/2), ceil(W/2))
+        return self.shortcut(x) + self.conv_b(self.conv_a(x))
+
+
+def _stem(name: Stem, inputs: int, channels: int) -> nn.Sequential:
+    """A 3x3 convolution and batch norm; for ImageNet three with stride 2, as many as in DARTS."""
+    if name == "imagenet":
+        return nn.Sequential(
+            *_conv_norm(inputs, channels // 2, stride=2),
+            nn.ReLU(),
+            *_conv_norm(channels // 2, channels, stride=2),
+            nn.ReLU(),
+            *_conv_norm(channels, channels, stride=2),
+        )
+    return nn.Sequential(*_conv_norm(inputs, channels, stride=2 if name == "cifar_half" else 1))
+
+
+def _conv_norm(inputs: int, outputs: int, stride: int) -> tuple[nn.Module, nn.Module]:
+    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+    return convolution, nn.BatchNorm2d(outputs)

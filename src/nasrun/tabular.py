@@ -1,0 +1,111 @@
+"""Tables of what every architecture of a space reaches, as NAS-Bench-201's (2001.00326).
+
+A CSV file with a header: `architecture` in the space's notation, and accuracies in percent, such as
+`cifar10_test_200ep` (test images, after 200 epochs) or `cifar10_val_12ep`. What stands in a column
+`<data>_test_200ep` is an architecture's true accuracy.
+
+A table is for reports: it is read once a genotype is written. Only `evaluators.Tabular` searches in
+one.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+ARCHITECTURE = "architecture"
+TRUE = re.compile(r"(?P<data>\w+)_test_200ep")
+
+
+class Truth(TypedDict):
+    """What a table knows of an architecture on one data set: rank 1 is the best of all `of`."""
+
+    accuracy: float
+    rank: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """`columns[name][architecture]` is an accuracy, a fraction."""
+
+    path: Path
+    columns: Mapping[str, Mapping[str, float]]
+
+    @classmethod
+    def read(cls, path: Path) -> Table:
+        """The table in a file; ValueError if it is none."""
+        names = header(path)
+        columns: dict[str, dict[str, float]] = {name: {} for name in names if _is_accuracy(name)}
+        with path.open(newline="") as file:
+            for number, row in enumerate(csv.DictReader(file), 2):
+                text = row[ARCHITECTURE]
+                for name, column in columns.items():
+                    if text in column:
+                        raise ValueError(f"table={path}: line {number} has {text} again")
+                    column[text] = _fraction(row[name], f"table={path}: line {number}: {name}")
+        return cls(path, columns)
+
+    def accuracy(self, text: str, column: str) -> float:
+        """A column's fraction for an architecture; ValueError if the table has no such row."""
+        if text not in self.columns[column]:
+            raise ValueError(f"table={self.path}: it has no architecture {text}")
+        return self.columns[column][text]
+
+    def truth(self, text: str) -> dict[str, Truth]:
+        """The true accuracies of an architecture by data set, and how many are better."""
+        found = {}
+        for name, column in self.columns.items():
+            if match := TRUE.fullmatch(name):
+                accuracy = self.accuracy(text, name)
+                better = sum(other > accuracy for other in column.values())
+                found[match["data"]] = Truth(accuracy=accuracy, rank=better + 1, of=len(column))
+        return found
+
+
+def header(path: Path, *needed: str) -> list[str]:
+    """The names of a table's columns, nothing else read.
+
+    ValueError if it is no table, or lacks a true accuracy and needed columns.
+    """
+    try:
+        with path.open(newline="") as file:
+            names = next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no text"
+        raise ValueError(
+            f"table={path}: cannot be read ({reason}); scripts/nasbench201_csv.py makes one"
+        ) from error
+    missing = [name for name in (ARCHITECTURE, *needed) if name not in names]
+    if not missing and not any(map(TRUE.fullmatch, names)):
+        missing = ["cifar10_test_200ep"]
+    if missing:
+        found = ", ".join(names).split("\n")[0][:80] or "nothing"
+        raise ValueError(f"table={path}: has no column {missing[0]}; its first line is {found}")
+    return names
+
+
+def describe(truth: Mapping[str, Truth]) -> str:
+    """One line for people: cifar10 94.37 %, rank 1 of 15,625."""
+    return "; ".join(
+        f"{data} {100 * found['accuracy']:.2f}%, rank {found['rank']:,} of {found['of']:,}"
+        for data, found in truth.items()
+    )
+
+
+def _is_accuracy(name: str) -> bool:
+    return re.fullmatch(r"\w+_(test|val)_\d+ep", name) is not None
+
+
+def _fraction(text: str | None, where: str) -> float:
+    try:
+        percent = float(text or "")
+    except ValueError as error:
+        raise ValueError(f"{where}={text!r}: an accuracy in percent is expected") from error
+    if not 0 <= percent <= 100:
+        raise ValueError(f"{where}={text}: an accuracy in percent is expected")
+    return percent / 100
