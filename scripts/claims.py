@@ -1,13 +1,13 @@
 #!/usr/bin/env python
 """Measure what the papers claim, on real CIFAR-10 at a scale that two CPU cores can afford.
 
-    scripts/claims.py run --cifar CIFAR --table CSV      searches and selections that are missing
-    scripts/claims.py tables --cifar CIFAR --table CSV   what is finished so far, as Markdown
+    scripts/claims.py run --cifar CIFAR            searches and selections that are missing
+    scripts/claims.py tables --table CSV           what is finished so far, as Markdown
 
-`run` goes seed by seed, so that whatever is finished is paired. Every job is a `nasrun` command;
-it continues where it was stopped, and a finished one is skipped. CIFAR is a folder that
-`dataset=cifar10` reads, CSV a NAS-Bench-201 table (scripts/nasbench201_csv.py), which is read for
-the tables only.
+`run` goes seed by seed, so that whatever is finished is paired. Every job is a `nasrun` command: it
+continues where it was stopped, and what is finished is not done again. CIFAR is a folder that
+`dataset=cifar10` reads. CSV is a NAS-Bench-201 table (scripts/nasbench201_csv.py); only `tables`
+reads it.
 """
 
 from __future__ import annotations
@@ -17,42 +17,195 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SCALE = ["dataset=cifar10", "task.share=0.2", "width=8", "depth=6", "space.stem=cifar_half"]
-"""10,000 images (5,000 train weights), 16 x 16 pixels after the stem, 8 channels, 6 cells."""
+from scipy import stats
+
+from nasrun.tabular import Table
+
+SCALE = ("dataset=cifar10", "task.share=0.2", "width=8", "depth=6", "space.stem=cifar_half")
+"""10,000 images, half of them to validate on; 16 x 16 pixels, 8 channels, 6 cells."""
+ROUNDS = 25
 FLOOR = 0.5
 """A seed counts once its supernet has this validation accuracy."""
+THREADS = "budget.threads=1"
+"""Of every job; as many run side by side as --jobs says."""
 
 
 @dataclass(frozen=True)
-class Supernet:
-    """A search and the selectors that read it."""
+class Search:
+    """A search with its settings, and the selectors that read it."""
 
     space: str
     strategy: str
     selectors: tuple[str, ...]
     settings: tuple[str, ...] = ()
 
-    def outputs(self, root: Path, seed: int) -> Path:
-        """The folder of this search's runs with this seed."""
-        return root / f"seed{seed}"
-
     def run(self, root: Path, seed: int) -> Path:
         """The run's folder."""
-        return self.outputs(root, seed) / f"cifar10-{self.space}-{self.strategy}" / "v001"
+        return root / f"seed{seed}" / f"cifar10-{self.space}-{self.strategy}" / "v001"
 
     def commands(self, root: Path, seed: int, cifar: str) -> Iterator[list[str]]:
         """The search, then each selection on it."""
-        where = [f"outputs={self.outputs(root, seed)}", "budget.threads=1"]
+        run = self.run(root, seed)
         yield [
             *("search", f"space={self.space}", f"strategy={self.strategy}", f"seed={seed}"),
-            *(*SCALE, f"dataset.root={cifar}", *self.settings, *where),
+            *(*SCALE, f"dataset.root={cifar}", f"rounds={ROUNDS}", *self.settings),
+            *(f"outputs={run.parents[1]}", THREADS),
         ]
         for selector in self.selectors:
-            name, *settings = selector.split()
-            yield ["select", f"selector={name}", *settings, f"run={self.run(root, seed)}", where[1]]
+            yield ["select", f"selector={selector}", f"run={run}", THREADS]
+
+    def result(self, root: Path, seed: int, stage: str) -> dict[str, Any] | None:
+        """What a finished stage found; None before that, and below the floor."""
+        run = self.run(root, seed)
+        try:
+            search = json.loads((run / "search/result.json").read_text())
+            result = json.loads((run / stage / "result.json").read_text())
+        except FileNotFoundError:
+            return None
+        if search["validation_accuracy"] < FLOOR and "candidates" not in search:
+            return None
+        return result
+
+
+NB201 = "nasbench201"
+SEARCHES = (
+    Search(NB201, "darts", ("magnitude", "argmax", "perturb")),
+    Search(NB201, "snas", ("argmax", "perturb")),
+    Search(NB201, "milenas", ("magnitude", "argmax", "perturb")),
+    Search("darts_s2", "darts", ("magnitude", "perturb")),
+    Search(NB201, "fixed_alpha", ("perturb",)),
+    Search(NB201, "gdas", ("argmax",)),
+    Search(NB201, "drnas", ("argmax",)),
+    Search(NB201, "random", ("fittest",), ("strategy.num_candidates=25",)),
+)
+"""In the order in which they are run; the first four serve the claims, all the benchmark table."""
+DARTS, SNAS, MILENAS, DARTS_S2 = SEARCHES[:4]
+
+
+def main() -> None:
+    """Run what is missing, or print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["run", "tables"])
+    parser.add_argument("--cifar", help="CIFAR-10's folder")
+    parser.add_argument("--table", type=Path, help="a NAS-Bench-201 table, for `tables`")
+    parser.add_argument("--outputs", type=Path, default=Path("outputs/claims"))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=2, help="searches side by side, a thread each")
+    words = parser.parse_args()
+    if words.what == "tables":
+        tables(words.outputs, range(words.seeds), words.table)
+        return
+    if words.cifar is None:
+        parser.error("--cifar: needed to run")
+    jobs = [(search, seed) for seed in range(words.seeds) for search in SEARCHES]
+    with ThreadPoolExecutor(words.jobs) as pool:
+        for _ in pool.map(lambda job: work(*job, words.outputs, words.cifar), jobs):
+            pass
+
+
+def work(search: Search, seed: int, root: Path, cifar: str) -> None:
+    """One search and its selections; a failure is told and leaves the others running."""
+    for command in search.commands(root, seed, cifar):
+        words = [sys.executable, "-m", "nasrun", *command, "progress=false"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            print(" ".join(command), done.stderr.strip(), sep="\n", file=sys.stderr, flush=True)
+            return
+    print(f"seed {seed}: {search.space} {search.strategy}", flush=True)
+
+
+def tables(root: Path, seeds: Sequence[int], table: Path | None) -> None:
+    """Every claim as a Markdown table, from whatever is finished."""
+
+    def paired(
+        first: Callable[[int], float | None], second: Callable[[int], float | None]
+    ) -> list[tuple[float, float]]:
+        pairs = [(first(seed), second(seed)) for seed in seeds]
+        return [(a, b) for a, b in pairs if a is not None and b is not None]
+
+    def of(search: Search, stage: str, key: str) -> Callable[[int], float | None]:
+        def read(seed: int) -> float | None:
+            result = search.result(root, seed, stage)
+            return None if result is None else result[key]
+
+        return read
+
+    compare(
+        "SNAS loses less than DARTS from supernet to child (percentage points, less is better)",
+        ("DARTS, magnitude", "SNAS, argmax"),
+        paired(of(DARTS, "select/magnitude", "gap"), of(SNAS, "select/argmax", "gap")),
+    )
+    compare(
+        "MiLeNAS validates better than DARTS after equal steps (%)",
+        ("MiLeNAS", "DARTS"),
+        paired(
+            of(MILENAS, "search", "validation_accuracy"), of(DARTS, "search", "validation_accuracy")
+        ),
+    )
+    compare(
+        "Perturbation against magnitude on the same S2 supernets: the child after an epoch (%)",
+        ("perturb", "magnitude"),
+        paired(
+            of(DARTS_S2, "select/perturb", "child_tuned_accuracy"),
+            of(DARTS_S2, "select/magnitude", "child_tuned_accuracy"),
+        ),
+    )
+    if table is None:
+        return
+    benchmark = Table.read(table)
+
+    def true(search: Search, selector: str) -> Callable[[int], float | None]:
+        def read(seed: int) -> float | None:
+            result = search.result(root, seed, f"select/{selector}")
+            return None if result is None else benchmark.accuracy(result["genotype"], TEST)
+
+        return read
+
+    compare(
+        "Perturbation against magnitude on the same NAS-Bench-201 supernets: true accuracy (%)",
+        ("perturb", "magnitude"),
+        paired(true(DARTS, "perturb"), true(DARTS, "magnitude")),
+    )
+    print("\n| strategy | selector | n | true test accuracy, mean ± std |\n|---|---|---|---|")
+    for search in SEARCHES:
+        for selector in search.selectors if search.space == NB201 else ():
+            found = [true(search, selector)(seed) for seed in seeds]
+            row = spread([100 * value for value in found if value is not None])
+            print(f"| `{search.strategy}` | `{selector}` | {row} |")
+
+
+TEST = "cifar10_test_200ep"
+
+
+def compare(claim: str, names: tuple[str, str], pairs: list[tuple[float, float]]) -> None:
+    """Print both columns, their paired difference with its interval, and the one-sided test."""
+    first, second = ([100 * pair[side] for pair in pairs] for side in (0, 1))
+    print(f"\n**{claim}**\n\n| | n | mean ± std |\n|---|---|---|")
+    for name, values in zip(names, (first, second), strict=True):
+        print(f"| {name} | {spread(values)} |")
+    difference = [a - b for a, b in zip(first, second, strict=True)]
+    print(f"| {names[0]} - {names[1]} | {spread(difference)} |")
+    if len(pairs) > 1 and any(difference):
+        low, high = stats.ttest_rel(first, second).confidence_interval()
+        p = stats.wilcoxon(difference, alternative="greater").pvalue
+        print(f"\nWilcoxon, paired, one-sided: p = {p:.3f}; 95 % interval {low:.2f} to {high:.2f}")
+
+
+def spread(values: Sequence[float]) -> str:
+    """How many, mean and standard deviation."""
+    if not values:
+        return "0 | -"
+    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{len(values)} | {statistics.fmean(values):.2f}{deviation}"
+
+
+if __name__ == "__main__":
+    main()
