@@ -36,6 +36,8 @@ def print_run(console: Console, run: Run) -> None:
             note = f"  [{stage.result['note']}]" if "note" in stage.result else ""
             text = f"{stage.branch}: {stage.result['genotype']}{note}"
             console.print(text, highlight=False, markup=False)
+            if "child_accuracy" in stage.result:
+                console.print(discretised(stage), highlight=False, markup=False)
     console.print(f"report: {run.path / 'report.json'}", highlight=False, markup=False)
 
 
@@ -43,7 +45,9 @@ def _row(stage: StageFolder) -> tuple[str, ...]:
     result = stage.result
     part = "-"
     if accuracy(result) is not None:
-        part = "test" if "test_accuracy" in result else "validation"
+        seen = "validation" in result.get("trained_on", "")
+        part = "validation, seen" if seen else "validation"
+        part = "test" if "test_accuracy" in result else part
     return (
         stage.kind,
         stage.branch,
@@ -53,6 +57,20 @@ def _row(stage: StageFolder) -> tuple[str, ...]:
         f"{result['params'] / 1e6:.3f} M" if "params" in result else "-",
         f"{result['macs'] / 1e6:.1f} M" if "macs" in result else "-",
         duration(result["seconds"]),
+    )
+
+
+def discretised(stage: StageFolder) -> str:
+    """What the choice loses in the supernet, as one line."""
+    result = stage.result
+    supernet, child, recalibrated, tuned = (
+        percent(result[f"{name}_accuracy"])
+        for name in ("supernet", "child", "child_recalibrated", "child_tuned")
+    )
+    return (
+        f"{stage.branch}: supernet {supernet}, without retraining {child} "
+        f"(gap {100 * result['gap']:.2f}), batch norms recalibrated {recalibrated}, "
+        f"one epoch {tuned}"
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nasrun import ops
+from nasrun.cost import Candidates
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.ops.conv import FactorizedReduce, ReLUConvBN
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
@@ -311,7 +312,7 @@ class Cell(nn.Module):
         return torch.cat(states[INPUTS:], dim=1)  # (B, nodes * C, H / stride, W / stride)
 
 
-class Edge(nn.Module):
+class Edge(Candidates):
     """The candidates of one decision between two states."""
 
     def __init__(
