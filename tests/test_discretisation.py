@@ -175,8 +175,11 @@ def test_a_stop_in_it_costs_its_repetition_only(nasrun, small, monkeypatch):
 def test_it_can_be_switched_off_and_changes_no_choice(nasrun, small):
     for word in ("true", "false"):
         words = ["run", *small, "stages=[search,select]", f"discretisation={word}"]
-        assert nasrun(*words, f"outputs={word}").status == 0
-    on, off = (Path(word, "digits-darts-darts/v001/select/magnitude") for word in ("true", "false"))
+        assert nasrun(*words, f"outputs=with-{word}").status == 0
+    on, off = (
+        Path(f"with-{word}", "digits-darts-darts/v001/select/magnitude")
+        for word in ("true", "false")
+    )
     assert (on / "genotype.json").read_bytes() == (off / "genotype.json").read_bytes()
     assert not (off / "discretisation.json").exists()
     assert "gap" not in read(off / "result.json")
