@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nasrun.cost import Cost, count, params
+from nasrun.cost import Cost, candidate_costs, count, params
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.base import Layout
 from nasrun.spaces.darts import DartsSpace
@@ -164,6 +164,15 @@ def test_the_published_imagenet_network_costs_what_was_published():
     assert round(cost.macs / 1e5) == 5_299
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("snas_mild", 2_661_382), ("snas_moderate", 2_847_358), ("snas_aggressive", 2_313_622)],
+)
+def test_a_cell_of_snas_by_name_is_the_released_one(name, expected):
+    assert params(shapes(published(name), CIFAR)) == expected
+    assert published(name) == released(name.replace("snas_", "SNAS, "))
+
+
 @pytest.mark.parametrize("name", RELEASED)
 def test_a_released_cell_has_the_published_number_of_parameters(name):
     thousands = RELEASED[name][1]
@@ -240,3 +249,104 @@ def test_counting_leaves_the_network_as_it_was():
     for name, value in network.state_dict().items():
         assert value.device.type == "cpu"
         assert torch.equal(value, before[name])
+
+
+# What a candidate costs: the table of SNAS's released code, for C channels and y x y outputs
+
+
+def tabulated(operation, channels, y, stride):
+    """Parameters, FLOPs and memory access; "MAC" in the released code means the last."""
+    kind, kernel, pixels = operation.partition("_")[0], operation[-1], channels * y**2
+    if kind == "skip" and stride == 1:
+        return 0, 0, 2 * pixels
+    if kind == "skip":
+        return channels**2, channels**2 * y**2, 9 * pixels + channels**2
+    if kind in ("max", "avg"):
+        return 0, 9 * pixels, {1: 2, 2: 5}[stride] * pixels
+    weights = {"sep": 2, "dil": 1}[kind] * (channels * int(kernel) ** 2 + channels**2)
+    read = {("sep", 1): 8, ("sep", 2): 11, ("dil", 1): 4, ("dil", 2): 7}[kind, stride]
+    return weights, weights * y**2, read * pixels + weights
+
+
+def places(cells, nodes, channels, size):
+    """Decision, channels, output side and stride of every edge, in order."""
+    for cell in range(cells):
+        reduction = cell in (cells // 3, 2 * cells // 3)
+        channels, size = channels * (1 + reduction), size // (1 + reduction)
+        for node in range(2, 2 + nodes):
+            for source in range(node):
+                stride = 2 if reduction and source < 2 else 1
+                yield f"{CELLS[reduction]}/{node}-{source}", channels, size, stride
+
+
+def test_candidates_cost_what_the_released_code_tabulates():
+    costs = SPACE.costs(inputs=3, outputs=10, size=32)
+    expected = list(places(8, 4, 16, 32))
+    assert costs.rows.tolist() == [SPACE.rows[name] for name, *_ in expected]
+    assert costs.places.tolist() == [6] * 14 + [2] * 14
+    for place, (_, channels, y, stride) in enumerate(expected):
+        for column, operation in enumerate(OPERATIONS):
+            found = [table[place, column].item() for table in (costs.params, costs.flops)]
+            access = costs.access[place, column].item()
+            if operation == NONE:
+                assert [*found, access] == [0, 0, 0]
+                continue
+            *counted, read = tabulated(operation, channels, y, stride)
+            assert found == counted, (place, operation)
+            if operation == "skip_connect" and stride == 2:
+                # The shifted half of a factorised reduction reads a map without its first row and
+                # column; the released code counts the whole of it.
+                read -= channels * ((2 * y) ** 2 - (2 * y - 1) ** 2)
+            assert access == read, (place, operation)
+
+
+def test_the_first_cells_candidates_cost_what_was_computed_by_hand():
+    costs = SPACE.costs(inputs=3, outputs=10, size=32)
+    found = {
+        operation: tuple(
+            table[0, column].item() for table in (costs.params, costs.flops, costs.access)
+        )
+        for column, operation in enumerate(OPERATIONS)
+    }
+    assert found["sep_conv_3x3"] == (800, 819_200, 131_872)
+    assert found["dil_conv_5x5"] == (656, 671_744, 66_192)
+    assert found["avg_pool_3x3"] == found["max_pool_3x3"] == (0, 147_456, 32_768)
+    assert found["skip_connect"] == (0, 0, 32_768)
+    assert found["none"] == (0, 0, 0)
+
+
+@settings(max_examples=4, deadline=None, derandomize=True)
+@given(
+    st.fixed_dictionaries({d.name: st.sampled_from(OPERATIONS) for d in SPACE.decisions}),
+    st.integers(1, 4).map(lambda half: 2 * half),
+    st.integers(3, 5),
+    st.integers(5, 17),
+    st.booleans(),
+)
+def test_a_network_costs_its_rest_and_its_candidates(choices, channels, layers, size, affine):
+    genotype = Genotype("darts", choices)
+    layout = Layout(channels=channels, layers=layers, affine=affine, pool_norm=True)
+    costs = SPACE.costs(inputs=1, outputs=7, size=size, layout=layout)
+    weights = SPACE.one_hot(genotype).weights.double()
+    sizes, macs = (costs.expected(table, weights).sum() for table in (costs.params, costs.macs))
+    network = shapes(genotype, layout, inputs=1, outputs=7)
+    expected = count(network, 1, size)
+    assert Cost(costs.rest.params + int(sizes), costs.rest.macs + int(macs)) == expected
+    by_decision = costs.by_decision(costs.macs)
+    assert by_decision.shape == (28, 8)
+    assert int((by_decision * weights).sum()) == int(macs)
+
+
+def test_a_choice_that_a_decision_does_not_have_costs_nothing():
+    narrow = SPACE.restrict({"normal/2-0": ("sep_conv_5x5", "none")})
+    costs = narrow.costs(inputs=3, outputs=10, size=8)
+    (row,) = costs.by_decision(costs.params)[narrow.rows["normal/2-0"]][None]
+    assert row[0] > 0
+    assert row[1:].tolist() == [0] * 7
+
+
+def test_a_network_that_does_not_tell_its_candidates_is_refused():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3)).to("meta")
+    network.forward = lambda x, mixture: x
+    with pytest.raises(ValueError, match="penalty=null would do"):
+        candidate_costs(network, SPACE.decisions, None, inputs=1, size=8)

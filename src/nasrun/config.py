@@ -51,6 +51,7 @@ class Frame:
     seed: int = 0
     stages: list[str] = field(default_factory=list)
     baseline: bool = True
+    discretisation: bool = True
     outputs: str = "outputs"
     run: str | None = None
     genotype: str | None = None

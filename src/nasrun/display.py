@@ -16,6 +16,7 @@ from nasrun.stage import Display, Metrics, Stage
 
 SHOWN = {
     "train_loss": "loss",
+    "penalty": "penalty",
     "validation_accuracy": "val",
     "best_validation_accuracy": "best",
     "entropy": "H",

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,8 +52,8 @@ if TYPE_CHECKING:
     from nasrun.retrain import Retrain
     from nasrun.selectors.base import Selector
     from nasrun.spaces.base import SearchSpace
-    from nasrun.stage import Stage
-    from nasrun.strategies.base import Strategy
+    from nasrun.stage import Metrics, Stage
+    from nasrun.strategies.base import Strategy, SupernetStrategy
     from nasrun.tasks.base import Task
 
 
@@ -102,6 +103,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
         outputs=Path(frame.outputs),
         progress=frame.progress,
         baseline=frame.baseline and verb == "run" and "retrain" in stages,
+        discretisation=frame.discretisation,
         choices=composed.choices,
         settings={
             group: configuration.resolve(config[group])
@@ -147,6 +149,7 @@ class Plan:
     outputs: Path
     progress: bool
     baseline: bool
+    discretisation: bool
     choices: dict[str, str]
     settings: dict[str, Any]
     scale: dict[str, Any]
@@ -305,11 +308,27 @@ def _begin_search(plan: Plan) -> Strategy:
 
 
 def _begin_selection(plan: Plan, run: Run) -> Selector:
+    from nasrun.strategies.base import SupernetStrategy  # not above: it imports torch
+
     assert plan.selector is not None
     strategy = _begin_search(plan)
     run.search().load(strategy)
     plan.selector.begin(strategy, plan.space)
+    if plan.discretisation and isinstance(strategy, SupernetStrategy):
+        plan.selector.measure = partial(_discretise, plan, run, strategy)
     return plan.selector
+
+
+def _discretise(plan: Plan, run: Run, strategy: SupernetStrategy, genotype: Genotype) -> Metrics:
+    """What the choice loses in the supernet as the search left it, whatever a selector did to it.
+
+    With random numbers of its own: it comes after all rounds, so a stop in it costs its repetition.
+    """
+    from nasrun.discretisation import discretise
+
+    run.search().load(strategy)
+    seed_everything(plan.seed, "discretisation")
+    return discretise(strategy, genotype)
 
 
 def _begin_training(plan: Plan, kind: str, genotype: Genotype) -> Retrain:

@@ -56,7 +56,12 @@ class Panel:
 LOSSES = Panel(
     "Loss",
     "cross entropy",
-    {"train_loss": "train", "alpha_loss": "alpha", "validation_loss": "validation"},
+    {
+        "train_loss": "train",
+        "alpha_loss": "alpha",
+        "penalty": "penalty",
+        "validation_loss": "validation",
+    },
 )
 ACCURACIES = Panel(
     "Accuracy",

@@ -45,6 +45,8 @@ def print_run(console: Console, run: Run) -> None:
             if "true" in stage.result:
                 text = f"{stage.branch}, true accuracy: {describe(stage.result['true'])}"
                 console.print(text, highlight=False, markup=False)
+            if "child_accuracy" in stage.result:
+                console.print(discretised(stage), highlight=False, markup=False)
         elif note:
             console.print(f"{stage.title}:{note}", highlight=False, markup=False)
     console.print(f"report: {run.path / 'report.json'}", highlight=False, markup=False)
@@ -54,7 +56,9 @@ def _row(stage: StageFolder) -> tuple[str, ...]:
     result = stage.result
     part, value = "-", accuracy(result)
     if value is not None:
-        part = "test" if "test_accuracy" in result else "validation"
+        seen = "validation" in result.get("trained_on", "")
+        part = "validation, seen" if seen else "validation"
+        part = "test" if "test_accuracy" in result else part
     elif (value := true_accuracy(result)) is not None:
         part = "table"
     return (
@@ -66,6 +70,20 @@ def _row(stage: StageFolder) -> tuple[str, ...]:
         f"{result['params'] / 1e6:.3f} M" if "params" in result else "-",
         f"{result['macs'] / 1e6:.1f} M" if "macs" in result else "-",
         duration(result["seconds"]),
+    )
+
+
+def discretised(stage: StageFolder) -> str:
+    """What the choice loses in the supernet, as one line."""
+    result = stage.result
+    supernet, child, recalibrated, tuned = (
+        percent(result[f"{name}_accuracy"])
+        for name in ("supernet", "child", "child_recalibrated", "child_tuned")
+    )
+    return (
+        f"{stage.branch}: supernet {supernet}, without retraining {child} "
+        f"(gap {100 * result['gap']:.2f}), batch norms recalibrated {recalibrated}, "
+        f"one epoch {tuned}"
     )
 
 

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+from torch.distributions.relaxed_categorical import ExpRelaxedCategorical
 
-from nasrun.spaces.relaxation import Concrete, Softmax
+from nasrun.spaces.relaxation import Concrete, OneHot, Softmax
 
 SNAS = Concrete(tau_start=1.0, tau_end=0.03)
 MISSING = -math.inf
@@ -50,7 +51,7 @@ def test_temperatures_that_do_not_fall_to_a_positive_one_are_refused(start, end)
 @pytest.mark.parametrize("progress", [1 / 150, 0.5, 1.0])
 def test_the_largest_weight_of_a_sample_falls_on_a_choice_with_its_probability(progress):
     logits, draws = [1.0, -0.5, 0.2, 2.0], 20_000
-    weights = SNAS.sample(torch.tensor(logits).expand(draws, 4), progress)
+    weights = SNAS.sample(torch.tensor(logits).expand(draws, 4), progress).values
     shares = torch.bincount(weights.argmax(1), minlength=4) / draws
     probabilities = softmax(logits)
     deviation = (probabilities * (1 - probabilities) / draws).sqrt()
@@ -70,8 +71,8 @@ def test_a_sample_is_the_softmax_of_noisy_alphas_over_the_temperature():
 
 def test_a_low_temperature_makes_samples_nearly_one_hot_and_a_high_one_nearly_even():
     alpha = torch.zeros(2000, 8)
-    cold = SNAS.sample(alpha, 1.0).amax(1).mean()
-    hot = Concrete(tau_start=1000.0, tau_end=1000.0).sample(alpha, 1.0).amax(1).mean()
+    cold = SNAS.sample(alpha, 1.0).values.amax(1).mean()
+    hot = Concrete(tau_start=1000.0, tau_end=1000.0).sample(alpha, 1.0).values.amax(1).mean()
     assert cold > 0.95
     assert hot < 0.13
 
@@ -109,3 +110,129 @@ def test_extreme_random_numbers_give_finite_weights_and_gradients(monkeypatch, e
     assert (weights[1:].argmax(1) == 0).all() == (extreme == 1.0)  # near one: a large Gumbel
     weights[:, 0].sum().backward()
     assert alpha.grad.isfinite().all()
+
+
+# The Concrete density
+
+
+@pytest.mark.parametrize("tau", [1.0, 0.3, 0.05])
+def test_the_log_density_is_that_of_torchs_relaxed_categorical(tau):
+    relaxation, alpha = Concrete(tau_start=tau, tau_end=tau), torch.randn(50, 8).double()
+    log_z = relaxation.log_sample(alpha, 1.0)
+    reference = ExpRelaxedCategorical(torch.tensor(tau).double(), logits=alpha)
+    # that one is the density of ln Z: the two differ by the sum of ln Z, the change of variables
+    expected = reference.log_prob(log_z) - log_z.sum(1)
+    torch.testing.assert_close(relaxation.log_density(alpha, log_z, 1.0), expected)
+
+
+def test_the_density_of_two_choices_integrates_to_one():
+    relaxation, alpha = Concrete(tau_start=0.7, tau_end=0.7), torch.tensor([[0.4, -0.3]]).double()
+    z = (torch.arange(1_000_000).double() + 0.5) / 1_000_000
+    log_z = torch.stack([z, 1 - z], 1).log()
+    density = relaxation.log_density(alpha.expand_as(log_z), log_z, 1.0).exp()
+    assert density.mean().item() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_missing_choice_has_no_part_in_the_density():
+    alpha = torch.randn(5, 4).double().requires_grad_()
+    missing = torch.tensor([False, True, False, True]).expand(5, 4)
+    padded, there = alpha.masked_fill(missing, MISSING), alpha[:, [0, 2]]
+    log_z = SNAS.log_sample(padded.detach(), 0.9)
+    density = SNAS.log_density(padded, log_z, 0.9)
+    torch.testing.assert_close(density, SNAS.log_density(there, log_z[:, [0, 2]], 0.9))
+    density.sum().backward()
+    assert (alpha.grad[missing] == 0).all()
+    assert alpha.grad.isfinite().all()
+
+
+def test_the_log_sample_is_finite_and_its_density_too_where_the_sample_underflows():
+    alpha = torch.tensor([[0.0, -30.0, 3.0]]).requires_grad_()
+    log_z = SNAS.log_sample(alpha, 1.0).detach()
+    assert log_z.exp().min() == 0
+    density = SNAS.log_density(alpha, log_z, 1.0).sum()
+    density.backward()
+    assert density.isfinite()
+    assert alpha.grad.isfinite().all()
+
+
+# One-hot draws (DSNAS)
+
+DSNAS = OneHot(margin=0.3)
+NEVER = OneHot(margin=None)
+
+
+def test_a_draw_is_one_hot_and_falls_on_a_choice_with_its_probability():
+    logits, draws = [1.0, -0.5, 0.2, 2.0], 20_000
+    weights = NEVER.sample(torch.tensor(logits).expand(draws, 4), 0.5)
+    assert ((weights.values == 0) | (weights.values == 1)).all()
+    assert weights.values.argmax(1).tolist() == list(weights.chosen)
+    shares, probabilities = weights.values.mean(0), softmax(logits)
+    deviation = (probabilities * (1 - probabilities) / draws).sqrt()
+    assert ((shares - probabilities).abs() < 5 * deviation).all()
+
+
+def test_the_gradient_is_the_share_of_the_loss_times_that_of_the_log_probability():
+    alpha = torch.randn(6, 5).double().requires_grad_()
+    c = torch.randn(6, 5).double()  # dL/dZ
+    weights = NEVER.sample(alpha, 0.5)
+    (c * weights.values).sum().backward()
+    rows, drawn = torch.arange(6), torch.tensor(weights.chosen)
+    indicator = torch.zeros(6, 5).double()
+    indicator[rows, drawn] = 1.0
+    expected = c[rows, drawn][:, None] * (indicator - torch.softmax(alpha.detach(), 1))
+    torch.testing.assert_close(alpha.grad, expected)
+
+
+def test_the_mean_gradient_over_all_draws_is_that_of_the_exact_expected_loss(monkeypatch):
+    """For a loss that is linear in each edge's choice, as sums of operations into a node are."""
+    alpha = torch.randn(2, 3).double().requires_grad_()
+    loss = torch.randn(3, 3).double()  # of either edge's choice
+    p = torch.softmax(alpha, 1)
+    (exact,) = torch.autograd.grad(p[0] @ loss @ p[1], alpha)
+    mean = torch.zeros_like(exact)
+    for first in range(3):
+        for second in range(3):
+            draw = torch.tensor([[first], [second]])
+            monkeypatch.setattr(torch, "multinomial", lambda p, n, draw=draw: draw)
+            z = NEVER.sample(alpha, 0.5).values
+            (gradient,) = torch.autograd.grad(z[0] @ loss @ z[1], alpha)
+            mean += (p[0, first] * p[1, second]).detach() * gradient
+    torch.testing.assert_close(mean, exact)
+
+
+def test_a_decision_with_a_clear_winner_is_settled_and_gets_exactly_no_gradient():
+    leads = torch.tensor([[0.66, 0.34], [0.64, 0.36], [0.1, 0.9], [0.5, 0.5]])
+    alpha = leads.log().requires_grad_()
+    others = set()
+    for _ in range(50):
+        weights = DSNAS.sample(alpha, 0.5)
+        assert (weights.chosen[0], weights.chosen[2]) == (0, 1)
+        others.add((weights.chosen[1], weights.chosen[3]))
+        (gradient,) = torch.autograd.grad((torch.randn(4, 2) * weights.values).sum(), alpha)
+        assert (gradient[[0, 2]] == 0).all()
+        assert (gradient[[1, 3]] != 0).all()
+    assert len(others) == 4
+
+
+def test_draws_leave_out_missing_choices_and_evaluation_runs_the_likeliest():
+    alpha = torch.zeros(2000, 3)
+    alpha[:, 1] = MISSING
+    for relaxation in (DSNAS, NEVER):
+        weights = relaxation.sample(alpha.requires_grad_(), 0.5)
+        assert set(weights.chosen) == {0, 2}
+    (gradient,) = torch.autograd.grad(weights.values[:, 0].sum(), alpha)
+    assert gradient.isfinite().all()
+    mean = NEVER.mean(torch.tensor([[0.0, 2.0, 1.0], [3.0, MISSING, 1.0]]))
+    assert mean.values.tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert mean.chosen == (1, 0)
+
+
+def test_a_decision_with_one_choice_is_settled():
+    weights = DSNAS.sample(torch.zeros(3, 1, requires_grad=True), 0.5)
+    assert weights.values.tolist() == [[1], [1], [1]]
+
+
+@pytest.mark.parametrize("margin", [0.0, -0.3, 1.1])
+def test_a_margin_that_settles_everything_or_cannot_be_is_refused(margin):
+    with pytest.raises(ValueError, match=f"margin={margin}"):
+        OneHot(margin=margin)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.base import Mixture, batch_statistics
 from nasrun.spaces.darts import DartsSpace
-from nasrun.spaces.relaxation import Concrete, Softmax
+from nasrun.spaces.relaxation import Concrete, OneHot, Softmax
 from nasrun.spaces.supernet import Supernet, argmax, magnitude
 
 OPERATIONS = (
@@ -96,6 +96,52 @@ def test_training_mixes_a_sample_and_evaluation_the_probabilities():
     expected = model.alpha.detach().exp() / model.alpha.detach().exp().sum(1, keepdim=True)
     torch.testing.assert_close(model.mixture().weights, expected)
     torch.testing.assert_close(model(x)[0], model.network(x, model.mixture())[0])
+
+
+def test_of_a_one_hot_sample_only_the_drawn_operations_run_and_train():
+    model, x = supernet(relaxation=OneHot(margin=None)), images()
+    ran = []
+    for cell in model.network.cells:
+        for edge in cell.edges.values():
+            for choice, module in edge.candidates.items():
+                module.register_forward_hook(
+                    lambda module, given, made, at=(edge.row, choice): ran.append(at)
+                )
+    mixture = model.mixture()
+    model.network(x, mixture)[0].sum().backward()
+    drawn = [
+        (row, decision.choices[int(mixture.weights[row].argmax())])
+        for row, decision in enumerate(SMALL.decisions)
+    ]
+    cells = {0: 1, 1: 2}  # of three cells one is normal: rows of the first cell type run once
+    expected = [at for at in drawn if at[1] != NONE for _ in range(cells[at[0] >= len(drawn) // 2])]
+    assert sorted(ran) == sorted(expected)
+    for name, weight in model.network.named_parameters():
+        if ".candidates." in name:
+            place, _, rest = name.partition(".candidates.")
+            row = model.network.get_submodule(place).row
+            assert (weight.grad is not None) == ((row, rest.split(".")[0]) in drawn), name
+
+
+def test_a_mixture_is_a_sample_or_the_mean_as_it_is_asked_for():
+    model = supernet(relaxation=SNAS)
+    model.progress = 0.5
+    mean = torch.softmax(model.alpha, 1)
+    for mode in (True, False):
+        model.train(mode)
+        torch.testing.assert_close(model.mixture(sampled=False).weights, mean)
+        assert not torch.allclose(model.mixture(sampled=True).weights, mean)
+
+
+def test_the_expectation_is_the_softmax_whatever_the_relaxation_and_one_hot_where_decided():
+    for relaxation in (Softmax(), SNAS, OneHot(margin=None)):
+        model = supernet(relaxation=relaxation)
+        torch.testing.assert_close(model.expectation(), torch.softmax(model.alpha, 1))
+        model.fixed = {"normal/2-0": "skip_connect", "normal/2-1": NONE}
+        assert model.expectation()[:2].tolist() == [[0, 0, 0, 1, 0], [0, 0, 0, 0, 0]]
+        (gradient,) = torch.autograd.grad(model.expectation()[:, 0].sum(), model.alpha)
+        assert (gradient[:2] == 0).all()
+        assert (gradient[2:] != 0).any()
 
 
 def test_the_temperature_follows_the_progress():

@@ -1,6 +1,8 @@
 """Differentiable strategies: what a round does, what tuning changes, what a mask leaves alone."""
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -76,6 +78,23 @@ def test_a_round_is_one_pass_over_the_training_part(begun, monkeypatch):
     strategy.run_round()
     assert [train for train, _ in seen] == [16, 16, 16]  # 48 of 64 images, 16 for validation
     assert [val for _, val in seen] == [16, 16, 16]
+
+
+def test_all_data_train_where_the_released_code_of_snas_did_so(begun, monkeypatch):
+    strategy, seen = begun("strategy=snas", "strategy.data=all"), []
+    step = type(strategy.level).step
+
+    def watched(self, search, train, val):
+        seen.append(len(train[1]))
+        return step(self, search, train, val)
+
+    monkeypatch.setattr(type(strategy.level), "step", watched)
+    strategy.run_round()
+    assert sum(seen) == 64
+    assert len(strategy.validation) == 16
+    folder = SimpleNamespace(metrics=list, path=Path())
+    assert strategy.finish(folder)["trained_on"] == "train+validation"
+    assert begun().finish(folder)["trained_on"] == "train"
 
 
 def test_alphas_and_weights_move(begun):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 from nasrun.genotype import Genotype
 from nasrun.spaces.base import SearchSpace
-from nasrun.stage import Stage
+from nasrun.stage import Metrics, Stage
 from nasrun.strategies.base import Strategy
 
 
@@ -16,6 +17,8 @@ class Selector(Stage):
 
     accepts: type[Strategy]
     space: SearchSpace
+    measure: Callable[[Genotype], Metrics] | None = None
+    """What the pipeline wants to know of the choice besides; the strategy may be put back by it."""
 
     @abstractmethod
     def begin(self, strategy: Strategy, space: SearchSpace) -> None:
@@ -31,5 +34,11 @@ class Selector(Stage):
         """Write the selector's own files, if any; what `result.json` holds besides the genotype."""
 
     def finish(self, folder: Any) -> dict[str, Any]:
-        folder.write("genotype.json", self.genotype.to_json())
-        return {"genotype": self.space.render(self.genotype), **self.report(folder)}
+        genotype = self.genotype
+        folder.write("genotype.json", genotype.to_json())
+        result = {"genotype": self.space.render(genotype), **self.report(folder)}
+        if self.measure is not None:
+            measured = self.measure(genotype)
+            folder.write("discretisation.json", measured)
+            result |= measured
+        return result

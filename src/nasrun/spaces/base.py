@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from nasrun.cost import CandidateCosts, candidate_costs
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 
 Stem = Literal["cifar", "cifar_half", "imagenet"]
@@ -101,6 +102,19 @@ class SearchSpace(ABC):
     @abstractmethod
     def cells(self, genotype: Genotype) -> dict[str, list[tuple[str, str, str]]]:
         """Per cell type the edges (from, to, operation) to draw, dropped ones left out."""
+
+    def costs(
+        self, *, inputs: int, outputs: int, size: int, layout: Layout | None = None
+    ) -> CandidateCosts:
+        """What every candidate costs in the network with all choices, on square images.
+
+        `size` is their side in pixels; the network needs `nasrun.cost.Candidates`.
+        """
+        with torch.device("meta"):
+            network = self.network(inputs=inputs, outputs=outputs, layout=layout)
+            weights = torch.zeros(len(self.decisions), self.width)
+        idle = Mixture(weights, ((),) * len(self.decisions))
+        return candidate_costs(network, self.decisions, idle, inputs=inputs, size=size)
 
     @cached_property
     def rows(self) -> dict[str, int]:

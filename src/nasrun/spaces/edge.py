@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from nasrun import ops
+from nasrun.cost import Candidates
 from nasrun.genotype import NONE
 from nasrun.spaces.base import Layout, Mixture
 
 
-class Edge(nn.Module):
+class Edge(Candidates):
     """The candidates of one decision between two states."""
 
     def __init__(

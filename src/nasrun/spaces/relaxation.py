@@ -6,6 +6,7 @@ zero. `progress` in (0, 1] is the share of the search that the running round com
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -72,6 +73,65 @@ class Concrete(Relaxation):
 
     def mean(self, alpha: Tensor) -> Weights:
         return Weights(torch.softmax(alpha, dim=-1))
+
+    def log_sample(self, alpha: Tensor, progress: float) -> Tensor:
+        """ln Z of a sample: finite where Z itself is too small for a float."""
+        return torch.log_softmax((alpha + gumbel_like(alpha)) / self.tau(progress), dim=-1)
+
+    def log_density(self, alpha: Tensor, log_z: Tensor, progress: float) -> Tensor:
+        """ln p_alpha(Z) of each row, (decisions,), given ln Z (1611.00712).
+
+        ln (n-1)! + (n-1) ln tau + sum_k (alpha_k - (tau+1) ln Z_k)
+        - n ln sum_k exp(alpha_k - tau ln Z_k), with n the number of the row's choices.
+        """
+        tau, there = self.tau(progress), alpha > -math.inf
+        alpha, log_z = alpha.masked_fill(~there, 0.0), log_z.masked_fill(~there, 0.0)
+        scores = alpha - tau * log_z
+        n = there.sum(-1)
+        total = torch.logsumexp(scores.masked_fill(~there, -math.inf), dim=-1)
+        constant = torch.lgamma(n.to(alpha.dtype)) + (n - 1) * math.log(tau)
+        return constant + (scores - log_z).sum(-1) - n * total
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneHot(Relaxation):
+    """Z one-hot, drawn from softmax(alpha): DSNAS (2002.09128). Only the drawn operations run.
+
+    The weight of a drawn choice k is 1, with the gradient of ln p_k: so alpha gets
+    dL/dZ_k * d ln p_k, the policy gradient whose reward is the edge's own share of the loss. A
+    decision whose two largest probabilities are `margin` apart is settled: it runs its likeliest
+    choice and its alphas get no gradient; null settles none. Evaluation runs the likeliest ones.
+    """
+
+    margin: float | None
+
+    def __post_init__(self) -> None:
+        if self.margin is not None and not 0 < self.margin <= 1:
+            raise ValueError(f"margin={self.margin}: more than 0, at most 1, or null for never")
+
+    def sample(self, alpha: Tensor, progress: float) -> Weights:
+        logp = torch.log_softmax(alpha, dim=-1)
+        p = logp.detach().exp()
+        drawn = torch.multinomial(p, 1)
+        log_drawn = logp.gather(1, drawn)
+        weight = (log_drawn - log_drawn.detach()).exp()
+        if self.margin is not None:
+            first, likeliest = p.max(dim=-1, keepdim=True)
+            second = p.scatter(1, likeliest, 0.0).amax(dim=-1, keepdim=True)
+            settled = first - second >= self.margin
+            drawn = torch.where(settled, likeliest, drawn)
+            weight = torch.where(settled, torch.ones_like(weight), weight)
+        return _one_hot(drawn, weight, alpha)
+
+    def mean(self, alpha: Tensor) -> Weights:
+        likeliest = alpha.argmax(dim=-1, keepdim=True)
+        return _one_hot(likeliest, torch.ones_like(likeliest, dtype=alpha.dtype), alpha)
+
+
+def _one_hot(columns: Tensor, weights: Tensor, alpha: Tensor) -> Weights:
+    """One running column a row, (decisions, 1), with its weight, in the shape of alpha."""
+    values = torch.zeros_like(alpha).scatter(1, columns, weights)
+    return Weights(values, tuple(columns.flatten().tolist()))
 
 
 def gumbel_like(alpha: Tensor) -> Tensor:

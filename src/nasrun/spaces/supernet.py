@@ -55,49 +55,67 @@ class Supernet(nn.Module):
         """The parameters that are not alphas."""
         return list(self.network.parameters())
 
-    def mixture(self, *, without: tuple[str, str] | None = None) -> Mixture:
+    def mixture(
+        self, *, without: tuple[str, str] | None = None, sampled: bool | None = None
+    ) -> Mixture:
         """The current weights of all candidates, decided rows one-hot.
 
+        `sampled` asks for a sample or for the mean of the relaxation; null is as the mode says.
         `without=(decision, choice)` sets one candidate's weight to zero and leaves the others as
         they are: a mask, not a new normalisation (DARTS-PT).
         """
-        alpha = self.alpha.masked_fill(self.missing, -math.inf)
-        if self.training:
-            weights, only = self.relaxation.sample(alpha, self.progress)
+        if self.training if sampled is None else sampled:
+            weights, only = self.relaxation.sample(self.logits, self.progress)
         else:
-            weights, only = self.relaxation.mean(alpha)
+            weights, only = self.relaxation.mean(self.logits)
         active = [self._open_columns(row) for row in range(len(self.space.decisions))]
         if only is not None:
             active = [
                 tuple(column for column in columns if column == chosen)
                 for columns, chosen in zip(active, only, strict=True)
             ]
-        if self.fixed:
-            kept = torch.ones_like(weights)
-            chosen = torch.zeros_like(weights)
-            for decision, choice in self.fixed.items():
-                row = self.space.rows[decision]
-                kept[row] = 0.0
-                active[row] = ()
-                if choice != NONE:
-                    column = self._column(decision, choice)
-                    chosen[row, column] = 1.0
-                    active[row] = (column,)
-            weights = weights * kept + chosen
+        weights = self.decided(weights)
+        for decision, choice in self.fixed.items():
+            row = self.space.rows[decision]
+            active[row] = () if choice == NONE else (self._column(decision, choice),)
         if without is not None:
             decision, choice = without
-            row, column = self.space.rows[decision], self._column(decision, choice)
-            active[row] = tuple(other for other in active[row] if other != column)
+            row, masked = self.space.rows[decision], self._column(decision, choice)
+            active[row] = tuple(other for other in active[row] if other != masked)
         return Mixture(weights, tuple(active))
 
     def at(self, genotype: Genotype) -> Mixture:
         """The mixture that runs exactly this genotype with the supernet's own weights."""
         return self.space.one_hot(genotype, self.alpha.device)
 
+    @property
+    def logits(self) -> Tensor:
+        """The alphas, -inf for a choice that a decision does not have: (decisions, choices)."""
+        return self.alpha.masked_fill(self.missing, -math.inf)
+
+    def expectation(self) -> Tensor:
+        """softmax(alpha), decided rows one-hot: the mean of drawn one-hot choices.
+
+        (decisions, choices), differentiable; it is the same for every relaxation.
+        """
+        return self.decided(torch.softmax(self.logits, -1))
+
+    def decided(self, weights: Tensor) -> Tensor:
+        """The weights with the rows of decisions that are taken one-hot, without a gradient."""
+        if not self.fixed:
+            return weights
+        kept, chosen = torch.ones_like(weights), torch.zeros_like(weights)
+        for decision, choice in self.fixed.items():
+            row = self.space.rows[decision]
+            kept[row] = 0.0
+            if choice != NONE:
+                chosen[row, self._column(decision, choice)] = 1.0
+        return weights * kept + chosen
+
     def probabilities(self) -> Probabilities:
         """Per decision the probability of each choice, `none` included; decided ones are 0 or 1."""
         with torch.no_grad():
-            rows = torch.softmax(self.alpha.masked_fill(self.missing, -math.inf), -1).tolist()
+            rows = torch.softmax(self.logits, -1).tolist()
         table = {}
         for row, decision in enumerate(self.space.decisions):
             pairs = dict(zip(decision.choices, rows[row], strict=False))

@@ -11,7 +11,7 @@ from nasrun.genotype import Genotype
 from nasrun.spaces.base import SearchSpace
 from nasrun.spaces.supernet import Supernet
 from nasrun.stage import Metrics, Stage
-from nasrun.tasks.base import Task
+from nasrun.tasks.base import Split, Task
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,18 @@ class Strategy(Stage):
 
 
 class SupernetStrategy(Strategy):
-    """A strategy that trains a supernet: its alphas and weights can be read, masked, tuned on."""
+    """A strategy that trains a supernet: its alphas and weights can be read, masked, tuned on.
+
+    `train` and `validation` are the images that its weights saw and that it is measured on.
+    """
 
     leaves = "a supernet"
     read_by = "magnitude, argmax or perturb"
     supernet: Supernet
+    task: Task
+    train: Split
+    validation: Split
+    batch_size: int
 
     @abstractmethod
     def validate(self, *, without: tuple[str, str] | None = None) -> Metrics:

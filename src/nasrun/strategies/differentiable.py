@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,14 +21,15 @@ from nasrun.stage import Metrics
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.strategies.levels import Level, Search
 from nasrun.strategies.penalties import Penalty
-from nasrun.tasks.base import Batch, OptimizerFactory, Split, Task
+from nasrun.tasks.base import Batch, OptimizerFactory, Part, Split, Task
 
 
 class Differentiable(SupernetStrategy):
     """Train alphas and weights together, `rounds` passes over the training data.
 
     Weights see the `train` part of the data; the level decides whether alphas see it or the
-    `validation` part. The clips are largest gradient norms, null for none. `drop_path` is the
+    `validation` part. With `data=all` what sees the one part sees both, the measured validation
+    images included. The clips are largest gradient norms, null for none. `drop_path` is the
     constant probability that an edge's mixture is dropped for a sample. `penalty` is added to what
     the alphas descend, null for none.
     """
@@ -38,6 +39,7 @@ class Differentiable(SupernetStrategy):
         *,
         rounds: int,
         batch_size: int,
+        data: Literal["train", "all"],
         level: Level,
         relaxation: Relaxation,
         weight_optimizer: OptimizerFactory,
@@ -63,6 +65,7 @@ class Differentiable(SupernetStrategy):
             raise ValueError(f"alpha_std={alpha_std}: from 0 on")
         self._rounds = rounds
         self.batch_size = batch_size
+        self.parts: tuple[Part, ...] = ("train", "validation") if data == "all" else ("train",)
         self.level = level
         self.relaxation = relaxation
         self.weight_optimizer = weight_optimizer
@@ -80,7 +83,7 @@ class Differentiable(SupernetStrategy):
 
     def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
         self.space, self.task = space, task
-        self.train, self.validation = task.split("train"), task.split("validation")
+        self.train, self.validation = task.split(*self.parts), task.split("validation")
         network = space.network(inputs=task.inputs, outputs=task.outputs)
         network.drop_path = self.drop_path  # type: ignore[assignment]
         self.supernet = Supernet(
@@ -184,4 +187,7 @@ class Differentiable(SupernetStrategy):
 
         search_curves(folder.metrics(), folder.path / "search.png", self.space.groups)
         metrics = self.validate()
-        return {"validation_accuracy": metrics[self.task.objective]}
+        return {
+            "validation_accuracy": metrics[self.task.objective],
+            "trained_on": "+".join(self.parts),
+        }

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
+import torch
 from torch import Tensor
 
+from nasrun.spaces.relaxation import Concrete
 from nasrun.spaces.supernet import Supernet
 from nasrun.stage import Metrics
 from nasrun.tasks.base import Task
@@ -25,3 +30,135 @@ class Penalty(ABC):
     @abstractmethod
     def metrics(self) -> Metrics:
         """What a round logs of it."""
+
+
+class ResourceCost(Penalty):
+    """weight * E_Z[C(Z)], what a drawn cell costs (SNAS, 1812.09926).
+
+    C sums over the edges of a cell and is the mean over the cells of a type; both types add up.
+    An edge costs, of its expected parameters P, multiply-adds F and memory access M,
+
+        linear  0.43 (2 P + F / 4000 + M / 100)
+        log     (ln max(1, P) + ln max(1, F) + ln max(1, M)) / 3
+
+    The released code divides by 6 normal and 2 reduction cells whatever the depth; we, by those
+    that there are. `estimator` says how the expectation and its gradient are found.
+    """
+
+    def __init__(
+        self, *, weight: float, form: Literal["linear", "log"], estimator: Estimator
+    ) -> None:
+        if not weight > 0:
+            raise ValueError(f"weight={weight}: more than 0; penalty=null is none")
+        self.weight = weight
+        self.form = FORMS[form]
+        self.estimator = estimator
+
+    def begin(self, supernet: Supernet, task: Task) -> None:
+        self.supernet = supernet
+        self.estimator.check(supernet)
+        space = supernet.space
+        costs = space.costs(inputs=task.inputs, outputs=task.outputs, size=task.size)
+        self.costs = costs.to(supernet.alpha.device, torch.float32)
+
+    def price(self, weights: Tensor) -> Tensor:
+        """What each decision costs, (decisions,), where choices count as `weights`."""
+        costs = self.costs
+        expected = (costs.expected(c, weights) for c in (costs.params, costs.flops, costs.access))
+        return costs.by_decision(self.form(*expected)) / costs.places.clamp(min=1)
+
+    def __call__(self) -> Tensor:
+        return self.weight * self.estimator(self.supernet, self.price)
+
+    @torch.no_grad()
+    def metrics(self) -> Metrics:
+        """The term by its exact expectation, and what a drawn network costs on average."""
+        p, costs = self.supernet.expectation(), self.costs
+        sizes, macs = (float(costs.expected(c, p).sum()) for c in (costs.params, costs.macs))
+        return {
+            "penalty": self.weight * float(self.price(p).sum()),
+            "expected_params": costs.rest.params + sizes,
+            "expected_macs": costs.rest.macs + macs,
+        }
+
+
+def linear(params: Tensor, flops: Tensor, access: Tensor) -> Tensor:
+    """Every place's cost in the released code's units."""
+    return 0.43 * (2 * params + flops / 4000 + access / 100)
+
+
+def log(params: Tensor, flops: Tensor, access: Tensor) -> Tensor:
+    """The mean of the three logarithms, flat below 1: a place that is nearly `none` is free."""
+    return torch.stack([params, flops, access]).clamp(min=1.0).log().mean(0)
+
+
+FORMS = {"linear": linear, "log": log}
+
+Price = Callable[[Tensor], Tensor]
+
+
+class Estimator(ABC):
+    """How the expected cost of a drawn cell is found, and its gradient."""
+
+    @abstractmethod
+    def check(self, supernet: Supernet) -> None:
+        """ValueError if the supernet's relaxation does not have what is needed."""
+
+    @abstractmethod
+    def __call__(self, supernet: Supernet, price: Price) -> Tensor:
+        """A scalar with a gradient to the alphas; `price(weights)` is (decisions,)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exact(Estimator):
+    """C(softmax(alpha)): without variance, and without the soft sample's pull to uniform."""
+
+    def check(self, supernet: Supernet) -> None:
+        """Every supernet has probabilities."""
+
+    def __call__(self, supernet: Supernet, price: Price) -> Tensor:
+        return price(supernet.expectation()).sum()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reparametrised(Estimator):
+    """C(Z) of one sample of the relaxation, differentiated along its path: SNAS's README."""
+
+    def check(self, supernet: Supernet) -> None:
+        """Every relaxation samples."""
+
+    def __call__(self, supernet: Supernet, price: Price) -> Tensor:
+        return price(supernet.mixture(sampled=True).weights).sum()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(Estimator):
+    """d E[C] = E[(C(Z) - b) d ln p(Z)], each decision with its own cost as reward.
+
+    Z is a Concrete sample. `baseline` subtracts b = C(softmax(alpha)), which changes the variance
+    and not the mean; the released code subtracts a running average, a state of its own.
+    """
+
+    baseline: bool
+
+    def check(self, supernet: Supernet) -> None:
+        if not isinstance(supernet.relaxation, Concrete):
+            name = type(supernet.relaxation).__name__
+            raise ValueError(
+                f"penalty.estimator=Score: needs the density of relaxation=Concrete, not of "
+                f"{name}; estimator=Exact would do"
+            )
+
+    def __call__(self, supernet: Supernet, price: Price) -> Tensor:
+        relaxation = supernet.relaxation
+        assert isinstance(relaxation, Concrete)
+        logits = supernet.logits
+        with torch.no_grad():
+            log_z = relaxation.log_sample(logits, supernet.progress)
+            cost = price(supernet.decided(log_z.exp()))
+            reward = cost - price(supernet.expectation()) if self.baseline else cost
+        log_density = relaxation.log_density(logits, log_z, supernet.progress)
+        decisions = enumerate(supernet.space.decisions)
+        undecided = [row for row, decision in decisions if decision.name not in supernet.fixed]
+        surrogate = (reward * log_density)[undecided].sum()
+        return cost.sum() + surrogate - surrogate.detach()

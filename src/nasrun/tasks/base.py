@@ -35,6 +35,9 @@ class Task(ABC):
     outputs: int
     """Width of an output, known after `begin`."""
 
+    size: int
+    """Side of an input in pixels, known after `begin`."""
+
     @abstractmethod
     def begin(self, dataset: Dataset, budget: Budget) -> None:
         """Attach the data and the device; ValueError if the data cannot be read."""

@@ -44,6 +44,7 @@ class Classification(Task):
         self.dataset, self.budget = dataset, budget
         self.facts: Facts = dataset.facts()
         self.inputs, self.outputs = self.facts.channels, self.facts.num_classes
+        self.size = self.facts.size
 
     def split(self, *parts: Part) -> Split:
         whole = self.dataset.split(*parts, device=self.budget.torch_device)
