@@ -15,6 +15,7 @@ PUBLISHED = (
     "sep_conv_5x5",
     "dil_conv_3x3",
     "dil_conv_5x5",
+    "noise",
 )
 
 

@@ -44,6 +44,7 @@ class DartsSpace(SearchSpace):
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     name = "darts"
+    none_is_a_choice = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "operations", tuple(self.operations))

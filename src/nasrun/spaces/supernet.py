@@ -55,17 +55,22 @@ class Supernet(nn.Module):
         """The parameters that are not alphas."""
         return list(self.network.parameters())
 
-    def mixture(self, *, without: tuple[str, str] | None = None) -> Mixture:
+    def mixture(
+        self, *, without: tuple[str, str] | None = None, weights: Tensor | None = None
+    ) -> Mixture:
         """The current weights of all candidates, decided rows one-hot.
 
         `without=(decision, choice)` sets one candidate's weight to zero and leaves the others as
-        they are: a mask, not a new normalisation (DARTS-PT).
+        they are: a mask, not a new normalisation (DARTS-PT). `weights` (decisions, choices) takes
+        the place of the relaxation's.
         """
-        alpha = self.alpha.masked_fill(self.missing, -math.inf)
-        if self.training:
-            weights, only = self.relaxation.sample(alpha, self.progress)
-        else:
-            weights, only = self.relaxation.mean(alpha)
+        only: tuple[int, ...] | None = None
+        if weights is None:
+            alpha = self.alpha.masked_fill(self.missing, -math.inf)
+            if self.training:
+                weights, only = self.relaxation.sample(alpha, self.progress)
+            else:
+                weights, only = self.relaxation.mean(alpha)
         active = [self._open_columns(row) for row in range(len(self.space.decisions))]
         if only is not None:
             active = [
