@@ -35,7 +35,13 @@ MAY = {
     },
     "strategies": {
         *("strategies.base", "strategies.levels", "strategies.differentiable", "evaluators"),
-        *("strategies.penalties", "strategies.judges", "spaces.base", "spaces.supernet", "spaces.relaxation"),
+        *(
+            "strategies.penalties",
+            "strategies.judges",
+            "spaces.base",
+            "spaces.supernet",
+            "spaces.relaxation",
+        ),
         "tasks.base",
     },
     "spaces": {"spaces", "ops"},

@@ -42,9 +42,7 @@ def skip_against_parametric(strategy: SupernetStrategy) -> Rows:
     for decision, row in strategy.supernet.probabilities().items():
         parametric = [p for choice, p in row.items() if choice in _parametric()]
         if SKIP in row and parametric:
-            found.append(
-                {"edge": decision, "skip": row[SKIP], "parametric": max(parametric)}
-            )
+            found.append({"edge": decision, "skip": row[SKIP], "parametric": max(parametric)})
     return found
 
 
@@ -88,7 +86,9 @@ def shuffled_accuracies(strategy: SupernetStrategy, times: int) -> list[float]:
     """The validation accuracy with two random edges of each cell exchanged, so many times."""
     network = strategy.supernet.network
     if not isinstance(network, CellNetwork):
-        raise ValueError(f"space={strategy.supernet.space.name}: the shuffle test needs DARTS cells")
+        raise ValueError(
+            f"space={strategy.supernet.space.name}: the shuffle test needs DARTS cells"
+        )
     generator = torch.Generator().manual_seed(0)
     found = []
     for _ in range(times):
@@ -123,7 +123,9 @@ def _exchange(pairs: list[tuple[nn.ModuleDict, tuple[str, str]]]) -> None:
         edges[first], edges[second] = edges[second], edges[first]
 
 
-def diagnose(run: str, edges: int, rounds: int, shuffles: int, trust: Sequence[str]) -> dict[str, Any]:
+def diagnose(
+    run: str, edges: int, rounds: int, shuffles: int, trust: Sequence[str]
+) -> dict[str, Any]:
     """All three looks at a run's search."""
     strategy = load_search(run, trust)
     if not isinstance(strategy, SupernetStrategy):

@@ -14,7 +14,10 @@ def seed():
 
 @pytest.mark.parametrize("training", [True, False])
 def test_it_is_standard_normal_anew_at_every_forward_in_evaluation_too(training):
-    noise, x = ops.build("noise", 4, 1, affine=False).train(training), torch.full((64, 4, 8, 8), 9.0)
+    noise, x = (
+        ops.build("noise", 4, 1, affine=False).train(training),
+        torch.full((64, 4, 8, 8), 9.0),
+    )
     first, second = noise(x), noise(x)
     assert not torch.equal(first, second)
     assert first.mean().item() == pytest.approx(0.0, abs=5 / 128)

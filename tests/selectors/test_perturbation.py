@@ -2,6 +2,7 @@
 
 import copy
 import json
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -115,11 +116,12 @@ def selection(missed, space=None, *, criterion="accuracy", **settings):
     return selector, strategy
 
 
-def run(selector):
+def run(selector, saved=lambda: None):
     metrics = []
     while not selector.done:
         metrics.append(selector.run_round())
         selector.round += 1
+        saved()
     return metrics
 
 
@@ -198,7 +200,7 @@ def test_every_event_has_a_round_of_its_own_and_one_follows_the_last(space, inte
     rounds = [selector.round_of(event) for event in range(selector.events)]
     assert len(set(rounds)) == selector.events == 6
     assert rounds[-1] == selector.rounds - 1
-    assert all(b - a <= interval for a, b in zip(rounds, rounds[1:], strict=False))
+    assert all(b - a <= interval for a, b in pairwise(rounds))
 
 
 def test_each_operation_is_tried_once_and_none_is_measured_but_never_kept():
@@ -310,7 +312,7 @@ def test_dropped_together_the_edges_are_back_in_later_trials_of_their_event():
 def test_a_supernet_that_is_decided_already_takes_no_rounds():
     space = Toy()
     selector, strategy = selection(wanted)
-    strategy.supernet.fixed.update({name: "skip" for name in space.rows})
+    strategy.supernet.fixed.update(dict.fromkeys(space.rows, "skip"))
     for name in ("normal/3-0", "reduce/3-0", "reduce/3-1"):
         strategy.supernet.fixed[name] = NONE
     selector.begin(strategy, space)
@@ -468,7 +470,7 @@ def test_trials_of_a_sampled_relaxation_mask_its_mean_and_draw_nothing(strategy)
 
 
 def test_trials_see_the_same_noise_wherever_a_noise_operation_is_masked():
-    selector, strategy = real("space=darts_s4", *SMALL)
+    _, strategy = real("space=darts_s4", *SMALL)
     noises = [m for m in strategy.supernet.modules() if type(m).__name__ == "Noise"]
     drawn = {}
     for position, noise in enumerate(noises):
@@ -511,9 +513,7 @@ def test_magnitude_decides_by_the_alphas_of_the_moment_and_measures_nothing(tmp_
 
 
 def test_the_released_way_measures_in_training_mode_on_augmented_images():
-    selector, strategy = real(
-        "space=darts_s2", *SMALL, perturbed=["selector=perturb_released"]
-    )
+    selector, strategy = real("space=darts_s2", *SMALL, perturbed=["selector=perturb_released"])
     assert isinstance(selector.judge, MaskedInTraining)
     assert selector.drop_together
     norms = [m for m in strategy.supernet.modules() if isinstance(m, torch.nn.BatchNorm2d)]
@@ -548,7 +548,12 @@ def test_stopped_in_the_middle_of_an_event_it_decides_and_scores_the_same_again(
     whole, strategy = real("space=darts_s2", *SMALL)
     run(whole)
     selector, strategy = real("space=darts_s2", *SMALL)
-    saved = (0, copy.deepcopy(selector.state_dict()), torch.get_rng_state())
+    saved = []
+
+    def save():
+        state = copy.deepcopy(selector.state_dict())
+        saved[:] = [selector.round, state, torch.get_rng_state()]
+
     validate, left = strategy.validate, after
 
     def failing(*, without=None, **settings):
@@ -559,15 +564,13 @@ def test_stopped_in_the_middle_of_an_event_it_decides_and_scores_the_same_again(
         return validate(without=without, **settings)
 
     strategy.validate = failing
+    save()
     with pytest.raises(Stop):
-        while not selector.done:
-            selector.run_round()
-            selector.round += 1
-            saved = (selector.round, copy.deepcopy(selector.state_dict()), torch.get_rng_state())
+        run(selector, save)
     again, _ = real("space=darts_s2", *SMALL)
-    again.load_state_dict(saved[1])
-    again.round = saved[0]
-    torch.set_rng_state(saved[2])
+    again.round, state, generator = saved
+    again.load_state_dict(state)
+    torch.set_rng_state(generator)
     run(again)
     assert again.scores == whole.scores
     assert again.genotype == whole.genotype

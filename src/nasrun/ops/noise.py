@@ -1,4 +1,4 @@
-"""Noise as a candidate operation: the space S4 of R-DARTS (1909.09656) has it to mislead a search."""
+"""Noise as a candidate operation: it misleads a search in S4 of R-DARTS (1909.09656)."""
 
 from __future__ import annotations
 
@@ -31,6 +31,4 @@ class Noise(nn.Module):
             return torch.randn_like(strided)
         if self._generator is None:
             self._generator = torch.Generator(x.device).manual_seed(self._seed)
-        return torch.randn(
-            strided.shape, generator=self._generator, device=x.device, dtype=x.dtype
-        )
+        return torch.randn(strided.shape, generator=self._generator, device=x.device, dtype=x.dtype)

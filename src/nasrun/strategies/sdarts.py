@@ -52,8 +52,7 @@ class Smoothed(Level):
     def __post_init__(self) -> None:
         if not 0 <= self.eps_start <= self.eps_end <= 1:
             raise ValueError(
-                f"eps_start={self.eps_start} eps_end={self.eps_end}: "
-                "0 <= eps_start <= eps_end <= 1"
+                f"eps_start={self.eps_start} eps_end={self.eps_end}: 0 <= eps_start <= eps_end <= 1"
             )
 
     def eps(self, progress: float) -> float:
