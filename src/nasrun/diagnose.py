@@ -29,7 +29,7 @@ from torch import nn
 from nasrun import ops
 from nasrun.pipeline import load_search
 from nasrun.run import seed_everything, write_json
-from nasrun.spaces.darts import CellNetwork
+from nasrun.spaces.darts import Cell, CellNetwork
 from nasrun.strategies.base import SupernetStrategy
 
 SKIP = "skip_connect"
@@ -38,9 +38,9 @@ Rows = list[dict[str, Any]]
 
 def skip_against_parametric(strategy: SupernetStrategy) -> Rows:
     """Per edge that has both: p(skip) and the largest p of an operation with parameters."""
-    found = []
+    found, with_parameters = [], _parametric()
     for decision, row in strategy.supernet.probabilities().items():
-        parametric = [p for choice, p in row.items() if choice in _parametric()]
+        parametric = [p for choice, p in row.items() if choice in with_parameters]
         if SKIP in row and parametric:
             found.append({"edge": decision, "skip": row[SKIP], "parametric": max(parametric)})
     return found
@@ -48,7 +48,7 @@ def skip_against_parametric(strategy: SupernetStrategy) -> Rows:
 
 def _parametric() -> set[str]:
     """The operations that have parameters at stride 1."""
-    return {name for name in ops.known() if any(ops.build(name, 2, 1, False).parameters())}
+    return {name for name in ops.known() if list(ops.build(name, 2, 1, False).parameters())}
 
 
 def strengths(strategy: SupernetStrategy, edges: Sequence[str], rounds: int, rate: float) -> Rows:
@@ -100,7 +100,8 @@ def shuffled_accuracies(strategy: SupernetStrategy, times: int) -> list[float]:
 @contextmanager
 def exchanged(network: CellNetwork, generator: torch.Generator) -> Iterator[None]:
     """Within, two edges of each cell, of equal stride, have each other's candidates and alphas."""
-    pairs = [(cell.edges, _pair(cell.edges, cell.stride, generator)) for cell in network.cells]
+    cells = [cell for cell in network.cells if isinstance(cell, Cell)]
+    pairs = [(cell.edges, _pair(cell.edges, cell.stride, generator)) for cell in cells]
     _exchange(pairs)
     try:
         yield

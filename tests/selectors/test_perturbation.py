@@ -527,13 +527,14 @@ def test_the_released_way_measures_in_training_mode_on_augmented_images():
 
 
 def test_a_part_of_the_validation_images_is_fixed():
-    _, strategy = real("space=darts_s2", *SMALL)
-    whole, part = strategy.validate(), strategy.validate(images=5)
-    assert part == strategy.validate(images=5)
+    _, strategy = real("space=darts_s2", *SMALL, "images=100")
+    whole, part = strategy.validate(), strategy.validate(images=16)
+    assert part == strategy.validate(images=16)
     assert part["loss"] != whole["loss"]
-    assert (part["accuracy"] * 5) % 1 == pytest.approx(0.0, abs=1e-9)
-    with pytest.raises(ValueError, match="there are only 10"):
-        strategy.validate(images=11)
+    assert (part["accuracy"] * 16) % 1 == pytest.approx(0.0, abs=1e-9)
+    for images in (5, 51):
+        with pytest.raises(ValueError, match=rf"^images={images}: of 2\d images"):
+            strategy.validate(images=images)
     with pytest.raises(ValueError, match=r"^images=0"):
         Masked(criterion="loss", images=0)
 

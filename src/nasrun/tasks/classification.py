@@ -61,7 +61,13 @@ class Classification(Task):
         return kept
 
     def subset(self, split: Split, count: int) -> Split:
-        (kept,) = stratified(split.labels, [count], seed=0)
+        try:
+            (kept,) = stratified(split.labels, [count], seed=0)
+        except ValueError as error:
+            raise ValueError(
+                f"images={count}: of {len(split)} images; at most all of them, and enough for one "
+                "of every class would do"
+            ) from error
         return Subset(split, kept)
 
     def batches(self, split: Split, batch_size: int, order: Tensor) -> Iterable[Batch]:
