@@ -20,6 +20,7 @@ MAY = {
         *("data.images", "discretisation"),
         *("spaces.base", "strategies.base", "selectors.base", "tasks.base"),
     },
+    "diagnose": {"pipeline", "run", "ops", "spaces.darts", "spaces.supernet", "strategies.base"},
     "source": {"config", "run"},
     "show": {"config", "pipeline", "source", "display", "draw", "tabular", "spaces.base"},
     "run": set(),
@@ -33,11 +34,17 @@ MAY = {
     "retrain": {"spaces.base", "tasks.base"},
     "selectors": {
         *("selectors.base", "strategies.base", "strategies.differentiable", "evaluators"),
-        *("spaces.base", "spaces.supernet"),
+        *("strategies.judges", "spaces.base", "spaces.supernet"),
     },
     "strategies": {
         *("strategies.base", "strategies.levels", "strategies.differentiable", "evaluators"),
-        *("strategies.penalties", "spaces.base", "spaces.supernet", "spaces.relaxation"),
+        *(
+            "strategies.penalties",
+            "strategies.judges",
+            "spaces.base",
+            "spaces.supernet",
+            "spaces.relaxation",
+        ),
         "tasks.base",
     },
     "spaces": {"spaces", "ops"},
@@ -96,7 +103,7 @@ def test_hydra_is_known_to_three_files_only(path):
 
 def test_no_strategy_knows_another():
     shared = {"strategies.base", "strategies.levels", "strategies.differentiable"}
-    shared.add("strategies.penalties")
+    shared |= {"strategies.penalties", "strategies.judges"}
     for path in FILES:
         if path.parent.name == "strategies":
             others = {name for name in ours(path) if name.startswith("strategies")}

@@ -381,7 +381,7 @@ def test_a_genotype_is_a_published_cell_or_a_file(nasrun, here, finished, short)
         ('{"schema": 99, "choices": {}}', "genotype schema=99"),
         ('{"schema": 1, "space": "darts", "choices": {"normal/2-0": 3}}', "name of an operation"),
         ('{"schema": 1, "space": "other", "choices": {"layer0": "x"}}', "space=other"),
-        ("OPERATION", "normal/2-0=sep_conv_9x9; space=darts allows"),
+        ("OPERATION", "normal/2-0=sep_conv_9x9; this space allows"),
         ("\udcff\udcfe", "genotype=bad.json"),
     ],
 )

@@ -158,6 +158,21 @@ def test_a_published_cifar_network_costs_what_was_published(name, expected, mega
     assert round(cost.macs / 1e6) == megas
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("darts_pt_s5_0", 2_851_246), ("darts_pt_s5_1", 3_053_206), ("darts_pt_s5_2", 2_658_142)],
+)
+def test_a_cell_of_darts_pt_has_the_published_number_of_parameters(name, expected):
+    assert params(shapes(published(name), CIFAR)) == expected
+
+
+def test_the_best_cell_of_darts_pt_has_the_published_size_and_all_are_the_released_ones():
+    assert round(params(shapes(published("darts_pt_s5_3"), CIFAR)) / 1e3) == 3_328
+    for number in range(3):
+        assert published(f"darts_pt_s5_{number}") == released(f"DARTS-PT, seed {number}")
+    assert published("darts_pt_s5_3") == released("DARTS-PT, best")
+
+
 def test_the_published_imagenet_network_costs_what_was_published():
     cost = count(shapes(published("darts_v2"), IMAGENET, outputs=1000), 3, 224)
     assert cost.params == 4_718_752

@@ -5,9 +5,19 @@ import subprocess
 import sys
 
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
-from nasrun.plots import draw_panels, retrain_curves, retrain_panels, search_curves, search_panels
+from nasrun import plots
+from nasrun.plots import (
+    COLOURS,
+    draw_panels,
+    event_scores,
+    retrain_curves,
+    retrain_panels,
+    search_curves,
+    search_panels,
+)
 
 SEARCH = {
     "train_loss": 2.0,
@@ -132,3 +142,37 @@ def test_drawing_needs_no_pyplot(tmp_path):
     )
     command = [sys.executable, "-c", code, str(tmp_path / "search.png")]
     assert subprocess.run(command, check=False).returncode == 0
+
+
+EVENTS = [
+    {"event": 0, "subject": "normal/2-0", "scores": {"skip": 0.5, "conv": 0.4}, "outcome": "conv"},
+    {"event": 0, "subject": "reduce/2-0", "scores": {"skip": 0.5, "conv": 0.5}, "outcome": "skip"},
+    {"event": 1, "subject": "normal/2", "scores": {"normal/2-0": -1.5}, "outcome": "normal/2-0"},
+    {"event": 1, "subject": "reduce/2", "scores": {"a": math.nan, "b": -2.0}, "outcome": "b"},
+    {"event": 2, "subject": "reduce/2", "scores": {"a": math.inf}, "outcome": "a"},
+]
+
+
+def test_every_decision_of_a_selection_has_a_panel_with_its_outcome_marked(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure, path, **options: figures.append(figure))
+    event_scores(EVENTS, tmp_path / "scores.png")
+    (figure,) = figures
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        f"{record['event']}: {record['subject']}" for record in EVENTS
+    ]
+    for axes, record in zip(figure.axes, EVENTS, strict=True):
+        names = [label.get_text() for label in axes.get_yticklabels()]
+        assert names == list(record["scores"])
+        marked = [to_hex(bar.get_facecolor()).upper() == COLOURS[1] for bar in axes.patches]
+        assert marked == [name == record["outcome"] for name in names]
+    skip, conv = figure.axes[0].patches
+    assert skip.get_x() + skip.get_width() == pytest.approx(0.5)
+    assert conv.get_x() + conv.get_width() == pytest.approx(0.4)
+
+
+def test_the_decisions_are_written_and_none_write_nothing(tmp_path):
+    event_scores(EVENTS, tmp_path / "scores.png")
+    assert imread(tmp_path / "scores.png").shape[1] == pytest.approx(4 * 340, abs=2)
+    event_scores([], tmp_path / "empty.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.png"]

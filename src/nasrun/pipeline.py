@@ -460,6 +460,30 @@ def trained_folder(path: Path, branch: str | None) -> StageFolder:
     return max(found, key=lambda stage: (stage.kind == "retrain", stage.finished_at))
 
 
+def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
+    """The strategy of a finished search as it ended, with its space and its data.
+
+    `run` is a run's folder; `trust` lists the packages outside nasrun that its configuration names.
+    """
+    found = Run.open(Path(run))
+    if not found.search().finished:
+        raise ValueError(f"run={run}: no finished search there, type `nasrun search` first")
+    for package in trust:
+        import_trusted(package)
+    config = found.config
+    space, dataset, task, strategy = (
+        build(config[key], key, trust) for key in ("space", "dataset", "task", "strategy")
+    )
+    defaults = configuration.resolve(configuration.compose([]).config["budget"])
+    budget = build(defaults | config["budget"], "budget")
+    budget.apply()
+    seed_everything(config["seed"], "search")
+    task.begin(dataset, budget)
+    strategy.begin(space, task, budget)
+    found.search().load(strategy)
+    return strategy
+
+
 def load(run: str | Path, branch: str | None = None, trust: Sequence[str] = ()) -> Predictor:
     """The trained network of a run with its preprocessing, in evaluation mode on the CPU.
 

@@ -1,4 +1,4 @@
-"""Curves of a stage's metrics over its rounds, one PNG a stage.
+"""Curves of a stage's metrics over its rounds, one PNG a stage, and bars of a selection's events.
 
 Only matplotlib's objects are used, no pyplot: nothing global changes and no display is needed.
 """
@@ -37,6 +37,45 @@ def search_curves(metrics: list[Metrics], path: Path, groups: Sequence[str] = ()
 def retrain_curves(metrics: list[Metrics], path: Path) -> None:
     """Draw how the training of a network went: losses, accuracy and learning rate."""
     _draw(retrain_panels(), metrics, path)
+
+
+def event_scores(scores: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw the decisions of a selection in order, a panel each: how good what is masked left it.
+
+    `scores` are the records of `scores.json`; the bar of the outcome is marked. Without any record
+    no file is written.
+    """
+    if not scores:
+        return
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    columns = min(4, len(scores))
+    rows = math.ceil(len(scores) / columns)
+    air = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    figure = Figure(figsize=(3.4 * columns, 1.7 * rows), layout=air, facecolor="white")
+    for position, record in enumerate(scores, 1):
+        axes = figure.add_subplot(rows, columns, position)
+        _draw_event(axes, record)
+    save(figure, path, dpi=100)
+
+
+def _draw_event(axes: Axes, record: Mapping[str, Any]) -> None:
+    names, values = list(record["scores"]), list(record["scores"].values())
+    finite = [value for value in values if math.isfinite(value)] or [0.0]
+    spread = (max(finite) - min(finite)) or 1e-3
+    low = min(finite) - 0.25 * spread  # bars from near the worst: the differences are what counts
+    colours = [COLOURS[1] if name == record["outcome"] else "#BBBBBB" for name in names]
+    widths = [value - low if math.isfinite(value) else 0.0 for value in values]
+    axes.barh(range(len(names)), widths, left=low, color=colours, height=0.7)
+    axes.set_yticks(range(len(names)), names, fontsize=7, color=INK)
+    axes.invert_yaxis()
+    axes.set_xlim(low, max(finite) + 0.05 * spread)
+    axes.tick_params(axis="x", labelsize=7, labelcolor=INK, color="#999999")
+    axes.locator_params(axis="x", nbins=3)
+    axes.spines[["top", "right"]].set_visible(False)
+    title = f"{record['event']}: {record['subject']}"
+    axes.set_title(title, loc="left", fontsize=8, fontweight="bold", color=INK)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ PUBLISHED = (
     "dil_conv_5x5",
     "nor_conv_1x1",
     "nor_conv_3x3",
+    "noise",
 )
 
 

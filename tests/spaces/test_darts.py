@@ -1,5 +1,6 @@
 """The DARTS space against the paper's description, written again as plain functions."""
 
+from collections import Counter
 from math import ceil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from nasrun.config import build, compose, resolve
 from nasrun.genotype import NONE, Genotype
 from nasrun.ops.conv import FactorizedReduce
 from nasrun.spaces.auxiliary import AuxiliaryHead
@@ -638,3 +640,65 @@ def test_a_subspace_has_only_the_named_choices_and_narrows_further():
 def test_a_network_is_built_only_of_a_genotype_of_the_space():
     with pytest.raises(ValueError, match="normal/2-0"):
         SPACE.network(Genotype("other", {"x": "a"}), inputs=3, outputs=10)
+
+
+# DARTS-PT's spaces
+
+
+def option(name):
+    return build(resolve(compose([f"space={name}"]).config["space"]), "space")
+
+
+@pytest.mark.parametrize(
+    ("name", "operations"),
+    [
+        ("darts_s2", ("skip_connect", "sep_conv_3x3")),
+        ("darts_s3", ("none", "skip_connect", "sep_conv_3x3")),
+        ("darts_s4", ("noise", "sep_conv_3x3")),
+        ("darts_s5", OPERATIONS[1:]),
+    ],
+)
+def test_every_edge_of_s2_to_s5_has_the_same_operations(name, operations):
+    assert {decision.choices for decision in option(name).decisions} == {operations}
+    assert len(option(name).decisions) == 28
+
+
+def test_every_edge_of_s1_has_two_operations_of_its_own():
+    table = {decision.name: decision.choices for decision in option("darts_s1").decisions}
+    assert {len(choices) for choices in table.values()} == {2}
+    # DARTS-PT's lists count edges node by node: the first, one in the middle and the last of each.
+    assert table["normal/2-0"] == ("skip_connect", "dil_conv_3x3")
+    assert table["normal/4-0"] == ("max_pool_3x3", "skip_connect")
+    assert table["normal/5-4"] == ("dil_conv_3x3", "dil_conv_5x5")
+    assert table["reduce/2-0"] == ("max_pool_3x3", "avg_pool_3x3")
+    assert table["reduce/4-1"] == ("max_pool_3x3", "sep_conv_3x3")
+    assert table["reduce/5-4"] == ("skip_connect", "dil_conv_5x5")
+    counts = Counter(choice for choices in table.values() for choice in choices)
+    assert counts == {
+        "skip_connect": 18, "max_pool_3x3": 10, "avg_pool_3x3": 6,
+        "sep_conv_3x3": 5, "dil_conv_3x3": 8, "dil_conv_5x5": 9,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["darts_s1", "darts_s2", "darts_s3", "darts_s5"])
+def test_a_genotype_of_a_subspace_is_one_of_the_darts_space(name):
+    genotype = option(name).sample(torch.Generator().manual_seed(0))
+    whole = option("darts")
+    assert whole.check(genotype) == genotype
+    assert whole.parse(option(name).render(genotype)) == genotype
+    assert option(name).none_is_a_choice is False
+
+
+def test_noise_is_known_in_s4_only():
+    noisy = option("darts_s4").restrict({"normal/2-0": ("noise",)})
+    with pytest.raises(ValueError, match=r"normal/2-0=noise; this space allows none, max"):
+        option("darts").check(noisy.sample())
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_cells_of_darts_pt_are_in_s5_and_in_the_darts_space(number):
+    text = yaml.safe_load((GENOTYPES / f"darts_pt_s5_{number}.yaml").read_text())["cell"]
+    genotype = option("darts").parse(text)
+    assert option("darts_s5").parse(text) == genotype
+    for limit in option("darts_s5").limits:
+        assert sum(genotype[name] != NONE for name in limit.decisions) == 2

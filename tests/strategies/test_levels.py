@@ -11,7 +11,14 @@ from torch.autograd import grad
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.relaxation import Softmax
 from nasrun.spaces.supernet import Supernet
-from nasrun.strategies.levels import Bilevel, MixedLevel, Search, SingleLevel, Unrolled
+from nasrun.strategies.levels import (
+    Bilevel,
+    MixedLevel,
+    Search,
+    SingleLevel,
+    Unrolled,
+    WeightsOnly,
+)
 
 RADIUS = 0.01  # the released code's, divided by the norm of the direction
 
@@ -282,6 +289,15 @@ def test_a_mixed_level_adds_lam_times_validation_to_the_alphas_gradient_only(lam
     plain.step()
     for after, twin in zip(net.weights, twins, strict=True):
         torch.testing.assert_close(after.detach(), twin.detach())
+
+
+def test_weights_only_descend_the_training_loss_and_alphas_stay():
+    search = toy(alpha_lr=0.5, weight_lr=0.25)
+    losses = WeightsOnly().step(search, "train", "val")
+    assert losses["train_loss"].item() == 16.0  # w^2 - 2 a w + a^2 at (2, -2)
+    assert search.alphas[0].item() == 2.0
+    assert search.weights[0].item() == -2.0 - 0.25 * (2 * -2 - 2 * 2)
+    assert set(losses) == {"train_loss"}
 
 
 def test_a_mixed_level_without_lam_is_a_single_level():

@@ -37,5 +37,5 @@ def build(name: str, channels: int, stride: int, affine: bool) -> nn.Module:
     return _registry[name](channels, stride, affine)
 
 
-for _module in ("conv", "pool"):
+for _module in ("conv", "noise", "pool"):
     import_module(f"nasrun.ops.{_module}")

@@ -5,9 +5,10 @@ candidate of one undecided edge in turn and keeps the one whose absence costs mo
 are decided, a topology event drops the edges of one node whose absence costs least. The supernet is
 tuned between events.
 
-Where we differ from the released code: candidates are measured on the same images in a fixed order,
-without augmentation, and leave no trace in batch-norm buffers; within a topology event an edge that
-was dropped stays dropped in the later trials; `none` is never a candidate.
+Where we differ from the released code, unless the settings ask for it: candidates are measured on
+the same images in a fixed order, without augmentation, and leave no trace in batch-norm buffers;
+within a topology event an edge that was dropped stays dropped in the later trials. `none` is
+measured, which is the supernet as it is, but kept only in a space where it is a choice.
 """
 
 from __future__ import annotations
@@ -16,27 +17,31 @@ from typing import Any, Literal
 
 import torch
 
-from nasrun.genotype import NONE, Genotype
+from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.selectors.base import Selector
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Metrics
 from nasrun.strategies.base import Strategy, SupernetStrategy
+from nasrun.strategies.judges import Judge, Scores
 
 Score = dict[str, Any]
+Order = Literal["random", "fixed", "reverse"]
 
 
 class Perturbation(Selector):
     """Decide one operation a cell type and event, later one node's edges, tuning between events.
 
     An event comes before the first of every `interval` rounds; a round is one tuning pass at
-    the constant `weight_lr`. So the last event is followed by one round. `criterion` is what a
-    masked supernet is judged by.
+    the constant `weight_lr`, and one follows the last event. `order` is that in which edges, then
+    nodes, have their turn; a random one is drawn once, from the run's seed. The `judge` scores
+    what is masked. With `drop_together` the trials of a topology event have the edges that it
+    drops back until its end (released code).
     """
 
     accepts = SupernetStrategy
 
     def __init__(
-        self, *, interval: int, weight_lr: float, criterion: Literal["accuracy", "loss"]
+        self, *, interval: int, weight_lr: float, order: Order, judge: Judge, drop_together: bool
     ) -> None:
         if interval < 1:
             raise ValueError(f"interval={interval}: at least 1 tuning round an event")
@@ -44,7 +49,9 @@ class Perturbation(Selector):
             raise ValueError(f"weight_lr={weight_lr}: more than 0")
         self.interval = interval
         self.weight_lr = weight_lr
-        self.criterion = criterion
+        self.order: Order = order
+        self.judge = judge
+        self.drop_together = drop_together
         self.scores: list[Score] = []
 
     def begin(self, strategy: Strategy, space: SearchSpace) -> None:
@@ -52,11 +59,10 @@ class Perturbation(Selector):
         self.space = space
         self.strategy = strategy
         strategy.tune(self.weight_lr)
-        self.operation_events = max(
-            sum(decision.group == group for decision in space.decisions) for group in space.groups
-        )
-        nodes = [limit.decisions[0].rpartition("/")[0] for limit in space.limits]
-        self.topology_events = max((nodes.count(group) for group in space.groups), default=0)
+        self.decision_order = _arranged(len(space.decisions), self.order)
+        self.limit_order = _arranged(len(space.limits), self.order)
+        self.operation_events = max(len(self._undecided(group)) for group in space.groups)
+        self.topology_events = max(len(self._crowded(group)) for group in space.groups)
 
     @property
     def events(self) -> int:
@@ -65,7 +71,18 @@ class Perturbation(Selector):
 
     @property
     def rounds(self) -> int:
-        return self.interval * (self.events - 1) + 1
+        """The rounds from the first event to the last, and one; as many as there are events.
+
+        A space without topology events has one round fewer, as in the released code for
+        NAS-Bench-201: there the last event is moved before the last round.
+        """
+        if not self.events:
+            return 0
+        return max(self.events, self.interval * (self.events - 1) + bool(self.topology_events))
+
+    def round_of(self, event: int) -> int:
+        """How many rounds come before this event."""
+        return min(self.interval * event, self.rounds - 1)
 
     @property
     def fixed(self) -> dict[str, str]:
@@ -80,80 +97,95 @@ class Perturbation(Selector):
 
     def run_round(self) -> Metrics:
         self.strategy.display = self.display
-        event, tuning = divmod(self.round, self.interval)
-        if tuning == 0:
-            decide = self._operation if event < self.operation_events else self._topology
-            for group in self.space.groups:
-                decide(event, group)
+        for event in range(self.events):
+            if self.round_of(event) == self.round:
+                decide = self._operation if event < self.operation_events else self._topology
+                for group in self.space.groups:
+                    decide(event, group)
         metrics = self.strategy.run_round()
         metrics["decided"] = float(len(self.fixed))
         return metrics
 
     def _operation(self, event: int, group: str) -> None:
-        """Fix a random undecided decision of the group to the operation that is missed most."""
-        undecided = [
-            decision
-            for decision in self.space.decisions
-            if decision.group == group and decision.name not in self.fixed
-        ]
-        if not undecided:
-            return
-        decision = undecided[_draw(len(undecided))]
-        candidates = [choice for choice in decision.choices if choice != NONE]
-        trials = {}
-        for choice in self.strategy.track(candidates, len(candidates)):
-            trials[choice] = self._judge(self.strategy.validate(without=(decision.name, choice)))
-        chosen = min(trials, key=trials.__getitem__)  # of equals the first
-        self.fixed[decision.name] = chosen
-        self._record(event, decision.name, trials, chosen)
+        """Fix the next undecided decision of the group to the operation that is missed most."""
+        for decision in self._undecided(group)[:1]:
+            chosen, scores = self.judge.decide(self.strategy, decision)
+            self.fixed[decision.name] = chosen
+            self._record(event, decision.name, scores, chosen)
 
     def _topology(self, event: int, group: str) -> None:
-        """Drop edges of a random open node, each time the one that is missed least."""
-        open_limits = [
-            limit
-            for limit in self.space.limits
-            if limit.decisions[0].rpartition("/")[0] == group
-            and self._kept(limit.decisions) > limit.count
-        ]
-        if not open_limits:
-            return
-        limit = open_limits[_draw(len(open_limits))]
-        while True:
+        """Drop edges of the next crowded node, each time the one that is missed least."""
+        for limit in self._crowded(group)[:1]:
             kept = [name for name in limit.decisions if self.fixed[name] != NONE]
-            if len(kept) <= limit.count:
-                return
-            trials = {}
-            for name in kept:
-                choice = self.fixed[name]
-                trials[name] = self._judge(self.strategy.validate(without=(name, choice)))
-            dropped = max(reversed(kept), key=trials.__getitem__)  # of equals the last
-            self.fixed[dropped] = NONE
-            self._record(event, limit.decisions[-1].rpartition("-")[0], trials, dropped)
+            dropped: list[str] = []
+            while len(kept) > limit.count:
+                scores = {name: self._edge(name) for name in self.strategy.track(kept, len(kept))}
+                dropped.append(max(reversed(kept), key=scores.__getitem__))  # of equals the last
+                kept.remove(dropped[-1])
+                if not self.drop_together:
+                    self.fixed[dropped[-1]] = NONE
+                node = limit.decisions[-1].rpartition("-")[0]
+                self._record(event, node, scores, dropped[-1])
+            self.fixed.update(dict.fromkeys(dropped, NONE))
 
-    def _kept(self, names: tuple[str, ...]) -> int:
-        return sum(self.fixed[name] != NONE for name in names)
+    def _undecided(self, group: str) -> list[Decision]:
+        """The open decisions of a group, the next one first."""
+        return [
+            decision
+            for decision in (self.space.decisions[position] for position in self.decision_order)
+            if decision.group == group and decision.name not in self.fixed
+        ]
 
-    def _judge(self, metrics: Metrics) -> float:
-        """How good the masked supernet is, bigger is better."""
-        return metrics["accuracy"] if self.criterion == "accuracy" else -metrics["loss"]
+    def _crowded(self, group: str) -> list[AtMost]:
+        """The limits of a group that open and decided edges exceed, the next one first."""
+        return [
+            limit
+            for limit in (self.space.limits[position] for position in self.limit_order)
+            if limit.decisions[0].rpartition("/")[0] == group
+            and sum(self.fixed.get(name) != NONE for name in limit.decisions) > limit.count
+        ]
 
-    def _record(self, event: int, subject: str, trials: dict[str, float], outcome: str) -> None:
+    def _edge(self, name: str) -> float:
+        decided = [score for score in self.scores if score["subject"] == name]
+        earlier = decided[0]["scores"][decided[0]["outcome"]] if decided else 0.0  # by the search
+        return self.judge.edge(self.strategy, name, earlier)
+
+    def _record(self, event: int, subject: str, scores: Scores, outcome: str) -> None:
         self.scores.append(
-            {"event": event, "subject": subject, "scores": trials, "outcome": outcome}
+            {"event": event, "subject": subject, "scores": scores, "outcome": outcome}
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return {"strategy": self.strategy.state_dict(), "scores": list(self.scores)}
+        return {
+            "strategy": self.strategy.state_dict(),
+            "scores": list(self.scores),
+            "decision_order": self.decision_order,
+            "limit_order": self.limit_order,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.strategy.load_state_dict(state["strategy"])
         self.scores = list(state["scores"])
+        self.decision_order = list(state["decision_order"])
+        self.limit_order = list(state["limit_order"])
 
     def report(self, folder: Any) -> dict[str, Any]:
+        from nasrun.plots import event_scores
+
         folder.write("scores.json", self.scores)
+        event_scores(self.scores, folder.path / "scores.png")
         note = f"{self.rounds} tuning rounds, {self.interval} an event (DARTS-PT: 5 an event)"
-        return {"events": self.events, "tuning_rounds": self.rounds, "note": note}
+        return {
+            "events": self.events,
+            "tuning_rounds": self.rounds,
+            "validation_passes": self.judge.passes * sum(len(s["scores"]) for s in self.scores),
+            "note": note,
+        }
 
 
-def _draw(count: int) -> int:
-    return int(torch.randint(count, ()))
+def _arranged(count: int, order: Order) -> list[int]:
+    """The positions of so many things in the order of their turns."""
+    positions: list[int] = list(range(count))
+    if order == "random":
+        positions = torch.randperm(count).tolist()
+    return positions[::-1] if order == "reverse" else positions

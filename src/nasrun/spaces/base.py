@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nasrun.cost import CandidateCosts, candidate_costs
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
+from nasrun.ops.noise import Noise
 
 Stem = Literal["cifar", "cifar_half", "imagenet"]
 
@@ -71,6 +72,9 @@ class SearchSpace(ABC):
     none_is_a_choice: bool
     table: str | None = None
     """A file with the true accuracies of all genotypes, for reports (`nasrun.tabular`)."""
+
+    none_is_a_choice: bool = False
+    """Whether a derived network may have `none` of its own accord, not only by a limit."""
 
     @abstractmethod
     def network(
@@ -151,7 +155,7 @@ class SearchSpace(ABC):
                 near = get_close_matches(choice, decision.choices, 1)
                 hint = f", did you mean {near[0]}?" if near else ""
                 raise ValueError(
-                    f"genotype has {decision.name}={choice}; space={self.name} allows "
+                    f"genotype has {decision.name}={choice}; this space allows "
                     f"{', '.join(decision.choices)}{hint}"
                 )
         extra = sorted(set(genotype) - set(self.rows))
@@ -195,17 +199,23 @@ def batch_statistics(network: nn.Module) -> Iterator[None]:
     """Evaluation mode, but batch norms use the batch and leave their buffers alone.
 
     The running statistics of shared weights mix all candidates; so a supernet is measured by the
-    batch (DARTS, 1806.09055).
+    batch (DARTS, 1806.09055). Every noise operation begins a sequence of its own, always the same
+    one, whatever else runs: so two measurements differ by nothing but what they measure.
     """
     modes = {module: module.training for module in network.modules()}
     norms = [module for module in modes if isinstance(module, nn.BatchNorm2d)]
+    noises = [module for module in modes if isinstance(module, Noise)]
     network.eval()
     for norm in norms:
         norm.training, norm.track_running_stats = True, False
+    for seed, noise in enumerate(noises):
+        noise.repeat(seed)
     try:
         yield
     finally:
         for norm in norms:
             norm.track_running_stats = True
+        for noise in noises:
+            noise.repeat(None)
         for module, training in modes.items():
             module.training = training

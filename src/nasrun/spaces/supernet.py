@@ -56,17 +56,23 @@ class Supernet(nn.Module):
         return list(self.network.parameters())
 
     def mixture(
-        self, *, without: tuple[str, str] | None = None, sampled: bool | None = None
+        self,
+        *,
+        without: tuple[str, str] | None = None,
+        sampled: bool | None = None,
+        weights: Tensor | None = None,
     ) -> Mixture:
         """The current weights of all candidates, decided rows one-hot.
 
         `sampled` asks for a sample or for the mean of the relaxation; null is as the mode says.
         `without=(decision, choice)` sets one candidate's weight to zero and leaves the others as
-        they are: a mask, not a new normalisation (DARTS-PT).
+        they are: a mask, not a new normalisation (DARTS-PT). `weights` (decisions, choices) takes
+        the place of the relaxation's.
         """
-        if self.training if sampled is None else sampled:
+        only: tuple[int, ...] | None = None
+        if weights is None and (self.training if sampled is None else sampled):
             weights, only = self.relaxation.sample(self.logits, self.progress)
-        else:
+        elif weights is None:
             weights, only = self.relaxation.mean(self.logits)
         active = [self._open_columns(row) for row in range(len(self.space.decisions))]
         if only is not None:

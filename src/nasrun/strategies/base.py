@@ -51,10 +51,19 @@ class SupernetStrategy(Strategy):
     batch_size: int
 
     @abstractmethod
-    def validate(self, *, without: tuple[str, str] | None = None) -> Metrics:
+    def validate(
+        self,
+        *,
+        without: tuple[str, str] | None = None,
+        images: int | None = None,
+        in_training: bool = False,
+    ) -> Metrics:
         """The supernet on the validation data, one candidate masked if given.
 
-        Fixed order, no augmentation, batch-statistics batch norm, nothing trained or changed.
+        Mean mixture weights, fixed order, no augmentation, batch-statistics batch norm, nothing
+        trained or changed. `images` measures on a fixed stratified part of so many, null is all.
+        `in_training` measures as training sees it, for comparison with code that does: augmented
+        images in random order, in training mode, which moves batch norms' running statistics.
         """
 
     @abstractmethod

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from nasrun.budget import Budget
 from nasrun.schedules import Constant, Schedule
-from nasrun.spaces.base import SearchSpace, batch_statistics
+from nasrun.spaces.base import Mixture, SearchSpace, batch_statistics
 from nasrun.spaces.relaxation import Relaxation
 from nasrun.spaces.supernet import Supernet, argmax
 from nasrun.stage import Metrics
@@ -103,7 +104,8 @@ class Differentiable(SupernetStrategy):
     def _search(self) -> Search:
         weights = self.supernet.weights()
         return Search(
-            loss=lambda batch: self.task.loss(self.supernet, batch),
+            loss=self._loss,
+            supernet=self.supernet,
             alphas=[self.supernet.alpha],
             weights=weights,
             buffers=list(self.supernet.network.buffers()),
@@ -113,6 +115,11 @@ class Differentiable(SupernetStrategy):
             alpha_clip=self.alpha_clip,
             weight_clip=self.weight_clip,
         )
+
+    def _loss(self, batch: Batch, mixture: Mixture | None = None) -> Tensor:
+        if mixture is None:
+            return self.task.loss(self.supernet, batch)
+        return self.task.loss(partial(self.supernet.network, mixture=mixture), batch)
 
     def run_round(self) -> Metrics:
         self.supernet.progress = min(1.0, (self.round + 1) / self.rounds)
@@ -155,14 +162,21 @@ class Differentiable(SupernetStrategy):
             totals[decision.group] -= sum(p * math.log(p) for p in row if p > 0)
         return {"_".join(filter(None, ("entropy", group))): h for group, h in totals.items()}
 
-    def validate(self, *, without: tuple[str, str] | None = None) -> Metrics:
+    def validate(
+        self,
+        *,
+        without: tuple[str, str] | None = None,
+        images: int | None = None,
+        in_training: bool = False,
+    ) -> Metrics:
+        split = self.validation if images is None else self.task.subset(self.validation, images)
         with batch_statistics(self.supernet):
             mixture = self.supernet.mixture(without=without)
-            return self.task.evaluate(
-                lambda images: self.supernet.network(images, mixture),
-                self.validation,
-                8 * self.batch_size,
-            )
+            forward = partial(self.supernet.network, mixture=mixture)
+            if not in_training:
+                return self.task.evaluate(forward, split, 8 * self.batch_size)
+        self.supernet.train()
+        return self.task.evaluate(forward, split, self.batch_size, augmented=True)
 
     def tune(self, weight_lr: float) -> None:
         alpha_state = self.search.alpha_optimizer.state_dict()

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from nasrun.spaces.supernet import Supernet
+
 Losses = dict[str, Tensor]
 
 
@@ -112,10 +114,21 @@ class MixedLevel(Level):
         return {"train_loss": train_loss.detach(), "alpha_loss": val_loss.detach()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class WeightsOnly(Level):
+    """w <- descend L_train(w, alpha), alpha as it is (DARTS-PT's fixed alpha, 2108.04392)."""
+
+    def step(self, search: Search, train: Any, val: Any) -> Losses:
+        train_loss = search.loss(train)
+        search.update(weights=train_loss)
+        return {"train_loss": train_loss.detach()}
+
+
 class Search:
     """Two sets of parameters, an optimizer for each, and the loss that both move.
 
-    `loss(batch)` is a fresh forward; `weights` exclude `alphas`. `penalty()` is added to whatever
+    `loss(batch)` is a fresh forward, `loss(batch, mixture)` one of the `supernet` with these
+    weights of its candidates; `weights` exclude `alphas`. `penalty()` is added to whatever
     loss a level makes the alphas descend. The clips are the largest norms of a gradient, null for
     none. `buffers` are put back after a trial forward (`kept`).
     """
@@ -123,7 +136,8 @@ class Search:
     def __init__(
         self,
         *,
-        loss: Callable[[Any], Tensor],
+        loss: Callable[..., Tensor],
+        supernet: Supernet | None = None,
         alphas: Sequence[Tensor],
         weights: Sequence[Tensor],
         buffers: Sequence[Tensor] = (),
@@ -134,6 +148,7 @@ class Search:
         weight_clip: float | None = None,
     ) -> None:
         self.loss = loss
+        self.supernet = supernet
         self.alphas, self.weights, self.buffers = list(alphas), list(weights), list(buffers)
         self.alpha_optimizer, self.weight_optimizer = alpha_optimizer, weight_optimizer
         self.penalty = penalty

@@ -47,6 +47,10 @@ class Task(ABC):
         """The named parts of the data, concatenated, on the device."""
 
     @abstractmethod
+    def subset(self, split: Split, count: int) -> Split:
+        """A fixed stratified part of so many images; ValueError if there are not as many."""
+
+    @abstractmethod
     def batches(self, split: Split, batch_size: int, order: Tensor) -> Iterable[Batch]:
         """Training batches in the given order (indices into the split), augmented."""
 
@@ -55,10 +59,13 @@ class Task(ABC):
         """The training loss of a fresh forward pass, a scalar."""
 
     @abstractmethod
-    def evaluate(self, forward: Forward, split: Split, batch_size: int) -> Metrics:
+    def evaluate(
+        self, forward: Forward, split: Split, batch_size: int, *, augmented: bool = False
+    ) -> Metrics:
         """The metrics of a whole split in stored order, without gradients or augmentation.
 
-        The caller has put the network into the mode that it wants to measure.
+        The caller has put the network into the mode that it wants to measure. `augmented` takes
+        training batches of the split instead, in random order.
         """
 
     @abstractmethod

@@ -52,14 +52,24 @@ class Classification(Task):
             return whole
         count = round(self.share * len(whole))
         try:
-            (kept,) = stratified(whole.labels, [count], seed=0)
-            refuse_empty(kept, parts)
+            kept = self.subset(whole, count)
+            refuse_empty(kept.labels, parts)
         except ValueError as error:
             raise ValueError(
                 f"share={self.share}: {count} of {len(whole)} images are left, not enough for one "
                 "of every class; a larger share would do"
             ) from error
-        return Subset(whole, kept)
+        return kept
+
+    def subset(self, split: Split, count: int) -> Split:
+        try:
+            (kept,) = stratified(split.labels, [count], seed=0)
+        except ValueError as error:
+            raise ValueError(
+                f"images={count}: of {len(split)} images; at most all of them, and enough for one "
+                "of every class would do"
+            ) from error
+        return Subset(split, kept)
 
     def batches(self, split: Split, batch_size: int, order: Tensor) -> Iterable[Batch]:
         lonely = len(order) % batch_size == 1  # batch norm has no variance over one image
@@ -77,9 +87,14 @@ class Classification(Task):
         return total
 
     @torch.no_grad()
-    def evaluate(self, forward: Forward, split: Split, batch_size: int) -> Metrics:
+    def evaluate(
+        self, forward: Forward, split: Split, batch_size: int, *, augmented: bool = False
+    ) -> Metrics:
+        batches = split.batches(batch_size)
+        if augmented:
+            batches = iter(self.batches(split, batch_size, torch.randperm(len(split))))
         loss, hits, hits5 = (torch.zeros((), dtype=torch.float64) for _ in range(3))
-        for images, labels in split.batches(batch_size):
+        for images, labels in batches:
             with self.budget.autocast():
                 logits = forward(images)[0]
             logits = logits.float()

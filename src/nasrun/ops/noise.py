@@ -1,0 +1,34 @@
+"""Noise as a candidate operation: it misleads a search in S4 of R-DARTS (1909.09656)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nasrun.ops import op
+
+
+@op("noise")
+class Noise(nn.Module):
+    """Standard normal numbers in the shape of the strided input, nothing of the input itself.
+
+    They are drawn anew by every forward, in evaluation too.
+    """
+
+    def __init__(self, channels: int, stride: int, affine: bool) -> None:
+        super().__init__()
+        self.stride = stride
+        self._seed: int | None = None
+        self._generator: torch.Generator | None = None
+
+    def repeat(self, seed: int | None) -> None:
+        """Begin the numbers of this seed, or go back to those of the global generator."""
+        self._seed, self._generator = seed, None
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, ceil(H/s), ceil(W/s))
+        strided = x[:, :, :: self.stride, :: self.stride]
+        if self._seed is None:
+            return torch.randn_like(strided)
+        if self._generator is None:
+            self._generator = torch.Generator(x.device).manual_seed(self._seed)
+        return torch.randn(strided.shape, generator=self._generator, device=x.device, dtype=x.dtype)

@@ -1,0 +1,131 @@
+"""SmoothDARTS (2002.05283): weights that do well in a neighbourhood of the architecture.
+
+A supernet whose loss is flat around its mixture weights loses less when it is discretised. So the
+weights descend the loss at perturbed mixture weights p + delta, |delta| <= eps: random ones (RS) or
+those that hurt most (ADV). Alphas descend the validation loss at p, as in DARTS.
+
+Where we differ from the released code: eps grows with the share of the search that a round
+completes, so that it is `eps_end` in the last round and not only after it; a decided edge is not
+perturbed.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nasrun.spaces.supernet import Supernet
+from nasrun.strategies.levels import Level, Losses, Search
+
+Loss = Callable[[Tensor], Tensor]
+
+
+class Neighbour(ABC):
+    """Mixture weights in a neighbourhood of given ones."""
+
+    @abstractmethod
+    def near(self, loss: Loss, supernet: Supernet, p: Tensor, eps: float) -> Tensor:
+        """Distributions (decisions, choices) that come of moving entries of p by at most eps.
+
+        `loss(weights)` is the training batch's at these mixture weights.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smoothed(Level):
+    """alpha <- descend L_val(w, p);  w <- descend L_train(w, p + delta), p = softmax(alpha).
+
+    |delta| <= eps, which grows linearly from `eps_start`, which no round uses, to `eps_end` in the
+    last round of the search and stays there while a selector tunes.
+    """
+
+    neighbour: Neighbour
+    eps_start: float
+    eps_end: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.eps_start <= self.eps_end <= 1:
+            raise ValueError(
+                f"eps_start={self.eps_start} eps_end={self.eps_end}: 0 <= eps_start <= eps_end <= 1"
+            )
+
+    def eps(self, progress: float) -> float:
+        """The radius in a round that completes this share of the search."""
+        return self.eps_start + (self.eps_end - self.eps_start) * progress
+
+    def step(self, search: Search, train: Any, val: Any) -> Losses:
+        supernet = search.supernet
+        assert supernet is not None, "a smoothed level perturbs a supernet's mixture"
+        val_loss = search.loss(val)
+        search.update(alphas=val_loss)
+        with torch.no_grad():
+            alpha = supernet.alpha.masked_fill(supernet.missing, -math.inf)
+            p = supernet.relaxation.mean(alpha).values
+
+        def loss(weights: Tensor) -> Tensor:
+            return search.loss(train, supernet.mixture(weights=weights))
+
+        train_loss = loss(self.neighbour.near(loss, supernet, p, self.eps(supernet.progress)))
+        search.update(weights=train_loss)
+        return {"train_loss": train_loss.detach(), "alpha_loss": val_loss.detach()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomNoise(Neighbour):
+    """p + U(-eps, eps) in every entry, made a distribution again: SDARTS-RS."""
+
+    def near(self, loss: Loss, supernet: Supernet, p: Tensor, eps: float) -> Tensor:
+        return distributions(p + _uniform(p, eps), supernet.missing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adversarial(Neighbour):
+    """Projected gradient ascent of the training loss from a random start: SDARTS-ADV.
+
+    `steps` steps of 2 eps / steps along the sign of the gradient, in evaluation mode with running
+    statistics; where the loss fell instead, p itself is taken.
+    """
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps={self.steps}: at least 1")
+
+    def near(self, loss: Loss, supernet: Supernet, p: Tensor, eps: float) -> Tensor:
+        missing, training = supernet.missing, supernet.training
+        supernet.eval()
+        try:
+            with torch.no_grad():
+                before = loss(p)
+            q = distributions(p + _uniform(p, eps), missing)
+            for _ in range(self.steps):
+                q.requires_grad_()
+                (gradient,) = torch.autograd.grad(loss(q), [q], materialize_grads=True)
+                moved = q.detach() + 2 * eps / self.steps * gradient.sign()
+                q = distributions(p + (moved - p).clamp(-eps, eps), missing)
+            with torch.no_grad():
+                fell = loss(q) < before
+        finally:
+            supernet.train(training)
+        return torch.where(fell, p, q)
+
+
+def distributions(values: Tensor, missing: Tensor) -> Tensor:
+    """Rows cut to [0, 1] and divided by their sums; of a row of zeros the largest entry is 1."""
+    values = values.masked_fill(missing, -math.inf)
+    cut = values.clamp(0, 1)
+    empty = cut.sum(-1, keepdim=True) == 0
+    largest = torch.zeros_like(cut).scatter(-1, values.argmax(-1, keepdim=True), 1.0)
+    cut = torch.where(empty, largest, cut)
+    return cut / cut.sum(-1, keepdim=True)
+
+
+def _uniform(p: Tensor, eps: float) -> Tensor:
+    return torch.empty_like(p).uniform_(-eps, eps)

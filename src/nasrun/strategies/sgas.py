@@ -1,0 +1,206 @@
+"""SGAS: decide edges one by one while the supernet is searched (Li et al., 1912.00195).
+
+After a while, and then at equal distances, the edge of each cell type that is most certain is fixed
+to its operation; a node that has all the edges it keeps loses the others. So the supernet ends as
+the architecture, with weights that were trained for it. The operation of an edge is its judge's:
+the likeliest in the paper, the one that is missed most in DARTS-PT's SGAS + PT (2108.04392).
+
+Where we differ from the released code: scores are normalised over the open edges, not over all; a
+measure that is the same for all of them does not count, where the code multiplies by zero (the
+importance, in a space without `none`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nasrun.budget import Budget
+from nasrun.genotype import NONE
+from nasrun.spaces.base import SearchSpace
+from nasrun.stage import Metrics
+from nasrun.strategies.base import SupernetStrategy
+from nasrun.strategies.differentiable import Differentiable
+from nasrun.strategies.judges import Judge
+from nasrun.tasks.base import Task
+
+Distribution = dict[str, float]
+
+
+class Greedy(SupernetStrategy):
+    """Another strategy's search in which edges are decided on the way.
+
+    The first decision of a cell type comes when the share `first` of the rounds is done, the last
+    at `last`. `history` is how many earlier rounds an edge's distribution is compared with: 0 is
+    the paper's criterion 1. Batches grow by `batch_growth` with every decision.
+    """
+
+    def __init__(
+        self,
+        *,
+        inner: Differentiable,
+        judge: Judge,
+        first: float,
+        last: float,
+        history: int,
+        batch_growth: int,
+    ) -> None:
+        if not 0 <= first <= last <= 1:
+            raise ValueError(f"first={first} last={last}: 0 <= first <= last <= 1")
+        for key, value in (("history", history), ("batch_growth", batch_growth)):
+            if value < 0:
+                raise ValueError(f"{key}={value}: from 0 on")
+        self.inner = inner
+        self.judge = judge
+        self.first, self.last = first, last
+        self.history = history
+        self.batch_growth = batch_growth
+        self.batch_size = inner.batch_size
+        self.past: list[dict[str, Distribution]] = []
+        self.decisions: list[dict[str, Any]] = []
+
+    @property
+    def rounds(self) -> int:
+        return self.inner.rounds
+
+    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+        self.inner.begin(space, task, budget)
+        self.space = space
+        self.supernet = self.inner.supernet
+        dropped = {
+            group: sum(
+                max(0, len(limit.decisions) - limit.count)
+                for limit in space.limits
+                if limit.decisions[0].rpartition("/")[0] == group
+            )
+            for group in space.groups
+        }
+        self.to_decide = max(
+            sum(decision.group == group for decision in space.decisions) - dropped[group]
+            for group in space.groups
+        )
+
+    def due(self, rounds: int) -> int:
+        """How many decisions of each cell type are to be taken when so many rounds are done."""
+        gap = (self.last - self.first) / max(1, self.to_decide - 1)
+        ends = [self.rounds * (self.first + gap * number) for number in range(self.to_decide)]
+        return sum(rounds >= max(1, math.floor(end + 1e-9)) for end in ends)
+
+    def run_round(self) -> Metrics:
+        self.inner.round, self.inner.display = self.round, self.display
+        metrics = self.inner.run_round()
+        for _ in range(self.due(self.round + 1) - self.due(self.round)):
+            for group in self.space.groups:
+                self._decide(group)
+        self._grow()
+        if self.history:
+            self.past = [*self.past, self._distributions()][-self.history :]
+        return {**metrics, "decided": float(len(self.supernet.fixed))}
+
+    def _decide(self, group: str) -> None:
+        """Fix the most certain open edge of a group, and drop the edges that its node has beyond.
+
+        Of equals the first.
+        """
+        fixed, rows = self.supernet.fixed, self.supernet.probabilities()
+        undecided = [d for d in self.space.decisions if d.group == group and d.name not in fixed]
+        if not undecided:
+            return
+        certainty = self.certainty({decision.name: rows[decision.name] for decision in undecided})
+        decision = max(undecided, key=lambda decision: certainty[decision.name])
+        chosen, scores = self.judge.decide(self, decision)
+        fixed[decision.name] = chosen
+        for limit in self.space.limits:
+            kept = [name for name in limit.decisions if fixed.get(name, NONE) != NONE]
+            if decision.name in kept and len(kept) == limit.count:
+                fixed.update({name: NONE for name in limit.decisions if name not in kept})
+        self.decisions.append(
+            {
+                "round": self.round + 1,
+                "subject": decision.name,
+                "certainty": certainty,
+                "scores": scores,
+                "outcome": chosen,
+            }
+        )
+
+    def _grow(self) -> None:
+        taken = len(self.decisions) // len(self.space.groups)
+        self.inner.batch_size = self.batch_size + self.batch_growth * taken
+
+    def certainty(self, rows: Mapping[str, Distribution]) -> dict[str, float]:
+        """Of every edge importance * certainty, and * stability with a history; each from 0 to 1.
+
+        Importance is 1 - p(none), certainty 1 - H / log(n) of the n operations but none, stability
+        the mean over the past of sum_o min(p_o, q_o).
+        """
+        measures = [
+            [1.0 - row.get(NONE, 0.0) for row in rows.values()],
+            [1.0 - _entropy(_operations(row)) for row in rows.values()],
+        ]
+        if self.past:
+            measures.append([self._stability(name, _operations(row)) for name, row in rows.items()])
+        scaled = [_scaled(measure) for measure in measures]
+        return {name: math.prod(factors) for name, *factors in zip(rows, *scaled, strict=True)}
+
+    def _stability(self, name: str, row: Distribution) -> float:
+        return sum(
+            sum(min(p, past[name][operation]) for operation, p in row.items()) for past in self.past
+        ) / len(self.past)
+
+    def _distributions(self) -> dict[str, Distribution]:
+        rows = self.supernet.probabilities()
+        return {
+            name: _operations(row) for name, row in rows.items() if name not in self.supernet.fixed
+        }
+
+    def validate(
+        self,
+        *,
+        without: tuple[str, str] | None = None,
+        images: int | None = None,
+        in_training: bool = False,
+    ) -> Metrics:
+        return self.inner.validate(without=without, images=images, in_training=in_training)
+
+    def tune(self, weight_lr: float) -> None:
+        self.inner.tune(weight_lr)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "inner": self.inner.state_dict(),
+            "past": self.past,
+            "decisions": list(self.decisions),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.inner.load_state_dict(state["inner"])
+        self.past = list(state["past"])
+        self.decisions = list(state["decisions"])
+        self._grow()
+
+    def finish(self, folder: Any) -> dict[str, Any]:
+        folder.write("decisions.json", self.decisions)
+        return self.inner.finish(folder)
+
+
+def _operations(row: Distribution) -> Distribution:
+    """The distribution of an edge given that it is there."""
+    total = sum(p for choice, p in row.items() if choice != NONE)
+    return {choice: p / total for choice, p in row.items() if choice != NONE}
+
+
+def _entropy(row: Distribution) -> float:
+    """In units of the largest there is, so from 0 to 1."""
+    if len(row) == 1:
+        return 0.0
+    return -sum(p * math.log(p) for p in row.values() if p > 0) / math.log(len(row))
+
+
+def _scaled(values: Sequence[float]) -> list[float]:
+    """From 0 for the smallest to 1 for the largest; all 1 where they are the same."""
+    low, high = min(values), max(values)
+    if high == low:
+        return [1.0] * len(values)
+    return [(value - low) / (high - low) for value in values]
