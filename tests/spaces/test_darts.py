@@ -13,8 +13,9 @@ from torch import nn
 
 from nasrun.genotype import NONE, Genotype
 from nasrun.ops.conv import FactorizedReduce
+from nasrun.spaces.auxiliary import AuxiliaryHead
 from nasrun.spaces.base import Layout, Mixture, batch_statistics
-from nasrun.spaces.darts import AuxiliaryHead, DartsSpace
+from nasrun.spaces.darts import DartsSpace
 
 GENOTYPES = Path(__file__).parents[2] / "conf" / "genotypes"
 OPERATIONS = (

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from nasrun import ops
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.ops.conv import FactorizedReduce, ReLUConvBN
+from nasrun.spaces.auxiliary import AuxiliaryHead
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
+from nasrun.spaces.edge import Edge
 
 CELLS = ("normal", "reduce")
 INPUTS = 2
@@ -311,47 +313,6 @@ class Cell(nn.Module):
         return torch.cat(states[INPUTS:], dim=1)  # (B, nodes * C, H / stride, W / stride)
 
 
-class Edge(nn.Module):
-    """The candidates of one decision between two states."""
-
-    def __init__(
-        self, choices: Sequence[str], row: int, channels: int, stride: int, layout: Layout
-    ) -> None:
-        super().__init__()
-        self.row = row
-        self.columns = {choice: column for column, choice in enumerate(choices)}
-        self.candidates = nn.ModuleDict()
-        for choice in choices:
-            if choice == NONE:
-                continue
-            module = ops.build(choice, channels, stride, layout.affine)
-            if layout.pool_norm and isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
-                module = nn.Sequential(module, nn.BatchNorm2d(channels, affine=layout.affine))
-            self.candidates[choice] = module
-
-    def forward(self, x: Tensor, mixture: Mixture | None, drop_path: float) -> Tensor | None:
-        total: Tensor | None = None
-        if mixture is None:
-            assert len(self.candidates) <= 1, "an edge with several candidates needs a mixture"
-            for module in self.candidates.values():
-                total = module(x)
-                if isinstance(module, nn.Identity):
-                    return total  # drop path spares the identity
-        else:
-            active = mixture.active[self.row]
-            weights = mixture.weights[self.row]
-            for choice, module in self.candidates.items():
-                column = self.columns[choice]
-                if column in active:
-                    y = weights[column] * module(x)
-                    total = y if total is None else total + y
-        if total is None or drop_path == 0.0:
-            return total
-        keep = 1.0 - drop_path
-        mask = torch.bernoulli(torch.full((len(x), 1, 1, 1), keep, device=x.device))
-        return total * (mask / keep).to(total.dtype)
-
-
 class NetworkStem(nn.Module):
     """Images to the two inputs of the first cell: of `widths`, the second halved or not."""
 
@@ -405,32 +366,3 @@ def _stem(name: Stem, inputs: int, channels: int) -> NetworkStem:
     if name == "imagenet":
         return ImageNetStem(inputs, channels)
     return CifarStem(inputs, channels, stride=2 if name == "cifar_half" else 1)
-
-
-class AuxiliaryHead(nn.Module):
-    """DARTS's second classifier at two thirds of the depth, used in training only.
-
-    On the published sizes (8x8 CIFAR, 7x7 ImageNet) it is the published head; smaller maps are
-    pooled adaptively and larger ones averaged at the end. The ImageNet head has no batch norm after
-    the last convolution, as in the released code, whose weights so stay loadable.
-    """
-
-    def __init__(self, channels: int, outputs: int, imagenet: bool) -> None:
-        super().__init__()
-        self.pool = nn.AvgPool2d(5, stride=2 if imagenet else 3, count_include_pad=False)
-        self.small_pool = nn.AdaptiveAvgPool2d(2)
-        self.features = nn.Sequential(
-            nn.Conv2d(channels, 128, 1, bias=False),
-            nn.BatchNorm2d(128),
-            nn.ReLU(),
-            nn.Conv2d(128, 768, 2, bias=False),
-            nn.Identity() if imagenet else nn.BatchNorm2d(768),
-            nn.ReLU(),
-        )
-        self.classifier = nn.Linear(768, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(x)
-        pooled = self.pool(x) if min(x.shape[2:]) >= 8 - (self.pool.stride == 2) else None
-        x = self.features(self.small_pool(x) if pooled is None else pooled)
-        return self.classifier(x.mean(dim=(2, 3)))

@@ -1,0 +1,35 @@
+"""The second classifier that a deep network learns with (DARTS, 1806.09055)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class AuxiliaryHead(nn.Module):
+    """DARTS's second classifier at two thirds of the depth, used in training only.
+
+    On the published sizes (8x8 CIFAR, 7x7 ImageNet) it is the published head; smaller maps are
+    pooled adaptively and larger ones averaged at the end. The ImageNet head has no batch norm after
+    the last convolution, as in the released code, whose weights so stay loadable.
+    """
+
+    def __init__(self, channels: int, outputs: int, imagenet: bool) -> None:
+        super().__init__()
+        self.pool = nn.AvgPool2d(5, stride=2 if imagenet else 3, count_include_pad=False)
+        self.small_pool = nn.AdaptiveAvgPool2d(2)
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 128, 1, bias=False),
+            nn.BatchNorm2d(128),
+            nn.ReLU(),
+            nn.Conv2d(128, 768, 2, bias=False),
+            nn.Identity() if imagenet else nn.BatchNorm2d(768),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Linear(768, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(x)
+        pooled = self.pool(x) if min(x.shape[2:]) >= 8 - (self.pool.stride == 2) else None
+        x = self.features(self.small_pool(x) if pooled is None else pooled)
+        return self.classifier(x.mean(dim=(2, 3)))
