@@ -32,11 +32,33 @@ def print_run(console: Console, run: Run) -> None:
     columns = ("stage", "branch", "accuracy", "on", "top-5", "params", "MACs", "time")
     table(console, "", columns, [_row(stage) for stage in finished])
     for stage in finished:
+        if stage.kind == "search":
+            _print_search(console, stage.result)
         if stage.kind == "select":
             note = f"  [{stage.result['note']}]" if "note" in stage.result else ""
             text = f"{stage.branch}: {stage.result['genotype']}{note}"
             console.print(text, highlight=False, markup=False)
     console.print(f"report: {run.path / 'report.json'}", highlight=False, markup=False)
+
+
+def _print_search(console: Console, result: dict[str, Any]) -> None:
+    """What a search went through, where it kept a history with more than one size."""
+    if "stopped" in result:
+        console.print(f"search {result['stopped']}", highlight=False, markup=False)
+    if len(sizes := result.get("sizes", [])) > 1:
+        title = "the best round of every size; nasrun select method=frontier takes one"
+        columns = ("operations with weights", "round", "supernet accuracy", "params", "frontier")
+        rows = [
+            (
+                str(row["size"]),
+                row["round"],
+                percent(row["accuracy"]),
+                f"{row['params'] / 1e6:.3f} M",
+                "*" if row["frontier"] else "",
+            )
+            for row in sizes
+        ]
+        table(console, title, columns, rows)
 
 
 def _row(stage: StageFolder) -> tuple[str, ...]:

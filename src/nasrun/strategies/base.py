@@ -11,6 +11,7 @@ from nasrun.genotype import Genotype
 from nasrun.spaces.base import SearchSpace
 from nasrun.spaces.supernet import Supernet
 from nasrun.stage import Metrics, Stage
+from nasrun.strategies.history import History
 from nasrun.tasks.base import Task
 
 
@@ -37,11 +38,15 @@ class Strategy(Stage):
 
 
 class SupernetStrategy(Strategy):
-    """A strategy that trains a supernet: its alphas and weights can be read, masked, tuned on."""
+    """A strategy that trains a supernet: its alphas and weights can be read, masked, tuned on.
+
+    `history` has the architecture of every round of the search.
+    """
 
     leaves = "a supernet"
-    read_by = "magnitude, argmax or perturb"
+    read_by = "magnitude, argmax, perturb, frontier, at_least or healthy"
     supernet: Supernet
+    history: History
 
     @abstractmethod
     def validate(self, *, without: tuple[str, str] | None = None) -> Metrics:
