@@ -44,7 +44,7 @@ class Layout:
             raise ValueError(f"channels={self.channels}: an even number from 2 on")
         if self.partial < 1 or self.channels % self.partial:
             raise ValueError(
-                f"partial_channels={self.partial}: a divisor of the {self.channels} channels"
+                f"partial={self.partial} channels={self.channels}: a divisor of the channels"
             )
         if self.layers < 3:
             raise ValueError(f"layers={self.layers}: at least 3, so that each cell type occurs")

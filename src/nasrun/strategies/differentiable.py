@@ -95,6 +95,12 @@ class Differentiable(SupernetStrategy):
     def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
         self.space, self.task = space, task
         self.train, self.validation = task.split("train"), task.split("validation")
+        channels = space.search_layout.channels
+        if channels % self.partial_channels:
+            raise ValueError(
+                f"strategy.partial_channels={self.partial_channels}: a divisor of the search "
+                f"network's {channels} channels"
+            )
         layout = replace(space.search_layout, partial=self.partial_channels)
         network = space.network(inputs=task.inputs, outputs=task.outputs, layout=layout)
         network.drop_path = self.drop_path  # type: ignore[assignment]

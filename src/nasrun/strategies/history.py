@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 
-from nasrun.cost import params
+from nasrun.cost import params as count_params
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.base import SearchSpace
 from nasrun.spaces.supernet import Supernet, argmax, magnitude
@@ -68,7 +68,8 @@ class StopAtSize:
         if _streak(small) < self.patience:
             return None
         last = records[-1]
-        return f"stopped after round {last.round}: size {_pair(last.size)}, asked for {_pair(self.size)}"
+        sizes = f"size {list(last.size)}, asked for {list(self.size)}"
+        return f"stopped after round {last.round}: {sizes}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +143,8 @@ class History:
 
     def add(self, round: int, supernet: Supernet, accuracy: float) -> Metrics:
         """Note a round and warn of a collapse; returns what to log of it."""
-        record = self._record(round, supernet.genotype(self.rule), accuracy)
+        genotype = supernet.genotype(self.rule)
+        record = self._record(round, genotype, accuracy, self._params(genotype))
         self.records.append(record)
         if self.watchdog is not None and (alarm := self.watchdog.alarm(self.records)):
             warnings.warn(alarm, stacklevel=2)
@@ -186,25 +188,32 @@ class History:
 
     def load_state_dict(self, state: list[dict[str, Any]]) -> None:
         self.records = [
-            self._record(saved["round"], self.space.parse(saved["genotype"]), saved["accuracy"])
+            self._record(
+                saved["round"],
+                self.space.parse(saved["genotype"]),
+                saved["accuracy"],
+                saved["params"],
+            )
             for saved in state
         ]
 
-    def _record(self, round: int, genotype: Genotype, accuracy: float) -> Record:
+    def _record(self, round: int, genotype: Genotype, accuracy: float, params: int) -> Record:
         kept = {name: choice for name, choice in genotype.items() if choice != NONE}
         size = self.space.size(genotype)
         return Record(
             round=round,
             genotype=genotype,
             accuracy=accuracy,
-            params=self._params(genotype),
+            params=params,
             size=size,
             skip_share=max(self._skip_share(group, kept) for group in self.space.groups),
             free_share=1 - sum(size) / max(1, len(kept)),
         )
 
     def _skip_share(self, group: str, kept: dict[str, str]) -> float:
-        choices = [kept[d.name] for d in self.space.decisions if d.group == group and d.name in kept]
+        choices = [
+            kept[d.name] for d in self.space.decisions if d.group == group and d.name in kept
+        ]
         return choices.count(SKIP) / max(1, len(choices))
 
     def _params(self, genotype: Genotype) -> int:
@@ -218,7 +227,7 @@ class History:
                 outputs=self.outputs,
                 layout=self.space.published_layout,
             )
-        return params(network)
+        return count_params(network)
 
     def _plain(self, record: Record) -> dict[str, Any]:
         return {
@@ -261,7 +270,3 @@ def within(size: Sequence[int], limit: Sequence[int]) -> bool:
 def _streak(flags: Sequence[bool]) -> int:
     """How many at the end are true without a break."""
     return next((count for count, flag in enumerate(reversed(flags)) if not flag), len(flags))
-
-
-def _pair(size: Sequence[int]) -> str:
-    return f"({', '.join(map(str, size))})"
