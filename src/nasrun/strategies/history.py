@@ -45,7 +45,7 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class StopAtSize:
-    """Stop once no cell type keeps more operations with weights than `size`, `patience` rounds long.
+    """Stop when every cell type keeps at most `size` operations with weights for `patience` rounds.
 
     The sizes of a round are compared, not matched: a search cannot jump over its target, as it can
     in MiLeNAS's released code.

@@ -118,7 +118,7 @@ class MixedLevel(Level):
 
 @dataclass(frozen=True, kw_only=True)
 class UnrolledMixed(Level):
-    """alpha <- descend lam_train L_train(w', alpha) + lam_val L_val(w', alpha)  (MiLeNAS 2nd order).
+    """alpha <- descend lam_train L_train(w', alpha) + lam_val L_val(w', alpha)  (MiLeNAS, 2nd).
 
     w' and each term's hypergradient are those of `Unrolled`, which `unrolled` is. Here the paper
     puts its lambda on the training term, in first order on the validation term.
