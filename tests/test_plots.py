@@ -7,7 +7,14 @@ import sys
 import pytest
 from matplotlib.image import imread
 
-from nasrun.plots import draw_panels, retrain_curves, retrain_panels, search_curves, search_panels
+from nasrun.plots import (
+    draw_panels,
+    retrain_curves,
+    retrain_panels,
+    search_curves,
+    search_panels,
+    size_frontier,
+)
 
 SEARCH = {
     "train_loss": 2.0,
@@ -132,3 +139,8 @@ def test_drawing_needs_no_pyplot(tmp_path):
     )
     command = [sys.executable, "-c", code, str(tmp_path / "search.png")]
     assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_a_frontier_is_drawn_over_all_rounds(tmp_path):
+    size_frontier([(300, 0.5), (200, 0.6), (250, 0.4)], [(200, 0.6)], tmp_path / "frontier.png")
+    assert imread(tmp_path / "frontier.png").shape[:2] == (540, 720)

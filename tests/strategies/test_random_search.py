@@ -14,6 +14,8 @@ class Toy(SearchSpace):
     decisions = tuple(Decision(f"e{n}", (NONE, "a", "b")) for n in range(3))
     limits = (AtMost(("e0", "e1", "e2"), 2),)
 
+    search_layout = published_layout = None
+
     def network(self, genotype=None, *, inputs, outputs, layout=None):
         raise NotImplementedError
 

@@ -1,8 +1,9 @@
 """Partial channel connections: PC-DARTS (1907.05737).
 
 An edge's candidates see the first of K parts of its channels. The other channels bypass them, by
-a maximum over 2 x 2 pixels where the map is halved, and a shuffle then deals the channels out, so
-that every part is seen by a later edge. A supernet so needs about a K-th of the memory.
+a maximum over 2 x 2 pixels where the map is halved, and a shuffle then deals the parts out, so that
+the next edge's candidates see channels of other parts too. A mixture so needs about a K-th of the
+memory.
 """
 
 from __future__ import annotations

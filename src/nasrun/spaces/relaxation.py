@@ -115,8 +115,8 @@ class Dirichlet(Relaxation):
         missing = alpha == -math.inf
         concentration = self.concentration(alpha).masked_fill(missing, 1.0)
         gammas = Gamma(concentration, torch.ones_like(concentration), validate_args=False).rsample()
-        gammas = gammas.masked_fill(missing, 0.0)
-        return Weights(gammas / gammas.sum(dim=-1, keepdim=True))
+        # softmax(ln g) is g / sum g, and does not overflow where all of a row are tiny
+        return Weights(torch.softmax(gammas.log().masked_fill(missing, -math.inf), dim=-1))
 
     def mean(self, alpha: Tensor) -> Weights:
         concentration = self.concentration(alpha)
