@@ -269,7 +269,7 @@ def test_a_search_stops_below_its_target_and_says_so_after_a_restart(begun):
 
 
 def test_a_watchdog_may_stop_a_search(begun):
-    strategy = begun("strategy.watchdog.on_collapse=stop")
+    strategy = begun("strategy.watchdog.on_collapse=stop", "strategy.watchdog.patience=1")
     smaller_and_smaller(strategy, [(1, 1), (0, 0)])
     rounds(strategy, 1)
     assert not strategy.done
@@ -280,7 +280,7 @@ def test_a_watchdog_may_stop_a_search(begun):
 
 
 def test_a_search_leaves_its_history_and_frontier_behind(begun, tmp_path):
-    strategy = begun(STOP)
+    strategy = begun(STOP, "strategy.watchdog.patience=1")
     smaller_and_smaller(strategy, [(1, 1), (0, 0)])
     with pytest.warns(UserWarning, match="collapses"):
         rounds(strategy, 2)
