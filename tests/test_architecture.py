@@ -34,18 +34,12 @@ MAY = {
     "retrain": {"spaces.base", "tasks.base"},
     "selectors": {
         *("selectors.base", "strategies.base", "strategies.differentiable", "evaluators"),
-        *("strategies.judges", "spaces.base", "spaces.supernet"),
+        *("strategies.judges", "strategies.history", "spaces.base", "spaces.supernet"),
     },
     "strategies": {
         *("strategies.base", "strategies.levels", "strategies.differentiable", "evaluators"),
-        *(
-            "strategies.penalties",
-            "strategies.judges",
-            "spaces.base",
-            "spaces.supernet",
-            "spaces.relaxation",
-        ),
-        "tasks.base",
+        *("strategies.penalties", "strategies.judges", "strategies.history", "tasks.base"),
+        *("spaces.base", "spaces.supernet", "spaces.relaxation"),
     },
     "spaces": {"spaces", "ops"},
     "tasks": {"tasks.base", "data"},
@@ -103,7 +97,7 @@ def test_hydra_is_known_to_three_files_only(path):
 
 def test_no_strategy_knows_another():
     shared = {"strategies.base", "strategies.levels", "strategies.differentiable"}
-    shared |= {"strategies.penalties", "strategies.judges"}
+    shared |= {"strategies.penalties", "strategies.judges", "strategies.history"}
     for path in FILES:
         if path.parent.name == "strategies":
             others = {name for name in ours(path) if name.startswith("strategies")}

@@ -114,7 +114,7 @@ REFUSED = {
     ),
     "selector without candidates": (
         "run selector=fittest",
-        "use selector=magnitude, argmax or pert",
+        "use selector=magnitude, argmax, perturb, f",
     ),
     "stages without their first": (
         "run stages=[select]",

@@ -17,6 +17,7 @@ from nasrun.plots import (
     retrain_panels,
     search_curves,
     search_panels,
+    size_frontier,
 )
 
 SEARCH = {
@@ -176,3 +177,8 @@ def test_the_decisions_are_written_and_none_write_nothing(tmp_path):
     assert imread(tmp_path / "scores.png").shape[1] == pytest.approx(4 * 340, abs=2)
     event_scores([], tmp_path / "empty.png")
     assert [path.name for path in tmp_path.iterdir()] == ["scores.png"]
+
+
+def test_a_frontier_is_drawn_over_all_rounds(tmp_path):
+    size_frontier([(300, 0.5), (200, 0.6), (250, 0.4)], [(200, 0.6)], tmp_path / "frontier.png")
+    assert imread(tmp_path / "frontier.png").shape[:2] == (540, 720)

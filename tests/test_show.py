@@ -12,6 +12,9 @@ from nasrun.genotype import NONE
         ("darts_v1", "cifar", 3_169_414),
         ("darts_v2", "cifar", 3_349_342),
         ("darts_v2", "imagenet", 4_718_752),
+        ("milenas", "cifar", 3_874_222),
+        ("milenas_2858", "cifar", 2_857_942),
+        ("milenas_2090", "cifar", 2_089_846),
     ],
 )
 def test_the_published_cells_have_their_published_size(tmp_path, name, network, params):

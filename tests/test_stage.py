@@ -100,14 +100,18 @@ def test_a_stage_without_rounds_only_finishes():
 
 
 def test_a_stage_may_stop_early():
-    class Early(Rounds):
-        @property
-        def done(self):
-            return self.round == 2
+    class Stopping(Rounds):
+        def run_round(self):
+            if self.round == 1:
+                self.stopped = "enough"
+            return super().run_round()
 
-    recorder = Recorder()
-    drive(Early(9), recorder, recorder)
-    assert recorder.events[-1] == "finish {'rounds': 2}"
+    recorder, stage = Recorder(), Stopping(5)
+    drive(stage, recorder, recorder)
+    assert stage.done
+    assert stage.round == 2
+    assert recorder.events[-1].startswith("finish")
+    assert sum(event.startswith("save") for event in recorder.events) == 2
 
 
 def test_tracked_items_are_shown_once_they_are_done():

@@ -23,6 +23,7 @@ SHOWN = {
     "entropy_normal": "H(normal)",
     "entropy_reduce": "H(reduce)",
     "changed_edges": "changed",
+    "skip_share": "skip",
     "decided": "decided",
 }
 
@@ -36,6 +37,8 @@ def summary(metrics: Metrics) -> str:
         value = metrics[key]
         if key.endswith("accuracy"):
             text = percent(value)
+        elif key == "skip_share":
+            text = f"{value:.0%}"
         elif key in ("changed_edges", "decided"):
             text = f"{value:.0f}"
         else:

@@ -29,6 +29,11 @@ class Decision:
         """What the decision belongs to: the cell type of an edge, empty for a layer."""
         return self.name.rpartition("/")[0]
 
+    @property
+    def node(self) -> str:
+        """The node that an edge enters: `normal/3` of `normal/3-1`; a layer is its own node."""
+        return self.name.rpartition("-")[0] or self.name
+
 
 @dataclass(frozen=True)
 class AtMost:

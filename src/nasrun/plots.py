@@ -78,6 +78,27 @@ def _draw_event(axes: Axes, record: Mapping[str, Any]) -> None:
     axes.set_title(title, loc="left", fontsize=8, fontweight="bold", color=INK)
 
 
+def size_frontier(
+    rounds: Sequence[tuple[int, float]], best: Sequence[tuple[int, float]], path: Path
+) -> None:
+    """Draw a search's rounds as (parameters, accuracy) and the ones that no other beats."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    figure = Figure(figsize=(6, 4.5), layout=ConstrainedLayoutEngine(), facecolor="white")
+    axes = figure.add_subplot()
+    for points, colour, name, line in (
+        (rounds, COLOURS[4], "every round", ""),
+        (best, COLOURS[1], "frontier", "-"),
+    ):
+        sizes, accuracies = ([p[0] / 1e6 for p in points], [100 * p[1] for p in points])
+        axes.plot(sizes, accuracies, color=colour, label=name, marker="o", linestyle=line)
+    _dress(axes, "Supernet accuracy over the size of the derived network", "parameters, million")
+    axes.set_ylabel("%", color=INK)
+    axes.legend(frameon=False, labelcolor=INK)
+    save(figure, path, dpi=120)
+
+
 @dataclass(frozen=True)
 class Panel:
     """One pair of axes; `curves` maps a metric to its name in the legend, `scale` multiplies."""
@@ -118,6 +139,12 @@ def search_panels(groups: Sequence[str]) -> list[Panel]:
         ACCURACIES,
         Panel("Entropy of the architecture", "nats", entropies),
         Panel("Edges whose strongest operation changed", "edges", {"changed_edges": ""}),
+        Panel(
+            "Operations without weights",
+            "%",
+            {"skip_share": "skip connections, worst cell type", "free_share": "all of them"},
+            scale=100.0,
+        ),
     ]
 
 
@@ -151,6 +178,8 @@ def draw_panels(panels: list[Panel], metrics: list[Metrics]) -> Figure:
 
 
 def _draw_panel(axes: Axes, panel: Panel, metrics: list[Metrics]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     for (key, name), colour in zip(panel.curves.items(), cycle(COLOURS), strict=False):
         points = [(record["round"], record[key]) for record in metrics if key in record]
         if not points:
@@ -165,27 +194,25 @@ def _draw_panel(axes: Axes, panel: Panel, metrics: list[Metrics]) -> None:
             marker="o" if len(points) <= MOST_MARKERS else "",
             markersize=4 if len(points) > 1 else 7,
         )
-    _dress(axes, panel)
+    _dress(axes, panel.title, "round")
+    axes.set_ylabel(panel.unit, color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    if any(panel.curves.values()):
+        axes.legend(frameon=False, labelcolor=INK)
     # Every panel spans all rounds, so that what happened at the same time stands in one column.
     rounds = [record["round"] for record in metrics]
     margin = max(0.5, 0.02 * (max(rounds) - min(rounds)))
     axes.set_xlim(min(rounds) - margin, max(rounds) + margin)
 
 
-def _dress(axes: Axes, panel: Panel) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.set_title(panel.title, loc="left", fontsize=11, fontweight="bold", color=INK)
-    axes.set_xlabel("round", color=INK)
-    axes.set_ylabel(panel.unit, color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+def _dress(axes: Axes, title: str, along: str) -> None:
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+    axes.set_xlabel(along, color=INK)
     axes.grid(color="#DDDDDD", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#999999")
     axes.tick_params(color="#999999", labelcolor=INK)
-    if any(panel.curves.values()):
-        axes.legend(frameon=False, labelcolor=INK)
 
 
 def save(figure: Figure, path: Path, **options: Any) -> None:

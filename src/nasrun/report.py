@@ -39,6 +39,8 @@ def print_run(console: Console, run: Run) -> None:
     table(console, "", columns, [_row(stage) for stage in finished])
     for stage in finished:
         note = f"  [{stage.result['note']}]" if "note" in stage.result else ""
+        if stage.kind == "search":
+            _print_search(console, stage.result)
         if stage.kind == "select":
             text = f"{stage.branch}: {stage.result['genotype']}{note}"
             console.print(text, highlight=False, markup=False)
@@ -50,6 +52,26 @@ def print_run(console: Console, run: Run) -> None:
         elif note:
             console.print(f"{stage.title}:{note}", highlight=False, markup=False)
     console.print(f"report: {run.path / 'report.json'}", highlight=False, markup=False)
+
+
+def _print_search(console: Console, result: dict[str, Any]) -> None:
+    """What a search went through, where it kept a history with more than one size."""
+    if "stopped" in result:
+        console.print(f"search {result['stopped']}", highlight=False, markup=False)
+    if len(sizes := result.get("sizes", [])) > 1:
+        title = "the best round of every size; nasrun select method=frontier takes one"
+        columns = ("operations with weights", "round", "supernet accuracy", "params", "frontier")
+        rows = [
+            (
+                str(row["size"]),
+                row["round"],
+                percent(row["accuracy"]),
+                f"{row['params'] / 1e6:.3f} M",
+                "*" if row["frontier"] else "",
+            )
+            for row in sizes
+        ]
+        table(console, title, columns, rows)
 
 
 def _row(stage: StageFolder) -> tuple[str, ...]:

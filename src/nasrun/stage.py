@@ -49,6 +49,8 @@ class Stage(ABC):
     """
 
     round: int = 0
+    stopped: str | None = None
+    """Why the stage ends before its last round; a round, or a restored state, may set it."""
     display: Display = Silent()
 
     @property
@@ -74,8 +76,8 @@ class Stage(ABC):
 
     @property
     def done(self) -> bool:
-        """Whether no round is left; a stage may stop early."""
-        return self.round >= self.rounds
+        """Whether no round is left, or the stage stopped early."""
+        return self.stopped is not None or self.round >= self.rounds
 
     def track(self, items: Iterable[Item], total: int) -> Iterator[Item]:
         """The items, with the position among `total` shown on the display."""

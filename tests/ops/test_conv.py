@@ -109,9 +109,15 @@ def test_a_factorised_reduction_reads_even_pixels_in_one_half_and_odd_in_the_oth
             torch.testing.assert_close(y[:, :, row, column], expected)
 
 
-def test_a_factorised_reduction_needs_an_even_number_of_channels():
-    with pytest.raises(ValueError, match="channels=5"):
-        FactorizedReduce(4, 5, affine=True)
+@pytest.mark.parametrize("channels", [1, 5])
+def test_of_an_odd_number_of_channels_the_first_half_of_a_reduction_has_one_more(channels):
+    module = FactorizedReduce(3, channels, affine=True).eval()
+    x = torch.randn(2, 3, 4, 4)
+    y = module(x)
+    assert y.shape == (2, channels, 2, 2)
+    even = F.conv2d(x.clamp(min=0), module.even.weight, stride=2)
+    assert even.shape[1] == (channels + 1) // 2
+    torch.testing.assert_close(y[:, : even.shape[1]], UNIT * even)
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -37,6 +37,8 @@ class Toy(SearchSpace):
         for cell, kept in (("normal", 2), ("reduce", 1))
     )
 
+    search_layout = published_layout = None
+
     def network(self, genotype=None, *, inputs, outputs, layout=None):
         raise NotImplementedError
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.distributions.relaxed_categorical import ExpRelaxedCategorical
 
-from nasrun.spaces.relaxation import Concrete, OneHot, Softmax
+from nasrun.spaces.relaxation import Concrete, Dirichlet, HardGumbel, OneHot, Softmax
 
 SNAS = Concrete(tau_start=1.0, tau_end=0.03)
+GDAS = HardGumbel(soft=Concrete(tau_start=10.0, tau_end=0.1))
 MISSING = -math.inf
 
 
@@ -29,7 +30,7 @@ def test_softmax_weights_are_the_probabilities_at_any_progress():
         torch.testing.assert_close(weights, softmax(logits)[None])
 
 
-@pytest.mark.parametrize("relaxation", [Softmax(), SNAS])
+@pytest.mark.parametrize("relaxation", [Softmax(), SNAS, GDAS])
 def test_the_mean_is_the_softmax_of_the_alphas(relaxation):
     logits = [[0.3, -1.0, 2.0], [5.0, 5.0, 5.0]]
     expected = torch.stack([softmax(row) for row in logits])
@@ -77,7 +78,7 @@ def test_a_low_temperature_makes_samples_nearly_one_hot_and_a_high_one_nearly_ev
     assert hot < 0.13
 
 
-@pytest.mark.parametrize("relaxation", [Softmax(), SNAS])
+@pytest.mark.parametrize("relaxation", [Softmax(), SNAS, GDAS, Dirichlet()])
 @pytest.mark.parametrize("progress", [1 / 150, 1.0])
 def test_rows_sum_to_one_and_a_missing_choice_has_no_weight_and_no_gradient(relaxation, progress):
     alpha = torch.randn(28, 8)
@@ -236,3 +237,90 @@ def test_a_decision_with_one_choice_is_settled():
 def test_a_margin_that_settles_everything_or_cannot_be_is_refused(margin):
     with pytest.raises(ValueError, match=f"margin={margin}"):
         OneHot(margin=margin)
+
+
+# GDAS
+
+
+def test_a_hard_sample_is_one_hot_to_the_bit_and_names_what_runs():
+    alpha = torch.randn(500, 8)
+    values, chosen = GDAS.sample(alpha, 0.5)
+    assert values.sum(1).tolist() == [1.0] * 500
+    assert values.amax(1).tolist() == [1.0] * 500
+    assert list(chosen) == values.argmax(1).tolist()
+
+
+@pytest.mark.parametrize("progress", [1 / 250, 1.0])
+def test_a_hard_sample_draws_a_choice_with_its_probability_at_any_temperature(progress):
+    logits, draws = [1.0, -0.5, 0.2, 2.0], 20_000
+    values, _ = GDAS.sample(torch.tensor(logits).expand(draws, 4), progress)
+    probabilities = softmax(logits)
+    deviation = (probabilities * (1 - probabilities) / draws).sqrt()
+    assert ((values.mean(0) - probabilities).abs() < 5 * deviation).all()
+
+
+@pytest.mark.parametrize(("epoch", "tau"), [(0, 9.9604), (124, 5.05), (249, 0.1)])
+def test_the_gradient_of_a_hard_sample_is_the_drawn_row_of_the_softs_jacobian(epoch, tau):
+    """Only the drawn operation k runs: dL/dalpha_j = c_k z_k (1[j = k] - z_j) / tau (GDAS)."""
+    assert GDAS.soft.tau((epoch + 1) / 250) == pytest.approx(tau)
+    alpha = torch.randn(28, 8, dtype=torch.float64).requires_grad_()
+    credit = torch.randn(28, dtype=torch.float64)
+    torch.manual_seed(epoch)
+    values, chosen = GDAS.sample(alpha, (epoch + 1) / 250)
+    ran = values[torch.arange(28), list(chosen)]
+    (credit * ran).sum().backward()
+    torch.manual_seed(epoch)
+    noise = -(-torch.rand(28, 8, dtype=torch.float64).log()).log()
+    powers = ((alpha.detach() + noise) / tau).exp()
+    z = powers / powers.sum(1, keepdim=True)
+    expected = torch.zeros_like(z)
+    for row, k in enumerate(chosen):
+        for j in range(8):
+            expected[row, j] = credit[row] * z[row, k] * (float(j == k) - z[row, j]) / tau
+    torch.testing.assert_close(alpha.grad, expected)
+    if epoch == 0:
+        assert (alpha.grad != 0).all()  # every logit of an edge learns from the one that ran
+
+
+# DrNAS
+
+
+def concentration(alpha):
+    return torch.tensor([[a + 1 if a > 0 else math.exp(a) for a in row] for row in alpha.tolist()])
+
+
+def test_the_mean_of_a_dirichlet_is_its_concentration_over_the_sum():
+    alpha = torch.tensor([[0.0, 1.0, -2.0], [3.0, MISSING, -0.5]])
+    c = concentration(alpha)
+    assert c[1, 1] == 0
+    torch.testing.assert_close(Dirichlet().mean(alpha).values, c / c.sum(1, keepdim=True))
+
+
+def test_dirichlet_samples_have_the_distributions_mean_and_variance():
+    alpha, draws = torch.tensor([0.5, -1.0, MISSING, 2.0]), 40_000
+    samples = Dirichlet().sample(alpha.expand(draws, 4), 1.0).values
+    c = concentration(alpha[None])[0]
+    mean = c / c.sum()
+    variance = mean * (1 - mean) / (c.sum() + 1)
+    assert ((samples.mean(0) - mean).abs() <= 5 * (variance / draws).sqrt()).all()
+    torch.testing.assert_close(samples.var(0), variance, rtol=0.05, atol=1e-8)
+    torch.testing.assert_close(samples.sum(1), torch.ones(draws))
+
+
+def test_the_pathwise_gradient_of_a_dirichlet_is_on_average_that_of_its_mean():
+    logits, draws = [0.5, -1.0, 2.0], 40_000
+    alpha = torch.tensor(logits, dtype=torch.float64).expand(draws, 3).clone().requires_grad_()
+    Dirichlet().sample(alpha, 1.0).values[:, 0].sum().backward()
+    one = torch.tensor([logits], dtype=torch.float64).requires_grad_()
+    Dirichlet().mean(one).values[0, 0].backward()
+    error = alpha.grad.std(0) / math.sqrt(draws)
+    assert ((alpha.grad.mean(0) - one.grad[0]).abs() < 5 * error).all()
+    assert (one.grad[0].abs() > 20 * error).all()
+
+
+def test_tiny_concentrations_give_finite_weights_and_gradients():
+    alpha = torch.full((2000, 8), -7.0).requires_grad_()  # a concentration of 0.0009
+    values = Dirichlet().sample(alpha, 1.0).values
+    torch.testing.assert_close(values.sum(1), torch.ones(2000))
+    values[:, 0].sum().backward()
+    assert alpha.grad.isfinite().all()

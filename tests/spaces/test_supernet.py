@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.base import Mixture, batch_statistics
 from nasrun.spaces.darts import DartsSpace
-from nasrun.spaces.relaxation import Concrete, OneHot, Softmax
+from nasrun.spaces.relaxation import Concrete, HardGumbel, OneHot, Softmax
 from nasrun.spaces.supernet import Supernet, argmax, magnitude
 
 OPERATIONS = (
@@ -42,9 +42,10 @@ def seed():
     torch.manual_seed(0)
 
 
-def supernet(space=SMALL, relaxation=None, mean=0.0, std=1.0):
+def supernet(space=SMALL, relaxation=None, mean=0.0, std=1.0, beta_std=None):
     network = space.network(inputs=3, outputs=5)
-    return Supernet(space, network, relaxation or Softmax(), alpha_mean=mean, alpha_std=std)
+    settings = {"alpha_mean": mean, "alpha_std": std, "beta_std": beta_std}
+    return Supernet(space, network, relaxation or Softmax(), **settings)
 
 
 def images(count=4, size=8):
@@ -293,6 +294,155 @@ def test_alphas_decisions_and_progress_survive_a_saved_state():
     assert torch.equal(logits(other, x, other.mixture()), logits(model, x, model.mixture()))
     other.fixed["normal/3-0"] = NONE
     assert "normal/3-0" not in model.fixed
+
+
+# Sampled operations: GDAS
+
+
+GDAS = HardGumbel(soft=Concrete(tau_start=10.0, tau_end=0.1))
+
+
+def test_only_the_drawn_operation_of_an_edge_runs_and_none_runs_nothing(monkeypatch):
+    model, x, ran = supernet(relaxation=GDAS), images(), []
+    for name, module in model.network.named_modules():
+        if name.rpartition(".")[0].endswith("candidates"):
+            module.register_forward_hook(lambda *_, name=name: ran.append(name))
+    for _ in range(3):
+        ran.clear()
+        mixture = model.mixture()
+        model.network(x, mixture)
+        drawn = mixture.weights.argmax(1).tolist()
+        expected = {
+            decision.name: decision.choices[column]
+            for decision, column in zip(SMALL.decisions, drawn, strict=True)
+            if decision.choices[column] != NONE
+        }
+        cells = ["normal", "reduce", "reduce"]  # of three layers the last two reduce
+        assert sorted(ran) == sorted(
+            f"cells.{index}.edges.{name.partition('/')[2]}.candidates.{choice}"
+            for index, cell in enumerate(cells)
+            for name, choice in expected.items()
+            if name.startswith(cell)
+        )
+
+
+def test_a_sampled_forward_costs_what_the_drawn_network_costs():
+    """Multiply-adds of the convolutions, counted by torch: those of the drawn genotype alone."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def flops(forward):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            forward()
+        return counter.get_total_flops()
+
+    model, x = supernet(relaxation=GDAS), images()
+    whole = flops(lambda: model.network(x, supernet().mixture()))
+    costs = set()
+    for _ in range(5):
+        mixture = model.mixture()
+        drawn = {
+            decision.name: decision.choices[column]
+            for decision, column in zip(SMALL.decisions, mixture.weights.argmax(1), strict=True)
+        }
+        discretised = SMALL.network(Genotype("darts", drawn), inputs=3, outputs=5)
+        cost = flops(lambda mixture=mixture: model.network(x, mixture))
+        assert cost == flops(lambda network=discretised: network(x))
+        costs.add(cost)
+    assert len(costs) > 1
+    assert max(costs) < whole
+
+
+def test_a_hard_sample_gives_every_logit_of_a_running_edge_a_gradient():
+    model, x = supernet(relaxation=GDAS), images()
+    model.progress = 0.1
+    with torch.no_grad():
+        model.alpha[4, 0] = 50.0  # draws none
+    torch.manual_seed(3)
+    drawn = model.mixture().weights.argmax(1)
+    torch.manual_seed(3)
+    F.cross_entropy(model(x)[0], torch.tensor([0, 1, 2, 3])).backward()
+    running = drawn != 0  # column 0 is none
+    assert not running[4]
+    assert running.sum() > 4
+    assert (model.alpha.grad[running] != 0).all()
+    assert (model.alpha.grad[~running] == 0).all()
+
+
+def test_a_masked_candidate_of_a_sampled_search_is_missed_in_evaluation():
+    """So that perturbation can judge it: evaluation mixes probabilities, it does not sample."""
+    model, x = supernet(relaxation=GDAS), images()
+    model.eval()
+    plain = logits(model, x, model.mixture())
+    assert torch.equal(plain, logits(model, x, model.mixture()))
+    for choice in SMALL.operations[1:]:
+        masked = model.mixture(without=("normal/3-1", choice))
+        assert not torch.allclose(logits(model, x, masked), plain)
+
+
+# Edge weights: PC-DARTS
+
+
+def edge_softmax(model, space):
+    """beta -> softmax over the edges into a node, node by node."""
+    found = torch.zeros(len(space.decisions))
+    for node in {name.rpartition("-")[0] for name in space.rows}:
+        rows = [row for name, row in space.rows.items() if name.rpartition("-")[0] == node]
+        powers = model.beta.detach()[rows].exp()
+        found[rows] = powers / powers.sum()
+    return found
+
+
+def test_the_edges_into_a_node_share_one_and_multiply_their_operations():
+    model = supernet(SPACE, beta_std=1.0)
+    edges = edge_softmax(model, SPACE)
+    assert edges.sum().item() == pytest.approx(8)  # four nodes of two cell types
+    plain = torch.softmax(model.alpha.detach(), 1)
+    torch.testing.assert_close(model.mixture().weights, edges[:, None] * plain)
+    table = model.probabilities()
+    for row, name in enumerate(SPACE.rows):
+        assert sum(table[name].values()) == pytest.approx(edges[row].item(), rel=1e-5)
+
+
+def test_magnitude_ranks_edges_by_beta_times_alpha():
+    model = supernet(SPACE, beta_std=1.0)
+    rows = (edge_softmax(model, SPACE)[:, None] * model.alpha.detach().softmax(1)).tolist()
+    genotype = model.genotype(magnitude)
+    table = {f"normal/{edge}": op for edge, op in released_rule(rows[:14]).items()}
+    table |= {f"reduce/{edge}": op for edge, op in released_rule(rows[14:]).items()}
+    assert {name: choice for name, choice in genotype.items() if choice != NONE} == table
+    without = supernet(SPACE)
+    with torch.no_grad():
+        without.alpha.copy_(model.alpha)
+    assert without.genotype(magnitude) != genotype
+    assert without.genotype(argmax) == model.genotype(argmax)
+
+
+def test_betas_are_of_the_architecture_learn_and_are_saved():
+    model = supernet(beta_std=1e-3)
+    assert [id(p) for p in model.alphas()] == [id(model.alpha), id(model.beta)]
+    assert id(model.beta) not in {id(weight) for weight in model.weights()}
+    F.cross_entropy(model(images())[0], torch.tensor([0, 1, 2, 3])).backward()
+    assert (model.beta.grad != 0).all()
+    by_node = torch.zeros(4).index_add(
+        0, torch.tensor([0, 0, 1, 1, 1, 2, 2, 3, 3, 3]), model.beta.grad
+    )
+    torch.testing.assert_close(by_node, torch.zeros(4), rtol=0, atol=1e-6)  # a softmax's
+    other = supernet(beta_std=1.0)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other.beta, model.beta)
+    assert "beta" not in supernet().state_dict()
+
+
+def test_a_decided_edge_keeps_its_weight_among_edges():
+    model = supernet(beta_std=1.0)
+    model.fixed = {"normal/3-1": "skip_connect"}
+    row = SMALL.rows["normal/3-1"]
+    assert model.mixture().weights[row, 3].item() == pytest.approx(
+        edge_softmax(model, SMALL)[row].item()
+    )
+    F.cross_entropy(model(images())[0], torch.tensor([0, 1, 2, 3])).backward()
+    assert (model.alpha.grad[row] == 0).all()
+    assert model.beta.grad[row] != 0
 
 
 # Rules

@@ -1,7 +1,6 @@
 """Differentiable strategies: what a round does, what tuning changes, what a mask leaves alone."""
 
 import math
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
 from nasrun.run import seed_everything
-from nasrun.spaces.supernet import argmax
+from nasrun.spaces.supernet import argmax, magnitude
 
 CPU = Budget(device="cpu", precision="auto", threads=1, max_hours=None)
 SMALL = ["rounds=4", "width=2", "depth=3", "batch_size=16", "images=64", "space.nodes=1"]
@@ -80,7 +79,7 @@ def test_a_round_is_one_pass_over_the_training_part(begun, monkeypatch):
     assert [val for _, val in seen] == [16, 16, 16]
 
 
-def test_all_data_train_where_the_released_code_of_snas_did_so(begun, monkeypatch):
+def test_all_data_train_where_the_released_code_of_snas_did_so(begun, monkeypatch, tmp_path):
     strategy, seen = begun("strategy=snas", "strategy.data=all"), []
     step = type(strategy.level).step
 
@@ -92,7 +91,7 @@ def test_all_data_train_where_the_released_code_of_snas_did_so(begun, monkeypatc
     strategy.run_round()
     assert sum(seen) == 64
     assert len(strategy.validation) == 16
-    folder = SimpleNamespace(metrics=list, path=Path())
+    folder = SimpleNamespace(metrics=list, path=tmp_path, write=lambda name, content: None)
     assert strategy.finish(folder)["trained_on"] == "train+validation"
     assert begun().finish(folder)["trained_on"] == "train"
 
@@ -168,6 +167,153 @@ def test_drop_path_drops_in_training_only(begun):
     assert torch.equal(*kept)
 
 
+# Options of the family
+
+
+def test_alphas_rest_in_pcdartss_warm_up_and_move_after_it(begun):
+    strategy = begun("strategy=pcdarts")  # four rounds: the first lies within 0.3 of them
+    before = snapshot(strategy)
+    first, second = rounds(strategy, 2)
+    assert "alpha_loss" not in first
+    assert "alpha_loss" in second
+    after = snapshot(strategy)
+    for name in ("alpha", "beta"):
+        assert not torch.equal(after[name], before[name])
+    begun_again = begun("strategy=pcdarts")
+    rounds(begun_again, 1)
+    for name in ("alpha", "beta"):
+        assert torch.equal(snapshot(begun_again)[name], before[name])
+
+
+def test_a_switch_follows_the_rounds_of_the_search_and_stays_behind_in_tuning(begun):
+    strategy = begun("strategy=pcdarts")
+    rounds(strategy, 4)
+    strategy.tune(0.01)
+    assert "alpha_loss" in strategy.run_round()
+
+
+def test_partial_channels_make_the_candidates_of_the_search_network_narrow(begun):
+    sizes = {}
+    for parts in (1, 2):
+        strategy = begun("width=4", f"strategy.partial_channels={parts}")
+        sizes[parts] = {
+            name: tuple(value.shape)
+            for name, value in strategy.supernet.network.named_parameters()
+            if "sep_conv_3x3.1" in name
+        }
+    assert set(sizes[1].values()) == {(4, 1, 3, 3), (8, 1, 3, 3), (16, 1, 3, 3)}
+    assert set(sizes[2].values()) == {(2, 1, 3, 3), (4, 1, 3, 3), (8, 1, 3, 3)}
+
+
+def test_parts_that_do_not_divide_the_search_networks_channels_are_refused(begun):
+    with pytest.raises(ValueError, match=r"strategy\.partial_channels=3: a divisor .* 2 channels"):
+        begun("strategy.partial_channels=3")
+
+
+def test_the_entropy_of_edges_with_weights_is_that_of_their_choices(begun):
+    strategy = begun("strategy=pcdarts")
+    (metrics,) = rounds(strategy, 1)
+    p = torch.softmax(strategy.supernet.alpha.detach().double(), dim=1)
+    entropy = -(p * p.log()).sum(1)
+    assert metrics["entropy_normal"] == pytest.approx(float(entropy[:2].sum()), rel=1e-5)
+
+
+def test_the_second_order_works_where_operations_are_sampled_and_edges_have_weights(begun):
+    strategy = begun("strategy=milenas_2nd", "strategy.beta_std=1e-3", "rounds=1")
+    before = snapshot(strategy)
+    rounds(strategy, 1)
+    for name in ("alpha", "beta"):
+        assert not torch.equal(snapshot(strategy)[name], before[name])
+
+
+# History
+
+
+def test_every_round_of_a_search_is_recorded_with_what_magnitude_reads(begun):
+    strategy = begun()
+    found = rounds(strategy, 3)
+    records = strategy.history.records
+    assert [one.round for one in records] == [1, 2, 3]
+    assert records[-1].genotype == strategy.supernet.genotype(magnitude)
+    for metrics, one in zip(found, records, strict=True):
+        assert one.accuracy == metrics["validation_accuracy"]
+        assert metrics["params"] == one.params
+        assert (metrics["size_normal"], metrics["size_reduce"]) == one.size
+
+
+def test_tuning_on_a_finished_search_adds_no_rounds_to_its_history(begun):
+    strategy = begun()
+    rounds(strategy, 4)
+    before = strategy.history.state_dict()
+    strategy.tune(0.01)
+    strategy.run_round()
+    assert strategy.history.state_dict() == before
+
+
+def smaller_and_smaller(strategy, sizes):
+    """Make every round end with alphas that read as so many convolutions: normal, reduce."""
+    epoch = strategy._epoch
+
+    def shrinking():
+        losses = epoch()
+        normal, reduce = sizes[strategy.round]
+        with torch.no_grad():
+            strategy.supernet.alpha.fill_(0.0)
+            for row, convolution in enumerate([normal, 0, reduce, 0]):
+                strategy.supernet.alpha[row, 3 if convolution else 1] = 5.0 - row % 2
+        return losses
+
+    strategy._epoch = shrinking
+
+
+STOP = "strategy.stop={_target_: nasrun.strategies.history.StopAtSize, size: [0, 1], patience: 1}"
+
+
+def test_a_search_stops_below_its_target_and_says_so_after_a_restart(begun):
+    strategy = begun(STOP)
+    smaller_and_smaller(strategy, [(1, 1), (1, 0), (0, 0), (0, 0)])
+    done = 0
+    while not strategy.done:
+        rounds(strategy, 1)
+        done += 1
+    assert done == 3
+    assert strategy.stopped == "stopped after round 3: size [0, 0], asked for [0, 1]"
+    other = begun(STOP)
+    other.load_state_dict(strategy.state_dict())
+    other.round = strategy.round
+    assert other.done
+    assert other.stopped == strategy.stopped
+
+
+def test_a_watchdog_may_stop_a_search(begun):
+    strategy = begun("strategy.watchdog.on_collapse=stop", "strategy.watchdog.patience=1")
+    smaller_and_smaller(strategy, [(1, 1), (0, 0)])
+    rounds(strategy, 1)
+    assert not strategy.done
+    with pytest.warns(UserWarning, match="round 2: the search collapses"):
+        rounds(strategy, 1)
+    assert strategy.done
+    assert strategy.stopped.startswith("stopped after round 2")
+
+
+def test_a_search_leaves_its_history_and_frontier_behind(begun, tmp_path):
+    strategy = begun(STOP, "strategy.watchdog.patience=1")
+    smaller_and_smaller(strategy, [(1, 1), (0, 0)])
+    with pytest.warns(UserWarning, match="collapses"):
+        rounds(strategy, 2)
+    written = {}
+    folder = SimpleNamespace(
+        path=tmp_path, metrics=list, write=lambda name, content: written.update({name: content})
+    )
+    result = strategy.finish(folder)
+    assert [one["round"] for one in written["history.json"]] == [1, 2]
+    assert written["history.json"] == strategy.state_dict()["history"]
+    assert result["stopped"] == strategy.stopped
+    assert len(result["alarms"]) == 1
+    assert [one["size"] for one in result["sizes"]] == [[0, 0], [1, 1]]
+    assert (tmp_path / "frontier.png").exists()
+
+
 @pytest.mark.parametrize(
     "setting",
     [
@@ -178,6 +324,8 @@ def test_drop_path_drops_in_training_only(begun):
         "weight_clip=0.0",
         "alpha_clip=-1.0",
         "alpha_std=-1.0",
+        "beta_std=-1.0",
+        "partial_channels=0",
     ],
 )
 def test_impossible_values_are_refused(setting):

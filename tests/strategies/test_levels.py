@@ -16,10 +16,13 @@ from nasrun.strategies.levels import (
     MixedLevel,
     Search,
     SingleLevel,
+    Switched,
     Unrolled,
+    UnrolledMixed,
     WeightsOnly,
 )
 
+MIXED = MixedLevel(lam_train=1.0, lam_val=1.0, normalise=True)
 RADIUS = 0.01  # the released code's, divided by the norm of the direction
 
 
@@ -273,16 +276,25 @@ def test_a_single_level_descends_the_training_loss_by_both_at_once():
     assert set(losses) == {"train_loss"}
 
 
-@pytest.mark.parametrize("lam", [0.1, 1.0, 999.0])
-def test_a_mixed_level_adds_lam_times_validation_to_the_alphas_gradient_only(lam):
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize(
+    ("lam_train", "lam_val"), [(1.0, 0.1), (1.0, 1.0), (1.0, 999.0), (3.0, 0.5)]
+)
+def test_a_mixed_level_weighs_both_losses_in_the_alphas_gradient_only(
+    lam_train, lam_val, normalise
+):
     net = mlp()
     warm(net)
     point = net.alpha.detach().clone(), values(net.weights)
     plain = torch.optim.SGD([w.requires_grad_() for w in values(net.weights)], 0.1, 0.9)
     plain.load_state_dict(copy.deepcopy(net.search.weight_optimizer.state_dict()))
-    MixedLevel(lam=lam).step(net.search, net.train, net.val)
+    level = MixedLevel(lam_train=lam_train, lam_val=lam_val, normalise=normalise)
+    level.step(net.search, net.train, net.val)
     train, val = (gradients(point, batch, "alpha") for batch in (net.train, net.val))
-    torch.testing.assert_close(net.alpha.detach(), point[0] - 0.05 * (train + lam * val))
+    slope = lam_train * train + lam_val * val
+    if normalise:
+        slope = slope / (lam_train + lam_val)
+    torch.testing.assert_close(net.alpha.detach(), point[0] - 0.05 * slope)
     twins = plain.param_groups[0]["params"]
     for twin, slope in zip(twins, gradients(point, net.train, "weights"), strict=True):
         twin.grad = slope
@@ -300,31 +312,187 @@ def test_weights_only_descend_the_training_loss_and_alphas_stay():
     assert set(losses) == {"train_loss"}
 
 
-def test_a_mixed_level_without_lam_is_a_single_level():
-    mixed = mlp()
-    single = copy.deepcopy(SimpleNamespace(alpha=mixed.alpha, weights=mixed.weights))
-    other = Search(
-        loss=lambda batch: function(single.alpha, single.weights, batch),
-        alphas=[single.alpha],
-        weights=single.weights,
-        alpha_optimizer=torch.optim.SGD([single.alpha], 0.05),
-        weight_optimizer=torch.optim.SGD(single.weights, 0.1, 0.9, weight_decay=0.01),
+def with_adam(net, alpha_lr, weight_decay):
+    """A search on a copy of the net's parameters, its alphas moved by Adam as DARTS does."""
+    alpha = net.alpha.detach().clone().requires_grad_()
+    weights = [w.requires_grad_() for w in values(net.weights)]
+    return Search(
+        loss=lambda batch: function(alpha, weights, batch),
+        alphas=[alpha],
+        weights=weights,
+        alpha_optimizer=torch.optim.Adam(
+            [alpha], alpha_lr, betas=(0.5, 0.999), weight_decay=weight_decay
+        ),
+        weight_optimizer=torch.optim.SGD(weights, 0.1, 0.9, weight_decay=0.01),
     )
-    start = mixed.alpha.detach().clone()
-    for _ in range(5):
-        train, val = data(), data()
-        first = MixedLevel(lam=0.0).step(mixed.search, train, val)
-        second = SingleLevel().step(other, train, val)
-        assert torch.equal(first["train_loss"], second["train_loss"])
-    assert torch.equal(mixed.alpha, single.alpha)
-    assert not torch.equal(mixed.alpha, start)
-    for a, b in zip(mixed.weights, single.weights, strict=True):
-        assert torch.equal(a, b)
 
 
-def test_a_negative_lam_is_refused():
-    with pytest.raises(ValueError, match=r"lam=-0\.5"):
-        MixedLevel(lam=-0.5)
+def trajectory(step, search, batches):
+    """Alphas and weights after every step, as one vector each."""
+    found = []
+    for train, val in batches:
+        step(search, train, val)
+        parameters = (*search.alphas, *search.weights)
+        found.append(torch.cat([parameter.detach().flatten() for parameter in parameters]).clone())
+    return torch.stack(found)
+
+
+def test_lambda_zero_walks_the_path_of_a_single_level():
+    net, batches = mlp(), [(data(), data()) for _ in range(20)]
+    for normalise in (True, False):
+        level = MixedLevel(lam_train=1.0, lam_val=0.0, normalise=normalise)
+        paths = [
+            trajectory(one.step, with_adam(net, 0.02, 1e-3), batches)
+            for one in (level, SingleLevel())
+        ]
+        assert torch.equal(*paths)
+        assert (paths[0][-1] - paths[0][0]).norm() > 0.1
+
+
+def bilevel_at_once(search, train, val):
+    """First-order bilevel whose two gradients are both those of the state before the step."""
+    slope = torch.autograd.grad(search.loss(val), search.alphas)
+    slopes = torch.autograd.grad(search.loss(train), search.weights)
+    for optimizer, parameters, found in (
+        (search.alpha_optimizer, search.alphas, slope),
+        (search.weight_optimizer, search.weights, slopes),
+    ):
+        for parameter, gradient in zip(parameters, found, strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.mark.parametrize(("normalise", "decay"), [(True, 1e-3), (True, 0.1), (False, 0.0)])
+def test_a_large_lambda_walks_the_path_of_bilevel(normalise, decay):
+    net, batches = mlp(), [(data(), data()) for _ in range(20)]
+    level = MixedLevel(lam_train=1.0, lam_val=1e7, normalise=normalise)
+    path = trajectory(level.step, with_adam(net, 0.02, decay), batches)
+    expected = trajectory(bilevel_at_once, with_adam(net, 0.02, decay), batches)
+    torch.testing.assert_close(path, expected, rtol=1e-4, atol=1e-5)
+    mixed = MixedLevel(lam_train=1.0, lam_val=1.0, normalise=True)
+    other = trajectory(mixed.step, with_adam(net, 0.02, decay), batches)
+    assert (other - expected).norm() > 100 * (path - expected).norm()
+
+
+def test_a_large_lambda_without_normalisation_loses_the_weight_decay():
+    """Why dividing by the sum is the default: Adam adds the decay to the gradient."""
+    net, batches = mlp(), [(data(), data()) for _ in range(20)]
+    expected = trajectory(bilevel_at_once, with_adam(net, 0.02, 1.0), batches)
+    lost = trajectory(bilevel_at_once, with_adam(net, 0.02, 0.0), batches)
+    level = MixedLevel(lam_train=1.0, lam_val=1e7, normalise=False)
+    path = trajectory(level.step, with_adam(net, 0.02, 1.0), batches)
+    assert (path - lost).norm() < 0.01 * (path - expected).norm()
+
+
+def test_sharing_a_forward_differs_from_dartss_order_by_the_alphas_step_only():
+    """Ours takes the weights' gradient before the alphas moved: the gap closes with their rate."""
+    net, batches = mlp(), [(data(), data()) for _ in range(20)]
+    gaps = []
+    for rate in (0.02, 0.002):
+        level = MixedLevel(lam_train=0.0, lam_val=1.0, normalise=True)
+        ours, darts = (
+            trajectory(one.step, with_adam(net, rate, 1e-3), batches) for one in (level, Bilevel())
+        )
+        gaps.append((ours - darts).norm())
+    assert 0 < gaps[1] < 0.2 * gaps[0]
+
+
+@pytest.mark.parametrize(("lam_train", "lam_val"), [(-0.5, 1.0), (1.0, -0.5), (0.0, 0.0)])
+def test_weights_of_losses_that_say_nothing_are_refused(lam_train, lam_val):
+    message = f"lam_train={lam_train} lam_val={lam_val}: both from 0"
+    with pytest.raises(ValueError, match=message):
+        MixedLevel(lam_train=lam_train, lam_val=lam_val, normalise=True)
+    with pytest.raises(ValueError, match=message):
+        UnrolledMixed(
+            unrolled=Unrolled(radius=RADIUS), lam_train=lam_train, lam_val=lam_val, normalise=True
+        )
+
+
+# MiLeNAS, second order
+
+
+def second(radius, lam_train=1.0, lam_val=1.0, normalise=False):
+    return UnrolledMixed(
+        unrolled=Unrolled(radius=radius), lam_train=lam_train, lam_val=lam_val, normalise=normalise
+    )
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize(("lam_train", "lam_val"), [(1.0, 1.0), (0.1, 1.0), (2.0, 0.5)])
+def test_the_mixed_second_order_descends_the_exact_derivative_of_both_losses_one_step_ahead(
+    lam_train, lam_val, normalise, steps
+):
+    net = mlp()
+    warm(net, steps)
+    alpha = net.alpha.detach().clone()
+    facts = {"xi": 0.1, "momentum": 0.9, "decay": 0.01}
+    of_val = differentiated_twice(net, **facts)
+    net.val, held = net.train, net.val
+    of_train = differentiated_twice(net, **facts)
+    net.val = held
+    slope = lam_train * of_train + lam_val * of_val
+    if normalise:
+        slope = slope / (lam_train + lam_val)
+    second(1e-3, lam_train, lam_val, normalise).step(net.search, net.train, net.val)
+    torch.testing.assert_close(net.alpha.detach(), alpha - 0.05 * slope, rtol=1e-4, atol=1e-7)
+    first_order = lam_train * gradients((alpha, values(net.weights)), net.train, "alpha")
+    assert (slope - first_order).norm() > 0.01 * slope.norm()
+
+
+def test_without_the_training_term_the_mixed_second_order_is_dartss():
+    paths = []
+    net, batches = mlp(), [(data(), data()) for _ in range(5)]
+    for level in (second(RADIUS, lam_train=0.0), Unrolled(radius=RADIUS)):
+        search = with_adam(net, 0.02, 1e-3)
+        torch.manual_seed(1)
+        paths.append(trajectory(level.step, search, batches))
+    torch.testing.assert_close(*paths)
+
+
+# Warm-up and switch
+
+
+def test_weights_alone_leave_alphas_and_their_optimizer_alone():
+    net = mlp(momentum=0.0, decay=0.0)
+    point = net.alpha.detach().clone(), values(net.weights)
+    losses = WeightsOnly().step(net.search, net.train, net.val)
+    assert torch.equal(net.alpha.detach(), point[0])
+    assert not net.search.alpha_optimizer.state
+    slopes = gradients(point, net.train, "weights")
+    for after, before, slope in zip(net.weights, point[1], slopes, strict=True):
+        torch.testing.assert_close(after.detach(), before - 0.1 * slope)
+    assert set(losses) == {"train_loss"}
+
+
+class Named:
+    def __init__(self, name, seen):
+        self.name, self.seen = name, seen
+
+    def step(self, search, train, val):
+        self.seen.append(self.name)
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("at", "rounds", "first"),
+    [(0.3, 50, 15), (0.7, 50, 35), (0.3, 10, 3), (0.3, 5, 1), (0.5, 2, 1), (0.1, 5, 0)],
+)
+def test_a_switch_happens_after_the_rounds_that_lie_within_its_share(at, rounds, first):
+    seen = []
+    level = Switched(first=Named("first", seen), then=Named("then", seen), at=at)
+    search = toy()
+    for round in range(rounds):
+        search.progress = (round + 1) / rounds
+        level.step(search, "train", "val")
+    assert seen == ["first"] * first + ["then"] * (rounds - first)
+
+
+def test_a_switch_before_or_after_the_search_is_refused():
+    for at in (0.0, 1.0, 15):
+        with pytest.raises(ValueError, match=f"at={at}: a share"):
+            Switched(first=WeightsOnly(), then=Bilevel(), at=at)
 
 
 # Updates: each moves its own set and nothing else
@@ -348,7 +516,14 @@ def test_an_update_of_alphas_leaves_weights_alone_and_one_of_weights_alphas():
 
 def test_no_gradient_is_left_behind():
     net = mlp()
-    for level in (Bilevel(), Unrolled(radius=RADIUS), SingleLevel(), MixedLevel(lam=1.0)):
+    for level in (
+        Bilevel(),
+        Unrolled(radius=RADIUS),
+        SingleLevel(),
+        MIXED,
+        second(RADIUS),
+        WeightsOnly(),
+    ):
         level.step(net.search, net.train, net.val)
         assert all(parameter.grad is None for parameter in (net.alpha, *net.weights))
 
@@ -371,7 +546,7 @@ def test_a_joint_update_adds_up_separate_gradients():
 
 @pytest.mark.parametrize("clipped", ["alpha", "weight"])
 @pytest.mark.parametrize(
-    "level", [Bilevel(), SingleLevel(), MixedLevel(lam=1.0), Unrolled(radius=1)]
+    "level", [Bilevel(), SingleLevel(), MIXED, Unrolled(radius=1), second(1.0)]
 )
 def test_a_clip_bounds_the_norm_of_its_own_set_only(level, clipped):
     clip = 1e-3

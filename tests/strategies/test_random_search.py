@@ -15,6 +15,8 @@ class Toy(SearchSpace):
     limits = (AtMost(("e0", "e1", "e2"), 2),)
     none_is_a_choice = False
 
+    search_layout = published_layout = None
+
     def network(self, genotype=None, *, inputs, outputs, layout=None):
         raise NotImplementedError
 

@@ -73,7 +73,7 @@ def rows(*values):
 def greedy(history=0):
     inner = SimpleNamespace(batch_size=8)
     return Greedy(
-        inner=inner, judge=Magnitude(), first=0.2, last=0.9, history=history, batch_growth=0
+        inner=inner, judge=Magnitude(), first=0.2, last=0.9, history_size=history, batch_growth=0
     )
 
 
@@ -111,7 +111,7 @@ def test_stability_is_the_mean_intersection_with_the_past():
 
 
 def test_the_past_is_kept_for_as_many_rounds_as_asked_and_survives_a_state():
-    strategy = begun("rounds=5", "strategy.history=2", "space.nodes=2", "strategy.first=0.8")
+    strategy = begun("rounds=5", "strategy.history_size=2", "space.nodes=2", "strategy.first=0.8")
     for _ in range(3):
         strategy.run_round()
         strategy.round += 1
@@ -119,7 +119,7 @@ def test_the_past_is_kept_for_as_many_rounds_as_asked_and_survives_a_state():
     row = strategy.past[-1]["normal/2-0"]
     assert NONE not in row
     assert sum(row.values()) == pytest.approx(1.0)
-    other = begun("rounds=5", "strategy.history=2", "space.nodes=2", "strategy.first=0.8")
+    other = begun("rounds=5", "strategy.history_size=2", "space.nodes=2", "strategy.first=0.8")
     other.load_state_dict(strategy.state_dict())
     assert other.past == strategy.past
 
@@ -149,10 +149,11 @@ def test_with_pt_the_operation_is_the_one_that_is_missed_most():
 
 
 @pytest.mark.parametrize(
-    "setting", [{"first": 0.9, "last": 0.2}, {"last": 1.5}, {"history": -1}, {"batch_growth": -1}]
+    "setting",
+    [{"first": 0.9, "last": 0.2}, {"last": 1.5}, {"history_size": -1}, {"batch_growth": -1}],
 )
 def test_impossible_values_are_refused(setting):
-    settings = {"first": 0.2, "last": 0.9, "history": 0, "batch_growth": 0, **setting}
+    settings = {"first": 0.2, "last": 0.9, "history_size": 0, "batch_growth": 0, **setting}
     key = next(iter(setting))
     with pytest.raises(ValueError, match=f"{key}={setting[key]}"):
         Greedy(inner=SimpleNamespace(batch_size=8), judge=Magnitude(), **settings)

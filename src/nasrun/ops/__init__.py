@@ -7,10 +7,14 @@ module that is imported before a space is built.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import nn
+
+from nasrun.genotype import NONE
 
 Factory = Callable[[int, int, bool], nn.Module]
 _registry: dict[str, Factory] = {}
@@ -30,6 +34,20 @@ def op(name: str) -> Callable[[Any], Any]:
 def known() -> tuple[str, ...]:
     """The names of all registered operations."""
     return tuple(_registry)
+
+
+@cache
+def parametric(name: str) -> bool:
+    """Whether an operation has weights of its own; one that is not registered here counts as such.
+
+    Batch norms do not count, nor what an identity needs where it halves a map.
+    """
+    if name == NONE:
+        return False
+    if name not in _registry:
+        return True
+    with torch.device("meta"):
+        return any(True for _ in build(name, 2, 1, False).parameters())
 
 
 def build(name: str, channels: int, stride: int, affine: bool) -> nn.Module:

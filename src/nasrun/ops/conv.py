@@ -34,19 +34,23 @@ def normal_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> nn.
 
 
 class FactorizedReduce(nn.Module):
-    """Halve a map without losing pixels: two shifted stride-2 1x1 convolutions side by side."""
+    """Halve a map without losing pixels: two shifted stride-2 1x1 convolutions side by side.
+
+    Of an odd number of channels the first has one more; a single one has no second convolution.
+    """
 
     def __init__(self, inputs: int, outputs: int, affine: bool) -> None:
         super().__init__()
-        if outputs % 2:
-            raise ValueError(f"channels={outputs}: a reduction needs an even number of channels")
+        half = outputs // 2
         self.relu = nn.ReLU()
-        self.even = nn.Conv2d(inputs, outputs // 2, 1, stride=2, bias=False)
-        self.odd = nn.Conv2d(inputs, outputs // 2, 1, stride=2, bias=False)
+        self.even = nn.Conv2d(inputs, outputs - half, 1, stride=2, bias=False)
+        self.odd = nn.Conv2d(inputs, half, 1, stride=2, bias=False) if half else None
         self.bn = nn.BatchNorm2d(outputs, affine=affine)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C', ceil(H/2), ceil(W/2))
         x = self.relu(x)
+        if self.odd is None:
+            return self.bn(self.even(x))
         height, width = x.shape[2:]
         # An odd map has one more even row than odd ones: the shifted half is padded by one.
         shifted = F.pad(x[:, :, 1:, 1:], (0, width % 2, 0, height % 2))

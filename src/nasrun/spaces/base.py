@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from nasrun import ops
 from nasrun.cost import CandidateCosts, candidate_costs
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.ops.noise import Noise
@@ -26,7 +27,8 @@ class Layout:
 
     `channels` are those of the first cell, `layers` counts cells. Stems: `cifar` keeps the
     resolution, `cifar_half` halves it, `imagenet` divides it by eight. `affine` gives batch norms
-    a learned scale and shift, `pool_norm` puts a batch norm after every pooling operation.
+    a learned scale and shift, `pool_norm` puts a batch norm after every pooling operation. An
+    edge's candidates see one of `partial` parts of its channels, the others bypass them.
     """
 
     channels: int
@@ -35,12 +37,17 @@ class Layout:
     auxiliary: bool = False
     affine: bool = True
     pool_norm: bool = False
+    partial: int = 1
 
     def __post_init__(self) -> None:
         if self.stem not in get_args(Stem):
             raise ValueError(f"stem={self.stem}: one of {', '.join(get_args(Stem))}")
         if self.channels < 2 or self.channels % 2:
             raise ValueError(f"channels={self.channels}: an even number from 2 on")
+        if self.partial < 1 or self.channels % self.partial:
+            raise ValueError(
+                f"partial={self.partial} channels={self.channels}: a divisor of the channels"
+            )
         if self.layers < 3:
             raise ValueError(f"layers={self.layers}: at least 3, so that each cell type occurs")
 
@@ -69,12 +76,9 @@ class SearchSpace(ABC):
     name: str
     decisions: tuple[Decision, ...]
     limits: tuple[AtMost, ...]
-    none_is_a_choice: bool
+    none_is_a_choice: bool = False
     table: str | None = None
     """A file with the true accuracies of all genotypes, for reports (`nasrun.tabular`)."""
-
-    none_is_a_choice: bool = False
-    """Whether a derived network may have `none` of its own accord, not only by a limit."""
 
     @abstractmethod
     def network(
@@ -90,6 +94,16 @@ class SearchSpace(ABC):
         It maps images (B, inputs, H, W) to a tuple of logits (B, outputs): the classifier's, then
         in training the auxiliary head's if `layout` has one. `layout` defaults to the search's.
         """
+
+    @property
+    @abstractmethod
+    def search_layout(self) -> Layout:
+        """The search network's layout: `network`'s default."""
+
+    @property
+    @abstractmethod
+    def published_layout(self) -> Layout:
+        """The layout of the networks that papers on this space report parameters of."""
 
     @abstractmethod
     def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> SearchSpace:
@@ -178,6 +192,13 @@ class SearchSpace(ABC):
             for position in order[limit.count :]:
                 choices[limit.decisions[position]] = NONE
         return Genotype(self.name, choices)
+
+    def size(self, genotype: Genotype) -> tuple[int, ...]:
+        """How many operations with weights of their own each group keeps: MiLeNAS's (n, r)."""
+        counts = dict.fromkeys(self.groups, 0)
+        for decision in self.decisions:
+            counts[decision.group] += ops.parametric(genotype[decision.name])
+        return tuple(counts.values())
 
     def one_hot(self, genotype: Genotype, device: torch.device | None = None) -> Mixture:
         """The mixture that runs one genotype's operations with weight one inside a supernet."""

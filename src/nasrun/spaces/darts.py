@@ -18,6 +18,7 @@ from nasrun.ops.conv import FactorizedReduce, ReLUConvBN
 from nasrun.spaces.auxiliary import AuxiliaryHead
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
 from nasrun.spaces.edge import Edge, check_operations
+from nasrun.spaces.partial import bypassed
 
 CELLS = ("normal", "reduce")
 INPUTS = 2
@@ -86,6 +87,10 @@ class DartsSpace(SearchSpace):
             affine=False,
             pool_norm=True,
         )
+
+    @property
+    def published_layout(self) -> Layout:
+        return Layout(channels=36, layers=20)  # on CIFAR-10, DARTS sec. 3.1
 
     def network(
         self,
@@ -286,9 +291,8 @@ class Cell(nn.Module):
         for node, source in edges(nodes):
             name = f"{kind}/{node}-{source}"
             stride = self.stride if source < INPUTS else 1
-            self.edges[f"{node}-{source}"] = Edge(
-                candidates[name], rows[name], channels, stride, layout
-            )
+            edge = Edge(candidates[name], rows[name], channels // layout.partial, stride, layout)
+            self.edges[f"{node}-{source}"] = bypassed(edge, stride, layout)
 
     def forward(self, s0: Tensor, s1: Tensor, mixture: Mixture | None, drop_path: float) -> Tensor:
         states = [self.preprocess0(s0), self.preprocess1(s1)]

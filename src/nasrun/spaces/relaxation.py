@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.distributions import Gamma
 
 
 class Weights(NamedTuple):
@@ -132,6 +134,52 @@ def _one_hot(columns: Tensor, weights: Tensor, alpha: Tensor) -> Weights:
     """One running column a row, (decisions, 1), with its weight, in the shape of alpha."""
     values = torch.zeros_like(alpha).scatter(1, columns, weights)
     return Weights(values, tuple(columns.flatten().tolist()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardGumbel(Relaxation):
+    """The likeliest choice of a `soft` sample, with the soft sample's gradient: GDAS (1910.04465).
+
+    w = one_hot(argmax z) + z - z' with z' a constant equal to z: only the drawn operation runs,
+    with weight exactly 1, and dL/dalpha is its credit times the row of z's Jacobian that belongs to
+    it. Evaluation mixes softmax(alpha), so that a masked candidate is missed in proportion to its
+    probability; no training forward ever was such a mixture.
+    """
+
+    soft: Concrete
+
+    def sample(self, alpha: Tensor, progress: float) -> Weights:
+        soft = self.soft.sample(alpha, progress).values
+        drawn = soft.argmax(dim=-1)
+        hard = torch.zeros_like(soft).scatter(1, drawn[:, None], 1.0)
+        return Weights(hard + (soft - soft.detach()), tuple(drawn.tolist()))
+
+    def mean(self, alpha: Tensor) -> Weights:
+        return self.soft.mean(alpha)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dirichlet(Relaxation):
+    """w ~ Dirichlet(c), c = elu(alpha) + 1: DrNAS (2006.10355). Evaluation mixes c / sum c.
+
+    Drawn as gammas over their sum, so that the gradient is the pathwise one and a choice that a
+    decision does not have stays out of the sum.
+    """
+
+    def concentration(self, alpha: Tensor) -> Tensor:
+        """c > 0, zero for a choice that a decision does not have."""
+        return F.elu(alpha) + 1
+
+    def sample(self, alpha: Tensor, progress: float) -> Weights:
+        missing = alpha == -math.inf
+        concentration = self.concentration(alpha).masked_fill(missing, 1.0)
+        gammas = Gamma(concentration, torch.ones_like(concentration), validate_args=False).rsample()
+        # softmax(ln g) is g / sum g, and does not overflow where all of a row are tiny
+        return Weights(torch.softmax(gammas.log().masked_fill(missing, -math.inf), dim=-1))
+
+    def mean(self, alpha: Tensor) -> Weights:
+        concentration = self.concentration(alpha)
+        return Weights(concentration / concentration.sum(dim=-1, keepdim=True))
 
 
 def gumbel_like(alpha: Tensor) -> Tensor:

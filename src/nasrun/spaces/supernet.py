@@ -23,9 +23,14 @@ class Supernet(nn.Module):
     A decision in `fixed` runs its one choice with weight one and its alphas get no gradient.
     Called on images it mixes the candidates as the relaxation says: a sample in training, the
     choices' probabilities otherwise.
+
+    With a `beta_std` the edges into a node compete too: every decision has a beta, and its weights
+    are multiplied by the softmax of the betas that enter its node (PC-DARTS, 1907.05737). Null is
+    none: every edge counts one.
     """
 
     missing: Tensor
+    rivals: Tensor
 
     def __init__(
         self,
@@ -35,6 +40,7 @@ class Supernet(nn.Module):
         *,
         alpha_mean: float,
         alpha_std: float,
+        beta_std: float | None = None,
     ) -> None:
         super().__init__()
         self.space = space
@@ -47,6 +53,12 @@ class Supernet(nn.Module):
         lengths = torch.tensor([len(decision.choices) for decision in space.decisions])
         has_choice = torch.arange(space.width) < lengths[:, None]
         self.register_buffer("missing", ~has_choice, persistent=False)
+        self.beta: nn.Parameter | None = None
+        if beta_std is not None:
+            self.beta = nn.Parameter(beta_std * torch.randn(len(space.decisions)))
+        nodes = [decision.node for decision in space.decisions]
+        same_node = torch.tensor([[node == other for other in nodes] for node in nodes])
+        self.register_buffer("rivals", same_node, persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         return self.network(x, self.mixture())
@@ -54,6 +66,17 @@ class Supernet(nn.Module):
     def weights(self) -> list[nn.Parameter]:
         """The parameters that are not alphas."""
         return list(self.network.parameters())
+
+    def alphas(self) -> list[nn.Parameter]:
+        """The parameters of the architecture: alpha, and beta where there is one."""
+        return [self.alpha] if self.beta is None else [self.alpha, self.beta]
+
+    def edges(self) -> Tensor | None:
+        """The weight of every edge among those that enter its node, (decisions,); null is one."""
+        if self.beta is None:
+            return None
+        rivals = torch.where(self.rivals, self.beta, -math.inf)  # (decisions, decisions)
+        return (self.beta - torch.logsumexp(rivals, dim=-1)).exp()
 
     def mixture(
         self,
@@ -84,6 +107,8 @@ class Supernet(nn.Module):
         for decision, choice in self.fixed.items():
             row = self.space.rows[decision]
             active[row] = () if choice == NONE else (self._column(decision, choice),)
+        if (edges := self.edges()) is not None:
+            weights = weights * edges[:, None]
         if without is not None:
             decision, choice = without
             row, masked = self.space.rows[decision], self._column(decision, choice)
@@ -119,9 +144,15 @@ class Supernet(nn.Module):
         return weights * kept + chosen
 
     def probabilities(self) -> Probabilities:
-        """Per decision the probability of each choice, `none` included; decided ones are 0 or 1."""
+        """Per decision the probability of each choice, `none` included; decided ones are 0 or 1.
+
+        Where edges have weights, a row is multiplied by its edge's: what rules compare.
+        """
         with torch.no_grad():
-            rows = torch.softmax(self.logits, -1).tolist()
+            table_rows = torch.softmax(self.logits, -1)
+            if (edges := self.edges()) is not None:
+                table_rows = table_rows * edges[:, None]
+            rows = table_rows.tolist()
         table = {}
         for row, decision in enumerate(self.space.decisions):
             pairs = dict(zip(decision.choices, rows[row], strict=False))

@@ -11,6 +11,7 @@ from nasrun.genotype import Genotype
 from nasrun.spaces.base import SearchSpace
 from nasrun.spaces.supernet import Supernet
 from nasrun.stage import Metrics, Stage
+from nasrun.strategies.history import History
 from nasrun.tasks.base import Split, Task
 
 
@@ -39,16 +40,18 @@ class Strategy(Stage):
 class SupernetStrategy(Strategy):
     """A strategy that trains a supernet: its alphas and weights can be read, masked, tuned on.
 
-    `train` and `validation` are the images that its weights saw and that it is measured on.
+    `train` and `validation` are the images that its weights saw and that it is measured on;
+    `history` has the architecture of every round of the search.
     """
 
     leaves = "a supernet"
-    read_by = "magnitude, argmax or perturb"
+    read_by = "magnitude, argmax, perturb, frontier, at_least or healthy"
     supernet: Supernet
     task: Task
     train: Split
     validation: Split
     batch_size: int
+    history: History
 
     @abstractmethod
     def validate(

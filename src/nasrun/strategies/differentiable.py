@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from nasrun.spaces.relaxation import Relaxation
 from nasrun.spaces.supernet import Supernet, argmax
 from nasrun.stage import Metrics
 from nasrun.strategies.base import SupernetStrategy
+from nasrun.strategies.history import History, StopAtSize, Watchdog, frontier
 from nasrun.strategies.levels import Level, Search
 from nasrun.strategies.penalties import Penalty
 from nasrun.tasks.base import Batch, OptimizerFactory, Part, Split, Task
@@ -32,7 +34,9 @@ class Differentiable(SupernetStrategy):
     `validation` part. With `data=all` what sees the one part sees both, the measured validation
     images included. The clips are largest gradient norms, null for none. `drop_path` is the
     constant probability that an edge's mixture is dropped for a sample. `penalty` is added to what
-    the alphas descend, null for none.
+    the alphas descend, null for none. In the search network candidates see one of
+    `partial_channels` parts of the channels; with a `beta_std` edges compete by weights of their
+    own (both PC-DARTS). `watchdog` notices a collapse, `stop` ends the search early; null is none.
     """
 
     def __init__(
@@ -52,6 +56,10 @@ class Differentiable(SupernetStrategy):
         alpha_std: float,
         drop_path: float,
         penalty: Penalty | None,
+        partial_channels: int,
+        beta_std: float | None,
+        watchdog: Watchdog | None,
+        stop: StopAtSize | None,
     ) -> None:
         if rounds < 1:
             raise ValueError(f"rounds={rounds}: at least 1")
@@ -62,8 +70,11 @@ class Differentiable(SupernetStrategy):
         for key, clip in (("weight_clip", weight_clip), ("alpha_clip", alpha_clip)):
             if clip is not None and clip <= 0:
                 raise ValueError(f"{key}={clip}: more than 0, or null for none")
-        if alpha_std < 0:
-            raise ValueError(f"alpha_std={alpha_std}: from 0 on")
+        for key, std in (("alpha_std", alpha_std), ("beta_std", beta_std)):
+            if std is not None and std < 0:
+                raise ValueError(f"{key}={std}: from 0 on")
+        if partial_channels < 1:
+            raise ValueError(f"partial_channels={partial_channels}: 1 for all channels, or more")
         self._rounds = rounds
         self.batch_size = batch_size
         self.parts: tuple[Part, ...] = ("train", "validation") if data == "all" else ("train",)
@@ -77,6 +88,9 @@ class Differentiable(SupernetStrategy):
         self.alpha_mean, self.alpha_std = alpha_mean, alpha_std
         self.drop_path = drop_path
         self.penalty = penalty
+        self.partial_channels = partial_channels
+        self.beta_std = beta_std
+        self.watchdog, self.stop = watchdog, stop
 
     @property
     def rounds(self) -> int:
@@ -85,7 +99,14 @@ class Differentiable(SupernetStrategy):
     def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
         self.space, self.task = space, task
         self.train, self.validation = task.split(*self.parts), task.split("validation")
-        network = space.network(inputs=task.inputs, outputs=task.outputs)
+        channels = space.search_layout.channels
+        if channels % self.partial_channels:
+            raise ValueError(
+                f"strategy.partial_channels={self.partial_channels}: a divisor of the search "
+                f"network's {channels} channels"
+            )
+        layout = replace(space.search_layout, partial=self.partial_channels)
+        network = space.network(inputs=task.inputs, outputs=task.outputs, layout=layout)
         network.drop_path = self.drop_path  # type: ignore[assignment]
         self.supernet = Supernet(
             space,
@@ -93,10 +114,18 @@ class Differentiable(SupernetStrategy):
             self.relaxation,
             alpha_mean=self.alpha_mean,
             alpha_std=self.alpha_std,
+            beta_std=self.beta_std,
         ).to(budget.torch_device)
         self.supernet.to(memory_format=torch.channels_last)
         if self.penalty is not None:
             self.penalty.begin(self.supernet, task)
+        self.history = History(
+            space,
+            inputs=task.inputs,
+            outputs=task.outputs,
+            watchdog=self.watchdog,
+            stop=self.stop,
+        )
         self.schedule = self.weight_schedule
         self.search = self._search()
         self.first_lr = self.search.weight_lr
@@ -106,10 +135,10 @@ class Differentiable(SupernetStrategy):
         return Search(
             loss=self._loss,
             supernet=self.supernet,
-            alphas=[self.supernet.alpha],
+            alphas=self.supernet.alphas(),
             weights=weights,
             buffers=list(self.supernet.network.buffers()),
-            alpha_optimizer=self.alpha_optimizer([self.supernet.alpha]),
+            alpha_optimizer=self.alpha_optimizer(self.supernet.alphas()),
             weight_optimizer=self.weight_optimizer(weights),
             penalty=self.penalty,
             alpha_clip=self.alpha_clip,
@@ -123,6 +152,7 @@ class Differentiable(SupernetStrategy):
 
     def run_round(self) -> Metrics:
         self.supernet.progress = min(1.0, (self.round + 1) / self.rounds)
+        self.search.progress = self.supernet.progress
         lr = self.schedule.at(min(1.0, self.round / self.rounds), self.first_lr)
         for group in self.search.weight_optimizer.param_groups:
             group["lr"] = lr
@@ -132,6 +162,10 @@ class Differentiable(SupernetStrategy):
             metrics |= self.penalty.metrics()
         after = self.supernet.genotype(argmax)
         metrics["changed_edges"] = float(sum(before[name] != after[name] for name in after))
+        if not self.done:  # a selector that tunes a finished search does not add to its history
+            accuracy = metrics[f"validation_{self.task.objective}"]
+            metrics |= self.history.add(self.round + 1, self.supernet, accuracy)
+            self.stopped = self.history.stopped
         return metrics
 
     def _epoch(self) -> Metrics:
@@ -159,7 +193,8 @@ class Differentiable(SupernetStrategy):
         probabilities = self.supernet.probabilities()
         for decision in self.space.decisions:
             row = probabilities[decision.name].values()
-            totals[decision.group] -= sum(p * math.log(p) for p in row if p > 0)
+            edge = sum(row)  # one, but where edges have weights
+            totals[decision.group] -= sum(p / edge * math.log(p / edge) for p in row if p > 0)
         return {"_".join(filter(None, ("entropy", group))): h for group, h in totals.items()}
 
     def validate(
@@ -189,19 +224,29 @@ class Differentiable(SupernetStrategy):
             "supernet": self.supernet.state_dict(),
             "alpha_optimizer": self.search.alpha_optimizer.state_dict(),
             "weight_optimizer": self.search.weight_optimizer.state_dict(),
+            "history": self.history.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.supernet.load_state_dict(state["supernet"])
         self.search.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
         self.search.weight_optimizer.load_state_dict(state["weight_optimizer"])
+        self.history.load_state_dict(state["history"])
+        self.stopped = self.history.stopped
 
     def finish(self, folder: Any) -> dict[str, Any]:
-        from nasrun.plots import search_curves
+        from nasrun.plots import search_curves, size_frontier
 
         search_curves(folder.metrics(), folder.path / "search.png", self.space.groups)
+        folder.write("history.json", self.history.state_dict())
+        points, best = (
+            [(record.params, record.accuracy) for record in records]
+            for records in (self.history.records, frontier(self.history.records))
+        )
+        size_frontier(points, best, folder.path / "frontier.png")
         metrics = self.validate()
         return {
             "validation_accuracy": metrics[self.task.objective],
             "trained_on": "+".join(self.parts),
+            **self.history.report(),
         }

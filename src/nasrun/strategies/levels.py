@@ -96,21 +96,53 @@ class SingleLevel(Level):
 
 @dataclass(frozen=True, kw_only=True)
 class MixedLevel(Level):
-    """alpha <- descend L_train + lam L_val;  w <- descend L_train  (MiLeNAS, 2003.12238).
+    """alpha <- descend lam_train L_train + lam_val L_val;  w <- descend L_train  (MiLeNAS).
 
-    One forward on the training batch serves both updates; the released code runs it twice, the
-    second time with the new alphas.
+    2003.12238, first order, where lam_train = 1 and lam_val = lam. `normalise` divides both by
+    their sum: the weights are then 1 / (1 + lam) and lam / (1 + lam), so that the alphas' weight
+    decay and clip mean the same at every lam. One forward on the training batch serves both
+    updates; the released code runs it twice, the second time with the new alphas.
     """
 
-    lam: float
+    lam_train: float
+    lam_val: float
+    normalise: bool
 
     def __post_init__(self) -> None:
-        if self.lam < 0:
-            raise ValueError(f"lam={self.lam}: from 0 (single level) on")
+        _check_mix(self.lam_train, self.lam_val)
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
+        lam_train, lam_val = _mix(self.lam_train, self.lam_val, self.normalise)
         train_loss, val_loss = search.loss(train), search.loss(val)
-        search.update(both=train_loss, alphas=self.lam * val_loss)
+        search.update(both=train_loss, alphas_share=lam_train, alphas=lam_val * val_loss)
+        return {"train_loss": train_loss.detach(), "alpha_loss": val_loss.detach()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnrolledMixed(Level):
+    """alpha <- descend lam_train L_train(w', alpha) + lam_val L_val(w', alpha)  (MiLeNAS, 2nd).
+
+    w' and each term's hypergradient are those of `Unrolled`, which `unrolled` is. Here the paper
+    puts its lambda on the training term, in first order on the validation term.
+    """
+
+    unrolled: Unrolled
+    lam_train: float
+    lam_val: float
+    normalise: bool
+
+    def __post_init__(self) -> None:
+        _check_mix(self.lam_train, self.lam_val)
+
+    def step(self, search: Search, train: Any, val: Any) -> Losses:
+        lam_train, lam_val = _mix(self.lam_train, self.lam_val, self.normalise)
+        of_train, _ = self.unrolled.hypergradient(search, train, train)
+        of_val, val_loss = self.unrolled.hypergradient(search, train, val)
+        search.descend_alphas(
+            [lam_train * t + lam_val * v for t, v in zip(of_train, of_val, strict=True)]
+        )
+        train_loss = search.loss(train)
+        search.update(weights=train_loss)
         return {"train_loss": train_loss.detach(), "alpha_loss": val_loss.detach()}
 
 
@@ -124,14 +156,50 @@ class WeightsOnly(Level):
         return {"train_loss": train_loss.detach()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Switched(Level):
+    """`first` in the rounds that lie within the share `at` of the search, `then` afterwards.
+
+    A warm-up (PC-DARTS: alphas rest for 15 of 50 epochs) or a change of method (MiLeNAS: bilevel
+    until epoch 35 of 50, mixed after it). Both move the same parameters with the same optimizers.
+    """
+
+    first: Level
+    then: Level
+    at: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.at < 1:
+            raise ValueError(f"at={self.at}: a share of the search, more than 0 and less than 1")
+
+    def step(self, search: Search, train: Any, val: Any) -> Losses:
+        level = self.first if search.progress <= self.at else self.then
+        return level.step(search, train, val)
+
+
+def _check_mix(lam_train: float, lam_val: float) -> None:
+    if lam_train < 0 or lam_val < 0 or lam_train + lam_val == 0:
+        raise ValueError(
+            f"lam_train={lam_train} lam_val={lam_val}: both from 0 on, one of them more than 0"
+        )
+
+
+def _mix(lam_train: float, lam_val: float, normalise: bool) -> tuple[float, float]:
+    total = lam_train + lam_val if normalise else 1.0
+    return lam_train / total, lam_val / total
+
+
 class Search:
     """Two sets of parameters, an optimizer for each, and the loss that both move.
 
     `loss(batch)` is a fresh forward, `loss(batch, mixture)` one of the `supernet` with these
     weights of its candidates; `weights` exclude `alphas`. `penalty()` is added to whatever
     loss a level makes the alphas descend. The clips are the largest norms of a gradient, null for
-    none. `buffers` are put back after a trial forward (`kept`).
+    none. `buffers` are put back after a trial forward (`kept`). `progress` in (0, 1] is the share
+    of the search that the running round completes; whoever runs the rounds sets it.
     """
+
+    progress: float = 1.0
 
     def __init__(
         self,
@@ -165,17 +233,19 @@ class Search:
         alphas: Tensor | None = None,
         weights: Tensor | None = None,
         both: Tensor | None = None,
+        alphas_share: float = 1.0,
     ) -> None:
         """One optimizer step on each set that a loss is given for.
 
-        `both` moves alphas and weights with one backward pass; `alphas` then adds to the alphas'
-        gradient, `weights` to the weights'.
+        `both` moves alphas and weights with one backward pass, the alphas by `alphas_share` times
+        its gradient; `alphas` then adds to the alphas' gradient, `weights` to the weights'.
         """
         alpha_gradient = _gradients(alphas, self.alphas) if alphas is not None else None
         weight_gradient = _gradients(weights, self.weights) if weights is not None else None
         if both is not None:
             shared = _gradients(both, [*self.alphas, *self.weights])
-            alpha_gradient = _sum(shared[: len(self.alphas)], alpha_gradient)
+            own = [g if g is None else alphas_share * g for g in shared[: len(self.alphas)]]
+            alpha_gradient = _sum(own, alpha_gradient)
             weight_gradient = _sum(shared[len(self.alphas) :], weight_gradient)
         if alpha_gradient is not None:
             self.descend_alphas(alpha_gradient)

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nasrun.spaces.relaxation import Concrete
+from nasrun.spaces.relaxation import Concrete, Dirichlet
 from nasrun.spaces.supernet import Supernet
 from nasrun.stage import Metrics
 from nasrun.tasks.base import Task
@@ -162,3 +162,40 @@ class Score(Estimator):
         undecided = [row for row, decision in decisions if decision.name not in supernet.fixed]
         surrogate = (reward * log_density)[undecided].sum()
         return cost.sum() + surrogate - surrogate.detach()
+
+
+class DirichletKL(Penalty):
+    """scale * sum over decisions of KL(Dirichlet(c) || Dirichlet(1)): DrNAS (2006.10355).
+
+    The anchor is the uniform distribution over mixtures. The released code's default is another
+    anchor, the weight decay of alpha, which pulls c to 1 as well.
+    """
+
+    def __init__(self, *, scale: float) -> None:
+        if not scale > 0:
+            raise ValueError(f"scale={scale}: more than 0; penalty=null is none")
+        self.scale = scale
+
+    def begin(self, supernet: Supernet, task: Task) -> None:
+        if not isinstance(supernet.relaxation, Dirichlet):
+            name = type(supernet.relaxation).__name__
+            raise ValueError(f"penalty=DirichletKL: needs relaxation=Dirichlet, here is {name}")
+        self.supernet, self.relaxation = supernet, supernet.relaxation
+
+    def __call__(self) -> Tensor:
+        there = ~self.supernet.missing
+        # with c = 1, where there is no choice, every term below is zero
+        c = self.relaxation.concentration(self.supernet.alpha).masked_fill(~there, 1.0)
+        n = there.sum(dim=-1).to(c.dtype)
+        total = c.sum(dim=-1) - (~there).sum(dim=-1)
+        pull = (c - 1) * (torch.digamma(c) - torch.digamma(total)[:, None])
+        normaliser = torch.lgamma(total) - torch.lgamma(c).sum(dim=-1) - torch.lgamma(n)
+        divergence = normaliser + pull.sum(dim=-1)  # (decisions,)
+        decided = [self.supernet.space.rows[name] for name in self.supernet.fixed]
+        kept = torch.ones_like(divergence)
+        kept[decided] = 0.0
+        return self.scale * (kept * divergence).sum()
+
+    @torch.no_grad()
+    def metrics(self) -> Metrics:
+        return {"penalty": float(self())}

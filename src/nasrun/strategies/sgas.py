@@ -32,8 +32,8 @@ class Greedy(SupernetStrategy):
     """Another strategy's search in which edges are decided on the way.
 
     The first decision of a cell type comes when the share `first` of the rounds is done, the last
-    at `last`. `history` is how many earlier rounds an edge's distribution is compared with: 0 is
-    the paper's criterion 1. Batches grow by `batch_growth` with every decision.
+    at `last`. With `history_size` earlier rounds an edge's distribution is compared: 0 is the
+    paper's criterion 1. Batches grow by `batch_growth` with every decision.
     """
 
     def __init__(
@@ -43,18 +43,18 @@ class Greedy(SupernetStrategy):
         judge: Judge,
         first: float,
         last: float,
-        history: int,
+        history_size: int,
         batch_growth: int,
     ) -> None:
         if not 0 <= first <= last <= 1:
             raise ValueError(f"first={first} last={last}: 0 <= first <= last <= 1")
-        for key, value in (("history", history), ("batch_growth", batch_growth)):
+        for key, value in (("history_size", history_size), ("batch_growth", batch_growth)):
             if value < 0:
                 raise ValueError(f"{key}={value}: from 0 on")
         self.inner = inner
         self.judge = judge
         self.first, self.last = first, last
-        self.history = history
+        self.history_size = history_size
         self.batch_growth = batch_growth
         self.batch_size = inner.batch_size
         self.past: list[dict[str, Distribution]] = []
@@ -66,8 +66,9 @@ class Greedy(SupernetStrategy):
 
     def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
         self.inner.begin(space, task, budget)
-        self.space = space
-        self.supernet = self.inner.supernet
+        self.space, self.task = space, task
+        self.train, self.validation = self.inner.train, self.inner.validation
+        self.supernet, self.history = self.inner.supernet, self.inner.history
         dropped = {
             group: sum(
                 max(0, len(limit.decisions) - limit.count)
@@ -90,12 +91,13 @@ class Greedy(SupernetStrategy):
     def run_round(self) -> Metrics:
         self.inner.round, self.inner.display = self.round, self.display
         metrics = self.inner.run_round()
+        self.stopped = self.inner.stopped
         for _ in range(self.due(self.round + 1) - self.due(self.round)):
             for group in self.space.groups:
                 self._decide(group)
         self._grow()
-        if self.history:
-            self.past = [*self.past, self._distributions()][-self.history :]
+        if self.history_size:
+            self.past = [*self.past, self._distributions()][-self.history_size :]
         return {**metrics, "decided": float(len(self.supernet.fixed))}
 
     def _decide(self, group: str) -> None:
@@ -176,6 +178,7 @@ class Greedy(SupernetStrategy):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.inner.load_state_dict(state["inner"])
+        self.stopped = self.inner.stopped
         self.past = list(state["past"])
         self.decisions = list(state["decisions"])
         self._grow()

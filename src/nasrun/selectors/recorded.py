@@ -1,0 +1,138 @@
+"""Choosing one of the rounds that a search went through, by size, accuracy or health.
+
+MiLeNAS (2003.12238) retrains the best architecture of every size; see `strategies/history.py`. The
+accuracies that are compared are the supernet's.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from nasrun.genotype import Genotype
+from nasrun.selectors.base import Selector
+from nasrun.spaces.base import SearchSpace
+from nasrun.stage import Metrics
+from nasrun.strategies.base import Strategy, SupernetStrategy
+from nasrun.strategies.history import History, Record, frontier, within
+
+
+class Recorded(Selector):
+    """A selector without rounds: the architecture of one of the search's rounds."""
+
+    accepts = SupernetStrategy
+
+    @abstractmethod
+    def pick(self, history: History) -> Record:
+        """The round to take; ValueError if none will do."""
+
+    @property
+    def rounds(self) -> int:
+        return 0
+
+    def begin(self, strategy: Strategy, space: SearchSpace) -> None:
+        assert isinstance(strategy, SupernetStrategy)
+        self.space = space
+        self._record = self.pick(strategy.history)
+
+    @property
+    def genotype(self) -> Genotype:
+        return self._record.genotype
+
+    def report(self, folder: Any) -> dict[str, Any]:
+        record = self._record
+        size = list(record.size)
+        note = (
+            f"round {record.round}, size {size}, {record.params / 1e6:.3f} M parameters as "
+            f"published, supernet accuracy {record.accuracy:.2%}"
+        )
+        return {"round": record.round, "size": size, "note": note}
+
+    def run_round(self) -> Metrics:
+        raise AssertionError("reading the history takes no rounds")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to continue from: the history is read anew."""
+
+
+class Frontier(Recorded):
+    """The most accurate round, of one size or of at most so many parameters if asked for.
+
+    `size` counts the operations with weights of every cell type, `max_params` the parameters of the
+    network in the space's published layout; null is any. What is chosen is on the frontier of the
+    rounds that are left: of equals the smallest, then the first.
+    """
+
+    def __init__(self, *, size: Sequence[int] | None, max_params: int | None) -> None:
+        self.size = None if size is None else _checked(size)
+        if max_params is not None and max_params < 1:
+            raise ValueError(f"max_params={max_params}: from 1 on, or null for any number")
+        self.max_params = max_params
+
+    def pick(self, history: History) -> Record:
+        left = [
+            record
+            for record in history.records
+            if (self.size is None or record.size == self.size)
+            and (self.max_params is None or record.params <= self.max_params)
+        ]
+        if not left:
+            had = sorted({(record.params, record.size) for record in history.records})
+            raise ValueError(
+                f"selector.size={self.size and list(self.size)} "
+                f"selector.max_params={self.max_params}: no round of this search; it had "
+                + ", ".join(f"{list(size)} with {params:,} parameters" for params, size in had)
+            )
+        return frontier(left)[-1]
+
+
+class AtLeast(Recorded):
+    """The last round whose cell types all kept at least `size` operations with weights.
+
+    MiLeNAS stops below a size; this is the architecture just before, however far the search jumped.
+    """
+
+    def __init__(self, *, size: Sequence[int]) -> None:
+        self.size = _checked(size)
+
+    def pick(self, history: History) -> Record:
+        groups = len(history.space.groups)
+        if len(self.size) != groups:
+            raise ValueError(f"selector.size={list(self.size)}: {groups} numbers, one a cell type")
+        for record in reversed(history.records):
+            if within(self.size, record.size):
+                return record
+        raise ValueError(
+            f"selector.size={list(self.size)}: no round of this search was so large, "
+            f"the first was {list(history.records[0].size)}"
+        )
+
+
+class Healthy(Recorded):
+    """The last round that the search's watchdog did not find collapsed.
+
+    If it found all of them collapsed, the one with the fewest skip connections, then operations
+    without weights, the last of equals.
+    """
+
+    def pick(self, history: History) -> Record:
+        watchdog = history.watchdog
+        if watchdog is None:
+            raise ValueError(
+                "selector=healthy: the search had strategy.watchdog=null, so nothing says which "
+                "rounds are healthy; selector=frontier would do"
+            )
+        healthy = [record for record in history.records if not watchdog.collapsed(record)]
+        if healthy:
+            return healthy[-1]
+        return min(reversed(history.records), key=lambda r: (r.skip_share, r.free_share))
+
+
+def _checked(size: Sequence[int]) -> tuple[int, ...]:
+    if not size or min(size) < 0:
+        raise ValueError(f"size={list(size)}: numbers from 0 on, one a cell type")
+    return tuple(size)

@@ -1,0 +1,47 @@
+"""Partial channel connections: PC-DARTS (1907.05737).
+
+An edge's candidates see the first of K parts of its channels. The other channels bypass them, by
+a maximum over 2 x 2 pixels where the map is halved, and a shuffle then deals the parts out, so that
+the next edge's candidates see channels of other parts too. A mixture so needs about a K-th of the
+memory.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nasrun.spaces.base import Layout, Mixture
+from nasrun.spaces.edge import Edge
+
+
+def bypassed(edge: Edge, stride: int, layout: Layout) -> nn.Module:
+    """The edge itself, or with a bypass for the channels that a partial layout keeps from it."""
+    return edge if layout.partial == 1 else PartialEdge(edge, stride, layout.partial)
+
+
+class PartialEdge(nn.Module):
+    """An edge on one of `parts` parts of the channels, (B, C, H, W) to (B, C, H / s, W / s).
+
+    The bypass has the weight of its edge: the sum of the candidates' weights, `none` included. An
+    edge of which no candidate runs is not there, and neither is its bypass. Drop path drops what
+    the candidates give.
+    """
+
+    def __init__(self, edge: Edge, stride: int, parts: int) -> None:
+        super().__init__()
+        self.edge = edge
+        self.parts = parts
+        # ceil: a strided convolution keeps the last row of an odd map, too
+        self.pool = nn.MaxPool2d(2, 2, ceil_mode=True) if stride == 2 else nn.Identity()
+
+    def forward(self, x: Tensor, mixture: Mixture | None, drop_path: float) -> Tensor | None:
+        seen, rest = x.tensor_split([x.shape[1] // self.parts], dim=1)
+        y = self.edge(seen, mixture, drop_path)
+        if y is None:
+            return None
+        rest = self.pool(rest)
+        if mixture is not None:
+            rest = mixture.weights[self.edge.row].sum() * rest
+        parts = torch.cat([y, rest], dim=1).unflatten(1, (self.parts, -1))  # (B, K, C / K, H, W)
+        return parts.transpose(1, 2).flatten(1, 2)

@@ -1,0 +1,272 @@
+"""What a search went through: every round's architecture, its size, and rules that watch both.
+
+MiLeNAS (2003.12238) tracks sizes: a long search sheds convolutions step by step while the
+supernet's accuracy rises, so the best round is asked for per size. A collapse is the same seen from
+the other end: skip connections take over (1909.09656). The accuracy of a round is the supernet's,
+of all candidates together, on images that the alphas may have been fitted on.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from nasrun.cost import params as count_params
+from nasrun.genotype import NONE, Genotype
+from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.supernet import Supernet, argmax, magnitude
+from nasrun.stage import Metrics
+
+SKIP = "skip_connect"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A round's architecture, read off the alphas after it.
+
+    `accuracy` is the supernet's on the validation part, `params` those of the derived network in
+    the space's published layout, `size` its operations with weights per cell type, `skip_share` the
+    largest share of skip connections among a cell type's edges, `free_share` that of operations
+    without weights among all edges.
+    """
+
+    round: int
+    genotype: Genotype
+    accuracy: float
+    params: int
+    size: tuple[int, ...]
+    skip_share: float
+    free_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopAtSize:
+    """Stop when every cell type keeps at most `size` operations with weights for `patience` rounds.
+
+    The sizes of a round are compared, not matched: a search cannot jump over its target, as it can
+    in MiLeNAS's released code.
+    """
+
+    size: tuple[int, ...]
+    patience: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", tuple(self.size))
+        if not self.size or min(self.size) < 0 or self.patience < 1:
+            raise ValueError(
+                f"size={list(self.size)} patience={self.patience}: sizes from 0 on, one a cell "
+                "type, patience from 1 on"
+            )
+
+    def reason(self, records: Sequence[Record]) -> str | None:
+        """Why to stop after these rounds, null for going on."""
+        small = [within(record.size, self.size) for record in records]
+        if _streak(small) < self.patience:
+            return None
+        last = records[-1]
+        sizes = f"size {list(last.size)}, asked for {list(self.size)}"
+        return f"stopped after round {last.round}: {sizes}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watchdog:
+    """Notice a collapse: skip connections, or operations without weights, take over.
+
+    A round is collapsed when a cell type has at least `skip_share` skip connections among its
+    edges, or all cell types together at least `free_share` operations without weights. After
+    `patience` such rounds in a row it warns or stops.
+    """
+
+    skip_share: float
+    free_share: float
+    patience: int
+    on_collapse: Literal["warn", "stop"]
+
+    def __post_init__(self) -> None:
+        if not (0 < self.skip_share <= 1 and 0 < self.free_share <= 1):
+            raise ValueError(
+                f"skip_share={self.skip_share} free_share={self.free_share}: more than 0, at most 1"
+            )
+        if self.patience < 1:
+            raise ValueError(f"patience={self.patience}: from 1 on")
+
+    def collapsed(self, record: Record) -> bool:
+        """Whether skip connections or weightless operations rule this round's architecture."""
+        return record.skip_share >= self.skip_share or record.free_share >= self.free_share
+
+    def alarm(self, records: Sequence[Record]) -> str | None:
+        """What to say after these rounds: once a collapse, when it has lasted long enough."""
+        if _streak([self.collapsed(record) for record in records]) != self.patience:
+            return None
+        last = records[-1]
+        return (
+            f"round {last.round}: the search collapses, {last.skip_share:.0%} skip connections in "
+            f"a cell type, {last.free_share:.0%} operations without weights; "
+            "selector=healthy takes the last round before"
+        )
+
+    def reason(self, records: Sequence[Record]) -> str | None:
+        """Why to stop after these rounds, null for going on."""
+        alarm = self.alarm(records) if self.on_collapse == "stop" else None
+        return alarm and f"stopped after {alarm}"
+
+
+class History:
+    """The rounds of a search so far; they are part of its state.
+
+    An architecture is read by DARTS's rule where the space limits edges, else by the likeliest
+    choice.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        inputs: int,
+        outputs: int,
+        watchdog: Watchdog | None,
+        stop: StopAtSize | None,
+    ) -> None:
+        if stop is not None and len(stop.size) != len(space.groups):
+            raise ValueError(
+                f"strategy.stop.size={list(stop.size)}: space={space.name} has "
+                f"{len(space.groups)} cell types, so as many numbers"
+            )
+        self.space, self.inputs, self.outputs = space, inputs, outputs
+        self.watchdog, self.stop = watchdog, stop
+        self.rule = magnitude if space.limits else argmax
+        self.records: list[Record] = []
+
+    def add(self, round: int, supernet: Supernet, accuracy: float) -> Metrics:
+        """Note a round and warn of a collapse; returns what to log of it."""
+        genotype = supernet.genotype(self.rule)
+        record = self._record(round, genotype, accuracy, self._params(genotype))
+        self.records.append(record)
+        if self.watchdog is not None and (alarm := self.watchdog.alarm(self.records)):
+            warnings.warn(alarm, stacklevel=2)
+        sizes = zip(self.space.groups, record.size, strict=True)
+        return {
+            "params": float(record.params),
+            **{"_".join(filter(None, ("size", group))): float(count) for group, count in sizes},
+            "skip_share": record.skip_share,
+            "free_share": record.free_share,
+        }
+
+    @property
+    def stopped(self) -> str | None:
+        """Why the search ends with the last round that was noted, null for going on."""
+        rules = [rule for rule in (self.watchdog, self.stop) if rule is not None]
+        reasons = [rule.reason(self.records) for rule in rules]
+        return next((reason for reason in reasons if reason is not None), None)
+
+    @property
+    def alarms(self) -> list[str]:
+        """Everything that the watchdog said."""
+        if self.watchdog is None:
+            return []
+        until = range(1, len(self.records) + 1)
+        said = [self.watchdog.alarm(self.records[:count]) for count in until]
+        return [alarm for alarm in said if alarm is not None]
+
+    def report(self) -> dict[str, Any]:
+        """What `result.json` holds: the best round of every size, alarms, why it stopped."""
+        best = frontier(self.records)
+        sizes = [{**self._plain(r), "frontier": r in best} for r in best_per_size(self.records)]
+        found: dict[str, Any] = {"sizes": sizes}
+        if self.alarms:
+            found["alarms"] = self.alarms
+        if self.stopped is not None:
+            found["stopped"] = self.stopped
+        return found
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        return [self._plain(record) for record in self.records]
+
+    def load_state_dict(self, state: list[dict[str, Any]]) -> None:
+        self.records = [
+            self._record(
+                saved["round"],
+                self.space.parse(saved["genotype"]),
+                saved["accuracy"],
+                saved["params"],
+            )
+            for saved in state
+        ]
+
+    def _record(self, round: int, genotype: Genotype, accuracy: float, params: int) -> Record:
+        kept = {name: choice for name, choice in genotype.items() if choice != NONE}
+        size = self.space.size(genotype)
+        return Record(
+            round=round,
+            genotype=genotype,
+            accuracy=accuracy,
+            params=params,
+            size=size,
+            skip_share=max(self._skip_share(group, kept) for group in self.space.groups),
+            free_share=1 - sum(size) / max(1, len(kept)),
+        )
+
+    def _skip_share(self, group: str, kept: dict[str, str]) -> float:
+        choices = [
+            kept[d.name] for d in self.space.decisions if d.group == group and d.name in kept
+        ]
+        return choices.count(SKIP) / max(1, len(choices))
+
+    def _params(self, genotype: Genotype) -> int:
+        known = [record.params for record in self.records if record.genotype == genotype]
+        if known:
+            return known[-1]
+        with torch.device("meta"):
+            network = self.space.network(
+                genotype,
+                inputs=self.inputs,
+                outputs=self.outputs,
+                layout=self.space.published_layout,
+            )
+        return count_params(network)
+
+    def _plain(self, record: Record) -> dict[str, Any]:
+        return {
+            "round": record.round,
+            "genotype": self.space.render(record.genotype),
+            "accuracy": record.accuracy,
+            "params": record.params,
+            "size": list(record.size),
+            "skip_share": record.skip_share,
+            "free_share": record.free_share,
+        }
+
+
+def frontier(records: Iterable[Record]) -> list[Record]:
+    """The rounds that no other beats in parameters and accuracy, smallest first.
+
+    Of rounds with equal parameters and accuracy the first.
+    """
+    best: list[Record] = []
+    for record in sorted(records, key=lambda r: (r.params, -r.accuracy, r.round)):
+        if not best or record.accuracy > best[-1].accuracy:
+            best.append(record)
+    return best
+
+
+def best_per_size(records: Iterable[Record]) -> list[Record]:
+    """The most accurate round of every size, the first of equals; smallest size first."""
+    best: dict[tuple[int, ...], Record] = {}
+    for record in records:
+        if record.size not in best or record.accuracy > best[record.size].accuracy:
+            best[record.size] = record
+    return [best[size] for size in sorted(best, key=lambda size: (sum(size), size))]
+
+
+def within(size: Sequence[int], limit: Sequence[int]) -> bool:
+    """Whether no cell type has more operations with weights than the limit."""
+    return all(own <= most for own, most in zip(size, limit, strict=True))
+
+
+def _streak(flags: Sequence[bool]) -> int:
+    """How many at the end are true without a break."""
+    return next((count for count, flag in enumerate(reversed(flags)) if not flag), len(flags))

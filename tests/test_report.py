@@ -1,0 +1,54 @@
+"""The closing tables of a run."""
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+
+from rich.console import Console
+
+from nasrun.report import print_run
+
+
+def printed(**result):
+    """What is printed of a run with one finished search."""
+    stage = SimpleNamespace(
+        finished=True,
+        kind="search",
+        branch="",
+        result={"validation_accuracy": 0.5, "seconds": 1.0, **result},
+    )
+    text = io.StringIO()
+    run = SimpleNamespace(stages=lambda: [stage], path=Path("outputs/v001"))
+    print_run(Console(file=text, width=120), run)
+    return text.getvalue()
+
+
+def size(n, r, accuracy, params, frontier):
+    return {
+        "size": [n, r],
+        "round": 3,
+        "accuracy": accuracy,
+        "params": params,
+        "frontier": frontier,
+    }
+
+
+def test_a_search_through_several_sizes_ends_with_their_table():
+    text = printed(sizes=[size(4, 0, 0.9032, 2_857_942, True), size(7, 3, 0.85, 3_874_222, False)])
+    (four,) = [line for line in text.splitlines() if "[4, 0]" in line]
+    assert "90.32%" in four
+    assert "2.858 M" in four
+    assert "*" in four
+    (seven,) = [line for line in text.splitlines() if "[7, 3]" in line]
+    assert "*" not in seven
+    assert "method=frontier" in text
+
+
+def test_a_search_of_one_size_and_one_without_a_history_have_no_such_table():
+    assert "frontier" not in printed(sizes=[size(4, 0, 0.9, 2_857_942, True)])
+    assert "frontier" not in printed()
+
+
+def test_why_a_search_stopped_early_is_said():
+    text = printed(stopped="stopped after round 3: size [5, 0], asked for [6, 0]")
+    assert "search stopped after round 3: size [5, 0], asked for [6, 0]" in text
