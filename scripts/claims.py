@@ -29,7 +29,6 @@ from nasrun.tabular import Table
 
 SCALE = ("dataset=cifar10", "task.share=0.2", "width=8", "depth=6", "space.stem=cifar_half")
 """10,000 images, half of them to validate on; 16 x 16 pixels, 8 channels, 6 cells."""
-ROUNDS = 25
 FLOOR = 0.5
 """A seed counts once its supernet has this validation accuracy."""
 THREADS = "budget.threads=1"
@@ -43,7 +42,7 @@ class Search:
     space: str
     strategy: str
     selectors: tuple[str, ...]
-    settings: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ("rounds=40",)
 
     def run(self, root: Path, seed: int) -> Path:
         """The run's folder."""
@@ -54,7 +53,7 @@ class Search:
         run = self.run(root, seed)
         yield [
             *("search", f"space={self.space}", f"strategy={self.strategy}", f"seed={seed}"),
-            *(*SCALE, f"dataset.root={cifar}", f"rounds={ROUNDS}", *self.settings),
+            *(*SCALE, f"dataset.root={cifar}", *self.settings),
             *(f"outputs={run.parents[1]}", THREADS),
         ]
         for selector in self.selectors:
@@ -76,9 +75,9 @@ class Search:
 NB201 = "nasbench201"
 SEARCHES = (
     Search(NB201, "darts", ("magnitude", "argmax", "perturb")),
-    Search(NB201, "snas", ("argmax", "perturb")),
+    Search(NB201, "snas", ("argmax", "perturb"), ("rounds=40", "strategy.drop_path=0")),
     Search(NB201, "milenas", ("magnitude", "argmax", "perturb")),
-    Search("darts_s2", "darts", ("magnitude", "perturb")),
+    Search("darts_s2", "darts", ("magnitude", "perturb"), ("rounds=25",)),
     Search(NB201, "fixed_alpha", ("perturb",)),
     Search(NB201, "gdas", ("argmax",)),
     Search(NB201, "drnas", ("argmax",)),
