@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,15 +120,21 @@ class Group:
     def row(self) -> tuple[str, ...]:
         """First run, stage, how many, mean and standard deviation, minutes."""
         done = [result for result in self.results if result is not None]
-        found = [value for value in map(accuracy, done) if value is not None]
-        found = found or [value for value in map(true_accuracy, done) if value is not None]
-        scores = [100 * value for value in found]
+        title, scores = self.title, _percents(accuracy, done)
+        if not scores and (scores := _percents(true_accuracy, done)):
+            title = f"{title} (table)"
         mean = f"{statistics.fmean(scores):.2f}%" if scores else "-"
         spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
         minutes = statistics.fmean(result["seconds"] / 60 for result in done) if done else 0.0
         among = f" of {len(self.results)}" if len(done) < len(self.results) else ""
         where = f"{self.first.parent.name}/{self.first.name}"
-        return where, self.title, f"{len(done)}{among}", mean + spread, f"{minutes:.1f}"
+        return where, title, f"{len(done)}{among}", mean + spread, f"{minutes:.1f}"
+
+
+def _percents(
+    judge: Callable[[dict[str, Any]], float | None], results: Sequence[dict[str, Any]]
+) -> list[float]:
+    return [100 * value for value in map(judge, results) if value is not None]
 
 
 def print_runs(console: Console, paths: Sequence[Path], title: str) -> None:

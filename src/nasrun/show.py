@@ -94,6 +94,9 @@ def print_record(console: Any, record: dict[str, Any]) -> None:
     if "report" in record:
         rows = []
         for row in record["report"]:
+            for data, known in row.get("select", {}).get("true", {}).items():
+                rank = f"true, {data}, rank {known['rank']:,}"
+                rows.append((row["branch"], rank, percent(known["accuracy"]), "-", "-", "-"))
             for kind, result in _results(row):
                 rows.append((row["branch"], kind, percent(result.get("test_accuracy")),
                              f"{result['params'] / 1e6:.3f} M", f"{result['macs'] / 1e6:.1f} M",
