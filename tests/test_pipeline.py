@@ -95,6 +95,54 @@ def test_a_selection_killed_within_a_round_ends_as_if_it_was_not(nasrun, here, f
         assert (folder / name).read_bytes() == (whole / name).read_bytes()
 
 
+KILLER = """
+import os
+import signal
+from pathlib import Path
+
+from nasrun.strategies.judges import Judge, Masked
+
+
+class Killer(Judge):
+    passes = 1
+
+    def __init__(self, *, criterion: str, images: int | None) -> None:
+        self.masked, self.trials = Masked(criterion=criterion, images=images), 0
+
+    def operation(self, strategy, decision, choice):
+        self.trials += 1
+        if self.trials == 21 and Path("kill").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.masked.operation(strategy, decision, choice)
+
+    def edge(self, strategy, decision, score):
+        return self.masked.edge(strategy, decision, score)
+"""
+
+
+def test_a_selection_killed_within_an_event_decides_and_scores_the_same_again(here, finished):
+    """The 21st trial is in the middle of the second event, after one round of tuning."""
+    shutil.copytree("outputs", "whole")
+    (here / "killer.py").write_text(KILLER)
+    (here / "kill").touch()
+    words = ["select", "method=perturb", "selector.judge._target_=killer.Killer"]
+    words += ["trust=[killer]", "budget.threads=1"]
+    folder = here / finished / "select/perturb"
+    process = start(*words)
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
+    assert len(metrics(folder / "metrics.jsonl")) == 1
+    (here / "kill").unlink()
+    for outputs in ("outputs", "whole"):
+        process = start(*words, f"outputs={outputs}")
+        assert process.communicate(timeout=120)[1] == ""
+        assert process.returncode == 0
+    whole = here / "whole" / finished.relative_to("outputs") / "select/perturb"
+    for name in ("metrics.jsonl", "genotype.json", "scores.json"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+    assert len(json.loads((folder / "scores.json").read_text())) == 6
+
+
 def test_ctrl_c_is_one_line_and_status_130_and_finished_rounds_are_kept(nasrun, here):
     words = [word for word in LONG if not word.startswith("rounds=")]
     process = start("search", "rounds=50", *words)

@@ -162,6 +162,7 @@ def bench(request, tmp_path, monkeypatch, table):
     """A bench that leaves out pictures, which take longer than so small a search."""
     monkeypatch.setattr("nasrun.plots._draw", lambda *arguments: None)
     monkeypatch.setattr("nasrun.plots.size_frontier", lambda *arguments: None)
+    monkeypatch.setattr("nasrun.plots.event_scores", lambda *arguments: None)
     monkeypatch.setattr("nasrun.draw.draw_cells", lambda *arguments: None)
     folders = request.config.getoption("--conf")
     for folder in ("", *(Path(folder).absolute().parent for folder in folders)):
