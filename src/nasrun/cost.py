@@ -93,9 +93,15 @@ class CandidateCosts:
 
     def to(self, device: torch.device, dtype: torch.dtype) -> CandidateCosts:
         """The same on another device, its costs in another precision."""
-        costs = (self.params, self.macs, self.flops, self.access)
-        moved = (cost.to(device, dtype) for cost in costs)
-        return CandidateCosts(self.rows.to(device), self.places.to(device), *moved, self.rest)
+        return CandidateCosts(
+            rows=self.rows.to(device),
+            places=self.places.to(device),
+            params=self.params.to(device, dtype),
+            macs=self.macs.to(device, dtype),
+            flops=self.flops.to(device, dtype),
+            access=self.access.to(device, dtype),
+            rest=self.rest,
+        )
 
 
 def candidate_costs(
