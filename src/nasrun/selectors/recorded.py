@@ -81,12 +81,12 @@ class Frontier(Recorded):
             and (self.max_params is None or record.params <= self.max_params)
         ]
         if not left:
+            size = None if self.size is None else list(self.size)
+            asked = {"selector.size": size, "selector.max_params": self.max_params}
+            given = " ".join(f"{key}={value}" for key, value in asked.items() if value is not None)
             had = sorted({(record.params, record.size) for record in history.records})
-            raise ValueError(
-                f"selector.size={self.size and list(self.size)} "
-                f"selector.max_params={self.max_params}: no round of this search; it had "
-                + ", ".join(f"{list(size)} with {params:,} parameters" for params, size in had)
-            )
+            there = ", ".join(f"{list(size)} with {params:,} parameters" for params, size in had)
+            raise ValueError(f"{given}: no round of this search; it had {there}")
         return frontier(left)[-1]
 
 
