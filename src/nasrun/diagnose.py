@@ -1,4 +1,4 @@
-"""Does magnitude mean strength? DARTS-PT's analysis (2108.04392, sec. 3) of a finished search.
+"""Does magnitude mean strength? DARTS-PT's analysis (2108.04392) of a finished search.
 
     python -m nasrun.diagnose RUN --edges 3 --rounds 5
 

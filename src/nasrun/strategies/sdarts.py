@@ -5,7 +5,7 @@ weights descend the loss at perturbed mixture weights p + delta, |delta| <= eps:
 those that hurt most (ADV). Alphas descend the validation loss at p, as in DARTS.
 
 Where we differ from the released code: eps grows with the share of the search that a round
-completes, so that it is `eps_end` in the last round and not only after it; a decided edge is not
+completes, so that it is `eps_end` in the last round and not only after it. A decided edge is not
 perturbed.
 """
 
