@@ -84,7 +84,9 @@ def discretise(strategy: SupernetStrategy, genotype: Genotype) -> Metrics:
 def _child(strategy: SupernetStrategy, genotype: Genotype) -> nn.Module:
     """The network of the genotype alone, with the weights that the supernet has for it."""
     supernet, task = strategy.supernet, strategy.task
-    child = supernet.space.network(genotype, inputs=task.inputs, outputs=task.outputs)
+    child = supernet.space.network(
+        genotype, inputs=task.inputs, outputs=task.outputs, layout=strategy.layout
+    )
     weights = supernet.network.state_dict()
     child.load_state_dict({name: weights[name] for name in child.state_dict()})
     return child

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from nasrun.budget import Budget
 from nasrun.genotype import Genotype
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.base import Layout, SearchSpace
 from nasrun.spaces.supernet import Supernet
 from nasrun.stage import Metrics, Stage
 from nasrun.strategies.history import History
@@ -40,13 +40,14 @@ class Strategy(Stage):
 class SupernetStrategy(Strategy):
     """A strategy that trains a supernet: its alphas and weights can be read, masked, tuned on.
 
-    `train` and `validation` are the images that its weights saw and that it is measured on;
-    `history` has the architecture of every round of the search.
+    `layout` is the search network's. `train` and `validation` are the images that its weights saw
+    and that it is measured on; `history` has the architecture of every round of the search.
     """
 
     leaves = "a supernet"
     read_by = "magnitude, argmax, perturb, frontier, at_least or healthy"
     supernet: Supernet
+    layout: Layout
     task: Task
     train: Split
     validation: Split

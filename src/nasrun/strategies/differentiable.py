@@ -105,8 +105,8 @@ class Differentiable(SupernetStrategy):
                 f"strategy.partial_channels={self.partial_channels}: a divisor of the search "
                 f"network's {channels} channels"
             )
-        layout = replace(space.search_layout, partial=self.partial_channels)
-        network = space.network(inputs=task.inputs, outputs=task.outputs, layout=layout)
+        self.layout = replace(space.search_layout, partial=self.partial_channels)
+        network = space.network(inputs=task.inputs, outputs=task.outputs, layout=self.layout)
         network.drop_path = self.drop_path  # type: ignore[assignment]
         self.supernet = Supernet(
             space,

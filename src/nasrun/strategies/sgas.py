@@ -69,6 +69,7 @@ class Greedy(SupernetStrategy):
         self.space, self.task = space, task
         self.train, self.validation = self.inner.train, self.inner.validation
         self.supernet, self.history = self.inner.supernet, self.inner.history
+        self.layout = self.inner.layout
         dropped = {
             group: sum(
                 max(0, len(limit.decisions) - limit.count)
