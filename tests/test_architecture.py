@@ -17,7 +17,7 @@ MAY = {
     "config": set(),
     "pipeline": {
         *("config", "source", "run", "display", "draw", "predictor", "retrain", "data.images"),
-        *("spaces.base", "strategies.base", "selectors.base", "tasks.base"),
+        *("spaces.base", "strategies.base", "selectors.base", "tasks.base", "limits"),
     },
     "source": {"config", "run"},
     "show": {"config", "pipeline", "source", "display", "draw", "spaces.base"},
@@ -28,14 +28,17 @@ MAY = {
     "predictor": {"run", "spaces.base"},
     "evaluators": {"spaces.base", "tasks.base"},
     "retrain": {"spaces.base", "tasks.base"},
+    "memory": {"spaces.base", "tasks.base"},
+    "limits": {"spaces.base", "memory"},
     "selectors": {
         *("selectors.base", "strategies.base", "strategies.differentiable", "evaluators"),
-        *("spaces.base", "spaces.supernet"),
+        *("spaces.base", "spaces.supernet", "limits"),
     },
     "strategies": {
         *("strategies.base", "strategies.levels", "strategies.differentiable", "evaluators"),
         *("strategies.penalties", "spaces.base", "spaces.supernet", "spaces.relaxation"),
-        "tasks.base",
+        *("strategies.controller", "strategies.explore", "strategies.pruning"),
+        *("tasks.base", "memory", "limits"),
     },
     "spaces": {"spaces", "ops"},
     "tasks": {"tasks.base", "data"},
@@ -93,6 +96,8 @@ def test_hydra_is_known_to_three_files_only(path):
 
 def test_no_strategy_knows_another():
     shared = {"strategies.base", "strategies.levels", "strategies.differentiable"}
+    shared |= {"strategies.penalties", "strategies.controller", "strategies.explore"}
+    shared |= {"strategies.pruning"}
     for path in FILES:
         if path.parent.name == "strategies":
             others = {name for name in ours(path) if name.startswith("strategies")}

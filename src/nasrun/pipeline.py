@@ -46,10 +46,11 @@ if TYPE_CHECKING:
 
     from nasrun.budget import Budget
     from nasrun.data.images import Dataset
+    from nasrun.limits import Limits
     from nasrun.predictor import Predictor
     from nasrun.retrain import Retrain
     from nasrun.selectors.base import Selector
-    from nasrun.spaces.base import SearchSpace
+    from nasrun.spaces.base import Layout, SearchSpace
     from nasrun.stage import Stage
     from nasrun.strategies.base import Strategy
     from nasrun.tasks.base import Task
@@ -123,6 +124,8 @@ def prepare(command: Command, source: Source | None) -> Plan:
         _refuse_mismatch(composed.choices, plan.selector, plan.strategy)
     if "retrain" in stages:
         plan.retrain = make("retrain")
+    if budget.limited:  # they are the retrained network's, whichever verb asks for them
+        plan.layout = (plan.retrain or make("retrain")).layout
     if "transfer" in stages:
         node = configuration.resolve(config["transfer"])
         plan.settings["transfer"] = dict(node)
@@ -156,6 +159,7 @@ class Plan:
     strategy: Strategy | None = None
     selector: Selector | None = None
     retrain: Retrain | None = None
+    layout: Layout | None = None
     transfer: Retrain | None = None
     transfer_dataset: Dataset | None = None
     genotype_name: str | None = None
@@ -243,6 +247,8 @@ def _stages(plan: Plan, run: Run, console: Console, ready: Stage | None) -> None
             _train(plan, run, kind, chosen, console, ready if plan.genotype else None)
         if kind == "retrain" and plan.baseline:
             rival = random_genotype(plan.space, plan.seed)
+            if (limits := _limits(plan)) is not None:
+                rival = limits.nearest(rival)
             mark = fingerprint(rival.to_json())
             _train(plan, run, kind, Chosen("random", rival, mark), console, None)
 
@@ -293,6 +299,7 @@ def _begin_search(plan: Plan) -> Strategy:
     assert plan.task is not None
     seed_everything(plan.seed, "search")
     plan.task.begin(plan.dataset, plan.budget)
+    plan.strategy.limits = _limits(plan)
     plan.strategy.begin(plan.space, plan.task, plan.budget)
     return plan.strategy
 
@@ -301,8 +308,26 @@ def _begin_selection(plan: Plan, run: Run) -> Selector:
     assert plan.selector is not None
     strategy = _begin_search(plan)
     run.search().load(strategy)
+    plan.selector.limits = strategy.limits
     plan.selector.begin(strategy, plan.space)
     return plan.selector
+
+
+def _limits(plan: Plan) -> Limits | None:
+    """What the retrained network may cost; ValueError names what no genotype can meet."""
+    if plan.layout is None:
+        return None
+    from nasrun.limits import Limits
+
+    facts = plan.dataset.facts()
+    return Limits.of(
+        plan.budget,
+        plan.space,
+        plan.layout,
+        inputs=facts.channels,
+        outputs=facts.num_classes,
+        size=facts.size,
+    )
 
 
 def _begin_training(plan: Plan, kind: str, genotype: Genotype) -> Retrain:
@@ -311,6 +336,10 @@ def _begin_training(plan: Plan, kind: str, genotype: Genotype) -> Retrain:
         assert plan.transfer_dataset is not None
         stage, dataset = plan.transfer, plan.transfer_dataset
     assert stage is not None
+    limits = _limits(plan) if kind == "retrain" else None
+    if limits is not None and not limits.allow(genotype):
+        costs = " ".join(f"{key[4:]}={cost:.4g}" for key, cost in limits.cost(genotype).items())
+        raise ValueError(f"budget: the network to retrain has {costs}; larger limits would do")
     seed_everything(plan.seed, kind)
     stage.round = 0
     stage.begin(genotype, plan.space, dataset, plan.budget)

@@ -74,6 +74,13 @@ def search_panels(groups: Sequence[str]) -> list[Panel]:
         ACCURACIES,
         Panel("Entropy of the architecture", "nats", entropies),
         Panel("Edges whose strongest operation changed", "edges", {"changed_edges": ""}),
+        Panel("Reward of drawn paths", "%", {"reward": ""}, scale=100.0),
+        Panel(
+            "Choices of a decision",
+            "mean",
+            {"alive_choices": "alive", "kept_choices": "in the supernet"},
+        ),
+        Panel("Predicted memory", "GiB", {"predicted_memory_gib": ""}),
     ]
 
 

@@ -6,16 +6,22 @@ from abc import abstractmethod
 from typing import Any
 
 from nasrun.genotype import Genotype
+from nasrun.limits import Limits
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Stage
 from nasrun.strategies.base import Strategy
 
 
 class Selector(Stage):
-    """A stage that ends with a genotype; `accepts` is the kind of strategy that it can read."""
+    """A stage that ends with a genotype; `accepts` is the kind of strategy that it can read.
+
+    `limits` are what the genotype may cost, set before `begin`, null for none. A selector may
+    choose among what they allow; in the end a choice that they do not is exchanged for the nearest.
+    """
 
     accepts: type[Strategy]
     space: SearchSpace
+    limits: Limits | None = None
 
     @abstractmethod
     def begin(self, strategy: Strategy, space: SearchSpace) -> None:
@@ -31,5 +37,10 @@ class Selector(Stage):
         """Write the selector's own files, if any; what `result.json` holds besides the genotype."""
 
     def finish(self, folder: Any) -> dict[str, Any]:
-        folder.write("genotype.json", self.genotype.to_json())
-        return {"genotype": self.space.render(self.genotype), **self.report(folder)}
+        genotype = self.genotype
+        costs = {}
+        if self.limits is not None:
+            genotype = self.limits.nearest(genotype)
+            costs = {"costs": self.limits.cost(genotype)}
+        folder.write("genotype.json", genotype.to_json())
+        return {"genotype": self.space.render(genotype), **costs, **self.report(folder)}

@@ -49,7 +49,7 @@ class Perturbation(Selector):
 
     def begin(self, strategy: Strategy, space: SearchSpace) -> None:
         assert isinstance(strategy, SupernetStrategy)
-        self.space = space
+        self.space = space = strategy.supernet.space  # of RADARS a part of the whole
         self.strategy = strategy
         strategy.tune(self.weight_lr)
         self.operation_events = max(
@@ -100,6 +100,7 @@ class Perturbation(Selector):
             return
         decision = undecided[_draw(len(undecided))]
         candidates = [choice for choice in decision.choices if choice != NONE]
+        candidates = self._within(decision.name, candidates) or candidates
         trials = {}
         for choice in self.strategy.track(candidates, len(candidates)):
             trials[choice] = self._judge(self.strategy.validate(without=(decision.name, choice)))
@@ -123,12 +124,20 @@ class Perturbation(Selector):
             if len(kept) <= limit.count:
                 return
             trials = {}
-            for name in kept:
+            for name in [name for name in kept if self._within(name, [NONE])] or kept:
                 choice = self.fixed[name]
                 trials[name] = self._judge(self.strategy.validate(without=(name, choice)))
-            dropped = max(reversed(kept), key=trials.__getitem__)  # of equals the last
+            dropped = max(reversed(trials), key=trials.__getitem__)  # of equals the last
             self.fixed[dropped] = NONE
             self._record(event, limit.decisions[-1].rpartition("-")[0], trials, dropped)
+
+    def _within(self, decision: str, choices: list[str]) -> list[str]:
+        """Those of the choices after which the limits can still be met."""
+        if self.limits is None:
+            return choices
+        decided = [{**self.fixed, decision: choice} for choice in choices]
+        met = [self.limits.complete(fixed) is not None for fixed in decided]
+        return [choice for choice, possible in zip(choices, met, strict=True) if possible]
 
     def _kept(self, names: tuple[str, ...]) -> int:
         return sum(self.fixed[name] != NONE for name in names)

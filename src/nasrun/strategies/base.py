@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from nasrun.budget import Budget
 from nasrun.genotype import Genotype
+from nasrun.limits import Limits
 from nasrun.spaces.base import SearchSpace
 from nasrun.spaces.supernet import Supernet
 from nasrun.stage import Metrics, Stage
@@ -26,10 +27,12 @@ class Strategy(Stage):
     """A stage that searches; what it learned is read by a selector, one of which its YAML names.
 
     `leaves` says in a user's words what a search ends with, `read_by` which selectors take it.
+    `limits` are what the found network may cost, set before `begin`, null for none.
     """
 
     leaves: ClassVar[str]
     read_by: ClassVar[str]
+    limits: Limits | None = None
 
     @abstractmethod
     def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:

@@ -6,13 +6,14 @@ DARTS, SNAS, MiLeNAS and their relatives are this class with different settings;
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from nasrun.budget import Budget
+from nasrun.memory import Shapes, optimizer_slots
 from nasrun.schedules import Constant, Schedule
 from nasrun.spaces.base import SearchSpace, batch_statistics
 from nasrun.spaces.relaxation import Relaxation
@@ -20,7 +21,7 @@ from nasrun.spaces.supernet import Supernet, argmax
 from nasrun.stage import Metrics
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.strategies.levels import Level, Search
-from nasrun.strategies.penalties import Penalty
+from nasrun.strategies.penalties import Penalty, Within
 from nasrun.tasks.base import Batch, OptimizerFactory, Split, Task
 
 
@@ -81,6 +82,7 @@ class Differentiable(SupernetStrategy):
     def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
         self.space, self.task = space, task
         self.train, self.validation = task.split("train"), task.split("validation")
+        self._refuse_too_little(budget)
         network = space.network(inputs=task.inputs, outputs=task.outputs)
         network.drop_path = self.drop_path  # type: ignore[assignment]
         self.supernet = Supernet(
@@ -91,11 +93,41 @@ class Differentiable(SupernetStrategy):
             alpha_std=self.alpha_std,
         ).to(budget.torch_device)
         self.supernet.to(memory_format=torch.channels_last)
-        if self.penalty is not None:
-            self.penalty.begin(self.supernet, task)
+        self.penalties = [] if self.penalty is None else [self.penalty]
+        if self.limits is not None:
+            self.penalties.append(Within(self.limits, budget.limit_weight))
+        for penalty in self.penalties:
+            penalty.begin(self.supernet, task)
         self.schedule = self.weight_schedule
         self.search = self._search()
         self.first_lr = self.search.weight_lr
+
+    def footprint(self, shapes: Shapes, kept: Mapping[str, Sequence[str]]) -> int:
+        """The bytes, by shapes, of training and measuring with these choices of a space."""
+        return max(
+            shapes.training(kept, self.batch_size, self.level.graphs),
+            shapes.evaluation(kept, 8 * self.batch_size),
+        )
+
+    def _refuse_too_little(self, budget: Budget) -> None:
+        """ValueError if the supernet would not fit into the memory."""
+        if math.isinf(budget.room):
+            return
+        shapes = Shapes(
+            self.space,
+            inputs=self.task.inputs,
+            outputs=self.task.outputs,
+            size=image_size(self.validation),
+            slots=optimizer_slots(self.weight_optimizer),
+            half=budget.resolved["precision"] == "bf16",
+        )
+        need = self.footprint(shapes, {})
+        if need > budget.room:
+            raise ValueError(
+                f"budget.max_memory_gib={budget.max_memory_gib}: this supernet needs about "
+                f"{budget.whole(need):.2f} GiB; that, a smaller batch_size, or strategy=radars "
+                "would do"
+            )
 
     def _search(self) -> Search:
         weights = self.supernet.weights()
@@ -106,10 +138,13 @@ class Differentiable(SupernetStrategy):
             buffers=list(self.supernet.network.buffers()),
             alpha_optimizer=self.alpha_optimizer([self.supernet.alpha]),
             weight_optimizer=self.weight_optimizer(weights),
-            penalty=self.penalty,
+            penalty=self._penalty if self.penalties else None,
             alpha_clip=self.alpha_clip,
             weight_clip=self.weight_clip,
         )
+
+    def _penalty(self) -> Tensor:
+        return torch.stack([penalty() for penalty in self.penalties]).sum()
 
     def run_round(self) -> Metrics:
         self.supernet.progress = min(1.0, (self.round + 1) / self.rounds)
@@ -118,8 +153,8 @@ class Differentiable(SupernetStrategy):
             group["lr"] = lr
         before = self.supernet.genotype(argmax)
         metrics = {"lr": lr, **self._epoch(), **self._validation(), **self._entropy()}
-        if self.penalty is not None:
-            metrics |= self.penalty.metrics()
+        for penalty in self.penalties:
+            metrics |= penalty.metrics()
         after = self.supernet.genotype(argmax)
         metrics["changed_edges"] = float(sum(before[name] != after[name] for name in after))
         return metrics
@@ -185,3 +220,9 @@ class Differentiable(SupernetStrategy):
         search_curves(folder.metrics(), folder.path / "search.png", self.space.groups)
         metrics = self.validate()
         return {"validation_accuracy": metrics[self.task.objective]}
+
+
+def image_size(split: Split) -> int:
+    """The side of a split's images in pixels."""
+    images, _ = next(iter(split.batches(1, order=torch.zeros(1, dtype=torch.long))))
+    return images.shape[-1]
