@@ -13,11 +13,12 @@ EVERYONE_MAY = {"genotype", "cost", "budget", "stage", "schedules", "plots"}
 MAY = {
     "__init__": {"pipeline"},
     "__main__": {"cli"},
-    "cli": {"pipeline", "source", "config", "run", "display", "show", "report"},
+    "cli": {"pipeline", "source", "config", "run", "display", "show", "report", "forecast"},
     "config": set(),
     "pipeline": {
         *("config", "source", "run", "display", "draw", "predictor", "retrain", "data.images"),
         *("spaces.base", "strategies.base", "selectors.base", "tasks.base", "limits"),
+        "forecast",
     },
     "source": {"config", "run"},
     "show": {"config", "pipeline", "source", "display", "draw", "spaces.base"},
@@ -30,6 +31,10 @@ MAY = {
     "retrain": {"spaces.base", "tasks.base"},
     "memory": {"spaces.base", "tasks.base"},
     "limits": {"spaces.base", "memory"},
+    "forecast": {
+        *("limits", "memory", "retrain", "display", "spaces.base", "strategies.base"),
+        "strategies.differentiable",
+    },
     "selectors": {
         *("selectors.base", "strategies.base", "strategies.differentiable", "evaluators"),
         *("spaces.base", "spaces.supernet", "limits"),

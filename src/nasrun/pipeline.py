@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from nasrun.budget import Budget
     from nasrun.data.images import Dataset
+    from nasrun.forecast import Outlook
     from nasrun.limits import Limits
     from nasrun.predictor import Predictor
     from nasrun.retrain import Retrain
@@ -79,7 +81,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
         refuse_search(command.typed)
     for package in command.trusted:
         import_trusted(package)
-    stages = tuple(frame.stages) if verb == "run" else (verb,)
+    stages = tuple(frame.stages) if verb in ("run", "plan") else (verb,)
 
     def make(key: str, node: Any = None) -> Any:
         plain = configuration.resolve(config[key] if node is None else node)
@@ -222,6 +224,29 @@ def execute(plan: Plan, console: Console) -> Run:
         finally:
             run.write_report()
     return run
+
+
+def foresee(plan: Plan) -> Outlook:
+    """What the plan would take; ValueError names a limit that no genotype can meet."""
+    from nasrun import forecast
+
+    facts, rival = plan.dataset.facts(), random_genotype(plan.space, plan.seed)
+    if (limits := _limits(plan)) is not None:
+        rival = limits.nearest(rival)
+    return forecast.foresee(
+        plan.space,
+        plan.retrain.layout if plan.retrain is not None else None,
+        plan.budget,
+        inputs=facts.channels,
+        outputs=facts.num_classes,
+        size=facts.size,
+        search=lambda: _begin_search(plan),
+        trainings={
+            kind: partial(_begin_training, plan, kind, rival)
+            for kind in plan.stages
+            if kind in ("retrain", "transfer")
+        },
+    )
 
 
 def _stages(plan: Plan, run: Run, console: Console, ready: Stage | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -37,6 +37,14 @@ class Strategy(Stage):
     @abstractmethod
     def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
         """Take the data and build what trains; the task has begun."""
+
+
+class Foreseen(ABC):
+    """What is known of a begun strategy before its first step."""
+
+    @abstractmethod
+    def foreseen_bytes(self) -> int:
+        """The most bytes that a step will take, by shapes."""
 
 
 class SupernetStrategy(Strategy):

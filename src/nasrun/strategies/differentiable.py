@@ -19,13 +19,13 @@ from nasrun.spaces.base import SearchSpace, batch_statistics
 from nasrun.spaces.relaxation import Relaxation
 from nasrun.spaces.supernet import Supernet, argmax
 from nasrun.stage import Metrics
-from nasrun.strategies.base import SupernetStrategy
+from nasrun.strategies.base import Foreseen, SupernetStrategy
 from nasrun.strategies.levels import Level, Search
 from nasrun.strategies.penalties import Penalty, Within
 from nasrun.tasks.base import Batch, OptimizerFactory, Split, Task
 
 
-class Differentiable(SupernetStrategy):
+class Differentiable(SupernetStrategy, Foreseen):
     """Train alphas and weights together, `rounds` passes over the training data.
 
     Weights see the `train` part of the data; the level decides whether alphas see it or the
@@ -80,9 +80,9 @@ class Differentiable(SupernetStrategy):
         return self._rounds
 
     def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
-        self.space, self.task = space, task
+        self.space, self.task, self.budget = space, task, budget
         self.train, self.validation = task.split("train"), task.split("validation")
-        self._refuse_too_little(budget)
+        self._refuse_too_little()
         network = space.network(inputs=task.inputs, outputs=task.outputs)
         network.drop_path = self.drop_path  # type: ignore[assignment]
         self.supernet = Supernet(
@@ -109,24 +109,27 @@ class Differentiable(SupernetStrategy):
             shapes.evaluation(kept, 8 * self.batch_size),
         )
 
-    def _refuse_too_little(self, budget: Budget) -> None:
-        """ValueError if the supernet would not fit into the memory."""
-        if math.isinf(budget.room):
-            return
+    def foreseen_bytes(self) -> int:
         shapes = Shapes(
             self.space,
             inputs=self.task.inputs,
             outputs=self.task.outputs,
             size=image_size(self.validation),
             slots=optimizer_slots(self.weight_optimizer),
-            half=budget.resolved["precision"] == "bf16",
+            half=self.budget.resolved["precision"] == "bf16",
         )
-        need = self.footprint(shapes, {})
-        if need > budget.room:
+        return self.footprint(shapes, {})
+
+    def _refuse_too_little(self) -> None:
+        """ValueError if the supernet would not fit into the memory."""
+        if math.isinf(self.budget.room):
+            return
+        need = self.foreseen_bytes()
+        if need > self.budget.room:
             raise ValueError(
-                f"budget.max_memory_gib={budget.max_memory_gib}: this supernet needs about "
-                f"{budget.whole(need):.2f} GiB; that, a smaller batch_size, or strategy=radars "
-                "would do"
+                f"budget.max_memory_gib={self.budget.max_memory_gib}: this supernet needs about "
+                f"{self.budget.whole(need):.3g} GiB; that, a smaller batch_size, or "
+                "strategy=radars would do"
             )
 
     def _search(self) -> Search:

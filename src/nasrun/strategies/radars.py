@@ -23,7 +23,7 @@ from nasrun.budget import Budget
 from nasrun.memory import Additive, Shapes, optimizer_slots
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Metrics
-from nasrun.strategies.base import SupernetStrategy
+from nasrun.strategies.base import Foreseen, SupernetStrategy
 from nasrun.strategies.differentiable import Differentiable, image_size
 from nasrun.strategies.explore import Explore, Kept, choices, mask
 from nasrun.strategies.pruning import subspace
@@ -38,7 +38,7 @@ class Turn(NamedTuple):
     position: int
 
 
-class Radars(SupernetStrategy):
+class Radars(SupernetStrategy, Foreseen):
     """Warm-up, then `cycles` of exploring, pruning and exploiting.
 
     `mode=alternate` exploits in every cycle, `shrink` in the last one only, after a pruning by at
@@ -126,25 +126,34 @@ class Radars(SupernetStrategy):
         """The bytes, by shapes, of exploiting a subspace."""
         return self.inner.footprint(self.shapes, kept) + self.aside
 
+    def foreseen_bytes(self) -> int:
+        """Those of the likeliest subspace as of now, and at least of the largest path."""
+        kept = self._subspace(self._marginals())
+        return max(self._need(kept), self._exploring_bytes())
+
+    def _exploring_bytes(self) -> int:
+        """The largest path, trained and measured, and the shared weights."""
+        sizes = self.additive.each
+        largest: Kept = {name: (max(row, key=row.__getitem__),) for name, row in sizes.items()}
+        return self.aside + max(
+            self.shapes.training(largest, self.explore.batch_size),
+            self.shapes.evaluation(largest, self.explore.batch_size),
+        )
+
     def _refuse_too_little(self) -> None:
         """ValueError if not even one path at a time fits."""
         if math.isinf(self.budget.room):
             return
         sizes = self.additive.each
-        largest: Kept = {name: (max(row, key=row.__getitem__),) for name, row in sizes.items()}
-        need = self.aside + max(
-            self.shapes.training(largest, self.explore.batch_size),
-            self.shapes.evaluation(largest, self.explore.batch_size),
-        )
         smallest: Kept = {
             name: (min((c for c in row if c != "none"), key=row.__getitem__),)
             for name, row in sizes.items()
         }
-        need = max(need, self._need(smallest))
+        need = max(self._exploring_bytes(), self._need(smallest))
         if need > self.guard * self.budget.room:
             raise ValueError(
                 f"budget.max_memory_gib={self.budget.max_memory_gib}: even one path at a time "
-                f"needs about {self.budget.whole(need / self.guard):.2f} GiB; that, or a smaller "
+                f"needs about {self.budget.whole(need / self.guard):.3g} GiB; that, or a smaller "
                 "batch_size, would do"
             )
 
@@ -175,19 +184,22 @@ class Radars(SupernetStrategy):
 
     def _prune(self, cycle: int) -> None:
         """Begin to exploit the likeliest subspace that fits; the alive choices are halved."""
-        marginals = self._marginals()
+        kept = self._subspace(self._marginals())
+        self._narrow(kept)
+        self.history.append({"cycle": cycle, "kept": {n: list(c) for n, c in kept.items()}})
+        self.exploit = self._exploit(kept)
+        self.explore.bank.fill(self.supernet.network)
+
+    def _subspace(self, marginals: dict[str, dict[str, float]]) -> Kept:
+        """The likeliest subspace that fits."""
         room = self.guard * self.budget.room - self.aside
         slack = 0.0
         while True:  # what operations need for a moment is no sum: so what is missing is set aside
             kept = self._likeliest(marginals, room - slack)
             excess = self.inner.footprint(self.shapes, kept) - room
             if excess <= 0:
-                break
+                return kept
             slack += excess
-        self._narrow(kept)
-        self.history.append({"cycle": cycle, "kept": {n: list(c) for n, c in kept.items()}})
-        self.exploit = self._exploit(kept)
-        self.explore.bank.fill(self.supernet.network)
 
     def _likeliest(self, marginals: dict[str, dict[str, float]], room: float) -> Kept:
         if math.isinf(room):
