@@ -4,9 +4,9 @@
     scripts/measure_latency.py space=mobile out=latency.json
     scripts/measure_latency.py space=mobile depth=12 retrain.channels=32 batch=8 device=cuda
 
-Words with a dot and depth, width, dataset go to the configuration, as for nasrun. A choice's time is
-the median over `repeats` forward passes of the network in which it alone runs, less that of the
-network in which nothing does, never below zero. `holdout` random networks are then measured as they
+Other words than its own go to the configuration, as for nasrun. A choice's time is the median over
+`repeats` forward passes of the network in which it alone runs, less that of the network in which
+nothing does, never below zero. `holdout` random networks are then measured as they
 are retrained, and the error of the sum is printed. `budget.latency_table=FILE` reads the result.
 """
 
