@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,6 +174,23 @@ class Plan:
             with _transfer_keys():
                 self.transfer_dataset.check()
 
+    @cached_property
+    def limits(self) -> Limits | None:
+        """What the retrained network may cost; ValueError names what no genotype can meet."""
+        if self.layout is None:
+            return None
+        from nasrun.limits import Limits
+
+        facts = self.dataset.facts()
+        return Limits.of(
+            self.budget,
+            self.space,
+            self.layout,
+            inputs=facts.channels,
+            outputs=facts.num_classes,
+            size=facts.size,
+        )
+
     @property
     def family(self) -> str:
         """The name of the run's folder: data, space, and strategy or genotype."""
@@ -231,8 +248,8 @@ def foresee(plan: Plan) -> Outlook:
     from nasrun import forecast
 
     facts, rival = plan.dataset.facts(), random_genotype(plan.space, plan.seed)
-    if (limits := _limits(plan)) is not None:
-        rival = limits.nearest(rival)
+    if plan.limits is not None:
+        rival = plan.limits.nearest(rival)
     return forecast.foresee(
         plan.space,
         plan.retrain.layout if plan.retrain is not None else None,
@@ -272,8 +289,8 @@ def _stages(plan: Plan, run: Run, console: Console, ready: Stage | None) -> None
             _train(plan, run, kind, chosen, console, ready if plan.genotype else None)
         if kind == "retrain" and plan.baseline:
             rival = random_genotype(plan.space, plan.seed)
-            if (limits := _limits(plan)) is not None:
-                rival = limits.nearest(rival)
+            if plan.limits is not None:
+                rival = plan.limits.nearest(rival)
             mark = fingerprint(rival.to_json())
             _train(plan, run, kind, Chosen("random", rival, mark), console, None)
 
@@ -324,7 +341,7 @@ def _begin_search(plan: Plan) -> Strategy:
     assert plan.task is not None
     seed_everything(plan.seed, "search")
     plan.task.begin(plan.dataset, plan.budget)
-    plan.strategy.limits = _limits(plan)
+    plan.strategy.limits = plan.limits
     plan.strategy.begin(plan.space, plan.task, plan.budget)
     return plan.strategy
 
@@ -338,30 +355,13 @@ def _begin_selection(plan: Plan, run: Run) -> Selector:
     return plan.selector
 
 
-def _limits(plan: Plan) -> Limits | None:
-    """What the retrained network may cost; ValueError names what no genotype can meet."""
-    if plan.layout is None:
-        return None
-    from nasrun.limits import Limits
-
-    facts = plan.dataset.facts()
-    return Limits.of(
-        plan.budget,
-        plan.space,
-        plan.layout,
-        inputs=facts.channels,
-        outputs=facts.num_classes,
-        size=facts.size,
-    )
-
-
 def _begin_training(plan: Plan, kind: str, genotype: Genotype) -> Retrain:
     stage, dataset = plan.retrain, plan.dataset
     if kind == "transfer":
         assert plan.transfer_dataset is not None
         stage, dataset = plan.transfer, plan.transfer_dataset
     assert stage is not None
-    limits = _limits(plan) if kind == "retrain" else None
+    limits = plan.limits if kind == "retrain" else None
     if limits is not None and not limits.allow(genotype):
         costs = " ".join(f"{key[4:]}={cost:.4g}" for key, cost in limits.cost(genotype).items())
         raise ValueError(f"budget: the network to retrain has {costs}; larger limits would do")

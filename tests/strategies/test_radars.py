@@ -72,6 +72,13 @@ def test_a_whole_search_ends_in_a_supernet_of_the_kept_choices(strategy):
     assert 0 <= searching.validate()["accuracy"] <= 1
 
 
+def test_shrinking_halves_what_is_alive_and_leaves_an_operation():
+    searching = begun("strategy.mode=shrink", "strategy.cycles=3", "strategy.readmit=0.0")
+    alive = [record["alive_choices"] for record in searched(searching)]
+    assert alive == [7.0, 7.0, 4.0, 2.0, 2.0]
+    assert all(set(choices) != {"none"} for choices in searching.explore.alive().values())
+
+
 @pytest.mark.parametrize("inner", ["darts", "milenas", "snas", "darts_2nd"])
 def test_any_differentiable_strategy_can_exploit(inner):
     searching = begun(f"strategy@strategy.inner={inner}", "strategy.cycles=1")
@@ -163,6 +170,7 @@ def test_the_supernet_fits_whatever_the_space_or_the_search_is_refused(space, sh
     kept = searching.exploit.kept
     bank = searching.explore.bank.bytes
     need = searching.inner.footprint(searching.shapes, kept) + bank
+    assert need == searching.history[-1]["bytes_by_shape"]
     assert need <= 0.9 * limit * 2**30
     assert searching.exploit.memory_gib <= limit
 

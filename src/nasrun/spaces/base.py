@@ -65,6 +65,9 @@ class SearchSpace(ABC):
     name: str
     decisions: tuple[Decision, ...]
     limits: tuple[AtMost, ...]
+    layer_wise: bool = False
+    """Whether a network has one layer a decision, whatever its width: then no other `layers` fit,
+    and there is no auxiliary head."""
 
     @abstractmethod
     def network(

@@ -55,6 +55,7 @@ class MobileSpace(SearchSpace):
 
     name = "mobile"
     limits = ()
+    layer_wise = True
 
     def __post_init__(self) -> None:
         for key in ("kernels", "expansions", "widths", "squeeze"):

@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from nasrun.budget import Budget
+from nasrun.genotype import NONE
 from nasrun.memory import Additive, Shapes, optimizer_slots
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Metrics
@@ -86,7 +87,6 @@ class Radars(SupernetStrategy, Foreseen):
                 self.turns += [Turn("exploit", cycle, i) for i in range(inner.rounds)]
         self.exploring = sum(turn.phase != "exploit" for turn in self.turns)
         self.exploit: Exploit | None = None
-        self.tuning = False
         self.history: list[dict[str, Any]] = []
 
     @property
@@ -95,6 +95,7 @@ class Radars(SupernetStrategy, Foreseen):
 
     def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
         self.space, self.task, self.budget = space, task, budget
+        self.exploit, self.tuning, self.history = None, False, []
         self.explore.begin(space, task, budget)
         self.validation = task.split("validation")
         self.seen = self.explore.controller.marginals()
@@ -128,8 +129,8 @@ class Radars(SupernetStrategy, Foreseen):
 
     def foreseen_bytes(self) -> int:
         """Those of the likeliest subspace as of now, and at least of the largest path."""
-        kept = self._subspace(self._marginals())
-        return max(self._need(kept), self._exploring_bytes())
+        _, need = self._subspace(self._marginals())
+        return max(need, self._exploring_bytes())
 
     def _exploring_bytes(self) -> int:
         """The largest path, trained and measured, and the shared weights."""
@@ -146,7 +147,7 @@ class Radars(SupernetStrategy, Foreseen):
             return
         sizes = self.additive.each
         smallest: Kept = {
-            name: (min((c for c in row if c != "none"), key=row.__getitem__),)
+            name: (min((c for c in row if c != NONE), key=row.__getitem__),)
             for name, row in sizes.items()
         }
         need = max(self._exploring_bytes(), self._need(smallest))
@@ -184,22 +185,23 @@ class Radars(SupernetStrategy, Foreseen):
 
     def _prune(self, cycle: int) -> None:
         """Begin to exploit the likeliest subspace that fits; the alive choices are halved."""
-        kept = self._subspace(self._marginals())
+        kept, need = self._subspace(self._marginals())
         self._narrow(kept)
-        self.history.append({"cycle": cycle, "kept": {n: list(c) for n, c in kept.items()}})
-        self.exploit = self._exploit(kept)
+        plain = {name: list(row) for name, row in kept.items()}
+        self.history.append({"cycle": cycle, "kept": plain, "bytes_by_shape": need})
+        self.exploit = self._exploit(kept, need)
         self.explore.bank.fill(self.supernet.network)
 
-    def _subspace(self, marginals: dict[str, dict[str, float]]) -> Kept:
-        """The likeliest subspace that fits."""
-        room = self.guard * self.budget.room - self.aside
+    def _subspace(self, marginals: dict[str, dict[str, float]]) -> tuple[Kept, int]:
+        """The likeliest subspace that fits, and the bytes that it needs."""
+        room = self.guard * self.budget.room
         slack = 0.0
         while True:  # what operations need for a moment is no sum: so what is missing is set aside
-            kept = self._likeliest(marginals, room - slack)
-            excess = self.inner.footprint(self.shapes, kept) - room
-            if excess <= 0:
-                return kept
-            slack += excess
+            kept = self._likeliest(marginals, room - self.aside - slack)
+            need = self._need(kept)
+            if need <= room:
+                return kept, need
+            slack += need - room
 
     def _likeliest(self, marginals: dict[str, dict[str, float]], room: float) -> Kept:
         if math.isinf(room):
@@ -230,17 +232,16 @@ class Radars(SupernetStrategy, Foreseen):
         """Leave alive what is kept, and of the rest the likelier up to half of what was."""
         left: Kept = {}
         for name, row in self._marginals().items():
-            first = kept.get(name, ())
+            first = kept.get(name) or (max((c for c in row if c != NONE), key=row.__getitem__),)
             ranked = sorted(row, key=lambda choice: (choice not in first, -row[choice]))
             count = max(len(first), math.ceil(len(row) / 2))
             left[name] = tuple(choice for choice in row if choice in ranked[:count])
         self.explore.keep(left)
 
-    def _exploit(self, kept: Kept) -> Exploit:
-        memory = self.budget.whole(self._need(kept))
+    def _exploit(self, kept: Kept, need: int) -> Exploit:
         inner = copy.deepcopy(self.inner)
         inner.limits = self.limits
-        exploit = Exploit(inner, kept, memory)
+        exploit = Exploit(inner, kept, self.budget.whole(need))
         exploit.begin(self.space, self.task, self.budget)
         self.supernet = exploit.inner.supernet
         return exploit
@@ -297,9 +298,10 @@ class Radars(SupernetStrategy, Foreseen):
         if state["exploit"] is None:
             self.exploit = None
             return
-        kept: Kept = {name: tuple(row) for name, row in self.history[-1]["kept"].items()}
+        last = self.history[-1]
+        kept: Kept = {name: tuple(row) for name, row in last["kept"].items()}
         if self.exploit is None or self.exploit.kept != kept:
-            self.exploit = self._exploit(kept)
+            self.exploit = self._exploit(kept, last["bytes_by_shape"])
         self.exploit.inner.load_state_dict(state["exploit"])
 
     def finish(self, folder: Any) -> dict[str, Any]:
