@@ -14,6 +14,9 @@ from nasrun.limits import Amounts, Limits, count_choices, read_latencies
 from nasrun.spaces.base import Layout
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.mobile import MobileSpace
+from nasrun.spaces.relaxation import Softmax
+from nasrun.spaces.supernet import Supernet
+from nasrun.strategies.penalties import Within
 
 MOBILE = MobileSpace(
     kernels=(3, 5),
@@ -166,3 +169,85 @@ def test_a_latency_table_of_another_space_is_refused(tmp_path):
         read_latencies(path, MOBILE)
     with pytest.raises(ValueError, match="no table"):
         read_latencies(tmp_path / "missing.json", MOBILE)
+
+
+def supernet(name):
+    space = SPACES[name][0]
+    network = space.network(inputs=3, outputs=7)
+    return Supernet(space, network, Softmax(), alpha_mean=0.0, alpha_std=1.0)
+
+
+def test_the_expected_cost_is_the_mean_of_drawn_networks(tables):
+    torch.manual_seed(0)
+    mixed = supernet("mobile")
+    made = limits("mobile", tables, max_params_m=0.01)
+    within = Within(made, 1.0)
+    within.begin(mixed, None)
+    rows = mixed.probabilities()
+    drawn = []
+    for _ in range(3000):
+        picked = {
+            n: list(row)[int(torch.multinomial(torch.tensor(list(row.values())), 1))]
+            for n, row in rows.items()
+        }
+        drawn.append(made.cost(picked)["max_params_m"])
+    expected = within.metrics()["expected_params_m"]
+    assert expected == pytest.approx(sum(drawn) / len(drawn), rel=0.03)
+
+
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_the_penalty_drives_the_expected_cost_to_its_limit_and_then_rests(name, tables):
+    torch.manual_seed(0)
+    mixed = supernet(name)
+    space = SPACES[name][0]
+    costs = sorted(tables[name][0].of(space.sample()) for _ in range(20))
+    made = limits(name, tables, max_params_m=costs[2])
+    within = Within(made, 1.0)
+    within.begin(mixed, None)
+    optimizer = torch.optim.Adam([mixed.alpha], lr=0.1)
+    first = float(within())
+    for _ in range(200):
+        optimizer.zero_grad()
+        within().backward()
+        optimizer.step()
+    assert first > 0.01
+    assert float(within()) < 0.01
+    roomy = Within(limits(name, tables, max_params_m=1e3), 1.0)
+    roomy.begin(mixed, None)
+    assert float(roomy()) == 0.0
+
+
+RUN = ["space=mobile", "rounds=1", "depth=3", "width=2", "images=64", "batch_size=16"]
+RUN += ["budget.threads=1", "budget.device=cpu", "progress=false", "retrain.epochs=1"]
+RUN += ["stages=[search,select,retrain]", "strategy.num_candidates=2", "retrain.channels=4"]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "selector"),
+    [
+        ("darts", "magnitude"),
+        ("darts", "argmax"),
+        ("darts", "perturb"),
+        ("radars", "perturb"),
+        ("random_inherited", "fittest"),
+        ("reinforce", "fittest"),
+    ],
+)
+def test_the_retrained_network_is_within_the_limits(nasrun, here, strategy, selector):
+    words = [word for word in RUN if "num_candidates" not in word or selector == "fittest"]
+    limit = 0.006
+    words += [f"strategy={strategy}", f"selector={selector}", f"budget.max_params_m={limit}"]
+    answer = nasrun("run", *words)
+    assert answer.status == 0, answer.err
+    (chosen,) = here.glob(f"outputs/*/v001/select/{selector}/result.json")
+    assert json.loads(chosen.read_text())["costs"]["max_params_m"] <= limit
+    results = list(here.glob("outputs/*/v001/retrain/*/result.json"))
+    assert len(results) == 2  # the random rival is within them too
+    for path in results:
+        assert json.loads(path.read_text())["params"] <= limit * 1e6
+
+
+def test_a_network_beyond_the_limits_is_not_retrained(nasrun):
+    words = ["space=mobile", "depth=3", "width=2", "images=64", "retrain.channels=4"]
+    words += ["budget.device=cpu", "budget.max_params_m=0.0021", "genotype=random"]
+    assert "larger limits would do" in nasrun("retrain", *words).refusal
