@@ -210,9 +210,9 @@ def _foresee(console: Any, plan: Any) -> int:
 
     outlook = foresee(plan)
     print_outlook(console, plan.family, outlook)
-    for refusal in outlook.refusals:
-        print(f"nasrun: {' '.join(refusal.split())}", file=sys.stderr)
-    return 2 if outlook.refusals else 0
+    if outlook.refusals:
+        raise ValueError("; ".join(outlook.refusals))
+    return 0
 
 
 def _sweep(line: Line, overrides: list[str], source: Any) -> int:

@@ -148,7 +148,7 @@ class _Clock:
     def step(self, done: int, total: int) -> None:
         self.times.append(time.perf_counter())
         self.total = total
-        if len(self.times) > STEPS + 1:
+        if len(self.times) > STEPS:
             raise _Enough
 
     def round(self, stage: Stage, metrics: Metrics) -> None: ...

@@ -19,7 +19,8 @@ SMALL += ["strategy.explore.updates=2", "strategy.explore.samples=2", "strategy.
 
 
 def built(space="mobile", strategy="radars", *overrides):
-    config = compose([f"space={space}", f"strategy={strategy}", *SMALL, *overrides]).config
+    small = [word for word in SMALL if "radars" in strategy or not word.startswith("strategy.")]
+    config = compose([f"space={space}", f"strategy={strategy}", *small, *overrides]).config
     return tuple(build(resolve(config[part]), part) for part in ("space", "strategy"))
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -145,11 +146,7 @@ class Radars(SupernetStrategy, Foreseen):
         """ValueError if not even one path at a time fits."""
         if math.isinf(self.budget.room):
             return
-        sizes = self.additive.each
-        smallest: Kept = {
-            name: (min((c for c in row if c != NONE), key=row.__getitem__),)
-            for name, row in sizes.items()
-        }
+        smallest = _smallest(self.additive.each)
         need = max(self._exploring_bytes(), self._need(smallest))
         if need > self.guard * self.budget.room:
             raise ValueError(
@@ -195,24 +192,20 @@ class Radars(SupernetStrategy, Foreseen):
     def _subspace(self, marginals: dict[str, dict[str, float]]) -> tuple[Kept, int]:
         """The likeliest subspace that fits, and the bytes that it needs."""
         room = self.guard * self.budget.room
-        slack = 0.0
-        while True:  # what operations need for a moment is no sum: so what is missing is set aside
-            kept = self._likeliest(marginals, room - self.aside - slack)
-            need = self._need(kept)
-            if need <= room:
-                return kept, need
-            slack += need - room
-
-    def _likeliest(self, marginals: dict[str, dict[str, float]], room: float) -> Kept:
         if math.isinf(room):
             free = Additive(0, {name: dict.fromkeys(row, 0) for name, row in marginals.items()})
-            return subspace(marginals, free, room, self.most)
-        try:
-            return subspace(marginals, self.additive, room, self.most)
-        except ValueError as error:
-            raise ValueError(
-                f"budget.max_memory_gib={self.budget.max_memory_gib}: no subspace fits; {error}"
-            ) from error
+            kept = subspace(marginals, free, room, self.most)
+            return kept, self._need(kept)
+        sizes = {n: {c: self.additive.each[n][c] for c in row} for n, row in marginals.items()}
+        smallest = _smallest(sizes)
+        least, limit = self.additive.of(smallest), room - self.aside
+        while True:
+            kept = subspace(marginals, self.additive, max(limit, least), self.most)
+            need = self._need(kept)
+            if need <= room or kept == smallest:  # of the smallest the inner search says if it fits
+                return kept, need
+            # what operations need for a moment is no sum, so more than that is missing
+            limit = self.additive.of(kept) - (need - room)
 
     def _marginals(self) -> dict[str, dict[str, float]]:
         """How likely the controller draws each alive choice."""
@@ -333,6 +326,14 @@ class Exploit:
         """One round of the inner strategy, shown on the display of the whole."""
         self.inner.display = stage.display
         return self.inner.run_round()
+
+
+def _smallest(sizes: Mapping[str, Mapping[str, int]]) -> Kept:
+    """The smallest operation of every decision."""
+    return {
+        name: (min((choice for choice in row if choice != NONE), key=row.__getitem__),)
+        for name, row in sizes.items()
+    }
 
 
 def _mean_length(kept: Kept) -> float:
