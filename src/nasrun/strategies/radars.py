@@ -197,12 +197,11 @@ class Radars(SupernetStrategy, Foreseen):
             kept = subspace(marginals, free, room, self.most)
             return kept, self._need(kept)
         sizes = {n: {c: self.additive.each[n][c] for c in row} for n, row in marginals.items()}
-        smallest = _smallest(sizes)
-        least, limit = self.additive.of(smallest), room - self.aside
+        least, limit = self.additive.of(_smallest(sizes)), room - self.aside
         while True:
             kept = subspace(marginals, self.additive, max(limit, least), self.most)
             need = self._need(kept)
-            if need <= room or kept == smallest:  # of the smallest the inner search says if it fits
+            if need <= room or limit <= least:  # of the smallest the inner search says if it fits
                 return kept, need
             # what operations need for a moment is no sum, so more than that is missing
             limit = self.additive.of(kept) - (need - room)
