@@ -13,11 +13,11 @@ EVERYONE_MAY = {"genotype", "cost", "budget", "stage", "schedules", "plots"}
 MAY = {
     "__init__": {"pipeline"},
     "__main__": {"cli"},
-    "cli": {"pipeline", "source", "config", "run", "display", "show", "report"},
+    "cli": {"pipeline", "source", "config", "run", "display", "show", "report", "forecast"},
     "config": set(),
     "pipeline": {
         *("config", "source", "run", "display", "draw", "predictor", "retrain", "tabular"),
-        *("data.images", "discretisation"),
+        *("data.images", "discretisation", "forecast", "limits"),
         *("spaces.base", "strategies.base", "selectors.base", "tasks.base"),
     },
     "diagnose": {"pipeline", "run", "ops", "spaces.darts", "spaces.supernet", "strategies.base"},
@@ -32,14 +32,21 @@ MAY = {
     "evaluators": {"tabular", "spaces.base", "tasks.base"},
     "discretisation": {"strategies.base", "spaces.base", "spaces.supernet", "tasks.base"},
     "retrain": {"spaces.base", "tasks.base"},
+    "memory": {"spaces.base", "tasks.base"},
+    "limits": {"spaces.base", "memory"},
+    "forecast": {
+        *("limits", "memory", "retrain", "display", "spaces.base", "strategies.base"),
+        "strategies.differentiable",
+    },
     "selectors": {
         *("selectors.base", "strategies.base", "strategies.differentiable", "evaluators"),
-        *("strategies.judges", "strategies.history", "spaces.base", "spaces.supernet"),
+        *("strategies.judges", "strategies.history", "spaces.base", "spaces.supernet", "limits"),
     },
     "strategies": {
         *("strategies.base", "strategies.levels", "strategies.differentiable", "evaluators"),
         *("strategies.penalties", "strategies.judges", "strategies.history", "tasks.base"),
-        *("spaces.base", "spaces.supernet", "spaces.relaxation"),
+        *("strategies.controller", "strategies.explore", "strategies.pruning"),
+        *("spaces.base", "spaces.supernet", "spaces.relaxation", "memory", "limits"),
     },
     "spaces": {"spaces", "ops"},
     "tasks": {"tasks.base", "data"},
@@ -98,6 +105,7 @@ def test_hydra_is_known_to_three_files_only(path):
 def test_no_strategy_knows_another():
     shared = {"strategies.base", "strategies.levels", "strategies.differentiable"}
     shared |= {"strategies.penalties", "strategies.judges", "strategies.history"}
+    shared |= {"strategies.controller", "strategies.explore", "strategies.pruning"}
     for path in FILES:
         if path.parent.name == "strategies":
             others = {name for name in ours(path) if name.startswith("strategies")}

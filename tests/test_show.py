@@ -76,3 +76,15 @@ def test_a_run_that_is_only_searched_shows_its_report(nasrun, small, capsys):
     assert "genotype" not in record
     answer = nasrun("show", "outputs/digits-darts-darts/v001")
     assert answer.status == 0
+
+
+def test_a_layer_wise_architecture_is_shown_with_its_own_layers(tmp_path, capsys):
+    from rich.console import Console
+
+    path = tmp_path / "mine.txt"
+    path.write_text("k3e6 skip k5e3 k7e6")
+    record = show.genotype(str(path), "cifar", "mobile", str(tmp_path / "out"), ())
+    assert record["network"]["layers"] == 4
+    assert record["params"] > 0
+    show.print_record(Console(width=140), record)
+    assert "k3e6 skip k5e3 k7e6" in capsys.readouterr().out

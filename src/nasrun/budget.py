@@ -1,7 +1,8 @@
-"""What a run may spend: the device, its precision and threads, and hours."""
+"""What a run may spend: device, precision, threads, hours and memory; and what it may find."""
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -16,24 +17,57 @@ class BudgetSpent(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Where the work runs and how long this command may take.
+    """Where the work runs, what this command may take, and what the found network may cost.
 
     `device` `auto` is CUDA, then Apple's MPS, then the CPU. `precision` `auto` is `bf16` on CUDA
     and `fp32` elsewhere; alphas are always fp32. `threads` are those of a CPU operation, all cores
-    when null. `max_hours` counts from the start of the command, null is no limit.
+    when null. `max_hours` counts from the start of the command. `max_memory_gib` is that of the
+    whole process, on a GPU of its allocator: a search that would need more is refused before it
+    starts. `reserve_gib` of it are the interpreter's, the libraries' and the data's, and a step is
+    taken for `memory_factor` times what its tensors' shapes say. The other limits are those of the
+    retrained network: millions of parameters and of multiply-adds for an image, milliseconds by the
+    table in the file `latency_table`. A search adds `limit_weight` times the share by which the
+    expected cost exceeds them to the alphas' loss, and a selection obeys them. Null is no limit.
     """
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16"]
     threads: int | None
     max_hours: float | None
+    max_memory_gib: float | None = None
+    max_params_m: float | None = None
+    max_macs_m: float | None = None
+    max_latency_ms: float | None = None
+    latency_table: str | None = None
+    limit_weight: float = 1.0
+    reserve_gib: float = 0.0
+    memory_factor: float = 1.0
     started: float = field(default_factory=time.monotonic, init=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads={self.threads}: at least 1, or null for all cores")
-        if self.max_hours is not None and not self.max_hours > 0:
-            raise ValueError(f"max_hours={self.max_hours}: more than 0, or null for no limit")
+        for key in ("max_hours", "max_memory_gib", *LIMITS):
+            value = getattr(self, key)
+            if value is not None and not value > 0:
+                raise ValueError(f"{key}={value}: more than 0, or null for no limit")
+        if self.limit_weight < 0:
+            raise ValueError(f"limit_weight={self.limit_weight}: from 0 on")
+        if self.reserve_gib < 0 or not self.memory_factor > 0:
+            raise ValueError(
+                f"reserve_gib={self.reserve_gib} memory_factor={self.memory_factor}: "
+                "from 0 on, more than 0"
+            )
+        if self.max_memory_gib is not None and self.max_memory_gib <= self.reserve_gib:
+            raise ValueError(
+                f"max_memory_gib={self.max_memory_gib}: the process itself takes "
+                f"reserve_gib={self.reserve_gib}; more would do"
+            )
+        if self.max_latency_ms is not None and self.latency_table is None:
+            raise ValueError(
+                f"max_latency_ms={self.max_latency_ms}: needs latency_table=FILE, which "
+                "scripts/measure_latency.py writes"
+            )
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
@@ -56,7 +90,20 @@ class Budget:
         if precision == "auto":
             precision = "bf16" if device == "cuda" else "fp32"
         threads = self.threads or len(os.sched_getaffinity(0) if _HAS_AFFINITY else [0]) or 1
-        return {"device": device, "precision": precision, "threads": threads}
+        limits = {key: getattr(self, key) for key in ("max_memory_gib", *LIMITS)}
+        if self.max_memory_gib is not None:
+            limits |= {"reserve_gib": self.reserve_gib, "memory_factor": self.memory_factor}
+        if self.max_latency_ms is not None:
+            limits["latency_table"] = self.latency_table
+        if self.limited:
+            limits["limit_weight"] = self.limit_weight
+        given = {key: value for key, value in limits.items() if value is not None}
+        return {"device": device, "precision": precision, "threads": threads, **given}
+
+    @property
+    def limited(self) -> bool:
+        """Whether the found network's cost is limited."""
+        return any(getattr(self, key) is not None for key in LIMITS)
 
     @property
     def torch_device(self) -> Any:
@@ -65,11 +112,24 @@ class Budget:
 
         return torch.device(self.resolved["device"])
 
+    @property
+    def room(self) -> float:
+        """The bytes that a step may take by its tensors' shapes, infinite without a limit."""
+        if self.max_memory_gib is None:
+            return math.inf
+        return (self.max_memory_gib - self.reserve_gib) * 2**30 / self.memory_factor
+
+    def whole(self, size: float) -> float:
+        """The GiB that the whole process takes for a step of so many bytes by shapes."""
+        return self.reserve_gib + self.memory_factor * size / 2**30
+
     def apply(self) -> None:
-        """Give this process the configured number of threads."""
+        """Give this process the configured number of threads, and a frugal allocator if needed."""
         import torch
 
         torch.set_num_threads(self.resolved["threads"])
+        if self.max_memory_gib is not None:
+            return_freed_memory()
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of a forward pass in the configured precision."""
@@ -81,9 +141,51 @@ class Budget:
         return torch.autocast(resolved["device"], dtype=torch.bfloat16)
 
     def check(self) -> None:
-        """Raise BudgetSpent when `max_hours` have passed since the command started."""
+        """Raise BudgetSpent when `max_hours` have passed since the command started.
+
+        ValueError when more memory than allowed was needed: then the prediction was wrong.
+        """
+        if self.max_memory_gib is not None and memory_gib() > self.max_memory_gib:
+            raise ValueError(
+                f"budget.max_memory_gib={self.max_memory_gib}: {memory_gib():.2f} GiB were needed; "
+                f"a larger budget.memory_factor than {self.memory_factor} predicts more"
+            )
         if self.max_hours is not None and time.monotonic() - self.started > self.max_hours * 3600:
             raise BudgetSpent(f"max_hours={self.max_hours} spent")
 
 
 _HAS_AFFINITY = hasattr(os, "sched_getaffinity")
+
+LIMITS = ("max_params_m", "max_macs_m", "max_latency_ms")
+"""The keys that limit what the found network costs."""
+
+MMAP_THRESHOLD, BLOCK = -3, 64 * 1024
+
+
+def return_freed_memory() -> None:
+    """Have glibc give freed blocks of 64 KiB and more back to the system at once.
+
+    By default it raises that threshold as it goes and keeps the blocks in a heap full of holes,
+    which takes half as much again as the tensors do, or more. Other C libraries are left alone.
+    """
+    import ctypes
+    import platform
+
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, BLOCK)
+
+
+def memory_gib() -> float:
+    """The peak memory so far: the GPU allocator's where one is used, else this process's."""
+    import platform
+
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 2**30
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    scale = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**30

@@ -26,17 +26,22 @@ VERBS = {
     "select": "turn what a search learned into one architecture (method=NAME chooses how)",
     "retrain": "train a selected or published architecture from scratch and test it",
     "transfer": "train it from scratch on another data set (transfer=imagenet) and test it",
+    "plan": "what a run would take: memory, time, networks; nothing is run but a few steps",
     "list": "the groups, the options of one (list strategy), or the runs (list runs)",
     "show": "an architecture, drawn and counted, or a run's report",
     "export": "write a trained network in another format (export RUN format=onnx)",
 }
 STAGES = ("run", "search", "select", "retrain", "transfer")
+COMPOSED = (*STAGES, "plan")
+"""The verbs that take a configuration's overrides."""
 EXAMPLES = {
     "run": "nasrun run\nnasrun run strategy=snas seed=1\nnasrun run experiment=smoke",
     "search": "nasrun search strategy=snas\nnasrun search -m strategy=darts,snas seed=0,1,2",
     "select": "nasrun select\nnasrun select method=perturb run=outputs/digits-darts-darts/v001",
     "retrain": "nasrun retrain\nnasrun retrain genotype=darts_v2 retrain=cifar dataset=cifar10",
     "transfer": "nasrun transfer\nnasrun transfer transfer=imagenet transfer.dataset.root=DIR",
+    "plan": "nasrun plan strategy=darts space=mobile_28 depth=20\n"
+    "nasrun plan strategy=radars space=mobile_28 depth=20 budget.max_memory_gib=2",
     "list": "nasrun list\nnasrun list strategy\nnasrun list runs",
     "show": "nasrun show outputs/digits-darts-darts/v001\n"
     "nasrun show genotype=darts_v2 network=imagenet format=json",
@@ -88,7 +93,7 @@ def dispatch(arguments: list[str]) -> int:
     if "-h" in rest or "--help" in rest:
         print(_help_of(verb))
         return 0
-    if verb in STAGES:
+    if verb in COMPOSED:
         return _run_stages(Line.parse(verb, rest))
     return {"list": _list, "show": _show, "export": _export}[verb](rest)
 
@@ -154,7 +159,7 @@ def _run_stages(line: Line) -> int:
     from nasrun.source import Source, find_source, inherited_choices
 
     outputs = Path(line.typed("outputs") or "outputs")
-    selector = None if line.verb in ("run", "search", "select") else line.typed("selector")
+    selector = None if line.verb in ("run", "plan", "search", "select") else line.typed("selector")
     try:
         source: Source | None = find_source(
             line.verb, outputs, line.typed("run"), line.typed("genotype"), selector
@@ -163,6 +168,8 @@ def _run_stages(line: Line) -> int:
         for job in _jobs(line.overrides) if line.multirun else [line.overrides]:
             compose(job)  # a mistyped word is told first
         raise
+    if line.verb == "plan" and line.multirun:
+        raise ValueError("plan -m: takes one configuration at a time")
     inherited = inherited_choices(source, line.overrides) if source else []
     overrides = [*inherited, *line.overrides]
     if line.multirun and line.flags:
@@ -185,12 +192,26 @@ def _run_one(
     console = _console()
     plan = prepare(Command(verb, composed, tuple(typed), trusted), source)
     warnings.showwarning = _warn
+    if verb == "plan":
+        return _foresee(console, plan)
     try:
         run = execute(plan, console)
     except BudgetSpent as spent:
         console.print(f"{spent}; the same command continues", highlight=False)
         return 75
     print_run(console, run)
+    return 0
+
+
+def _foresee(console: Any, plan: Any) -> int:
+    """The tables of `nasrun plan`; 2 where the run cannot be."""
+    from nasrun.forecast import print_outlook
+    from nasrun.pipeline import foresee
+
+    outlook = foresee(plan)
+    print_outlook(console, plan.family, outlook)
+    if outlook.refusals:
+        raise ValueError("; ".join(outlook.refusals))
     return 0
 
 
@@ -302,7 +323,7 @@ def _complete(arguments: Sequence[str]) -> int:
         if len(words) == 2:
             print(" ".join(verb for verb in VERBS if verb.startswith(words[1])))
             return 0
-        if words[1] not in STAGES:
+        if words[1] not in COMPOSED:
             from nasrun.config import GROUPS
 
             known = (*GROUPS, "genotype", "runs") if words[1] == "list" else ()
@@ -433,7 +454,7 @@ nasrun VERB ... --cfg job. Shell completion: eval "$(nasrun -sc install=bash)" (
 
 def _help_of(verb: str) -> str:
     text = [f"nasrun {verb}: {VERBS[verb]}", "", *(f"  {e}" for e in EXAMPLES[verb].splitlines())]
-    if verb in STAGES:
+    if verb in COMPOSED:
         from nasrun.config import GROUPS, options
         from nasrun.source import ALWAYS, OWN
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from nasrun.run import memory_gib
+from nasrun.budget import memory_gib
 from nasrun.stage import Display, Metrics, Stage
 
 SHOWN = {

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,10 +48,12 @@ if TYPE_CHECKING:
 
     from nasrun.budget import Budget
     from nasrun.data.images import Dataset
+    from nasrun.forecast import Outlook
+    from nasrun.limits import Limits
     from nasrun.predictor import Predictor
     from nasrun.retrain import Retrain
     from nasrun.selectors.base import Selector
-    from nasrun.spaces.base import SearchSpace
+    from nasrun.spaces.base import Layout, SearchSpace
     from nasrun.stage import Metrics, Stage
     from nasrun.strategies.base import Strategy, SupernetStrategy
     from nasrun.tasks.base import Task
@@ -80,7 +82,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
         refuse_search(command.typed)
     for package in command.trusted:
         import_trusted(package)
-    stages = tuple(frame.stages) if verb == "run" else (verb,)
+    stages = tuple(frame.stages) if verb in ("run", "plan") else (verb,)
 
     def make(key: str, node: Any = None) -> Any:
         plain = configuration.resolve(config[key] if node is None else node)
@@ -127,6 +129,8 @@ def prepare(command: Command, source: Source | None) -> Plan:
         _refuse_mismatch(composed.choices, plan.selector, plan.strategy)
     if "retrain" in stages:
         plan.retrain = make("retrain")
+    if budget.limited:  # they are the retrained network's, whichever verb asks for them
+        plan.layout = (plan.retrain or make("retrain")).layout
     if "transfer" in stages:
         node = configuration.resolve(config["transfer"])
         plan.settings["transfer"] = dict(node)
@@ -161,6 +165,7 @@ class Plan:
     strategy: Strategy | None = None
     selector: Selector | None = None
     retrain: Retrain | None = None
+    layout: Layout | None = None
     transfer: Retrain | None = None
     transfer_dataset: Dataset | None = None
     genotype_name: str | None = None
@@ -175,6 +180,23 @@ class Plan:
         if self.transfer_dataset is not None:
             with _transfer_keys():
                 self.transfer_dataset.check()
+
+    @cached_property
+    def limits(self) -> Limits | None:
+        """What the retrained network may cost; ValueError names what no genotype can meet."""
+        if self.layout is None:
+            return None
+        from nasrun.limits import Limits
+
+        facts = self.dataset.facts()
+        return Limits.of(
+            self.budget,
+            self.space,
+            self.layout,
+            inputs=facts.channels,
+            outputs=facts.num_classes,
+            size=facts.size,
+        )
 
     @property
     def family(self) -> str:
@@ -229,6 +251,29 @@ def execute(plan: Plan, console: Console) -> Run:
     return run
 
 
+def foresee(plan: Plan) -> Outlook:
+    """What the plan would take; ValueError names a limit that no genotype can meet."""
+    from nasrun import forecast
+
+    facts, rival = plan.dataset.facts(), random_genotype(plan.space, plan.seed)
+    if plan.limits is not None:
+        rival = plan.limits.nearest(rival)
+    return forecast.foresee(
+        plan.space,
+        plan.retrain.layout if plan.retrain is not None else None,
+        plan.budget,
+        inputs=facts.channels,
+        outputs=facts.num_classes,
+        size=facts.size,
+        search=lambda: _begin_search(plan),
+        trainings={
+            kind: partial(_begin_training, plan, kind, rival)
+            for kind in plan.stages
+            if kind in ("retrain", "transfer")
+        },
+    )
+
+
 def _stages(plan: Plan, run: Run, console: Console, ready: Stage | None) -> None:
     if "search" in plan.stages:
         _drive(plan, run.search(), console, lambda: ready or _begin_search(plan))
@@ -253,6 +298,8 @@ def _stages(plan: Plan, run: Run, console: Console, ready: Stage | None) -> None
             _train(plan, run, kind, chosen, console, ready if plan.genotype else None)
         if kind == "retrain" and plan.baseline:
             rival = random_genotype(plan.space, plan.seed)
+            if plan.limits is not None:
+                rival = plan.limits.nearest(rival)
             mark = fingerprint(rival.to_json())
             _train(plan, run, kind, Chosen("random", rival, mark), console, None)
 
@@ -303,6 +350,7 @@ def _begin_search(plan: Plan) -> Strategy:
     assert plan.task is not None
     seed_everything(plan.seed, "search")
     plan.task.begin(plan.dataset, plan.budget)
+    plan.strategy.limits = plan.limits
     plan.strategy.begin(plan.space, plan.task, plan.budget)
     return plan.strategy
 
@@ -313,6 +361,7 @@ def _begin_selection(plan: Plan, run: Run) -> Selector:
     assert plan.selector is not None
     strategy = _begin_search(plan)
     run.search().load(strategy)
+    plan.selector.limits = strategy.limits
     plan.selector.begin(strategy, plan.space)
     if plan.discretisation and isinstance(strategy, SupernetStrategy):
         plan.selector.measure = partial(_discretise, plan, run, strategy)
@@ -337,6 +386,10 @@ def _begin_training(plan: Plan, kind: str, genotype: Genotype) -> Retrain:
         assert plan.transfer_dataset is not None
         stage, dataset = plan.transfer, plan.transfer_dataset
     assert stage is not None
+    limits = plan.limits if kind == "retrain" else None
+    if limits is not None and not limits.allow(genotype):
+        costs = " ".join(f"{key[4:]}={cost:.4g}" for key, cost in limits.cost(genotype).items())
+        raise ValueError(f"budget: the network to retrain has {costs}; larger limits would do")
     seed_everything(plan.seed, kind)
     stage.round = 0
     stage.begin(genotype, plan.space, dataset, plan.budget)

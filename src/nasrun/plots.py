@@ -145,6 +145,13 @@ def search_panels(groups: Sequence[str]) -> list[Panel]:
             {"skip_share": "skip connections, worst cell type", "free_share": "all of them"},
             scale=100.0,
         ),
+        Panel("Reward of drawn paths", "%", {"reward": ""}, scale=100.0),
+        Panel(
+            "Choices of a decision",
+            "mean",
+            {"alive_choices": "alive", "kept_choices": "in the supernet"},
+        ),
+        Panel("Predicted memory", "GiB", {"predicted_memory_gib": ""}),
     ]
 
 

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from nasrun.budget import memory_gib
 from nasrun.genotype import fingerprint
 from nasrun.stage import Metrics
 
@@ -395,20 +396,6 @@ def seed_everything(seed: int, purpose: str) -> None:
     torch.manual_seed(mixed)
     random.seed(mixed)
     np.random.seed(mixed % 2**32)
-
-
-def memory_gib() -> float:
-    """The peak memory so far: the GPU allocator's where one is used, else this process's."""
-    import torch
-
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated() / 2**30
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
-    scale = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**30
 
 
 def read_json(path: Path, *needed: str) -> dict[str, Any]:

@@ -112,11 +112,18 @@ def print_record(console: Any, record: dict[str, Any]) -> None:
     table(console, title, ("", ""), [
         ("parameters", f"{record['params']:,}"),
         ("multiply-adds", f"{record['macs'] / 1e6:,.1f} M at {facts['size']}x{facts['size']}"),
-        *((cell, text.strip()) if text else ("genotype", cell) for cell, _, text in
-          (part.strip().partition(" ") for part in record["genotype"].split(";"))),
+        *_lines(record["genotype"]),
         *([("true accuracy", describe(record["true"]))] if "true" in record else []),
         ("pictures", " ".join(record["pictures"])),
     ])  # fmt: skip
+
+
+def _lines(genotype: str) -> list[tuple[str, str]]:
+    """A cell a row; what has no cells is one."""
+    if ";" not in genotype:
+        return [("layers", genotype)]
+    parts = (part.strip().partition(" ") for part in genotype.split(";"))
+    return [(cell, text.strip()) for cell, _, text in parts]
 
 
 def _results(row: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -138,9 +145,14 @@ def _record(
     if network not in NETWORKS:
         hint = did_you_mean(network, NETWORKS) or f"; there are {', '.join(NETWORKS)}"
         raise ValueError(f"network={network}: unknown network{hint}")
-    facts = NETWORKS[network]
+    facts = dict(NETWORKS[network])
+    if space.layer_wise:
+        facts["layers"] = len(space.decisions)
     layout = Layout(
-        channels=facts["channels"], layers=facts["layers"], stem=facts["stem"], auxiliary=True
+        channels=facts["channels"],
+        layers=facts["layers"],
+        stem=facts["stem"],
+        auxiliary=not space.layer_wise,
     )
     with torch.device("meta"):
         built = space.network(chosen, inputs=3, outputs=facts["classes"], layout=layout)

@@ -46,7 +46,7 @@ def given(group, option):
     text = "\n".join(path.read_text() for path in FILES if path.stem == option)
     if group == "dataset" and "root: ???" in text:
         return ["dataset.root=folder"]
-    if group == "transfer" and option != "quick":
+    if group == "transfer" and option not in ("quick", "mobile"):  # on an embedded set
         return ["transfer.dataset.root=folder"]
     return []
 

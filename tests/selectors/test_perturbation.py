@@ -453,7 +453,7 @@ def test_a_judge_masks_without_normalising_again(monkeypatch):
 
     strategy.supernet.mixture = watched
     decision = selector.space.decisions[0]
-    selector.judge.decide(strategy, decision)
+    selector.judge.decide(strategy, decision, decision.choices)
     plain = torch.softmax(strategy.supernet.alpha.detach(), 1)
     assert [without for without, _ in seen] == [(decision.name, c) for c in decision.choices]
     for column, (_, masked) in enumerate(seen):
@@ -468,7 +468,9 @@ def test_trials_of_a_sampled_relaxation_mask_its_mean_and_draw_nothing(strategy)
     begun.supernet.train()
     generator = torch.get_rng_state()
     decision = selector.space.decisions[3]
-    assert selector.judge.decide(begun, decision) == selector.judge.decide(begun, decision)
+    assert selector.judge.decide(begun, decision, decision.choices) == selector.judge.decide(
+        begun, decision, decision.choices
+    )
     assert torch.equal(torch.get_rng_state(), generator)
 
 

@@ -7,16 +7,22 @@ from collections.abc import Callable
 from typing import Any
 
 from nasrun.genotype import Genotype
+from nasrun.limits import Limits
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Metrics, Stage
 from nasrun.strategies.base import Strategy
 
 
 class Selector(Stage):
-    """A stage that ends with a genotype; `accepts` is the kind of strategy that it can read."""
+    """A stage that ends with a genotype; `accepts` is the kind of strategy that it can read.
+
+    `limits` are what the genotype may cost, set before `begin`, null for none. A selector may
+    choose among what they allow; in the end a choice that they do not is exchanged for the nearest.
+    """
 
     accepts: type[Strategy]
     space: SearchSpace
+    limits: Limits | None = None
     measure: Callable[[Genotype], Metrics] | None = None
     """What the pipeline wants to know of the choice besides; the strategy may be put back by it."""
 
@@ -35,8 +41,12 @@ class Selector(Stage):
 
     def finish(self, folder: Any) -> dict[str, Any]:
         genotype = self.genotype
+        costs = {}
+        if self.limits is not None:
+            genotype = self.limits.nearest(genotype)
+            costs = {"costs": self.limits.cost(genotype)}
         folder.write("genotype.json", genotype.to_json())
-        result = {"genotype": self.space.render(genotype), **self.report(folder)}
+        result = {"genotype": self.space.render(genotype), **costs, **self.report(folder)}
         if self.measure is not None:
             measured = self.measure(genotype)
             folder.write("discretisation.json", measured)

@@ -28,6 +28,9 @@ class Decode(Selector):
         assert isinstance(strategy, SupernetStrategy)
         self.space = space
         self._genotype = strategy.supernet.genotype(self.rule)
+        if self.limits is not None:
+            likely = strategy.supernet.probabilities()
+            self._genotype = self.limits.nearest(self._genotype, likely)
 
     @property
     def genotype(self) -> Genotype:

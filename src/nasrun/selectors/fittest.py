@@ -23,7 +23,10 @@ class Fittest(Selector):
     def begin(self, strategy: Strategy, space: SearchSpace) -> None:
         assert isinstance(strategy, CandidateStrategy)
         self.space = space
-        self._best = max(strategy.candidates, key=lambda candidate: candidate.score)
+        limits, candidates = self.limits, strategy.candidates
+        if limits is not None:
+            candidates = [c for c in candidates if limits.allow(c.genotype)] or candidates
+        self._best = max(candidates, key=lambda candidate: candidate.score)
         self._among = len(strategy.candidates)
 
     @property

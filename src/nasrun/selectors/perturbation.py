@@ -13,6 +13,7 @@ measured, which is the supernet as it is, but kept only in a space where it is a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -56,7 +57,7 @@ class Perturbation(Selector):
 
     def begin(self, strategy: Strategy, space: SearchSpace) -> None:
         assert isinstance(strategy, SupernetStrategy)
-        self.space = space
+        self.space = space = strategy.supernet.space  # of RADARS a part of the whole
         self.strategy = strategy
         strategy.tune(self.weight_lr)
         self.decision_order = _arranged(len(space.decisions), self.order)
@@ -109,7 +110,8 @@ class Perturbation(Selector):
     def _operation(self, event: int, group: str) -> None:
         """Fix the next undecided decision of the group to the operation that is missed most."""
         for decision in self._undecided(group)[:1]:
-            chosen, scores = self.judge.decide(self.strategy, decision)
+            possible = self._within(decision.name, self.space.candidates(decision))
+            chosen, scores = self.judge.decide(self.strategy, decision, possible)
             self.fixed[decision.name] = chosen
             self._record(event, decision.name, scores, chosen)
 
@@ -120,7 +122,9 @@ class Perturbation(Selector):
             dropped: list[str] = []
             while len(kept) > limit.count:
                 scores = {name: self._edge(name) for name in self.strategy.track(kept, len(kept))}
-                dropped.append(max(reversed(kept), key=scores.__getitem__))  # of equals the last
+                possible = [name for name in kept if self._within(name, [NONE]) == [NONE]]
+                # of equals the last
+                dropped.append(max(reversed(possible or kept), key=scores.__getitem__))
                 kept.remove(dropped[-1])
                 if not self.drop_together:
                     self.fixed[dropped[-1]] = NONE
@@ -135,6 +139,14 @@ class Perturbation(Selector):
             for decision in (self.space.decisions[position] for position in self.decision_order)
             if decision.group == group and decision.name not in self.fixed
         ]
+
+    def _within(self, decision: str, choices: Sequence[str]) -> list[str]:
+        """Those of the choices after which the limits can still be met, all if none is."""
+        if self.limits is None:
+            return list(choices)
+        decided = [{**self.fixed, decision: choice} for choice in choices]
+        met = [self.limits.complete(fixed) is not None for fixed in decided]
+        return [c for c, possible in zip(choices, met, strict=True) if possible] or list(choices)
 
     def _crowded(self, group: str) -> list[AtMost]:
         """The limits of a group that open and decided edges exceed, the next one first."""

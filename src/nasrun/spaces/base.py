@@ -79,6 +79,9 @@ class SearchSpace(ABC):
     none_is_a_choice: bool = False
     table: str | None = None
     """A file with the true accuracies of all genotypes, for reports (`nasrun.tabular`)."""
+    layer_wise: bool = False
+    """Whether a network has one layer a decision, whatever its width: then no other `layers` fit,
+    and there is no auxiliary head."""
 
     @abstractmethod
     def network(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
 from nasrun.budget import Budget
 from nasrun.genotype import Genotype
+from nasrun.limits import Limits
 from nasrun.spaces.base import Layout, SearchSpace
 from nasrun.spaces.supernet import Supernet
 from nasrun.stage import Metrics, Stage
@@ -27,14 +28,24 @@ class Strategy(Stage):
     """A stage that searches; what it learned is read by a selector, one of which its YAML names.
 
     `leaves` says in a user's words what a search ends with, `read_by` which selectors take it.
+    `limits` are what the found network may cost, set before `begin`, null for none.
     """
 
     leaves: ClassVar[str]
     read_by: ClassVar[str]
+    limits: Limits | None = None
 
     @abstractmethod
     def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
         """Take the data and build what trains; the task has begun."""
+
+
+class Foreseen(ABC):
+    """What is known of a begun strategy before its first step."""
+
+    @abstractmethod
+    def foreseen_bytes(self) -> int:
+        """The most bytes that a step will take, by shapes."""
 
 
 class SupernetStrategy(Strategy):

@@ -6,7 +6,7 @@ DARTS, SNAS, MiLeNAS and their relatives are this class with different settings;
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -15,19 +15,20 @@ import torch
 from torch import Tensor
 
 from nasrun.budget import Budget
+from nasrun.memory import Shapes, optimizer_slots
 from nasrun.schedules import Constant, Schedule
 from nasrun.spaces.base import Mixture, SearchSpace, batch_statistics
 from nasrun.spaces.relaxation import Relaxation
 from nasrun.spaces.supernet import Supernet, argmax
 from nasrun.stage import Metrics
-from nasrun.strategies.base import SupernetStrategy
+from nasrun.strategies.base import Foreseen, SupernetStrategy
 from nasrun.strategies.history import History, StopAtSize, Watchdog, frontier
 from nasrun.strategies.levels import Level, Search
-from nasrun.strategies.penalties import Penalty
+from nasrun.strategies.penalties import Penalty, Within
 from nasrun.tasks.base import Batch, OptimizerFactory, Part, Split, Task
 
 
-class Differentiable(SupernetStrategy):
+class Differentiable(SupernetStrategy, Foreseen):
     """Train alphas and weights together, `rounds` passes over the training data.
 
     Weights see the `train` part of the data; the level decides whether alphas see it or the
@@ -97,7 +98,7 @@ class Differentiable(SupernetStrategy):
         return self._rounds
 
     def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
-        self.space, self.task = space, task
+        self.space, self.task, self.budget = space, task, budget
         self.train, self.validation = task.split(*self.parts), task.split("validation")
         channels = space.search_layout.channels
         if channels % self.partial_channels:
@@ -106,6 +107,7 @@ class Differentiable(SupernetStrategy):
                 f"network's {channels} channels"
             )
         self.layout = replace(space.search_layout, partial=self.partial_channels)
+        self._refuse_too_little()
         network = space.network(inputs=task.inputs, outputs=task.outputs, layout=self.layout)
         network.drop_path = self.drop_path  # type: ignore[assignment]
         self.supernet = Supernet(
@@ -117,8 +119,11 @@ class Differentiable(SupernetStrategy):
             beta_std=self.beta_std,
         ).to(budget.torch_device)
         self.supernet.to(memory_format=torch.channels_last)
-        if self.penalty is not None:
-            self.penalty.begin(self.supernet, task)
+        self.penalties = [] if self.penalty is None else [self.penalty]
+        if self.limits is not None:
+            self.penalties.append(Within(self.limits, budget.limit_weight))
+        for penalty in self.penalties:
+            penalty.begin(self.supernet, task)
         self.history = History(
             space,
             inputs=task.inputs,
@@ -130,6 +135,36 @@ class Differentiable(SupernetStrategy):
         self.search = self._search()
         self.first_lr = self.search.weight_lr
 
+    def footprint(self, shapes: Shapes, kept: Mapping[str, Sequence[str]]) -> int:
+        """The bytes, by shapes, of training and measuring with these choices of a space."""
+        return max(
+            shapes.training(kept, self.batch_size, self.level.graphs),
+            shapes.evaluation(kept, 8 * self.batch_size),
+        )
+
+    def foreseen_bytes(self) -> int:
+        shapes = Shapes(
+            self.space,
+            inputs=self.task.inputs,
+            outputs=self.task.outputs,
+            size=self.task.size,
+            slots=optimizer_slots(self.weight_optimizer),
+            half=self.budget.resolved["precision"] == "bf16",
+        )
+        return self.footprint(shapes, {})
+
+    def _refuse_too_little(self) -> None:
+        """ValueError if the supernet would not fit into the memory."""
+        if math.isinf(self.budget.room):
+            return
+        need = self.foreseen_bytes()
+        if need > self.budget.room:
+            raise ValueError(
+                f"budget.max_memory_gib={self.budget.max_memory_gib}: this supernet needs about "
+                f"{self.budget.whole(need):.3g} GiB; that, a smaller batch_size, or "
+                "strategy=radars would do"
+            )
+
     def _search(self) -> Search:
         weights = self.supernet.weights()
         return Search(
@@ -140,7 +175,7 @@ class Differentiable(SupernetStrategy):
             buffers=list(self.supernet.network.buffers()),
             alpha_optimizer=self.alpha_optimizer(self.supernet.alphas()),
             weight_optimizer=self.weight_optimizer(weights),
-            penalty=self.penalty,
+            penalty=self._penalty if self.penalties else None,
             alpha_clip=self.alpha_clip,
             weight_clip=self.weight_clip,
         )
@@ -150,6 +185,9 @@ class Differentiable(SupernetStrategy):
             return self.task.loss(self.supernet, batch)
         return self.task.loss(partial(self.supernet.network, mixture=mixture), batch)
 
+    def _penalty(self) -> Tensor:
+        return torch.stack([penalty() for penalty in self.penalties]).sum()
+
     def run_round(self) -> Metrics:
         self.supernet.progress = min(1.0, (self.round + 1) / self.rounds)
         self.search.progress = self.supernet.progress
@@ -158,8 +196,8 @@ class Differentiable(SupernetStrategy):
             group["lr"] = lr
         before = self.supernet.genotype(argmax)
         metrics = {"lr": lr, **self._epoch(), **self._validation(), **self._entropy()}
-        if self.penalty is not None:
-            metrics |= self.penalty.metrics()
+        for penalty in self.penalties:
+            metrics |= penalty.metrics()
         after = self.supernet.genotype(argmax)
         metrics["changed_edges"] = float(sum(before[name] != after[name] for name in after))
         if not self.done:  # a selector that tunes a finished search does not add to its history

@@ -8,9 +8,10 @@ and is dropped.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from typing import Literal
 
-from nasrun.genotype import NONE, Decision
+from nasrun.genotype import Decision
 from nasrun.stage import Metrics
 from nasrun.strategies.base import SupernetStrategy
 
@@ -32,18 +33,19 @@ class Judge(ABC):
     def edge(self, strategy: SupernetStrategy, decision: str, score: float) -> float:
         """Without a decided edge; `score` is what its operation had when it was decided."""
 
-    def decide(self, strategy: SupernetStrategy, decision: Decision) -> tuple[str, Scores]:
-        """The choice that is missed most, of equals the first, and the scores of all choices.
+    def decide(
+        self, strategy: SupernetStrategy, decision: Decision, possible: Collection[str]
+    ) -> tuple[str, Scores]:
+        """Of the possible choices the one that is missed most, the first of equals; all scores.
 
         `none` is measured too: without it the supernet is as it was, since nothing is normalised
-        again. It is taken only in a space where it is a choice.
+        again. It is possible only in a space where it is a choice.
         """
         scores = {
             choice: self.operation(strategy, decision.name, choice)
             for choice in strategy.track(decision.choices, len(decision.choices))
         }
-        may_drop = strategy.supernet.space.none_is_a_choice
-        allowed = [choice for choice in scores if may_drop or choice != NONE]
+        allowed = [choice for choice in scores if choice in possible]
         return min(allowed, key=scores.__getitem__), scores
 
 

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,7 +23,13 @@ Losses = dict[str, Tensor]
 
 
 class Level(ABC):
-    """One step of a search."""
+    """One step of a search.
+
+    `graphs` are the forward passes that wait for their gradients at the same time: so many times a
+    step keeps its activations.
+    """
+
+    graphs: ClassVar[int] = 1
 
     @abstractmethod
     def step(self, search: Search, train: Any, val: Any) -> Losses:
@@ -104,6 +110,7 @@ class MixedLevel(Level):
     updates; the released code runs it twice, the second time with the new alphas.
     """
 
+    graphs = 2
     lam_train: float
     lam_val: float
     normalise: bool

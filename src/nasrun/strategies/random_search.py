@@ -44,6 +44,8 @@ class RandomSearch(CandidateStrategy):
         if self.round < warm_up:
             return self.evaluator.warm_up(self, self.round / warm_up)
         genotype = self.space.sample()
+        if self.limits is not None:
+            genotype = self.limits.nearest(genotype)
         metrics = self.evaluator(genotype)
         self._candidates.append(Candidate(genotype, metrics[self.task.objective]))
         best = max(candidate.score for candidate in self._candidates)

@@ -112,7 +112,7 @@ class Greedy(SupernetStrategy):
             return
         certainty = self.certainty({decision.name: rows[decision.name] for decision in undecided})
         decision = max(undecided, key=lambda decision: certainty[decision.name])
-        chosen, scores = self.judge.decide(self, decision)
+        chosen, scores = self.judge.decide(self, decision, self.space.candidates(decision))
         fixed[decision.name] = chosen
         for limit in self.space.limits:
             kept = [name for name in limit.decisions if fixed.get(name, NONE) != NONE]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nasrun.budget import Budget
 from nasrun.data.images import Dataset, Part, Split
+from nasrun.data.images import Subset as Subset
 from nasrun.stage import Metrics
 
 Batch = tuple[Tensor, Tensor]

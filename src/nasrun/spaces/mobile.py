@@ -1,0 +1,293 @@
+"""A layer-wise space of inverted residual blocks, as FBNet's and ProxylessNAS's (1812.03443,
+1812.00332): every layer chooses its kernel, expansion, width and squeeze, or is skipped.
+
+The choices of a layer are `k3e6`: kernel 3, expansion 6; `k3e6w50`: half of the output channels,
+the others zero; `k3e6w50se`: with squeeze and excitation; `skip`: the identity, or a linear 1x1
+convolution where the shape changes. A network has one layer a decision, whatever its width and
+stem; which layers change the shape is the stem's business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nasrun.genotype import Decision, Genotype
+from nasrun.ops.mbconv import MBConv, Projection
+from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
+
+SKIP = "skip"
+
+Plan = tuple[tuple[float, int, int], ...]
+CIFAR: Plan = ((1, 1, 1), (2, 2, 1), (4, 2, 1))
+IMAGENET: Plan = ((1, 1, 1), (1.5, 2, 2), (2, 2, 3), (4, 2, 4), (6, 1, 3), (10, 2, 3), (20, 1, 1))
+"""Stages: width as a multiple of the first, stride of the first layer, share of the layers.
+
+ImageNet's are MobileNetV2's (1801.04381 table 2): 16 channels and 17 layers give its network.
+"""
+HEAD = 4
+"""The last 1x1 convolution is four times as wide as the last layer (1801.04381: 1280 of 320)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MobileSpace(SearchSpace):
+    """`layers` layers, each with all combinations of the listed properties, and `skip`.
+
+    `widths` are percent of a layer's channels, `squeeze` lists with and without squeeze and
+    excitation. `channels` and `stem` are those of the search network; `choices` narrows layers.
+    """
+
+    kernels: tuple[int, ...]
+    expansions: tuple[int, ...]
+    widths: tuple[int, ...]
+    squeeze: tuple[bool, ...]
+    skip: bool
+    channels: int
+    layers: int
+    stem: Stem = "cifar"
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    name = "mobile"
+    limits = ()
+    layer_wise = True
+
+    def __post_init__(self) -> None:
+        for key in ("kernels", "expansions", "widths", "squeeze"):
+            object.__setattr__(self, key, tuple(getattr(self, key)))
+        for key, values, least in (
+            ("kernels", self.kernels, 1),
+            ("expansions", self.expansions, 1),
+            ("widths", self.widths, 1),
+            ("squeeze", self.squeeze, 0),
+        ):
+            if not values or len(set(values)) != len(values) or min(values) < least:
+                raise ValueError(f"{key}={list(values)}: at least one, all different, from {least}")
+        if any(kernel % 2 == 0 for kernel in self.kernels):
+            raise ValueError(f"kernels={list(self.kernels)}: odd numbers")
+        if max(self.widths) > 100:
+            raise ValueError(f"widths={list(self.widths)}: percent, at most 100")
+        names = [_layer_name(index) for index in range(self.layers)]
+        unknown = sorted(set(self.choices) - set(names))
+        if unknown:
+            raise ValueError(f"choices: {unknown[0]} is no layer, the first is {names[0]}")
+        for named in self.choices.values():
+            for choice in named:
+                block(choice)
+        decisions = (Decision(name, tuple(self.choices.get(name, self.blocks))) for name in names)
+        object.__setattr__(self, "decisions", tuple(decisions))
+        stages(self.search_layout)
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """Every layer's choices where `choices` does not narrow them."""
+        found = [
+            f"k{kernel}e{expansion}" + ("" if width == 100 else f"w{width}") + "se" * squeezed
+            for squeezed, width, expansion, kernel in product(
+                self.squeeze, self.widths, self.expansions, self.kernels
+            )
+        ]
+        return (*found, *([SKIP] if self.skip else []))
+
+    @property
+    def search_layout(self) -> Layout:
+        """The search network's."""
+        return Layout(channels=self.channels, layers=self.layers, stem=self.stem)
+
+    @property
+    def published_layout(self) -> Layout:
+        return Layout(channels=16, layers=self.layers, stem="imagenet")  # 1801.04381 table 2
+
+    def network(
+        self,
+        genotype: Genotype | None = None,
+        *,
+        inputs: int,
+        outputs: int,
+        layout: Layout | None = None,
+    ) -> MobileNetwork:
+        layout = layout or self.search_layout
+        if layout.layers != self.layers:
+            raise ValueError(
+                f"layers={layout.layers}: this space has a decision for each of its {self.layers} "
+                f"layers, layers={self.layers} would do"
+            )
+        if layout.partial != 1:
+            raise ValueError(
+                f"partial={layout.partial}: this space has no edges that could leave channels out, "
+                "partial=1 would do"
+            )
+        if genotype is None:
+            candidates = [decision.choices for decision in self.decisions]
+        else:
+            candidates = [(self.check(genotype)[name],) for name in self.rows]
+        return MobileNetwork(candidates, inputs=inputs, outputs=outputs, layout=layout)
+
+    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> MobileSpace:
+        return replace(self, choices={**self.choices, **choices})
+
+    def render(self, genotype: Genotype) -> str:
+        return " ".join(genotype[name] for name in self.rows)
+
+    def parse(self, text: str) -> Genotype:
+        chosen = text.split()
+        if len(chosen) != self.layers:
+            raise ValueError(
+                f"genotype {text[:40]!r}: expected {self.layers} blocks, found {len(chosen)}"
+            )
+        return self.check(Genotype(self.name, dict(zip(self.rows, chosen, strict=True))))
+
+    def cells(self, genotype: Genotype) -> dict[str, list[tuple[str, str, str]]]:
+        names = ("stem", *self.rows)
+        pairs = zip(names, self.rows, strict=False)
+        return {"layers": [(before, name, genotype[name]) for before, name in pairs]}
+
+
+def _layer_name(index: int) -> str:
+    return f"layer{index:02d}"
+
+
+class Block(NamedTuple):
+    """What a choice says of its inverted residual block; `width` is a share of the channels."""
+
+    kernel: int
+    expansion: int
+    width: float
+    squeeze: bool
+
+
+def block(choice: str) -> Block | None:
+    """The block that a choice names, None for a skip; ValueError for any other name."""
+    if choice == SKIP:
+        return None
+    found = re.fullmatch(r"k(\d+)e(\d+)(?:w(\d+))?(se)?", choice)
+    if found is None:
+        raise ValueError(f"choices: {choice} is no block; k3e6, k5e3w50se and skip are")
+    kernel, expansion, width, squeezed = found.groups()
+    return Block(int(kernel), int(expansion), int(width or 100) / 100, bool(squeezed))
+
+
+def stages(layout: Layout) -> list[tuple[int, int]]:
+    """Width and stride of every layer of a network."""
+    if layout.auxiliary:
+        raise ValueError("auxiliary=true: this space has no such head, auxiliary=false would do")
+    plan = IMAGENET if layout.stem == "imagenet" else CIFAR
+    if layout.layers < len(plan):
+        raise ValueError(
+            f"layers={layout.layers}: stem={layout.stem} has {len(plan)} stages, at least as many"
+        )
+    total = sum(share for _, _, share in plan)
+    counts = [1] * len(plan)
+    for _ in range(layout.layers - len(plan)):  # the next layer goes where most is lacking
+        owed = [layout.layers * plan[i][2] / total - counts[i] for i in range(len(plan))]
+        counts[owed.index(max(owed))] += 1
+    found = []
+    for (multiple, stride, _), count in zip(plan, counts, strict=True):
+        width = round(layout.channels * multiple)
+        found += [(width, stride), *[(width, 1)] * (count - 1)]
+    return found
+
+
+class MobileNetwork(nn.Module):
+    """Stem, one layer a decision, a wide 1x1 convolution, classifier.
+
+    `candidates` lists the choices of each layer; with more than one a `Mixture` is needed.
+    `drop_path` is the probability that a layer with a shortcut is dropped for a sample in training.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[Sequence[str]],
+        *,
+        inputs: int,
+        outputs: int,
+        layout: Layout,
+    ) -> None:
+        super().__init__()
+        self.drop_path = 0.0
+        imagenet = layout.stem == "imagenet"
+        width = 2 * layout.channels if imagenet else layout.channels  # 1801.04381: 32 before 16
+        stride = 1 if layout.stem == "cifar" else 2
+        self.stem = _conv_bn_relu(inputs, width, 3, stride)
+        self.layers = nn.ModuleList()
+        for row, (choices, (channels, stride)) in enumerate(
+            zip(candidates, stages(layout), strict=True)
+        ):
+            self.layers.append(Layer(choices, row, width, channels, stride, layout.affine))
+            width = channels
+        self.head = _conv_bn_relu(width, HEAD * width, 1, 1)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(HEAD * width, outputs)
+
+    def forward(self, x: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, ...]:
+        drop_path = self.drop_path if self.training else 0.0
+        x = self.stem(x)
+        for layer in self.layers:
+            x = layer(x, mixture, drop_path)
+        return (self.classifier(self.pool(self.head(x)).flatten(1)),)
+
+
+class Layer(nn.Module):
+    """The candidates of one decision: y = sum w_o (x + f_o(x)), without x where the shape changes.
+
+    The x of all candidates are added as one, so that a path that is dropped keeps the shortcut.
+    """
+
+    def __init__(
+        self, choices: Sequence[str], row: int, inputs: int, outputs: int, stride: int, affine: bool
+    ) -> None:
+        super().__init__()
+        self.row = row
+        self.choices = tuple(choices)
+        self.outputs, self.stride = outputs, stride
+        self.shortcut = stride == 1 and inputs == outputs
+        self.candidates = nn.ModuleDict()
+        for choice in choices:
+            named = block(choice)
+            if named is not None:
+                self.candidates[choice] = MBConv(inputs, outputs, stride, affine, **named._asdict())
+            elif not self.shortcut:
+                self.candidates[choice] = Projection(inputs, outputs, stride, affine)
+
+    def forward(self, x: Tensor, mixture: Mixture | None, drop_path: float) -> Tensor:
+        total: Tensor | None = None
+        share: Tensor | float = 1.0
+        if mixture is None:
+            assert len(self.choices) == 1, "a layer with several candidates needs a mixture"
+            for module in self.candidates.values():
+                total = module(x)
+        else:
+            weights = mixture.weights[self.row]
+            share = 0.0
+            for column in mixture.active[self.row]:
+                share = share + weights[column]
+                choice = self.choices[column]
+                if choice in self.candidates:
+                    y = weights[column] * self.candidates[choice](x)
+                    total = y if total is None else total + y
+        if not self.shortcut:
+            return self._zero(x) if total is None else total
+        if total is not None and drop_path > 0.0:
+            keep = 1.0 - drop_path
+            mask = torch.bernoulli(torch.full((len(x), 1, 1, 1), keep, device=x.device))
+            total = total * (mask / keep).to(total.dtype)
+        x = x if mixture is None else share * x
+        return x if total is None else x + total
+
+    def _zero(self, x: Tensor) -> Tensor:
+        """The map of a layer all of whose candidates are masked."""
+        height, width = ((side - 1) // self.stride + 1 for side in x.shape[2:])
+        return x.new_zeros(len(x), self.outputs, height, width)
+
+
+def _conv_bn_relu(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU6(inplace=True),
+    )

@@ -1,0 +1,286 @@
+"""Controllers: what draws architectures, and learns from rewards which choices to draw more often.
+
+REINFORCE with a moving-average baseline and an entropy bonus. `Factorised` has one independent
+distribution a decision; `Recurrent` is ENAS's LSTM (1802.03268), which sees the decisions before.
+Columns and rows are those of the space's mixtures; a choice that is not alive is never drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nasrun.genotype import Genotype
+from nasrun.spaces.base import SearchSpace
+from nasrun.tasks.base import OptimizerFactory
+
+DRAWS = 1000
+"""Draws that a recurrent controller's marginals are the mean of."""
+
+
+class Rollout(NamedTuple):
+    """N architectures: `columns` (N, decisions), `log_probs` (N,), `entropies` (N,), nats."""
+
+    columns: Tensor
+    log_probs: Tensor
+    entropies: Tensor
+
+
+class Controller(ABC):
+    """Draws architectures; settings first, the space with `begin`."""
+
+    space: SearchSpace
+    alive: Tensor
+    """(decisions, choices), true where a choice may be drawn."""
+
+    @abstractmethod
+    def begin(self, space: SearchSpace) -> None:
+        """Begin with all choices of a space alive."""
+
+    @abstractmethod
+    def draw(self, count: int) -> Rollout:
+        """Independent draws."""
+
+    @abstractmethod
+    def learn(self, rollout: Rollout, rewards: Tensor) -> None:
+        """Make what was rewarded likelier; rewards (N,)."""
+
+    @abstractmethod
+    def marginals(self) -> Tensor:
+        """(decisions, choices), how likely each alive choice is; rows sum to one."""
+
+    @abstractmethod
+    def follow(self, probabilities: Tensor, mu: float, reward: float) -> None:
+        """Move by mu in [0, 1] towards probabilities (decisions, choices) from elsewhere.
+
+        Choices with probability zero are not meant: together they keep their mass. `reward` is
+        what the source of the probabilities reached.
+        """
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """What the next draw and the next lesson depend on."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from such a state."""
+
+
+def genotypes(space: SearchSpace, columns: Tensor) -> list[Genotype]:
+    """The architectures of a rollout."""
+    return [
+        Genotype(
+            space.name,
+            {
+                decision.name: decision.choices[column]
+                for decision, column in zip(space.decisions, row, strict=True)
+            },
+        )
+        for row in columns.tolist()
+    ]
+
+
+def all_choices(space: SearchSpace) -> Tensor:
+    """(decisions, choices), true where a decision has such a choice."""
+    lengths = torch.tensor([len(decision.choices) for decision in space.decisions])
+    return torch.arange(space.width) < lengths[:, None]
+
+
+class Policy(nn.Module, ABC):
+    """Differentiable probabilities of choices, decision by decision."""
+
+    @abstractmethod
+    def build(self, decisions: int, choices: int) -> None:
+        """Make the parameters for so many decisions of at most so many choices."""
+
+    @abstractmethod
+    def roll(self, count: int, alive: Tensor, prior: Tensor) -> Rollout:
+        """Draws; `prior` (decisions, choices) is added to the logits."""
+
+    @abstractmethod
+    def marginals(self, alive: Tensor, prior: Tensor) -> Tensor:
+        """How likely each choice is."""
+
+
+class Reinforce(Controller):
+    """A policy trained by E[(R - baseline) grad ln p] + `entropy_weight` grad H.
+
+    The baseline is a moving average of rewards that keeps `baseline_decay` of its past; one update
+    uses all draws of a rollout.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        optimizer: OptimizerFactory,
+        baseline_decay: float,
+        entropy_weight: float,
+    ) -> None:
+        if not 0 <= baseline_decay < 1:
+            raise ValueError(f"baseline_decay={baseline_decay}: from 0 to below 1")
+        if entropy_weight < 0:
+            raise ValueError(f"entropy_weight={entropy_weight}: from 0 on")
+        self.policy = policy
+        self.factory = optimizer
+        self.baseline_decay = baseline_decay
+        self.entropy_weight = entropy_weight
+
+    def begin(self, space: SearchSpace) -> None:
+        self.space, self.alive = space, all_choices(space)
+        self.prior = torch.zeros(self.alive.shape)
+        self.policy.build(len(space.decisions), space.width)
+        self.optimizer = self.factory(self.policy.parameters())
+        self.baseline: float | None = None
+
+    def draw(self, count: int) -> Rollout:
+        return self.policy.roll(count, self.alive, self.prior)
+
+    def learn(self, rollout: Rollout, rewards: Tensor) -> None:
+        mean = float(rewards.mean())
+        if self.baseline is None:
+            self.baseline = mean
+        advantages = rewards - self.baseline
+        gained = (advantages * rollout.log_probs).mean()
+        loss = -gained - self.entropy_weight * rollout.entropies.mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.baseline += (1 - self.baseline_decay) * (mean - self.baseline)
+
+    @torch.no_grad()
+    def marginals(self) -> Tensor:
+        return self.policy.marginals(self.alive, self.prior)
+
+    @torch.no_grad()
+    def follow(self, probabilities: Tensor, mu: float, reward: float) -> None:
+        """ln q' = (1 - mu) ln q + mu ln p over the choices meant, their mass under q kept."""
+        meant = (probabilities > 0) & self.alive
+        least = 1 / DRAWS  # what a marginal that is counted cannot tell from zero
+        q = self.marginals().clamp(min=least)
+        log_q = torch.log_softmax(q.log().masked_fill(~meant, -math.inf), dim=1)
+        log_p = probabilities.clamp(min=least).log()
+        log_mixed = ((1 - mu) * log_q + mu * log_p).masked_fill(~meant, -math.inf)
+        change = torch.log_softmax(log_mixed, dim=1) - log_q
+        self.prior += change.masked_fill(~meant, 0.0)
+        self.baseline = reward
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "policy": self.policy.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "alive": self.alive,
+            "prior": self.prior,
+            "baseline": self.baseline,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.policy.load_state_dict(state["policy"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.alive, self.prior = state["alive"], state["prior"].clone()
+        self.baseline = state["baseline"]
+
+
+class Factorised(Policy):
+    """One independent categorical distribution a decision, uniform at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def build(self, decisions: int, choices: int) -> None:
+        self.logits = nn.Parameter(torch.zeros(decisions, choices))
+
+    def _log_probs(self, alive: Tensor, prior: Tensor) -> Tensor:
+        return torch.log_softmax((self.logits + prior).masked_fill(~alive, -math.inf), dim=1)
+
+    def roll(self, count: int, alive: Tensor, prior: Tensor) -> Rollout:
+        log_probs = self._log_probs(alive, prior)  # (decisions, choices)
+        columns = torch.multinomial(log_probs.detach().exp(), count, replacement=True).T
+        chosen = log_probs.expand(count, -1, -1).gather(2, columns[:, :, None])
+        return Rollout(columns, chosen.sum(dim=(1, 2)), _entropy(log_probs).sum().expand(count))
+
+    def marginals(self, alive: Tensor, prior: Tensor) -> Tensor:
+        return self._log_probs(alive, prior).exp()
+
+
+class Recurrent(Policy):
+    """An LSTM that reads its own last choice: logits = `tanh_constant` tanh(Wh / `temperature`)."""
+
+    def __init__(self, *, hidden: int, temperature: float, tanh_constant: float) -> None:
+        super().__init__()
+        if hidden < 1:
+            raise ValueError(f"hidden={hidden}: at least 1")
+        if not temperature > 0 or not tanh_constant > 0:
+            raise ValueError(
+                f"temperature={temperature} tanh_constant={tanh_constant}: both more than 0"
+            )
+        self.hidden = hidden
+        self.temperature = temperature
+        self.tanh_constant = tanh_constant
+
+    def build(self, decisions: int, choices: int) -> None:
+        self.cell = nn.LSTMCell(self.hidden, self.hidden)
+        self.first = nn.Parameter(0.1 * torch.randn(self.hidden))
+        self.embedding = nn.Embedding(decisions * choices, self.hidden)
+        self.readout = nn.Linear(self.hidden, choices)
+
+    def roll(self, count: int, alive: Tensor, prior: Tensor) -> Rollout:
+        x = self.first.expand(count, -1)
+        state = (x.new_zeros(count, self.hidden), x.new_zeros(count, self.hidden))
+        columns, log_prob, entropy = [], x.new_zeros(count), x.new_zeros(count)
+        for row in range(len(alive)):
+            state = self.cell(x, state)
+            logits = self.tanh_constant * torch.tanh(self.readout(state[0]) / self.temperature)
+            logits = (logits + prior[row]).masked_fill(~alive[row], -math.inf)
+            log_probs = torch.log_softmax(logits, dim=1)  # (count, choices)
+            column = torch.multinomial(log_probs.detach().exp(), 1)
+            log_prob = log_prob + log_probs.gather(1, column)[:, 0]
+            entropy = entropy + _entropy(log_probs)
+            columns.append(column[:, 0])
+            x = self.embedding(column[:, 0] + row * alive.shape[1])
+        return Rollout(torch.stack(columns, dim=1), log_prob, entropy)
+
+    def marginals(self, alive: Tensor, prior: Tensor) -> Tensor:
+        columns = self.roll(DRAWS, alive, prior).columns  # (draws, decisions)
+        counts = torch.zeros(alive.shape)
+        counts.scatter_add_(1, columns.T, torch.ones(columns.T.shape))
+        return counts / DRAWS
+
+
+class Indifferent(Controller):
+    """Draws uniformly and learns nothing; its marginals are random: a random subspace."""
+
+    def begin(self, space: SearchSpace) -> None:
+        self.space, self.alive = space, all_choices(space)
+        self.random = torch.rand(self.alive.shape)
+
+    def draw(self, count: int) -> Rollout:
+        columns = torch.multinomial(self.alive.float(), count, replacement=True).T
+        nothing = torch.zeros(count)
+        return Rollout(columns, nothing, nothing)
+
+    def learn(self, rollout: Rollout, rewards: Tensor) -> None:
+        """Nothing: the comparison's whole point."""
+
+    def marginals(self) -> Tensor:
+        kept = self.random.masked_fill(~self.alive, 0.0)
+        return kept / kept.sum(1, keepdim=True)
+
+    def follow(self, probabilities: Tensor, mu: float, reward: float) -> None:
+        """Nothing."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"alive": self.alive, "random": self.random}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.alive, self.random = state["alive"], state["random"]
+
+
+def _entropy(log_probs: Tensor) -> Tensor:
+    """-sum p ln p of the last dimension, nats; what cannot be drawn adds nothing."""
+    p = log_probs.exp()
+    return -(p * log_probs.masked_fill(p == 0, 0.0)).sum(dim=-1)

@@ -1,0 +1,73 @@
+"""Which choices a subspace keeps: the likeliest that fit into the memory.
+
+    maximise  sum_l ln sum_{o in S_l} q_l(o)   subject to   bytes(S) <= limit,  1 <= |S_l| <= most
+
+A greedy knapsack: it begins with the likeliest choice of every decision and adds whatever gains
+most per byte.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from nasrun.genotype import NONE
+from nasrun.memory import Additive
+
+Marginals = Mapping[str, Mapping[str, float]]
+"""Per decision how likely each choice is; what is not listed is not to be had."""
+LEAST = 1e-12
+"""Stands for a probability of zero."""
+
+
+def subspace(
+    marginals: Marginals, memory: Additive, limit: float, most: int
+) -> dict[str, tuple[str, ...]]:
+    """The choices that are kept; ValueError if not even one choice each fits into `limit` bytes.
+
+    Every decision keeps at least one choice other than `none`.
+    """
+    q = {name: {c: max(p, LEAST) for c, p in row.items()} for name, row in marginals.items()}
+    kept = {name: [_best(row)] for name, row in q.items()}
+    _shrink(kept, q, memory, limit)
+    while True:
+        spent = memory.of(kept)
+        best: tuple[float, str, str] | None = None
+        for name, row in q.items():
+            if len(kept[name]) >= most:
+                continue
+            have = sum(row[choice] for choice in kept[name])
+            for choice, p in row.items():
+                size = memory.each[name][choice]
+                if choice in kept[name] or spent + size > limit:
+                    continue
+                gain = math.log1p(p / have) / max(size, 1)
+                if best is None or gain > best[0]:
+                    best = gain, name, choice
+        if best is None:
+            break
+        kept[best[1]].append(best[2])
+    return {name: tuple(c for c in row if c in kept[name]) for name, row in q.items()}
+
+
+def _best(row: Mapping[str, float]) -> str:
+    return max((choice for choice in row if choice != NONE), key=row.__getitem__)
+
+
+def _shrink(kept: dict[str, list[str]], q: Marginals, memory: Additive, limit: float) -> None:
+    """Exchange first choices for smaller ones, the least loss per byte first, until they fit."""
+    while memory.of(kept) > limit:
+        best: tuple[float, str, str] | None = None
+        for name, (now,) in kept.items():
+            for choice, p in q[name].items():
+                saved = memory.each[name][now] - memory.each[name][choice]
+                if choice == NONE or saved <= 0:
+                    continue
+                loss = math.log(q[name][now] / p) / saved
+                if best is None or loss < best[0]:
+                    best = loss, name, choice
+        if best is None:
+            raise ValueError(
+                f"the smallest choices take {memory.of(kept)} bytes, the limit is {limit:.0f}"
+            )
+        kept[best[1]] = [best[2]]

@@ -1,0 +1,349 @@
+"""RADARS: differentiable search with bounded memory (2109.05691), in our reading.
+
+Neither code nor the full text of the paper was to be had. Known is: reinforcement learning
+iteratively prunes each layer's candidates to a promising subspace, and differentiable search runs
+on it. The rest is ours: rewards, controller, knapsack, feedback, all numbers.
+
+    explore   a controller learns from single paths with shared weights which choices are good
+    prune     to the likeliest subspace whose supernet fits into the memory
+    exploit   differentiable search on it, with the shared weights
+    feed back ln q <- (1 - mu) ln q + mu ln p(alpha), and its weights to the shared ones
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from nasrun.budget import Budget
+from nasrun.genotype import NONE
+from nasrun.memory import Additive, Shapes, optimizer_slots
+from nasrun.spaces.base import SearchSpace
+from nasrun.stage import Metrics
+from nasrun.strategies.base import Foreseen, SupernetStrategy
+from nasrun.strategies.differentiable import Differentiable
+from nasrun.strategies.explore import Explore, Kept, choices, mask
+from nasrun.strategies.pruning import subspace
+from nasrun.tasks.base import Task
+
+
+class Turn(NamedTuple):
+    """What a round does: the `position` of its phase's round in the phase."""
+
+    phase: Literal["warm_up", "explore", "exploit"]
+    cycle: int
+    position: int
+
+
+class Radars(SupernetStrategy, Foreseen):
+    """Warm-up, then `cycles` of exploring, pruning and exploiting.
+
+    `mode=alternate` exploits in every cycle, `shrink` in the last one only, after a pruning by at
+    most a half in each. A decision keeps at most `most` choices for `inner`, and `guard` of the
+    memory that the budget leaves is used. Feedback moves the controller by `mu`; before a further
+    cycle every decision gets its best pruned choice back with probability `readmit`.
+    """
+
+    def __init__(
+        self,
+        *,
+        inner: Differentiable,
+        explore: Explore,
+        mode: Literal["alternate", "shrink"],
+        cycles: int,
+        warm_up: int,
+        explore_rounds: int,
+        most: int,
+        guard: float,
+        mu: float,
+        readmit: float,
+    ) -> None:
+        for key, value, least in (
+            ("cycles", cycles, 1),
+            ("warm_up", warm_up, 0),
+            ("explore_rounds", explore_rounds, 1),
+            ("most", most, 1),
+        ):
+            if value < least:
+                raise ValueError(f"{key}={value}: at least {least}")
+        if not 0 < guard <= 1:
+            raise ValueError(f"guard={guard}: more than 0, at most 1")
+        if not 0 <= mu <= 1 or not 0 <= readmit <= 1:
+            raise ValueError(f"mu={mu} readmit={readmit}: both from 0 to 1")
+        self.inner = inner
+        self.explore = explore
+        self.most = most
+        self.guard = guard
+        self.mu = mu
+        self.readmit = readmit
+        self.turns = [Turn("warm_up", 0, position) for position in range(warm_up)]
+        for cycle in range(cycles):
+            self.turns += [Turn("explore", cycle, i) for i in range(explore_rounds)]
+            if mode == "alternate" or cycle == cycles - 1:
+                self.turns += [Turn("exploit", cycle, i) for i in range(inner.rounds)]
+        self.exploring = sum(turn.phase != "exploit" for turn in self.turns)
+        self.exploit: Exploit | None = None
+        self.prunings: list[dict[str, Any]] = []
+
+    @property
+    def rounds(self) -> int:
+        return len(self.turns)
+
+    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+        self.space, self.task, self.budget = space, task, budget
+        self.exploit, self.tuning, self.prunings = None, False, []
+        self.explore.begin(space, task, budget)
+        self.validation = task.split("validation")
+        self.seen = self.explore.controller.marginals()
+        self._refuse_too_little()
+
+    @cached_property
+    def shapes(self) -> Shapes:
+        """The whole space's supernet by shape; it takes no memory."""
+        return Shapes(
+            self.space,
+            inputs=self.task.inputs,
+            outputs=self.task.outputs,
+            size=self.task.size,
+            slots=optimizer_slots(self.inner.weight_optimizer),
+            half=self.budget.resolved["precision"] == "bf16",
+        )
+
+    @cached_property
+    def additive(self) -> Additive:
+        """What each choice adds to a step of the inner search."""
+        return self.shapes.additive(self.inner.batch_size, self.inner.level.graphs)
+
+    @property
+    def aside(self) -> int:
+        """The shared weights' share of the limited memory: none beside a GPU."""
+        return self.explore.bank.bytes if self.explore.device.type == "cpu" else 0
+
+    def _need(self, kept: Kept) -> int:
+        """The bytes, by shapes, of exploiting a subspace."""
+        return self.inner.footprint(self.shapes, kept) + self.aside
+
+    def foreseen_bytes(self) -> int:
+        """Those of the likeliest subspace as of now, and at least of the largest path."""
+        _, need = self._subspace(self._marginals())
+        return max(need, self._exploring_bytes())
+
+    def _exploring_bytes(self) -> int:
+        """The largest path, trained and measured, and the shared weights."""
+        sizes = self.additive.each
+        largest: Kept = {name: (max(row, key=row.__getitem__),) for name, row in sizes.items()}
+        return self.aside + max(
+            self.shapes.training(largest, self.explore.batch_size),
+            self.shapes.evaluation(largest, self.explore.batch_size),
+        )
+
+    def _refuse_too_little(self) -> None:
+        """ValueError if not even one path at a time fits."""
+        if math.isinf(self.budget.room):
+            return
+        smallest = _smallest(self.additive.each)
+        need = max(self._exploring_bytes(), self._need(smallest))
+        if need > self.guard * self.budget.room:
+            raise ValueError(
+                f"budget.max_memory_gib={self.budget.max_memory_gib}: even one path at a time "
+                f"needs about {self.budget.whole(need / self.guard):.3g} GiB; that, or a smaller "
+                "batch_size, would do"
+            )
+
+    def run_round(self) -> Metrics:
+        if self.tuning:
+            assert self.exploit is not None
+            return self.exploit.run_round(self)
+        turn = self.turns[self.round]
+        if turn.phase == "exploit":
+            if turn.position == 0:
+                self._prune(turn.cycle)
+            assert self.exploit is not None
+            self.exploit.inner.round = turn.position
+            metrics = self.exploit.run_round(self)
+            metrics["kept_choices"] = _mean_length(self.exploit.kept)
+            metrics["predicted_memory_gib"] = self.exploit.memory_gib
+        else:
+            if turn.phase == "explore" and turn.position == 0 and turn.cycle > 0:
+                self._return()
+            done = sum(earlier.phase != "exploit" for earlier in self.turns[: self.round])
+            metrics = self.explore.run_round(
+                self, done / self.exploring, warm_up=turn.phase == "warm_up"
+            )
+        return {**metrics, "cycle": float(turn.cycle), "alive_choices": self._alive()}
+
+    def _alive(self) -> float:
+        return _mean_length(self.explore.alive())
+
+    def _prune(self, cycle: int) -> None:
+        """Begin to exploit the likeliest subspace that fits; the alive choices are halved."""
+        kept, need = self._subspace(self._marginals())
+        self._narrow(kept)
+        plain = {name: list(row) for name, row in kept.items()}
+        self.prunings.append({"cycle": cycle, "kept": plain, "bytes_by_shape": need})
+        self.exploit = self._exploit(kept, need)
+        self.explore.bank.fill(self.supernet.network)
+
+    def _subspace(self, marginals: dict[str, dict[str, float]]) -> tuple[Kept, int]:
+        """The likeliest subspace that fits, and the bytes that it needs."""
+        room = self.guard * self.budget.room
+        if math.isinf(room):
+            free = Additive(0, {name: dict.fromkeys(row, 0) for name, row in marginals.items()})
+            kept = subspace(marginals, free, room, self.most)
+            return kept, self._need(kept)
+        sizes = {n: {c: self.additive.each[n][c] for c in row} for n, row in marginals.items()}
+        least, limit = self.additive.of(_smallest(sizes)), room - self.aside
+        while True:
+            kept = subspace(marginals, self.additive, max(limit, least), self.most)
+            need = self._need(kept)
+            if need <= room or limit <= least:  # of the smallest the inner search says if it fits
+                return kept, need
+            # what operations need for a moment is no sum, so more than that is missing
+            limit = self.additive.of(kept) - (need - room)
+
+    def _marginals(self) -> dict[str, dict[str, float]]:
+        """How likely the controller draws each alive choice."""
+        table = self.explore.controller.marginals()
+        self.seen = torch.where(self.explore.controller.alive, table, self.seen)
+        alive = self.explore.alive()
+        return {
+            decision.name: {
+                choice: float(table[row, column])
+                for column, choice in enumerate(decision.choices)
+                if choice in alive[decision.name]
+            }
+            for row, decision in enumerate(self.space.decisions)
+        }
+
+    def _narrow(self, kept: Kept) -> None:
+        """Leave alive what is kept, and of the rest the likelier up to half of what was."""
+        left: Kept = {}
+        for name, row in self._marginals().items():
+            first = kept.get(name) or (max((c for c in row if c != NONE), key=row.__getitem__),)
+            ranked = sorted(row, key=lambda choice: (choice not in first, -row[choice]))
+            count = max(len(first), math.ceil(len(row) / 2))
+            left[name] = tuple(choice for choice in row if choice in ranked[:count])
+        self.explore.keep(left)
+
+    def _exploit(self, kept: Kept, need: int) -> Exploit:
+        inner = copy.deepcopy(self.inner)
+        inner.limits = self.limits
+        exploit = Exploit(inner, kept, self.budget.whole(need))
+        exploit.begin(self.space, self.task, self.budget)
+        inner = exploit.inner
+        self.supernet, self.history, self.layout = inner.supernet, inner.history, inner.layout
+        self.train, self.batch_size = inner.train, inner.batch_size
+        return exploit
+
+    def _return(self) -> None:
+        """Feed back what was exploited, or prune by half; then re-admit."""
+        if self.exploit is None:
+            self._narrow({})
+        else:
+            self._feed_back(self.exploit)
+            self.exploit = None  # its memory is needed
+            del self.supernet
+        alive = self.explore.controller.alive.clone()
+        pruned = mask(self.space, {d.name: d.choices for d in self.space.decisions}) & ~alive
+        best = self.seen.masked_fill(~pruned, -1.0).argmax(1)
+        lucky = torch.rand(len(best)) < self.readmit
+        for row in torch.nonzero(lucky & pruned.any(1))[:, 0].tolist():
+            alive[row, best[row]] = True
+        self.explore.keep(choices(self.space, alive))
+
+    def _feed_back(self, exploit: Exploit) -> None:
+        inner = exploit.inner
+        table = torch.zeros(self.seen.shape)
+        for name, row in inner.supernet.probabilities().items():
+            for choice, p in row.items():
+                decision = self.space.decisions[self.space.rows[name]]
+                table[self.space.rows[name], decision.choices.index(choice)] = p
+        score = inner.validate()[self.task.objective]
+        self.explore.controller.follow(table, self.mu, score)
+        self.explore.bank.take(inner.supernet.network)
+
+    def validate(
+        self,
+        *,
+        without: tuple[str, str] | None = None,
+        images: int | None = None,
+        in_training: bool = False,
+    ) -> Metrics:
+        assert self.exploit is not None
+        inner = self.exploit.inner
+        return inner.validate(without=without, images=images, in_training=in_training)
+
+    def tune(self, weight_lr: float) -> None:
+        assert self.exploit is not None
+        self.exploit.inner.tune(weight_lr)
+        self.exploit.inner.round = self.exploit.inner.rounds
+        self.tuning = True
+
+    def state_dict(self) -> dict[str, Any]:
+        exploit = self.exploit
+        return {
+            "explore": self.explore.state_dict(),
+            "seen": self.seen,
+            "prunings": copy.deepcopy(self.prunings),
+            "exploit": None if exploit is None else exploit.inner.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.explore.load_state_dict(state["explore"])
+        self.seen = state["seen"]
+        self.prunings = copy.deepcopy(state["prunings"])
+        if state["exploit"] is None:
+            self.exploit = None
+            return
+        last = self.prunings[-1]
+        kept: Kept = {name: tuple(row) for name, row in last["kept"].items()}
+        if self.exploit is None or self.exploit.kept != kept:
+            self.exploit = self._exploit(kept, last["bytes_by_shape"])
+        self.exploit.inner.load_state_dict(state["exploit"])
+
+    def finish(self, folder: Any) -> dict[str, Any]:
+        from nasrun.plots import search_curves
+
+        search_curves(folder.metrics(), folder.path / "search.png", self.space.groups)
+        folder.write("subspaces.json", self.prunings)
+        assert self.exploit is not None
+        return {
+            "validation_accuracy": self.validate()[self.task.objective],
+            "predicted_memory_gib": self.exploit.memory_gib,
+            "kept_choices": _mean_length(self.exploit.kept),
+        }
+
+
+class Exploit:
+    """The inner strategy on a subspace; it is predicted to take `memory_gib` with its process."""
+
+    def __init__(self, inner: Differentiable, kept: Kept, memory_gib: float) -> None:
+        self.inner = inner
+        self.kept = kept
+        self.memory_gib = memory_gib
+
+    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+        """Build the subspace's supernet."""
+        self.inner.begin(space.restrict(self.kept), task, budget)
+
+    def run_round(self, stage: Radars) -> Metrics:
+        """One round of the inner strategy, shown on the display of the whole."""
+        self.inner.display = stage.display
+        return self.inner.run_round()
+
+
+def _smallest(sizes: Mapping[str, Mapping[str, int]]) -> Kept:
+    """The smallest operation of every decision."""
+    return {
+        name: (min((choice for choice in row if choice != NONE), key=row.__getitem__),)
+        for name, row in sizes.items()
+    }
+
+
+def _mean_length(kept: Kept) -> float:
+    return sum(map(len, kept.values())) / len(kept)

@@ -1,0 +1,89 @@
+"""Reinforcement learning alone: a controller learns to the end, the best of its last draws wins.
+
+ENAS's search (1802.03268) in any space, and what RADARS is compared with: the same controller,
+paths and shared weights, without a differentiable search.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nasrun.budget import Budget
+from nasrun.genotype import Genotype
+from nasrun.spaces.base import SearchSpace
+from nasrun.stage import Metrics
+from nasrun.strategies.base import Candidate, CandidateStrategy
+from nasrun.strategies.explore import Explore
+from nasrun.tasks.base import Task
+
+
+class ReinforceSearch(CandidateStrategy):
+    """Warm-up, `rounds` of exploring, then one round that scores `num_candidates` draws.
+
+    They are scored on all validation images with the shared weights.
+    """
+
+    def __init__(self, *, explore: Explore, rounds: int, warm_up: int, num_candidates: int) -> None:
+        for key, value, least in (
+            ("rounds", rounds, 1),
+            ("warm_up", warm_up, 0),
+            ("num_candidates", num_candidates, 1),
+        ):
+            if value < least:
+                raise ValueError(f"{key}={value}: at least {least}")
+        self.explore = explore
+        self.exploring = warm_up + rounds
+        self.warm_up = warm_up
+        self.num_candidates = num_candidates
+        self._candidates: list[Candidate] = []
+
+    @property
+    def rounds(self) -> int:
+        return self.exploring + 1
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        return self._candidates
+
+    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+        self.space, self.task = space, task
+        self.explore.begin(space, task, budget)
+
+    def run_round(self) -> Metrics:
+        if self.round < self.exploring:
+            progress = self.round / self.exploring
+            return self.explore.run_round(self, progress, warm_up=self.round < self.warm_up)
+        drawn = self.explore.draw(self.num_candidates)
+        if self.limits is not None:
+            drawn = [self.limits.nearest(genotype) for genotype in drawn]
+        for genotype in self.track(drawn, len(drawn)):
+            self._candidates.append(Candidate(genotype, self.explore.score(genotype)))
+        scores = [candidate.score for candidate in self._candidates]
+        name = self.task.objective
+        return {
+            f"validation_{name}": sum(scores) / len(scores),
+            f"best_validation_{name}": max(scores),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "explore": self.explore.state_dict(),
+            "candidates": [
+                {"choices": dict(candidate.genotype), "score": candidate.score}
+                for candidate in self._candidates
+            ],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.explore.load_state_dict(state["explore"])
+        self._candidates = [
+            Candidate(Genotype(self.space.name, saved["choices"]), saved["score"])
+            for saved in state["candidates"]
+        ]
+
+    def finish(self, folder: Any) -> dict[str, Any]:
+        from nasrun.plots import search_curves
+
+        search_curves(folder.metrics(), folder.path / "search.png")
+        best = max(candidate.score for candidate in self._candidates)
+        return {"validation_accuracy": best, "candidates": len(self._candidates)}

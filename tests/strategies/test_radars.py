@@ -1,0 +1,202 @@
+"""RADARS: its agenda, the memory bound, feedback, and a search that can stop anywhere."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nasrun.budget import Budget
+from nasrun.config import build, compose, resolve
+from nasrun.data.augment import Augment
+from nasrun.data.images import Digits
+from nasrun.strategies.radars import Turn
+from nasrun.tasks.classification import Classification
+
+SMALL = ["rounds=1", "width=2", "depth=3", "batch_size=16", "strategy.warm_up=1"]
+SMALL += ["strategy.explore.updates=2", "strategy.explore.samples=2", "strategy.explore.images=16"]
+
+
+def built(space="mobile", strategy="radars", *overrides):
+    small = [word for word in SMALL if "radars" in strategy or not word.startswith("strategy.")]
+    config = compose([f"space={space}", f"strategy={strategy}", *small, *overrides]).config
+    return tuple(build(resolve(config[part]), part) for part in ("space", "strategy"))
+
+
+def begun(*overrides, space="mobile", strategy="radars", **limits):
+    torch.manual_seed(0)
+    made, searching = built(space, strategy, *overrides)
+    budget = Budget(device="cpu", precision="fp32", threads=1, max_hours=None, **limits)
+    task = Classification(
+        augment=Augment(padding=0.0, flip=False, cutout=0.0, resized_crop=None, jitter=0.0),
+        label_smoothing=0.0,
+        auxiliary_weight=0.0,
+        share=1.0,
+    )
+    task.begin(Digits(size=None, images=48, validation=0.34, split_seed=0), budget)
+    searching.begin(made, task, budget)
+    return searching
+
+
+def searched(searching, until=None):
+    metrics = []
+    while searching.round < (until or searching.rounds):
+        metrics.append(searching.run_round())
+        searching.round += 1
+    return metrics
+
+
+def phases(*overrides):
+    return [(turn.phase, turn.cycle) for turn in built("mobile", "radars", *overrides)[1].turns]
+
+
+def test_alternating_exploits_in_every_cycle_and_shrinking_in_the_last():
+    first, second = ("explore", 0), ("explore", 1)
+    assert phases() == [("warm_up", 0), first, ("exploit", 0), second, ("exploit", 1)]
+    shrinking = phases("strategy.mode=shrink", "strategy.inner.rounds=2")
+    assert shrinking == [("warm_up", 0), first, second, ("exploit", 1), ("exploit", 1)]
+    turns = built("mobile", "radars", "strategy.inner.rounds=2")[1].turns
+    assert turns[2:4] == [Turn("exploit", 0, 0), Turn("exploit", 0, 1)]
+
+
+@pytest.mark.parametrize("strategy", ["radars", "radars_lstm", "radars_random"])
+def test_a_whole_search_ends_in_a_supernet_of_the_kept_choices(strategy):
+    searching = begun("strategy.most=2", strategy=strategy)
+    metrics = searched(searching)
+    kept = searching.exploit.kept
+    assert {len(choices) for choices in kept.values()} == {2}
+    assert {d.name: d.choices for d in searching.supernet.space.decisions} == kept
+    assert [record["alive_choices"] for record in metrics[:2]] == [7.0, 7.0]
+    assert 4.0 <= metrics[3]["alive_choices"] <= 5.0
+    assert all(record["kept_choices"] == 2.0 for record in (metrics[2], metrics[4]))
+    assert 0 <= searching.validate()["accuracy"] <= 1
+
+
+def test_shrinking_halves_what_is_alive_and_leaves_an_operation():
+    searching = begun("strategy.mode=shrink", "strategy.cycles=3", "strategy.readmit=0.0")
+    alive = [record["alive_choices"] for record in searched(searching)]
+    assert alive == [7.0, 7.0, 4.0, 2.0, 2.0]
+    assert all(set(choices) != {"none"} for choices in searching.explore.alive().values())
+
+
+@pytest.mark.parametrize("inner", ["darts", "milenas", "snas", "darts_2nd"])
+def test_any_differentiable_strategy_can_exploit(inner):
+    searching = begun(f"strategy@strategy.inner={inner}", "strategy.cycles=1")
+    metrics = searched(searching)
+    assert math.isfinite(metrics[-1]["train_loss"])
+
+
+def test_the_cell_space_works_too():
+    searching = begun("space.nodes=1", "space.kept_edges=1", "strategy.cycles=1", space="darts")
+    searched(searching)
+    for choices in searching.exploit.kept.values():
+        assert set(choices) != {"none"}
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4])
+def test_stopped_after_any_round_it_goes_on_to_the_same_result(stop):
+    overrides = ("strategy.inner.rounds=2", "strategy.cycles=2", "strategy.readmit=0.5")
+    whole = begun(*overrides)
+    torch.manual_seed(1)
+    expected = searched(whole)
+    first = begun(*overrides)
+    torch.manual_seed(1)
+    searched(first, stop)
+    state, random = first.state_dict(), torch.get_rng_state()
+    second = begun(*overrides)
+    second.load_state_dict(state)
+    second.round = stop
+    torch.set_rng_state(random)
+    assert searched(second) == expected[stop:]
+    assert second.prunings == whole.prunings
+    for one, other in zip(whole.supernet.parameters(), second.supernet.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_weights_go_from_the_paths_to_the_supernet_and_back():
+    searching = begun()
+    searched(searching, 2)
+    explored = {name: part[""].clone() for name, part in searching.explore.bank._parts.items()}
+    searching._prune(0)
+    for name, parameter in searching.supernet.network.named_parameters():
+        assert torch.equal(parameter, explored[name]), name
+    searching.exploit.inner.round = 0
+    searching.exploit.run_round(searching)
+    moved = {n: p.detach().clone() for n, p in searching.supernet.network.named_parameters()}
+    searching._return()
+    for name, part in searching.explore.bank._parts.items():
+        assert torch.equal(part[""], moved.get(name, explored[name])), name
+    assert searching.exploit is None
+
+
+def test_the_controller_follows_the_alphas():
+    searching = begun("strategy.mu=1.0", "strategy.most=2", "strategy.readmit=0.0")
+    searched(searching, 3)
+    with torch.no_grad():
+        searching.supernet.alpha[:, 0] += 3.0
+    kept = searching.exploit.kept
+    searching._return()
+    table = searching.explore.controller.marginals()
+    for decision, row in zip(searching.space.decisions, table, strict=True):
+        first, second = (decision.choices.index(choice) for choice in kept[decision.name])
+        assert row[first] > 5 * row[second]
+
+
+def test_a_pruned_choice_can_come_back():
+    searching = begun("strategy.readmit=1.0", "strategy.most=1")
+    searched(searching, 3)
+    before = {name: set(choices) for name, choices in searching.explore.alive().items()}
+    searching._return()
+    after = searching.explore.alive()
+    assert all(len(set(after[name]) - before[name]) == 1 for name in after)
+
+
+@settings(max_examples=6, deadline=None)
+@given(
+    space=st.sampled_from(["mobile", "mobile_13"]),
+    share=st.floats(0.0, 1.0),
+    inner=st.sampled_from(["darts", "milenas"]),
+)
+def test_the_supernet_fits_whatever_the_space_or_the_search_is_refused(space, share, inner):
+    words = (f"strategy@strategy.inner={inner}", "strategy.most=9", "strategy.cycles=1")
+    limit = (0.5 + 12 * share) / 1024
+    try:
+        searching = begun(*words, space=space, max_memory_gib=limit)
+    except ValueError as refusal:
+        needed = float(str(refusal).split("needs about ")[1].split(" GiB")[0])
+        assert needed >= 0.99 * limit
+        return
+    searching._prune(0)
+    kept = searching.exploit.kept
+    bank = searching.explore.bank.bytes
+    need = searching.inner.footprint(searching.shapes, kept) + bank
+    assert need == searching.prunings[-1]["bytes_by_shape"]
+    assert need <= 0.9 * limit * 2**30
+    assert searching.exploit.memory_gib <= limit
+
+
+def test_a_supernet_that_does_not_fit_is_refused_with_what_it_needs():
+    """What radars is for: the same limit, the whole space at once."""
+    with pytest.raises(ValueError, match=r"max_memory_gib=0\.004: .* about 0\.\d+ GiB.*radars"):
+        begun(space="mobile_13", strategy="darts", max_memory_gib=0.004)
+    begun(space="mobile_13", strategy="radars", max_memory_gib=0.008)
+
+
+def test_more_room_keeps_more_choices():
+    def kept(limit):
+        searching = begun("strategy.most=13", space="mobile_13", max_memory_gib=limit)
+        searching._prune(0)
+        return sum(map(len, searching.exploit.kept.values()))
+
+    assert kept(0.006) < kept(0.012)
+
+
+@pytest.mark.parametrize(
+    "word", ["cycles=0", "explore_rounds=0", "most=0", "guard=0.0", "mu=1.5", "readmit=-0.1"]
+)
+def test_settings_that_cannot_work_are_refused(word):
+    with pytest.raises(
+        ValueError, match=rf"strategy\.?.*{word.split('=')[0]}={word.split('=')[1]}"
+    ):
+        built("mobile", "radars", f"strategy.{word}")

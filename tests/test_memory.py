@@ -1,0 +1,127 @@
+"""Memory by shape: against formulas, against real tensors, and as a sum over choices."""
+
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from nasrun.memory import Ledger, Shapes, optimizer_slots, sizes
+from nasrun.spaces.darts import DartsSpace
+from nasrun.spaces.mobile import MobileSpace
+
+MOBILE = MobileSpace(
+    kernels=(3, 5),
+    expansions=(1, 3),
+    widths=(100, 50),
+    squeeze=(False,),
+    skip=True,
+    channels=4,
+    layers=3,
+)
+DARTS = DartsSpace(
+    operations=("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"),
+    nodes=2,
+    kept_edges=1,
+    channels=4,
+    layers=3,
+)
+SPACES = {"mobile": MOBILE, "darts": DARTS}
+
+
+def shapes(space, **changes):
+    return Shapes(space, **{"inputs": 1, "outputs": 3, "size": 8, **changes})
+
+
+@pytest.fixture(scope="module")
+def sums():
+    return {name: (shapes(space), shapes(space).additive(8)) for name, space in SPACES.items()}
+
+
+def test_a_ledger_counts_what_lives_and_the_most_that_did():
+    with Ledger({}) as ledger:
+        first = torch.zeros(1000)
+        second = first + 1
+        assert ledger.alive == 8000
+        del first
+        assert ledger.alive == 4000
+        view = second.view(10, 100)
+        view.mul_(2)
+        assert ledger.alive == 4000
+    assert ledger.most == 8000
+
+
+def test_a_ledger_knows_what_a_layer_keeps_for_backward():
+    """A linear layer keeps its input, a ReLU its output: 4 bytes each."""
+    layer = nn.Linear(10, 20)
+    x = torch.rand(5, 10)
+    with Ledger(sizes(layer.parameters())) as ledger:
+        torch.relu(layer(x)).sum()
+    assert ledger.saved == 4 * (5 * 10 + 5 * 20)
+    assert ledger.read == 4 * (10 * 20 + 20)
+
+
+def test_shapes_and_numbers_take_the_same():
+    """The same step, played on the meta device and run on the CPU under a ledger."""
+    space = MOBILE.restrict(dict.fromkeys(MOBILE.rows, ("k3e1", "k5e3")))
+    predicted = shapes(space, slots=0.0).training({}, 8)
+    torch.manual_seed(0)
+    network = space.network(inputs=1, outputs=3).train()
+    mixture = space.one_hot(space.sample())
+    mixture = type(mixture)(torch.full((3, 2), 0.5, requires_grad=True), ((0, 1),) * 3)
+    given_ = sizes([*network.parameters(), *network.buffers()])
+    with Ledger(given_) as ledger:
+        logits = network(torch.zeros(8, 1, 8, 8), mixture)[0]
+        loss = nn.functional.cross_entropy(logits, torch.zeros(8, dtype=torch.long))
+        torch.autograd.grad(loss, [mixture.weights, *network.parameters()])
+    weights = 4 * sum(parameter.numel() for parameter in network.parameters())
+    assert weights + ledger.most == pytest.approx(predicted, rel=0.02)
+
+
+def test_a_larger_batch_takes_more_and_two_graphs_nearly_twice_as_much():
+    made = shapes(MOBILE, slots=0.0)
+    small, large = (made.training({}, batch) for batch in (64, 128))
+    weights = made.weight_bytes({})
+    assert large - weights == pytest.approx(2 * (small - weights), rel=0.05)
+    assert made.training({}, 64, graphs=2) - weights > 1.8 * (small - weights)
+
+
+def test_bf16_halves_the_activations():
+    whole, half = (shapes(MOBILE, half=half) for half in (False, True))
+    kept = [made.evaluation({}, 512) - made.weight_bytes({}) for made in (whole, half)]
+    assert kept[1] == pytest.approx(kept[0] / 2, rel=0.1)
+
+
+@settings(max_examples=12, deadline=None)
+@given(data=st.data(), name=st.sampled_from(sorted(SPACES)))
+def test_the_sum_over_choices_is_what_a_subspace_keeps(data, name, sums):
+    made, additive = sums[name]
+    kept = {
+        decision.name: data.draw(
+            st.lists(
+                st.sampled_from([c for c in decision.choices if c != "none"]),
+                min_size=1,
+                unique=True,
+            )
+        )
+        for decision in SPACES[name].decisions
+    }
+    exact = made._kept(made.active(kept), 8, 1)
+    assert additive.of(kept) == pytest.approx(exact, rel=0.12)
+    assert made.training(kept, 8) < 2.0 * additive.of(kept)
+
+
+def test_none_takes_nothing_and_more_kernels_do_not_take_less(sums):
+    for row in sums["darts"][1].each.values():
+        assert row["none"] == 0
+        assert all(value >= 0 for value in row.values())
+    for row in sums["mobile"][1].each.values():
+        assert row["k5e3"] > row["k3e3"] > row["k3e1"] > 0
+
+
+def test_optimizers_keep_so_many_numbers():
+    assert optimizer_slots(partial(torch.optim.SGD, lr=0.1)) == 0
+    assert optimizer_slots(partial(torch.optim.SGD, lr=0.1, momentum=0.9)) == 1
+    assert optimizer_slots(partial(torch.optim.Adam, lr=0.1)) == 2
