@@ -683,3 +683,10 @@ def test_the_hypergradient_of_a_supernet_predicts_what_its_alphas_do_after_one_s
         losses.append(F.cross_entropy(twin(val[0])[0], val[1]).item())
     slope = (losses[0] - losses[1]) / (2 * step)
     assert (gradient[0] * direction).sum().item() == pytest.approx(slope, rel=1e-4)
+
+
+def test_a_switch_keeps_as_many_graphs_as_the_larger_of_its_levels():
+    mixed = MixedLevel(lam_train=1.0, lam_val=1.0, normalise=True)
+    assert [level.graphs for level in (Bilevel(), mixed)] == [1, 2]
+    assert Switched(first=Bilevel(), then=mixed, at=0.5).graphs == 2
+    assert Switched(first=WeightsOnly(), then=Bilevel(), at=0.5).graphs == 1

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ class Level(ABC):
     step keeps its activations.
     """
 
-    graphs: ClassVar[int] = 1
+    graphs: int = 1
 
     @abstractmethod
     def step(self, search: Search, train: Any, val: Any) -> Losses:
@@ -178,6 +178,7 @@ class Switched(Level):
     def __post_init__(self) -> None:
         if not 0 < self.at < 1:
             raise ValueError(f"at={self.at}: a share of the search, more than 0 and less than 1")
+        object.__setattr__(self, "graphs", max(self.first.graphs, self.then.graphs))
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
         level = self.first if search.progress <= self.at else self.then
