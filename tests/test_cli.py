@@ -161,7 +161,10 @@ REFUSED = {
         "retrain genotype=darts_v3",
         "genotype=darts_v3: neither a published cell nor",
     ),
-    "unknown genotype to show": ("show genotype=xyzzy", "neither a published cell nor a file; there are darts"),
+    "unknown genotype to show": (
+        "show genotype=xyzzy",
+        "neither a published cell nor a file; there are darts",
+    ),
     "genotype of another space": (
         "retrain genotype=darts_v2 space.nodes=2",
         "genotype=darts_v2: space=darts does not fit",
