@@ -29,6 +29,7 @@ from nasrun.config import (
     build,
     conf_folder,
     did_you_mean,
+    key_of,
 )
 from nasrun.genotype import Genotype, fingerprint
 from nasrun.run import Run, StageFolder, seed_everything
@@ -127,6 +128,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
         assert plan.selector is not None
         assert plan.strategy is not None
         _refuse_mismatch(composed.choices, plan.selector, plan.strategy)
+        _refuse_discretisation(command.typed, composed.choices, plan.strategy)
     if "retrain" in stages:
         plan.retrain = make("retrain")
     if budget.limited:  # they are the retrained network's, whichever verb asks for them
@@ -388,8 +390,15 @@ def _begin_training(plan: Plan, kind: str, genotype: Genotype) -> Retrain:
     assert stage is not None
     limits = plan.limits if kind == "retrain" else None
     if limits is not None and not limits.allow(genotype):
-        costs = " ".join(f"{key[4:]}={cost:.4g}" for key, cost in limits.cost(genotype).items())
-        raise ValueError(f"budget: the network to retrain has {costs}; larger limits would do")
+        costs = limits.cost(genotype)
+        raise ValueError(
+            "; ".join(
+                f"budget.{key}={most}: the network to retrain has {costs[key]:.4g}; that or more "
+                "would do"
+                for key, most in limits.maxima.items()
+                if costs[key] > most
+            )
+        )
     seed_everything(plan.seed, kind)
     stage.round = 0
     stage.begin(genotype, plan.space, dataset, plan.budget)
@@ -478,6 +487,20 @@ def _refuse_mismatch(choices: dict[str, str], selector: Selector, strategy: Stra
             f"strategy={choices['strategy']} leaves {strategy.leaves}; use "
             f"selector={strategy.read_by}"
         )
+
+
+def _refuse_discretisation(
+    typed: Sequence[str], choices: dict[str, str], strategy: Strategy
+) -> None:
+    """Only of a supernet a child can be cut out."""
+    from nasrun.strategies.base import SupernetStrategy
+
+    for override in typed:
+        if key_of(override) == "discretisation" and not isinstance(strategy, SupernetStrategy):
+            raise ValueError(
+                f"{override}: has no effect on strategy={choices['strategy']}, which leaves "
+                f"{strategy.leaves}; leave it out"
+            )
 
 
 def import_trusted(package: str) -> None:

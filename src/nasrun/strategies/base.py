@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from nasrun.budget import Budget
 from nasrun.genotype import Genotype
@@ -99,3 +100,13 @@ class CandidateStrategy(Strategy):
     @abstractmethod
     def candidates(self) -> list[Candidate]:
         """Every architecture that was scored, in order."""
+
+
+def plain(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:
+    """Candidates as a state holds them."""
+    return [{"choices": dict(c.genotype), "score": c.score} for c in candidates]
+
+
+def from_plain(space: SearchSpace, state: Iterable[Mapping[str, Any]]) -> list[Candidate]:
+    """The candidates of such a state."""
+    return [Candidate(Genotype(space.name, saved["choices"]), saved["score"]) for saved in state]
