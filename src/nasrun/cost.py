@@ -52,7 +52,8 @@ class Candidates(nn.Module):
     """A place in a network where the candidates of one decision read one and the same map.
 
     `row` is the decision's, `candidates` the operations by choice (`none` has no module). A forward
-    calls it with the map as first argument, whatever runs there: so costs are read from shapes.
+    calls it with something that has the `map` as first argument, whatever runs there: so costs are
+    read from shapes.
     """
 
     row: int
@@ -115,7 +116,7 @@ def candidate_costs(
 
     def meet(place: nn.Module, arguments: tuple[Any, ...]) -> None:
         assert isinstance(place, Candidates)
-        found.append((place, arguments[0]))
+        found.append((place, arguments[0].map))
 
     network.eval()
     places = [module for module in network.modules() if isinstance(module, Candidates)]

@@ -48,7 +48,7 @@ def test_an_operation_of_ones_own_is_built_by_its_name(monkeypatch):
             super().__init__()
             self.given = (channels, stride, affine)
 
-    assert ops.build("double", 6, 2, True).given == (6, 2, True)
+    assert ops.build("double", 6, 2, True).module.given == (6, 2, True)
     assert "double" in ops.known()
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle import PlainDarts
 from torch import nn
 
 from nasrun.config import build, compose, resolve
@@ -71,118 +71,6 @@ def randomised(network):
     return network
 
 
-class Reference:
-    """DARTS's network from its weights, edge by edge as in the paper, for even maps.
-
-    Of a module it takes the convolutions' weights and the batch norms' scale and shift, in order.
-    `mix` gives every edge's weights in the order of OPERATIONS, `none` included, which is run.
-    `statistics` collects what each batch norm saw.
-    """
-
-    def __init__(self, network, layers, pool_norm=False, stem="cifar"):
-        self.network, self.layers = network, layers
-        self.pool_norm, self.stem = pool_norm, stem
-        self.statistics = {}
-
-    def parts(self, name):
-        modules = list(self.network.get_submodule(name).modules())
-        convolutions = [m.weight for m in modules if isinstance(m, nn.Conv2d)]
-        return convolutions, [m for m in modules if isinstance(m, nn.BatchNorm2d)]
-
-    def norm(self, x, norm):
-        mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
-        self.statistics[norm] = mean, x.var((0, 2, 3))
-        x = (x - mean[:, None, None]) / (variance + 1e-5).sqrt()[:, None, None]
-        if norm.affine:
-            x = x * norm.weight[:, None, None] + norm.bias[:, None, None]
-        return x
-
-    def relu_conv_norm(self, x, name):
-        (weight,), (norm,) = self.parts(name)
-        return self.norm(F.conv2d(F.relu(x), weight), norm)
-
-    def factorised(self, x, name):
-        (even, odd), (norm,) = self.parts(name)
-        x = F.relu(x)
-        halves = F.conv2d(x, even, stride=2), F.conv2d(x[:, :, 1:, 1:], odd, stride=2)
-        return self.norm(torch.cat(halves, 1), norm)
-
-    def separable(self, x, name, stride, kernel, dilation):
-        weights, norms = self.parts(name)
-        for depthwise, pointwise, norm in zip(weights[::2], weights[1::2], norms, strict=True):
-            how = {"padding": dilation * (kernel - 1) // 2, "dilation": dilation, "stride": stride}
-            x = F.conv2d(F.relu(x), depthwise, groups=x.shape[1], **how)
-            x = self.norm(F.conv2d(x, pointwise), norm)
-            stride = 1
-        assert len(norms) == 3 - dilation  # twice without, once with dilation
-        return x
-
-    def operation(self, x, choice, name, stride):
-        if choice == "none":
-            return x[:, :, ::stride, ::stride] * 0
-        name = f"{name}.candidates.{choice}"
-        if choice == "skip_connect":
-            return x if stride == 1 else self.factorised(x, name)
-        if "conv" in choice:
-            return self.separable(x, name, stride, int(choice[-1]), 1 + choice.startswith("dil"))
-        if choice == "max_pool_3x3":
-            x = F.max_pool2d(x, 3, stride, 1)
-        else:
-            x = F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
-        return self.norm(x, *self.parts(name)[1]) if self.pool_norm else x
-
-    def stems(self, x):
-        weights, norms = self.parts("stem")
-        if self.stem == "imagenet":
-            how = {"stride": 2, "padding": 1}
-            s0 = self.norm(F.conv2d(x, weights[0], **how), norms[0])
-            s0 = self.norm(F.conv2d(F.relu(s0), weights[1], **how), norms[1])
-            return s0, self.norm(F.conv2d(F.relu(s0), weights[2], **how), norms[2])
-        stride = 2 if self.stem == "cifar_half" else 1
-        s = self.norm(F.conv2d(x, weights[0], stride=stride, padding=1), norms[0])
-        return s, s
-
-    def cell(self, index, s0, s1, genotype, mix):
-        kind = "reduce" if index in (self.layers // 3, 2 * self.layers // 3) else "normal"
-        first = self.factorised if s0.shape[2] > s1.shape[2] else self.relu_conv_norm
-        states = [first(s0, f"cells.{index}.preprocess0")]
-        states.append(self.relu_conv_norm(s1, f"cells.{index}.preprocess1"))
-        for node in range(2, 6):
-            total = 0
-            for source in range(node):
-                stride = 2 if kind == "reduce" and source < 2 else 1
-                edge, x = f"{kind}/{node}-{source}", states[source]
-                name = f"cells.{index}.edges.{node}-{source}"
-                if mix is None:
-                    total = total + self.operation(x, genotype[edge], name, stride)
-                else:
-                    row = mix[list(SPACE.rows).index(edge)]
-                    for weight, choice in zip(row, OPERATIONS, strict=True):
-                        total = total + weight * self.operation(x, choice, name, stride)
-            states.append(total)
-        return torch.cat(states[2:], 1)
-
-    def head(self, x, stride):
-        (one, two), norms = self.parts("auxiliary")
-        x = F.avg_pool2d(F.relu(x), 5, stride, count_include_pad=False)
-        x = F.conv2d(F.relu(self.norm(F.conv2d(x, one), norms[0])), two)
-        if stride == 3:  # the released ImageNet head has no batch norm here
-            x = self.norm(x, norms[1])
-        return self.linear(F.relu(x), self.network.auxiliary.classifier)
-
-    def linear(self, x, layer):
-        return x.mean((2, 3)) @ layer.weight.T + layer.bias
-
-    def __call__(self, x, genotype=None, mix=None, auxiliary_stride=None):
-        logits = []
-        s0, s1 = self.stems(x)
-        for index in range(self.layers):
-            s0, s1 = s1, self.cell(index, s0, s1, genotype, mix)
-            if auxiliary_stride and index == 2 * self.layers // 3:
-                logits.append(self.head(s1, auxiliary_stride))
-        return self.linear(s1, self.network.classifier), *logits
-
-
 # The network
 
 
@@ -202,7 +90,9 @@ def test_every_genotype_is_the_network_that_the_paper_describes(
     network = randomised(SPACE.network(genotype, inputs=3, outputs=10, layout=layout(**how)))
     x = torch.randn(4, 3, size, size, dtype=torch.float64)
     with torch.no_grad():
-        expected = Reference(network, layers, pool_norm, stem)(x, genotype)
+        expected = PlainDarts(network, SPACE, layers=layers, pool_norm=pool_norm, stem=stem)(
+            x, genotype
+        )
         torch.testing.assert_close(network(x), expected)
 
 
@@ -214,7 +104,7 @@ def mixed():
 
 def test_the_search_network_mixes_every_candidate_of_every_edge():
     network, x, mix = mixed()
-    (expected,) = Reference(network, 3, pool_norm=True)(x, mix=mix)
+    (expected,) = PlainDarts(network, SPACE, pool_norm=True)(x, mix=mix)
     (result,) = network(x, Mixture(mix, (tuple(range(1, 8)),) * 28))
     torch.testing.assert_close(result, expected)
     direction = torch.randn_like(expected)
@@ -232,7 +122,7 @@ def test_of_a_mixture_only_the_active_candidates_run():
     for row, columns in enumerate(active):
         only[row, list(columns)] = mix.detach()[row, list(columns)]
     with torch.no_grad():
-        expected = Reference(network, 3, pool_norm=True)(x, mix=only)
+        expected = PlainDarts(network, SPACE, pool_norm=True)(x, mix=only)
         torch.testing.assert_close(network(x, Mixture(mix, tuple(active))), expected)
     norms = [
         module
@@ -245,7 +135,8 @@ def test_of_a_mixture_only_the_active_candidates_run():
 
 def test_in_training_every_batch_norm_tracks_the_statistics_of_its_own_map():
     network, x, mix = mixed()
-    reference = Reference(network, 3, pool_norm=True)
+    reference = PlainDarts(network, SPACE, pool_norm=True)
+    reference.statistics = {}
     with torch.no_grad():
         reference(x, mix=mix)
         network(x, Mixture(mix, (tuple(range(1, 8)),) * 28))
@@ -265,7 +156,9 @@ def test_the_auxiliary_head_is_the_published_one_after_two_thirds_of_the_depth(s
     network = randomised(SPACE.network(genotype, inputs=3, outputs=10, layout=layout(**how)))
     x = torch.randn(2, 3, size, size, dtype=torch.float64)
     with torch.no_grad():
-        expected = Reference(network, 4, stem=stem)(x, genotype, auxiliary_stride=stride)
+        expected = PlainDarts(network, SPACE, layers=4, stem=stem)(
+            x, genotype, auxiliary_stride=stride
+        )
         torch.testing.assert_close(network(x), expected)
 
 
@@ -352,9 +245,8 @@ def test_in_the_search_network_no_cell_learns_its_batch_norms_and_every_pool_has
     found = pools(network)
     assert len(found) == 3 * 14 * 2
     for pool in found:
-        assert isinstance(pool[0], nn.MaxPool2d | nn.AvgPool2d)
-        assert isinstance(pool[1], nn.BatchNorm2d)
-        assert len(pool) == 2
+        assert isinstance(pool.pool, nn.MaxPool2d | nn.AvgPool2d)
+        assert isinstance(pool.bn, nn.BatchNorm2d)
 
 
 def test_in_a_network_to_retrain_every_batch_norm_learns_and_no_pool_has_one():
@@ -364,7 +256,7 @@ def test_in_a_network_to_retrain_every_batch_norm_learns_and_no_pool_has_one():
     assert all(norm.affine for norm in norms)
     found = pools(network)
     assert len(found) == 2 * 5  # DARTS_V1: five pools a reduction cell
-    assert all(isinstance(pool, nn.MaxPool2d | nn.AvgPool2d) for pool in found)
+    assert all(pool.bn is None for pool in found)
 
 
 def test_none_is_no_module_and_so_never_runs():

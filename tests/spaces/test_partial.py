@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from nasrun.cost import params
 from nasrun.genotype import Genotype
+from nasrun.ops.term import State
 from nasrun.spaces.base import Mixture, batch_statistics
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.edge import Edge
@@ -52,17 +53,20 @@ def test_a_part_is_mixed_the_rest_passes_by_and_both_are_shuffled(stride, parts,
     mixture = Mixture(row[None], (ALL,))
     with batch_statistics(partial):
         torch.testing.assert_close(
-            partial(x, mixture, 0.0), by_hand(partial, x, row, stride, parts)
+            partial(State(x), mixture, 0.0), by_hand(partial, x, row, stride, parts)
         )
 
 
 def test_a_map_with_an_odd_side_is_halved_upwards_as_by_a_convolution():
-    y = one_edge(2, 4)(torch.randn(2, 8, 7, 5), Mixture(torch.ones(1, 4) / 4, (ALL,)), 0.0)
+    y = one_edge(2, 4)(State(torch.randn(2, 8, 7, 5)), Mixture(torch.ones(1, 4) / 4, (ALL,)), 0.0)
     assert y.shape == (2, 8, 4, 3)
 
 
 def test_an_edge_without_a_running_candidate_has_no_bypass():
-    assert one_edge(1, 4)(torch.randn(2, 8, 4, 4), Mixture(torch.ones(1, 4), ((),)), 0.0) is None
+    assert (
+        one_edge(1, 4)(State(torch.randn(2, 8, 4, 4)), Mixture(torch.ones(1, 4), ((),)), 0.0)
+        is None
+    )
 
 
 def test_the_next_edge_sees_channels_of_several_parts():
@@ -70,7 +74,7 @@ def test_the_next_edge_sees_channels_of_several_parts():
     x = torch.arange(8.0).reshape(1, 8, 1, 1)
     layout = replace(SPACE.search_layout, partial=4)
     partial = PartialEdge(Edge(("skip_connect",), 0, 2, 1, layout), 1, 4)
-    y = partial(x, Mixture(torch.ones(1, 1), ((0,),)), 0.0)
+    y = partial(State(x), Mixture(torch.ones(1, 1), ((0,),)), 0.0)
     assert y.flatten().tolist() == [0, 2, 4, 6, 1, 3, 5, 7]
 
 
@@ -89,7 +93,7 @@ def test_a_search_network_on_a_quarter_has_candidates_of_a_quarter_of_the_channe
     weights = torch.softmax(torch.randn(len(SPACE.decisions), 4), 1)
     logits = quarter(images, Mixture(weights, (ALL,) * len(SPACE.decisions)))[0]
     assert logits.shape == (2, 5)
-    depthwise = quarter.cells[0].edges["2-0"].edge.candidates["sep_conv_3x3"][1]
+    depthwise = quarter.cells[0].edges["2-0"].edge.candidates["sep_conv_3x3"].first.depthwise
     assert depthwise.weight.shape == (2, 1, 3, 3)
     assert params(quarter) < params(whole)
 

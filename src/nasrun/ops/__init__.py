@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from nasrun.genotype import NONE
+from nasrun.ops.term import Operation, Whole
 
 Factory = Callable[[int, int, bool], nn.Module]
 _registry: dict[str, Factory] = {}
@@ -50,9 +51,10 @@ def parametric(name: str) -> bool:
         return any(True for _ in build(name, 2, 1, False).parameters())
 
 
-def build(name: str, channels: int, stride: int, affine: bool) -> nn.Module:
+def build(name: str, channels: int, stride: int, affine: bool) -> Operation:
     """The operation of that name: (B, channels, H, W) to (B, channels, H/stride, W/stride)."""
-    return _registry[name](channels, stride, affine)
+    made = _registry[name](channels, stride, affine)
+    return made if isinstance(made, Operation) else Whole(made)
 
 
 for _module in ("conv", "noise", "pool"):

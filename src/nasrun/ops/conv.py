@@ -13,27 +13,34 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasrun.ops import op
+from nasrun.ops.term import Operation, State, Term
 
 
-class ReLUConvBN(nn.Sequential):
+class ReLUConvBN(Operation):
     """ReLU, k x k convolution, batch norm; 1x1 is what makes a DARTS cell's inputs equally wide."""
 
     def __init__(
         self, inputs: int, outputs: int, affine: bool, *, kernel: int = 1, stride: int = 1
     ) -> None:
-        super().__init__(
-            nn.ReLU(),
-            nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
-            nn.BatchNorm2d(outputs, affine=affine),
-        )
+        super().__init__()
+        self.relu = nn.ReLU()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+        self.bn = nn.BatchNorm2d(outputs, affine=affine)
+        self.pointwise = kernel == stride == 1
+
+    def term(self, state: State) -> Term:
+        rectified = state.through(self.relu)
+        if self.pointwise:
+            return Term(rectified, self.conv, self.bn)
+        return Term(State(self.conv(rectified.map)), norm=self.bn)
 
 
-def normal_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> nn.Module:
+def normal_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> Operation:
     """ReLU, full k x k convolution, batch norm."""
     return ReLUConvBN(channels, channels, affine, kernel=kernel, stride=stride)
 
 
-class FactorizedReduce(nn.Module):
+class FactorizedReduce(Operation):
     """Halve a map without losing pixels: two shifted stride-2 1x1 convolutions side by side.
 
     Of an odd number of channels the first has one more; a single one has no second convolution.
@@ -47,39 +54,52 @@ class FactorizedReduce(nn.Module):
         self.odd = nn.Conv2d(inputs, half, 1, stride=2, bias=False) if half else None
         self.bn = nn.BatchNorm2d(outputs, affine=affine)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C', ceil(H/2), ceil(W/2))
-        x = self.relu(x)
-        if self.odd is None:
-            return self.bn(self.even(x))
-        height, width = x.shape[2:]
-        # An odd map has one more even row than odd ones: the shifted half is padded by one.
-        shifted = F.pad(x[:, :, 1:, 1:], (0, width % 2, 0, height % 2))
-        return self.bn(torch.cat([self.even(x), self.odd(shifted)], dim=1))
+    def term(self, state: State) -> Term:  # (B, C, H, W) -> (B, C', ceil(H/2), ceil(W/2))
+        x = state.through(self.relu).map
+        y = self.even(x)
+        if self.odd is not None:
+            height, width = x.shape[2:]
+            # An odd map has one more even row than odd ones: the shifted half is padded by one.
+            shifted = F.pad(x[:, :, 1:, 1:], (0, width % 2, 0, height % 2))
+            y = torch.cat([y, self.odd(shifted)], dim=1)
+        return Term(State(y), norm=self.bn)
 
 
-class SeparableConv(nn.Sequential):
+class SeparableConv(Operation):
     """Two times (ReLU, depthwise k x k, pointwise, BN); the stride is the first one's."""
 
     def __init__(self, channels: int, stride: int, affine: bool, *, kernel: int) -> None:
-        super().__init__(
-            *_depthwise_separable(channels, stride, affine, kernel, dilation=1),
-            *_depthwise_separable(channels, 1, affine, kernel, dilation=1),
-        )
+        super().__init__()
+        self.first = DepthwiseSeparable(channels, stride, affine, kernel=kernel)
+        self.second = DepthwiseSeparable(channels, 1, affine, kernel=kernel)
+
+    def term(self, state: State) -> Term:
+        return self.second.term(State(self.first.term(state).map()))
 
 
-class DilatedConv(nn.Sequential):
-    """ReLU, depthwise k x k with dilation 2, pointwise, BN: once."""
+class DepthwiseSeparable(Operation):
+    """ReLU, depthwise k x k convolution, pointwise convolution, BN: once."""
 
-    def __init__(self, channels: int, stride: int, affine: bool, *, kernel: int) -> None:
-        super().__init__(*_depthwise_separable(channels, stride, affine, kernel, dilation=2))
+    def __init__(
+        self, channels: int, stride: int, affine: bool, *, kernel: int, dilation: int = 1
+    ) -> None:
+        super().__init__()
+        self.relu = nn.ReLU()
+        self.depthwise = DepthwiseConv(channels, kernel, stride, dilation)
+        self.pointwise = nn.Conv2d(channels, channels, 1, bias=False)
+        self.bn = nn.BatchNorm2d(channels, affine=affine)
+
+    def term(self, state: State) -> Term:
+        return Term(State(self.depthwise(state.through(self.relu).map)), self.pointwise, self.bn)
 
 
 class DepthwiseConv(nn.Conv2d):
     """One k x k filter a channel, the map's size kept or divided by the stride; no bias.
 
-    The CPU's backward pass of a dilated depthwise convolution is three to twenty times slower than
-    that of a dense one (torch 2.15), so dilation 2 is computed without: `_Dilated` where the
-    stride is 1; with stride 2 only pixels of even rows and columns are read at all.
+    On a CPU the library's gradients are slow (torch 2.15): those of a dilated one three to twenty
+    times as slow as of a dense one, that of a filter five wide ten times as slow as of one three
+    wide. With stride 1 `_Depthwise` computes them otherwise; with stride 2 and dilation 2 only
+    pixels of even rows and columns are read at all, which is a dense convolution of those.
     """
 
     def __init__(self, channels: int, kernel: int, stride: int, dilation: int) -> None:
@@ -89,46 +109,72 @@ class DepthwiseConv(nn.Conv2d):
         )
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H/stride, W/stride)
-        if self.dilation != (2, 2) or x.device.type != "cpu" or not torch.is_grad_enabled():
+        if x.device.type != "cpu" or not torch.is_grad_enabled():
             return super().forward(x)
         if self.stride == (1, 1):
-            return _Dilated.apply(x, self.weight)
+            return _Depthwise.apply(x, self.weight, self.dilation[0])
+        if self.dilation == (1, 1):
+            return super().forward(x)
         even = x[:, :, ::2, ::2].contiguous(memory_format=torch.channels_last)
         return F.conv2d(even, self.weight, padding=self.kernel_size[0] // 2, groups=self.groups)
 
 
-class _Dilated(torch.autograd.Function):
-    """A depthwise convolution of stride 1 and dilation 2 whose backward pass runs dense ones.
+class _Depthwise(torch.autograd.Function):
+    """A depthwise convolution of stride 1 and dilation 1 or 2 that keeps the map's size.
 
-    The gradient of the input is the convolution with the turned filter. For that of the filter,
-    pixels of even and odd rows and columns, which never meet, stand side by side in the batch.
+    The gradient of the input is the convolution with the turned filter. For that of a dilated
+    filter, pixels of even and odd rows and columns, which never meet, stand side by side in the
+    batch: so it is that of a dense one.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, dilation: int) -> Tensor:
+        ctx.dilation = dilation
         ctx.save_for_backward(x, weight)
-        return _dilated(x, weight)
+        return _depthwise(x, weight, dilation)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (dy,) = gradients
         x, weight = (saved.to(dy.dtype) for saved in ctx.saved_tensors)  # autocast: dy is bf16
         dx = dw = None
         if ctx.needs_input_grad[0]:
-            dx = _dilated(dy, weight.flip(2, 3))
+            dx = _depthwise(dy, weight.flip(2, 3), ctx.dilation)
         if ctx.needs_input_grad[1]:
-            padding = weight.shape[-1] // 2
-            dw = torch.ops.aten.convolution_backward(
-                *(_parities(dy), _parities(x), weight, None),
-                *([1, 1], [padding, padding], [1, 1], False, [0, 0], len(weight)),
-                [False, True, False],
-            )[1]
-        return dx, dw
+            if ctx.dilation == 2:
+                dy, x = _parities(dy), _parities(x)
+            dw = _filter_gradient(dy, x, weight.shape[-1])
+        return dx, dw, None
 
 
-def _dilated(x: Tensor, weight: Tensor) -> Tensor:
-    padding = 2 * (weight.shape[-1] // 2)
-    return F.conv2d(x, weight, padding=padding, dilation=2, groups=len(weight))
+def _depthwise(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
+    padding = dilation * (weight.shape[-1] // 2)
+    return F.conv2d(x, weight, padding=padding, dilation=dilation, groups=len(weight))
+
+
+WIDE = 8
+"""Maps from this side on have the gradient of a filter five wide taken in two halves."""
+
+
+def _filter_gradient(dy: Tensor, x: Tensor, kernel: int) -> Tensor:
+    """The gradient of a dense k x k filter, (C, 1, k, k), where `dy` is that of the result."""
+    margin = kernel // 2
+    if kernel <= 3 or x.shape[-1] < WIDE:
+        return _columns(dy, x, kernel, (margin, margin))
+    x = F.pad(x, (margin, margin))
+    left, width = margin + 1, dy.shape[-1] + margin  # its columns, and what they see of the map
+    first = _columns(dy, x[..., :width], left, (margin, 0))
+    second = _columns(dy, x[..., -width:], left, (margin, 0))  # the middle column once more
+    return torch.cat([first, second[..., 1:]], dim=3)
+
+
+def _columns(dy: Tensor, x: Tensor, columns: int, padding: tuple[int, int]) -> Tensor:
+    channels, rows = x.shape[1], 2 * padding[0] + 1
+    like = x.new_empty(channels, 1, rows, columns)
+    return torch.ops.aten.convolution_backward(
+        *(dy, x, like, None, [1, 1], list(padding), [1, 1], False, [0, 0], channels),
+        [False, True, False],
+    )[1]
 
 
 def _parities(x: Tensor) -> Tensor:
@@ -139,26 +185,22 @@ def _parities(x: Tensor) -> Tensor:
     return x.permute(2, 4, 0, 1, 3, 5).flatten(0, 2).permute(0, 3, 1, 2)  # channels last
 
 
-def _depthwise_separable(
-    channels: int, stride: int, affine: bool, kernel: int, dilation: int
-) -> list[nn.Module]:
-    return [
-        nn.ReLU(),
-        DepthwiseConv(channels, kernel, stride, dilation),
-        nn.Conv2d(channels, channels, 1, bias=False),
-        nn.BatchNorm2d(channels, affine=affine),
-    ]
+class Identity(Operation):
+    """The map itself."""
+
+    def term(self, state: State) -> Term:
+        return Term(state)
 
 
 @op("skip_connect")
-def skip_connect(channels: int, stride: int, affine: bool) -> nn.Module:
+def skip_connect(channels: int, stride: int, affine: bool) -> Operation:
     """The identity, or a factorised reduction where the map is halved."""
-    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
+    return Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
 
 
 op("sep_conv_3x3")(partial(SeparableConv, kernel=3))
 op("sep_conv_5x5")(partial(SeparableConv, kernel=5))
-op("dil_conv_3x3")(partial(DilatedConv, kernel=3))
-op("dil_conv_5x5")(partial(DilatedConv, kernel=5))
+op("dil_conv_3x3")(partial(DepthwiseSeparable, kernel=3, dilation=2))
+op("dil_conv_5x5")(partial(DepthwiseSeparable, kernel=5, dilation=2))
 op("nor_conv_1x1")(partial(normal_conv, kernel=1))
 op("nor_conv_3x3")(partial(normal_conv, kernel=3))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nasrun.ops import op
+from nasrun.ops.term import Operation, State, Term
 
 
 @op("noise")
-class Noise(nn.Module):
+class Noise(Operation):
     """Standard normal numbers in the shape of the strided input, nothing of the input itself.
 
     They are drawn anew by every forward, in evaluation too.
@@ -25,7 +26,10 @@ class Noise(nn.Module):
         """Begin the numbers of this seed, or go back to those of the global generator."""
         self._seed, self._generator = seed, None
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, ceil(H/s), ceil(W/s))
+    def term(self, state: State) -> Term:
+        return Term(State(self._drawn(state.map)))
+
+    def _drawn(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, ceil(H/s), ceil(W/s))
         strided = x[:, :, :: self.stride, :: self.stride]
         if self._seed is None:
             return torch.randn_like(strided)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.ops.conv import FactorizedReduce, ReLUConvBN
+from nasrun.ops.term import State
 from nasrun.spaces.auxiliary import AuxiliaryHead
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
 from nasrun.spaces.edge import Edge, check_operations
@@ -253,12 +254,12 @@ class CellNetwork(nn.Module):
     def forward(self, x: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, ...]:
         drop_path = self.drop_path if self.training else 0.0
         extra: tuple[Tensor, ...] = ()
-        s0, s1 = self.stem(x)
+        s0, s1 = (State(map) for map in self.stem(x))
         for index, cell in enumerate(self.cells):
-            s0, s1 = s1, cell(s0, s1, mixture, drop_path)
+            s0, s1 = s1, State(cell(s0, s1, mixture, drop_path))
             if self.training and self.auxiliary is not None and index == self.auxiliary_at:
-                extra = (self.auxiliary(s1),)
-        return (self.classifier(self.pool(s1).flatten(1)), *extra)
+                extra = (self.auxiliary(s1.map),)
+        return (self.classifier(self.pool(s1.map).flatten(1)), *extra)
 
 
 class Cell(nn.Module):
@@ -290,8 +291,9 @@ class Cell(nn.Module):
             edge = Edge(candidates[name], rows[name], channels // layout.partial, stride, layout)
             self.edges[f"{node}-{source}"] = bypassed(edge, stride, layout)
 
-    def forward(self, s0: Tensor, s1: Tensor, mixture: Mixture | None, drop_path: float) -> Tensor:
-        states = [self.preprocess0(s0), self.preprocess1(s1)]
+    def forward(self, s0: State, s1: State, mixture: Mixture | None, drop_path: float) -> Tensor:
+        first, second = self.preprocess0.term(s0).map(), self.preprocess1.term(s1).map()
+        states = [State(first), State(second)]
         for node in range(INPUTS, INPUTS + self.nodes):
             total: Tensor | None = None
             for source in range(node):
@@ -300,9 +302,11 @@ class Cell(nn.Module):
                 if y is not None:
                     total = y if total is None else total + y
             if total is None:  # a node without edges is the zero state (SNAS's argmax rule)
-                total = torch.zeros_like(states[0][:, :, :: self.stride, :: self.stride])
-            states.append(total)
-        return torch.cat(states[INPUTS:], dim=1)  # (B, nodes * C, H / stride, W / stride)
+                total = torch.zeros_like(first[:, :, :: self.stride, :: self.stride])
+            states.append(State(total))
+        return torch.cat(
+            [state.map for state in states[INPUTS:]], dim=1
+        )  # (B, nodes * C, H / stride, W / stride)
 
 
 class NetworkStem(nn.Module):

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from nasrun import ops
 from nasrun.cost import Candidates
 from nasrun.genotype import NONE
+from nasrun.ops.conv import Identity
+from nasrun.ops.pool import Pool
+from nasrun.ops.term import State, mix
 from nasrun.spaces.base import Layout, Mixture
 
 
@@ -27,30 +30,27 @@ class Edge(Candidates):
             if choice == NONE:
                 continue
             module = ops.build(choice, channels, stride, layout.affine)
-            if layout.pool_norm and isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
-                module = nn.Sequential(module, nn.BatchNorm2d(channels, affine=layout.affine))
+            if layout.pool_norm and isinstance(module, Pool):
+                module = Pool(module.pool, nn.BatchNorm2d(channels, affine=layout.affine))
             self.candidates[choice] = module
 
-    def forward(self, x: Tensor, mixture: Mixture | None, drop_path: float) -> Tensor | None:
-        total: Tensor | None = None
+    def forward(self, state: State, mixture: Mixture | None, drop_path: float) -> Tensor | None:
         if mixture is None:
             assert len(self.candidates) <= 1, "an edge with several candidates needs a mixture"
-            for module in self.candidates.values():
-                total = module(x)
-                if isinstance(module, nn.Identity):
-                    return total  # drop path spares the identity
+            running, weights = list(self.candidates.values()), None
         else:
             active = mixture.active[self.row]
-            weights = mixture.weights[self.row]
-            for choice, module in self.candidates.items():
-                column = self.columns[choice]
-                if column in active:
-                    y = weights[column] * module(x)
-                    total = y if total is None else total + y
-        if total is None or drop_path == 0.0:
+            columns = [self.columns[c] for c in self.candidates if self.columns[c] in active]
+            running = [m for c, m in self.candidates.items() if self.columns[c] in active]
+            weights = mixture.weights[self.row][columns]
+        if not running:
+            return None
+        total = mix([operation.term(state) for operation in running], weights)
+        # drop path spares the identity of a discretised network
+        if drop_path == 0.0 or (mixture is None and isinstance(running[0], Identity)):
             return total
         keep = 1.0 - drop_path
-        mask = torch.bernoulli(torch.full((len(x), 1, 1, 1), keep, device=x.device))
+        mask = torch.bernoulli(torch.full((len(total), 1, 1, 1), keep, device=total.device))
         return total * (mask / keep).to(total.dtype)
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from nasrun.genotype import NONE, Decision, Genotype
 from nasrun.ops.conv import ReLUConvBN
+from nasrun.ops.term import State
 from nasrun.spaces.auxiliary import AuxiliaryHead
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
 from nasrun.spaces.edge import Edge, check_operations
@@ -193,15 +194,15 @@ class Cell(nn.Module):
             self.edges[f"{node}-{source}"] = bypassed(edge, 1, layout)
 
     def forward(self, x: Tensor, mixture: Mixture | None, drop_path: float) -> Tensor:
-        states = [x]
+        states = [State(x)]
         for node in range(1, NODES):
             total: Tensor | None = None
             for source in range(node):
                 y = self.edges[f"{node}-{source}"](states[source], mixture, drop_path)
                 if y is not None:
                     total = y if total is None else total + y
-            states.append(torch.zeros_like(x) if total is None else total)
-        return states[-1]  # (B, C, H, W), as x
+            states.append(State(torch.zeros_like(x) if total is None else total))
+        return states[-1].map  # (B, C, H, W), as x
 
 
 class Reduction(nn.Module):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from nasrun.ops.term import State
 from nasrun.spaces.base import Layout, Mixture
 from nasrun.spaces.edge import Edge
 
@@ -32,16 +33,32 @@ class PartialEdge(nn.Module):
         super().__init__()
         self.edge = edge
         self.parts = parts
+        self.seen, self.rest = Part(0, 1, parts), Part(1, parts, parts)
         # ceil: a strided convolution keeps the last row of an odd map, too
         self.pool = nn.MaxPool2d(2, 2, ceil_mode=True) if stride == 2 else nn.Identity()
 
-    def forward(self, x: Tensor, mixture: Mixture | None, drop_path: float) -> Tensor | None:
-        seen, rest = x.tensor_split([x.shape[1] // self.parts], dim=1)
-        y = self.edge(seen, mixture, drop_path)
+    def forward(self, state: State, mixture: Mixture | None, drop_path: float) -> Tensor | None:
+        y = self.edge(state.through(self.seen), mixture, drop_path)
         if y is None:
             return None
-        rest = self.pool(rest)
+        rest = self.pool(state.through(self.rest).map)
         if mixture is not None:
             rest = mixture.weights[self.edge.row].sum() * rest
         parts = torch.cat([y, rest], dim=1).unflatten(1, (self.parts, -1))  # (B, K, C / K, H, W)
         return parts.transpose(1, 2).flatten(1, 2)
+
+
+class Part(nn.Module):
+    """Channels of the parts from `first` to below `last` of so many."""
+
+    def __init__(self, first: int, last: int, parts: int) -> None:
+        super().__init__()
+        self.first, self.last, self.parts = first, last, parts
+
+    def forward(self, x: Tensor) -> Tensor:
+        each = x.shape[1] // self.parts
+        part = x[:, self.first * each : self.last * each]
+        return part.contiguous(memory_format=torch.channels_last)
+
+    def extra_repr(self) -> str:
+        return f"{self.first}, {self.last}, {self.parts}"

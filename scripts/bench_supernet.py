@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""Times a search step against the plain network, edge by edge, that the tests use as an oracle.
+
+    scripts/bench_supernet.py                                # DARTS, C=16, L=8, batch 32
+    scripts/bench_supernet.py --space nasbench201 --repeats 9 --json steps.json
+    scripts/bench_supernet.py --relaxation gdas              # one drawn path
+
+A step is DARTS's first order: the alphas' gradient on one batch, the weights' on another, no
+optimizer. The plain network runs eagerly, channels first, `none` included, and backpropagates to
+all parameters, as the papers' code does. Both run in turn in one process; memory is the peak above
+the process after import, each in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+
+def main() -> None:
+    arguments = parse()
+    if arguments.only:
+        print(json.dumps(peak(arguments)))
+        return
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    plain, fast = steps(arguments)
+    times: dict[str, list[float]] = {"plain": [], "fast": []}
+    plain(), fast()
+    for _ in range(arguments.repeats):
+        for name, step in (("plain", plain), ("fast", fast)):
+            start = time.perf_counter()
+            step()
+            times[name].append(time.perf_counter() - start)
+    ratios = [a / b for a, b in zip(times["plain"], times["fast"], strict=True)]
+    memory = {name: alone(name) for name in times}
+    for name, seconds in times.items():
+        spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
+        print(
+            f"{name:6}{statistics.median(seconds):8.2f} s a step ({spread}), "
+            f"{memory[name] / 2**20:7.0f} MiB above the imported process"
+        )
+    ratio = statistics.median(ratios)
+    print(f"{ratio:.1f}x ({min(ratios):.1f} to {max(ratios):.1f} over {len(ratios)} pairs)")
+    print(f"{memory['fast'] / memory['plain']:.2f}x the memory")
+    if arguments.json:
+        about = {"torch": torch.__version__, "machine": platform.processor() or platform.machine()}
+        record = {**vars(arguments), **about, "seconds": times, "ratio": ratio, "bytes": memory}
+        Path(arguments.json).write_text(json.dumps(record, indent=1) + "\n")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--space", default="darts", help="an option of conf/space, of cells")
+    parser.add_argument("--relaxation", choices=["softmax", "gdas"], default="softmax")
+    parser.add_argument("--channels", type=int, default=16)
+    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--size", type=int, default=32, help="the images' side in pixels")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", help="a file for all numbers")
+    parser.add_argument("--only", choices=["plain", "fast"], help="measure one's memory")
+    return parser.parse_args()
+
+
+def steps(arguments: argparse.Namespace) -> tuple[Callable[[], None], Callable[[], None]]:
+    """A step of the plain network and one of ours, with the same weights on the same images."""
+    import copy
+
+    import torch
+    import torch.nn.functional as F
+    from oracle import PlainDarts, PlainNasBench201
+
+    from nasrun.config import build, compose, resolve
+    from nasrun.spaces.relaxation import Concrete, HardGumbel, Softmax
+    from nasrun.spaces.supernet import Supernet
+
+    torch.manual_seed(0)
+    words = [f"space={arguments.space}", f"width={arguments.channels}", "space.stem=cifar"]
+    config = compose([*words, f"depth={arguments.layers}"]).config
+    space = build(resolve(config["space"]), "space")
+    soft = Softmax()
+    relaxation = {"softmax": soft, "gdas": HardGumbel(soft=Concrete(tau_start=10, tau_end=0.1))}
+    network = space.network(inputs=3, outputs=10)
+    chosen = relaxation[arguments.relaxation]
+    supernet = Supernet(space, network, chosen, alpha_mean=0.0, alpha_std=1e-3)
+    copied = copy.deepcopy(network)
+    supernet.to(memory_format=torch.channels_last)
+    shape = (arguments.batch, 3, arguments.size, arguments.size)
+    batches = [(torch.randn(shape), torch.randint(10, (arguments.batch,))) for _ in range(2)]
+    oracle = (PlainNasBench201 if space.name == "nasbench201" else PlainDarts)(
+        copied, space, pool_norm=space.search_layout.pool_norm
+    )
+    alpha = torch.zeros_like(supernet.alpha).requires_grad_()
+
+    def plain() -> None:
+        for images, labels in batches:
+            logits = oracle(images, mix=torch.softmax(alpha, 1))[0]
+            F.cross_entropy(logits, labels).backward()
+            copied.zero_grad(set_to_none=True)
+            alpha.grad = None
+
+    ours = [(x.contiguous(memory_format=torch.channels_last), y) for x, y in batches]
+    weights = supernet.weights()
+
+    def fast() -> None:
+        for moved, kept, (images, labels) in zip(
+            (supernet.alphas(), weights), (weights, supernet.alphas()), ours, strict=True
+        ):
+            for parameter in kept:
+                parameter.requires_grad_(False)
+            loss = F.cross_entropy(supernet(images)[0], labels)
+            torch.autograd.grad(loss, moved, allow_unused=True)
+            for parameter in kept:
+                parameter.requires_grad_(True)
+
+    return plain, fast
+
+
+def peak(arguments: argparse.Namespace) -> int:
+    """The bytes that two steps take at most, besides the process with its imports and weights."""
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    step = dict(zip(("plain", "fast"), steps(arguments), strict=True))[arguments.only]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step(), step()
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+def alone(name: str) -> int:
+    command = [sys.executable, __file__, *sys.argv[1:], "--only", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(json.loads(done.stdout))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""What an operation gives: a map whose last linear layer and batch norm are not carried out yet.
+
+Nearly every operation of a cell ends with a 1x1 convolution and a batch norm, or with a batch norm
+alone, and an edge only wants the weighted sum of what its operations give. So an operation turns a
+`State` into a `Term`, and `mix` adds terms up: one matrix product a term puts linear layer, norm
+and weight into the sum (`nasrun.ops.normalised`), and no map in between is made or kept.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nasrun.ops.normalised import (
+    advance,
+    column_sums,
+    crossed_sums,
+    normalised_sum,
+    uses_batch,
+)
+
+
+class State:
+    """A feature map (B, C, H, W), and what several operations make of it alike, made once."""
+
+    def __init__(self, map: Tensor) -> None:
+        self.map = map
+        self._made: dict[str, State] = {}
+        self._moments: tuple[Tensor, Tensor] | None = None
+
+    def through(self, module: nn.Module) -> State:
+        """What a module without parameters makes of the map; such modules are alike by `repr`."""
+        name = repr(module)
+        if name not in self._made:
+            self._made[name] = State(module(self.map))
+        return self._made[name]
+
+    @property
+    def pixels(self) -> Tensor:
+        """The map as a matrix, (B * H * W, C): without a copy where channels are last in memory."""
+        return self.map.permute(0, 2, 3, 1).reshape(-1, self.map.shape[1])
+
+    @property
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean (C,) and covariance (C, C) over all pixels, not differentiable."""
+        if self._moments is None:
+            with torch.no_grad():
+                z = self.pixels
+                mean = column_sums(z) / len(z)
+                self._moments = mean, crossed_sums(z, z) / len(z) - torch.outer(mean, mean)
+        return self._moments
+
+
+@dataclass(frozen=True)
+class Term:
+    """`norm(linear(state))`, of which `linear`, a 1x1 convolution, and `norm` may be missing."""
+
+    state: State
+    linear: nn.Conv2d | None = None
+    norm: nn.BatchNorm2d | None = None
+
+    @property
+    def folds(self) -> bool:
+        """Whether norm and linear layer become one matrix, which is quicker for most.
+
+        Not where a linear layer narrows the map, since then the moments cost more than the map; nor
+        in reduced precision, too coarse for a variance from second moments; nor on a GPU, where
+        so many small products wait for each other.
+        """
+        if self.norm is None:
+            return False
+        if self.linear is None:
+            quicker = uses_batch(self.norm)
+        else:
+            quicker = self.linear.in_channels <= self.linear.out_channels
+        z = self.state.map
+        exact = z.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+        return quicker and exact and z.device.type in ("cpu", "meta")
+
+    def made(self, weight: Tensor | None) -> Tensor:
+        """The term itself, times a weight (a number); null is one."""
+        z = self.state.map if self.linear is None else self.linear(self.state.map)
+        if self.norm is None:
+            return z if weight is None else weight * z
+        return _batch_norm(self.norm, z, weight)
+
+    def map(self) -> Tensor:
+        """What the term stands for."""
+        return mix([self])
+
+
+class Operation(nn.Module, ABC):
+    """Maps (B, C, H, W) to (B, C', H / stride, W / stride)."""
+
+    @abstractmethod
+    def term(self, state: State) -> Term:
+        """The result, its last steps left to whoever adds it up."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.term(State(x)).map()
+
+
+class Whole(Operation):
+    """A module of any kind as an operation: nothing of it is left undone."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def term(self, state: State) -> Term:
+        return Term(State(self.module(state.map)))
+
+
+def mix(terms: Sequence[Term], weights: Tensor | None = None) -> Tensor:
+    """The sum of terms, each times its weight (one number a term); null weighs all one."""
+    folded = [position for position, term in enumerate(terms) if term.folds]
+    total: Tensor | None = None
+    if folded:
+        chosen = [terms[position] for position in folded]
+        total = normalised_sum(
+            [(term.state, term.linear, term.norm) for term in chosen],
+            None if weights is None else weights[folded],
+        )
+    for position, term in enumerate(terms):
+        if position not in folded:
+            y = term.made(None if weights is None else weights[position])
+            total = y if total is None else total + y
+    assert total is not None, "a sum of no terms has no shape"
+    return total
+
+
+def _batch_norm(norm: nn.BatchNorm2d, x: Tensor, weight: Tensor | None) -> Tensor:
+    """`weight * norm(x)`, the weight folded into the norm's scale and shift."""
+    if weight is None:
+        return norm(x)
+    # repeated, not expanded: batch norm reads a scale without its strides (torch 2.15)
+    scale = weight.repeat(norm.num_features) if norm.weight is None else weight * norm.weight
+    shift = None if norm.bias is None else weight * norm.bias
+    tracked = not norm.training or norm.track_running_stats
+    return F.batch_norm(
+        x,
+        norm.running_mean if tracked else None,
+        norm.running_var if tracked else None,
+        scale,
+        shift,
+        uses_batch(norm),
+        advance(norm),
+        norm.eps,
+    )
