@@ -5,6 +5,7 @@ No ReLU works in place, since all candidates of a state read the same tensor.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -74,7 +75,7 @@ class SeparableConv(Operation):
         self.second = DepthwiseSeparable(channels, 1, affine, kernel=kernel)
 
     def term(self, state: State) -> Term:
-        return self.second.term(State(self.first.term(state).map()))
+        return replace(self.first.term(state), then=self.second)
 
 
 class DepthwiseSeparable(Operation):

@@ -1,4 +1,4 @@
-"""A weighted sum of batch-normalised 1x1 convolutions, computed without any of the maps it adds.
+"""Batch-normalised 1x1 convolutions, added up without making any of the maps that are added.
 
 For maps z_k (pixels as rows), matrices P_k and scales s_k
 
@@ -20,47 +20,45 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 if TYPE_CHECKING:
-    from nasrun.ops.term import State
+    from nasrun.ops.term import Term
 
 
-def normalised_sum(
-    terms: Sequence[tuple[State, nn.Conv2d | None, nn.BatchNorm2d]], weights: Tensor | None
-) -> Tensor:
-    """sum_k weights_k * norm_k(conv_k(state_k)); null weighs all one.
+def normalised(terms: Sequence[Term], weights: Tensor | None = None, *, add: bool) -> list[Tensor]:
+    """What every term stands for, times its weight (a number a term, null is one).
 
-    All maps have one shape, all 1x1 convolutions one, and all norms are in one mode.
+    Their sum alone with `add`. All maps have one shape, all linear layers another, and all norms
+    are in one mode.
     """
-    states, convolutions, norms = zip(*terms, strict=True)
+    states, norms = [term.state for term in terms], [term.norm for term in terms]
+    first = norms[0]
     z = [state.pixels for state in states]
     identity = torch.eye(z[0].shape[1], dtype=z[0].dtype, device=z[0].device)
-    linear = torch.stack([identity if c is None else c.weight.flatten(1) for c in convolutions])
-    batch = uses_batch(norms[0])
+    layers = [term.linear for term in terms]
+    linear = torch.stack([identity if x is None else x.weight.flatten(1) for x in layers])
+    batch = uses_batch(first)
     with torch.no_grad():
         if batch:
-            moments = [state.moments for state in states]
-            mean = torch.stack([first for first, _ in moments])  # (K, C)
-            covariance = torch.stack([second for _, second in moments])  # (K, C, C)
-            mu = _each(linear, mean)
-            variance = ((linear @ covariance) * linear).sum(-1).clamp(min=0)
-            for norm, center, spread in zip(norms, mu, variance, strict=True):
-                _track(norm, center, spread, len(z[0]))
+            mean, covariance = map(torch.stack, zip(*[s.moments for s in states], strict=True))
+            mu = _each(linear, mean)  # (K, C')
+            variance = ((linear @ covariance) * linear).sum(-1).clamp_(min=0)
+            _track(norms, mu, variance, len(z[0]))
         else:
             mean, covariance = linear.new_zeros(()), linear.new_zeros(())
             mu = torch.stack([norm.running_mean for norm in norms])
             variance = torch.stack([norm.running_var for norm in norms])
-        inverse = (variance + norms[0].eps).rsqrt()
+        inverse = (variance + first.eps).rsqrt_()
     scale = torch.ones_like(mu) if weights is None else weights[:, None].expand_as(mu)
     shift: Tensor | None = None
-    if norms[0].affine:
-        shift = (scale * torch.stack([norm.bias for norm in norms])).sum(0)
+    if first.affine:
+        shift = scale * torch.stack([norm.bias for norm in norms])
         scale = scale * torch.stack([norm.weight for norm in norms])
-    out = _Sum.apply(scale, shift, linear, mu, inverse, mean, covariance, batch, *z)
+    made = _Normalised.apply(scale, shift, linear, mu, inverse, mean, covariance, batch, add, *z)
     b, _, h, w = states[0].map.shape
-    return out.view(b, h, w, -1).permute(0, 3, 1, 2)  # (B, C', H, W), channels last
+    return [y.view(b, h, w, -1).permute(0, 3, 1, 2) for y in made]  # (B, C', H, W), channels last
 
 
-class _Sum(torch.autograd.Function):
-    """`normalised_sum` on matrices; its gradient goes through the statistics of a batch."""
+class _Normalised(torch.autograd.Function):
+    """`normalised` on matrices; its gradient goes through the statistics of a batch."""
 
     @staticmethod
     def forward(
@@ -73,48 +71,50 @@ class _Sum(torch.autograd.Function):
         mean: Tensor,
         covariance: Tensor,
         batch: bool,
+        add: bool,
         *z: Tensor,
-    ) -> Tensor:
-        ctx.batch = batch
+    ) -> tuple[Tensor, ...]:
+        ctx.batch, ctx.add = batch, add
         ctx.save_for_backward(scale, linear, mu, inverse, mean, covariance, *z)
         factor = scale * inverse  # (K, C')
-        offset = -(factor * mu).sum(0)
-        if shift is not None:
-            offset += shift
+        offset = -factor * mu if shift is None else shift - factor * mu
         folded = (factor[:, :, None] * linear).transpose(1, 2)  # (K, C, C')
+        if not add:
+            return tuple((x @ p).add_(c) for x, p, c in zip(z, folded, offset, strict=True))
         out = z[0] @ folded[0]
-        for k in range(1, len(z)):
-            out.addmm_(z[k], folded[k])
-        return out.add_(offset)
+        for x, p in zip(z[1:], folded[1:], strict=True):
+            out.addmm_(x, p)
+        return (out.add_(offset.sum(0)),)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (g,) = gradients  # (N, C')
         scale, linear, mu, inverse, mean, covariance, *z = ctx.saved_tensors
-        total = column_sums(g)
-        crossed = torch.stack(
-            [crossed_sums(g, each) for each in z]
-        )  # (K, C', C): g against every map
+        each = [gradient.contiguous() for gradient in gradients]  # (N, C')
+        total = torch.stack([column_sums(g) for g in each])
+        if ctx.add:
+            each = each * len(z)
+        crossed = torch.stack([crossed_sums(g, x) for g, x in zip(each, z, strict=True)])
         # r = sum over pixels of g times the normalised map, which is the gradient of the scale
-        r = ((crossed * linear).sum(-1) - mu * total) * inverse
+        r = ((crossed * linear).sum(-1) - mu * total) * inverse  # (K, C')
         factor = scale * inverse
         folded = factor[:, :, None] * linear
+        d_shift = total.expand_as(r) if ctx.needs_input_grad[1] else None
         d_linear = factor[:, :, None] * crossed
-        d_z: list[Tensor | None] = []
         if not ctx.batch:
-            d_z = [g @ matrix for matrix in folded]
-        else:
-            share = (r * inverse / len(g))[:, :, None]
-            d_linear -= factor[:, :, None] * (
-                total[:, None] * mean[:, None, :] + len(g) * share * (linear @ covariance)
-            )
-            back = folded.transpose(1, 2) @ (share * linear)  # (K, C, C)
-            offset = _each(back, mean) - (folded * (total / len(g))[:, None]).sum(1)
-            for k, each in enumerate(z):
-                d_z.append(torch.addmm(offset[k], g, folded[k]).addmm_(each, back[k], alpha=-1))
-        d_shift = total if ctx.needs_input_grad[1] else None
-        return r, d_shift, d_linear, None, None, None, None, None, *d_z
+            d_z = [g @ p for g, p in zip(each, folded, strict=True)]
+            return r, d_shift, d_linear, *[None] * 6, *d_z
+        pixels = len(z[0])
+        share = (r * inverse / pixels)[:, :, None]
+        centred = total[:, :, None] * mean[:, None, :] + pixels * share * (linear @ covariance)
+        d_linear -= factor[:, :, None] * centred
+        back = folded.transpose(1, 2) @ (share * linear)  # (K, C, C)
+        offset = _each(back, mean) - _each(folded.transpose(1, 2), (total / pixels).expand_as(r))
+        d_z = [
+            torch.addmm(c, g, p).addmm_(x, q, alpha=-1)
+            for c, g, p, x, q in zip(offset, each, folded, z, back, strict=True)
+        ]
+        return r, d_shift, d_linear, *[None] * 6, *d_z
 
 
 def column_sums(a: Tensor) -> Tensor:
@@ -143,12 +143,14 @@ def advance(norm: nn.BatchNorm2d) -> float:
     return 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
 
 
-def _track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:
-    share = advance(norm)
-    if share:
-        assert norm.running_mean is not None and norm.running_var is not None
-        norm.running_mean.lerp_(mean, share)
-        norm.running_var.lerp_(variance * (count / max(1, count - 1)), share)
+def _track(norms: Sequence[nn.BatchNorm2d], mean: Tensor, variance: Tensor, count: int) -> None:
+    """Move the running statistics of all norms to those of a batch of so many pixels, (K, C)."""
+    shares = [advance(norm) for norm in norms]
+    if any(shares):
+        unbiased = variance * (count / max(1, count - 1))
+        for name, values in (("running_mean", mean), ("running_var", unbiased)):
+            running = [getattr(norm, name) for norm in norms]
+            torch._foreach_lerp_(running, list(values), shares[0])
 
 
 def _each(matrices: Tensor, vectors: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 Nearly every operation of a cell ends with a 1x1 convolution and a batch norm, or with a batch norm
 alone, and an edge only wants the weighted sum of what its operations give. So an operation turns a
-`State` into a `Term`, and `mix` adds terms up: one matrix product a term puts linear layer, norm
+`State` into a `Term`, and a `Sum` adds terms up: one matrix product a term puts linear layer, norm
 and weight into the sum (`nasrun.ops.normalised`), and no map in between is made or kept.
 """
 
@@ -20,7 +20,7 @@ from nasrun.ops.normalised import (
     advance,
     column_sums,
     crossed_sums,
-    normalised_sum,
+    normalised,
     uses_batch,
 )
 
@@ -58,11 +58,15 @@ class State:
 
 @dataclass(frozen=True)
 class Term:
-    """`norm(linear(state))`, of which `linear`, a 1x1 convolution, and `norm` may be missing."""
+    """`norm(linear(state))`, of which `linear`, a 1x1 convolution, and `norm` may be missing.
+
+    With `then` what that operation makes of it.
+    """
 
     state: State
     linear: nn.Conv2d | None = None
     norm: nn.BatchNorm2d | None = None
+    then: Operation | None = None
 
     @property
     def folds(self) -> bool:
@@ -82,16 +86,63 @@ class Term:
         exact = z.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
         return quicker and exact and z.device.type in ("cpu", "meta")
 
-    def made(self, weight: Tensor | None) -> Tensor:
-        """The term itself, times a weight (a number); null is one."""
+    def map(self, weight: Tensor | None = None) -> Tensor:
+        """`norm(linear(state))`, times a weight (a number); null is one."""
         z = self.state.map if self.linear is None else self.linear(self.state.map)
-        if self.norm is None:
-            return z if weight is None else weight * z
-        return _batch_norm(self.norm, z, weight)
+        if self.norm is not None:
+            return _batch_norm(self.norm, z, weight)
+        return z if weight is None else weight * z
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Terms that are added up, each times its weight (one number a term); null weighs all one."""
+
+    terms: tuple[Term, ...]
+    weights: Tensor | None = None
+
+    @staticmethod
+    def of(sums: Sequence[Sum]) -> Sum:
+        """The sum of sums, of which all or none are weighted."""
+        weights = [each.weights for each in sums if each.weights is not None]
+        assert len(weights) in (0, len(sums)), "weighted sums with others"
+        terms = tuple(term for each in sums for term in each.terms)
+        return Sum(terms, torch.cat(weights) if weights else None)
 
     def map(self) -> Tensor:
-        """What the term stands for."""
-        return mix([self])
+        """The sum itself, (B, C, H, W)."""
+        terms = finished(self.terms)
+        folded = [position for position, term in enumerate(terms) if term.folds]
+        total: Tensor | None = None
+        if folded:
+            weights = None if self.weights is None else self.weights[folded]
+            (total,) = normalised([terms[position] for position in folded], weights, add=True)
+        for position, term in enumerate(terms):
+            if position not in folded:
+                y = term.map(None if self.weights is None else self.weights[position])
+                total = y if total is None else total + y
+        assert total is not None, "a sum of no terms has no shape"
+        return total
+
+
+def finished(terms: Sequence[Term]) -> list[Term]:
+    """The same terms, those with another operation to come carried through to its own.
+
+    What they wait for is made together: so what many small products share is done once.
+    """
+    found = list(terms)
+    while waiting := [position for position, term in enumerate(found) if term.then is not None]:
+        folded = [position for position in waiting if found[position].folds]
+        maps: dict[int, Tensor] = {}
+        if folded:
+            made = normalised([found[position] for position in folded], add=False)
+            maps.update(zip(folded, made, strict=True))
+        for position in waiting:
+            term = found[position]
+            assert term.then is not None
+            y = maps[position] if position in maps else term.map()
+            found[position] = term.then.term(State(y))
+    return found
 
 
 class Operation(nn.Module, ABC):
@@ -102,7 +153,7 @@ class Operation(nn.Module, ABC):
         """The result, its last steps left to whoever adds it up."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.term(State(x)).map()
+        return Sum((self.term(State(x)),)).map()
 
 
 class Whole(Operation):
@@ -114,24 +165,6 @@ class Whole(Operation):
 
     def term(self, state: State) -> Term:
         return Term(State(self.module(state.map)))
-
-
-def mix(terms: Sequence[Term], weights: Tensor | None = None) -> Tensor:
-    """The sum of terms, each times its weight (one number a term); null weighs all one."""
-    folded = [position for position, term in enumerate(terms) if term.folds]
-    total: Tensor | None = None
-    if folded:
-        chosen = [terms[position] for position in folded]
-        total = normalised_sum(
-            [(term.state, term.linear, term.norm) for term in chosen],
-            None if weights is None else weights[folded],
-        )
-    for position, term in enumerate(terms):
-        if position not in folded:
-            y = term.made(None if weights is None else weights[position])
-            total = y if total is None else total + y
-    assert total is not None, "a sum of no terms has no shape"
-    return total
 
 
 def _batch_norm(norm: nn.BatchNorm2d, x: Tensor, weight: Tensor | None) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.ops.conv import FactorizedReduce, ReLUConvBN
-from nasrun.ops.term import State
+from nasrun.ops.term import State, Sum
 from nasrun.spaces.auxiliary import AuxiliaryHead
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
 from nasrun.spaces.edge import Edge, check_operations
@@ -295,15 +295,13 @@ class Cell(nn.Module):
         first, second = self.preprocess0.term(s0).map(), self.preprocess1.term(s1).map()
         states = [State(first), State(second)]
         for node in range(INPUTS, INPUTS + self.nodes):
-            total: Tensor | None = None
-            for source in range(node):
-                edge = self.edges[f"{node}-{source}"]
-                y = edge(states[source], mixture, drop_path)
-                if y is not None:
-                    total = y if total is None else total + y
-            if total is None:  # a node without edges is the zero state (SNAS's argmax rule)
-                total = torch.zeros_like(first[:, :, :: self.stride, :: self.stride])
-            states.append(State(total))
+            edges = [self.edges[f"{node}-{source}"] for source in range(node)]
+            sums = [e(state, mixture, drop_path) for e, state in zip(edges, states, strict=True)]
+            if kept := [each for each in sums if each is not None]:
+                states.append(State(Sum.of(kept).map()))
+            else:  # a node without edges is the zero state (SNAS's argmax rule)
+                zero = torch.zeros_like(first[:, :, :: self.stride, :: self.stride])
+                states.append(State(zero))
         return torch.cat(
             [state.map for state in states[INPUTS:]], dim=1
         )  # (B, nodes * C, H / stride, W / stride)

@@ -12,7 +12,7 @@ from nasrun.cost import Candidates
 from nasrun.genotype import NONE
 from nasrun.ops.conv import Identity
 from nasrun.ops.pool import Pool
-from nasrun.ops.term import State, mix
+from nasrun.ops.term import State, Sum, Term
 from nasrun.spaces.base import Layout, Mixture
 
 
@@ -34,24 +34,25 @@ class Edge(Candidates):
                 module = Pool(module.pool, nn.BatchNorm2d(channels, affine=layout.affine))
             self.candidates[choice] = module
 
-    def forward(self, state: State, mixture: Mixture | None, drop_path: float) -> Tensor | None:
+    def forward(self, state: State, mixture: Mixture | None, drop_path: float) -> Sum | None:
+        """What the edge adds to its node, null where nothing runs."""
+        weights: Tensor | None = None
         if mixture is None:
             assert len(self.candidates) <= 1, "an edge with several candidates needs a mixture"
-            running, weights = list(self.candidates.values()), None
+            running = dict(self.candidates)
         else:
             active = mixture.active[self.row]
-            columns = [self.columns[c] for c in self.candidates if self.columns[c] in active]
-            running = [m for c, m in self.candidates.items() if self.columns[c] in active]
-            weights = mixture.weights[self.row][columns]
+            running = {c: m for c, m in self.candidates.items() if self.columns[c] in active}
+            weights = mixture.weights[self.row, [self.columns[choice] for choice in running]]
         if not running:
             return None
-        total = mix([operation.term(state) for operation in running], weights)
+        total = Sum(tuple(operation.term(state) for operation in running.values()), weights)
         # drop path spares the identity of a discretised network
-        if drop_path == 0.0 or (mixture is None and isinstance(running[0], Identity)):
+        if drop_path == 0.0 or (mixture is None and isinstance(next(iter(running.values())), Identity)):
             return total
-        keep = 1.0 - drop_path
-        mask = torch.bernoulli(torch.full((len(total), 1, 1, 1), keep, device=total.device))
-        return total * (mask / keep).to(total.dtype)
+        keep, y = 1.0 - drop_path, total.map()
+        mask = torch.bernoulli(torch.full((len(y), 1, 1, 1), keep, device=y.device))
+        return Sum((Term(State(y * (mask / keep).to(y.dtype))),))
 
 
 def check_operations(operations: Sequence[str], choices: Mapping[str, Sequence[str]]) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nasrun.genotype import NONE, Decision, Genotype
 from nasrun.ops.conv import ReLUConvBN
-from nasrun.ops.term import State
+from nasrun.ops.term import State, Sum
 from nasrun.spaces.auxiliary import AuxiliaryHead
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
 from nasrun.spaces.edge import Edge, check_operations
@@ -196,12 +196,10 @@ class Cell(nn.Module):
     def forward(self, x: Tensor, mixture: Mixture | None, drop_path: float) -> Tensor:
         states = [State(x)]
         for node in range(1, NODES):
-            total: Tensor | None = None
-            for source in range(node):
-                y = self.edges[f"{node}-{source}"](states[source], mixture, drop_path)
-                if y is not None:
-                    total = y if total is None else total + y
-            states.append(State(torch.zeros_like(x) if total is None else total))
+            edges = [self.edges[f"{node}-{source}"] for source in range(node)]
+            sums = [e(state, mixture, drop_path) for e, state in zip(edges, states, strict=True)]
+            kept = [each for each in sums if each is not None]
+            states.append(State(Sum.of(kept).map() if kept else torch.zeros_like(x)))
         return states[-1].map  # (B, C, H, W), as x
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nasrun.ops.term import State
+from nasrun.ops.term import State, Sum, Term
 from nasrun.spaces.base import Layout, Mixture
 from nasrun.spaces.edge import Edge
 
@@ -37,15 +37,16 @@ class PartialEdge(nn.Module):
         # ceil: a strided convolution keeps the last row of an odd map, too
         self.pool = nn.MaxPool2d(2, 2, ceil_mode=True) if stride == 2 else nn.Identity()
 
-    def forward(self, state: State, mixture: Mixture | None, drop_path: float) -> Tensor | None:
-        y = self.edge(state.through(self.seen), mixture, drop_path)
-        if y is None:
+    def forward(self, state: State, mixture: Mixture | None, drop_path: float) -> Sum | None:
+        mixed = self.edge(state.through(self.seen), mixture, drop_path)
+        if mixed is None:
             return None
         rest = self.pool(state.through(self.rest).map)
         if mixture is not None:
             rest = mixture.weights[self.edge.row].sum() * rest
-        parts = torch.cat([y, rest], dim=1).unflatten(1, (self.parts, -1))  # (B, K, C / K, H, W)
-        return parts.transpose(1, 2).flatten(1, 2)
+        parts = torch.cat([mixed.map(), rest], dim=1).unflatten(1, (self.parts, -1))
+        dealt = parts.transpose(1, 2).flatten(1, 2)  # (B, K, C / K, H, W) to (B, C, H, W)
+        return Sum((Term(State(dealt)),))
 
 
 class Part(nn.Module):
