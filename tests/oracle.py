@@ -1,8 +1,8 @@
-"""The networks of cell spaces written again, plainly: the oracle that the fast ones are held against.
+"""The networks of cell spaces written again, plainly: the oracle of the fast ones.
 
-Edge by edge and candidate by candidate in the order of the papers' code, `none` included, from the
-weights of a network of ours: of a module only the convolutions' weights and the batch norms' scale
-and shift are taken, in order. Maps have even sides.
+Edge by edge and candidate by candidate in the order of the papers' code, `none` included, from
+the weights of a network of ours: of a module only the convolutions' weights and the batch norms'
+scale and shift are taken, in order. Maps have even sides.
 """
 
 from functools import cache

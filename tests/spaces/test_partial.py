@@ -53,12 +53,14 @@ def test_a_part_is_mixed_the_rest_passes_by_and_both_are_shuffled(stride, parts,
     mixture = Mixture(row[None], (ALL,))
     with batch_statistics(partial):
         torch.testing.assert_close(
-            partial(State(x), mixture, 0.0), by_hand(partial, x, row, stride, parts)
+            partial(State(x), mixture, 0.0).map(), by_hand(partial, x, row, stride, parts)
         )
 
 
 def test_a_map_with_an_odd_side_is_halved_upwards_as_by_a_convolution():
-    y = one_edge(2, 4)(State(torch.randn(2, 8, 7, 5)), Mixture(torch.ones(1, 4) / 4, (ALL,)), 0.0)
+    y = one_edge(2, 4)(
+        State(torch.randn(2, 8, 7, 5)), Mixture(torch.ones(1, 4) / 4, (ALL,)), 0.0
+    ).map()
     assert y.shape == (2, 8, 4, 3)
 
 
@@ -74,7 +76,7 @@ def test_the_next_edge_sees_channels_of_several_parts():
     x = torch.arange(8.0).reshape(1, 8, 1, 1)
     layout = replace(SPACE.search_layout, partial=4)
     partial = PartialEdge(Edge(("skip_connect",), 0, 2, 1, layout), 1, 4)
-    y = partial(State(x), Mixture(torch.ones(1, 1), ((0,),)), 0.0)
+    y = partial(State(x), Mixture(torch.ones(1, 1), ((0,),)), 0.0).map()
     assert y.flatten().tolist() == [0, 2, 4, 6, 1, 3, 5, 7]
 
 

@@ -5,8 +5,9 @@ For maps z_k (pixels as rows), matrices P_k and scales s_k
     out = sum_k s_k * (z_k P_k^T - mu_k) / sigma_k,
 
 where mu_k = P_k E[z_k] and sigma_k^2 = diag(P_k Cov[z_k] P_k^T) + eps: the statistics of z_k P_k^T
-follow from the first two moments of z_k. So each term is one matrix product with s_k P_k / sigma_k,
-and its gradient needs z_k alone. Batch norm is that of 1502.03167, its running statistics included.
+in a batch follow from the first two moments of z_k. So each term is one matrix product with
+s_k P_k / sigma_k, and its gradient needs z_k alone. Batch norm is that of 1502.03167, its running
+statistics included.
 """
 
 from __future__ import annotations
@@ -26,33 +27,29 @@ if TYPE_CHECKING:
 def normalised(terms: Sequence[Term], weights: Tensor | None = None, *, add: bool) -> list[Tensor]:
     """What every term stands for, times its weight (a number a term, null is one).
 
-    Their sum alone with `add`. All maps have one shape, all linear layers another, and all norms
-    are in one mode.
+    Their sum alone with `add`. Every term has a norm that uses the batch; all maps have one shape,
+    all linear layers another.
     """
-    states, norms = [term.state for term in terms], [term.norm for term in terms]
+    states = [term.state for term in terms]
+    norms = [norm for term in terms if (norm := term.norm) is not None]
+    assert len(norms) == len(terms), "a term without a norm has nothing to fold"
     first = norms[0]
     z = [state.pixels for state in states]
     identity = torch.eye(z[0].shape[1], dtype=z[0].dtype, device=z[0].device)
     layers = [term.linear for term in terms]
     linear = torch.stack([identity if x is None else x.weight.flatten(1) for x in layers])
-    batch = uses_batch(first)
     with torch.no_grad():
-        if batch:
-            mean, covariance = map(torch.stack, zip(*[s.moments for s in states], strict=True))
-            mu = _each(linear, mean)  # (K, C')
-            variance = ((linear @ covariance) * linear).sum(-1).clamp_(min=0)
-            _track(norms, mu, variance, len(z[0]))
-        else:
-            mean, covariance = linear.new_zeros(()), linear.new_zeros(())
-            mu = torch.stack([norm.running_mean for norm in norms])
-            variance = torch.stack([norm.running_var for norm in norms])
+        mean, covariance = map(torch.stack, zip(*[s.moments for s in states], strict=True))
+        mu = _each(linear, mean)  # (K, C')
+        variance = ((linear @ covariance) * linear).sum(-1).clamp_(min=0)
+        _track(norms, mu, variance, len(z[0]))
         inverse = (variance + first.eps).rsqrt_()
     scale = torch.ones_like(mu) if weights is None else weights[:, None].expand_as(mu)
     shift: Tensor | None = None
     if first.affine:
-        shift = scale * torch.stack([norm.bias for norm in norms])
-        scale = scale * torch.stack([norm.weight for norm in norms])
-    made = _Normalised.apply(scale, shift, linear, mu, inverse, mean, covariance, batch, add, *z)
+        shift = scale * _stacked(norms, "bias")
+        scale = scale * _stacked(norms, "weight")
+    made = _Normalised.apply(scale, shift, linear, mu, inverse, mean, covariance, add, *z)
     b, _, h, w = states[0].map.shape
     return [y.view(b, h, w, -1).permute(0, 3, 1, 2) for y in made]  # (B, C', H, W), channels last
 
@@ -70,11 +67,10 @@ class _Normalised(torch.autograd.Function):
         inverse: Tensor,
         mean: Tensor,
         covariance: Tensor,
-        batch: bool,
         add: bool,
         *z: Tensor,
     ) -> tuple[Tensor, ...]:
-        ctx.batch, ctx.add = batch, add
+        ctx.add = add
         ctx.save_for_backward(scale, linear, mu, inverse, mean, covariance, *z)
         factor = scale * inverse  # (K, C')
         offset = -factor * mu if shift is None else shift - factor * mu
@@ -100,21 +96,17 @@ class _Normalised(torch.autograd.Function):
         factor = scale * inverse
         folded = factor[:, :, None] * linear
         d_shift = total.expand_as(r) if ctx.needs_input_grad[1] else None
-        d_linear = factor[:, :, None] * crossed
-        if not ctx.batch:
-            d_z = [g @ p for g, p in zip(each, folded, strict=True)]
-            return r, d_shift, d_linear, *[None] * 6, *d_z
         pixels = len(z[0])
         share = (r * inverse / pixels)[:, :, None]
         centred = total[:, :, None] * mean[:, None, :] + pixels * share * (linear @ covariance)
-        d_linear -= factor[:, :, None] * centred
+        d_linear = factor[:, :, None] * (crossed - centred)
         back = folded.transpose(1, 2) @ (share * linear)  # (K, C, C)
         offset = _each(back, mean) - _each(folded.transpose(1, 2), (total / pixels).expand_as(r))
         d_z = [
             torch.addmm(c, g, p).addmm_(x, q, alpha=-1)
             for c, g, p, x, q in zip(offset, each, folded, z, back, strict=True)
         ]
-        return r, d_shift, d_linear, *[None] * 6, *d_z
+        return r, d_shift, d_linear, *[None] * 5, *d_z
 
 
 def column_sums(a: Tensor) -> Tensor:
@@ -151,6 +143,10 @@ def _track(norms: Sequence[nn.BatchNorm2d], mean: Tensor, variance: Tensor, coun
         for name, values in (("running_mean", mean), ("running_var", unbiased)):
             running = [getattr(norm, name) for norm in norms]
             torch._foreach_lerp_(running, list(values), shares[0])
+
+
+def _stacked(norms: Sequence[nn.BatchNorm2d], name: str) -> Tensor:
+    return torch.stack([getattr(norm, name) for norm in norms])  # (K, C)
 
 
 def _each(matrices: Tensor, vectors: Tensor) -> Tensor:

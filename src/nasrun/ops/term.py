@@ -72,19 +72,16 @@ class Term:
     def folds(self) -> bool:
         """Whether norm and linear layer become one matrix, which is quicker for most.
 
-        Not where a linear layer narrows the map, since then the moments cost more than the map; nor
-        in reduced precision, too coarse for a variance from second moments; nor on a GPU, where
-        so many small products wait for each other.
+        Not with running statistics, for which nothing is measured; nor where a linear layer narrows
+        the map, since then its moments cost more; nor in reduced precision, too coarse for a
+        variance from second moments; nor on a GPU, where small products wait for each other.
         """
-        if self.norm is None:
+        if self.norm is None or not uses_batch(self.norm):
             return False
-        if self.linear is None:
-            quicker = uses_batch(self.norm)
-        else:
-            quicker = self.linear.in_channels <= self.linear.out_channels
+        wide = self.linear is None or self.linear.in_channels <= self.linear.out_channels
         z = self.state.map
         exact = z.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
-        return quicker and exact and z.device.type in ("cpu", "meta")
+        return wide and exact and z.device.type in ("cpu", "meta")
 
     def map(self, weight: Tensor | None = None) -> Tensor:
         """`norm(linear(state))`, times a weight (a number); null is one."""

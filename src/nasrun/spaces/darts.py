@@ -254,7 +254,9 @@ class CellNetwork(nn.Module):
     def forward(self, x: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, ...]:
         drop_path = self.drop_path if self.training else 0.0
         extra: tuple[Tensor, ...] = ()
-        s0, s1 = (State(map) for map in self.stem(x))
+        first, second = self.stem(x)
+        s0 = State(first)
+        s1 = s0 if second is first else State(second)
         for index, cell in enumerate(self.cells):
             s0, s1 = s1, State(cell(s0, s1, mixture, drop_path))
             if self.training and self.auxiliary is not None and index == self.auxiliary_at:

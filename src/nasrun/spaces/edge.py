@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,18 +38,20 @@ class Edge(Candidates):
     def forward(self, state: State, mixture: Mixture | None, drop_path: float) -> Sum | None:
         """What the edge adds to its node, null where nothing runs."""
         weights: Tensor | None = None
+        running: dict[str, Any] = dict(self.candidates)
         if mixture is None:
-            assert len(self.candidates) <= 1, "an edge with several candidates needs a mixture"
-            running = dict(self.candidates)
+            assert len(running) <= 1, "an edge with several candidates needs a mixture"
         else:
             active = mixture.active[self.row]
-            running = {c: m for c, m in self.candidates.items() if self.columns[c] in active}
+            running = {c: m for c, m in running.items() if self.columns[c] in active}
             weights = mixture.weights[self.row, [self.columns[choice] for choice in running]]
         if not running:
             return None
         total = Sum(tuple(operation.term(state) for operation in running.values()), weights)
         # drop path spares the identity of a discretised network
-        if drop_path == 0.0 or (mixture is None and isinstance(next(iter(running.values())), Identity)):
+        if drop_path == 0.0 or (
+            mixture is None and isinstance(next(iter(running.values())), Identity)
+        ):
             return total
         keep, y = 1.0 - drop_path, total.map()
         mask = torch.bernoulli(torch.full((len(y), 1, 1, 1), keep, device=y.device))

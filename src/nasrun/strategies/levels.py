@@ -41,9 +41,9 @@ class Bilevel(Level):
     """alpha <- descend L_val(w, alpha);  w <- descend L_train (DARTS first order, 1806.09055)."""
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
-        val_loss = search.loss(val)
+        val_loss = search.alphas_loss(val)
         search.update(alphas=val_loss)
-        train_loss = search.loss(train)
+        train_loss = search.weights_loss(train)
         search.update(weights=train_loss)
         return {"train_loss": train_loss.detach(), "alpha_loss": val_loss.detach()}
 
@@ -65,7 +65,7 @@ class Unrolled(Level):
     def step(self, search: Search, train: Any, val: Any) -> Losses:
         gradient, val_loss = self.hypergradient(search, train, val)
         search.descend_alphas(gradient)
-        train_loss = search.loss(train)
+        train_loss = search.weights_loss(train)
         search.update(weights=train_loss)
         return {"train_loss": train_loss.detach(), "alpha_loss": val_loss.detach()}
 
@@ -74,7 +74,7 @@ class Unrolled(Level):
         xi, weights = search.weight_lr, [w.detach().clone() for w in search.weights]
         seed = int(torch.randint(2**62, ()))  # the training loss is one function of w: same noise
         with search.kept(weights), _noise(seed):
-            ahead = search.lookahead(search.loss(train))
+            ahead = search.lookahead(search.weights_loss(train))
         with search.kept(weights, ahead):
             val_loss = search.loss(val)
             both = _all_gradients(val_loss, [*search.alphas, *search.weights])
@@ -85,7 +85,7 @@ class Unrolled(Level):
         for sign in (1.0, -1.0):
             moved = [w + sign * eps * v for w, v in zip(weights, direction, strict=True)]
             with search.kept(weights, moved), _noise(seed):
-                sides.append(_all_gradients(search.loss(train), search.alphas))
+                sides.append(_all_gradients(search.alphas_loss(train), search.alphas))
         mixed = [(plus - minus) / (2 * eps) for plus, minus in zip(*sides, strict=True)]
         return [g - xi * h for g, h in zip(direct, mixed, strict=True)], val_loss
 
@@ -120,7 +120,7 @@ class MixedLevel(Level):
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
         lam_train, lam_val = _mix(self.lam_train, self.lam_val, self.normalise)
-        train_loss, val_loss = search.loss(train), search.loss(val)
+        train_loss, val_loss = search.loss(train), search.alphas_loss(val)
         search.update(both=train_loss, alphas_share=lam_train, alphas=lam_val * val_loss)
         return {"train_loss": train_loss.detach(), "alpha_loss": val_loss.detach()}
 
@@ -148,7 +148,7 @@ class UnrolledMixed(Level):
         search.descend_alphas(
             [lam_train * t + lam_val * v for t, v in zip(of_train, of_val, strict=True)]
         )
-        train_loss = search.loss(train)
+        train_loss = search.weights_loss(train)
         search.update(weights=train_loss)
         return {"train_loss": train_loss.detach(), "alpha_loss": val_loss.detach()}
 
@@ -158,7 +158,7 @@ class WeightsOnly(Level):
     """w <- descend L_train(w, alpha), alpha as it is (DARTS-PT's fixed alpha, 2108.04392)."""
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
-        train_loss = search.loss(train)
+        train_loss = search.weights_loss(train)
         search.update(weights=train_loss)
         return {"train_loss": train_loss.detach()}
 
@@ -230,6 +230,16 @@ class Search:
         self.penalty = penalty
         self.alpha_clip, self.weight_clip = alpha_clip, weight_clip
 
+    def alphas_loss(self, batch: Any) -> Tensor:
+        """A fresh forward for the alphas alone: what the weights' gradients need is not kept."""
+        with _frozen(self.weights):
+            return self.loss(batch)
+
+    def weights_loss(self, batch: Any) -> Tensor:
+        """A fresh forward for the weights alone."""
+        with _frozen(self.alphas):
+            return self.loss(batch)
+
     @property
     def weight_lr(self) -> float:
         """The weights' current learning rate."""
@@ -295,6 +305,19 @@ class Search:
         finally:
             _assign(self.weights, weights)
             _assign(self.buffers, buffers)
+
+
+@contextmanager
+def _frozen(parameters: Sequence[Tensor]) -> Iterator[None]:
+    """What is computed inside has no gradient with respect to these."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 @contextmanager
