@@ -1,0 +1,132 @@
+"""However a network is carried out, it computes what the plain one does (tests/oracle.py)."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracle import PlainDarts, PlainNasBench201
+
+from nasrun.spaces.darts import DartsSpace
+from nasrun.spaces.nasbench201 import NasBench201
+from nasrun.spaces.relaxation import Concrete, HardGumbel, Softmax
+from nasrun.spaces.supernet import Supernet
+
+DARTS = DartsSpace(
+    operations=(
+        *("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect"),
+        *("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"),
+    ),
+    nodes=2,
+    kept_edges=2,
+    channels=4,
+    layers=3,
+)
+NB201 = NasBench201(
+    operations=("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"),
+    channels=4,
+    layers=3,
+)
+ORACLES = {"darts": PlainDarts, "nasbench201": PlainNasBench201}
+RELAXATIONS = {"softmax": Softmax(), "one path": HardGumbel(soft=Concrete(tau_start=1, tau_end=1))}
+
+
+@st.composite
+def situations(draw):
+    """A subspace, what is decided and what is masked in it, a relaxation and a batch size."""
+    space = draw(st.sampled_from([DARTS, NB201]))
+    kept = {
+        decision.name: tuple(
+            draw(st.lists(st.sampled_from(decision.choices), min_size=1, unique=True))
+        )
+        for decision in space.decisions
+        if draw(st.booleans())
+    }
+    kept = {name: choices for name, choices in kept.items() if choices != ("none",)}
+    space = space.restrict(kept)
+    fixed = {
+        decision.name: draw(st.sampled_from(decision.choices))
+        for decision in space.decisions
+        if draw(st.integers(0, 4)) == 0
+    }
+    open_ = [d for d in space.decisions if d.name not in fixed and set(d.choices) != {"none"}]
+    without = None
+    if open_ and draw(st.booleans()):
+        decision = draw(st.sampled_from(open_))
+        without = decision.name, draw(st.sampled_from([c for c in decision.choices if c != "none"]))
+    how = draw(st.sampled_from(sorted(RELAXATIONS)))
+    return space, fixed, without, RELAXATIONS[how], draw(st.sampled_from([4, 7, 16]))
+
+
+def distance(found, expected):
+    """|found - expected| / |expected| over all tensors of a list together."""
+    off = sum((a.double() - b).square().sum() for a, b in zip(found, expected, strict=True))
+    size = sum(b.square().sum() for b in expected)
+    return float((off / size).sqrt()) if size else float(off)
+
+
+def compare(space, batch, *, precision, tolerance, relaxation=None, fixed=(), without=None):
+    """Hold logits, gradients and running statistics against those of the plain network."""
+    torch.manual_seed(0)
+    network = space.network(inputs=3, outputs=5)
+    supernet = Supernet(
+        space, network, relaxation or RELAXATIONS["softmax"], alpha_mean=0.0, alpha_std=1.0
+    )
+    supernet.fixed.update(fixed)
+    plain = copy.deepcopy(network).double()
+    supernet.to(precision).to(memory_format=torch.channels_last)
+    x, labels = torch.randn(batch, 3, 12, 12), torch.randint(5, (batch,))
+
+    mixture = supernet.mixture(without=without)
+    mix = mixture.weights.detach().double().requires_grad_()
+    active = torch.zeros_like(mix)
+    for row, columns in enumerate(mixture.active):
+        active[row, list(columns)] = 1.0
+    oracle = ORACLES[space.name](plain, space, pool_norm=space.search_layout.pool_norm)
+    oracle.statistics = {}
+    (expected,) = oracle(x.double(), mix=mix * active)
+    (result,) = network(x.to(precision).contiguous(memory_format=torch.channels_last), mixture)
+    assert distance([result.detach()], [expected.detach()]) < tolerance
+
+    wanted = torch.autograd.grad(
+        F.cross_entropy(expected, labels), [mix, *plain.parameters()], materialize_grads=True
+    )
+    found = torch.autograd.grad(
+        F.cross_entropy(result, labels),
+        [mixture.weights, *network.parameters()],
+        materialize_grads=True,
+    )
+    assert distance(found, wanted) < tolerance
+
+    names = {module: name for name, module in plain.named_modules()}
+    seen = {names[norm]: statistics for norm, statistics in oracle.statistics.items()}
+    for name, norm in network.named_modules():
+        if isinstance(norm, torch.nn.BatchNorm2d) and norm.num_batches_tracked:
+            mean, variance = seen[name]  # torch's momentum: a tenth of the new, from 0 and 1
+            close = {"rtol": tolerance, "atol": tolerance}
+            torch.testing.assert_close(norm.running_mean.double(), 0.1 * mean, **close)
+            torch.testing.assert_close(norm.running_var.double(), 0.9 + 0.1 * variance, **close)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(situations())
+def test_every_mixture_mask_and_decision_is_carried_out_as_in_the_plain_network(situation):
+    """In double precision: in single a value that is nearly zero may get another sign."""
+    space, fixed, without, relaxation, batch = situation
+    compare(
+        space,
+        batch,
+        precision=torch.float64,
+        tolerance=1e-9,
+        relaxation=relaxation,
+        fixed=fixed,
+        without=without,
+    )
+
+
+@pytest.mark.parametrize("batch", [4, 7, 16])
+@pytest.mark.parametrize("space", [DARTS, NB201], ids=lambda space: space.name)
+def test_single_precision_is_exact_to_a_hundred_thousandth(space, batch):
+    compare(space, batch, precision=torch.float32, tolerance=1e-5)
