@@ -21,7 +21,7 @@ from nasrun.spaces.base import Mixture, SearchSpace, batch_statistics
 from nasrun.spaces.relaxation import Relaxation
 from nasrun.spaces.supernet import Supernet, argmax
 from nasrun.stage import Metrics
-from nasrun.strategies.base import Foreseen, SupernetStrategy
+from nasrun.strategies.base import Foreseen, Rehearsal, SupernetStrategy
 from nasrun.strategies.history import History, StopAtSize, Watchdog, frontier
 from nasrun.strategies.levels import Level, Search
 from nasrun.strategies.penalties import Penalty, Within
@@ -159,6 +159,9 @@ class Differentiable(SupernetStrategy, Foreseen):
             half=self.budget.resolved["precision"] == "bf16",
         )
         return self.footprint(shapes, {})
+
+    def rehearsals(self) -> Iterator[Rehearsal]:
+        yield Rehearsal(self.rounds, self.validate)
 
     def _refuse_too_little(self) -> None:
         """ValueError if the supernet would not fit into the memory."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -25,7 +25,7 @@ from nasrun.genotype import NONE
 from nasrun.memory import Additive, Shapes, optimizer_slots
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Metrics
-from nasrun.strategies.base import Foreseen, SupernetStrategy
+from nasrun.strategies.base import Foreseen, Rehearsal, SupernetStrategy
 from nasrun.strategies.differentiable import Differentiable
 from nasrun.strategies.explore import Explore, Kept, choices, mask
 from nasrun.strategies.pruning import subspace
@@ -134,6 +134,19 @@ class Radars(SupernetStrategy, Foreseen):
         """Those of the likeliest subspace as of now, and at least of the largest path."""
         _, need = self._subspace(self._marginals())
         return max(need, self._exploring_bytes())
+
+    def rehearsals(self) -> Iterator[Rehearsal]:
+        """Uniform paths, then paths with lessons, then the likeliest subspace as of now."""
+        rests: dict[str, Callable[[], object]] = {
+            "warm_up": lambda: None,
+            "explore": self.explore.teach,
+            "exploit": self.validate,
+        }
+        phases = [turn.phase for turn in self.turns]
+        for phase, rest in rests.items():
+            if phase in phases:
+                self.round = phases.index(phase)
+                yield Rehearsal(phases.count(phase), rest)
 
     def _exploring_bytes(self) -> int:
         """The largest path, trained and measured, and the shared weights."""
