@@ -164,7 +164,8 @@ def main() -> None:
 
 def memory_job(root: Path, candidates: int, strategy: str, data: str = "") -> Job:
     """A search of the space with so many candidates a layer; `most` leaves all to the budget."""
-    own = ("strategy.most=100",) if strategy == "radars" else (ROOMY,)
+    alone = ("strategy.most=100", "strategy.explore.updates=1")
+    own = alone if strategy == "radars" else (ROOMY,)
     words = (
         *("experiment=radars_memory", f"strategy={strategy}", f"space={SPACES[candidates]}"),
         *(*own, data),

@@ -113,6 +113,7 @@ def shrinking_space(
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.ticker import MaxNLocator
 
     height = 0.25 * len(alive) + 5
     air = ConstrainedLayoutEngine(h_pad=0.1)
@@ -124,7 +125,7 @@ def shrinking_space(
     most = max(max(row) for row in table)
     image = layers.imshow(table, aspect="auto", cmap="cividis", vmin=0, vmax=most, extent=extent)
     layers.set_yticks(range(len(table)), list(alive), fontsize=7)
-    figure.colorbar(image, ax=layers).locator.set_params(integer=True)
+    figure.colorbar(image, ax=layers, ticks=MaxNLocator(integer=True))
     _dress(layers, "Choices alive by decision", "")
     layers.grid(visible=False)
     for axes, title, unit, curves in (
