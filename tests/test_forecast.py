@@ -171,7 +171,7 @@ def test_a_plan_prints_its_tables_and_leaves_nothing(nasrun, here):
 
 
 def test_a_plan_that_cannot_be_ends_with_two_and_the_number(nasrun):
-    answer = nasrun("plan", *WORDS, "budget.max_memory_gib=0.601")
+    answer = nasrun("plan", *WORDS, "budget.max_memory_gib=0.801")
     assert "needs about" in answer.refusal
 
 
