@@ -4,7 +4,7 @@
     scripts/check_memory.py                      # 4 subspaces calibrate, 20 others are compared
     scripts/check_memory.py space=darts count=8 calibrate=3
 
-Every subspace runs three steps of DARTS's first order in a fresh process, with the allocator that a
+Every subspace runs two steps of DARTS's first order in a fresh process, with the allocator that a
 memory budget sets; the increment over the imported process is measured (on CUDA, the allocator's
 peak). The factor and offset of the calibration subspaces predict the others. Prints a table and
 the line that belongs into conf/budget/default.yaml.
@@ -29,7 +29,7 @@ SETTINGS = {
     "device": "cpu",
     "least_gib": "0.5",
     "most_gib": "4",
-    "steps": "3",
+    "steps": "2",
     "strategy": "darts",
 }
 
@@ -58,7 +58,8 @@ def main() -> None:
         answer = json.loads(done.stdout.splitlines()[-1])
         rows.append((predicted, answer["increment"]))
         base = answer["base"]
-        print(f"{number:3}  by shape {gib(predicted):6.3f}  measured {gib(rows[-1][1]):6.3f} GiB")
+        shown = f"by shape {gib(predicted):6.3f}  measured {gib(rows[-1][1]):6.3f} GiB"
+        print(f"{number:3}  {shown}", flush=True)
     factor, offset = fit(rows[:calibrate])
     errors = [(factor * p + offset) / m - 1 for p, m in rows[calibrate:]]
     print(f"calibration on {calibrate}: measured = {factor:.3f} by shape + {gib(offset):.3f} GiB")
@@ -80,7 +81,7 @@ def build(settings: dict[str, str]):  # type: ignore[no-untyped-def]
 
 
 def draw(settings: dict[str, str], count: int) -> list[tuple[int, dict[str, list[str]]]]:
-    """Random subspaces whose predictions spread over the wanted range, the smallest first."""
+    """Random subspaces whose predictions lie in the wanted range, in the order drawn."""
     from nasrun.memory import Shapes, optimizer_slots
 
     space, strategy = build(settings)

@@ -14,16 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scipy import stats
+from evidence import compare, nasrun, spread
 
 from nasrun.tabular import Table
 
@@ -115,10 +112,7 @@ def main() -> None:
 def work(search: Search, seed: int, root: Path, cifar: str) -> None:
     """One search and its selections; a failure is told and leaves the others running."""
     for command in search.commands(root, seed, cifar):
-        words = [sys.executable, "-m", "nasrun", *command, "progress=false"]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        if done.returncode:
-            print(" ".join(command), done.stderr.strip(), sep="\n", file=sys.stderr, flush=True)
+        if not nasrun(command):
             return
     print(f"seed {seed}: {search.space} {search.strategy}", flush=True)
 
@@ -181,28 +175,6 @@ def tables(root: Path, seeds: Sequence[int], table: Path | None) -> None:
             found = [true(search, selector)(seed) for seed in seeds]
             row = spread([100 * value for value in found if value is not None])
             print(f"| `{search.strategy}` | `{selector}` | {row} |")
-
-
-def compare(claim: str, names: tuple[str, str], pairs: list[tuple[float, float]]) -> None:
-    """Print both columns, their paired difference with its interval, and the one-sided test."""
-    first, second = ([100 * pair[side] for pair in pairs] for side in (0, 1))
-    print(f"\n**{claim}**\n\n| | n | mean ± std |\n|---|---|---|")
-    for name, values in zip(names, (first, second), strict=True):
-        print(f"| {name} | {spread(values)} |")
-    difference = [a - b for a, b in zip(first, second, strict=True)]
-    print(f"| {names[0]} - {names[1]} | {spread(difference)} |")
-    if len(pairs) > 1 and any(difference):
-        low, high = stats.ttest_rel(first, second).confidence_interval()
-        p = stats.wilcoxon(difference, alternative="greater").pvalue
-        print(f"\nWilcoxon, paired, one-sided: p = {p:.3f}; 95 % interval {low:.2f} to {high:.2f}")
-
-
-def spread(values: Sequence[float]) -> str:
-    """How many, mean and standard deviation."""
-    if not values:
-        return "0 | -"
-    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{len(values)} | {statistics.fmean(values):.2f}{deviation}"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """`nasrun plan`: counts, extremes and times, and what is refused."""
 
+import time
 from itertools import product
 
 import pytest
 
+from nasrun import forecast
+from nasrun.budget import Budget
 from nasrun.forecast import extremes, genotypes, timed
 from nasrun.genotype import NONE
 from nasrun.limits import Amounts
@@ -11,6 +14,7 @@ from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.mobile import MobileSpace
 from nasrun.spaces.nasbench201 import NasBench201
 from nasrun.stage import Stage
+from nasrun.strategies.base import Foreseen, Rehearsal
 
 DARTS = DartsSpace(
     operations=("none", "skip_connect", "sep_conv_3x3"),
@@ -112,6 +116,48 @@ def test_a_few_steps_are_taken_and_no_more():
     assert seconds >= 0
 
 
+class Phases(Walk, Foreseen):
+    """Two rounds of ten items, then one of four with a rest."""
+
+    def __init__(self):
+        super().__init__()
+        self.did = []
+
+    def foreseen_bytes(self):
+        return 2**30
+
+    def rehearsals(self):
+        self.items = 10
+        yield Rehearsal(2, lambda: self.did.append("nothing"))
+        self.items = 4
+        yield Rehearsal(1, lambda: self.did.append("rest"))
+
+    def run_round(self):
+        for _ in self.track(range(self.items), self.items):
+            self.did.append(self.items)
+        return {}
+
+
+def test_every_kind_of_round_is_timed_and_counted_as_often_as_it_comes(monkeypatch):
+    phases, clock = Phases(), iter(range(1000))
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
+    budget = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
+    found = forecast._search(lambda: phases, budget)
+    assert phases.did == [*[10] * 4, "nothing", *[4] * 4, "rest"]
+    assert (found.memory_gib, found.steps) == (1.0, 24)
+    assert found.step_seconds == 1.0
+    assert found.hours == pytest.approx((24 + 3) / 3600)  # a second a step and a rest
+
+
+def test_radars_is_timed_in_each_of_its_phases(nasrun):
+    words = [*WORDS, "strategy=radars", "rounds=2", "strategy.explore.updates=1"]
+    words = [word for word in words if not word.startswith(("stages", "retrain"))]
+    answer = nasrun("plan", *words, "stages=[search]")
+    assert answer.status == 0, answer.err
+    rounds = 2 + 2 * (2 + 2)  # warm-up, then two cycles
+    assert f" {3 * rounds} " in answer.out  # three steps each
+
+
 WORDS = ["space=mobile", "depth=3", "width=2", "images=64", "batch_size=16", "budget.threads=1"]
 WORDS += ["budget.device=cpu", "stages=[search,select,retrain]", "retrain.batch_size=16"]
 
@@ -125,7 +171,7 @@ def test_a_plan_prints_its_tables_and_leaves_nothing(nasrun, here):
 
 
 def test_a_plan_that_cannot_be_ends_with_two_and_the_number(nasrun):
-    answer = nasrun("plan", *WORDS, "budget.max_memory_gib=0.601")
+    answer = nasrun("plan", *WORDS, "budget.max_memory_gib=0.801")
     assert "needs about" in answer.refusal
 
 

@@ -188,7 +188,7 @@ def test_the_expected_cost_is_the_mean_of_drawn_networks(tables):
     torch.manual_seed(0)
     mixed = supernet("mobile")
     made = limits("mobile", tables, max_params_m=0.01)
-    within = Within(made, 1.0)
+    within = Within(made, weight=1.0, rate=0.0)
     within.begin(mixed, None)
     rows = mixed.probabilities()
     drawn = []
@@ -209,7 +209,7 @@ def test_the_penalty_drives_the_expected_cost_to_its_limit_and_then_rests(name, 
     space = SPACES[name][0]
     costs = sorted(tables[name][0].of(space.sample()) for _ in range(20))
     made = limits(name, tables, max_params_m=costs[0])
-    within = Within(made, 1.0)
+    within = Within(made, weight=1.0, rate=0.0)
     within.begin(mixed, None)
     optimizer = torch.optim.Adam([mixed.alpha], lr=0.1)
     first = float(within())
@@ -219,9 +219,93 @@ def test_the_penalty_drives_the_expected_cost_to_its_limit_and_then_rests(name, 
         optimizer.step()
     assert first > 0.01
     assert float(within()) < 0.01
-    roomy = Within(limits(name, tables, max_params_m=1e3), 1.0)
+    roomy = Within(limits(name, tables, max_params_m=1e3), weight=1.0, rate=0.0)
     roomy.begin(mixed, None)
     assert float(roomy()) == 0.0
+
+
+def expected_shares(mixed, made):
+    """Each limit's share of the mean cost, choice by choice."""
+    rows = mixed.probabilities()
+    return {
+        key: (
+            amounts.base
+            + sum(p * amounts.each[n][c] for n, row in rows.items() for c, p in row.items())
+        )
+        / made.maxima[key]
+        for key, amounts in made.amounts.items()
+    }
+
+
+def test_a_multiplier_ascends_by_the_excess_and_weighs_it(tables):
+    torch.manual_seed(0)
+    mixed = supernet("mobile")
+    params, macs = tables["mobile"]
+    dear = MOBILE.parse(" ".join(["k5e3"] * len(MOBILE.decisions)))
+    most = {"max_params_m": 0.3 * params.of(dear), "max_macs_m": 2.0 * macs.of(dear)}
+    made = Limits(MOBILE, most, {"max_params_m": params, "max_macs_m": macs})
+    within = Within(made, weight=0.5, rate=0.2)
+    within.begin(mixed, None)
+    lam = dict.fromkeys(most, 0.5)
+    for _ in range(8):
+        with torch.no_grad():
+            mixed.alpha += torch.randn_like(mixed.alpha)
+        shares = expected_shares(mixed, made)
+        term = sum(lam[key] * max(0.0, share - 1.0) for key, share in shares.items())
+        assert float(within().detach()) == pytest.approx(term, rel=1e-4)
+        within.ascend()
+        lam = {key: max(0.0, lam[key] + 0.2 * (shares[key] - 1.0)) for key in lam}
+        assert within.state_dict() == pytest.approx(lam, rel=1e-4)
+    assert lam["max_params_m"] > 0.5
+    assert lam["max_macs_m"] == 0.0
+
+
+def test_a_multiplier_meets_a_limit_that_the_fixed_weight_gives_up(tables):
+    """The loss gains by every parameter, three times what the weight of one takes."""
+    params = tables["mobile"][0]
+    cheapest, dearest = (params.of({d.name: c for d in MOBILE.decisions}) for c in ("skip", "k5e3"))
+    most = dearest / 2
+    made = Limits(MOBILE, {"max_params_m": most}, {"max_params_m": params})
+    lowest = Limits(MOBILE, {"max_params_m": cheapest}, {"max_params_m": params})
+
+    def share(rate):
+        mixed = supernet("mobile")
+        with torch.no_grad():
+            mixed.alpha.zero_()
+        within = Within(made, weight=1.0, rate=rate)
+        gain = Within(lowest, weight=3.0 * cheapest / most, rate=0.0)
+        within.begin(mixed, None)
+        gain.begin(mixed, None)
+        optimizer = torch.optim.Adam([mixed.alpha], lr=0.05)
+        for _ in range(400):
+            optimizer.zero_grad()
+            (within() - gain()).backward()
+            optimizer.step()
+            within.ascend()
+        return expected_shares(mixed, made)["max_params_m"]
+
+    assert share(0.0) > 1.5
+    assert share(0.1) == pytest.approx(1.0, abs=0.2)
+
+
+def test_a_search_goes_on_with_its_multipliers(nasrun, here):
+    words = [word for word in RUN if "num_candidates" not in word and "stages" not in word]
+    words = [word for word in words if not word.startswith(("retrain.", "rounds"))]
+    words += ["rounds=3", "budget.max_params_m=0.025", "budget.limit_rate=2"]
+    for _ in range(2):
+        assert nasrun("search", *words, "outputs=parts", "budget.max_hours=1e-9").status == 75
+    assert nasrun("search", *words, "outputs=parts").status == 0
+    assert nasrun("search", *words, "outputs=whole").status == 0
+    parts, whole = (
+        (here / name / "digits-mobile-darts/v001/search/metrics.jsonl").read_text()
+        for name in ("parts", "whole")
+    )
+    assert parts == whole
+    first, second, third = (json.loads(line) for line in whole.splitlines())
+    assert first["multiplier_params_m"] == 1.0
+    for before, after in ((first, second), (second, third)):
+        grown = before["multiplier_params_m"] + 2 * (before["expected_params_m"] / 0.025 - 1)
+        assert after["multiplier_params_m"] == pytest.approx(grown, rel=1e-5)
 
 
 RUN = ["space=mobile", "rounds=1", "depth=3", "width=2", "images=64", "batch_size=16"]

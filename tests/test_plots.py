@@ -17,6 +17,7 @@ from nasrun.plots import (
     retrain_panels,
     search_curves,
     search_panels,
+    shrinking_space,
     size_frontier,
 )
 
@@ -182,3 +183,23 @@ def test_the_decisions_are_written_and_none_write_nothing(tmp_path):
 def test_a_frontier_is_drawn_over_all_rounds(tmp_path):
     size_frontier([(300, 0.5), (200, 0.6), (250, 0.4)], [(200, 0.6)], tmp_path / "frontier.png")
     assert imread(tmp_path / "frontier.png").shape[:2] == (540, 720)
+
+
+def test_a_shrinking_space_has_a_row_for_every_decision_and_the_memory_with_its_limit(
+    tmp_path, monkeypatch
+):
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure, path, **options: figures.append(figure))
+    metrics = history({"reward": 0.2}, {"reward": 0.3}, {"predicted_memory_gib": 1.5})
+    timing = history({"memory_gib": 0.9}, {"memory_gib": 1.0}, {"memory_gib": 1.4})
+    alive = {"layer00": [7, 7, 4], "layer01": [7, 7, 2]}
+    shrinking_space(alive, metrics, timing, 2.0, tmp_path / "subspaces.png")
+    layers, rewards, memory = figures[0].axes[:3]
+    assert layers.get_images()[0].get_array().tolist() == [[7, 7, 4], [7, 7, 2]]
+    assert [label.get_text() for label in layers.get_yticklabels()] == list(alive)
+    assert rewards.get_lines()[0].get_xydata().tolist() == [[1, 20], [2, 30]]
+    predicted, measured, limit = memory.get_lines()
+    assert predicted.get_xydata().tolist() == [[3, 1.5]]
+    assert list(measured.get_ydata()) == [0.9, 1.0, 1.4]
+    assert set(limit.get_ydata()) == {2.0}
+    assert "the budget" in legend(memory)

@@ -27,7 +27,9 @@ class Budget:
     taken for `memory_factor` times what its tensors' shapes say. The other limits are those of the
     retrained network: millions of parameters and of multiply-adds for an image, milliseconds by the
     table in the file `latency_table`. A search adds `limit_weight` times the share by which the
-    expected cost exceeds them to the alphas' loss, and a selection obeys them. Null is no limit.
+    expected cost exceeds them to the alphas' loss, and a selection obeys them. After every round
+    the weight of a limit moves by `limit_rate` times that share, below zero where the cost is
+    below the limit. Null is no limit.
     """
 
     device: Literal["auto", "cpu", "cuda", "mps"]
@@ -40,6 +42,7 @@ class Budget:
     max_latency_ms: float | None = None
     latency_table: str | None = None
     limit_weight: float = 1.0
+    limit_rate: float = 0.0
     reserve_gib: float = 0.0
     memory_factor: float = 1.0
     started: float = field(default_factory=time.monotonic, init=False, compare=False)
@@ -51,8 +54,9 @@ class Budget:
             value = getattr(self, key)
             if value is not None and not value > 0:
                 raise ValueError(f"{key}={value}: more than 0, or null for no limit")
-        if self.limit_weight < 0:
-            raise ValueError(f"limit_weight={self.limit_weight}: from 0 on")
+        for key in ("limit_weight", "limit_rate"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key}={getattr(self, key)}: from 0 on")
         if self.reserve_gib < 0 or not self.memory_factor > 0:
             raise ValueError(
                 f"reserve_gib={self.reserve_gib} memory_factor={self.memory_factor}: "
@@ -96,7 +100,7 @@ class Budget:
         if self.max_latency_ms is not None:
             limits["latency_table"] = self.latency_table
         if self.limited:
-            limits["limit_weight"] = self.limit_weight
+            limits |= {"limit_weight": self.limit_weight, "limit_rate": self.limit_rate}
         given = {key: value for key, value in limits.items() if value is not None}
         return {"device": device, "precision": precision, "threads": threads, **given}
 

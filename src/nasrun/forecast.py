@@ -1,7 +1,8 @@
 """What a run would take, before it is started: `nasrun plan`.
 
-Memory is predicted by shapes. Time comes from real steps: the median of three after one that warms
-up, times the steps of all rounds. No step is taken where the memory would not suffice.
+Memory is predicted by shapes. Time comes from real steps: of every kind of round the median of
+three after one that warms up, times the steps of all such rounds, and what a round does besides. No
+step is taken where the memory would not suffice.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from nasrun.memory import Ledger, optimizer_slots, sizes
 from nasrun.spaces.base import Layout, SearchSpace
 from nasrun.stage import Metrics, Stage
 from nasrun.strategies.base import Foreseen, Strategy
-from nasrun.strategies.differentiable import Differentiable
 
 if TYPE_CHECKING:
     from nasrun.retrain import Retrain
@@ -86,17 +86,21 @@ def _search(begin: Callable[[], Strategy], budget: Budget) -> Forecast:
         strategy = begin()
     except ValueError as refused:
         return Forecast("search", None, None, None, None, str(refused))
-    memory = None
-    if isinstance(strategy, Foreseen):
-        memory = budget.whole(strategy.foreseen_bytes())
-    seconds, steps = timed(strategy)
-    between = 0.0
-    if isinstance(strategy, Differentiable):  # others measure in a way of their own, or seldom
+    if not isinstance(strategy, Foreseen):  # one kind of round, and steps are all that it does
+        seconds, steps = timed(strategy)
+        steps *= strategy.rounds
+        return Forecast("search", None, seconds, steps, steps * seconds / 3600)
+    memory = budget.whole(strategy.foreseen_bytes())
+    stepping = resting = 0.0
+    steps = 0
+    for rehearsal in strategy.rehearsals():
+        seconds, each = timed(strategy)
         started = time.perf_counter()
-        strategy.validate()
-        between = time.perf_counter() - started
-    hours = strategy.rounds * (steps * seconds + between) / 3600
-    return Forecast("search", memory, seconds, strategy.rounds * steps, hours)
+        rehearsal.rest()
+        resting += rehearsal.rounds * (time.perf_counter() - started)
+        stepping += rehearsal.rounds * each * seconds
+        steps += rehearsal.rounds * each
+    return Forecast("search", memory, stepping / steps, steps, (stepping + resting) / 3600)
 
 
 def _training(kind: str, begin: Callable[[], Retrain], budget: Budget) -> Forecast:

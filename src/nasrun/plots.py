@@ -99,6 +99,60 @@ def size_frontier(
     save(figure, path, dpi=120)
 
 
+def shrinking_space(
+    alive: Mapping[str, Sequence[int]],
+    metrics: Sequence[Metrics],
+    timing: Sequence[Metrics],
+    limit: float | None,
+    path: Path,
+) -> None:
+    """Draw how a space was pruned: every decision's choices by round, rewards, and memory in GiB.
+
+    `alive` has a decision's number of choices in every round; `timing` the measured memory, `limit`
+    the allowed one, null for none.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.ticker import MaxNLocator
+
+    height = 0.25 * len(alive) + 5
+    air = ConstrainedLayoutEngine(h_pad=0.1)
+    figure = Figure(figsize=(8, height), layout=air, facecolor="white")
+    layers, rewards, memory = figure.subplots(3, 1, sharex=True, height_ratios=[height - 4, 2, 2])
+    table = list(alive.values())
+    rounds = len(table[0])
+    extent = (0.5, rounds + 0.5, len(table) - 0.5, -0.5)
+    most = max(max(row) for row in table)
+    image = layers.imshow(table, aspect="auto", cmap="cividis", vmin=0, vmax=most, extent=extent)
+    layers.set_yticks(range(len(table)), list(alive), fontsize=7)
+    figure.colorbar(image, ax=layers, ticks=MaxNLocator(integer=True))
+    _dress(layers, "Choices alive by decision", "")
+    layers.grid(visible=False)
+    for axes, title, unit, curves in (
+        (rewards, "Reward of drawn paths", "%", {"reward": ("", metrics, 100.0)}),
+        (
+            memory,
+            "Memory",
+            "GiB",
+            {
+                "predicted_memory_gib": ("predicted for the supernet", metrics, 1.0),
+                "memory_gib": ("measured, the process's peak so far", timing, 1.0),
+            },
+        ),
+    ):
+        for (key, (name, records, scale)), colour in zip(curves.items(), COLOURS, strict=False):
+            points = [(r["round"], scale * r[key]) for r in records if key in r]
+            if points:
+                axes.plot(*zip(*points, strict=True), "o", color=colour, label=name, markersize=4)
+        _dress(axes, title, "round" if axes is memory else "")
+        axes.set_ylabel(unit, color=INK)
+    if limit is not None:
+        memory.axhline(limit, color=INK, linestyle="--", linewidth=1, label="the budget")
+    memory.set_ylim(bottom=0)
+    memory.legend(frameon=False, labelcolor=INK, fontsize=8)
+    save(figure, path, dpi=120)
+
+
 @dataclass(frozen=True)
 class Panel:
     """One pair of axes; `curves` maps a metric to its name in the legend, `scale` multiplies."""

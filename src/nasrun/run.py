@@ -252,8 +252,11 @@ class StageFolder:
 
     def metrics(self) -> list[Metrics]:
         """The rounds in `metrics.jsonl`."""
-        path = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return _records(self.path / "metrics.jsonl")
+
+    def timing(self) -> list[Metrics]:
+        """The rounds in `timing.jsonl`: seconds, and the process's peak memory until then."""
+        return _records(self.path / "timing.jsonl")
 
     def restore(self, stage: Stage) -> None:
         """Put the last saved state into a stage that has begun; the random state comes last."""
@@ -435,6 +438,10 @@ def _write(path: Path, text: str) -> None:
     draft = path.with_name(path.name + ".tmp")
     draft.write_text(text)
     draft.replace(path)
+
+
+def _records(path: Path) -> list[Metrics]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def _append(path: Path, record: dict[str, Any]) -> None:

@@ -203,3 +203,10 @@ def test_alphas_of_its_supernet_are_read_by_both_rules():
     supernet = Supernet(made, network, Softmax(), alpha_mean=0.0, alpha_std=1.0)
     assert supernet.genotype(argmax) == supernet.genotype(magnitude)
     assert supernet(torch.rand(2, 1, 8, 8))[0].shape == (2, 2)
+
+
+def test_partial_channels_are_refused_by_the_key_that_is_typed(nasrun, small):
+    words = [word for word in small if not word.startswith("space.")]
+    refusal = nasrun("search", "strategy=pcdarts", "space=mobile", *words).refusal
+    assert refusal.startswith("nasrun: strategy.partial_channels=2: ")
+    assert refusal.endswith("1 would do")

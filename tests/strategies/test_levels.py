@@ -1,6 +1,7 @@
 """Levels against their equations: a toy with known answers, and a smooth network in doubles."""
 
 import copy
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -262,6 +263,39 @@ def test_the_first_order_descends_validation_by_alphas_then_training_by_weights(
     torch.testing.assert_close(
         losses["train_loss"], function(net.alpha.detach(), weights, net.train)
     )
+
+
+class Activation:
+    """What autograd keeps for a backward pass; it lives as long as the graph does."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+
+def test_the_graph_of_the_validation_loss_is_gone_before_the_training_loss_has_one():
+    """An operation before the first alpha gets no gradient by the alphas: it is not freed by it."""
+    alpha, w = torch.ones(1, requires_grad=True), torch.ones(1, requires_grad=True)
+    kept, alive = [], []
+
+    def pack(tensor):
+        kept.append(weakref.ref(found := Activation(tensor)))
+        return found
+
+    def loss(batch):
+        alive.append(sum(reference() is not None for reference in kept))
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda found: found.tensor):
+            return (alpha * (w * batch).sin()).sum()
+
+    search = Search(
+        loss=loss,
+        alphas=[alpha],
+        weights=[w],
+        alpha_optimizer=torch.optim.SGD([alpha], lr=0.1),
+        weight_optimizer=torch.optim.SGD([w], lr=0.1),
+    )
+    Bilevel().step(search, torch.ones(4), torch.ones(4))
+    assert len(kept) >= 4
+    assert alive == [0, 0]
 
 
 def test_a_single_level_descends_the_training_loss_by_both_at_once():

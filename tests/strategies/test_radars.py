@@ -1,6 +1,10 @@
 """RADARS: its agenda, the memory bound, feedback, and a search that can stop anywhere."""
 
+import json
 import math
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -68,6 +72,9 @@ def test_a_whole_search_ends_in_a_supernet_of_the_kept_choices(strategy):
     assert {len(choices) for choices in kept.values()} == {2}
     assert {d.name: d.choices for d in searching.supernet.space.decisions} == kept
     assert [record["alive_choices"] for record in metrics[:2]] == [7.0, 7.0]
+    assert [sum(row) / len(row) for row in searching.layers] == [
+        record["alive_choices"] for record in metrics
+    ]
     assert 4.0 <= metrics[3]["alive_choices"] <= 5.0
     assert all(record["kept_choices"] == 2.0 for record in (metrics[2], metrics[4]))
     assert 0 <= searching.validate()["accuracy"] <= 1
@@ -110,8 +117,62 @@ def test_stopped_after_any_round_it_goes_on_to_the_same_result(stop):
     torch.set_rng_state(random)
     assert searched(second) == expected[stop:]
     assert second.prunings == whole.prunings
+    assert second.layers == whole.layers
     for one, other in zip(whole.supernet.parameters(), second.supernet.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+KILLER = """
+import os
+import signal
+import sys
+
+from nasrun.cli import main
+from nasrun.{module} import {owner}
+
+calls, method = 0, {owner}.{name}
+
+
+def deadly(*args, **words):
+    global calls
+    calls += 1
+    if calls == {last}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return method(*args, **words)
+
+
+{owner}.{name} = deadly
+main(sys.argv[1:])
+"""
+KILLED = ["search", "strategy=radars", "space=mobile", *SMALL, "images=64", "budget.threads=1"]
+KILLED += ["strategy.inner.rounds=2", "budget.device=cpu", "seed=3"]
+# of seven rounds: warm-up, explore, exploit, exploit, explore, exploit, exploit
+PHASES = {
+    "explore": ("strategies.explore", "Explore", "score", 7, 4),  # 2 lessons of 2 paths a round
+    "exploit": ("strategies.levels", "Bilevel", "step", 4, 3),  # 2 steps a round
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_killed_within_a_phase_it_ends_as_if_it_was_not(nasrun, here, phase):
+    module, owner, name, last, saved = PHASES[phase]
+    code = KILLER.format(module=module, owner=owner, name=name, last=last)
+    folder = here / "killed/digits-mobile-radars/v001/search"
+    words = [sys.executable, "-c", code, *KILLED, "outputs=killed", "progress=false"]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == saved
+    assert not (folder / "result.json").exists()
+    for outputs in ("killed", "whole"):
+        assert nasrun(*KILLED, f"outputs={outputs}").status == 0
+        assert nasrun("select", "budget.threads=1", f"outputs={outputs}").status == 0
+    whole = here / "whole" / folder.relative_to(here / "killed")
+    for left in ("metrics.jsonl", "subspaces.json", "../select/magnitude/genotype.json"):
+        assert (folder / left).read_bytes() == (whole / left).read_bytes()
+    killed, undisturbed = (json.loads((f / "result.json").read_text()) for f in (folder, whole))
+    del killed["seconds"], undisturbed["seconds"]
+    assert killed == undisturbed
+    assert (folder / "subspaces.png").stat().st_size > 0
 
 
 def test_weights_go_from_the_paths_to_the_supernet_and_back():

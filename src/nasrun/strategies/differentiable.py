@@ -21,7 +21,7 @@ from nasrun.spaces.base import Mixture, SearchSpace, batch_statistics
 from nasrun.spaces.relaxation import Relaxation
 from nasrun.spaces.supernet import Supernet, argmax
 from nasrun.stage import Metrics
-from nasrun.strategies.base import Foreseen, SupernetStrategy
+from nasrun.strategies.base import Foreseen, Rehearsal, SupernetStrategy
 from nasrun.strategies.history import History, StopAtSize, Watchdog, frontier
 from nasrun.strategies.levels import Level, Search
 from nasrun.strategies.penalties import Penalty, Within
@@ -101,6 +101,11 @@ class Differentiable(SupernetStrategy, Foreseen):
         self.space, self.task, self.budget = space, task, budget
         self.train, self.validation = task.split(*self.parts), task.split("validation")
         channels = space.search_layout.channels
+        if space.layer_wise and self.partial_channels > 1:
+            raise ValueError(
+                f"strategy.partial_channels={self.partial_channels}: this space has no edges that "
+                "could leave channels out, 1 would do"
+            )
         if channels % self.partial_channels:
             raise ValueError(
                 f"strategy.partial_channels={self.partial_channels}: a divisor of the search "
@@ -120,8 +125,10 @@ class Differentiable(SupernetStrategy, Foreseen):
         ).to(budget.torch_device)
         self.supernet.to(memory_format=torch.channels_last)
         self.penalties = [] if self.penalty is None else [self.penalty]
+        self.within: Within | None = None
         if self.limits is not None:
-            self.penalties.append(Within(self.limits, budget.limit_weight))
+            self.within = Within(self.limits, weight=budget.limit_weight, rate=budget.limit_rate)
+            self.penalties.append(self.within)
         for penalty in self.penalties:
             penalty.begin(self.supernet, task)
         self.history = History(
@@ -152,6 +159,9 @@ class Differentiable(SupernetStrategy, Foreseen):
             half=self.budget.resolved["precision"] == "bf16",
         )
         return self.footprint(shapes, {})
+
+    def rehearsals(self) -> Iterator[Rehearsal]:
+        yield Rehearsal(self.rounds, self.validate)
 
     def _refuse_too_little(self) -> None:
         """ValueError if the supernet would not fit into the memory."""
@@ -198,6 +208,8 @@ class Differentiable(SupernetStrategy, Foreseen):
         metrics = {"lr": lr, **self._epoch(), **self._validation(), **self._entropy()}
         for penalty in self.penalties:
             metrics |= penalty.metrics()
+        if self.within is not None:
+            self.within.ascend()
         after = self.supernet.genotype(argmax)
         metrics["changed_edges"] = float(sum(before[name] != after[name] for name in after))
         if not self.done:  # a selector that tunes a finished search does not add to its history
@@ -263,6 +275,7 @@ class Differentiable(SupernetStrategy, Foreseen):
             "alpha_optimizer": self.search.alpha_optimizer.state_dict(),
             "weight_optimizer": self.search.weight_optimizer.state_dict(),
             "history": self.history.state_dict(),
+            "multipliers": {} if self.within is None else self.within.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -270,6 +283,8 @@ class Differentiable(SupernetStrategy, Foreseen):
         self.search.alpha_optimizer.load_state_dict(state["alpha_optimizer"])
         self.search.weight_optimizer.load_state_dict(state["weight_optimizer"])
         self.history.load_state_dict(state["history"])
+        if self.within is not None:
+            self.within.load_state_dict(state["multipliers"])
         self.stopped = self.history.stopped
 
     def finish(self, folder: Any) -> dict[str, Any]:

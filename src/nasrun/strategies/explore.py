@@ -80,7 +80,7 @@ class Explore:
         lr = self.schedule.at(progress, self.bank.first_lr)
         metrics = {"lr": lr, "train_loss": self._train(stage, lr, warm_up)}
         if not warm_up and self.updates:
-            metrics["reward"] = self._teach()
+            metrics["reward"] = self.teach()
         return metrics
 
     def _train(self, stage: Stage, lr: float, warm_up: bool) -> float:
@@ -99,8 +99,8 @@ class Explore:
             losses.append(loss.detach())
         return float(torch.stack(losses).mean())
 
-    def _teach(self) -> float:
-        """The controller's lessons; the mean reward of all paths."""
+    def teach(self) -> float:
+        """The controller's lessons of a round; the mean reward of all paths."""
         means = []
         for _ in range(self.updates):
             rollout = self.controller.draw(self.samples)

@@ -43,9 +43,10 @@ class Bilevel(Level):
     def step(self, search: Search, train: Any, val: Any) -> Losses:
         val_loss = search.alphas_loss(val)
         search.update(alphas=val_loss)
+        val_loss = val_loss.detach()  # what no alpha's gradient passed is freed with the graph only
         train_loss = search.weights_loss(train)
         search.update(weights=train_loss)
-        return {"train_loss": train_loss.detach(), "alpha_loss": val_loss.detach()}
+        return {"train_loss": train_loss.detach(), "alpha_loss": val_loss}
 
 
 @dataclass(frozen=True, kw_only=True)

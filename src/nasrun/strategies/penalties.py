@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -203,15 +203,17 @@ class DirichletKL(Penalty):
 
 
 class Within(Penalty):
-    """weight * sum_i max(0, E[cost_i] / limit_i - 1): what the limits on the found network ask for.
+    """sum_i lam_i max(0, E[cost_i] / limit_i - 1): what the limits on the found network ask for.
 
     E is over independent choices with probabilities softmax(alpha), and over which edges are kept
-    where a derived network drops some: each as likely as the other.
+    where a derived network drops some: each as likely as the other. Every lam_i begins as `weight`
+    and is a Lagrange multiplier, which `ascend` moves by `rate`: at rate zero a fixed weight.
     """
 
-    def __init__(self, limits: Limits, weight: float) -> None:
+    def __init__(self, limits: Limits, *, weight: float, rate: float) -> None:
         self.limits = limits
-        self.weight = weight
+        self.rate = rate
+        self.lam = dict.fromkeys(limits.maxima, weight)
 
     def begin(self, supernet: Supernet, task: Task) -> None:
         self.supernet = supernet
@@ -232,16 +234,31 @@ class Within(Penalty):
             self.costs[key] = amounts.base / most, table.to(device)
 
     def __call__(self) -> Tensor:
-        excess = [torch.relu(share - 1.0) for share in self._shares().values()]
-        return self.weight * torch.stack(excess).sum()
+        shares = self._shares().items()
+        return torch.stack([self.lam[key] * torch.relu(share - 1.0) for key, share in shares]).sum()
 
+    @torch.no_grad()
+    def ascend(self) -> None:
+        """lam_i <- max(0, lam_i + rate (E[cost_i] / limit_i - 1)): a step of dual ascent."""
+        for key, share in self._shares().items():
+            self.lam[key] = max(0.0, self.lam[key] + self.rate * (float(share) - 1.0))
+
+    @torch.no_grad()
     def metrics(self) -> Metrics:
-        with torch.no_grad():
-            shares = self._shares()
-        return {
-            f"expected_{key.removeprefix('max_')}": float(share) * self.limits.maxima[key]
-            for key, share in shares.items()
-        }
+        found: Metrics = {}
+        for key, share in self._shares().items():
+            name = key.removeprefix("max_")
+            found[f"expected_{name}"] = float(share) * self.limits.maxima[key]
+            found[f"multiplier_{name}"] = self.lam[key]
+        return found
+
+    def state_dict(self) -> dict[str, float]:
+        """The multipliers by limit."""
+        return dict(self.lam)
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Continue with the multipliers of such a state."""
+        self.lam = {key: state[key] for key in self.lam}
 
     def _shares(self) -> dict[str, Tensor]:
         """The expected costs as shares of their limits."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -25,7 +25,7 @@ from nasrun.genotype import NONE
 from nasrun.memory import Additive, Shapes, optimizer_slots
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Metrics
-from nasrun.strategies.base import Foreseen, SupernetStrategy
+from nasrun.strategies.base import Foreseen, Rehearsal, SupernetStrategy
 from nasrun.strategies.differentiable import Differentiable
 from nasrun.strategies.explore import Explore, Kept, choices, mask
 from nasrun.strategies.pruning import subspace
@@ -89,6 +89,8 @@ class Radars(SupernetStrategy, Foreseen):
         self.exploring = sum(turn.phase != "exploit" for turn in self.turns)
         self.exploit: Exploit | None = None
         self.prunings: list[dict[str, Any]] = []
+        self.layers: list[list[int]] = []
+        """How many choices of every decision are alive, by round."""
 
     @property
     def rounds(self) -> int:
@@ -96,7 +98,7 @@ class Radars(SupernetStrategy, Foreseen):
 
     def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
         self.space, self.task, self.budget = space, task, budget
-        self.exploit, self.tuning, self.prunings = None, False, []
+        self.exploit, self.tuning, self.prunings, self.layers = None, False, [], []
         self.explore.begin(space, task, budget)
         self.validation = task.split("validation")
         self.seen = self.explore.controller.marginals()
@@ -132,6 +134,19 @@ class Radars(SupernetStrategy, Foreseen):
         """Those of the likeliest subspace as of now, and at least of the largest path."""
         _, need = self._subspace(self._marginals())
         return max(need, self._exploring_bytes())
+
+    def rehearsals(self) -> Iterator[Rehearsal]:
+        """Uniform paths, then paths with lessons, then the likeliest subspace as of now."""
+        rests: dict[str, Callable[[], object]] = {
+            "warm_up": lambda: None,
+            "explore": self.explore.teach,
+            "exploit": self.validate,
+        }
+        phases = [turn.phase for turn in self.turns]
+        for phase, rest in rests.items():
+            if phase in phases:
+                self.round = phases.index(phase)
+                yield Rehearsal(phases.count(phase), rest)
 
     def _exploring_bytes(self) -> int:
         """The largest path, trained and measured, and the shared weights."""
@@ -175,10 +190,9 @@ class Radars(SupernetStrategy, Foreseen):
             metrics = self.explore.run_round(
                 self, done / self.exploring, warm_up=turn.phase == "warm_up"
             )
-        return {**metrics, "cycle": float(turn.cycle), "alive_choices": self._alive()}
-
-    def _alive(self) -> float:
-        return _mean_length(self.explore.alive())
+        alive = self.explore.alive()
+        self.layers.append([len(alive[decision.name]) for decision in self.space.decisions])
+        return {**metrics, "cycle": float(turn.cycle), "alive_choices": _mean_length(alive)}
 
     def _prune(self, cycle: int) -> None:
         """Begin to exploit the likeliest subspace that fits; the alive choices are halved."""
@@ -290,6 +304,7 @@ class Radars(SupernetStrategy, Foreseen):
             "explore": self.explore.state_dict(),
             "seen": self.seen,
             "prunings": copy.deepcopy(self.prunings),
+            "layers": copy.deepcopy(self.layers),
             "exploit": None if exploit is None else exploit.inner.state_dict(),
         }
 
@@ -297,6 +312,7 @@ class Radars(SupernetStrategy, Foreseen):
         self.explore.load_state_dict(state["explore"])
         self.seen = state["seen"]
         self.prunings = copy.deepcopy(state["prunings"])
+        self.layers = copy.deepcopy(state["layers"])
         if state["exploit"] is None:
             self.exploit = None
             return
@@ -307,9 +323,17 @@ class Radars(SupernetStrategy, Foreseen):
         self.exploit.inner.load_state_dict(state["exploit"])
 
     def finish(self, folder: Any) -> dict[str, Any]:
-        from nasrun.plots import search_curves
+        from nasrun.plots import search_curves, shrinking_space
 
-        search_curves(folder.metrics(), folder.path / "search.png", self.space.groups)
+        metrics, names = folder.metrics(), list(self.space.rows)
+        search_curves(metrics, folder.path / "search.png", self.space.groups)
+        shrinking_space(
+            dict(zip(names, zip(*self.layers, strict=True), strict=True)),
+            metrics,
+            folder.timing(),
+            self.budget.max_memory_gib,
+            folder.path / "subspaces.png",
+        )
         folder.write("subspaces.json", self.prunings)
         assert self.exploit is not None
         return {
