@@ -18,6 +18,7 @@ MAY = {
     "pipeline": {
         *("config", "source", "run", "display", "draw", "predictor", "retrain", "data.images"),
         *("spaces.base", "strategies.base", "selectors.base", "tasks.base"),
+        "engines.base",
     },
     "source": {"config", "run"},
     "show": {"config", "pipeline", "source", "display", "draw", "spaces.base"},
@@ -35,10 +36,11 @@ MAY = {
     "strategies": {
         *("strategies.base", "strategies.levels", "strategies.differentiable", "evaluators"),
         *("strategies.penalties", "spaces.base", "spaces.supernet", "spaces.relaxation"),
-        "tasks.base",
+        *("tasks.base", "spaces.modular", "engines.base"),
     },
     "spaces": {"spaces", "ops"},
-    "tasks": {"tasks.base", "data"},
+    "tasks": {"tasks", "data"},
+    "engines": {"engines"},
     "ops": {"ops"},
     "data": {"data"},
 }

@@ -13,7 +13,7 @@ from nasrun.genotype import Genotype
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import Layout, SearchSpace, Stem, batch_statistics
 from nasrun.stage import Metrics, Stage
-from nasrun.tasks.base import OptimizerFactory, Task
+from nasrun.tasks.base import ImageTask, OptimizerFactory
 
 
 class Evaluator(ABC):
@@ -25,7 +25,7 @@ class Evaluator(ABC):
         """How often `warm_up` is to be called before the first evaluation."""
 
     @abstractmethod
-    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
         """Take the data; the task has begun."""
 
     @abstractmethod
@@ -72,7 +72,7 @@ class Inherited(Evaluator):
     def warm_up_rounds(self) -> int:
         return self.rounds
 
-    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
         self.space, self.task = space, task
         self.train, self.validation = task.split("train"), task.split("validation")
         self.device = budget.torch_device
@@ -144,7 +144,7 @@ class Trained(Evaluator):
     def warm_up_rounds(self) -> int:
         return 0
 
-    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
         self.space, self.task = space, task
         self.train, self.validation = task.split("train"), task.split("validation")
 

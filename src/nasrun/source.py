@@ -15,8 +15,8 @@ from nasrun.config import SCALE, UPSTREAM, DictConfig, did_you_mean, key_of, put
 from nasrun.run import Run, StageFolder
 
 OWN = {
-    "run": ("selector", "retrain", "transfer", "stages", "baseline", "epochs"),
-    "search": (),
+    "run": ("engine", "selector", "retrain", "transfer", "stages", "baseline", "epochs"),
+    "search": ("engine",),
     "select": ("selector",),
     "retrain": ("retrain", "epochs", "genotype", "selector"),
     "transfer": ("transfer", "epochs", "genotype", "selector"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from nasrun.budget import Budget
@@ -50,6 +51,9 @@ class Stage(ABC):
 
     round: int = 0
     display: Display = Silent()
+    home: Path
+    """The stage's folder, known before its first round; files of its own lie there, named in its
+    state."""
 
     @property
     @abstractmethod

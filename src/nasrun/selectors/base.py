@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import Any
 
 from nasrun.genotype import Genotype
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.base import Space
 from nasrun.stage import Stage
 from nasrun.strategies.base import Strategy
 
@@ -15,10 +15,10 @@ class Selector(Stage):
     """A stage that ends with a genotype; `accepts` is the kind of strategy that it can read."""
 
     accepts: type[Strategy]
-    space: SearchSpace
+    space: Space
 
     @abstractmethod
-    def begin(self, strategy: Strategy, space: SearchSpace) -> None:
+    def begin(self, strategy: Strategy, space: Space) -> None:
         """Take a strategy at the end of its search."""
 
     @property

@@ -18,7 +18,7 @@ import torch
 
 from nasrun.genotype import NONE, Genotype
 from nasrun.selectors.base import Selector
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.base import Space
 from nasrun.stage import Metrics
 from nasrun.strategies.base import Strategy, SupernetStrategy
 
@@ -47,7 +47,7 @@ class Perturbation(Selector):
         self.criterion = criterion
         self.scores: list[Score] = []
 
-    def begin(self, strategy: Strategy, space: SearchSpace) -> None:
+    def begin(self, strategy: Strategy, space: Space) -> None:
         assert isinstance(strategy, SupernetStrategy)
         self.space = space
         self.strategy = strategy

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -55,34 +55,22 @@ class Mixture:
     active: tuple[tuple[int, ...], ...]
 
 
-class SearchSpace(ABC):
-    """Decisions, limits and a network; frozen, without tensors.
+class Space(ABC):
+    """Decisions and limits; frozen, without tensors.
 
     `limits` say how many of a group of decisions a derived network keeps (DARTS: two edges a
     node). Rules that decode or sample obey them; SNAS's per-edge argmax knowingly does not.
     """
+
+    words: ClassVar[str]
+    """What the space is, in a user's words."""
 
     name: str
     decisions: tuple[Decision, ...]
     limits: tuple[AtMost, ...]
 
     @abstractmethod
-    def network(
-        self,
-        genotype: Genotype | None = None,
-        *,
-        inputs: int,
-        outputs: int,
-        layout: Layout | None = None,
-    ) -> nn.Module:
-        """The network of a genotype, or with all choices of every decision when none is given.
-
-        It maps images (B, inputs, H, W) to a tuple of logits (B, outputs): the classifier's, then
-        in training the auxiliary head's if `layout` has one. `layout` defaults to the search's.
-        """
-
-    @abstractmethod
-    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> SearchSpace:
+    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> Space:
         """The subspace in which the named decisions have only these choices."""
 
     @abstractmethod
@@ -101,11 +89,6 @@ class SearchSpace(ABC):
     def rows(self) -> dict[str, int]:
         """The row of each decision in alphas and mixtures."""
         return {decision.name: row for row, decision in enumerate(self.decisions)}
-
-    @property
-    def width(self) -> int:
-        """The number of columns of alphas and mixtures: the most choices a decision has."""
-        return max(len(decision.choices) for decision in self.decisions)
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -148,6 +131,36 @@ class SearchSpace(ABC):
             for position in order[limit.count :]:
                 choices[limit.decisions[position]] = NONE
         return Genotype(self.name, choices)
+
+
+class SearchSpace(Space):
+    """A space with one network that can hold all choices at once: a supernet."""
+
+    words = "a space with a supernet, such as space=darts"
+
+    @abstractmethod
+    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> SearchSpace:
+        """The subspace in which the named decisions have only these choices."""
+
+    @abstractmethod
+    def network(
+        self,
+        genotype: Genotype | None = None,
+        *,
+        inputs: int,
+        outputs: int,
+        layout: Layout | None = None,
+    ) -> nn.Module:
+        """The network of a genotype, or with all choices of every decision when none is given.
+
+        It maps images (B, inputs, H, W) to a tuple of logits (B, outputs): the classifier's, then
+        in training the auxiliary head's if `layout` has one. `layout` defaults to the search's.
+        """
+
+    @property
+    def width(self) -> int:
+        """The number of columns of alphas and mixtures: the most choices a decision has."""
+        return max(len(decision.choices) for decision in self.decisions)
 
     def one_hot(self, genotype: Genotype, device: torch.device | None = None) -> Mixture:
         """The mixture that runs one genotype's operations with weight one inside a supernet."""

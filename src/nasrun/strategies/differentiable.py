@@ -21,7 +21,7 @@ from nasrun.stage import Metrics
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.strategies.levels import Level, Search
 from nasrun.strategies.penalties import Penalty
-from nasrun.tasks.base import Batch, OptimizerFactory, Split, Task
+from nasrun.tasks.base import Batch, ImageTask, OptimizerFactory, Split
 
 
 class Differentiable(SupernetStrategy):
@@ -78,7 +78,7 @@ class Differentiable(SupernetStrategy):
     def rounds(self) -> int:
         return self._rounds
 
-    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
         self.space, self.task = space, task
         self.train, self.validation = task.split("train"), task.split("validation")
         network = space.network(inputs=task.inputs, outputs=task.outputs)

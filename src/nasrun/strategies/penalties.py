@@ -8,14 +8,14 @@ from torch import Tensor
 
 from nasrun.spaces.supernet import Supernet
 from nasrun.stage import Metrics
-from nasrun.tasks.base import Task
+from nasrun.tasks.base import ImageTask
 
 
 class Penalty(ABC):
     """A differentiable function of a supernet's alphas, added to the loss that they descend."""
 
     @abstractmethod
-    def begin(self, supernet: Supernet, task: Task) -> None:
+    def begin(self, supernet: Supernet, task: ImageTask) -> None:
         """Take the supernet, its weights on their device; the task has begun."""
 
     @abstractmethod
