@@ -171,6 +171,22 @@ def lineage(history: Sequence[Mapping[str, Any]], path: Path) -> None:
     save(figure, path, dpi=120)
 
 
+def returns(episodes: Sequence[Sequence[float]], path: Path) -> None:
+    """Draw (step, return) of training episodes, and the mean of every tenth of them."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    axes.plot(*zip(*episodes, strict=True), ".", ms=3, color="#BBBBBB") if episodes else None
+    size = max(1, len(episodes) // 10)
+    parts = [episodes[start : start + size] for start in range(0, len(episodes), size)]
+    means = [[sum(column) / len(part) for column in zip(*part, strict=True)] for part in parts]
+    axes.plot([step for step, _ in means], [mean for _, mean in means], color=COLOURS[0], lw=1.8)
+    _dress(axes, Panel("Return of a training episode, with exploration", "", {}))
+    axes.set_xlabel("environment steps", color=INK)
+    save(figure, path, dpi=120)
+
+
 def _finite(value: float) -> float:
     return value if math.isfinite(value) else math.nan
 

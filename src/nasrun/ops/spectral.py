@@ -11,8 +11,9 @@ FIRST_ITERATIONS = 15  # torch.nn.utils.parametrizations.spectral_norm
 
 
 class SpectralNorm(nn.Module):
-    """weight / sigma(weight); sigma by one power iteration with every forward pass in training.
+    """weight / sigma(weight); sigma by one power iteration with every forward pass that trains.
 
+    A pass without gradients leaves the buffers alone, as one in evaluation mode does.
     Switched off it passes the weight on, with the same parameters and buffers: so weights can move
     between networks that differ in the switch. Give it initialised weights: what is assigned to a
     normalised weight afterwards is lost.
@@ -33,7 +34,7 @@ class SpectralNorm(nn.Module):
         if not self.enabled:
             return weight
         matrix = weight.flatten(1)
-        if self.training:
+        if self.training and torch.is_grad_enabled():
             self._iterate(matrix.detach(), 1)
         # copies: another forward pass may change the buffers before this one's backward pass
         sigma = self._u.clone() @ (matrix @ self._v.clone())
