@@ -286,10 +286,13 @@ def _drive(plan: Plan, folder: StageFolder, console: Console, begin: Callable[[]
     """Begin a stage if it is not finished and run its rounds under a display."""
     from nasrun.display import watch  # not above: a mistyped option must not wait for rich
     from nasrun.stage import drive
+    from nasrun.strategies.base import PopulationStrategy
 
     if folder.finished:
         return
     stage = begin()
+    if isinstance(stage, PopulationStrategy) and stage.needs:
+        console.print(f"needs {stage.needs}", highlight=False, markup=False)
     seed_everything(plan.seed, f"{folder.kind} rounds")
     with watch(console, folder.title, plan.progress) as display:
         stage.display = display
