@@ -19,6 +19,7 @@ MAY = {
         *("config", "source", "run", "display", "draw", "predictor", "retrain", "tabular"),
         *("data.images", "discretisation"),
         *("spaces.base", "strategies.base", "selectors.base", "tasks.base"),
+        "engines.base",
     },
     "diagnose": {"pipeline", "run", "ops", "spaces.darts", "spaces.supernet", "strategies.base"},
     "source": {"config", "run"},
@@ -35,14 +36,17 @@ MAY = {
     "selectors": {
         *("selectors.base", "strategies.base", "strategies.differentiable", "evaluators"),
         *("strategies.judges", "strategies.history", "spaces.base", "spaces.supernet"),
+        "tasks.base",
     },
     "strategies": {
         *("strategies.base", "strategies.levels", "strategies.differentiable", "evaluators"),
         *("strategies.penalties", "strategies.judges", "strategies.history", "tasks.base"),
-        *("spaces.base", "spaces.supernet", "spaces.relaxation"),
+        *("spaces.base", "spaces.supernet", "spaces.relaxation", "spaces.modular"),
+        "engines.base",
     },
     "spaces": {"spaces", "ops"},
-    "tasks": {"tasks.base", "data"},
+    "tasks": {"tasks", "data"},
+    "engines": {"engines"},
     "ops": {"ops"},
     "data": {"data"},
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nasrun.genotype import Genotype
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.base import Space
 from nasrun.stage import Metrics, Stage
 from nasrun.strategies.base import Strategy
 
@@ -16,12 +16,12 @@ class Selector(Stage):
     """A stage that ends with a genotype; `accepts` is the kind of strategy that it can read."""
 
     accepts: type[Strategy]
-    space: SearchSpace
+    space: Space
     measure: Callable[[Genotype], Metrics] | None = None
     """What the pipeline wants to know of the choice besides; the strategy may be put back by it."""
 
     @abstractmethod
-    def begin(self, strategy: Strategy, space: SearchSpace) -> None:
+    def begin(self, strategy: Strategy, space: Space) -> None:
         """Take a strategy at the end of its search."""
 
     @property
