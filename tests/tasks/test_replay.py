@@ -8,7 +8,7 @@ from nasrun.tasks.replay import Replay
 
 def filled(capacity, lengths, terminated=()):
     """Episodes whose observation is [episode, time] and whose reward is 10^time."""
-    replay = Replay(capacity, (2,), 1, pixels=False)
+    replay = Replay(capacity, (2,), 1, pixels=False, stack=1)
     for episode, length in enumerate(lengths):
         replay.begin(torch.tensor([float(episode), 0.0]))
         for time in range(length):
@@ -59,10 +59,35 @@ def test_the_oldest_steps_make_room_for_new_ones():
 
 
 def test_a_state_brings_back_what_is_drawn():
-    replay, again = filled(100, (5, 4)), Replay(100, (2,), 1, pixels=False)
+    replay, again = filled(100, (5, 4)), Replay(100, (2,), 1, pixels=False, stack=1)
     again.load_state_dict(replay.state_dict())
     draws = []
     for one in (replay, again):
         torch.manual_seed(1)
         draws.append(one.draw(16, 2, 0.9))
     assert all(torch.equal(a, b) for a, b in zip(*draws, strict=True))
+
+
+@pytest.mark.parametrize("capacity", [100, 70], ids=["all kept", "oldest overwritten"])
+def test_stacked_frames_are_put_together_again(capacity):
+    """An observation is the three last frames; frame t of an episode is filled with its number."""
+    replay = Replay(capacity, (3, 2, 2), 1, pixels=True, stack=3)
+    seen, number = {}, 0
+    for _ in range(3):
+        frames = [number] * 3
+        replay.begin(torch.tensor(frames, dtype=torch.uint8)[:, None, None].expand(3, 2, 2))
+        for _ in range(28):
+            seen[number] = list(frames)
+            number += 1
+            frames = [*frames[1:], number]
+            stacked = torch.tensor(frames, dtype=torch.uint8)[:, None, None].expand(3, 2, 2)
+            replay.add(torch.zeros(1), 0.0, False, stacked)
+        seen[number] = list(frames)
+        number += 1
+    torch.manual_seed(0)
+    batch = replay.draw(500, 2, 0.9)
+    for part in (batch.observation, batch.next_observation):
+        assert part.shape == (500, 3, 2, 2)
+        for drawn in part[:, :, 0, 0].tolist():
+            assert drawn == seen[drawn[-1]]
+    assert len(set(batch.observation[:, -1, 0, 0].tolist())) > 60
