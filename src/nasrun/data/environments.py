@@ -56,6 +56,8 @@ class Environment(Data):
     name: str
     action_repeat: int
     pixels: bool
+    stack: int
+    """Frames that an observation consists of, the newest last."""
 
     @abstractmethod
     def start(self) -> Episodes:
@@ -70,6 +72,7 @@ class GymEnvironment(Environment):
     """A gymnasium environment with continuous actions, seen by its state; `id` as `Hopper-v5`."""
 
     pixels = False
+    stack = 1
 
     def __init__(self, *, id: str, action_repeat: int) -> None:
         if action_repeat < 1:

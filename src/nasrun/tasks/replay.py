@@ -25,12 +25,19 @@ class Replay:
     """The last `capacity` steps.
 
     Every step keeps what was seen before it; the last of an episode is followed by one more entry
-    that is seen and never left. So observations are stored once.
+    that is seen and never left. So observations are stored once. One of `stack` frames, the newest
+    last, is stored as its newest frame: the others are those of the steps before, of which an
+    episode's first frame counts as often as needed.
     """
 
-    def __init__(self, capacity: int, shape: tuple[int, ...], actions: int, pixels: bool) -> None:
+    def __init__(
+        self, capacity: int, shape: tuple[int, ...], actions: int, *, pixels: bool, stack: int
+    ) -> None:
         kind = torch.uint8 if pixels else torch.float32
-        self.observation = torch.zeros(capacity, *shape, dtype=kind)
+        self.stack, self.part = stack, shape[0] // stack
+        self.observation = torch.zeros(capacity, self.part, *shape[1:], dtype=kind)
+        self.age = torch.zeros(capacity, dtype=torch.int64)
+        """How many steps of its episode lie before."""
         self.action = torch.zeros(capacity, actions)
         self.reward = torch.zeros(capacity)
         self.going = torch.zeros(capacity)
@@ -57,14 +64,19 @@ class Replay:
 
     def _see(self, observation: Tensor) -> None:
         here = self.position
-        self.observation[here] = observation
+        self.observation[here] = observation[-self.part :]
+        self.age[here] = self.episode
         self.steps_left[here] = 0
         self.position = (here + 1) % self.capacity
         self.size = min(self.size + 1, self.capacity)
 
     def draw(self, batch_size: int, steps: int, discount: float) -> Transitions:
         """Transitions of up to `steps` steps, fewer at the end of an episode."""
-        begins = (self.steps_left[: self.size] > 0).nonzero().flatten()
+        whole = self.steps_left[: self.size] > 0
+        if self.size == self.capacity:  # of the oldest, frames may have been overwritten
+            order = (torch.arange(self.capacity) - self.position) % self.capacity
+            whole &= order >= self.age.clamp(max=self.stack - 1)
+        begins = whole.nonzero().flatten()
         start = begins[torch.randint(len(begins), (batch_size,))]
         reward, factor = torch.zeros(batch_size), torch.ones(batch_size)
         place = start
@@ -74,13 +86,19 @@ class Replay:
             follows = inside * discount * self.going[place] + (1 - inside)
             factor = factor * follows
             place = torch.where(inside > 0, (place + 1) % self.capacity, place)
-        return Transitions(
-            self.observation[start], self.action[start], reward, factor, self.observation[place]
-        )
+        return Transitions(self._seen(start), self.action[start], reward, factor, self._seen(place))
+
+    def _seen(self, place: Tensor) -> Tensor:
+        """The observations at these places, stacked."""
+        frames = [
+            self.observation[(place - self.age[place].clamp(max=back)) % self.capacity]
+            for back in reversed(range(self.stack))
+        ]
+        return frames[0] if self.stack == 1 else torch.cat(frames, dim=1)
 
     def state_dict(self) -> dict[str, Any]:
         """What is filled, and where the next step goes."""
-        parts = ("observation", "action", "reward", "going", "steps_left")
+        parts = ("observation", "age", "action", "reward", "going", "steps_left")
         filled = {name: getattr(self, name)[: self.size].clone() for name in parts}
         return {**filled, "position": self.position}
 

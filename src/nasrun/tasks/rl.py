@@ -137,7 +137,8 @@ class Control(PopulationTask):
 
     def needs(self, network: nn.Module, members: int, intervals: int) -> str:
         kind = 1 if self.environment.pixels else 4
-        one = self.replay * (kind * int(np.prod(self.shape)) + 4 * self.outputs) / 2**30
+        frame = kind * int(np.prod(self.shape)) / self.environment.stack
+        one = self.replay * (frame + 4 * self.outputs) / 2**30
         steps = members * intervals * self.interval
         if steps < 5_000_000 and one < 1:
             return ""
@@ -163,8 +164,10 @@ class DrqLearner(MemberLearner):
             task.optimizer(parameter for _, parameter in named(self.network, name))
             for name in MODULES
         )
-        pixels = task.environment.pixels
-        self.replay = Replay(task.replay, task.shape, task.outputs, pixels)
+        seen = task.environment
+        self.replay = Replay(
+            task.replay, task.shape, task.outputs, pixels=seen.pixels, stack=seen.stack
+        )
         self.steps = 0
         self.returns: list[list[float]] = []
 
