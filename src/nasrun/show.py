@@ -136,7 +136,7 @@ def _record(
     from nasrun.draw import draw_cells
     from nasrun.spaces.base import SearchSpace
 
-    costs = {}
+    costs: dict[str, Any] = {}
     if isinstance(space, SearchSpace):
         costs = _costs(chosen, space, network)
     elif network is not None:

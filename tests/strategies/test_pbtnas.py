@@ -428,13 +428,17 @@ def test_only_the_files_of_the_last_two_states_and_of_the_best_stay(tmp_path):
     assert max(search.candidates, key=lambda member: member.score) == search.best
 
 
-def test_a_diverged_member_is_replaced_and_never_the_best(tmp_path, monkeypatch):
-    plain = Counter.evaluate
+@pytest.fixture
+def diverging(monkeypatch):
+    """Some members diverge."""
 
     def sometimes(self):
         return {"score": math.nan if self.draw > 0.9 else self.draw}
 
     monkeypatch.setattr(Counter, "evaluate", sometimes)
+
+
+def test_a_diverged_member_is_replaced_and_never_the_best(tmp_path, diverging):
     search = begun(tmp_path, Mixing(**MIXING), seed=1)
     run(search, 1)
     scores = search.history[0]["scores"]
@@ -442,7 +446,15 @@ def test_a_diverged_member_is_replaced_and_never_the_best(tmp_path, monkeypatch)
     assert lost
     assert lost <= {birth["child"] for birth in search.history[0]["births"]}
     assert search.best.score == max(s for s in scores if not math.isnan(s))
-    assert plain is not Counter.evaluate
+
+
+def test_a_member_that_diverged_in_the_last_interval_is_no_candidate(tmp_path, diverging):
+    search = begun(tmp_path, seed=1, intervals=1, best_ever=False)
+    run(search)
+    scores = search.history[0]["scores"]
+    sound = [slot for slot, score in enumerate(scores) if math.isfinite(score)]
+    assert 0 < len(sound) < len(scores)
+    assert [member.slot for member in search.candidates] == sound
 
 
 @pytest.mark.parametrize(

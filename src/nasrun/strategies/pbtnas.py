@@ -94,8 +94,8 @@ class Population(PopulationStrategy):
 
     @property
     def candidates(self) -> Sequence[Member]:
-        ranked = sorted(self.members, key=lambda member: member.slot)
-        return [*ranked, self.best] if self.best_ever and self.best is not None else ranked
+        sound = [member for member in self.members if math.isfinite(member.score)] or self.members
+        return [*sound, self.best] if self.best_ever and self.best is not None else sound
 
     @property
     def needs(self) -> str:
