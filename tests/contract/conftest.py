@@ -19,7 +19,18 @@ from nasrun.tasks.classification import Classification
 SMALL = ["rounds=2", "width=2", "depth=3", "batch_size=16", "images=64"]
 SMALL += ["space.nodes=1", "space.kept_edges=1", "budget.threads=1", "budget.device=cpu"]
 SMALL += ["space.operations=[none,max_pool_3x3,skip_connect,sep_conv_3x3]"]
-SMALLER = {"strategy.num_candidates": 2, "strategy.evaluator.epochs": 1}
+SMALLER = {
+    "strategy.num_candidates": 2,
+    "strategy.evaluator.epochs": 1,
+    "strategy.size": 4,
+    "strategy.children": 1,
+    "strategy.parents": 2,
+    "task.steps": 2,
+    "task.generator_batch": 8,
+    "task.distance.epochs": 1,
+    "task.distance.samples": 40,
+    "task.distance.report_samples": 40,
+}
 """What is made small where an option has it."""
 ELSEWHERE = {"strategy=random_tabular": ["space=nasbench201", "space.table={table}"]}
 """Options that only some spaces have room for, with what they need in place of SMALL's space."""
@@ -41,7 +52,12 @@ class Bench:
     def compose(self, *overrides):
         found = ",".join(f"file://{folder}" for folder in self.folders)
         found = [f"hydra.searchpath=[{found}]"] if found else []
-        return configuration.compose([*overrides, *found])
+        found.append("engine=serial")
+        general = [word for word in overrides if word not in SMALL or word[:6] != "space."]
+        composed = configuration.compose([*general, *found])
+        if len(general) < len(overrides) and "nodes" in composed.config.space:
+            return configuration.compose([*overrides, *found])
+        return composed  # a strategy that has a space of its own: its defaults are small
 
     def node(self, group, option, *overrides):
         """A group's resolved settings with this option."""
@@ -183,11 +199,11 @@ def searched(bench, searches):
     def copied(strategy, *overrides):
         kept = searches / strategy
         if not kept.exists():
-            fresh = bench.run("search", f"strategy={strategy}", *SMALL, *overrides)
-            shutil.copytree(fresh.path, kept / fresh.path.relative_to(bench.outputs))
-            shutil.rmtree(bench.outputs)
-        (search,) = kept.glob("*/v001")
-        return Run(shutil.copytree(search, bench.outputs / search.relative_to(kept)))
+            bench.run("search", f"strategy={strategy}", *SMALL, *overrides)
+            shutil.move(bench.outputs, kept)
+        shutil.copytree(kept, bench.outputs)
+        (run,) = Run.all(bench.outputs)
+        return run
 
     return copied
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Selector
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.base import Space
 from nasrun.spaces.supernet import Rule
 from nasrun.stage import Metrics
 from nasrun.strategies.base import Strategy, SupernetStrategy
@@ -24,7 +24,7 @@ class Decode(Selector):
     def rounds(self) -> int:
         return 0
 
-    def begin(self, strategy: Strategy, space: SearchSpace) -> None:
+    def begin(self, strategy: Strategy, space: Space) -> None:
         assert isinstance(strategy, SupernetStrategy)
         self.space = space
         self._genotype = strategy.supernet.genotype(self.rule)

@@ -1,4 +1,4 @@
-"""The candidate with the best validation score."""
+"""The candidate with the best score, and its weights where the strategy trained it."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from typing import Any
 
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Selector
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.base import Space
 from nasrun.stage import Metrics
-from nasrun.strategies.base import CandidateStrategy, Strategy
+from nasrun.strategies.base import ScoredStrategy, Strategy
 
 
 class Fittest(Selector):
     """A selector without rounds: the best-scored architecture, the first of equals."""
 
-    accepts = CandidateStrategy
+    accepts = ScoredStrategy
 
     @property
     def rounds(self) -> int:
         return 0
 
-    def begin(self, strategy: Strategy, space: SearchSpace) -> None:
-        assert isinstance(strategy, CandidateStrategy)
-        self.space = space
+    def begin(self, strategy: Strategy, space: Space) -> None:
+        assert isinstance(strategy, ScoredStrategy)
+        self.strategy, self.space = strategy, space
         limits, candidates = self.limits, strategy.candidates
         if limits is not None:
             candidates = [c for c in candidates if limits.allow(c.genotype)] or candidates
@@ -34,7 +34,8 @@ class Fittest(Selector):
         return self._best.genotype
 
     def report(self, folder: Any) -> dict[str, Any]:
-        return {"validation_score": self._best.score, "candidates": self._among}
+        scored = {"validation_score": self._best.score, "candidates": self._among}
+        return {**scored, **self.strategy.deliver(self._best, folder)}
 
     def run_round(self) -> Metrics:
         raise AssertionError("reading the scores takes no rounds")

@@ -12,7 +12,7 @@ from typing import Any
 
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Selector
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.base import Space
 from nasrun.stage import Metrics
 from nasrun.strategies.base import Strategy, SupernetStrategy
 from nasrun.strategies.history import History, Record, frontier, within
@@ -31,7 +31,7 @@ class Recorded(Selector):
     def rounds(self) -> int:
         return 0
 
-    def begin(self, strategy: Strategy, space: SearchSpace) -> None:
+    def begin(self, strategy: Strategy, space: Space) -> None:
         assert isinstance(strategy, SupernetStrategy)
         self.space = space
         self._record = self.pick(strategy.history)
