@@ -76,3 +76,11 @@ def test_a_run_that_is_only_searched_shows_its_report(nasrun, small, capsys):
     assert "genotype" not in record
     answer = nasrun("show", "outputs/digits-darts-darts/v001")
     assert answer.status == 0
+
+
+def test_networks_that_are_no_classifiers_are_shown_without_costs(tmp_path):
+    record = show.genotype("random", None, "gan", str(tmp_path), ())
+    assert record["space"] == "gan"
+    assert "params" not in record
+    with pytest.raises(ValueError, match="network=cifar: has no effect on space=gan"):
+        show.genotype("random", "cifar", "gan", str(tmp_path), ())
