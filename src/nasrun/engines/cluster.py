@@ -39,7 +39,7 @@ class RayCluster(Engine):
         import ray
 
         if not ray.is_initialized():
-            here = {} if self.address is not None else {"num_cpus": cores}
+            here: dict[str, Any] = {} if self.address is not None else {"num_cpus": cores}
             ray.init(address=self.address, log_to_driver=False, include_dashboard=False, **here)
         if job is not self._job:
             self._job, self._stored = job, ray.put(job)

@@ -301,7 +301,8 @@ class DrqLearner(MemberLearner):
         from PIL import Image
 
         episodes = self.task.environment.start()
-        observation, over, frames = torch.as_tensor(episodes.reset(_seed())), False, []
+        observation, over = torch.as_tensor(episodes.reset(_seed())), False
+        frames: list[Image.Image] = []
         try:
             while not over and len(frames) < LONGEST_VIDEO:
                 frames.append(Image.fromarray(episodes.frame()))
