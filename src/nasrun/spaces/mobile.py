@@ -101,7 +101,7 @@ class MobileSpace(SearchSpace):
 
     @property
     def published_layout(self) -> Layout:
-        return Layout(channels=16, layers=self.layers, stem="imagenet")  # 1801.04381 table 2
+        return Layout(channels=16, layers=self.layers, stem=self.stem)  # 1801.04381 table 2
 
     def network(
         self,
