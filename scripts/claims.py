@@ -31,6 +31,8 @@ SCALE = ("dataset=cifar10", "task.share=0.2", "width=8", "depth=6", "space.stem=
 """10,000 images, half of them to validate on; 16 x 16 pixels, 8 channels, 6 cells."""
 FLOOR = 0.5
 """A seed counts once its supernet has this validation accuracy."""
+TEST = "cifar10_test_200ep"
+"""The table's column of true test accuracies."""
 THREADS = "budget.threads=1"
 """Of every job; as many run side by side as --jobs says."""
 
@@ -179,9 +181,6 @@ def tables(root: Path, seeds: Sequence[int], table: Path | None) -> None:
             found = [true(search, selector)(seed) for seed in seeds]
             row = spread([100 * value for value in found if value is not None])
             print(f"| `{search.strategy}` | `{selector}` | {row} |")
-
-
-TEST = "cifar10_test_200ep"
 
 
 def compare(claim: str, names: tuple[str, str], pairs: list[tuple[float, float]]) -> None:

@@ -186,6 +186,13 @@ def test_it_can_be_switched_off_and_changes_no_choice(nasrun, small):
     assert "has no effect on `nasrun search`" in nasrun("search", "discretisation=true").refusal
 
 
+def test_it_is_refused_where_it_has_no_effect(nasrun, here, small):
+    words = ["run", *small, "strategy=random", "discretisation=true"]
+    refusal = nasrun(*words).refusal
+    assert "discretisation=true: has no effect on strategy=random" in refusal
+    assert not list(here.iterdir())
+
+
 def test_candidates_that_were_trained_alone_have_no_supernet_to_lose_in(nasrun, small):
     words = ["run", *small, "stages=[search,select]", "strategy=random"]
     assert nasrun(*words, "strategy.evaluator.epochs=1").status == 0

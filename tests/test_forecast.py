@@ -9,6 +9,7 @@ from nasrun.genotype import NONE
 from nasrun.limits import Amounts
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.mobile import MobileSpace
+from nasrun.spaces.nasbench201 import NasBench201
 from nasrun.stage import Stage
 
 DARTS = DartsSpace(
@@ -48,6 +49,11 @@ def every(space):
 @pytest.mark.parametrize("space", [DARTS, MOBILE], ids=["darts", "mobile"])
 def test_genotypes_are_counted_as_they_are_enumerated(space):
     assert genotypes(space) == len(every(space))
+
+
+def test_nas_bench_201_has_15625_architectures_none_being_a_choice():
+    operations = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+    assert genotypes(NasBench201(operations=operations, channels=2, layers=3)) == 15_625
 
 
 def test_the_darts_space_has_so_many_genotypes():

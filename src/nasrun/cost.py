@@ -120,7 +120,7 @@ def candidate_costs(
     network.eval()
     places = [module for module in network.modules() if isinstance(module, Candidates)]
     handles = [place.register_forward_pre_hook(meet) for place in places]
-    with torch.no_grad(), _Meter() as rest:
+    with torch.no_grad(), Meter() as rest:
         network(torch.empty(1, inputs, size, size, device="meta"), idle)
     for handle in handles:
         handle.remove()
@@ -134,7 +134,7 @@ def candidate_costs(
     for position, (place, x) in enumerate(found):
         for choice, module in place.candidates.items():
             cell = position, decisions[place.row].choices.index(choice)
-            with torch.no_grad(), _Meter() as meter:
+            with torch.no_grad(), Meter() as meter:
                 y = module(x)
             sizes[cell] = sum(parameter.numel() for parameter in module.parameters())
             macs[cell], flops[cell] = meter.macs, meter.macs + meter.pooling
@@ -151,7 +151,7 @@ def candidate_costs(
     )
 
 
-class _Meter(TorchDispatchMode):
+class Meter(TorchDispatchMode):
     """Adds up the convolutions, matrix products and pools that run inside the context.
 
     What works element by element (activations, batch norms, sums) is taken as fused with them.

@@ -38,17 +38,12 @@ Rows = list[dict[str, Any]]
 
 def skip_against_parametric(strategy: SupernetStrategy) -> Rows:
     """Per edge that has both: p(skip) and the largest p of an operation with parameters."""
-    found, with_parameters = [], _parametric()
+    found = []
     for decision, row in strategy.supernet.probabilities().items():
-        parametric = [p for choice, p in row.items() if choice in with_parameters]
+        parametric = [p for choice, p in row.items() if ops.parametric(choice)]
         if SKIP in row and parametric:
             found.append({"edge": decision, "skip": row[SKIP], "parametric": max(parametric)})
     return found
-
-
-def _parametric() -> set[str]:
-    """The operations that have parameters at stride 1."""
-    return {name for name in ops.known() if list(ops.build(name, 2, 1, False).parameters())}
 
 
 def strengths(strategy: SupernetStrategy, edges: Sequence[str], rounds: int, rate: float) -> Rows:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 from nasrun.budget import LIMITS, Budget
 from nasrun.genotype import NONE
-from nasrun.limits import Amounts, candidates, count_choices
+from nasrun.limits import Amounts, count_choices
 from nasrun.memory import Ledger, optimizer_slots, sizes
 from nasrun.spaces.base import Layout, SearchSpace
 from nasrun.stage import Metrics, Stage
@@ -190,7 +190,7 @@ def _facts(
 def genotypes(space: SearchSpace) -> float:
     """How many genotypes a space has: those that its limits keep are counted once."""
     tied = {name for limit in space.limits for name in limit.decisions}
-    sizes = {d.name: len(candidates(d)) for d in space.decisions}
+    sizes = {d.name: len(space.candidates(d)) for d in space.decisions}
     count = math.prod(size for name, size in sizes.items() if name not in tied)
     for limit in space.limits:
         ways = [1] + [0] * limit.count  # ways[k]: k of the decisions so far are kept
@@ -206,7 +206,7 @@ def extremes(space: SearchSpace, amounts: Amounts) -> tuple[float, float]:
     ends = []
     for pick, sign in ((min, 1.0), (max, -1.0)):
         chosen = {
-            d.name: pick(candidates(d), key=amounts.each[d.name].__getitem__)
+            d.name: pick(space.candidates(d), key=amounts.each[d.name].__getitem__)
             for d in space.decisions
         }
         for limit in space.limits:

@@ -15,10 +15,10 @@ from itertools import combinations
 from pathlib import Path
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from nasrun.budget import LIMITS, Budget
-from nasrun.genotype import NONE, Decision, Genotype
+from nasrun.cost import Meter
+from nasrun.genotype import NONE, Genotype
 from nasrun.memory import Ledger, sizes
 from nasrun.spaces.base import Layout, Mixture, SearchSpace
 
@@ -140,7 +140,7 @@ class Limits:
             name, now = decision.name, chosen[decision.name]
             if now == NONE:
                 continue
-            for choice in candidates(decision):
+            for choice in self.space.candidates(decision):
                 saved = excess - self._excess({**chosen, name: choice})
                 if choice == now or saved <= 1e-12:
                     continue
@@ -181,7 +181,7 @@ class Limits:
         chosen = {}
         for decision in self.space.decisions:
             name = decision.name
-            open_ = (fixed[name],) if name in fixed else candidates(decision)
+            open_ = (fixed[name],) if name in fixed else self.space.candidates(decision)
             chosen[name] = min(open_, key=lambda choice: price(name, choice))
         for limit in self.space.limits:
             kept = [name for name in limit.decisions if chosen[name] != NONE]
@@ -189,11 +189,6 @@ class Limits:
             for name in ranked[limit.count :]:
                 chosen[name] = NONE
         return chosen
-
-
-def candidates(decision: Decision) -> tuple[str, ...]:
-    """What a decision may be changed to: an operation, unless it has none but `none`."""
-    return tuple(choice for choice in decision.choices if choice != NONE) or decision.choices
 
 
 def count_choices(
@@ -209,7 +204,7 @@ def count_choices(
         active = tuple((column,) if row == r else () for r in range(len(space.decisions)))
         weights = torch.empty(len(active), space.width, device="meta")
         ledger = Ledger(learned)
-        with ledger, Multiplications() as counter:
+        with ledger, Meter() as counter:
             network(image, Mixture(weights, active))
         return ledger.read / 4e6, counter.macs / 1e6
 
@@ -222,23 +217,6 @@ def count_choices(
             params.setdefault(decision.name, {})[choice] = more[0] - base[0]
             macs.setdefault(decision.name, {})[choice] = more[1] - base[1]
     return Amounts(base[0], params), Amounts(base[1], macs)
-
-
-class Multiplications(TorchDispatchMode):
-    """Counts the multiply-adds of convolutions and matrix products inside it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.macs = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        from torch.utils.flop_counter import flop_registry
-
-        result = function(*args, **(kwargs or {}))
-        counted = flop_registry.get(function.overloadpacket)
-        if counted is not None:
-            self.macs += counted(*args, **(kwargs or {}), out_val=result) // 2
-        return result
 
 
 def read_latencies(path: Path, space: SearchSpace) -> Amounts:

@@ -48,14 +48,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nasrun.budget import Budget
-    from nasrun.data.images import Data
+    from nasrun.data.images import Data, Dataset
     from nasrun.engines.base import Engine
     from nasrun.forecast import Outlook
     from nasrun.limits import Limits
     from nasrun.predictor import Predictor
     from nasrun.retrain import Retrain
     from nasrun.selectors.base import Selector
-    from nasrun.spaces.base import Layout, Space
+    from nasrun.spaces.base import Layout, SearchSpace, Space
     from nasrun.stage import Metrics, Stage
     from nasrun.strategies.base import Strategy, SupernetStrategy
     from nasrun.tasks.base import Task
@@ -133,6 +133,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
         assert plan.selector is not None
         assert plan.strategy is not None
         _refuse_mismatch(composed.choices, plan.selector, plan.strategy)
+        _refuse_discretisation(command.typed, composed.choices, plan.strategy)
     if {"retrain", "transfer"} & set(stages):
         _refuse_retraining(composed.choices, space, dataset)
     if "retrain" in stages:
@@ -177,7 +178,7 @@ class Plan:
     retrain: Retrain | None = None
     layout: Layout | None = None
     transfer: Retrain | None = None
-    transfer_dataset: Data | None = None
+    transfer_dataset: Dataset | None = None
     genotype_name: str | None = None
     genotype: Genotype | None = None
 
@@ -198,15 +199,26 @@ class Plan:
             return None
         from nasrun.limits import Limits
 
-        facts = self.dataset.facts()
+        space, dataset = self.recipe
+        facts = dataset.facts()
         return Limits.of(
             self.budget,
-            self.space,
+            space,
             self.layout,
             inputs=facts.channels,
             outputs=facts.num_classes,
             size=facts.size,
         )
+
+    @property
+    def recipe(self) -> tuple[SearchSpace, Dataset]:
+        """Space and images as a recipe takes them; `prepare` has looked that they are such."""
+        from nasrun.data.images import Dataset
+        from nasrun.spaces.base import SearchSpace
+
+        assert isinstance(self.space, SearchSpace)
+        assert isinstance(self.dataset, Dataset)
+        return self.space, self.dataset
 
     @property
     def family(self) -> str:
@@ -265,11 +277,12 @@ def foresee(plan: Plan) -> Outlook:
     """What the plan would take; ValueError names a limit that no genotype can meet."""
     from nasrun import forecast
 
-    facts, rival = plan.dataset.facts(), random_genotype(plan.space, plan.seed)
+    space, dataset = plan.recipe
+    facts, rival = dataset.facts(), random_genotype(space, plan.seed)
     if plan.limits is not None:
         rival = plan.limits.nearest(rival)
     return forecast.foresee(
-        plan.space,
+        space,
         plan.retrain.layout if plan.retrain is not None else None,
         plan.budget,
         inputs=facts.channels,
@@ -394,20 +407,25 @@ def _discretise(plan: Plan, run: Run, strategy: SupernetStrategy, genotype: Geno
 
 
 def _begin_training(plan: Plan, kind: str, genotype: Genotype) -> Retrain:
-    stage, dataset = plan.retrain, plan.dataset
+    (space, dataset), stage = plan.recipe, plan.retrain
     if kind == "transfer":
         assert plan.transfer_dataset is not None
         stage, dataset = plan.transfer, plan.transfer_dataset
     assert stage is not None
     limits = plan.limits if kind == "retrain" else None
     if limits is not None and not limits.allow(genotype):
-        costs = " ".join(f"{key[4:]}={cost:.4g}" for key, cost in limits.cost(genotype).items())
-        raise ValueError(f"budget: the network to retrain has {costs}; larger limits would do")
+        costs = limits.cost(genotype)
+        raise ValueError(
+            "; ".join(
+                f"budget.{key}={most}: the network to retrain has {costs[key]:.4g}; that or more "
+                "would do"
+                for key, most in limits.maxima.items()
+                if costs[key] > most
+            )
+        )
     seed_everything(plan.seed, kind)
     stage.round = 0
-    space: Any = plan.space  # both are of the kind that a recipe takes: `prepare` has looked
-    images: Any = dataset
-    stage.begin(genotype, space, images, plan.budget)
+    stage.begin(genotype, space, dataset, plan.budget)
     return stage
 
 
@@ -549,6 +567,20 @@ def _refuse_unforeseen(choices: dict[str, str], space: Space) -> None:
             f"space={choices['space']}: limits on the found network and `nasrun plan` need "
             f"{SearchSpace.words}"
         )
+
+
+def _refuse_discretisation(
+    typed: Sequence[str], choices: dict[str, str], strategy: Strategy
+) -> None:
+    """Only of a supernet a child can be cut out."""
+    from nasrun.strategies.base import SupernetStrategy
+
+    for override in typed:
+        if key_of(override) == "discretisation" and not isinstance(strategy, SupernetStrategy):
+            raise ValueError(
+                f"{override}: has no effect on strategy={choices['strategy']}, which leaves "
+                f"{strategy.leaves}; leave it out"
+            )
 
 
 def import_trusted(package: str) -> None:

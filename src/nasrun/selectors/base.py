@@ -52,3 +52,20 @@ class Selector(Stage):
             folder.write("discretisation.json", measured)
             result |= measured
         return result
+
+
+class Immediate(Selector):
+    """A selector without rounds: `begin` has the choice, and there is nothing to continue from."""
+
+    @property
+    def rounds(self) -> int:
+        return 0
+
+    def run_round(self) -> Metrics:
+        raise AssertionError("it has no rounds")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The choice is read anew."""

@@ -5,24 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from nasrun.genotype import Genotype
-from nasrun.selectors.base import Selector
+from nasrun.selectors.base import Immediate
 from nasrun.spaces.base import Space
 from nasrun.spaces.supernet import Rule
-from nasrun.stage import Metrics
 from nasrun.strategies.base import Strategy, SupernetStrategy
 
 
-class Decode(Selector):
+class Decode(Immediate):
     """A selector without rounds: a rule from probabilities to a genotype."""
 
     accepts = SupernetStrategy
 
     def __init__(self, *, rule: Rule) -> None:
         self.rule = rule
-
-    @property
-    def rounds(self) -> int:
-        return 0
 
     def begin(self, strategy: Strategy, space: Space) -> None:
         assert isinstance(strategy, SupernetStrategy)
@@ -38,12 +33,3 @@ class Decode(Selector):
 
     def report(self, folder: Any) -> dict[str, Any]:
         return {}
-
-    def run_round(self) -> Metrics:
-        raise AssertionError("a rule has no rounds")
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to continue from: the rule is read anew."""

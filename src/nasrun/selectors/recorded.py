@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from nasrun.genotype import Genotype
-from nasrun.selectors.base import Selector
+from nasrun.selectors.base import Immediate
 from nasrun.spaces.base import Space
-from nasrun.stage import Metrics
 from nasrun.strategies.base import Strategy, SupernetStrategy
 from nasrun.strategies.history import History, Record, frontier, within
 
 
-class Recorded(Selector):
+class Recorded(Immediate):
     """A selector without rounds: the architecture of one of the search's rounds."""
 
     accepts = SupernetStrategy
@@ -26,10 +25,6 @@ class Recorded(Selector):
     @abstractmethod
     def pick(self, history: History) -> Record:
         """The round to take; ValueError if none will do."""
-
-    @property
-    def rounds(self) -> int:
-        return 0
 
     def begin(self, strategy: Strategy, space: Space) -> None:
         assert isinstance(strategy, SupernetStrategy)
@@ -48,15 +43,6 @@ class Recorded(Selector):
             f"published, supernet accuracy {record.accuracy:.2%}"
         )
         return {"round": record.round, "size": size, "note": note}
-
-    def run_round(self) -> Metrics:
-        raise AssertionError("reading the history takes no rounds")
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to continue from: the history is read anew."""
 
 
 class Frontier(Recorded):

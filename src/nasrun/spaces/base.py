@@ -113,10 +113,16 @@ class Space(ABC):
         return tuple(dict.fromkeys(decision.group for decision in self.decisions))
 
     def candidates(self, decision: Decision) -> tuple[str, ...]:
-        """What a decision is made between: its choices, `none` only where it is one of them."""
+        """What a decision is made between: `none` only where it is a choice, or the only one."""
         if self.none_is_a_choice:
             return decision.choices
-        return tuple(choice for choice in decision.choices if choice != NONE)
+        return tuple(choice for choice in decision.choices if choice != NONE) or decision.choices
+
+    def open_choices(self, genotype: Genotype | None) -> dict[str, tuple[str, ...]]:
+        """Per decision what a network has: a genotype's one choice, or all when none is given."""
+        if genotype is None:
+            return {decision.name: decision.choices for decision in self.decisions}
+        return {name: (choice,) for name, choice in self.check(genotype).items()}
 
     def check(self, genotype: Genotype) -> Genotype:
         """The same genotype if it answers exactly this space's decisions, else a ValueError."""

@@ -46,7 +46,6 @@ class DartsSpace(SearchSpace):
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     name = "darts"
-    none_is_a_choice = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "operations", tuple(self.operations))
@@ -100,10 +99,7 @@ class DartsSpace(SearchSpace):
         outputs: int,
         layout: Layout | None = None,
     ) -> CellNetwork:
-        if genotype is None:
-            candidates = {decision.name: decision.choices for decision in self.decisions}
-        else:
-            candidates = {name: (choice,) for name, choice in self.check(genotype).items()}
+        candidates = self.open_choices(genotype)
         return CellNetwork(
             candidates,
             self.rows,

@@ -122,10 +122,8 @@ class MobileSpace(SearchSpace):
                 f"partial={layout.partial}: this space has no edges that could leave channels out, "
                 "partial=1 would do"
             )
-        if genotype is None:
-            candidates = [decision.choices for decision in self.decisions]
-        else:
-            candidates = [(self.check(genotype)[name],) for name in self.rows]
+        found = self.open_choices(genotype)
+        candidates = [found[name] for name in self.rows]
         return MobileNetwork(candidates, inputs=inputs, outputs=outputs, layout=layout)
 
     def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> MobileSpace:

@@ -77,10 +77,7 @@ class NasBench201(SearchSpace):
         outputs: int,
         layout: Layout | None = None,
     ) -> StagedNetwork:
-        if genotype is None:
-            candidates = {decision.name: decision.choices for decision in self.decisions}
-        else:
-            candidates = {name: (choice,) for name, choice in self.check(genotype).items()}
+        candidates = self.open_choices(genotype)
         layout = layout or self.search_layout
         return StagedNetwork(candidates, self.rows, inputs=inputs, outputs=outputs, layout=layout)
 

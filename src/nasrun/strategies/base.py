@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -154,3 +154,13 @@ class PopulationStrategy(ScoredStrategy):
     @abstractmethod
     def deliver_trained(self, genotype: Genotype, trained: Trained, folder: Any) -> dict[str, Any]:
         """Write a trained network's weights and pictures; what `result.json` is to hold of it."""
+
+
+def plain(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:
+    """Candidates as a state holds them."""
+    return [{"choices": dict(c.genotype), "score": c.score} for c in candidates]
+
+
+def from_plain(space: SearchSpace, state: Iterable[Mapping[str, Any]]) -> list[Candidate]:
+    """The candidates of such a state."""
+    return [Candidate(Genotype(space.name, saved["choices"]), saved["score"]) for saved in state]

@@ -10,10 +10,9 @@ from typing import Any
 
 from nasrun.budget import Budget
 from nasrun.evaluators import Evaluator
-from nasrun.genotype import Genotype
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Metrics
-from nasrun.strategies.base import Candidate, CandidateStrategy
+from nasrun.strategies.base import Candidate, CandidateStrategy, from_plain, plain
 from nasrun.tasks.base import ImageTask
 
 
@@ -55,18 +54,12 @@ class RandomSearch(CandidateStrategy):
     def state_dict(self) -> dict[str, Any]:
         return {
             "evaluator": self.evaluator.state_dict(),
-            "candidates": [
-                {"choices": dict(candidate.genotype), "score": candidate.score}
-                for candidate in self._candidates
-            ],
+            "candidates": plain(self._candidates),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.evaluator.load_state_dict(state["evaluator"])
-        self._candidates = [
-            Candidate(Genotype(self.space.name, saved["choices"]), saved["score"])
-            for saved in state["candidates"]
-        ]
+        self._candidates = from_plain(self.space, state["candidates"])
 
     def finish(self, folder: Any) -> dict[str, Any]:
         from nasrun.plots import search_curves

@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from nasrun.budget import Budget
-from nasrun.genotype import Genotype
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Metrics
-from nasrun.strategies.base import Candidate, CandidateStrategy
+from nasrun.strategies.base import Candidate, CandidateStrategy, from_plain, plain
 from nasrun.strategies.explore import Explore
 from nasrun.tasks.base import ImageTask
 
@@ -68,18 +67,12 @@ class ReinforceSearch(CandidateStrategy):
     def state_dict(self) -> dict[str, Any]:
         return {
             "explore": self.explore.state_dict(),
-            "candidates": [
-                {"choices": dict(candidate.genotype), "score": candidate.score}
-                for candidate in self._candidates
-            ],
+            "candidates": plain(self._candidates),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.explore.load_state_dict(state["explore"])
-        self._candidates = [
-            Candidate(Genotype(self.space.name, saved["choices"]), saved["score"])
-            for saved in state["candidates"]
-        ]
+        self._candidates = from_plain(self.space, state["candidates"])
 
     def finish(self, folder: Any) -> dict[str, Any]:
         from nasrun.plots import search_curves
