@@ -87,11 +87,10 @@ class Bench:
         return execute(self.plan(verb, *overrides, run=run), Console(file=io.StringIO()))
 
     def interrupted(self, kind, begin, rounds):
-        """Run in three parts: stopped after the first round, then within the last one."""
-        with stopped(kind, after=1, inside=False):
-            begin()
-        with stopped(kind, after=rounds - 1, inside=True):
-            begin()
+        """Run in three parts: stopped after the first round and within the last one."""
+        for after, inside in sorted([(1, False), (rounds - 1, True)]):
+            with stopped(kind, after=after, inside=inside):
+                begin()
         return begin()
 
 
