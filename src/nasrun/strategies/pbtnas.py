@@ -292,9 +292,17 @@ class Population(PopulationStrategy):
             torch.manual_seed(self._stream(self.intervals, 0, "test"))
             tested = {f"test_{name}": value for name, value in learner.test().items()}
             pictures = learner.show(folder.path / "best")
+            network = self._network(genotype, self._stream(self.intervals, 0, "untrained"))
+            untrained = self.task.learner(network).test()
         params = sum(parameter.numel() for parameter in learner.network.parameters())
         note = "  ".join(f"{name} {value:.4g}" for name, value in tested.items())
-        return {**tested, "params": params, "pictures": pictures, "note": note}
+        return {
+            **tested,
+            "untrained": untrained,
+            "params": params,
+            "pictures": pictures,
+            "note": note,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         return {

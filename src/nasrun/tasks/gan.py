@@ -129,10 +129,13 @@ class GanLearner(MemberLearner):
         self.latent = network.latent
         self.generator, self.discriminator = network.generator, network.discriminator
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
-        self.generator_optimizer, self.discriminator_optimizer = (
-            task.optimizer(parameter for _, parameter in named(self.network, name))
+        self.generated_by, self.judged_by = (
+            [parameter for _, parameter in named(self.network, name)]
             for name in ("generator", "discriminator")
         )
+        self.generator_optimizer = task.optimizer(self.generated_by)
+        self.discriminator_optimizer = task.optimizer(self.judged_by)
+        self.slow = list(self.average.parameters())
         self.steps = 0
 
     def train_interval(self) -> Metrics:
@@ -162,8 +165,8 @@ class GanLearner(MemberLearner):
         with self.task.budget.autocast():
             with torch.no_grad():
                 fake = self.generator(self._noise(len(real)))
-            judged = self.discriminator(real), self.discriminator(fake)
-            loss = F.relu(1 - judged[0].float()).mean() + F.relu(1 + judged[1].float()).mean()
+            on_real, on_fake = self.discriminator(torch.cat([real, fake])).float().chunk(2)
+            loss = F.relu(1 - on_real).mean() + F.relu(1 + on_fake).mean()
         self.discriminator_optimizer.zero_grad()
         loss.backward()
         self.discriminator_optimizer.step()
@@ -175,12 +178,11 @@ class GanLearner(MemberLearner):
             fake = self.generator(self._noise(self.task.generator_batch))
             loss = -self.discriminator(fake).float().mean()
         self.generator_optimizer.zero_grad()
-        loss.backward()
+        loss.backward(inputs=self.generated_by)
         self.generator_optimizer.step()
         with torch.no_grad():
-            for slow, fast in _pairs(self.average.parameters(), self.generator.parameters()):
-                slow.lerp_(fast, 1 - self.task.ema)
-            for slow, fast in _pairs(self.average.buffers(), self.generator.buffers()):
+            torch._foreach_lerp_(self.slow, self.generated_by, 1 - self.task.ema)
+            for slow, fast in zip(self.average.buffers(), self.generator.buffers(), strict=True):
                 slow.copy_(fast)
         return loss.detach()
 
@@ -233,7 +235,3 @@ class GanLearner(MemberLearner):
         optimizers = [self.generator_optimizer, self.discriminator_optimizer]
         restore_moments(self.network, optimizers, trained.moments)
         self.steps = trained.memory["steps"]
-
-
-def _pairs(slow: Iterator[Tensor], fast: Iterator[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    return zip(slow, fast, strict=True)

@@ -160,10 +160,14 @@ class DrqLearner(MemberLearner):
         self.network = network.to(self.device)
         self.encoder, self.actor, self.critic = network.encoder, network.actor, network.critic
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
-        self.encoder_optimizer, self.actor_optimizer, self.critic_optimizer = (
-            task.optimizer(parameter for _, parameter in named(self.network, name))
-            for name in MODULES
+        encoding, self.acting, self.judging = (
+            [parameter for _, parameter in named(self.network, name)] for name in MODULES
         )
+        self.encoder_optimizer = task.optimizer(encoding)
+        self.actor_optimizer = task.optimizer(self.acting)
+        self.critic_optimizer = task.optimizer(self.judging)
+        self.slow = list(self.target.parameters())
+        self.buffers = list(self.target.buffers()), list(self.critic.buffers())
         seen = task.environment
         self.replay = Replay(
             task.replay, task.shape, task.outputs, pixels=seen.pixels, stack=seen.stack
@@ -239,16 +243,13 @@ class DrqLearner(MemberLearner):
         self.encoder_optimizer.step()
 
         encoded = encoded.detach()
-        self.critic.requires_grad_(False)
         actor_loss = -torch.min(*self.critic(encoded, self._noisy(self.actor(encoded)))).mean()
         self.actor_optimizer.zero_grad()
-        actor_loss.backward()
+        actor_loss.backward(inputs=self.acting)
         self.actor_optimizer.step()
-        self.critic.requires_grad_(True)
         with torch.no_grad():
-            for slow, fast in zip(self.target.parameters(), self.critic.parameters(), strict=True):
-                slow.lerp_(fast, task.target_rate)
-            for known, new in zip(self.target.buffers(), self.critic.buffers(), strict=True):
+            torch._foreach_lerp_(self.slow, self.judging, task.target_rate)
+            for known, new in zip(*self.buffers, strict=True):
                 known.copy_(new)  # a spectral norm's vectors: the target's weights are close
         return critic_loss.detach(), actor_loss.detach()
 
