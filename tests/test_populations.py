@@ -1,6 +1,7 @@
 """Populations from the command line: refusals before anything begins, resuming, what is written."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -86,6 +87,8 @@ def test_a_run_writes_a_network_that_needs_no_retraining(nasrun, here):
     select = Path("outputs") / RUN / "select/fittest"
     result = json.loads((select / "result.json").read_text())
     assert {"test_fid", "test_smallest_class", "validation_score", "params"} <= set(result)
+    assert result["untrained"]["fid"] != result["test_fid"]
+    assert result["untrained"]["fid_floor"] == result["test_fid_floor"]
     names = {path.name for path in select.iterdir()}
     assert {"genotype.json", "weights.safetensors", "best.png", "cells.svg"} <= names
     search = Path("outputs") / RUN / "search"
@@ -119,14 +122,29 @@ def start(*words):
     )
 
 
-def test_a_killed_search_on_a_pool_ends_as_one_in_a_single_process(nasrun, here):
+def workers(process):
+    """The ids of a pool's processes."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(c) for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
+
+
+def wait_for(found, process):
+    until = time.monotonic() + 300
+    while not found() and time.monotonic() < until and process.poll() is None:
+        time.sleep(0.01)
+    assert process.poll() is None, "it ended before it could be stopped"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers as Linux does")
+def test_a_search_whose_worker_and_then_itself_was_killed_ends_as_one_in_a_single_process(
+    nasrun, here
+):
     words = [*TINY, "task.steps=30"]
     process = start(*words, "engine=pool", "engine.processes=2", "outputs=killed")
     state = here / "killed" / RUN / "search/state.pt"
-    until = time.monotonic() + 300
-    while not state.exists() and time.monotonic() < until and process.poll() is None:
-        time.sleep(0.01)
-    assert process.poll() is None, "it ended before it could be stopped"
+    wait_for(lambda: any(state.parent.glob("members/0001/*.pt")), process)
+    os.kill(workers(process)[0], signal.SIGKILL)
+    wait_for(state.exists, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     refusal = nasrun("search", f"run=killed/{RUN}", "budget.threads=2", "outputs=killed").refusal

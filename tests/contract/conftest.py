@@ -1,9 +1,12 @@
 """The contract tests' bench: everything is composed and built as the command line does it."""
 
+import copy
 import io
 import shutil
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -30,6 +33,9 @@ SMALLER = {
     "task.distance.epochs": 1,
     "task.distance.samples": 40,
     "task.distance.report_samples": 40,
+    "space.hidden": 8,
+    "space.encoder.channels": 2,
+    "space.encoder.hidden": 8,
 }
 """What is made small where an option has it."""
 ELSEWHERE = {"strategy=random_tabular": ["space=nasbench201", "space.table={table}"]}
@@ -54,10 +60,13 @@ class Bench:
         found = [f"hydra.searchpath=[{found}]"] if found else []
         found.append("engine=serial")
         general = [word for word in overrides if word not in SMALL or word[:6] != "space."]
-        composed = configuration.compose([*general, *found])
+        composed = composed_once(*general, *found)
         if len(general) < len(overrides) and "nodes" in composed.config.space:
-            return configuration.compose([*overrides, *found])
-        return composed  # a strategy that has a space of its own: its defaults are small
+            composed = composed_once(*overrides, *found)
+        # else a strategy that has a space of its own: its defaults are small
+        config = copy.deepcopy(composed.config)
+        shrink(config)
+        return replace(composed, config=config)
 
     def node(self, group, option, *overrides):
         """A group's resolved settings with this option."""
@@ -68,18 +77,12 @@ class Bench:
         for option in ELSEWHERE.keys() & set(overrides):
             small = [override for override in overrides if not override.startswith("space.")]
             overrides = [*small, *(word.format(table=self.table) for word in ELSEWHERE[option])]
-        typed = [*overrides, f"outputs={self.outputs}", "progress=false"]
+        typed = [*overrides, "progress=false"]
         path = None if run is None else str(run.path)
         source = None if run is None else find_source(verb, self.outputs, path, None, None)
         given = [] if source is None else inherited_choices(source, typed)
         composed = self.compose(*given, *typed)
-        for key, value in SMALLER.items():
-            *parents, name = key.split(".")
-            node = composed.config
-            for parent in parents:
-                node = node.get(parent) if node is not None else None
-            if node is not None and name in node:
-                node[name] = value
+        composed.config.outputs = str(self.outputs)
         return prepare(Command(verb, composed, tuple(typed), self.trusted), source)
 
     def run(self, verb, *overrides, run=None):
@@ -92,6 +95,23 @@ class Bench:
             with stopped(kind, after=after, inside=inside):
                 begin()
         return begin()
+
+
+@cache
+def composed_once(*overrides):
+    """Composing takes longer than so small a search, and tests repeat their commands."""
+    return configuration.compose(list(overrides))
+
+
+def shrink(config):
+    """Make small what is there to be."""
+    for key, value in SMALLER.items():
+        *parents, name = key.split(".")
+        node = config
+        for parent in parents:
+            node = node.get(parent) if node is not None else None
+        if node is not None and name in node:
+            node[name] = value
 
 
 @contextmanager
