@@ -22,7 +22,7 @@ from nasrun.data.images import Dataset
 from nasrun.stage import Metrics
 from nasrun.tasks.base import MemberLearner, OptimizerFactory, PopulationTask, Trained
 from nasrun.tasks.frechet import Distance, pixels
-from nasrun.tasks.moments import moments_of, named, restore_moments
+from nasrun.tasks.moments import moments_of, parameters, restore_moments
 
 SAMPLED_AT_ONCE = 500
 SHOWN = 100
@@ -129,13 +129,10 @@ class GanLearner(MemberLearner):
         self.latent = network.latent
         self.generator, self.discriminator = network.generator, network.discriminator
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
-        self.generated_by, self.judged_by = (
-            [parameter for _, parameter in named(self.network, name)]
-            for name in ("generator", "discriminator")
-        )
+        self.generated_by = parameters(self.network, "generator")
         self.generator_optimizer = task.optimizer(self.generated_by)
-        self.discriminator_optimizer = task.optimizer(self.judged_by)
-        self.slow = list(self.average.parameters())
+        self.discriminator_optimizer = task.optimizer(parameters(self.network, "discriminator"))
+        self.slow: list[Tensor] = list(self.average.parameters())
         self.steps = 0
 
     def train_interval(self) -> Metrics:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nasrun.tasks.base import Tensors
 
 
-def named(network: nn.Module, *modules: str) -> Iterator[tuple[str, nn.Parameter]]:
-    """The parameters of some modules of a network, under their names in the whole."""
-    starts = tuple(f"{module}." for module in modules)
-    for name, parameter in network.named_parameters():
-        if name.startswith(starts):
-            yield name, parameter
+def parameters(network: nn.Module, module: str) -> list[Tensor]:
+    """The parameters of a module of the network, as a list that is made once."""
+    return list(network.get_submodule(module).parameters())
 
 
 def moments_of(network: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensors]:

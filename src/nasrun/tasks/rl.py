@@ -21,10 +21,9 @@ from nasrun.budget import Budget
 from nasrun.data.environments import Environment, Episodes
 from nasrun.stage import Metrics
 from nasrun.tasks.base import MemberLearner, OptimizerFactory, PopulationTask, Trained
-from nasrun.tasks.moments import moments_of, named, restore_moments
+from nasrun.tasks.moments import moments_of, parameters, restore_moments
 from nasrun.tasks.replay import LONGEST, Replay
 
-MODULES = ("encoder", "actor", "critic")
 LONGEST_VIDEO = 200  # frames
 STRIP = 8  # frames side by side
 
@@ -160,13 +159,11 @@ class DrqLearner(MemberLearner):
         self.network = network.to(self.device)
         self.encoder, self.actor, self.critic = network.encoder, network.actor, network.critic
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
-        encoding, self.acting, self.judging = (
-            [parameter for _, parameter in named(self.network, name)] for name in MODULES
-        )
-        self.encoder_optimizer = task.optimizer(encoding)
+        self.acting, self.judging = (parameters(self.network, name) for name in ("actor", "critic"))
+        self.encoder_optimizer = task.optimizer(parameters(self.network, "encoder"))
         self.actor_optimizer = task.optimizer(self.acting)
         self.critic_optimizer = task.optimizer(self.judging)
-        self.slow = list(self.target.parameters())
+        self.slow: list[Tensor] = list(self.target.parameters())
         self.buffers = list(self.target.buffers()), list(self.critic.buffers())
         seen = task.environment
         self.replay = Replay(
