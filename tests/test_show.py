@@ -88,3 +88,11 @@ def test_a_layer_wise_architecture_is_shown_with_its_own_layers(tmp_path, capsys
     assert record["params"] > 0
     show.print_record(Console(width=140), record)
     assert "k3e6 skip k5e3 k7e6" in capsys.readouterr().out
+
+
+def test_networks_that_are_no_classifiers_are_shown_without_costs(tmp_path):
+    record = show.genotype("random", None, "gan", str(tmp_path), ())
+    assert record["space"] == "gan"
+    assert "params" not in record
+    with pytest.raises(ValueError, match="network=cifar: has no effect on space=gan"):
+        show.genotype("random", "cifar", "gan", str(tmp_path), ())

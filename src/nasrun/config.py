@@ -30,6 +30,7 @@ GROUPS = (
     "dataset",
     "task",
     "budget",
+    "engine",
     "retrain",
     "transfer",
     "experiment",
@@ -69,6 +70,7 @@ class Frame:
     dataset: Any = None
     task: Any = None
     budget: Any = None
+    engine: Any = None
     retrain: Any = None
     transfer: Any = None
     experiment: Any = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -25,7 +27,13 @@ SHOWN = {
     "changed_edges": "changed",
     "skip_share": "skip",
     "decided": "decided",
+    "best_score": "best",
+    "median_score": "median",
+    "worst_score": "worst",
+    "children": "children",
+    "child_gain": "child gain",
 }
+BARS = "▁▂▃▄▅▆▇█"
 
 
 def summary(metrics: Metrics) -> str:
@@ -39,12 +47,29 @@ def summary(metrics: Metrics) -> str:
             text = percent(value)
         elif key == "skip_share":
             text = f"{value:.0%}"
-        elif key in ("changed_edges", "decided"):
+        elif key in ("changed_edges", "decided", "children"):
             text = f"{value:.0f}"
         else:
             text = f"{value:.3f}"
         parts.append(f"{name} {text}")
+    if scores := [value for key, value in metrics.items() if re.fullmatch(r"score_\d+", key)]:
+        parts.append(bars(scores))
     return "  ".join(parts)
+
+
+def bars(scores: Sequence[float]) -> str:
+    """A bar for each of a population's scores, in the members' order; a blank for one diverged.
+
+    Bars span from the lowest quarter of the scores to the best.
+    """
+    known = sorted(score for score in scores if math.isfinite(score))
+    if not known:
+        return ""
+    low, high = known[len(known) // 4], known[-1]
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    places = [round(max(0.0, score - low) * scale) if math.isfinite(score) else -1
+              for score in scores]  # fmt: skip
+    return "".join(BARS[place] if place >= 0 else " " for place in places)
 
 
 def percent(fraction: float | None) -> str:

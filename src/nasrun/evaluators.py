@@ -15,7 +15,7 @@ from nasrun.schedules import Schedule
 from nasrun.spaces.base import Layout, SearchSpace, Stem, batch_statistics
 from nasrun.stage import Metrics, Stage
 from nasrun.tabular import Table, header
-from nasrun.tasks.base import OptimizerFactory, Task
+from nasrun.tasks.base import ImageTask, OptimizerFactory
 
 
 class Evaluator(ABC):
@@ -27,7 +27,7 @@ class Evaluator(ABC):
         """How often `warm_up` is to be called before the first evaluation."""
 
     @abstractmethod
-    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
         """Take the data; the task has begun."""
 
     @abstractmethod
@@ -78,7 +78,7 @@ class Inherited(Evaluator):
     def warm_up_rounds(self) -> int:
         return self.rounds
 
-    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
         self.space, self.task = space, task
         self.train, self.validation = task.split("train"), task.split("validation")
         self.device = budget.torch_device
@@ -153,7 +153,7 @@ class Trained(Evaluator):
     def warm_up_rounds(self) -> int:
         return 0
 
-    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
         self.space, self.task = space, task
         self.train, self.validation = task.split("train"), task.split("validation")
 
@@ -200,7 +200,7 @@ class Tabular(Evaluator):
     def warm_up_rounds(self) -> int:
         return 0
 
-    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
         self.space, self.table = space, Table.read(self.path)
 
     def warm_up(self, stage: Stage, progress: float) -> Metrics:

@@ -48,13 +48,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nasrun.budget import Budget
-    from nasrun.data.images import Dataset
+    from nasrun.data.images import Data, Dataset
+    from nasrun.engines.base import Engine
     from nasrun.forecast import Outlook
     from nasrun.limits import Limits
     from nasrun.predictor import Predictor
     from nasrun.retrain import Retrain
     from nasrun.selectors.base import Selector
-    from nasrun.spaces.base import Layout, SearchSpace
+    from nasrun.spaces.base import Layout, SearchSpace, Space
     from nasrun.stage import Metrics, Stage
     from nasrun.strategies.base import Strategy, SupernetStrategy
     from nasrun.tasks.base import Task
@@ -123,14 +124,22 @@ def prepare(command: Command, source: Source | None) -> Plan:
     plan.settings["space"].pop("table", None)  # for reports: the search is the same without it
     if {"search", "select"} & set(stages):
         plan.task, plan.strategy = make("task"), make("strategy")
+        assert plan.task is not None
+        assert plan.strategy is not None
+        _refuse_strangers(composed.choices, plan.strategy, plan.task, space, dataset)
+        _attach_engine(plan.strategy, make("engine"), command.typed)
     if "select" in stages:
         plan.selector = make("selector")
         assert plan.selector is not None
         assert plan.strategy is not None
         _refuse_mismatch(composed.choices, plan.selector, plan.strategy)
         _refuse_discretisation(command.typed, composed.choices, plan.strategy)
+    if {"retrain", "transfer"} & set(stages):
+        _refuse_retraining(composed.choices, space, dataset)
     if "retrain" in stages:
         plan.retrain = make("retrain")
+    if budget.limited or verb == "plan":
+        _refuse_unforeseen(composed.choices, space)
     if budget.limited:  # they are the retrained network's, whichever verb asks for them
         plan.layout = (plan.retrain or make("retrain")).layout
     if "transfer" in stages:
@@ -160,8 +169,8 @@ class Plan:
     settings: dict[str, Any]
     scale: dict[str, Any]
     budget: Budget
-    space: SearchSpace
-    dataset: Dataset
+    space: Space
+    dataset: Data
     source: Source | None
     task: Task | None = None
     strategy: Strategy | None = None
@@ -190,15 +199,26 @@ class Plan:
             return None
         from nasrun.limits import Limits
 
-        facts = self.dataset.facts()
+        space, dataset = self.recipe
+        facts = dataset.facts()
         return Limits.of(
             self.budget,
-            self.space,
+            space,
             self.layout,
             inputs=facts.channels,
             outputs=facts.num_classes,
             size=facts.size,
         )
+
+    @property
+    def recipe(self) -> tuple[SearchSpace, Dataset]:
+        """Space and images as a recipe takes them; `prepare` has looked that they are such."""
+        from nasrun.data.images import Dataset
+        from nasrun.spaces.base import SearchSpace
+
+        assert isinstance(self.space, SearchSpace)
+        assert isinstance(self.dataset, Dataset)
+        return self.space, self.dataset
 
     @property
     def family(self) -> str:
@@ -257,11 +277,12 @@ def foresee(plan: Plan) -> Outlook:
     """What the plan would take; ValueError names a limit that no genotype can meet."""
     from nasrun import forecast
 
-    facts, rival = plan.dataset.facts(), random_genotype(plan.space, plan.seed)
+    space, dataset = plan.recipe
+    facts, rival = dataset.facts(), random_genotype(space, plan.seed)
     if plan.limits is not None:
         rival = plan.limits.nearest(rival)
     return forecast.foresee(
-        plan.space,
+        space,
         plan.retrain.layout if plan.retrain is not None else None,
         plan.budget,
         inputs=facts.channels,
@@ -337,10 +358,13 @@ def _drive(plan: Plan, folder: StageFolder, console: Console, begin: Callable[[]
     """Begin a stage if it is not finished and run its rounds under a display."""
     from nasrun.display import watch  # not above: a mistyped option must not wait for rich
     from nasrun.stage import drive
+    from nasrun.strategies.base import PopulationStrategy
 
     if folder.finished:
         return
     stage = begin()
+    if isinstance(stage, PopulationStrategy) and stage.needs:
+        console.print(f"needs {stage.needs}", highlight=False, markup=False)
     seed_everything(plan.seed, f"{folder.kind} rounds")
     with watch(console, folder.title, plan.progress) as display:
         stage.display = display
@@ -383,7 +407,7 @@ def _discretise(plan: Plan, run: Run, strategy: SupernetStrategy, genotype: Geno
 
 
 def _begin_training(plan: Plan, kind: str, genotype: Genotype) -> Retrain:
-    stage, dataset = plan.retrain, plan.dataset
+    (space, dataset), stage = plan.recipe, plan.retrain
     if kind == "transfer":
         assert plan.transfer_dataset is not None
         stage, dataset = plan.transfer, plan.transfer_dataset
@@ -401,15 +425,15 @@ def _begin_training(plan: Plan, kind: str, genotype: Genotype) -> Retrain:
         )
     seed_everything(plan.seed, kind)
     stage.round = 0
-    stage.begin(genotype, plan.space, dataset, plan.budget)
+    stage.begin(genotype, space, dataset, plan.budget)
     return stage
 
 
-def _read(folder: StageFolder, space: SearchSpace) -> Genotype:
+def _read(folder: StageFolder, space: Space) -> Genotype:
     return space.check(Genotype.read(folder.path / "genotype.json"))
 
 
-def _look_up(space: SearchSpace, folder: StageFolder) -> None:
+def _look_up(space: Space, folder: StageFolder) -> None:
     """Add to a result what the space's table knows of the architecture, now that it is chosen."""
     if space.table is not None:
         with _table_key():
@@ -426,23 +450,21 @@ def _table_key() -> Iterator[None]:
         raise ValueError(f"space.{error}") from error
 
 
-def _draw(space: SearchSpace, folder: StageFolder) -> None:
+def _draw(space: Space, folder: StageFolder) -> None:
     if not (folder.path / "cells.svg").exists():
         from nasrun.draw import draw_cells
 
         draw_cells(space.cells(_read(folder, space)), folder.path / "cells")
 
 
-def random_genotype(space: SearchSpace, seed: int) -> Genotype:
+def random_genotype(space: Space, seed: int) -> Genotype:
     """The random rival of this seed."""
     import torch
 
     return space.sample(torch.Generator().manual_seed(seed))
 
 
-def named_genotype(
-    name: str, space: SearchSpace, space_name: str, seed: int
-) -> tuple[str, Genotype]:
+def named_genotype(name: str, space: Space, space_name: str, seed: int) -> tuple[str, Genotype]:
     """The short name and the genotype of `random`, a published cell, or a file, in this space."""
     if name == "random":
         return name, random_genotype(space, seed)
@@ -486,6 +508,64 @@ def _refuse_mismatch(choices: dict[str, str], selector: Selector, strategy: Stra
             f"selector={choices['selector']}: needs {selector.accepts.leaves}, and "
             f"strategy={choices['strategy']} leaves {strategy.leaves}; use "
             f"selector={strategy.read_by}"
+        )
+
+
+def _refuse_strangers(
+    choices: dict[str, str], strategy: Strategy, task: Task, space: Space, dataset: Data
+) -> None:
+    """Strategy, space, task and data that do not go together are refused at once."""
+    if not isinstance(task, strategy.learns):
+        raise ValueError(
+            f"task={choices['task']}: strategy={choices['strategy']} needs {strategy.learns.words}"
+        )
+    if not isinstance(space, strategy.searches):
+        raise ValueError(
+            f"space={choices['space']}: strategy={choices['strategy']} needs "
+            f"{strategy.searches.words}"
+        )
+    if not isinstance(dataset, task.learns_from):
+        raise ValueError(
+            f"dataset={choices['dataset']}: task={choices['task']} learns from "
+            f"{task.learns_from.words}, and this is {dataset.words}"
+        )
+
+
+def _attach_engine(strategy: Strategy, engine: Engine, typed: Sequence[str]) -> None:
+    """Give a population its engine; typed for another strategy it would have no effect."""
+    from nasrun.strategies.base import PopulationStrategy
+
+    if isinstance(strategy, PopulationStrategy):
+        engine.check()
+        strategy.engine = engine
+        return
+    idle = [override for override in typed if key_of(override).split(".")[0] == "engine"]
+    if idle:
+        raise ValueError(f"{idle[0]}: has no effect, only populations are trained by an engine")
+
+
+def _refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> None:
+    """What a population trained needs no retraining, and the recipes train classifiers only."""
+    from nasrun.data.images import Dataset
+    from nasrun.spaces.base import SearchSpace
+
+    if not isinstance(dataset, Dataset):
+        raise ValueError(f"dataset={choices['dataset']}: retraining needs {Dataset.words}")
+    if not isinstance(space, SearchSpace):
+        raise ValueError(
+            f"space={choices['space']}: its networks are trained when the search ends and need no "
+            "retraining; the member chosen is in select/; stages=[search,select] for `nasrun run`"
+        )
+
+
+def _refuse_unforeseen(choices: dict[str, str], space: Space) -> None:
+    """What a population's networks cost is not known before they train."""
+    from nasrun.spaces.base import SearchSpace
+
+    if not isinstance(space, SearchSpace):
+        raise ValueError(
+            f"space={choices['space']}: limits on the found network and `nasrun plan` need "
+            f"{SearchSpace.words}"
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -264,6 +264,73 @@ def _draw_panel(axes: Axes, panel: Panel, metrics: list[Metrics]) -> None:
     rounds = [record["round"] for record in metrics]
     margin = max(0.5, 0.02 * (max(rounds) - min(rounds)))
     axes.set_xlim(min(rounds) - margin, max(rounds) + margin)
+
+
+def lineage(history: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw a population over its intervals: scores, who came from whom, and whose genes are left.
+
+    A record of `history` has the members' `scores` in an interval, the `births` after it, and each
+    first member's share of all decisions, `founders`.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.ticker import MaxNLocator
+
+    air = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
+    figure = Figure(figsize=(10, 7), layout=air, facecolor="white")
+    above, below = figure.subplots(2, 1)
+    rounds = range(1, len(history) + 1)
+    for slot in range(len(history[0]["scores"])):
+        starts = [0] + [
+            place + 1
+            for place, past in enumerate(history)
+            if any(birth["child"] == slot for birth in past["births"])
+        ]
+        for start, end in pairwise([*starts, len(history)]):
+            lived = [_finite(past["scores"][slot]) for past in history[start:end]]
+            above.plot(rounds[start:end], lived, color="#BBBBBB", lw=1, marker=".", ms=4)
+    for place, past in enumerate(history[:-1]):
+        for birth in past["births"]:
+            ends = past["scores"][birth["base"]], history[place + 1]["scores"][birth["child"]]
+            above.plot(rounds[place : place + 2], [*map(_finite, ends)], color=COLOURS[0], lw=0.8)
+    best = [max((s for s in past["scores"] if math.isfinite(s)), default=0) for past in history]
+    above.plot(rounds, best, color=COLOURS[1], lw=2, label="best")
+    above.plot([], [], color="#BBBBBB", marker=".", label="member")
+    above.plot([], [], color=COLOURS[0], lw=0.8, label="base parent to child")
+    scores = sorted(_finite(s) for past in history for s in past["scores"])
+    known = [score for score in scores if not math.isnan(score)]
+    if known:  # one that diverged must not flatten the others
+        low, high = known[len(known) // 10], known[-1]
+        margin = 0.05 * (high - low) or 1.0
+        above.set_ylim(low - margin, high + margin)
+    _dress(above, "Scores of the population", "interval")
+    above.legend(frameon=False, labelcolor=INK)
+    shares = list(zip(*(past["founders"] for past in history), strict=True))
+    below.stackplot(rounds, *([100 * share for share in founder] for founder in shares))
+    _dress(below, "Decisions by the first member that they come from", "interval")
+    below.set_ylabel("%", color=INK)
+    for axes in (above, below):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    save(figure, path, dpi=120)
+
+
+def returns(episodes: Sequence[Sequence[float]], path: Path) -> None:
+    """Draw (step, return) of training episodes, and the mean of every tenth of them."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    axes.plot(*zip(*episodes, strict=True), ".", ms=3, color="#BBBBBB") if episodes else None
+    size = max(1, len(episodes) // 10)
+    parts = [episodes[start : start + size] for start in range(0, len(episodes), size)]
+    means = [[sum(column) / len(part) for column in zip(*part, strict=True)] for part in parts]
+    axes.plot([step for step, _ in means], [mean for _, mean in means], color=COLOURS[0], lw=1.8)
+    _dress(axes, "Return of a training episode, with exploration", "environment steps")
+    save(figure, path, dpi=120)
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else math.nan
 
 
 def _dress(axes: Axes, title: str, along: str) -> None:

@@ -18,7 +18,7 @@ from nasrun.genotype import Genotype
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import Layout, SearchSpace, Stem
 from nasrun.stage import Metrics, Stage
-from nasrun.tasks.base import Dataset, OptimizerFactory, Part, Task
+from nasrun.tasks.base import Dataset, ImageTask, OptimizerFactory, Part
 
 
 class Retrain(Stage):
@@ -45,7 +45,7 @@ class Retrain(Stage):
         optimizer: OptimizerFactory,
         schedule: Schedule,
         clip: float | None,
-        task: Task,
+        task: ImageTask,
     ) -> None:
         for key, value, least in (
             ("epochs", epochs, 1),

@@ -261,6 +261,7 @@ class StageFolder:
     def restore(self, stage: Stage) -> None:
         """Put the last saved state into a stage that has begun; the random state comes last."""
         self.path.mkdir(parents=True, exist_ok=True)
+        stage.home = self.path
         if self._config is not None:
             write_yaml(self.path / "config.yaml", self._config)
         state = self._read_state()
@@ -284,6 +285,7 @@ class StageFolder:
         state = self._read_state()
         if state is None:
             raise ValueError(f"{self.path}: has no state, run `nasrun {self.kind}` first")
+        stage.home = self.path
         stage.load_state_dict(state["stage"])
         stage.round = state["round"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -19,6 +19,9 @@ from nasrun.config import (
 )
 from nasrun.genotype import Genotype
 from nasrun.tabular import Table, describe
+
+if TYPE_CHECKING:
+    from nasrun.spaces.base import SearchSpace
 
 KEYS = {
     "genotype": "NAME|FILE",
@@ -105,13 +108,16 @@ def print_record(console: Any, record: dict[str, Any]) -> None:
         table(console, record["run"], columns, rows)
     if "genotype" not in record:
         return
-    facts = record["network"]
-    title = (
-        f"{record['name']}  as a {facts['name']} network, C={facts['channels']} L={facts['layers']}"
-    )
+    title, costs = record["name"], []
+    if "network" in record:
+        facts = record["network"]
+        title += f"  as a {facts['name']} network, C={facts['channels']} L={facts['layers']}"
+        costs = [
+            ("parameters", f"{record['params']:,}"),
+            ("multiply-adds", f"{record['macs'] / 1e6:,.1f} M at {facts['size']}x{facts['size']}"),
+        ]
     table(console, title, ("", ""), [
-        ("parameters", f"{record['params']:,}"),
-        ("multiply-adds", f"{record['macs'] / 1e6:,.1f} M at {facts['size']}x{facts['size']}"),
+        *costs,
         *_lines(record["genotype"]),
         *([("true accuracy", describe(record["true"]))] if "true" in record else []),
         ("pictures", " ".join(record["pictures"])),
@@ -134,10 +140,34 @@ def _results(row: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 def _record(
     name: str, chosen: Genotype, space: Any, network: str | None, stem: Path
 ) -> dict[str, Any]:
+    from nasrun.draw import draw_cells
+    from nasrun.spaces.base import SearchSpace
+
+    costs: dict[str, Any] = {}
+    if isinstance(space, SearchSpace):
+        costs = _costs(chosen, space, network)
+    elif network is not None:
+        raise ValueError(f"network={network}: has no effect on space={chosen.space}, leave it out")
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        pictures = draw_cells(space.cells(chosen), stem, name)
+    except OSError as error:
+        raise ValueError(f"out={stem.parent}: cannot write there ({error.strerror})") from error
+    return {
+        "name": name,
+        "space": chosen.space,
+        "genotype": space.render(chosen),
+        "choices": dict(chosen),
+        **costs,
+        "pictures": [str(path) for path in pictures],
+    }
+
+
+def _costs(chosen: Genotype, space: SearchSpace, network: str | None) -> dict[str, Any]:
+    """What the genotype costs as one of the published networks."""
     import torch
 
     from nasrun.cost import count
-    from nasrun.draw import draw_cells
     from nasrun.spaces.base import Layout
 
     if network is None:
@@ -157,21 +187,7 @@ def _record(
     with torch.device("meta"):
         built = space.network(chosen, inputs=3, outputs=facts["classes"], layout=layout)
     cost = count(built, 3, facts["size"])
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        pictures = draw_cells(space.cells(chosen), stem, name)
-    except OSError as error:
-        raise ValueError(f"out={stem.parent}: cannot write there ({error.strerror})") from error
-    return {
-        "name": name,
-        "space": chosen.space,
-        "genotype": space.render(chosen),
-        "choices": dict(chosen),
-        "network": {"name": network, **facts},
-        "params": cost.params,
-        "macs": cost.macs,
-        "pictures": [str(path) for path in pictures],
-    }
+    return {"network": {"name": network, **facts}, "params": cost.params, "macs": cost.macs}
 
 
 def _space_of(name: str) -> str:

@@ -15,9 +15,15 @@ from nasrun.config import SCALE, UPSTREAM, DictConfig, did_you_mean, key_of, put
 from nasrun.run import Run, StageFolder
 
 OWN = {
-    "run": ("selector", "retrain", "transfer", "stages", "baseline", "discretisation", "epochs"),
-    "plan": ("selector", "retrain", "transfer", "stages", "baseline", "discretisation", "epochs"),
-    "search": (),
+    "run": (
+        *("engine", "selector", "retrain", "transfer", "stages", "baseline", "discretisation"),
+        "epochs",
+    ),
+    "plan": (
+        *("engine", "selector", "retrain", "transfer", "stages", "baseline", "discretisation"),
+        "epochs",
+    ),
+    "search": ("engine",),
     "select": ("selector", "discretisation"),
     "retrain": ("retrain", "epochs", "genotype", "selector"),
     "transfer": ("transfer", "epochs", "genotype", "selector"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from nasrun.budget import Budget
@@ -52,6 +53,9 @@ class Stage(ABC):
     stopped: str | None = None
     """Why the stage ends before its last round; a round, or a restored state, may set it."""
     display: Display = Silent()
+    home: Path
+    """The stage's folder, known before its first round; files of its own lie there, named in its
+    state."""
 
     @property
     @abstractmethod

@@ -1,9 +1,12 @@
 """The contract tests' bench: everything is composed and built as the command line does it."""
 
+import copy
 import io
 import shutil
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -19,7 +22,21 @@ from nasrun.tasks.classification import Classification
 SMALL = ["rounds=2", "width=2", "depth=3", "batch_size=16", "images=64"]
 SMALL += ["space.nodes=1", "space.kept_edges=1", "budget.threads=1", "budget.device=cpu"]
 SMALL += ["space.operations=[none,max_pool_3x3,skip_connect,sep_conv_3x3]"]
-SMALLER = {"strategy.num_candidates": 2, "strategy.evaluator.epochs": 1}
+SMALLER = {
+    "strategy.num_candidates": 2,
+    "strategy.evaluator.epochs": 1,
+    "strategy.size": 4,
+    "strategy.children": 1,
+    "strategy.parents": 2,
+    "task.steps": 2,
+    "task.generator_batch": 8,
+    "task.distance.epochs": 1,
+    "task.distance.samples": 40,
+    "task.distance.report_samples": 40,
+    "space.hidden": 8,
+    "space.encoder.channels": 2,
+    "space.encoder.hidden": 8,
+}
 """What is made small where an option has it."""
 ELSEWHERE = {"strategy=random_tabular": ["space=nasbench201", "space.table={table}"]}
 """Options that only some spaces have room for, with what they need in place of SMALL's space."""
@@ -41,7 +58,15 @@ class Bench:
     def compose(self, *overrides):
         found = ",".join(f"file://{folder}" for folder in self.folders)
         found = [f"hydra.searchpath=[{found}]"] if found else []
-        return configuration.compose([*overrides, *found])
+        found.append("engine=serial")
+        general = [word for word in overrides if word not in SMALL or word[:6] != "space."]
+        composed = composed_once(*general, *found)
+        if len(general) < len(overrides) and "nodes" in composed.config.space:
+            composed = composed_once(*overrides, *found)
+        # else a strategy that has a space of its own: its defaults are small
+        config = copy.deepcopy(composed.config)
+        shrink(config)
+        return replace(composed, config=config)
 
     def node(self, group, option, *overrides):
         """A group's resolved settings with this option."""
@@ -52,18 +77,12 @@ class Bench:
         for option in ELSEWHERE.keys() & set(overrides):
             small = [override for override in overrides if not override.startswith("space.")]
             overrides = [*small, *(word.format(table=self.table) for word in ELSEWHERE[option])]
-        typed = [*overrides, f"outputs={self.outputs}", "progress=false"]
+        typed = [*overrides, "progress=false"]
         path = None if run is None else str(run.path)
         source = None if run is None else find_source(verb, self.outputs, path, None, None)
         given = [] if source is None else inherited_choices(source, typed)
         composed = self.compose(*given, *typed)
-        for key, value in SMALLER.items():
-            *parents, name = key.split(".")
-            node = composed.config
-            for parent in parents:
-                node = node.get(parent) if node is not None else None
-            if node is not None and name in node:
-                node[name] = value
+        composed.config.outputs = str(self.outputs)
         return prepare(Command(verb, composed, tuple(typed), self.trusted), source)
 
     def run(self, verb, *overrides, run=None):
@@ -71,12 +90,28 @@ class Bench:
         return execute(self.plan(verb, *overrides, run=run), Console(file=io.StringIO()))
 
     def interrupted(self, kind, begin, rounds):
-        """Run in three parts: stopped after the first round, then within the last one."""
-        with stopped(kind, after=1, inside=False):
-            begin()
-        with stopped(kind, after=rounds - 1, inside=True):
-            begin()
+        """Run in three parts: stopped after the first round and within the last one."""
+        for after, inside in sorted([(1, False), (rounds - 1, True)]):
+            with stopped(kind, after=after, inside=inside):
+                begin()
         return begin()
+
+
+@cache
+def composed_once(*overrides):
+    """Composing takes longer than so small a search, and tests repeat their commands."""
+    return configuration.compose(list(overrides))
+
+
+def shrink(config):
+    """Make small what is there to be."""
+    for key, value in SMALLER.items():
+        *parents, name = key.split(".")
+        node = config
+        for parent in parents:
+            node = node.get(parent) if node is not None else None
+        if node is not None and name in node:
+            node[name] = value
 
 
 @contextmanager
@@ -183,11 +218,11 @@ def searched(bench, searches):
     def copied(strategy, *overrides):
         kept = searches / strategy
         if not kept.exists():
-            fresh = bench.run("search", f"strategy={strategy}", *SMALL, *overrides)
-            shutil.copytree(fresh.path, kept / fresh.path.relative_to(bench.outputs))
-            shutil.rmtree(bench.outputs)
-        (search,) = kept.glob("*/v001")
-        return Run(shutil.copytree(search, bench.outputs / search.relative_to(kept)))
+            bench.run("search", f"strategy={strategy}", *SMALL, *overrides)
+            shutil.move(bench.outputs, kept)
+        shutil.copytree(kept, bench.outputs)
+        (run,) = Run.all(bench.outputs)
+        return run
 
     return copied
 

@@ -8,8 +8,10 @@ from omegaconf import OmegaConf
 
 from nasrun.budget import Budget
 from nasrun.config import build, conf_folder, resolve
+from nasrun.data.environments import Environment
 from nasrun.genotype import NONE, Genotype
-from nasrun.spaces.base import Layout
+from nasrun.spaces.base import Layout, SearchSpace
+from nasrun.spaces.modular import ModularSpace
 
 CPU = Budget(device="cpu", precision="auto", threads=1, max_hours=None)
 
@@ -45,6 +47,12 @@ def test_a_space_draws_legal_genotypes_and_reads_back_what_it_writes(built, spac
 def test_a_space_builds_a_supernet_and_a_network_that_answer_images(built, space):
     made = built("space", space)
     genotype = made.sample(torch.Generator().manual_seed(0))
+    if not isinstance(made, SearchSpace):
+        assert isinstance(made, ModularSpace)
+        network = made.network(genotype, inputs=3, outputs=3)
+        again = made.network(genotype, inputs=3, outputs=3)
+        network.load_state_dict(again.state_dict(), strict=True)
+        return
     images = torch.rand(2, 1, 8, 8)
     supernet = made.network(inputs=1, outputs=3)
     assert supernet(images, made.one_hot(genotype))[0].shape == (2, 3)
@@ -72,6 +80,9 @@ def test_a_dataset_is_embedded_or_says_which_key_would_find_it(
     if "root" in settings:
         overrides.append(f"dataset.root={tmp_path / 'missing'}")
     made = built("dataset", dataset, *overrides)
+    if isinstance(made, Environment):
+        check_environment(made, monkeypatch)
+        return
     if "root" in settings:
         with pytest.raises(ValueError, match=r"^dataset\.root=\S*missing") as refused:
             made.check()
@@ -87,6 +98,25 @@ def test_a_dataset_is_embedded_or_says_which_key_would_find_it(
     images, labels = next(iter(train.batches(8)))
     assert images.shape == (8, facts.channels, facts.size, facts.size)
     assert labels.tolist() == train.labels[:8].tolist()
+
+
+def check_environment(made, monkeypatch):
+    pytest.importorskip("mujoco")
+    if made.pixels:
+        for name in ("MUJOCO_GL", "DISPLAY"):
+            monkeypatch.delenv(name, raising=False)
+        with pytest.raises(ValueError, match=r"^MUJOCO_GL is not set .* MUJOCO_GL=egl"):
+            made.check()
+        return
+    made.check()
+    shape, actions = made.shapes()
+    episodes = made.start()
+    first, again = episodes.reset(3), episodes.reset(3)
+    assert first.shape == shape
+    assert (first == again).all()
+    step = episodes.step(torch.zeros(actions).numpy())
+    assert step.observation.shape == shape
+    assert step.observation.dtype == first.dtype
 
 
 def test_a_key_without_a_default_is_asked_for(bench, dataset):
@@ -184,6 +214,10 @@ def test_an_experiment_composes_and_says_its_command_and_what_to_expect(bench, e
 def test_an_experiment_builds_with_every_key_known(bench, experiment, tmp_path):
     """Stale keys of a merge, and keys that a group does not have, are found by building."""
     composed = bench.compose(f"experiment={experiment}")
+    weights = composed.config.task.get("distance", {})
+    if raw(weights or composed.config.task).get("weights") == "???":
+        word = f"task.distance.weights={tmp_path}"
+        composed = bench.compose(f"experiment={experiment}", word)
     for group in ("space", "strategy", "selector", "task", "budget", "retrain"):
         build(resolve(composed.config[group]), group, bench.trusted)
     roots = [key for key in ("dataset", "transfer.dataset") if _has_root(composed.config, key)]

@@ -4,6 +4,7 @@ import json
 
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Selector
+from nasrun.strategies.base import SupernetStrategy
 
 
 def test_interrupted_it_chooses_as_uninterrupted(bench, pair, searched):
@@ -11,12 +12,16 @@ def test_interrupted_it_chooses_as_uninterrupted(bench, pair, searched):
     run = searched(strategy)
     folder = run.path / "select" / selector
 
-    def begin():
-        return bench.run("select", f"selector={selector}", "budget.threads=1", run=run)
+    words = [f"selector={selector}", "budget.threads=1"]
 
-    begin()
-    plan = bench.plan("select", f"selector={selector}", "budget.threads=1", run=run)
+    def begin():
+        return bench.run("select", *words, run=run)
+
+    plan = bench.plan("select", *words, run=run)
     assert isinstance(plan.selector, Selector)
+    if isinstance(plan.strategy, SupernetStrategy):
+        words.append("discretisation=false")  # tests/test_discretisation.py looks at it
+    begin()
     genotype = plan.space.check(Genotype.read(folder / "genotype.json"))
     assert Genotype.from_json(json.loads(json.dumps(genotype.to_json()))) == genotype
     assert plan.space.parse(plan.space.render(genotype)) == genotype

@@ -46,6 +46,8 @@ def given(group, option):
     text = "\n".join(path.read_text() for path in FILES if path.stem == option)
     if group == "dataset" and "root: ???" in text:
         return ["dataset.root=folder"]
+    if group == "task" and "weights: ???" in text:
+        return ["task.distance.weights=file"]
     if group == "transfer" and option not in ("quick", "mobile"):  # on an embedded set
         return ["transfer.dataset.root=folder"]
     return []
@@ -64,7 +66,12 @@ def test_a_space_lists_every_keyword(bench, space):
 
 
 def test_a_task_lists_every_keyword(bench, task):
-    check_calls("task", bench.node("task", task))
+    check_calls("task", bench.node("task", task, *given("task", task)))
+
+
+def test_an_engine_lists_every_keyword(bench, engine):
+    node = configuration.resolve(configuration.compose([f"engine={engine}"]).config["engine"])
+    check_calls("engine", node)
 
 
 def test_a_budget_lists_every_keyword(bench, budget):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -84,12 +84,21 @@ class Split(ABC):
         """
 
 
-class Dataset(ABC):
-    """A set of square images with labels; building one reads no file."""
+class Data(ABC):
+    """What is learned from: a set of images, or an environment; building one reads no file."""
+
+    words: ClassVar[str]
+    """What it is, in a user's words."""
 
     @abstractmethod
     def check(self) -> None:
-        """Raise ValueError if the files cannot be what the settings say; decodes no image."""
+        """Raise ValueError if it cannot be what the settings say; decodes no image."""
+
+
+class Dataset(Data):
+    """A set of square images with labels."""
+
+    words = "labelled images"
 
     @abstractmethod
     def facts(self) -> Facts:

@@ -8,7 +8,7 @@ from typing import Any
 
 from nasrun.genotype import Genotype
 from nasrun.limits import Limits
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.base import Space
 from nasrun.stage import Metrics, Stage
 from nasrun.strategies.base import Strategy
 
@@ -21,13 +21,13 @@ class Selector(Stage):
     """
 
     accepts: type[Strategy]
-    space: SearchSpace
+    space: Space
     limits: Limits | None = None
     measure: Callable[[Genotype], Metrics] | None = None
     """What the pipeline wants to know of the choice besides; the strategy may be put back by it."""
 
     @abstractmethod
-    def begin(self, strategy: Strategy, space: SearchSpace) -> None:
+    def begin(self, strategy: Strategy, space: Space) -> None:
         """Take a strategy at the end of its search."""
 
     @property

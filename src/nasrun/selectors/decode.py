@@ -6,7 +6,7 @@ from typing import Any
 
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Immediate
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.base import Space
 from nasrun.spaces.supernet import Rule
 from nasrun.strategies.base import Strategy, SupernetStrategy
 
@@ -19,7 +19,7 @@ class Decode(Immediate):
     def __init__(self, *, rule: Rule) -> None:
         self.rule = rule
 
-    def begin(self, strategy: Strategy, space: SearchSpace) -> None:
+    def begin(self, strategy: Strategy, space: Space) -> None:
         assert isinstance(strategy, SupernetStrategy)
         self.space = space
         self._genotype = strategy.supernet.genotype(self.rule)

@@ -1,4 +1,4 @@
-"""The candidate with the best validation score."""
+"""The candidate with the best score, and its weights where the strategy trained it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import Any
 
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Immediate
-from nasrun.spaces.base import SearchSpace
-from nasrun.strategies.base import CandidateStrategy, Strategy
+from nasrun.spaces.base import Space
+from nasrun.strategies.base import ScoredStrategy, Strategy
 
 
 class Fittest(Immediate):
     """A selector without rounds: the best-scored architecture, the first of equals."""
 
-    accepts = CandidateStrategy
+    accepts = ScoredStrategy
 
-    def begin(self, strategy: Strategy, space: SearchSpace) -> None:
-        assert isinstance(strategy, CandidateStrategy)
-        self.space = space
+    def begin(self, strategy: Strategy, space: Space) -> None:
+        assert isinstance(strategy, ScoredStrategy)
+        self.strategy, self.space = strategy, space
         limits, candidates = self.limits, strategy.candidates
         if limits is not None:
             candidates = [c for c in candidates if limits.allow(c.genotype)] or candidates
@@ -29,4 +29,5 @@ class Fittest(Immediate):
         return self._best.genotype
 
     def report(self, folder: Any) -> dict[str, Any]:
-        return {"validation_score": self._best.score, "candidates": self._among}
+        scored = {"validation_score": self._best.score, "candidates": self._among}
+        return {**scored, **self.strategy.deliver(self._best, folder)}

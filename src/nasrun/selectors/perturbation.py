@@ -20,7 +20,7 @@ import torch
 
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.selectors.base import Selector
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.base import Space
 from nasrun.stage import Metrics
 from nasrun.strategies.base import Strategy, SupernetStrategy
 from nasrun.strategies.judges import Judge, Scores
@@ -55,7 +55,7 @@ class Perturbation(Selector):
         self.drop_together = drop_together
         self.scores: list[Score] = []
 
-    def begin(self, strategy: Strategy, space: SearchSpace) -> None:
+    def begin(self, strategy: Strategy, space: Space) -> None:
         assert isinstance(strategy, SupernetStrategy)
         self.space = space = strategy.supernet.space  # of RADARS a part of the whole
         self.strategy = strategy

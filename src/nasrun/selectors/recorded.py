@@ -12,7 +12,7 @@ from typing import Any
 
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Immediate
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.base import Space
 from nasrun.strategies.base import Strategy, SupernetStrategy
 from nasrun.strategies.history import History, Record, frontier, within
 
@@ -26,7 +26,7 @@ class Recorded(Immediate):
     def pick(self, history: History) -> Record:
         """The round to take; ValueError if none will do."""
 
-    def begin(self, strategy: Strategy, space: SearchSpace) -> None:
+    def begin(self, strategy: Strategy, space: Space) -> None:
         assert isinstance(strategy, SupernetStrategy)
         self.space = space
         self._record = self.pick(strategy.history)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -64,14 +64,17 @@ class Mixture:
     active: tuple[tuple[int, ...], ...]
 
 
-class SearchSpace(ABC):
-    """Decisions, limits and a network; frozen, without tensors.
+class Space(ABC):
+    """Decisions and limits; frozen, without tensors.
 
     `limits` say how many of a group of decisions a derived network keeps (DARTS: two edges a
     node). Rules that decode or sample obey them; SNAS's per-edge argmax knowingly does not.
     `none_is_a_choice` says what `none` means: an operation like the others, that is drawn and
     weighed as they are (NAS-Bench-201), or what only a limit makes of an edge (DARTS).
     """
+
+    words: ClassVar[str]
+    """What the space is, in a user's words."""
 
     name: str
     decisions: tuple[Decision, ...]
@@ -84,32 +87,7 @@ class SearchSpace(ABC):
     and there is no auxiliary head."""
 
     @abstractmethod
-    def network(
-        self,
-        genotype: Genotype | None = None,
-        *,
-        inputs: int,
-        outputs: int,
-        layout: Layout | None = None,
-    ) -> nn.Module:
-        """The network of a genotype, or with all choices of every decision when none is given.
-
-        It maps images (B, inputs, H, W) to a tuple of logits (B, outputs): the classifier's, then
-        in training the auxiliary head's if `layout` has one. `layout` defaults to the search's.
-        """
-
-    @property
-    @abstractmethod
-    def search_layout(self) -> Layout:
-        """The search network's layout: `network`'s default."""
-
-    @property
-    @abstractmethod
-    def published_layout(self) -> Layout:
-        """The layout of the networks that papers on this space report parameters of."""
-
-    @abstractmethod
-    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> SearchSpace:
+    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> Space:
         """The subspace in which the named decisions have only these choices."""
 
     @abstractmethod
@@ -124,28 +102,10 @@ class SearchSpace(ABC):
     def cells(self, genotype: Genotype) -> dict[str, list[tuple[str, str, str]]]:
         """Per cell type the edges (from, to, operation) to draw, dropped ones left out."""
 
-    def costs(
-        self, *, inputs: int, outputs: int, size: int, layout: Layout | None = None
-    ) -> CandidateCosts:
-        """What every candidate costs in the network with all choices, on square images.
-
-        `size` is their side in pixels; the network needs `nasrun.cost.Candidates`.
-        """
-        with torch.device("meta"):
-            network = self.network(inputs=inputs, outputs=outputs, layout=layout)
-            weights = torch.zeros(len(self.decisions), self.width)
-        idle = Mixture(weights, ((),) * len(self.decisions))
-        return candidate_costs(network, self.decisions, idle, inputs=inputs, size=size)
-
     @cached_property
     def rows(self) -> dict[str, int]:
         """The row of each decision in alphas and mixtures."""
         return {decision.name: row for row, decision in enumerate(self.decisions)}
-
-    @property
-    def width(self) -> int:
-        """The number of columns of alphas and mixtures: the most choices a decision has."""
-        return max(len(decision.choices) for decision in self.decisions)
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -201,6 +161,59 @@ class SearchSpace(ABC):
             for position in order[limit.count :]:
                 choices[limit.decisions[position]] = NONE
         return Genotype(self.name, choices)
+
+
+class SearchSpace(Space):
+    """A space with one network that can hold all choices at once: a supernet."""
+
+    words = "a space with a supernet, such as space=darts"
+
+    @abstractmethod
+    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> SearchSpace:
+        """The subspace in which the named decisions have only these choices."""
+
+    @abstractmethod
+    def network(
+        self,
+        genotype: Genotype | None = None,
+        *,
+        inputs: int,
+        outputs: int,
+        layout: Layout | None = None,
+    ) -> nn.Module:
+        """The network of a genotype, or with all choices of every decision when none is given.
+
+        It maps images (B, inputs, H, W) to a tuple of logits (B, outputs): the classifier's, then
+        in training the auxiliary head's if `layout` has one. `layout` defaults to the search's.
+        """
+
+    @property
+    @abstractmethod
+    def search_layout(self) -> Layout:
+        """The search network's layout: `network`'s default."""
+
+    @property
+    @abstractmethod
+    def published_layout(self) -> Layout:
+        """The layout of the networks that papers on this space report parameters of."""
+
+    @property
+    def width(self) -> int:
+        """The number of columns of alphas and mixtures: the most choices a decision has."""
+        return max(len(decision.choices) for decision in self.decisions)
+
+    def costs(
+        self, *, inputs: int, outputs: int, size: int, layout: Layout | None = None
+    ) -> CandidateCosts:
+        """What every candidate costs in the network with all choices, on square images.
+
+        `size` is their side in pixels; the network needs `nasrun.cost.Candidates`.
+        """
+        with torch.device("meta"):
+            network = self.network(inputs=inputs, outputs=outputs, layout=layout)
+            weights = torch.zeros(len(self.decisions), self.width)
+        idle = Mixture(weights, ((),) * len(self.decisions))
+        return candidate_costs(network, self.decisions, idle, inputs=inputs, size=size)
 
     def size(self, genotype: Genotype) -> tuple[int, ...]:
         """How many operations with weights of their own each group keeps: MiLeNAS's (n, r)."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from nasrun.budget import Budget
+from nasrun.engines.base import Engine
 from nasrun.genotype import Genotype
 from nasrun.limits import Limits
-from nasrun.spaces.base import Layout, SearchSpace
+from nasrun.spaces.base import Layout, SearchSpace, Space
+from nasrun.spaces.modular import ModularSpace
 from nasrun.spaces.supernet import Supernet
 from nasrun.stage import Metrics, Stage
 from nasrun.strategies.history import History
-from nasrun.tasks.base import Split, Task
+from nasrun.tasks.base import ImageTask, PopulationTask, Split, Task, Trained
 
 
 @dataclass(frozen=True)
@@ -29,15 +31,18 @@ class Strategy(Stage):
     """A stage that searches; what it learned is read by a selector, one of which its YAML names.
 
     `leaves` says in a user's words what a search ends with, `read_by` which selectors take it.
+    `searches` and `learns` are the kinds of space and task that `begin` takes.
     `limits` are what the found network may cost, set before `begin`, null for none.
     """
 
     leaves: ClassVar[str]
     read_by: ClassVar[str]
+    searches: ClassVar[type[Space]]
+    learns: ClassVar[type[Task]]
     limits: Limits | None = None
 
     @abstractmethod
-    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+    def begin(self, space: Any, task: Any, budget: Budget) -> None:
         """Take the data and build what trains; the task has begun."""
 
 
@@ -72,9 +77,11 @@ class SupernetStrategy(Strategy):
 
     leaves = "a supernet"
     read_by = "magnitude, argmax, perturb, frontier, at_least or healthy"
+    searches = SearchSpace
+    learns = ImageTask
     supernet: Supernet
     layout: Layout
-    task: Task
+    task: ImageTask
     train: Split
     validation: Split
     batch_size: int
@@ -104,16 +111,63 @@ class SupernetStrategy(Strategy):
         """
 
 
-class CandidateStrategy(Strategy):
-    """A strategy that scores whole architectures one by one."""
+class ScoredStrategy(Strategy):
+    """A strategy that ends with architectures and their scores."""
 
     leaves = "scored candidates"
     read_by = "fittest"
 
     @property
     @abstractmethod
-    def candidates(self) -> list[Candidate]:
+    def candidates(self) -> Sequence[Candidate]:
         """Every architecture that was scored, in order."""
+
+    @abstractmethod
+    def deliver(self, candidate: Candidate, folder: Any) -> dict[str, Any]:
+        """Write what there is of one of the candidates besides its genotype.
+
+        Returns what `result.json` is to hold of it.
+        """
+
+
+class CandidateStrategy(ScoredStrategy):
+    """A strategy that scores whole architectures one by one and keeps nothing but the scores."""
+
+    searches = SearchSpace
+    learns = ImageTask
+
+    def deliver(self, candidate: Candidate, folder: Any) -> dict[str, Any]:
+        return {}
+
+
+class PopulationStrategy(ScoredStrategy):
+    """A strategy that trains many networks side by side; the one chosen needs no retraining.
+
+    `engine` runs the members; it is known before `begin`.
+    """
+
+    leaves = "a population of trained networks"
+    read_by = "fittest or soup"
+    searches = ModularSpace
+    learns = PopulationTask
+    engine: Engine
+
+    @property
+    @abstractmethod
+    def needs(self) -> str:
+        """What the search will cost, in a user's words, known after `begin`; empty if little."""
+
+    @abstractmethod
+    def training_of(self, candidate: Candidate) -> Trained:
+        """What one of the candidates has learned."""
+
+    @abstractmethod
+    def score(self, genotype: Genotype, trained: Trained, purpose: str) -> float:
+        """The task's objective of such a network, with random numbers of this purpose alone."""
+
+    @abstractmethod
+    def deliver_trained(self, genotype: Genotype, trained: Trained, folder: Any) -> dict[str, Any]:
+        """Write a trained network's weights and pictures; what `result.json` is to hold of it."""
 
 
 def plain(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from nasrun.strategies.base import Foreseen, Rehearsal, SupernetStrategy
 from nasrun.strategies.history import History, StopAtSize, Watchdog, frontier
 from nasrun.strategies.levels import Level, Search
 from nasrun.strategies.penalties import Penalty, Within
-from nasrun.tasks.base import Batch, OptimizerFactory, Part, Split, Task
+from nasrun.tasks.base import Batch, ImageTask, OptimizerFactory, Part, Split
 
 
 class Differentiable(SupernetStrategy, Foreseen):
@@ -97,7 +97,7 @@ class Differentiable(SupernetStrategy, Foreseen):
     def rounds(self) -> int:
         return self._rounds
 
-    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
         self.space, self.task, self.budget = space, task, budget
         self.train, self.validation = task.split(*self.parts), task.split("validation")
         channels = space.search_layout.channels

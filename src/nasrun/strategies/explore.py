@@ -23,7 +23,7 @@ from nasrun.schedules import Schedule
 from nasrun.spaces.base import SearchSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
 from nasrun.strategies.controller import Controller, genotypes
-from nasrun.tasks.base import OptimizerFactory, Subset, Task
+from nasrun.tasks.base import ImageTask, OptimizerFactory, Subset
 
 Kept = dict[str, tuple[str, ...]]
 """The choices that each decision still has."""
@@ -64,7 +64,7 @@ class Explore:
         self.samples = samples
         self.images = images
 
-    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
         """Put first weights of every choice into the bank; the task has begun."""
         self.space, self.task = space, task
         self.device = budget.torch_device

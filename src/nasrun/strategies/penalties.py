@@ -14,14 +14,14 @@ from nasrun.limits import Limits
 from nasrun.spaces.relaxation import Concrete, Dirichlet
 from nasrun.spaces.supernet import Supernet
 from nasrun.stage import Metrics
-from nasrun.tasks.base import Task
+from nasrun.tasks.base import ImageTask
 
 
 class Penalty(ABC):
     """A differentiable function of a supernet's alphas, added to the loss that they descend."""
 
     @abstractmethod
-    def begin(self, supernet: Supernet, task: Task) -> None:
+    def begin(self, supernet: Supernet, task: ImageTask) -> None:
         """Take the supernet, its weights on their device; the task has begun."""
 
     @abstractmethod
@@ -55,7 +55,7 @@ class ResourceCost(Penalty):
         self.form = FORMS[form]
         self.estimator = estimator
 
-    def begin(self, supernet: Supernet, task: Task) -> None:
+    def begin(self, supernet: Supernet, task: ImageTask) -> None:
         self.supernet = supernet
         self.estimator.check(supernet)
         space = supernet.space
@@ -177,7 +177,7 @@ class DirichletKL(Penalty):
             raise ValueError(f"scale={scale}: more than 0; penalty=null is none")
         self.scale = scale
 
-    def begin(self, supernet: Supernet, task: Task) -> None:
+    def begin(self, supernet: Supernet, task: ImageTask) -> None:
         if not isinstance(supernet.relaxation, Dirichlet):
             name = type(supernet.relaxation).__name__
             raise ValueError(f"penalty=DirichletKL: needs relaxation=Dirichlet, here is {name}")
@@ -215,7 +215,7 @@ class Within(Penalty):
         self.rate = rate
         self.lam = dict.fromkeys(limits.maxima, weight)
 
-    def begin(self, supernet: Supernet, task: Task) -> None:
+    def begin(self, supernet: Supernet, task: ImageTask) -> None:
         self.supernet = supernet
         space, device = supernet.space, supernet.alpha.device
         kept = {

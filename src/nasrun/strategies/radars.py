@@ -29,7 +29,7 @@ from nasrun.strategies.base import Foreseen, Rehearsal, SupernetStrategy
 from nasrun.strategies.differentiable import Differentiable
 from nasrun.strategies.explore import Explore, Kept, choices, mask
 from nasrun.strategies.pruning import subspace
-from nasrun.tasks.base import Task
+from nasrun.tasks.base import ImageTask
 
 
 class Turn(NamedTuple):
@@ -96,7 +96,7 @@ class Radars(SupernetStrategy, Foreseen):
     def rounds(self) -> int:
         return len(self.turns)
 
-    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
         self.space, self.task, self.budget = space, task, budget
         self.exploit, self.tuning, self.prunings, self.layers = None, False, [], []
         self.explore.begin(space, task, budget)
@@ -351,7 +351,7 @@ class Exploit:
         self.kept = kept
         self.memory_gib = memory_gib
 
-    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
         """Build the subspace's supernet."""
         self.inner.begin(space.restrict(self.kept), task, budget)
 

@@ -13,7 +13,7 @@ from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Metrics
 from nasrun.strategies.base import Candidate, CandidateStrategy, from_plain, plain
 from nasrun.strategies.explore import Explore
-from nasrun.tasks.base import Task
+from nasrun.tasks.base import ImageTask
 
 
 class ReinforceSearch(CandidateStrategy):
@@ -44,7 +44,7 @@ class ReinforceSearch(CandidateStrategy):
     def candidates(self) -> list[Candidate]:
         return self._candidates
 
-    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
         self.space, self.task = space, task
         self.explore.begin(space, task, budget)
 

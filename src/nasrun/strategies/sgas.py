@@ -23,7 +23,7 @@ from nasrun.stage import Metrics
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.strategies.differentiable import Differentiable
 from nasrun.strategies.judges import Judge
-from nasrun.tasks.base import Task
+from nasrun.tasks.base import ImageTask
 
 Distribution = dict[str, float]
 
@@ -64,7 +64,7 @@ class Greedy(SupernetStrategy):
     def rounds(self) -> int:
         return self.inner.rounds
 
-    def begin(self, space: SearchSpace, task: Task, budget: Budget) -> None:
+    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
         self.inner.begin(space, task, budget)
         self.space, self.task = space, task
         self.train, self.validation = self.inner.train, self.inner.validation

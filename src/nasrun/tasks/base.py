@@ -1,16 +1,23 @@
-"""What is learned: data, loss and metric, and the learner that trains a network on them."""
+"""What is learned: data, loss and metric, and the learner that trains a network on them.
+
+Two kinds: an `ImageTask` hands out batches and losses, so that a strategy or a recipe owns the
+training; a `PopulationTask` hands out learners that train themselves, for as long as an interval
+lasts.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from nasrun.budget import Budget
-from nasrun.data.images import Dataset, Part, Split
+from nasrun.data.images import Data, Dataset, Part, Split
 from nasrun.data.images import Subset as Subset
 from nasrun.stage import Metrics
 
@@ -27,6 +34,12 @@ class Forward(Protocol):
 class Task(ABC):
     """Data, a loss and a metric of which bigger is better; settings first, data with `begin`."""
 
+    words: ClassVar[str]
+    """What the task is, in a user's words."""
+
+    learns_from: ClassVar[type[Data]]
+    """The kind of data that `begin` takes."""
+
     objective: str
     """The name of the metric in `evaluate` that is maximised."""
 
@@ -36,12 +49,19 @@ class Task(ABC):
     outputs: int
     """Width of an output, known after `begin`."""
 
+    @abstractmethod
+    def begin(self, dataset: Any, budget: Budget) -> None:
+        """Attach data of that kind and the device; ValueError if the data cannot be read."""
+
+
+class ImageTask(Task):
+    """A task on batches of labelled images: whoever trains a network on it owns the loop."""
+
+    words = "a task on labelled images: task=classification"
+    learns_from = Dataset
+
     size: int
     """Side of an input in pixels, known after `begin`."""
-
-    @abstractmethod
-    def begin(self, dataset: Dataset, budget: Budget) -> None:
-        """Attach the data and the device; ValueError if the data cannot be read."""
 
     @abstractmethod
     def split(self, *parts: Part) -> Split:
@@ -101,3 +121,73 @@ class Learner(ABC):
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from such a state."""
+
+
+Tensors = dict[str, Tensor]
+"""Tensors by the name that they have in a network's state."""
+
+
+@dataclass
+class Trained:
+    """A member's training so far, everything by name, so that two members can be mixed.
+
+    `network` has parameters and buffers, `averages` slowly following copies of some of them (an
+    EMA, target networks), `moments` the optimizers' state of every parameter. `memory` is what
+    belongs to the member as a whole: counters and what it has seen.
+    """
+
+    network: Tensors
+    averages: dict[str, Tensors] = field(default_factory=dict)
+    moments: dict[str, Tensors] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
+
+
+class MemberLearner(ABC):
+    """A network that trains itself on its task; random numbers are torch's global ones."""
+
+    network: nn.Module
+
+    @abstractmethod
+    def train_interval(self) -> Metrics:
+        """One interval of training, as long as the task's settings say; the means of its losses."""
+
+    @abstractmethod
+    def evaluate(self) -> Metrics:
+        """What selection may know: the task's objective among others, nothing of the test."""
+
+    @abstractmethod
+    def test(self) -> Metrics:
+        """What is reported at the end: measured afresh, on what selection has not seen."""
+
+    @abstractmethod
+    def show(self, path: Path) -> list[str]:
+        """Draw what the network does into files whose names begin as the path; their names."""
+
+    @abstractmethod
+    def trained(self) -> Trained:
+        """All that the next interval depends on but the random state."""
+
+    @abstractmethod
+    def load(self, trained: Trained) -> None:
+        """Continue from such a state; every name and shape must fit."""
+
+
+class PopulationTask(Task):
+    """A task whose learners train themselves, many side by side, in processes of their own.
+
+    A begun task is sent to those processes, so it holds no large tensors.
+    """
+
+    words = "a task whose members train themselves: task=gan, rl or rl_pixels"
+
+    @abstractmethod
+    def check(self, network: nn.Module) -> None:
+        """ValueError if networks of this kind cannot learn the task."""
+
+    @abstractmethod
+    def learner(self, network: nn.Module) -> MemberLearner:
+        """What trains this network from its present weights."""
+
+    @abstractmethod
+    def needs(self, network: nn.Module, members: int, intervals: int) -> str:
+        """What a population of such networks will cost, in a user's words; empty if little."""

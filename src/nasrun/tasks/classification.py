@@ -14,10 +14,10 @@ from nasrun.budget import Budget
 from nasrun.data.augment import Augment
 from nasrun.data.images import Dataset, Facts, Part, Split, Subset, refuse_empty, stratified
 from nasrun.stage import Metrics
-from nasrun.tasks.base import Batch, Forward, Learner, OptimizerFactory, Task
+from nasrun.tasks.base import Batch, Forward, ImageTask, Learner, OptimizerFactory
 
 
-class Classification(Task):
+class Classification(ImageTask):
     """Cross entropy with label smoothing and, where a network has it, an auxiliary head's loss.
 
     `share` in (0, 1] is how much of the training and of the validation images is used, the same

@@ -1,0 +1,198 @@
+#!/usr/bin/env python
+"""Run and read the comparison that docs/comparisons/populations.md lays down.
+
+    scripts/compare_populations.py run --jobs 2      the runs that are missing, side by side
+    scripts/compare_populations.py tables            what is finished so far, as Markdown
+
+`run` goes seed by seed, so that whatever is finished is paired; the ablations come last. Every run
+is one `nasrun` command on one thread: it continues where it was stopped, and what is finished is
+not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import wilcoxon
+
+SEEDS = range(8)
+ABLATION_SEEDS = range(3)
+OWN = ("engine=serial", "budget.threads=1", "budget.device=cpu", "progress=false")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A population and what it changes."""
+
+    name: str
+    words: tuple[str, ...]
+
+
+PBTNAS = Arm("pbtnas", ("strategy=pbtnas",))
+RIVALS = tuple(Arm(name, (f"strategy={name}",)) for name in ("pbt_random", "pbt_mutation"))
+VARIATION = "strategy.variation"
+ABLATIONS = (
+    Arm("no mixing", (*PBTNAS.words, f"{VARIATION}.with_itself=true")),
+    Arm("copied exactly", (*PBTNAS.words, f"{VARIATION}.lam=1", f"{VARIATION}.gam=0")),
+    Arm("initialised anew", (*PBTNAS.words, f"{VARIATION}.lam=0", f"{VARIATION}.gam=1")),
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """An experiment; `measure` reads what is compared from a result, bigger is better."""
+
+    experiment: str
+    measured: str
+    measure: Callable[[dict[str, Any]], float]
+    told: dict[str, Callable[[dict[str, Any]], float]]
+
+
+DIGITS = Task(
+    "digits_gan",
+    "minus test FID of the small features",
+    lambda result: -result["test_fid"],
+    {
+        "untrained FID / FID": lambda result: result["untrained"]["fid"] / result["test_fid"],
+        "rarest class": lambda result: result["test_smallest_class"],
+    },
+)
+HOPPER = Task(
+    "hopper",
+    "mean return of 30 episodes",
+    lambda result: result["test_return"],
+    {"return / random return": lambda result: result["test_return"] / result["test_random_return"]},
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of the comparison."""
+
+    task: Task
+    arm: Arm
+    seed: int
+
+    def outputs(self, root: Path) -> Path:
+        """A folder of its own."""
+        return root / self.task.experiment / self.arm.name.replace(" ", "_") / f"seed{self.seed}"
+
+    def found(self, root: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+        """The result of the chosen member and the metrics of the search; None before the end."""
+        for path in self.outputs(root).glob("*/v001/select/fittest/result.json"):
+            lines = (path.parents[2] / "search/metrics.jsonl").read_text().splitlines()
+            return json.loads(path.read_text()), [json.loads(line) for line in lines]
+        return None
+
+    def run(self, root: Path) -> bool:
+        """Whether it is finished now; a failure is told and leaves the others running."""
+        if self.found(root) is None:
+            words = [*self.arm.words, f"experiment={self.task.experiment}", f"seed={self.seed}"]
+            words += [*OWN, f"outputs={self.outputs(root)}"]
+            command = [sys.executable, "-m", "nasrun", "run", *words]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                print(" ".join(words), done.stderr.strip(), sep="\n", file=sys.stderr, flush=True)
+                return False
+            print(f"seed {self.seed}: {self.task.experiment}, {self.arm.name}", flush=True)
+        return True
+
+
+TRIALS = (
+    *(
+        Trial(task, arm, seed)
+        for seed in SEEDS
+        for task in (DIGITS, HOPPER)
+        for arm in (PBTNAS, *RIVALS)
+    ),
+    *(Trial(DIGITS, arm, seed) for seed in ABLATION_SEEDS for arm in ABLATIONS),
+)
+
+
+def main() -> None:
+    """Run what is missing, or print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["run", "tables"])
+    parser.add_argument("--outputs", type=Path, default=Path("outputs/compare_populations"))
+    parser.add_argument("--jobs", type=int, default=2, help="runs side by side, a thread each")
+    words = parser.parse_args()
+    if words.what == "tables":
+        tables(words.outputs)
+        return
+    with ThreadPoolExecutor(words.jobs) as pool:
+        finished = list(pool.map(lambda trial: trial.run(words.outputs), TRIALS))
+    sys.exit(0 if all(finished) else 1)
+
+
+def tables(root: Path) -> None:
+    """The arms, the four tests, the ablations, from whatever is finished."""
+    tests: list[tuple[str, list[float]]] = []
+    for task in (DIGITS, HOPPER):
+        print(f"\n**{task.experiment}**: {task.measured}, mean ± std\n")
+        titles = ["arm", "n", "chosen member", "median member", *task.told]
+        print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
+        measured = {}
+        for arm in (PBTNAS, *RIVALS):
+            found = {seed: Trial(task, arm, seed).found(root) for seed in SEEDS}
+            ends = {seed: each for seed, each in found.items() if each is not None}
+            measured[arm] = {seed: task.measure(result) for seed, (result, _) in ends.items()}
+            cells = [spread([search[-1]["median_score"] for _, search in ends.values()])]
+            cells += [
+                spread([read(end) for end, _ in ends.values()]) for read in task.told.values()
+            ]
+            cells = [str(len(ends)), spread(list(measured[arm].values())), *cells]
+            print(f"| {arm.name} | {' | '.join(cells)} |")
+        for rival in RIVALS:
+            seeds = sorted(measured[PBTNAS].keys() & measured[rival].keys())
+            pairs = [measured[PBTNAS][seed] - measured[rival][seed] for seed in seeds]
+            if any(pairs):
+                tests.append((f"{task.experiment}: pbtnas - {rival.name}", pairs))
+    print("\n| difference | n | mean ± std | better | p | p, Holm |\n|---|---|---|---|---|---|")
+    chances = [float(wilcoxon(pairs, alternative="greater").pvalue) for _, pairs in tests]
+    for (name, pairs), p, corrected in zip(tests, chances, holm(chances), strict=True):
+        better = sum(pair > 0 for pair in pairs)
+        print(f"| {name} | {len(pairs)} | {spread(pairs)} | {better} | {p:.4f} | {corrected:.4f} |")
+    print("\n| digits_gan, 3 seeds | n | chosen member | a child's gain in its first interval |")
+    print("|---|---|---|---|")
+    for arm in (PBTNAS, *ABLATIONS):
+        each = [Trial(DIGITS, arm, seed).found(root) for seed in ABLATION_SEEDS]
+        done = [end for end in each if end is not None]
+        gains = [
+            statistics.fmean(line["child_gain"] for line in search if "child_gain" in line)
+            for _, search in done
+        ]
+        chosen = spread([DIGITS.measure(result) for result, _ in done])
+        print(f"| {arm.name} | {len(done)} | {chosen} | {spread(gains)} |")
+
+
+def holm(chances: Sequence[float]) -> list[float]:
+    """p-values corrected for their number (Holm, 1979)."""
+    order = sorted(range(len(chances)), key=lambda place: chances[place])
+    corrected, highest = [0.0] * len(chances), 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, (len(chances) - rank) * chances[place]))
+        corrected[place] = highest
+    return corrected
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and sample standard deviation."""
+    if not values:
+        return "-"
+    mean = f"{statistics.fmean(values):.4g}"
+    return f"{mean} ± {statistics.stdev(values):.2g}" if len(values) > 1 else mean
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""Environments to act in (extra `rl`): gymnasium's MuJoCo tasks by their states, dm_control's by
+pixels.
+
+They load with mujoco 3; mujoco 4.0 breaks dm_control 1.0.50.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from collections import deque
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nasrun.data.images import Data
+
+Observation = NDArray[Any]
+RENDERERS = ("egl", "osmesa", "glfw")
+
+
+class Step(NamedTuple):
+    """What an action led to; `terminated`: nothing more can be earned, `over`: the episode ends."""
+
+    observation: Observation
+    reward: float
+    terminated: bool
+    over: bool
+
+
+class Episodes(ABC):
+    """A running environment; actions are (n,) in -1 .. 1."""
+
+    @abstractmethod
+    def reset(self, seed: int) -> Observation:
+        """Begin an episode that the seed alone decides."""
+
+    @abstractmethod
+    def step(self, action: Observation) -> Step:
+        """Act once, repeated as often as the environment's settings say."""
+
+    @abstractmethod
+    def frame(self) -> Observation:
+        """A picture (H, W, 3) uint8 of now; RuntimeError where nothing can be rendered."""
+
+
+class Environment(Data):
+    """Something to act in, for an agent."""
+
+    words = "an environment"
+
+    name: str
+    action_repeat: int
+    pixels: bool
+    stack: int
+    """Frames that an observation consists of, the newest last."""
+
+    @abstractmethod
+    def start(self) -> Episodes:
+        """The environment, running."""
+
+    @abstractmethod
+    def shapes(self) -> tuple[tuple[int, ...], int]:
+        """The shape of an observation, and how many numbers an action has."""
+
+
+class GymEnvironment(Environment):
+    """A gymnasium environment with continuous actions, seen by its state; `id` as `Hopper-v5`."""
+
+    pixels = False
+    stack = 1
+
+    def __init__(self, *, id: str, action_repeat: int) -> None:
+        if action_repeat < 1:
+            raise ValueError(f"action_repeat={action_repeat}: at least 1")
+        self.id = self.name = id
+        self.action_repeat = action_repeat
+
+    def check(self) -> None:
+        _need("gymnasium", "mujoco")
+        import gymnasium
+
+        try:
+            gymnasium.spec(self.id)
+        except gymnasium.error.Error as error:
+            raise ValueError(f"dataset.id={self.id}: {str(error).splitlines()[0]}") from error
+
+    def start(self) -> Episodes:
+        return GymEpisodes(self.id, self.action_repeat)
+
+    def shapes(self) -> tuple[tuple[int, ...], int]:
+        import gymnasium
+
+        environment = gymnasium.make(self.id)
+        seen, act = environment.observation_space, environment.action_space
+        environment.close()
+        if not isinstance(act, gymnasium.spaces.Box) or seen.shape is None or len(act.shape) != 1:
+            raise ValueError(f"dataset.id={self.id}: its actions are not numbers to be chosen")
+        return tuple(seen.shape), act.shape[0]
+
+
+class GymEpisodes(Episodes):
+    """A gymnasium environment whose actions are scaled to its range."""
+
+    def __init__(self, id: str, action_repeat: int) -> None:
+        import gymnasium
+
+        self.id, self.action_repeat = id, action_repeat
+        self.environment = gymnasium.make(id)
+        space: Any = self.environment.action_space
+        self.low, self.high = space.low, space.high
+        self.painter: Any = None
+
+    def reset(self, seed: int) -> Observation:
+        observation, _ = self.environment.reset(seed=seed)
+        return np.asarray(observation, dtype=np.float32)
+
+    def step(self, action: Observation) -> Step:
+        scaled = self.low + (np.clip(action, -1, 1) + 1) / 2 * (self.high - self.low)
+        total, terminated, truncated = 0.0, False, False
+        observation: Any = None
+        for _ in range(self.action_repeat):
+            observation, reward, terminated, truncated, _ = self.environment.step(scaled)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        seen = np.asarray(observation, dtype=np.float32)
+        return Step(seen, total, terminated, terminated or truncated)
+
+    def frame(self) -> Observation:
+        import mujoco
+
+        inner: Any = self.environment.unwrapped
+        if not _can_render():
+            raise RuntimeError("nothing can be rendered here")
+        if self.painter is None:
+            self.painter = mujoco.Renderer(inner.model, 240, 320)
+        self.painter.update_scene(inner.data, camera=0 if inner.model.ncam else -1)
+        return self.painter.render()
+
+
+class DmControl(Environment):
+    """A dm_control task seen by pixels: `stack` frames of `size` pixels, one over the other.
+
+    `camera` is the number of one of the task's cameras.
+    """
+
+    pixels = True
+
+    def __init__(
+        self, *, domain: str, task: str, action_repeat: int, size: int, stack: int, camera: int
+    ) -> None:
+        for key, value in (("action_repeat", action_repeat), ("size", size), ("stack", stack)):
+            if value < 1:
+                raise ValueError(f"{key}={value}: at least 1")
+        if camera < 0:
+            raise ValueError(f"camera={camera}: from 0 on")
+        self.domain, self.task = domain, task
+        self.name = f"{domain}_{task}"
+        self.action_repeat = action_repeat
+        self.size = size
+        self.stack = stack
+        self.camera = camera
+
+    def check(self) -> None:
+        _need("dm_control", "mujoco")
+        check_renderer()
+        from dm_control import suite
+
+        if (self.domain, self.task) not in suite.ALL_TASKS:
+            known = ", ".join(task for domain, task in suite.ALL_TASKS if domain == self.domain)
+            raise ValueError(
+                f"dataset.domain={self.domain} dataset.task={self.task}: no such task of "
+                f"dm_control{'; it has ' + known if known else ''}"
+            )
+
+    def start(self) -> Episodes:
+        return DmEpisodes(self)
+
+    def shapes(self) -> tuple[tuple[int, ...], int]:
+        from dm_control import suite
+
+        actions = suite.load(self.domain, self.task).action_spec().shape[0]
+        return (3 * self.stack, self.size, self.size), actions
+
+
+class DmEpisodes(Episodes):
+    """A dm_control task; a new one is loaded for every episode, since its seed is given there."""
+
+    def __init__(self, settings: DmControl) -> None:
+        self.settings = settings
+        self.frames: deque[Observation] = deque(maxlen=settings.stack)
+
+    def reset(self, seed: int) -> Observation:
+        from dm_control import suite
+
+        random = {"random": seed % 2**32}
+        self.environment = suite.load(self.settings.domain, self.settings.task, task_kwargs=random)
+        specification = self.environment.action_spec()
+        self.low, self.high = specification.minimum, specification.maximum
+        self.environment.reset()
+        self.frames.clear()
+        return self._seen(self.settings.stack)
+
+    def step(self, action: Observation) -> Step:
+        scaled = self.low + (np.clip(action, -1, 1) + 1) / 2 * (self.high - self.low)
+        total, last = 0.0, None
+        for _ in range(self.settings.action_repeat):
+            last = self.environment.step(scaled)
+            total += float(last.reward or 0)
+            if last.last():
+                break
+        assert last is not None
+        return Step(self._seen(1), total, last.last() and last.discount == 0, last.last())
+
+    def _seen(self, times: int) -> Observation:
+        settings = self.settings
+        side = settings.size
+        image = self.environment.physics.render(side, side, camera_id=settings.camera)
+        self.frames.extend([image.transpose(2, 0, 1).copy()] * times)
+        return np.concatenate(self.frames)
+
+    def frame(self) -> Observation:
+        return self.environment.physics.render(240, 320, camera_id=self.settings.camera)
+
+
+def _need(*packages: str) -> None:
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise ValueError(f"dataset: {missing[0]} is not installed, pip install 'nasrun[rl]'")
+
+
+def _can_render() -> bool:
+    return bool(os.environ.get("MUJOCO_GL") or os.environ.get("DISPLAY"))
+
+
+def check_renderer() -> None:
+    """ValueError if MuJoCo cannot render: a broken driver may end a process, so another tries."""
+    name = os.environ.get("MUJOCO_GL")
+    if not _can_render():
+        raise ValueError(
+            "MUJOCO_GL is not set and there is no display: pixels need MUJOCO_GL=egl (a GPU's "
+            "driver) or MUJOCO_GL=osmesa (the system's package libosmesa6); states need neither"
+        )
+    if name is not None and name not in RENDERERS:
+        raise ValueError(f"MUJOCO_GL={name}: one of {', '.join(RENDERERS)}")
+    draw = "import mujoco as m; m.Renderer(m.MjModel.from_xml_string('<mujoco/>'), 8, 8).render()"
+    tried = subprocess.run([sys.executable, "-c", draw], capture_output=True, text=True)
+    if tried.returncode:
+        last = (tried.stderr.strip().splitlines() or ["it crashed"])[-1]
+        raise ValueError(
+            f"MUJOCO_GL={name}: MuJoCo cannot render here ({last}); another of "
+            f"{', '.join(RENDERERS)} may do, egl needs a GPU's driver, osmesa libosmesa6"
+        )

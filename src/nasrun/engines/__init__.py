@@ -1,0 +1,1 @@
+"""Engines: where the members of a population are trained."""

@@ -1,0 +1,34 @@
+"""What an engine is: a way to run one job on many orders, here or elsewhere.
+
+Every engine gives the same results, to the byte: a job depends on its order alone, draws from
+streams of its own, and computes on one thread, in this process too.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+Job = Callable[[Any], Any]
+"""Order to result; the job, its orders and its results can be sent to another process."""
+
+
+class Engine(ABC):
+    """Runs a job on every order; settings first, what to run with `run`."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """ValueError if what the engine needs is not installed."""
+
+    @abstractmethod
+    def run(self, job: Job, orders: Sequence[Any], cores: int) -> Iterator[tuple[int, Any]]:
+        """The position of an order with its result, in whatever order they are done.
+
+        `cores` is how many threads this machine may give. An order whose process is lost is run
+        again; a job's own error ends the run.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the processes that are kept between runs; the next run starts new ones."""

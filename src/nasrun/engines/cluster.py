@@ -1,0 +1,67 @@
+"""Ray as an engine (extra `ray`): the members of a population over a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from nasrun.engines.base import Engine, Job
+
+
+class RayCluster(Engine):
+    """One Ray task for each order; the run's folder must be visible to all nodes.
+
+    `address` is a running cluster's, null starts Ray on this machine. `cpus` and `gpus` are what
+    one member occupies, a GPU may be divided: 0.5 lets two share it. A task whose worker is lost
+    is run again up to `retries` times.
+    """
+
+    def __init__(self, *, address: str | None, cpus: float, gpus: float, retries: int) -> None:
+        if cpus <= 0:
+            raise ValueError(f"cpus={cpus}: more than 0")
+        if gpus < 0:
+            raise ValueError(f"gpus={gpus}: from 0 on")
+        if retries < 0:
+            raise ValueError(f"retries={retries}: from 0 on")
+        self.address = address
+        self.cpus = cpus
+        self.gpus = gpus
+        self.retries = retries
+        self._job: Job | None = None
+        self._stored: Any = None
+
+    def check(self) -> None:
+        if find_spec("ray") is None:
+            raise ValueError("engine=ray: needs Ray, pip install 'nasrun[ray]'; or engine=pool")
+
+    def run(self, job: Job, orders: Sequence[Any], cores: int) -> Iterator[tuple[int, Any]]:
+        import ray
+
+        if not ray.is_initialized():
+            here: dict[str, Any] = {} if self.address is not None else {"num_cpus": cores}
+            ray.init(address=self.address, log_to_driver=False, include_dashboard=False, **here)
+        if job is not self._job:
+            self._job, self._stored = job, ray.put(job)
+        remote = ray.remote(
+            num_cpus=self.cpus, num_gpus=self.gpus, max_retries=self.retries, max_calls=0
+        )(_work)
+        running = {
+            remote.remote(self._stored, order): position for position, order in enumerate(orders)
+        }
+        while running:
+            (done,), _ = ray.wait(list(running), num_returns=1)
+            yield running.pop(done), ray.get(done)
+
+    def close(self) -> None:
+        import ray
+
+        self._job = self._stored = None
+        ray.shutdown()
+
+
+def _work(job: Job, order: Any) -> Any:
+    import torch
+
+    torch.set_num_threads(1)
+    return job(order)

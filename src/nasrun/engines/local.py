@@ -1,0 +1,165 @@
+"""Engines of one machine: this very process, or a pool of processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+
+from nasrun.engines.base import Engine, Job
+
+
+class Serial(Engine):
+    """One order after the other in this process, on one thread."""
+
+    def check(self) -> None:
+        """Nothing is needed."""
+
+    def run(self, job: Job, orders: Sequence[Any], cores: int) -> Iterator[tuple[int, Any]]:
+        threads = torch.get_num_threads()
+        for position, order in enumerate(orders):
+            torch.set_num_threads(1)
+            try:
+                with torch.random.fork_rng():
+                    result = job(order)
+            finally:
+                torch.set_num_threads(threads)
+            yield position, result
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+
+@dataclass
+class Worker:
+    """A process that works off orders sent to it, one at a time."""
+
+    process: BaseProcess
+    line: Connection
+    position: int | None = None
+
+    @classmethod
+    def start(cls, job: Job) -> Worker:
+        """A new process that knows the job."""
+        spawn = multiprocessing.get_context("spawn")  # a fork would inherit locked threads
+        ours, theirs = spawn.Pipe()
+        process = spawn.Process(target=_work, args=(theirs, job), daemon=True)
+        process.start()
+        theirs.close()  # so that the death of the process is the end of the line
+        return cls(process, ours)
+
+    def stop(self) -> None:
+        """End the process, whatever it is doing."""
+        self.line.close()
+        self.process.terminate()
+        self.process.join()
+
+
+class Pool(Engine):
+    """`processes` processes with one thread each; null is as many as the budget has threads.
+
+    They are started once and work off one order after the other. A process that dies is replaced
+    and its order given to another; `retries` is how often for one order.
+    """
+
+    def __init__(self, *, processes: int | None, retries: int) -> None:
+        if processes is not None and processes < 1:
+            raise ValueError(f"processes={processes}: at least 1, or null for one a thread")
+        if retries < 0:
+            raise ValueError(f"retries={retries}: from 0 on")
+        self.processes = processes
+        self.retries = retries
+        self._job: Job | None = None
+        self._workers: list[Worker] = []
+
+    def check(self) -> None:
+        """Nothing is needed."""
+
+    def run(self, job: Job, orders: Sequence[Any], cores: int) -> Iterator[tuple[int, Any]]:
+        if job is not self._job:
+            self.close()
+            self._job = job
+        waiting = deque(range(len(orders)))
+        lost = dict.fromkeys(waiting, 0)
+        size = min(self.processes or cores, len(orders))
+        try:
+            left = len(orders)
+            while left:
+                while len(self._workers) < size:
+                    self._workers.append(Worker.start(job))
+                for worker in self._workers:
+                    if worker.position is None and waiting:
+                        self._give(worker, waiting.popleft(), orders)
+                busy = [worker for worker in self._workers if worker.position is not None]
+                ready = wait([worker.line for worker in busy])
+                for worker in [worker for worker in busy if worker.line in ready]:
+                    position = worker.position
+                    assert position is not None
+                    try:
+                        succeeded, result = worker.line.recv()
+                    except (EOFError, ConnectionResetError):
+                        self._replace(worker)
+                        lost[position] += 1
+                        if lost[position] > self.retries:
+                            raise RuntimeError(_lost(worker, lost[position])) from None
+                        waiting.appendleft(position)
+                        continue
+                    worker.position = None
+                    if not succeeded:
+                        raise result
+                    left -= 1
+                    yield position, result
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.stop()
+        self._workers, self._job = [], None
+
+    def _give(self, worker: Worker, position: int, orders: Sequence[Any]) -> None:
+        worker.position = position
+        # if it died idle, the end of its line is met when results are waited for
+        with suppress(BrokenPipeError, ConnectionResetError):
+            worker.line.send(orders[position])
+
+    def _replace(self, worker: Worker) -> None:
+        worker.stop()
+        self._workers.remove(worker)
+
+
+def _lost(worker: Worker, times: int) -> str:
+    code = worker.process.exitcode
+    return (
+        f"a worker process died {times} times over one member (exit code {code}; "
+        "-9 is mostly a lack of memory: engine.processes=1 needs least)"
+    )
+
+
+def _work(line: Connection, job: Job) -> None:
+    """A worker's life: it ends with its parent, whose end of the line closes then."""
+    torch.set_num_threads(1)
+    while True:
+        try:
+            order = line.recv()
+        except (EOFError, ConnectionResetError, KeyboardInterrupt):
+            return
+        answer: tuple[bool, Any]
+        try:
+            answer = True, job(order)
+        except KeyboardInterrupt:  # a terminal sends it to the whole group; the parent tells
+            return
+        except Exception as error:  # noqa: BLE001  whatever it is, the parent raises it
+            answer = False, error
+        try:
+            line.send(answer)
+        except (BrokenPipeError, ConnectionResetError):
+            return

@@ -1,0 +1,93 @@
+"""A greedy soup of members that share a genotype: the mean of their weights (2203.05482).
+
+The best member begins; the others with its genotype are tried from the best on, and each stays in
+the mean if it does not lower the score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from nasrun.genotype import Genotype
+from nasrun.selectors.base import Selector
+from nasrun.spaces.base import Space
+from nasrun.stage import Metrics
+from nasrun.strategies.base import PopulationStrategy, Strategy
+from nasrun.tasks.base import Tensors, Trained
+
+
+class Soup(Selector):
+    """One member is tried a round; members of the best one's genotype only, since weights are mixed
+    position by position.
+    """
+
+    accepts = PopulationStrategy
+
+    def begin(self, strategy: Strategy, space: Space) -> None:
+        assert isinstance(strategy, PopulationStrategy)
+        self.strategy, self.space = strategy, space
+        ranked = sorted(strategy.candidates, key=lambda candidate: -candidate.score)
+        self._best = ranked[0]
+        self._others = [other for other in ranked[1:] if other.genotype == self._best.genotype]
+        self._taken = [0]
+        self._score = self._best.score
+
+    @property
+    def rounds(self) -> int:
+        return len(self._others)
+
+    @property
+    def genotype(self) -> Genotype:
+        return self._best.genotype
+
+    def run_round(self) -> Metrics:
+        trial = [*self._taken, self.round + 1]
+        mixed = self._soup(trial)
+        if self.round == 0:  # scores of one and the same draw are compared
+            alone = self._soup(self._taken)
+            self._score = self.strategy.score(self.genotype, alone, "soup")
+        score = self.strategy.score(self.genotype, mixed, "soup")
+        if score >= self._score:
+            self._taken, self._score = trial, score
+        return {"score": score, "best_score": self._score, "ingredients": len(self._taken)}
+
+    def _soup(self, places: Sequence[int]) -> Trained:
+        members = [self._best, *self._others]
+        return mean([self.strategy.training_of(members[place]) for place in places])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"taken": list(self._taken), "score": self._score}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._taken, self._score = list(state["taken"]), state["score"]
+
+    def report(self, folder: Any) -> dict[str, Any]:
+        told = {"validation_score": self._score, "ingredients": len(self._taken)}
+        trained = self._soup(self._taken)
+        return {**told, **self.strategy.deliver_trained(self.genotype, trained, folder)}
+
+
+def mean(trainings: Sequence[Trained]) -> Trained:
+    """The mean of weights and averages; whole numbers, singular vectors and all else are the
+    first's.
+    """
+    first = trainings[0]
+    return replace(
+        first,
+        network=_mean([trained.network for trained in trainings]),
+        averages={
+            key: _mean([trained.averages[key] for trained in trainings]) for key in first.averages
+        },
+    )
+
+
+def _mean(states: Sequence[Tensors]) -> Tensors:
+    mixed = {}
+    for name, tensor in states[0].items():
+        kept = not tensor.is_floating_point() or name.endswith(("._u", "._v"))
+        mixed[name] = tensor if kept else torch.stack([state[name] for state in states]).mean(0)
+    return mixed

@@ -1,0 +1,693 @@
+"""PBT-NAS: a population that mixes networks while they train (2307.15621).
+
+All members train for an interval and are scored; then the worst are replaced by children of the
+best: copies of one parent in which some decisions, choice and weights, come from another. What
+comes over is shrunk and perturbed; averages are copied. Nothing is retrained at the end.
+
+Where we differ from the released code: every random number belongs to a stream of its own (run,
+interval, member, purpose), so that a search can stop and go on, here or elsewhere, to the byte;
+optimizer moments are kept by parameter name, the parent's where inherited, none where donated
+(there by position, or all dropped); a child's memory (a replay buffer) is its base parent's (there
+the donor's); an unevaluated child can never be taken for the best.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nasrun.budget import Budget
+from nasrun.genotype import Decision, Genotype, fingerprint
+from nasrun.spaces.modular import ModularSpace
+from nasrun.stage import Metrics
+from nasrun.strategies.base import Candidate, PopulationStrategy
+from nasrun.tasks.base import MemberLearner, PopulationTask, Tensors, Trained
+
+Fresh = Callable[[Genotype], Tensors]
+"""The tensors of a newly initialised network."""
+
+
+class Population(PopulationStrategy):
+    """`size` members; after an interval the worst `children` are replaced by offspring of the best.
+
+    Two distinct ones of the best `parents` make a child, the fitter one is its base. Children are
+    made after every `mix_every` intervals, after each one from interval `mix_always_from` on, and
+    never after the last. `variation` makes them; with null nobody is ever replaced: random search
+    at the same cost. The result is the best member of the last interval, or with `best_ever` of
+    any.
+    """
+
+    def __init__(
+        self,
+        *,
+        intervals: int,
+        size: int,
+        children: int,
+        parents: int,
+        mix_every: int,
+        mix_always_from: int | None,
+        best_ever: bool,
+        variation: Variation | None,
+    ) -> None:
+        for key, value, least in (
+            ("intervals", intervals, 1),
+            ("size", size, 2),
+            ("children", children, 1),
+            ("parents", parents, 2),
+            ("mix_every", mix_every, 1),
+        ):
+            if value < least:
+                raise ValueError(f"{key}={value}: at least {least}")
+        if children >= size:
+            raise ValueError(f"size={size}: more than children={children}, or nobody survives")
+        if parents > size - children:
+            raise ValueError(
+                f"parents={parents}: at most the {size - children} that survive, "
+                f"size={size} less children={children}"
+            )
+        self.intervals = intervals
+        self.size = size
+        self.children = children
+        self.parents = parents
+        self.mix_every = mix_every
+        self.mix_always_from = mix_always_from
+        self.best_ever = best_ever
+        self.variation = variation
+        self.members: list[Member] = []
+        self.best: Member | None = None
+        self.former_best: Member | None = None
+        self.history: list[dict[str, Any]] = []
+
+    @property
+    def rounds(self) -> int:
+        return self.intervals
+
+    @property
+    def candidates(self) -> Sequence[Member]:
+        sound = [member for member in self.members if math.isfinite(member.score)] or self.members
+        return [*sound, self.best] if self.best_ever and self.best is not None else sound
+
+    @property
+    def needs(self) -> str:
+        return self._needs
+
+    def begin(self, space: ModularSpace, task: PopulationTask, budget: Budget) -> None:
+        self.space, self.task, self.budget = space, task, budget
+        self._kept_job: TrainMember | None = None
+        self.seed = int(torch.randint(2**62, ()))
+        generator = torch.Generator().manual_seed(self._stream(0, 0, "population"))
+        genotypes = stratified_genotypes(space.name, space.decisions, self.size, generator)
+        self.members = [
+            Member(genotype, math.nan, slot, founders=dict.fromkeys(genotype, slot))
+            for slot, genotype in enumerate(genotypes)
+        ]
+        network = self._network(genotypes[0], self._stream(0, 0, "check"))
+        task.check(network)
+        self._needs = task.needs(network, self.size, self.intervals)
+
+    def run_round(self) -> Metrics:
+        interval = self.round
+        self._sweep()
+        job = self._job()
+        orders = [self._order(member) for member in self.members]
+        generator = torch.Generator().manual_seed(self._stream(interval, 0, "submission"))
+        queue = torch.randperm(self.size, generator=generator).tolist()
+        found: list[Metrics] = [{} for _ in orders]
+        cores = self.budget.resolved["threads"]
+        results = self.engine.run(job, [orders[slot] for slot in queue], cores)
+        for position, metrics in self.track(results, self.size):
+            found[queue[position]] = metrics
+        if interval + 1 == self.intervals:
+            self.engine.close()
+        for slot, metrics in enumerate(found):
+            score = metrics[self.task.objective]
+            self.members[slot] = replace(self.members[slot], score=score, file=orders[slot].target)
+        self._remember_best()
+        summary = self._summary(found)
+        births = self._replace_worst() if self._mixes_after(interval + 1) else []
+        self.history.append(
+            {
+                "scores": [metrics[self.task.objective] for metrics in found],
+                "births": births,
+                "founders": self._shares(),
+            }
+        )
+        self._show_best(interval + 1)
+        return {**summary, "children": len(births)}
+
+    def _mixes_after(self, intervals: int) -> bool:
+        if self.variation is None or intervals >= self.intervals:
+            return False
+        always = self.mix_always_from
+        return intervals % self.mix_every == 0 or (always is not None and intervals >= always)
+
+    def _replace_worst(self) -> list[dict[str, Any]]:
+        """Put children into the places of the worst; what was born of whom."""
+        assert self.variation is not None
+        ranked = sorted(self.members, key=_rank)
+        top, losers = ranked[: self.parents], ranked[self.size - self.children :]
+        births: list[dict[str, Any]] = []
+        for loser in losers:
+            seed = self._stream(self.round, loser.slot, "variation")
+            generator = torch.Generator().manual_seed(seed)
+            first, second = sorted(torch.randperm(len(top), generator=generator)[:2].tolist())
+            base, donor = top[first], top[second]
+            child = self.variation.child(
+                Parent(base.genotype, self.training_of(base)),
+                Parent(donor.genotype, self.training_of(donor)),
+                self.space,
+                partial(self._fresh, slot=loser.slot),
+                generator,
+            )
+            file = f"{_folder(self.round + 1)}/{loser.slot:02d}.child.pt"
+            write(self.home / file, child.trained, {}, "")
+            giver = base if child.from_base else donor
+            founders = {**base.founders, **{name: giver.founders[name] for name in child.changed}}
+            self.members[loser.slot] = Member(
+                child.genotype, math.nan, loser.slot, file, founders, self.round + 1, base.score
+            )
+            births.append(
+                {
+                    "child": loser.slot,
+                    "base": base.slot,
+                    "donor": giver.slot,
+                    "changed": list(child.changed),
+                }
+            )
+        return births
+
+    def _fresh(self, genotype: Genotype, slot: int) -> Tensors:
+        network = self._network(genotype, self._stream(self.round, slot, "fresh"))
+        return {name: tensor.cpu() for name, tensor in network.state_dict().items()}
+
+    def _network(self, genotype: Genotype, seed: int) -> torch.nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            task = self.task
+            return self.space.network(genotype, inputs=task.inputs, outputs=task.outputs)
+
+    def _order(self, member: Member) -> Order:
+        return Order(
+            seed=self.seed,
+            interval=self.round,
+            slot=member.slot,
+            choices=dict(member.genotype),
+            source=member.file,
+            target=f"{_folder(self.round + 1)}/{member.slot:02d}.pt",
+        )
+
+    def _job(self) -> TrainMember:
+        """The same object in every round, so that an engine can keep what it sent out."""
+        if self._kept_job is None:
+            self._kept_job = TrainMember(self.space, self.task, self.home.resolve())
+        return self._kept_job
+
+    def _stream(self, interval: int, slot: int, purpose: str) -> int:
+        return stream(self.seed, interval, slot, purpose)
+
+    def _remember_best(self) -> None:
+        best = min(self.members, key=_rank)
+        self.former_best = self.best
+        if self.best is None or _rank(best)[0] < _rank(self.best)[0]:
+            self.best = best
+
+    def _summary(self, found: Sequence[Metrics]) -> Metrics:
+        scores = [member.score for member in self.members]
+        ranked = sorted(score if math.isfinite(score) else -math.inf for score in scores)
+        born = [m for m in self.members if m.born == self.round and m.born > 0]
+        names = [name for name in found[0] if name != self.task.objective]
+        summary = {name: statistics.fmean(each[name] for each in found) for name in names}
+        summary |= {
+            "best_score": ranked[-1],
+            "median_score": statistics.median(ranked),
+            "worst_score": ranked[0],
+            "distinct": float(len({member.genotype for member in self.members})),
+        }
+        if born:  # how far children are from their base parent's score, one interval after birth
+            summary["child_gain"] = statistics.fmean(m.score - m.base_score for m in born)
+        return summary | {f"score_{slot:02d}": score for slot, score in enumerate(scores)}
+
+    def _shares(self) -> list[float]:
+        """How large a part of all decisions comes from each first member."""
+        founders = [founder for m in self.members for founder in (m.founders or {}).values()]
+        return [founders.count(slot) / len(founders) for slot in range(self.size)]
+
+    def _show_best(self, interval: int) -> None:
+        best = min((m for m in self.members if math.isfinite(m.score)), key=_rank, default=None)
+        if best is not None:
+            learner = self._learner(best.genotype, self.training_of(best), "show")
+            with torch.random.fork_rng():
+                torch.manual_seed(self._stream(0, 0, "show"))  # the same draws in every round
+                learner.show(self.home / f"best_{interval:03d}")
+
+    def _sweep(self) -> None:
+        """Delete what neither the last state nor the one before it names."""
+        kept = {m.file for m in (self.best, self.former_best) if m is not None}
+        for folder in sorted((self.home / "members").glob("[0-9]*")):
+            if int(folder.name) < self.round - 1:
+                for file in folder.iterdir():
+                    if f"members/{folder.name}/{file.name}" not in kept:
+                        file.unlink()
+                if not any(folder.iterdir()):
+                    folder.rmdir()
+
+    def training_of(self, candidate: Candidate) -> Trained:
+        assert isinstance(candidate, Member) and candidate.file is not None
+        return read(self.home / candidate.file)[0]
+
+    def _learner(self, genotype: Genotype, trained: Trained, purpose: str) -> MemberLearner:
+        learner = self.task.learner(self._network(genotype, self._stream(0, 0, purpose)))
+        learner.load(trained)
+        return learner
+
+    def score(self, genotype: Genotype, trained: Trained, purpose: str) -> float:
+        learner = self._learner(genotype, trained, purpose)
+        with torch.random.fork_rng():
+            torch.manual_seed(self._stream(self.intervals, 0, purpose))
+            return learner.evaluate()[self.task.objective]
+
+    def deliver(self, candidate: Candidate, folder: Any) -> dict[str, Any]:
+        return self.deliver_trained(candidate.genotype, self.training_of(candidate), folder)
+
+    def deliver_trained(self, genotype: Genotype, trained: Trained, folder: Any) -> dict[str, Any]:
+        from safetensors.torch import save_file
+
+        weights = dict(trained.network)
+        for name, average in trained.averages.items():
+            weights |= {f"{name}/{key}": tensor for key, tensor in average.items()}
+        contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
+        save_file(contiguous, folder.path / "weights.safetensors")
+        learner = self._learner(genotype, trained, "deliver")
+        with torch.random.fork_rng():
+            torch.manual_seed(self._stream(self.intervals, 0, "test"))
+            tested = {f"test_{name}": value for name, value in learner.test().items()}
+            pictures = learner.show(folder.path / "best")
+            network = self._network(genotype, self._stream(self.intervals, 0, "untrained"))
+            untrained = self.task.learner(network).test()
+        params = sum(parameter.numel() for parameter in learner.network.parameters())
+        note = "  ".join(f"{name} {value:.4g}" for name, value in tested.items())
+        return {
+            **tested,
+            "untrained": untrained,
+            "params": params,
+            "pictures": pictures,
+            "note": note,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "seed": self.seed,
+            "members": [member.to_plain() for member in self.members],
+            "best": None if self.best is None else self.best.to_plain(),
+            "former_best": None if self.former_best is None else self.former_best.to_plain(),
+            "history": list(self.history),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        def member(plain: dict[str, Any] | None) -> Member | None:
+            return None if plain is None else Member.from_plain(self.space.name, plain)
+
+        self.seed = state["seed"]
+        self.members = [Member.from_plain(self.space.name, plain) for plain in state["members"]]
+        self.best, self.former_best = member(state["best"]), member(state["former_best"])
+        self.history = list(state["history"])
+
+    def finish(self, folder: Any) -> dict[str, Any]:
+        from nasrun.plots import lineage
+
+        lineage(self.history, folder.path / "lineage.png")
+        folder.write("lineage.json", self.history)
+        best = max(member.score for member in self.candidates)
+        trained = sum(len(past["scores"]) for past in self.history)
+        return {"score": best, "members": self.size, "member_intervals": trained}
+
+
+def _rank(member: Member) -> tuple[float, int]:
+    """The fittest first; what diverged or was never scored last; of equals the lower slot."""
+    return (-member.score if math.isfinite(member.score) else math.inf, member.slot)
+
+
+def _folder(interval: int) -> str:
+    return f"members/{interval:04d}"
+
+
+@dataclass(frozen=True)
+class Member(Candidate):
+    """One of the population: `slot` is its place, `file` what it has learned, in the home folder.
+
+    `founders` says of each decision from which first member it comes. `born` is the interval after
+    which it was made, `base_score` its base parent's score then.
+    """
+
+    slot: int
+    file: str | None = None
+    founders: Mapping[str, int] | None = None
+    born: int = 0
+    base_score: float = math.nan
+
+    def to_plain(self) -> dict[str, Any]:
+        """As tensors, numbers, strings, lists and dicts."""
+        return {
+            "choices": dict(self.genotype),
+            "score": self.score,
+            "slot": self.slot,
+            "file": self.file,
+            "founders": dict(self.founders or {}),
+            "born": self.born,
+            "base_score": self.base_score,
+        }
+
+    @classmethod
+    def from_plain(cls, space: str, plain: dict[str, Any]) -> Member:
+        """The member of such a record."""
+        rest = {key: value for key, value in plain.items() if key != "choices"}
+        return cls(Genotype(space, plain["choices"]), **rest)
+
+
+def stratified_genotypes(
+    space: str, decisions: Sequence[Decision], size: int, generator: torch.Generator
+) -> list[Genotype]:
+    """As many genotypes in which every choice of a decision occurs equally often, up to one."""
+    columns = {}
+    for decision in decisions:
+        options = len(decision.choices)
+        column = torch.arange(options).repeat(size // options)
+        rest = torch.randperm(options, generator=generator)[: size % options]
+        column = torch.cat([column, rest])[torch.randperm(size, generator=generator)]
+        columns[decision.name] = [decision.choices[place] for place in column.tolist()]
+    return [
+        Genotype(space, {name: column[member] for name, column in columns.items()})
+        for member in range(size)
+    ]
+
+
+def stream(seed: int, interval: int, slot: int, purpose: str) -> int:
+    """The seed of a random stream: no two of a search share one."""
+    return int(fingerprint([seed, interval, slot, purpose]), 16)
+
+
+@dataclass(frozen=True)
+class Order:
+    """One member's next interval: what to start from, and where to put what comes of it."""
+
+    seed: int
+    interval: int
+    slot: int
+    choices: Mapping[str, str]
+    source: str | None
+    target: str
+
+    @property
+    def mark(self) -> str:
+        """What tells its result from that of another order."""
+        return fingerprint([self.seed, self.interval, self.slot, dict(self.choices), self.source])
+
+
+@dataclass(frozen=True)
+class TrainMember:
+    """The job that an engine runs: train one member for an interval, score it, keep it on disk.
+
+    What is on disk already, of an interval that was interrupted, is not trained again.
+    """
+
+    space: ModularSpace
+    task: PopulationTask
+    home: Path
+
+    def __call__(self, order: Order) -> Metrics:
+        target = self.home / order.target
+        if target.exists():
+            _, metrics, mark = read(target)
+            if mark == order.mark:
+                return metrics
+        genotype = Genotype(self.space.name, order.choices)
+        self._seed(order, "initialise")
+        task = self.task
+        network = self.space.network(genotype, inputs=task.inputs, outputs=task.outputs)
+        learner = task.learner(network)
+        if order.source is not None:
+            learner.load(read(self.home / order.source)[0])
+        self._seed(order, "train")
+        metrics = learner.train_interval()
+        self._seed(order, "evaluate")
+        metrics |= learner.evaluate()
+        write(target, learner.trained(), metrics, order.mark)
+        return metrics
+
+    @staticmethod
+    def _seed(order: Order, purpose: str) -> None:
+        torch.manual_seed(stream(order.seed, order.interval, order.slot, purpose))
+
+
+def write(path: Path, trained: Trained, metrics: Metrics, mark: str) -> None:
+    """Write what a member has learned, at once, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".tmp")
+    torch.save({**vars(trained), "metrics": metrics, "mark": mark}, draft)
+    draft.replace(path)
+
+
+def read(path: Path) -> tuple[Trained, Metrics, str]:
+    """What `write` wrote."""
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: a member's file is missing; it is needed to go on") from error
+    metrics, mark = saved.pop("metrics"), saved.pop("mark")
+    return Trained(**saved), metrics, mark
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A genotype and what its network has learned."""
+
+    genotype: Genotype
+    trained: Trained
+
+
+@dataclass(frozen=True)
+class Child(Parent):
+    """Offspring: `changed` are the decisions that are not its base parent's.
+
+    `from_base` tells that they come from the base parent itself or from nowhere.
+    """
+
+    changed: tuple[str, ...]
+    from_base: bool
+
+
+class Variation(ABC):
+    """How a child comes of two parents."""
+
+    @abstractmethod
+    def child(
+        self,
+        base: Parent,
+        donor: Parent,
+        space: ModularSpace,
+        fresh: Fresh,
+        generator: torch.Generator,
+    ) -> Child:
+        """A child, which shares no tensor that changes with a parent; `base` is the fitter one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixing(Variation):
+    """child := base; every decision with its weights w from the donor, with `probability`:
+
+        w <- lam * w_donor + gam * w_fresh
+
+    `with_itself` takes the base parent for the donor: nothing is mixed, but weights are shrunk and
+    perturbed as often (the ablation "no mixing"). `donor_memory` gives the child the donor's replay
+    buffer, as the released code does.
+    """
+
+    probability: float
+    lam: float
+    gam: float
+    with_itself: bool
+    donor_memory: bool
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"probability={self.probability}: from 0 to 1")
+        for key in ("lam", "gam"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise ValueError(f"{key}={getattr(self, key)}: from 0 to 1")
+
+    def child(
+        self,
+        base: Parent,
+        donor: Parent,
+        space: ModularSpace,
+        fresh: Fresh,
+        generator: torch.Generator,
+    ) -> Child:
+        giver = base if self.with_itself else donor
+        drawn = (torch.rand(len(space.names), generator=generator) < self.probability).tolist()
+        donated = tuple(name for name, moves in zip(space.names, drawn, strict=True) if moves)
+        given = {name: giver.genotype[name] for name in donated}
+        genotype = Genotype(space.name, {**base.genotype, **given})
+        trained = inherit(
+            base.trained,
+            giver.trained,
+            fresh(genotype),
+            prefixes=space.prefixes(donated),
+            lam=self.lam,
+            gam=self.gam,
+        )
+        if self.donor_memory:
+            trained.memory = giver.trained.memory
+        return Child(genotype, trained, donated, self.with_itself)
+
+
+def inherit(
+    base: Trained,
+    donor: Trained,
+    fresh: Tensors,
+    *,
+    prefixes: tuple[str, ...],
+    lam: float,
+    gam: float,
+) -> Trained:
+    """The child of two trainings; tensors whose names begin with a prefix are the donor's.
+
+        network: lam * donor + gam * fresh   averages: the donor's   moments: none, so fresh
+
+    All others are the base parent's, to the bit, and so is the memory. `fresh` has the tensors of a
+    newly initialised network of the child's genotype. Nothing given is changed.
+    """
+
+    def mixed(own: Tensors, given: Tensors, change: Callable[[str, Tensor], Tensor]) -> Tensors:
+        kept = {name: t.clone() for name, t in own.items() if not name.startswith(prefixes)}
+        came = {name: change(name, t) for name, t in given.items() if name.startswith(prefixes)}
+        return {**kept, **came}
+
+    network = mixed(
+        base.network,
+        donor.network,
+        lambda name, tensor: shrunk(name, tensor, fresh[name], lam=lam, gam=gam),
+    )
+    assert set(network) == set(fresh), set(network) ^ set(fresh)
+    return Trained(
+        network={name: network[name] for name in fresh},
+        averages={
+            key: mixed(own, donor.averages[key], lambda name, tensor: tensor.clone())
+            for key, own in base.averages.items()
+        },
+        moments={
+            name: {key: tensor.clone() for key, tensor in moments.items()}
+            for name, moments in base.moments.items()
+            if not name.startswith(prefixes)
+        },
+        memory=base.memory,
+    )
+
+
+def shrunk(name: str, tensor: Tensor, fresh: Tensor, *, lam: float, gam: float) -> Tensor:
+    """Shrink and perturb (1910.08475): lam * tensor + gam * fresh; whole numbers are copied.
+
+    A spectral norm's singular vectors get their unit length back.
+    """
+    if not tensor.is_floating_point():
+        return tensor.clone()
+    changed = lam * tensor + gam * fresh
+    is_vector = name.endswith(("._u", "._v"))
+    if is_vector and abs(float(changed.norm()) - 1) > 1e-5:
+        return F.normalize(changed, dim=0)
+    return changed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutation(Variation):
+    """A copy of the fitter parent, changed in one of three equally likely ways (SEARL, 2009.01555).
+
+    Not at all; some weights perturbed; or one decision answered otherwise, its layer new.
+    A weight that is hit is, with probability `super_probability`, moved by `super_strength` times
+    its size, with `reset_probability` drawn anew from N(0, 1), else moved by `strength` times its
+    size.
+    """
+
+    strength: float
+    super_strength: float
+    super_probability: float
+    reset_probability: float
+
+    def __post_init__(self) -> None:
+        if min(self.strength, self.super_strength) < 0:
+            raise ValueError(
+                f"strength={self.strength} super_strength={self.super_strength}: from 0 on"
+            )
+        rare = (self.super_probability, self.reset_probability)
+        if min(rare) < 0 or sum(rare) > 1:
+            raise ValueError(
+                f"super_probability={rare[0]} reset_probability={rare[1]}: "
+                "from 0 on, together at most 1"
+            )
+
+    def child(
+        self,
+        base: Parent,
+        donor: Parent,
+        space: ModularSpace,
+        fresh: Fresh,
+        generator: torch.Generator,
+    ) -> Child:
+        kind = int(torch.randint(3, (), generator=generator))
+        if kind == 0:
+            return Child(base.genotype, base.trained, (), True)
+        if kind == 1:
+            network = self.perturbed(base.trained.network, generator)
+            return Child(base.genotype, replace(base.trained, network=network), (), True)
+        free = [decision for decision in space.decisions if len(decision.choices) > 1]
+        decision = free[int(torch.randint(len(free), (), generator=generator))]
+        others = [c for c in decision.choices if c != base.genotype[decision.name]]
+        choice = others[int(torch.randint(len(others), (), generator=generator))]
+        genotype = Genotype(space.name, {**base.genotype, decision.name: choice})
+        tensors = fresh(genotype)
+        averages = {}
+        for key, own in base.trained.averages.items():
+            modules = tuple({f"{name.split('.')[0]}." for name in own})
+            averages[key] = {n: tensor for n, tensor in tensors.items() if n.startswith(modules)}
+        trained = inherit(
+            base.trained,
+            Trained(tensors, averages),
+            tensors,
+            prefixes=space.prefixes((decision.name,)),
+            lam=1.0,
+            gam=0.0,
+        )
+        return Child(genotype, trained, (decision.name,), True)
+
+    def perturbed(self, network: Tensors, generator: torch.Generator) -> Tensors:
+        """The weights with a random half of the matrices perturbed, each in a random share.
+
+        Vectors, norms and whole numbers stay. The share is at most a tenth of the rows' number.
+        """
+        changed = dict(network)
+        for name, weight in network.items():
+            is_matrix = weight.is_floating_point() and weight.dim() > 1 and "norm" not in name
+            if not is_matrix or torch.rand((), generator=generator) < 0.5:
+                continue
+            rows = weight.shape[0]
+            share = int(torch.randint(math.ceil(0.1 * rows), (), generator=generator)) / rows
+            hit = torch.rand(weight.shape, generator=generator) < share
+            way = torch.rand(weight.shape, generator=generator)
+            noise = torch.randn(weight.shape, generator=generator)
+            rare = self.super_probability + self.reset_probability
+            scale = torch.where(way < self.super_probability, self.super_strength, self.strength)
+            moved = weight + noise * scale * weight.abs()
+            reset = (way >= self.super_probability) & (way < rare)
+            moved = torch.where(reset, noise, moved).clamp(-1e6, 1e6)
+            changed[name] = torch.where(hit, moved, weight)
+        return changed

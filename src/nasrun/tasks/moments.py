@@ -1,0 +1,41 @@
+"""Optimizers' moments by the names of their parameters, so that layers can take theirs along."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from nasrun.tasks.base import Tensors
+
+
+def parameters(network: nn.Module, module: str) -> list[Tensor]:
+    """The parameters of a module of the network, as a list that is made once."""
+    return list(network.get_submodule(module).parameters())
+
+
+def moments_of(network: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensors]:
+    """What the optimizers keep of each parameter of the network, on the CPU."""
+    names: dict[torch.Tensor, str] = {p: name for name, p in network.named_parameters()}
+    return {
+        names[parameter]: {key: value.detach().cpu().clone() for key, value in kept.items()}
+        for optimizer in optimizers
+        for parameter, kept in optimizer.state.items()
+    }
+
+
+def restore_moments(
+    network: nn.Module, optimizers: list[torch.optim.Optimizer], saved: dict[str, Tensors]
+) -> None:
+    """Give the moments back; a parameter without saved ones starts fresh."""
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    for optimizer in optimizers:
+        optimizer.state.clear()
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                kept = saved.get(names[parameter])
+                if kept is not None:
+                    optimizer.state[parameter] = {
+                        # a step count is a scalar and stays on the CPU
+                        key: value.to(parameter.device) if value.dim() else value.clone()
+                        for key, value in kept.items()
+                    }

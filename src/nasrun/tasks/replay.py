@@ -1,0 +1,111 @@
+"""What an agent has seen: transitions in a ring, with n-step returns made when they are drawn."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+LONGEST = 64
+"""The most steps that a return can reach."""
+
+
+class Transitions(NamedTuple):
+    """A batch: what was seen, done, earned in n steps, the discount after them, and seen then."""
+
+    observation: Tensor
+    action: Tensor
+    reward: Tensor
+    discount: Tensor
+    next_observation: Tensor
+
+
+class Replay:
+    """The last `capacity` steps.
+
+    Every step keeps what was seen before it; the last of an episode is followed by one more entry
+    that is seen and never left. So observations are stored once. One of `stack` frames, the newest
+    last, is stored as its newest frame: the others are those of the steps before, of which an
+    episode's first frame counts as often as needed.
+    """
+
+    def __init__(
+        self, capacity: int, shape: tuple[int, ...], actions: int, *, pixels: bool, stack: int
+    ) -> None:
+        kind = torch.uint8 if pixels else torch.float32
+        self.stack, self.part = stack, shape[0] // stack
+        self.observation = torch.zeros(capacity, self.part, *shape[1:], dtype=kind)
+        self.age = torch.zeros(capacity, dtype=torch.int64)
+        """How many steps of its episode lie before."""
+        self.action = torch.zeros(capacity, actions)
+        self.reward = torch.zeros(capacity)
+        self.going = torch.zeros(capacity)
+        """1 where more can be earned after the step, 0 where the episode terminated."""
+        self.steps_left = torch.zeros(capacity, dtype=torch.int64)
+        """How many steps of the episode begin here or later: 0 for what is only seen."""
+        self.capacity, self.position, self.size, self.episode = capacity, 0, 0, 0
+
+    def begin(self, observation: Tensor) -> None:
+        """An episode begins."""
+        self.episode = 0
+        self._see(observation)
+
+    def add(self, action: Tensor, reward: float, terminated: bool, observation: Tensor) -> None:
+        """A step from what was seen last."""
+        here = (self.position - 1) % self.capacity
+        self.action[here] = action
+        self.reward[here] = reward
+        self.going[here] = 0.0 if terminated else 1.0
+        self.episode += 1
+        recent = min(self.episode, LONGEST)
+        self.steps_left[torch.arange(self.position - recent, self.position) % self.capacity] += 1
+        self._see(observation)
+
+    def _see(self, observation: Tensor) -> None:
+        here = self.position
+        self.observation[here] = observation[-self.part :]
+        self.age[here] = self.episode
+        self.steps_left[here] = 0
+        self.position = (here + 1) % self.capacity
+        self.size = min(self.size + 1, self.capacity)
+
+    def draw(self, batch_size: int, steps: int, discount: float) -> Transitions:
+        """Transitions of up to `steps` steps, fewer at the end of an episode."""
+        whole = self.steps_left[: self.size] > 0
+        if self.size == self.capacity:  # of the oldest, frames may have been overwritten
+            order = (torch.arange(self.capacity) - self.position) % self.capacity
+            whole &= order >= self.age.clamp(max=self.stack - 1)
+        begins = whole.nonzero().flatten()
+        start = begins[torch.randint(len(begins), (batch_size,))]
+        reward, factor = torch.zeros(batch_size), torch.ones(batch_size)
+        place = start
+        for step in range(steps):
+            inside = (self.steps_left[start] > step).float()
+            reward += inside * factor * self.reward[place]
+            follows = inside * discount * self.going[place] + (1 - inside)
+            factor = factor * follows
+            place = torch.where(inside > 0, (place + 1) % self.capacity, place)
+        return Transitions(self._seen(start), self.action[start], reward, factor, self._seen(place))
+
+    def _seen(self, place: Tensor) -> Tensor:
+        """The observations at these places, stacked."""
+        frames = [
+            self.observation[(place - self.age[place].clamp(max=back)) % self.capacity]
+            for back in reversed(range(self.stack))
+        ]
+        return frames[0] if self.stack == 1 else torch.cat(frames, dim=1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is filled, and where the next step goes."""
+        parts = ("observation", "age", "action", "reward", "going", "steps_left")
+        filled = {name: getattr(self, name)[: self.size].clone() for name in parts}
+        return {**filled, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from such a state; the next episode begins anew."""
+        state = dict(state)
+        self.position = state.pop("position")
+        for name, tensor in state.items():
+            getattr(self, name)[: len(tensor)] = tensor
+            self.size = len(tensor)

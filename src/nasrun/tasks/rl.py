@@ -1,0 +1,356 @@
+"""Control: DrQ-v2 (2107.09645), on pixels as published or, without its augmentation, on states.
+
+A deterministic actor with scheduled noise, a twin critic with clipped double targets, n-step
+returns. The exploration noise follows the steps of a member's whole line: a copy goes on where its
+parent was. The critic's target is an average in the sense of `Trained`: copied, never shrunk.
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nasrun.budget import Budget
+from nasrun.data.environments import Environment, Episodes
+from nasrun.stage import Metrics
+from nasrun.tasks.base import MemberLearner, OptimizerFactory, PopulationTask, Trained
+from nasrun.tasks.moments import moments_of, parameters, restore_moments
+from nasrun.tasks.replay import LONGEST, Replay
+
+LONGEST_VIDEO = 200  # frames
+STRIP = 8  # frames side by side
+
+
+@runtime_checkable
+class ActorCritic(Protocol):
+    """An encoder of observations, an actor and a twin critic on what it gives."""
+
+    encoder: nn.Module
+    actor: nn.Module
+    critic: nn.Module
+
+
+class Control(PopulationTask):
+    """The return of an episode, by DrQ-v2; a score is the mean of `episodes` without noise.
+
+    Lengths are in environment steps, of which every action makes the environment's
+    `action_repeat`: an interval is `interval` steps, the first `random_steps` are uniformly drawn
+    actions, an update follows every `update_every`-th action, the noise falls linearly from
+    `first_noise` to `last_noise` over `noise_steps`. `pad` is how far images are shifted, 0 for
+    states. At the end `test_episodes` are played.
+    """
+
+    learns_from = Environment
+    objective = "return"
+
+    def __init__(
+        self,
+        *,
+        interval: int,
+        random_steps: int,
+        update_every: int,
+        batch_size: int,
+        n_step: int,
+        discount: float,
+        target_rate: float,
+        first_noise: float,
+        last_noise: float,
+        noise_steps: int,
+        noise_clip: float,
+        pad: int,
+        replay: int,
+        episodes: int,
+        test_episodes: int,
+        optimizer: OptimizerFactory,
+    ) -> None:
+        for key, value, least in (
+            ("interval", interval, 1),
+            ("random_steps", random_steps, 0),
+            ("update_every", update_every, 1),
+            ("batch_size", batch_size, 1),
+            ("n_step", n_step, 1),
+            ("noise_steps", noise_steps, 1),
+            ("pad", pad, 0),
+            ("episodes", episodes, 1),
+            ("test_episodes", test_episodes, 1),
+        ):
+            if value < least:
+                raise ValueError(f"{key}={value}: at least {least}")
+        if n_step > LONGEST or replay <= LONGEST:
+            raise ValueError(
+                f"n_step={n_step} replay={replay}: at most {LONGEST} steps, and a replay of more"
+            )
+        if not 0 < discount <= 1 or not 0 < target_rate <= 1:
+            raise ValueError(f"discount={discount} target_rate={target_rate}: above 0, at most 1")
+        if not 0 <= last_noise <= first_noise or noise_clip < 0:
+            raise ValueError(
+                f"first_noise={first_noise} last_noise={last_noise} noise_clip={noise_clip}: "
+                "from 0 on, the last at most the first"
+            )
+        self.interval = interval
+        self.random_steps = random_steps
+        self.update_every = update_every
+        self.batch_size = batch_size
+        self.n_step = n_step
+        self.discount = discount
+        self.target_rate = target_rate
+        self.first_noise = first_noise
+        self.last_noise = last_noise
+        self.noise_steps = noise_steps
+        self.noise_clip = noise_clip
+        self.pad = pad
+        self.replay = replay
+        self.episodes = episodes
+        self.test_episodes = test_episodes
+        self.optimizer = optimizer
+
+    def begin(self, dataset: Environment, budget: Budget) -> None:
+        self.environment, self.budget = dataset, budget
+        self.shape, self.outputs = dataset.shapes()
+        self.inputs = self.shape[0]
+        if bool(self.pad) != dataset.pixels:
+            raise ValueError(
+                f"task.pad={self.pad}: {dataset.name} is seen by "
+                f"{'pixels, task=rl_pixels' if dataset.pixels else 'its state, task=rl'}"
+            )
+
+    def check(self, network: nn.Module) -> None:
+        if not isinstance(network, ActorCritic):
+            raise ValueError("task=rl: needs an actor and a critic, space=drqv2 or drqv2_state")
+        seen = torch.zeros(1, *self.shape)
+        try:
+            with torch.no_grad():
+                network.actor(network.encoder(seen))
+        except RuntimeError as error:
+            raise ValueError(
+                f"space: its encoder cannot take observations {list(self.shape)}; "
+                "space=drqv2_state is for states, space=drqv2 for pixels"
+            ) from error
+
+    def needs(self, network: nn.Module, members: int, intervals: int) -> str:
+        kind = 1 if self.environment.pixels else 4
+        frame = kind * int(np.prod(self.shape)) / self.environment.stack
+        one = self.replay * (frame + 4 * self.outputs) / 2**30
+        steps = members * intervals * self.interval
+        if steps < 5_000_000 and one < 1:
+            return ""
+        return (
+            f"{steps / 1e6:.0f} million environment steps in all; a member's replay buffer takes "
+            f"up to {one:.1f} GiB of memory, and two copies of each lie on disk"
+        )
+
+    def learner(self, network: nn.Module) -> DrqLearner:
+        return DrqLearner(self, network)
+
+
+class DrqLearner(MemberLearner):
+    """An agent, its target critic, its optimizers and what it has seen."""
+
+    def __init__(self, task: Control, network: nn.Module) -> None:
+        assert isinstance(network, ActorCritic)
+        self.task, self.device = task, task.budget.torch_device
+        self.network = network.to(self.device)
+        self.encoder, self.actor, self.critic = network.encoder, network.actor, network.critic
+        self.target = copy.deepcopy(self.critic).requires_grad_(False)
+        self.acting, self.judging = (parameters(self.network, name) for name in ("actor", "critic"))
+        self.encoder_optimizer = task.optimizer(parameters(self.network, "encoder"))
+        self.actor_optimizer = task.optimizer(self.acting)
+        self.critic_optimizer = task.optimizer(self.judging)
+        self.slow: list[Tensor] = list(self.target.parameters())
+        self.buffers = list(self.target.buffers()), list(self.critic.buffers())
+        seen = task.environment
+        self.replay = Replay(
+            task.replay, task.shape, task.outputs, pixels=seen.pixels, stack=seen.stack
+        )
+        self.steps = 0
+        self.returns: list[list[float]] = []
+
+    @property
+    def noise(self) -> float:
+        """The standard deviation of the exploration now."""
+        task = self.task
+        done = min(1.0, self.steps / task.noise_steps)
+        return task.first_noise + done * (task.last_noise - task.first_noise)
+
+    def train_interval(self) -> Metrics:
+        task = self.task
+        self.network.train()
+        self.target.train()
+        episodes = task.environment.start()
+        losses: list[tuple[Tensor, Tensor]] = []
+        end, over, earned, actions = self.steps + task.interval, True, 0.0, 0
+        while self.steps < end:
+            if over:
+                observation = torch.as_tensor(episodes.reset(_seed()))
+                self.replay.begin(observation)
+                over, earned = False, 0.0
+            action = self._explore(observation)
+            step = episodes.step(action.numpy())
+            observation = torch.as_tensor(step.observation)
+            self.replay.add(action, step.reward, step.terminated, observation)
+            self.steps += task.environment.action_repeat
+            actions, earned, over = actions + 1, earned + step.reward, step.over
+            if over:
+                self.returns.append([float(self.steps), earned])
+            if self.steps > task.random_steps and actions % task.update_every == 0:
+                losses.append(self._update())
+        if not losses:
+            return {"critic_loss": 0.0, "actor_loss": 0.0}
+        critic, actor = (torch.stack(values).mean() for values in zip(*losses, strict=True))
+        return {"critic_loss": float(critic), "actor_loss": float(actor)}
+
+    @torch.no_grad()
+    def _explore(self, observation: Tensor) -> Tensor:
+        if self.steps < self.task.random_steps:
+            return torch.rand(self.task.outputs) * 2 - 1
+        mean = self._act(observation)
+        return (mean + self.noise * torch.randn(mean.shape)).clamp(-1, 1)
+
+    @torch.no_grad()
+    def _act(self, observation: Tensor) -> Tensor:
+        """What is best to do."""
+        return self.actor(self.encoder(observation[None].to(self.device)))[0].cpu()
+
+    def _update(self) -> tuple[Tensor, Tensor]:
+        """One step of critic and encoder, one of the actor, and the target follows."""
+        task = self.task
+        drawn = self.replay.draw(task.batch_size, task.n_step, task.discount)
+        seen, action, reward, discount, then = (part.to(self.device) for part in drawn)
+        if task.pad:
+            seen, then = shifted(seen.float(), task.pad), shifted(then.float(), task.pad)
+        encoded = self.encoder(seen)
+        with torch.no_grad():
+            after = self.encoder(then)
+            targets = self.target(after, self._noisy(self.actor(after)))
+            wanted = reward[:, None] + discount[:, None] * torch.min(*targets)
+        estimates = self.critic(encoded, action)
+        critic_loss = sum(F.mse_loss(estimate, wanted) for estimate in estimates)
+        assert isinstance(critic_loss, Tensor)
+        self.encoder_optimizer.zero_grad()
+        self.critic_optimizer.zero_grad()
+        critic_loss.backward()
+        self.critic_optimizer.step()
+        self.encoder_optimizer.step()
+
+        encoded = encoded.detach()
+        actor_loss = -torch.min(*self.critic(encoded, self._noisy(self.actor(encoded)))).mean()
+        self.actor_optimizer.zero_grad()
+        actor_loss.backward(inputs=self.acting)
+        self.actor_optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(self.slow, self.judging, task.target_rate)
+            for known, new in zip(*self.buffers, strict=True):
+                known.copy_(new)  # a spectral norm's vectors: the target's weights are close
+        return critic_loss.detach(), actor_loss.detach()
+
+    def _noisy(self, mean: Tensor) -> Tensor:
+        """The actions with clipped noise, kept within -1 .. 1 without losing the gradient."""
+        clip = self.task.noise_clip
+        noise = (self.noise * torch.randn(mean.shape)).clamp(-clip, clip).to(mean.device)
+        action = mean + noise
+        return action + (action.clamp(-1 + 1e-6, 1 - 1e-6) - action).detach()
+
+    def _play(self, episodes: Episodes) -> float:
+        """The return of one episode without noise."""
+        observation, over, earned = torch.as_tensor(episodes.reset(_seed())), False, 0.0
+        while not over:
+            step = episodes.step(self._act(observation).numpy())
+            observation, over = torch.as_tensor(step.observation), step.over
+            earned += step.reward
+        return earned
+
+    def _mean_return(self, count: int) -> Metrics:
+        episodes = self.task.environment.start()
+        earned = [self._play(episodes) for _ in range(count)]
+        return {"return": statistics.fmean(earned), "return_std": statistics.pstdev(earned)}
+
+    def evaluate(self) -> Metrics:
+        return self._mean_return(self.task.episodes)
+
+    def test(self) -> Metrics:
+        """Fresh seeds, and for comparison as many episodes of random actions."""
+        metrics = self._mean_return(self.task.test_episodes)
+        episodes, earned = self.task.environment.start(), []
+        for _ in range(self.task.test_episodes):
+            episodes.reset(_seed())
+            total, over = 0.0, False
+            while not over:
+                step = episodes.step((torch.rand(self.task.outputs) * 2 - 1).numpy())
+                total, over = total + step.reward, step.over
+            earned.append(total)
+        return {**metrics, "random_return": statistics.fmean(earned)}
+
+    def show(self, path: Path) -> list[str]:
+        """The returns of its line's training episodes; frames of one more where it can render."""
+        from nasrun.plots import returns
+
+        curve = path.with_name(path.name + "_returns.png")
+        returns(self.returns, curve)
+        return [curve.name, *self._film(path)]
+
+    def _film(self, path: Path) -> list[str]:
+        from PIL import Image
+
+        episodes = self.task.environment.start()
+        observation, over = torch.as_tensor(episodes.reset(_seed())), False
+        frames: list[Image.Image] = []
+        try:
+            while not over and len(frames) < LONGEST_VIDEO:
+                frames.append(Image.fromarray(episodes.frame()))
+                step = episodes.step(self._act(observation).numpy())
+                observation, over = torch.as_tensor(step.observation), step.over
+        except (RuntimeError, ImportError):
+            return []  # states need no renderer, and so there may be none
+        film = path.with_name(path.name + ".gif")
+        frames[0].save(film, save_all=True, append_images=frames[1:], duration=33, loop=0)
+        shown = frames[:: max(1, len(frames) // STRIP)][:STRIP]
+        strip = Image.new("RGB", (sum(frame.width for frame in shown), shown[0].height))
+        for place, frame in enumerate(shown):
+            strip.paste(frame, (place * frame.width, 0))
+        strip.save(path.with_name(path.name + ".png"))
+        return [film.name, f"{path.name}.png"]
+
+    def trained(self) -> Trained:
+        optimizers = [self.encoder_optimizer, self.actor_optimizer, self.critic_optimizer]
+        target = {f"critic.{name}": t for name, t in self.target.state_dict().items()}
+        memory: dict[str, Any] = {"steps": self.steps, "returns": list(self.returns)}
+        return Trained(
+            network={name: t.cpu().clone() for name, t in self.network.state_dict().items()},
+            averages={"target": {name: t.cpu().clone() for name, t in target.items()}},
+            moments=moments_of(self.network, optimizers),
+            memory={**memory, "replay": self.replay.state_dict()},
+        )
+
+    def load(self, trained: Trained) -> None:
+        self.network.load_state_dict(trained.network)
+        target = {n.removeprefix("critic."): t for n, t in trained.averages["target"].items()}
+        self.target.load_state_dict(target)
+        optimizers = [self.encoder_optimizer, self.actor_optimizer, self.critic_optimizer]
+        restore_moments(self.network, optimizers, trained.moments)
+        self.steps = trained.memory["steps"]
+        self.returns = list(trained.memory["returns"])
+        self.replay.load_state_dict(trained.memory["replay"])
+
+
+def _seed() -> int:
+    """A seed for an episode, from torch's global generator."""
+    return int(torch.randint(2**31, ()))
+
+
+def shifted(images: Tensor, pad: int) -> Tensor:
+    """Images (B, C, H, W) each moved by whole pixels, at most `pad`, its edge repeated (DrQ)."""
+    count, _, height, width = images.shape
+    padded = F.pad(images, (pad,) * 4, mode="replicate")
+    moves = torch.randint(2 * pad + 1, (2, count, 1)).to(images.device)
+    rows = moves[0] + torch.arange(height, device=images.device)
+    columns = moves[1] + torch.arange(width, device=images.device)
+    index = torch.arange(count, device=images.device)[:, None, None]
+    picked = padded.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]]
+    return picked.permute(0, 3, 1, 2)

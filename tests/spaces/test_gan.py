@@ -1,0 +1,107 @@
+"""The GAN space: published sizes, shapes for any genotype, and branches as drawn."""
+
+import math
+
+import pytest
+import torch
+
+from nasrun.genotype import Genotype
+from nasrun.spaces.drqv2 import DrqSpace, Pixels, Vector
+from nasrun.spaces.gan import OPERATIONS, DiscriminatorBlock, GanSpace
+
+FULL = {
+    "num_cells": 3,
+    "bottom": 4,
+    "channels": 4,
+    "latent": 12,
+    "projections": 3,
+    "operations": OPERATIONS,
+    "blocks": 4,
+    "halvings": 2,
+    "discriminator_channels": 4,
+    "released_sum": False,
+}
+BLOCK = {
+    **dict.fromkeys(("c0", "c1", "c2", "c3", "c4", "c5", "c6"), "skip_connect"),
+    "downsample": "keep",
+    "down0": "avg_pool",
+    "down1": "max_pool",
+}
+
+
+def sizes(space):
+    return math.log10(math.prod(len(decision.choices) for decision in space.decisions))
+
+
+def test_the_spaces_are_as_large_as_published():
+    easy, hard = GanSpace(**FULL, hard=False), GanSpace(**FULL, hard=True)
+    assert len(easy.decisions) == 21
+    assert 10 ** sizes(easy) == pytest.approx(3.46e15, rel=0.01)
+    assert len(hard.decisions) == 72
+    assert sizes(hard) == pytest.approx(52.5, abs=0.1)
+    agent = DrqSpace(
+        encoder=Pixels(channels=32, size=84), hidden=8, feature_dims=(25, 50, 100, 150)
+    )
+    assert len(agent.decisions) == 36
+    assert 10 ** sizes(agent) == pytest.approx(4.6e21, rel=0.02)
+    assert agent.encoder.width == 32 * 41 * 41
+    states = DrqSpace(encoder=Vector(hidden=8), hidden=8, feature_dims=(4, 8))
+    assert len(states.decisions) == 36
+
+
+@pytest.mark.parametrize("hard", [False, True], ids=["easy", "hard"])
+def test_any_genotype_makes_and_judges_images(hard):
+    space = GanSpace(**{**FULL, "num_cells": 2, "projections": 2, "bottom": 2}, hard=hard)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(12):
+        chosen = {
+            d.name: d.choices[int(torch.randint(len(d.choices), (), generator=generator))]
+            for d in space.decisions
+        }
+        network = space.network(Genotype("gan", chosen), inputs=1, outputs=1)
+        images = network(torch.randn(2, 12))
+        assert images.shape == (2, 1, 8, 8)
+        assert float(images.detach().abs().max()) <= 1
+        assert network.discriminator(images).shape == (2, 1)
+
+
+def test_without_any_operation_nodes_take_the_place_of_others():
+    space = GanSpace(**FULL, hard=True)
+    nothing = {d.name: "none" if "none" in d.choices else d.choices[0] for d in space.decisions}
+    network = space.network(Genotype("gan", nothing), inputs=3, outputs=3)
+    images = network(torch.randn(2, 12))
+    assert images.shape == (2, 3, 32, 32)
+    assert network.discriminator(images).shape == (2, 1)
+
+
+def test_a_block_adds_both_branches_unless_it_is_to_be_as_released():
+    block = DiscriminatorBlock(2, 2, BLOCK, first=False)
+    x = torch.randn(1, 2, 4, 4)
+    block.released_sum = False
+    torch.testing.assert_close(block(x), 4 * x)
+    block.released_sum = True
+    torch.testing.assert_close(block(x), 2 * x)
+
+
+@pytest.mark.parametrize("down", ["avg_pool", "avg_pool_input", "conv_3x3", "dil_conv_5x5"])
+def test_a_block_halves_the_map_wherever_its_pool_stands(down):
+    block = DiscriminatorBlock(2, 2, {**BLOCK, "downsample": "halve", "down0": down}, first=False)
+    block.released_sum = False
+    assert block(torch.randn(1, 2, 8, 8)).shape == (1, 2, 4, 4)
+    assert block(torch.randn(1, 2, 1, 1)).shape == (1, 2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"num_cells": 4}, "num_cells=4: from 1 to 3"),
+        ({"latent": 13}, "a divisor of latent=13"),
+        ({"bottom": 3}, "bottom=3: an even number"),
+        ({"operations": ("none",)}, "a convolution among them"),
+        ({"halvings": 5}, "halvings=5: from 0 to blocks=4"),
+        ({"choices": {"generator/cell9/c0": ("none",)}}, "is no decision"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(changes, text):
+    with pytest.raises(ValueError, match=text):
+        GanSpace(**{**FULL, **changes}, hard=False)

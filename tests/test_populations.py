@@ -1,0 +1,156 @@
+"""Populations from the command line: refusals before anything begins, resuming, what is written."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TINY = ["strategy=pbtnas", "rounds=3", "width=2", "images=64", "batch_size=8", "task.steps=2"]
+TINY += ["task.generator_batch=8", "task.distance.samples=40", "task.distance.report_samples=40"]
+TINY += ["task.distance.epochs=1", "strategy.size=4", "strategy.children=1", "strategy.parents=2"]
+TINY += ["budget.threads=1", "budget.device=cpu"]
+RUN = Path("digits-gan-pbtnas/v001")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["method=perturb"], "use selector=fittest or soup"),
+        (["method=magnitude"], "leaves a population of trained networks"),
+        (["strategy.size=3"], "strategy.size=3: more than children=3"),
+        (["space=darts"], "space=darts: strategy=pbtnas needs a space whose layers can be mixed"),
+        (["task=classification"], "task=classification: strategy=pbtnas needs a task whose"),
+        (["stages=[search,select,retrain]"], "need no retraining"),
+        (["engine.processes=0"], "engine.processes=0: at least 1"),
+        (["dataset=hopper"], "dataset=hopper: task=gan learns from labelled images"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_at_once(nasrun, here, words, text):
+    given = {word.partition("=")[0] for word in words}
+    stages = [] if "stages" in given else ["stages=[search,select]"]
+    assert text in nasrun("run", "strategy=pbtnas", *stages, *words).refusal
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["space=gan"], "space=gan: strategy=darts needs a space with a supernet"),
+        (["task=gan"], "task=gan: strategy=darts needs a task on labelled images"),
+        (["engine=serial"], "engine=serial: has no effect"),
+    ],
+)
+def test_what_only_populations_take_is_refused_elsewhere(nasrun, here, words, text):
+    assert text in nasrun("search", *words).refusal
+
+
+@pytest.mark.parametrize(
+    ("words", "package", "extra"),
+    [
+        (["engine=ray"], "ray", "nasrun[ray]"),
+        (["task=rl", "dataset=hopper", "space=drqv2_state"], "mujoco", "nasrun[rl]"),
+    ],
+)
+def test_a_missing_extra_is_named(nasrun, here, monkeypatch, words, package, extra):
+    import importlib.util
+
+    found = importlib.util.find_spec
+    without = lambda name, *rest: None if name == package else found(name, *rest)  # noqa: E731
+    monkeypatch.setattr("nasrun.engines.cluster.find_spec", without)
+    monkeypatch.setattr("nasrun.data.environments.find_spec", without)
+    refusal = nasrun("search", "strategy=pbtnas", *words).refusal
+    assert extra in refusal
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [None, "opengl"])
+def test_a_renderer_that_is_missing_or_unknown_is_told(nasrun, here, monkeypatch, name):
+    pytest.importorskip("dm_control")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    if name is not None:
+        monkeypatch.setenv("MUJOCO_GL", name)
+    refusal = nasrun("search", "strategy=pbtnas", "experiment=dmc_walker_run").refusal
+    assert "MUJOCO_GL" in refusal
+    assert "egl" in refusal
+
+
+def test_a_run_writes_a_network_that_needs_no_retraining(nasrun, here):
+    words = [*TINY, "engine=serial", "stages=[search,select]"]
+    answer = nasrun("run", *words)
+    assert answer.status == 0, answer.err
+    select = Path("outputs") / RUN / "select/fittest"
+    result = json.loads((select / "result.json").read_text())
+    assert {"test_fid", "test_smallest_class", "validation_score", "params"} <= set(result)
+    assert result["untrained"]["fid"] != result["test_fid"]
+    assert result["untrained"]["fid_floor"] == result["test_fid_floor"]
+    names = {path.name for path in select.iterdir()}
+    assert {"genotype.json", "weights.safetensors", "best.png", "cells.svg"} <= names
+    search = Path("outputs") / RUN / "search"
+    assert {"best_001.png", "lineage.png", "lineage.json"} <= {p.name for p in search.iterdir()}
+    assert "need no retraining" in nasrun("retrain", "budget.threads=1").refusal
+
+    import torch
+    from safetensors.torch import load_file
+
+    from nasrun.config import build, compose, resolve
+    from nasrun.genotype import Genotype
+
+    space = build(resolve(compose(TINY).config["space"]), "space")
+    network = space.network(Genotype.read(select / "genotype.json"), inputs=1, outputs=1)
+    saved = load_file(select / "weights.safetensors")
+    network.load_state_dict({n: t for n, t in saved.items() if "/" not in n}, strict=True)
+    average = {n.removeprefix("ema/generator."): t for n, t in saved.items() if "/" in n}
+    network.generator.load_state_dict(average, strict=True)
+    assert network(torch.zeros(1, network.latent)).shape == (1, 1, 8, 8)
+
+    refusal = nasrun("search", f"run=outputs/{RUN}", "budget.threads=2").status
+    assert refusal == 0  # it is finished
+
+
+def start(*words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "nasrun", "search", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def workers(process):
+    """The ids of a pool's processes."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(c) for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
+
+
+def wait_for(found, process):
+    until = time.monotonic() + 300
+    while not found() and time.monotonic() < until and process.poll() is None:
+        time.sleep(0.01)
+    assert process.poll() is None, "it ended before it could be stopped"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers as Linux does")
+def test_a_search_whose_worker_and_then_itself_was_killed_ends_as_one_in_a_single_process(
+    nasrun, here
+):
+    words = [*TINY, "task.steps=30"]
+    process = start(*words, "engine=pool", "engine.processes=2", "outputs=killed")
+    state = here / "killed" / RUN / "search/state.pt"
+    wait_for(lambda: any(state.parent.glob("members/0001/*.pt")), process)
+    os.kill(workers(process)[0], signal.SIGKILL)
+    wait_for(state.exists, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    refusal = nasrun("search", f"run=killed/{RUN}", "budget.threads=2", "outputs=killed").refusal
+    assert "is searched with budget.threads=1" in refusal
+    assert nasrun("search", *words, "engine=serial", "outputs=killed").status == 0
+    assert nasrun("search", *words, "engine=serial", "outputs=whole").status == 0
+    files = [Path(folder) / RUN / "search/metrics.jsonl" for folder in ("killed", "whole")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert len(files[0].read_text().splitlines()) == 3
