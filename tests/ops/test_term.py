@@ -1,0 +1,65 @@
+"""What operations share and leave undone."""
+
+import pytest
+import torch
+from torch import nn
+
+from nasrun import ops
+from nasrun.ops.term import Operation, State, Sum, Term
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def test_modules_that_print_alike_run_once_on_a_state():
+    state, ran = State(torch.randn(2, 3, 4, 4)), []
+    for pool in (nn.MaxPool2d(3, 1, 1), nn.MaxPool2d(3, 1, 1), nn.MaxPool2d(3, 2, 1)):
+        pool.register_forward_hook(lambda *_: ran.append(1))
+        state.through(pool)
+    assert len(ran) == 2
+
+
+def test_moments_are_mean_and_covariance_over_all_pixels():
+    state = State(torch.randn(2, 3, 4, 4, dtype=torch.float64) + 5)
+    pixels = state.map.permute(0, 2, 3, 1).reshape(-1, 3)
+    mean, covariance = state.moments
+    torch.testing.assert_close(mean, pixels.mean(0))
+    torch.testing.assert_close(covariance, torch.cov(pixels.T, correction=0))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", ["sep_conv_3x3", "dil_conv_5x5", "nor_conv_3x3", "max_pool_3x3"])
+def test_a_sum_of_one_operation_is_the_operation(name, training):
+    operation = ops.build(name, 4, 1, affine=True).double().train(training)
+    x = torch.randn(3, 4, 6, 6, dtype=torch.float64)
+    weights = torch.tensor([0.3], dtype=torch.float64)
+    found = Sum((operation.term(State(x)),), weights).map()
+    torch.testing.assert_close(found, 0.3 * operation(x))
+
+
+def test_weighted_sums_are_joined_and_others_apart():
+    x = State(torch.randn(1, 2, 3, 3))
+    weighted = Sum((Term(x),), torch.tensor([2.0]))
+    torch.testing.assert_close(Sum.of([weighted, weighted]).map(), 4 * x.map)
+    torch.testing.assert_close(Sum.of([Sum((Term(x),)), Sum((Term(x),))]).map(), 2 * x.map)
+    with pytest.raises(AssertionError, match="weighted"):
+        Sum.of([weighted, Sum((Term(x),))])
+
+
+def test_a_module_of_any_kind_is_an_operation():
+    whole = ops.term.Whole(nn.Conv2d(2, 2, 1))
+    x = torch.randn(1, 2, 3, 3)
+    assert isinstance(whole, Operation)
+    torch.testing.assert_close(whole(x), whole.module(x))
+
+
+def test_under_autocast_and_with_running_statistics_nothing_folds():
+    operation = ops.build("dil_conv_3x3", 4, 1, affine=False)
+    state = State(torch.randn(2, 4, 5, 5))
+    assert operation.term(state).folds
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not operation.term(state).folds
+    operation.eval()
+    assert not operation.term(state).folds
