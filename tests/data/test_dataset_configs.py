@@ -8,8 +8,13 @@ import pytest
 import yaml
 
 FOLDER = Path(__file__).parents[2] / "conf" / "dataset"
-FILES = [path for path in sorted(FOLDER.glob("*.yaml")) if "environments" not in path.read_text()]
-"""Those of images; an environment is one by its `id`."""
+OTHERS = ("environments", "defaults:")
+FILES = [
+    path
+    for path in sorted(FOLDER.glob("*.yaml"))
+    if not any(word in path.read_text() for word in OTHERS)
+]
+"""Those of images; an environment is one by its `id`, or another with another one."""
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from nasrun import ops
-from nasrun.ops.term import Operation, State, Sum, Term
+from nasrun.ops.term import Operation, State, Sum, Term, Whole
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def test_weighted_sums_are_joined_and_others_apart():
 
 
 def test_a_module_of_any_kind_is_an_operation():
-    whole = ops.term.Whole(nn.Conv2d(2, 2, 1))
+    whole = Whole(nn.Conv2d(2, 2, 1))
     x = torch.randn(1, 2, 3, 3)
     assert isinstance(whole, Operation)
     torch.testing.assert_close(whole(x), whole.module(x))
@@ -63,3 +63,24 @@ def test_under_autocast_and_with_running_statistics_nothing_folds():
         assert not operation.term(state).folds
     operation.eval()
     assert not operation.term(state).folds
+
+
+def test_terms_of_different_widths_are_added_and_waited_for_apart():
+    class Bottleneck(Operation):
+        """1x1 to `width` channels, norm, then 1x1 back to two."""
+
+        def __init__(self, width):
+            super().__init__()
+            self.wide = nn.Conv2d(2, width, 1, bias=False).double()
+            self.norm = nn.BatchNorm2d(width, affine=False).double()
+            self.back = Whole(nn.Conv2d(width, 2, 1, bias=False).double())
+
+        def term(self, state):
+            return Term(state, self.wide, self.norm, then=self.back)
+
+    x = torch.randn(2, 2, 4, 4, dtype=torch.float64)
+    operations = [Bottleneck(width) for width in (2, 3, 1, 2)]
+    expected = sum(one.back(one.norm(one.wide(x))) for one in operations)
+    state = State(x)
+    found = Sum(tuple(one.term(state) for one in operations)).map()
+    torch.testing.assert_close(found, expected)

@@ -726,3 +726,23 @@ def test_a_switch_keeps_as_many_graphs_as_the_larger_of_its_levels():
     assert [level.graphs for level in (Bilevel(), mixed)] == [1, 2]
     assert Switched(first=Bilevel(), then=mixed, at=0.5).graphs == 2
     assert Switched(first=WeightsOnly(), then=Bilevel(), at=0.5).graphs == 1
+
+
+def test_a_loss_that_the_alphas_are_not_in_moves_the_weights_only():
+    """A drawn path on which nothing of them lies: all its edges are none."""
+    search = toy(alpha_lr=0.1)
+    weight = search.weights[0]
+    search.loss = lambda batch: weight.sum()
+    before = values(search.alphas)
+    Bilevel().step(search, "train", "val")
+    assert search.alphas[0].tolist() == [2.0]
+    assert torch.equal(torch.cat(before), torch.cat(values(search.alphas)))
+    assert weight.item() == pytest.approx(-2.5)
+
+
+def test_a_loss_of_one_set_has_no_gradient_of_the_other():
+    search = toy()
+    alphas, weights = search.alphas_loss("val"), search.weights_loss("train")
+    assert grad(alphas, [*search.alphas, *search.weights], allow_unused=True)[1] is None
+    assert grad(weights, [*search.alphas, *search.weights], allow_unused=True)[0] is None
+    assert all(value.requires_grad for value in (*search.alphas, *search.weights))

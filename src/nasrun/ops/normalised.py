@@ -28,7 +28,7 @@ def normalised(terms: Sequence[Term], weights: Tensor | None = None, *, add: boo
     """What every term stands for, times its weight (a number a term, null is one).
 
     Their sum alone with `add`. Every term has a norm that uses the batch; all maps have one shape,
-    all linear layers another.
+    all norms one width.
     """
     states = [term.state for term in terms]
     norms = [norm for term in terms if (norm := term.norm) is not None]

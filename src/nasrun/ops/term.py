@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -109,16 +110,16 @@ class Sum:
     def map(self) -> Tensor:
         """The sum itself, (B, C, H, W)."""
         terms = finished(self.terms)
-        folded = [position for position, term in enumerate(terms) if term.folds]
-        total: Tensor | None = None
-        if folded:
-            weights = None if self.weights is None else self.weights[folded]
-            (total,) = normalised([terms[position] for position in folded], weights, add=True)
+        parts = []
+        for alike in _alike(terms):
+            weights = None if self.weights is None else self.weights[alike]
+            parts += normalised([terms[position] for position in alike], weights, add=True)
         for position, term in enumerate(terms):
-            if position not in folded:
-                y = term.map(None if self.weights is None else self.weights[position])
-                total = y if total is None else total + y
-        assert total is not None, "a sum of no terms has no shape"
+            if not term.folds:
+                parts.append(term.map(None if self.weights is None else self.weights[position]))
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
         return total
 
 
@@ -128,18 +129,28 @@ def finished(terms: Sequence[Term]) -> list[Term]:
     What they wait for is made together: so what many small products share is done once.
     """
     found = list(terms)
-    while waiting := [position for position, term in enumerate(found) if term.then is not None]:
-        folded = [position for position in waiting if found[position].folds]
-        maps: dict[int, Tensor] = {}
-        if folded:
-            made = normalised([found[position] for position in folded], add=False)
-            maps.update(zip(folded, made, strict=True))
-        for position in waiting:
-            term = found[position]
+    while waiting := {p: term for p, term in enumerate(found) if term.then is not None}:
+        maps = {p: term.map() for p, term in waiting.items() if not term.folds}
+        positions = list(waiting)
+        for alike in _alike(list(waiting.values())):
+            places = [positions[index] for index in alike]
+            made = normalised([waiting[place] for place in places], add=False)
+            maps.update(zip(places, made, strict=True))
+        for position, term in waiting.items():
             assert term.then is not None
-            y = maps[position] if position in maps else term.map()
-            found[position] = term.then.term(State(y))
+            found[position] = term.then.term(State(maps[position]))
     return found
+
+
+def _alike(terms: Sequence[Term]) -> list[list[int]]:
+    """The positions of those that fold, in groups that `normalised` takes together."""
+    groups: dict[Any, list[int]] = {}
+    for position, term in enumerate(terms):
+        if term.folds:
+            assert term.norm is not None
+            key = term.state.map.shape, term.norm.num_features, term.norm.affine, term.norm.eps
+            groups.setdefault(key, []).append(position)
+    return list(groups.values())
 
 
 class Operation(nn.Module, ABC):

@@ -331,11 +331,15 @@ def _noise(seed: int) -> Iterator[None]:
 
 def _gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor | None]:
     """d loss / d parameters, None for one that the loss does not depend on."""
+    if not loss.requires_grad:  # a drawn path on which nothing of them lies
+        return [None] * len(parameters)
     return list(torch.autograd.grad(loss, list(parameters), allow_unused=True))
 
 
 def _all_gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
     """d loss / d parameters, zeros for one that the loss does not depend on."""
+    if not loss.requires_grad:
+        return [torch.zeros_like(parameter) for parameter in parameters]
     return list(torch.autograd.grad(loss, list(parameters), materialize_grads=True))
 
 
