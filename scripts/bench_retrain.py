@@ -81,7 +81,7 @@ def steps(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(copied.parameters(), stage.clip)
         optimizer.step()
-        losses["plain"].append(float(loss))
+        losses["plain"].append(float(loss.detach()))
 
     def fast() -> None:
         losses["fast"].append(learner.train([batch], learner.first_lr)["train_loss"])

@@ -24,7 +24,7 @@ import alternation
 
 
 def main() -> None:
-    arguments = parse()
+    arguments = parse(__doc__)
     if arguments.only:
         print(json.dumps(peak(arguments)))
         return
@@ -41,8 +41,8 @@ def main() -> None:
     alternation.write(arguments, times, ratio=times.ratio("plain", "fast"), bytes=memory)
 
 
-def parse() -> argparse.Namespace:
-    parser = alternation.parser(__doc__, repeats=5)
+def parse(description: str | None) -> argparse.Namespace:
+    parser = alternation.parser(description, repeats=5)
     parser.add_argument("--space", default="darts", help="an option of conf/space, of cells")
     parser.add_argument("--relaxation", choices=["softmax", "gdas"], default="softmax")
     parser.add_argument("--channels", type=int, default=16)
