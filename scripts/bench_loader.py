@@ -4,11 +4,11 @@
     scripts/bench_loader.py --root /data/ILSVRC2012/val      # any folder with JPEGs in it
     scripts/bench_loader.py --root DIR --jitter 0 --images 1000 --json loader.json
 
-All read the first so many JPEGs below the root, again from the first where there are fewer: a random
-crop scaled to the size, mirrored at random, colours changed, normalised. `ours` is
-`dataset=imagenet`, `torchvision` its ImageFolder under a DataLoader, `decode` the same opening every
-file as RGB and no more: nothing that decodes whole JPEGs with Pillow is quicker. The number is that
-of worker processes, 0 the main one; starting them is part of the time. `in memory` is
+All read the first so many JPEGs below the root, again from the first where there are fewer: a
+random crop scaled to the size, mirrored at random, colours changed, normalised. `ours` is
+`dataset=imagenet`, `torchvision` its ImageFolder under a DataLoader, `decode` the same opening
+every file as RGB and no more: nothing that decodes whole JPEGs with Pillow is quicker. The number
+is that of worker processes, 0 the main one; starting them is part of the time. `in memory` is
 `dataset=image_folder` at 64 pixels, which has decoded every image before.
 """
 

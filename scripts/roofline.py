@@ -8,8 +8,10 @@ The step is that of bench_supernet.py, whose options it takes. It needs the plai
 pass five times: two forward, two gradients of maps (of the alphas' batch and of the weights'), one
 of weights; the plain step takes the weights' gradient twice. What is counted is what an
 implementation does: the floating-point operations of its convolutions and products, and the bytes
-that its operations read and write, each tensor once an operation. The machine's peaks are those of a product of two matrices and of a copy
-of 256 MiB, in fp32, measured in the same run. No step takes less time than the slower of the two.
+that its operations read and write, each tensor once an operation. The machine's peaks are those of
+a product of two matrices and of a copy of 256 MiB, in fp32, measured in the same run. From memory
+and on this arithmetic no step takes less time than the slower of the two; what stays in the caches
+can.
 """
 
 from __future__ import annotations
