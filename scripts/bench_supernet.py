@@ -32,7 +32,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(arguments.threads)
-    times = alternation.in_turn(steps(arguments), arguments.repeats)
+    times = alternation.in_turn(steps(arguments), arguments.repeats, arguments.clock)
     for name in times.seconds:
         above = f"{memory[name] / 2**20:7.0f} MiB above the imported process"
         print(f"{times.line(name, 'a step')}, {above}")
@@ -50,6 +50,12 @@ def parse(description: str | None) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--size", type=int, default=32, help="the images' side in pixels")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--clock",
+        choices=list(alternation.CLOCKS),
+        default="wall",
+        help="cpu is for one thread on a machine that others use too",
+    )
     parser.add_argument("--only", choices=["plain", "fast"], help="measure one's memory")
     return parser.parse_args()
 
