@@ -15,21 +15,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+import alternation
 
 
 def main() -> None:
-    arguments = parse()
+    arguments = parse(__doc__)
     if arguments.only:
         print(json.dumps(peak(arguments)))
         return
@@ -37,34 +32,17 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(arguments.threads)
-    plain, fast = steps(arguments)
-    times: dict[str, list[float]] = {"plain": [], "fast": []}
-    plain(), fast()
-    for _ in range(arguments.repeats):
-        for name, step in (("plain", plain), ("fast", fast)):
-            start = time.perf_counter()
-            step()
-            times[name].append(time.perf_counter() - start)
-    ratios = [a / b for a, b in zip(times["plain"], times["fast"], strict=True)]
-    for name, seconds in times.items():
-        spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
-        print(
-            f"{name:6}{statistics.median(seconds):8.2f} s a step ({spread}), "
-            f"{memory[name] / 2**20:7.0f} MiB above the imported process"
-        )
-    ratio = statistics.median(ratios)
-    print(f"{ratio:.1f}x ({min(ratios):.1f} to {max(ratios):.1f} over {len(ratios)} pairs)")
+    times = alternation.in_turn(steps(arguments), arguments.repeats, arguments.clock)
+    for name in times.seconds:
+        above = f"{memory[name] / 2**20:7.0f} MiB above the imported process"
+        print(f"{times.line(name, 'a step')}, {above}")
+    print(times.compared("plain", "fast"))
     print(f"{memory['fast'] / memory['plain']:.2f}x the memory")
-    if arguments.json:
-        about = {"torch": torch.__version__, "machine": platform.processor() or platform.machine()}
-        record = {**vars(arguments), **about, "seconds": times, "ratio": ratio, "bytes": memory}
-        Path(arguments.json).write_text(json.dumps(record, indent=1) + "\n")
+    alternation.write(arguments, times, ratio=times.ratio("plain", "fast"), bytes=memory)
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse(description: str | None) -> argparse.Namespace:
+    parser = alternation.parser(description, repeats=5)
     parser.add_argument("--space", default="darts", help="an option of conf/space, of cells")
     parser.add_argument("--relaxation", choices=["softmax", "gdas"], default="softmax")
     parser.add_argument("--channels", type=int, default=16)
@@ -72,19 +50,22 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--size", type=int, default=32, help="the images' side in pixels")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", help="a file for all numbers")
+    parser.add_argument(
+        "--clock",
+        choices=list(alternation.CLOCKS),
+        default="wall",
+        help="cpu is for one thread on a machine that others use too",
+    )
     parser.add_argument("--only", choices=["plain", "fast"], help="measure one's memory")
     return parser.parse_args()
 
 
-def steps(arguments: argparse.Namespace) -> tuple[Callable[[], None], Callable[[], None]]:
+def steps(arguments: argparse.Namespace) -> dict[str, Callable[[], None]]:
     """A step of the plain network and one of ours, with the same weights on the same images."""
     import copy
 
     import torch
     import torch.nn.functional as F
-    from oracle import PlainDarts, PlainNasBench201
 
     from nasrun.config import build, compose, resolve
     from nasrun.spaces.relaxation import Concrete, HardGumbel, Softmax
@@ -103,9 +84,7 @@ def steps(arguments: argparse.Namespace) -> tuple[Callable[[], None], Callable[[
     supernet.to(memory_format=torch.channels_last)
     shape = (arguments.batch, 3, arguments.size, arguments.size)
     batches = [(torch.randn(shape), torch.randint(10, (arguments.batch,))) for _ in range(2)]
-    oracle = (PlainNasBench201 if space.name == "nasbench201" else PlainDarts)(
-        copied, space, pool_norm=space.search_layout.pool_norm
-    )
+    oracle = alternation.plain(copied, space, space.search_layout)
     alpha = torch.zeros_like(supernet.alpha).requires_grad_()
 
     def plain() -> None:
@@ -129,7 +108,7 @@ def steps(arguments: argparse.Namespace) -> tuple[Callable[[], None], Callable[[
             for parameter in kept:
                 parameter.requires_grad_(True)
 
-    return plain, fast
+    return {"plain": plain, "fast": fast}
 
 
 def peak(arguments: argparse.Namespace) -> int:
@@ -137,7 +116,7 @@ def peak(arguments: argparse.Namespace) -> int:
     import torch
 
     torch.set_num_threads(arguments.threads)
-    step = dict(zip(("plain", "fast"), steps(arguments), strict=True))[arguments.only]
+    step = steps(arguments)[arguments.only]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     step(), step()
     return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

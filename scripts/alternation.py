@@ -1,0 +1,97 @@
+"""What the benchmarks share: implementations timed in turn in one process, and the plain networks.
+
+In turn, because a machine's speed drifts over minutes: each pair of neighbouring times gives one
+ratio, and the median of those is the one that is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Times:
+    """The seconds that every implementation took, by its name, in the order of the repeats."""
+
+    seconds: Mapping[str, list[float]]
+
+    def median(self, name: str) -> float:
+        return statistics.median(self.seconds[name])
+
+    def ratios(self, slow: str, fast: str) -> list[float]:
+        """How many times longer the slow one took, for every pair."""
+        return [a / b for a, b in zip(self.seconds[slow], self.seconds[fast], strict=True)]
+
+    def ratio(self, slow: str, fast: str) -> float:
+        return statistics.median(self.ratios(slow, fast))
+
+    def line(self, name: str, per: str) -> str:
+        seconds = self.seconds[name]
+        return (
+            f"{name:12}{self.median(name):8.2f} s {per} ({min(seconds):.2f} to {max(seconds):.2f})"
+        )
+
+    def compared(self, slow: str, fast: str) -> str:
+        ratios = self.ratios(slow, fast)
+        spread = f"({min(ratios):.1f} to {max(ratios):.1f} over {len(ratios)} pairs)"
+        return f"{self.ratio(slow, fast):.1f}x {spread}"
+
+
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def in_turn(runs: Mapping[str, Callable[[], object]], repeats: int, clock: str = "wall") -> Times:
+    """Run each once unmeasured, then all of them one after the other, `repeats` times.
+
+    The clock `cpu` counts what this process and its threads took, whatever else the machine does.
+    """
+    now = CLOCKS[clock]
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for run in runs.values():
+        run()
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start = now()
+            run()
+            seconds[name].append(now() - start)
+    return Times(seconds)
+
+
+def parser(description: str | None, *, repeats: int) -> argparse.ArgumentParser:
+    """A parser with the options that all benchmarks have."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--repeats", type=int, default=repeats, help="measured pairs")
+    made.add_argument("--json", help="a file for all numbers")
+    return made
+
+
+def write(arguments: argparse.Namespace, times: Times, **more: Any) -> None:
+    """All numbers, with what they were measured with, into the file that --json names."""
+    if arguments.json:
+        import torch
+
+        about = {"torch": torch.__version__, "machine": platform.processor() or platform.machine()}
+        record = {**vars(arguments), **about, "seconds": times.seconds, **more}
+        Path(arguments.json).write_text(json.dumps(record, indent=1) + "\n")
+
+
+def plain(network: Any, space: Any, layout: Any) -> Any:
+    """The same weights as a plain network, edge by edge, that the tests use as an oracle."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from oracle import PlainDarts, PlainNasBench201
+
+    kind = PlainNasBench201 if space.name == "nasbench201" else PlainDarts
+    return kind(network, space, layers=layout.layers, stem=layout.stem, pool_norm=layout.pool_norm)
