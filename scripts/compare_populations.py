@@ -26,7 +26,7 @@ from scipy.stats import wilcoxon
 
 SEEDS = range(8)
 ABLATION_SEEDS = range(3)
-OWN = ("engine=serial", "budget.threads=1", "budget.device=cpu", "progress=false")
+OWN = ("rounds=12", "engine=serial", "budget.threads=1", "budget.device=cpu", "progress=false")
 
 
 @dataclass(frozen=True)
