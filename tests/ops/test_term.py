@@ -13,12 +13,14 @@ def seed():
     torch.manual_seed(0)
 
 
-def test_modules_that_print_alike_run_once_on_a_state():
+def test_modules_with_the_same_settings_run_once_on_a_state():
     state, ran = State(torch.randn(2, 3, 4, 4)), []
-    for pool in (nn.MaxPool2d(3, 1, 1), nn.MaxPool2d(3, 1, 1), nn.MaxPool2d(3, 2, 1)):
-        pool.register_forward_hook(lambda *_: ran.append(1))
-        state.through(pool)
-    assert len(ran) == 2
+    pools = [nn.MaxPool2d(3, 1, 1), nn.MaxPool2d(3, 1, 1), nn.MaxPool2d(3, 2, 1)]
+    pools += [nn.AvgPool2d(3, 1, 1, count_include_pad=counted) for counted in (False, True, True)]
+    for pool in pools:  # the last three print alike
+        pool.register_forward_hook(lambda *_, pool=pool: ran.append(pool))
+        torch.testing.assert_close(state.through(pool).map, pool.forward(state.map))
+    assert ran == [pools[0], pools[2], pools[3], pools[4]]
 
 
 def test_moments_are_mean_and_covariance_over_all_pixels():

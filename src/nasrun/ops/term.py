@@ -31,15 +31,19 @@ class State:
 
     def __init__(self, map: Tensor) -> None:
         self.map = map
-        self._made: dict[str, State] = {}
+        self._made: dict[Any, State] = {}
         self._moments: tuple[Tensor, Tensor] | None = None
 
     def through(self, module: nn.Module) -> State:
-        """What a module without parameters makes of the map; such modules are alike by `repr`."""
-        name = repr(module)
-        if name not in self._made:
-            self._made[name] = State(module(self.map))
-        return self._made[name]
+        """What a module without parameters makes of the map.
+
+        Such modules are alike if they are of one class and their public attributes are equal.
+        """
+        settings = (item for item in vars(module).items() if not item[0].startswith("_"))
+        key = type(module), tuple(settings)
+        if key not in self._made:
+            self._made[key] = State(module(self.map))
+        return self._made[key]
 
     @property
     def pixels(self) -> Tensor:

@@ -60,6 +60,3 @@ class Part(nn.Module):
         each = x.shape[1] // self.parts
         part = x[:, self.first * each : self.last * each]
         return part.contiguous(memory_format=torch.channels_last)
-
-    def extra_repr(self) -> str:
-        return f"{self.first}, {self.last}, {self.parts}"
