@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,11 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evidence import nasrun
 from scipy.stats import wilcoxon
 
 SEEDS = range(8)
 ABLATION_SEEDS = range(3)
-OWN = ("rounds=12", "engine=serial", "budget.threads=1", "budget.device=cpu", "progress=false")
+OWN = ("rounds=12", "engine=serial", "budget.threads=1", "budget.device=cpu")
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,7 @@ class Trial:
         """Whether it is finished now; a failure is told and leaves the others running."""
         if self.found(root) is None:
             words = [*self.arm.words, f"experiment={self.task.experiment}", f"seed={self.seed}"]
-            words += [*OWN, f"outputs={self.outputs(root)}"]
-            command = [sys.executable, "-m", "nasrun", "run", *words]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                print(" ".join(words), done.stderr.strip(), sep="\n", file=sys.stderr, flush=True)
+            if not nasrun(["run", *words, *OWN, f"outputs={self.outputs(root)}"]):
                 return False
             print(f"seed {self.seed}: {self.task.experiment}, {self.arm.name}", flush=True)
         return True

@@ -134,3 +134,24 @@ def finished(here, whole_run):
     """The folder of a finished run below the current folder's `outputs`."""
     shutil.copytree(whole_run, here / "outputs")
     return Path("outputs/digits-darts-darts/v001")
+
+
+@pytest.fixture
+def begin():
+    """Begins the strategy of a command's words on the embedded digits, and returns it."""
+    from nasrun.budget import Budget
+    from nasrun.config import build, compose, resolve
+    from nasrun.run import seed_everything
+
+    def make(*words):
+        budget = Budget(device="cpu", precision="auto", threads=1, max_hours=None)
+        composed = compose(list(words)).config
+        space, dataset, task, strategy = (
+            build(resolve(composed[key]), key) for key in ("space", "dataset", "task", "strategy")
+        )
+        seed_everything(0, "test")
+        task.begin(dataset, budget)
+        strategy.begin(space, task, budget)
+        return strategy
+
+    return make

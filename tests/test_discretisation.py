@@ -8,31 +8,21 @@ import torch
 from torch import nn
 
 from nasrun import discretisation
-from nasrun.budget import Budget
-from nasrun.config import build, compose, resolve
 from nasrun.discretisation import discretise, recalibrate
 from nasrun.genotype import NONE, Genotype
-from nasrun.run import seed_everything
 from nasrun.spaces.base import batch_statistics
 from nasrun.spaces.supernet import argmax
 
-CPU = Budget(device="cpu", precision="auto", threads=1, max_hours=None)
 SMALL = ["rounds=2", "width=2", "depth=3", "batch_size=16", "images=80", "space.nodes=1"]
 SMALL += ["space.kept_edges=1"]
 
 
 @pytest.fixture
-def searched():
+def searched(begin):
     """A strategy after its search on a few digits."""
 
     def make(*overrides):
-        composed = compose([*SMALL, *overrides]).config
-        space, dataset, task, strategy = (
-            build(resolve(composed[key]), key) for key in ("space", "dataset", "task", "strategy")
-        )
-        seed_everything(0, "test")
-        task.begin(dataset, CPU)
-        strategy.begin(space, task, CPU)
+        strategy = begin(*SMALL, *overrides)
         for _ in range(2):
             strategy.run_round()
             strategy.round += 1

@@ -1,14 +1,22 @@
 """The comparison of populations: its correction, and its tables from written results."""
 
 import json
-import runpy
+import sys
 from pathlib import Path
 
 import pytest
 
-SCRIPT = runpy.run_path(
-    str(Path(__file__).parents[2] / "scripts" / "compare_populations.py"), run_name="script"
-)
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture
+def comparison(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import compare_populations
+
+    yield compare_populations
+    for name in ("compare_populations", "evidence"):
+        sys.modules.pop(name, None)
 
 
 def write(folder, result, search):
@@ -20,17 +28,17 @@ def write(folder, result, search):
     (folder / "run/v001/search/metrics.jsonl").write_text(lines)
 
 
-def test_holm_corrects_the_smallest_most_and_never_falls():
-    assert SCRIPT["holm"]([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert SCRIPT["holm"]([0.9, 0.6]) == [1.0, 1.0]
+def test_holm_corrects_the_smallest_most_and_never_falls(comparison):
+    assert comparison.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert comparison.holm([0.9, 0.6]) == [1.0, 1.0]
 
 
-def test_the_tables_have_pairs_of_finished_seeds_only(tmp_path, capsys):
+def test_the_tables_have_pairs_of_finished_seeds_only(comparison, tmp_path, capsys):
     for arm, better in (("pbtnas", 1), ("pbt_random", 0)):
         for seed in range(8 if better else 5):
             result = {"test_return": 100.0 + seed + better * (seed + 1), "test_random_return": 20.0}
             write(tmp_path / f"hopper/{arm}/seed{seed}", result, [{"median_score": 50.0}])
-    SCRIPT["tables"](tmp_path)
+    comparison.tables(tmp_path)
     lines = capsys.readouterr().out.splitlines()
     (row,) = [line for line in lines if "hopper: pbtnas - pbt_random" in line]
     # five differences 1 .. 5, all positive: p = 1 / 2 ** 5, the only test that there is
@@ -38,8 +46,8 @@ def test_the_tables_have_pairs_of_finished_seeds_only(tmp_path, capsys):
     assert any(line.startswith("| pbt_random | 5 | 102 ± 1.6 | 50 ± 0 | 5.1") for line in lines)
 
 
-def test_the_comparison_is_the_one_that_was_laid_down():
-    trials = SCRIPT["TRIALS"]
+def test_the_comparison_is_the_one_that_was_laid_down(comparison):
+    trials = comparison.TRIALS
     runs = [(trial.task.experiment, trial.arm.name, trial.seed) for trial in trials]
     assert len(set(runs)) == len(runs) == 2 * 3 * 8 + 3 * 3
     assert runs[:3] == [("digits_gan", arm, 0) for arm in ("pbtnas", "pbt_random", "pbt_mutation")]

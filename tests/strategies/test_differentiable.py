@@ -6,31 +6,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
-from nasrun.run import seed_everything
 from nasrun.spaces.supernet import argmax, magnitude
 
-CPU = Budget(device="cpu", precision="auto", threads=1, max_hours=None)
 SMALL = ["rounds=4", "width=2", "depth=3", "batch_size=16", "images=64", "space.nodes=1"]
 SMALL += ["space.kept_edges=1", "space.operations=[none,max_pool_3x3,skip_connect,sep_conv_3x3]"]
 
 
 @pytest.fixture
-def begun():
+def begun(begin):
     """A strategy that has begun on a few digits."""
-
-    def make(*overrides):
-        composed = compose([*SMALL, *overrides]).config
-        space, dataset, task, strategy = (
-            build(resolve(composed[key]), key) for key in ("space", "dataset", "task", "strategy")
-        )
-        seed_everything(0, "test")
-        task.begin(dataset, CPU)
-        strategy.begin(space, task, CPU)
-        return strategy
-
-    return make
+    return lambda *overrides: begin(*SMALL, *overrides)
 
 
 def rounds(strategy, count):
