@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Times perturbation's masked validation passes against the plain loop over the candidates.
 
-    scripts/bench_selection.py                               # DARTS, C=16, L=8, one decision
-    scripts/bench_selection.py --decisions 3 --images 256 --json selection.json
+    scripts/bench_selection.py                  # DARTS, C=16, L=8, one event: an edge a cell type
+    scripts/bench_selection.py --decisions 7 --images 256 --json selection.json
 
 Ours is what the selector runs: a judge that asks a strategy for its loss without each candidate.
 The plain loop sets the candidate's weight to zero and runs the plain network, edge by edge, that
@@ -49,7 +49,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--space", default="darts", help="an option of conf/space, of cells")
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--decisions", type=int, default=1, help="so many, one after the other")
+    parser.add_argument(
+        "--decisions", type=int, default=1, help="so many of each cell type, evenly spread"
+    )
     parser.add_argument("--images", type=int, default=64, help="of validation")
     parser.add_argument(
         "--batch", type=int, default=8, help="of training; a validation batch is 8 times as large"
@@ -93,6 +95,12 @@ def begun(arguments: argparse.Namespace) -> Any:
     return strategy
 
 
+def asked(space: Any, count: int) -> list[Any]:
+    """So many decisions of each cell type, evenly spread over its edges, the types in turn."""
+    groups = [[d for d in space.decisions if d.group == group] for group in space.groups]
+    return [group[len(group) * step // count] for step in range(count) for group in groups]
+
+
 def fast(
     arguments: argparse.Namespace, strategy: Any, decided: dict[str, Decided]
 ) -> Callable[[], None]:
@@ -104,7 +112,7 @@ def fast(
     def run() -> None:
         strategy.supernet.fixed.clear()
         found = decided["fast"] = {}
-        for decision in space.decisions[: arguments.decisions]:
+        for decision in asked(space, arguments.decisions):
             possible = space.candidates(decision)
             found[decision.name] = judge.decide(strategy, decision, possible)
             strategy.supernet.fixed[decision.name] = found[decision.name][0]
@@ -131,8 +139,8 @@ def plain(
     def run() -> None:
         mix = mixed.clone()
         found = decided["plain"] = {}
-        for row, decision in enumerate(space.decisions[: arguments.decisions]):
-            scores = {}
+        for decision in asked(space, arguments.decisions):
+            row, scores = space.rows[decision.name], {}
             for column, choice in enumerate(decision.choices):
                 masked = mix.clone()
                 masked[row, column] = 0

@@ -57,7 +57,7 @@ def strengths(strategy: SupernetStrategy, edges: Sequence[str], rounds: int, rat
     rows = strategy.supernet.probabilities()
     for edge in edges:
         for choice, p in rows[edge].items():
-            masked = strategy.validate(without=(edge, choice))["accuracy"]
+            (masked,) = strategy.masked([(edge, choice)])
             strategy.supernet.fixed[edge] = choice
             strategy.tune(rate)
             seed_everything(0, "diagnose")
@@ -70,7 +70,7 @@ def strengths(strategy: SupernetStrategy, edges: Sequence[str], rounds: int, rat
                     "edge": edge,
                     "operation": choice,
                     "probability": p,
-                    "accuracy_without": masked,
+                    "accuracy_without": masked["accuracy"],
                     "accuracy_discretised": tuned,
                 }
             )

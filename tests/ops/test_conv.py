@@ -34,12 +34,12 @@ def geometry(convolution):
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_a_separable_convolution_is_two_blocks_and_the_first_has_the_stride(kernel, stride):
     module = ops.build(f"sep_conv_{kernel}x{kernel}", 8, stride, affine=True)
-    assert names(module) == ["ReLU", "DepthwiseConv", "Conv2d", "BatchNorm2d"] * 2
+    assert names(module) == ["DepthwiseConv", "Conv2d", "BatchNorm2d"] * 2
     found = layers(module)
     k, one, pad = (kernel, kernel), (1, 1), (kernel // 2, kernel // 2)
-    assert geometry(found[1]) == (k, (stride, stride), pad, one, 8)
-    assert geometry(found[5]) == (k, one, pad, one, 8)
-    for pointwise in (found[2], found[6]):
+    assert geometry(found[0]) == (k, (stride, stride), pad, one, 8)
+    assert geometry(found[3]) == (k, one, pad, one, 8)
+    for pointwise in (found[1], found[4]):
         assert geometry(pointwise) == (one, one, (0, 0), one, 1)
 
 
@@ -47,10 +47,10 @@ def test_a_separable_convolution_is_two_blocks_and_the_first_has_the_stride(kern
 @pytest.mark.parametrize(("kernel", "padding"), [(3, 2), (5, 4)])
 def test_a_dilated_convolution_is_one_block_with_dilation_two(kernel, padding, stride):
     module = ops.build(f"dil_conv_{kernel}x{kernel}", 8, stride, affine=True)
-    assert names(module) == ["ReLU", "DepthwiseConv", "Conv2d", "BatchNorm2d"]
+    assert names(module) == ["DepthwiseConv", "Conv2d", "BatchNorm2d"]
     expected = ((kernel, kernel), (stride, stride), (padding, padding), (2, 2), 8)
-    assert geometry(layers(module)[1]) == expected
-    assert geometry(layers(module)[2]) == ((1, 1), (1, 1), (0, 0), (1, 1), 1)
+    assert geometry(layers(module)[0]) == expected
+    assert geometry(layers(module)[1]) == ((1, 1), (1, 1), (0, 0), (1, 1), 1)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_the_skip_is_the_identity_and_at_stride_two_a_factorised_reduction():
 
 def test_relu_conv_bn_is_relu_then_a_one_by_one_convolution_then_batch_norm():
     module = ReLUConvBN(5, 3, affine=False)
-    assert names(module) == ["ReLU", "Conv2d", "BatchNorm2d"]
+    assert names(module) == ["Conv2d", "BatchNorm2d"]
     x = torch.randn(8, 5, 4, 4)
     y = torch.einsum("oc,bchw->bohw", module.conv.weight[:, :, 0, 0], x.clamp(min=0))
     mean, variance = y.mean((0, 2, 3), keepdim=True), y.var((0, 2, 3), correction=0, keepdim=True)

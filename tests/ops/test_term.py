@@ -86,3 +86,18 @@ def test_terms_of_different_widths_are_added_and_waited_for_apart():
     state = State(x)
     found = Sum(tuple(one.term(state) for one in operations)).map()
     torch.testing.assert_close(found, expected)
+
+
+def test_a_spare_map_is_written_over_only_where_no_gradient_needs_it():
+    for spare, gradients, same in (
+        (True, False, True),
+        (True, True, False),
+        (False, False, False),
+        (False, True, False),
+    ):
+        x = torch.randn(2, 3, 4, 4)
+        state, expected = State(x, spare=spare), x.clamp(min=0)
+        with torch.set_grad_enabled(gradients):
+            y = state.rectified.map
+        assert torch.equal(y, expected)
+        assert (y is x) == same

@@ -27,7 +27,7 @@ def strategy(space):
 
     class Ended(SupernetStrategy):
         rounds = run_round = state_dict = load_state_dict = finish = None
-        begin = validate = tune = None
+        begin = masked = tune = None
 
     network = space.network(inputs=1, outputs=2)
     supernet = Supernet(space, network, Softmax(), alpha_mean=0.0, alpha_std=0.0)

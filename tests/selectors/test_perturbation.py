@@ -81,10 +81,10 @@ class Scripted(SupernetStrategy):
     def begin(self, space, task, budget):
         raise NotImplementedError
 
-    def validate(self, *, without=None, images=None, in_training=False):
-        self.asked.append((without, dict(self.supernet.fixed)))
-        missed = self.missed(*without)
-        return {"accuracy": 1 - missed, "loss": missed}
+    def masked(self, masks, *, images=None, in_training=False):
+        self.asked += [(mask, dict(self.supernet.fixed)) for mask in masks]
+        missed = [self.missed(*mask) for mask in masks]
+        return [{"accuracy": 1 - each, "loss": each} for each in missed]
 
     def tune(self, weight_lr):
         self.tuned.append(weight_lr)
@@ -263,7 +263,9 @@ def test_loss_is_another_criterion():
     run(by_accuracy)
     torch.manual_seed(0)
     by_loss, strategy = selection(wanted, criterion="loss")
-    strategy.validate = lambda without, images: {"accuracy": 0.0, "loss": wanted(*without)}
+    strategy.masked = lambda masks, images: [
+        {"accuracy": 0.0, "loss": wanted(*mask)} for mask in masks
+    ]
     run(by_loss)
     assert by_loss.genotype == by_accuracy.genotype
 
@@ -375,14 +377,13 @@ def real(*overrides, perturbed=()):
 
 def spied(strategy, tuned=False):
     """The candidates that the strategy is asked to mask; tuning is left out if not wanted."""
-    asked, validate = [], strategy.validate
+    asked, masked = [], strategy.masked
 
-    def validated(*, without=None, **settings):
-        if without is not None:
-            asked.append(without)
-        return validate(without=without, **settings)
+    def noted(masks, **settings):
+        asked.extend(mask for mask in masks if mask is not None)
+        return masked(masks, **settings)
 
-    strategy.validate = validated
+    strategy.masked = noted
     if not tuned:
         strategy.run_round = lambda: {}
     return asked
@@ -487,7 +488,7 @@ def test_trials_see_the_same_noise_wherever_a_noise_operation_is_masked():
 
         noise.term = noted
     for without in (None, ("normal/2-0", "noise"), ("normal/2-0", "sep_conv_3x3")):
-        strategy.validate(without=without)
+        strategy.masked([without])
     masked = [at for at, maps in drawn.items() if len(maps) == 2]
     assert len(masked) == 1  # one normal cell
     for maps in drawn.values():
@@ -528,7 +529,8 @@ def test_the_released_way_measures_in_training_mode_on_augmented_images():
     norms = [m for m in strategy.supernet.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     before = [norm.running_mean.clone() for norm in norms]
     trial = ("normal/2-0", "skip_connect")
-    found = {strategy.validate(without=trial, in_training=True)["loss"] for _ in range(3)}
+    measured = strategy.masked([trial] * 3, in_training=True)
+    found = {metrics["loss"] for metrics in measured}
     assert len(found) == 3  # another order and other crops each time
     assert all((norm.running_mean != b).any() for norm, b in zip(norms, before, strict=True))
     run(selector)
@@ -564,16 +566,16 @@ def test_stopped_in_the_middle_of_an_event_it_decides_and_scores_the_same_again(
         state = copy.deepcopy(selector.state_dict())
         saved[:] = [selector.round, state, torch.get_rng_state()]
 
-    validate, left = strategy.validate, after
+    masked, left = strategy.masked, after
 
-    def failing(*, without=None, **settings):
+    def failing(masks, **settings):
         nonlocal left
-        left -= without is not None
+        left -= sum(mask is not None for mask in masks)
         if left < 0:
             raise Stop
-        return validate(without=without, **settings)
+        return masked(masks, **settings)
 
-    strategy.validate = failing
+    strategy.masked = failing
     save()
     with pytest.raises(Stop):
         run(selector, save)

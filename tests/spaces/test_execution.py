@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import PlainDarts, PlainNasBench201
 
+from nasrun.spaces.base import batch_statistics
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.nasbench201 import NasBench201
 from nasrun.spaces.relaxation import Concrete, HardGumbel, Softmax
@@ -87,8 +88,12 @@ def compare(space, batch, *, precision, tolerance, relaxation=None, fixed=(), wi
     oracle = ORACLES[space.name](plain, space, pool_norm=space.search_layout.pool_norm)
     oracle.statistics = {}
     (expected,) = oracle(x.double(), mix=mix * active)
-    (result,) = network(x.to(precision).contiguous(memory_format=torch.channels_last), mixture)
-    assert distance([result.detach()], [expected.detach()]) < tolerance
+    x = x.to(precision).contiguous(memory_format=torch.channels_last)
+    with batch_statistics(supernet), torch.no_grad():
+        (measured,) = network(x, mixture)
+    (result,) = network(x, mixture)
+    for logits in (measured, result.detach()):
+        assert distance([logits], [expected.detach()]) < tolerance
 
     wanted = torch.autograd.grad(
         F.cross_entropy(expected, labels), [mix, *plain.parameters()], materialize_grads=True

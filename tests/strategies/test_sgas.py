@@ -130,15 +130,17 @@ def test_with_pt_the_operation_is_the_one_that_is_missed_most():
         strategy="sgas_pt",
     )  # fmt: skip
     masked = {}
-    validate = strategy.inner.validate
+    measured = strategy.inner.masked
 
-    def scripted(*, without=None, **settings):
-        if without is None:
-            return validate(**settings)
-        masked.setdefault(without[0], []).append(without[1])
-        return {"accuracy": {"max_pool_3x3": 0.1}.get(without[1], 0.5), "loss": 1.0}
+    def scripted(masks, **settings):
+        if masks == [None]:
+            return measured(masks, **settings)
+        for decision, choice in masks:
+            masked.setdefault(decision, []).append(choice)
+        accuracies = [0.1 if choice == "max_pool_3x3" else 0.5 for _, choice in masks]
+        return [{"accuracy": accuracy, "loss": 1.0} for accuracy in accuracies]
 
-    strategy.inner.validate = scripted
+    strategy.inner.masked = scripted
     for _ in range(2):
         strategy.run_round()
         strategy.round += 1

@@ -1,7 +1,4 @@
-"""Convolutional operations of DARTS (1806.09055) and NAS-Bench-201 (2001.00326): ReLU first.
-
-No ReLU works in place, since all candidates of a state read the same tensor.
-"""
+"""Convolutional operations of DARTS (1806.09055) and NAS-Bench-201 (2001.00326): ReLU first."""
 
 from __future__ import annotations
 
@@ -24,13 +21,12 @@ class ReLUConvBN(Operation):
         self, inputs: int, outputs: int, affine: bool, *, kernel: int = 1, stride: int = 1
     ) -> None:
         super().__init__()
-        self.relu = nn.ReLU()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
         self.bn = nn.BatchNorm2d(outputs, affine=affine)
         self.pointwise = kernel == stride == 1
 
     def term(self, state: State) -> Term:
-        rectified = state.through(self.relu)
+        rectified = state.rectified
         if self.pointwise:
             return Term(rectified, self.conv, self.bn)
         return Term(State(self.conv(rectified.map)), norm=self.bn)
@@ -50,13 +46,12 @@ class FactorizedReduce(Operation):
     def __init__(self, inputs: int, outputs: int, affine: bool) -> None:
         super().__init__()
         half = outputs // 2
-        self.relu = nn.ReLU()
         self.even = nn.Conv2d(inputs, outputs - half, 1, stride=2, bias=False)
         self.odd = nn.Conv2d(inputs, half, 1, stride=2, bias=False) if half else None
         self.bn = nn.BatchNorm2d(outputs, affine=affine)
 
     def term(self, state: State) -> Term:  # (B, C, H, W) -> (B, C', ceil(H/2), ceil(W/2))
-        x = state.through(self.relu).map
+        x = state.rectified.map
         y = self.even(x)
         if self.odd is not None:
             height, width = x.shape[2:]
@@ -85,13 +80,12 @@ class DepthwiseSeparable(Operation):
         self, channels: int, stride: int, affine: bool, *, kernel: int, dilation: int = 1
     ) -> None:
         super().__init__()
-        self.relu = nn.ReLU()
         self.depthwise = DepthwiseConv(channels, kernel, stride, dilation)
         self.pointwise = nn.Conv2d(channels, channels, 1, bias=False)
         self.bn = nn.BatchNorm2d(channels, affine=affine)
 
     def term(self, state: State) -> Term:
-        return Term(State(self.depthwise(state.through(self.relu).map)), self.pointwise, self.bn)
+        return Term(State(self.depthwise(state.rectified.map)), self.pointwise, self.bn)
 
 
 class DepthwiseConv(nn.Conv2d):

@@ -20,11 +20,10 @@ class Noise(Operation):
         super().__init__()
         self.stride = stride
         self._seed: int | None = None
-        self._generator: torch.Generator | None = None
 
     def repeat(self, seed: int | None) -> None:
-        """Begin the numbers of this seed, or go back to those of the global generator."""
-        self._seed, self._generator = seed, None
+        """Draw this seed's numbers each time, or new ones of the global generator."""
+        self._seed = seed
 
     def term(self, state: State) -> Term:
         return Term(State(self._drawn(state.map)))
@@ -33,6 +32,5 @@ class Noise(Operation):
         strided = x[:, :, :: self.stride, :: self.stride]
         if self._seed is None:
             return torch.randn_like(strided)
-        if self._generator is None:
-            self._generator = torch.Generator(x.device).manual_seed(self._seed)
-        return torch.randn(strided.shape, generator=self._generator, device=x.device, dtype=x.dtype)
+        generator = torch.Generator(x.device).manual_seed(self._seed)
+        return torch.randn(strided.shape, generator=generator, device=x.device, dtype=x.dtype)

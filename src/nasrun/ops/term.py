@@ -25,12 +25,18 @@ from nasrun.ops.normalised import (
     uses_batch,
 )
 
+RELU = nn.ReLU()
+
 
 class State:
-    """A feature map (B, C, H, W), and what several operations make of it alike, made once."""
+    """A feature map (B, C, H, W), and what several operations make of it alike, made once.
 
-    def __init__(self, map: Tensor) -> None:
+    A `spare` one has a single reader, who may write over the map.
+    """
+
+    def __init__(self, map: Tensor, *, spare: bool = False) -> None:
         self.map = map
+        self.spare = spare
         self._made: dict[Any, State] = {}
         self._moments: tuple[Tensor, Tensor] | None = None
 
@@ -44,6 +50,13 @@ class State:
         if key not in self._made:
             self._made[key] = State(module(self.map))
         return self._made[key]
+
+    @property
+    def rectified(self) -> State:
+        """max(map, 0); a spare map is written over where no gradient needs it."""
+        if self.spare and not torch.is_grad_enabled():
+            return State(self.map.relu_())
+        return self.through(RELU)
 
     @property
     def pixels(self) -> Tensor:
@@ -142,7 +155,8 @@ def finished(terms: Sequence[Term]) -> list[Term]:
             maps.update(zip(places, made, strict=True))
         for position, term in waiting.items():
             assert term.then is not None
-            found[position] = term.then.term(State(maps[position]))
+            spare = term.norm is not None  # else it may be the state's own map
+            found[position] = term.then.term(State(maps[position], spare=spare))
     return found
 
 

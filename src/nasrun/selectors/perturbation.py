@@ -121,7 +121,8 @@ class Perturbation(Selector):
             kept = [name for name in limit.decisions if self.fixed[name] != NONE]
             dropped: list[str] = []
             while len(kept) > limit.count:
-                scores = {name: self._edge(name) for name in self.strategy.track(kept, len(kept))}
+                decided = {name: self._decided(name) for name in kept}
+                scores = self.judge.edges(self.strategy, decided)
                 possible = [name for name in kept if self._within(name, [NONE]) == [NONE]]
                 # of equals the last
                 dropped.append(max(reversed(possible or kept), key=scores.__getitem__))
@@ -157,10 +158,10 @@ class Perturbation(Selector):
             and sum(self.fixed.get(name) != NONE for name in limit.decisions) > limit.count
         ]
 
-    def _edge(self, name: str) -> float:
-        decided = [score for score in self.scores if score["subject"] == name]
-        earlier = decided[0]["scores"][decided[0]["outcome"]] if decided else 0.0  # by the search
-        return self.judge.edge(self.strategy, name, earlier)
+    def _decided(self, edge: str) -> float:
+        """The score that an edge's operation had when it was decided, 0 if the search did it."""
+        events = [score for score in self.scores if score["subject"] == edge]
+        return events[0]["scores"][events[0]["outcome"]] if events else 0.0
 
     def _record(self, event: int, subject: str, scores: Scores, outcome: str) -> None:
         self.scores.append(

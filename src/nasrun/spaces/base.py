@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
-from typing import ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from nasrun import ops
 from nasrun.cost import CandidateCosts, candidate_costs
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.ops.noise import Noise
+
+if TYPE_CHECKING:
+    from nasrun.spaces.stacked import StackedNetwork
 
 Stem = Literal["cifar", "cifar_half", "imagenet"]
 
@@ -180,7 +183,7 @@ class SearchSpace(Space):
         inputs: int,
         outputs: int,
         layout: Layout | None = None,
-    ) -> nn.Module:
+    ) -> StackedNetwork:
         """The network of a genotype, or with all choices of every decision when none is given.
 
         It maps images (B, inputs, H, W) to a tuple of logits (B, outputs): the classifier's, then
@@ -242,8 +245,8 @@ def batch_statistics(network: nn.Module) -> Iterator[None]:
     """Evaluation mode, but batch norms use the batch and leave their buffers alone.
 
     The running statistics of shared weights mix all candidates; so a supernet is measured by the
-    batch (DARTS, 1806.09055). Every noise operation begins a sequence of its own, always the same
-    one, whatever else runs: so two measurements differ by nothing but what they measure.
+    batch (DARTS, 1806.09055). Every noise operation draws numbers of its own, the same in every
+    batch, whatever else runs: so two measurements differ by nothing but what they measure.
     """
     modes = {module: module.training for module in network.modules()}
     norms = [module for module in modes if isinstance(module, nn.BatchNorm2d)]

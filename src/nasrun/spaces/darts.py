@@ -20,6 +20,7 @@ from nasrun.spaces.auxiliary import AuxiliaryHead
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
 from nasrun.spaces.edge import Edge, check_operations
 from nasrun.spaces.partial import bypassed
+from nasrun.spaces.stacked import MixedBlock, StackedNetwork, States
 
 CELLS = ("normal", "reduce")
 INPUTS = 2
@@ -199,12 +200,8 @@ class DartsSpace(SearchSpace):
         }
 
 
-class CellNetwork(nn.Module):
-    """Stem, a stack of cells with two reductions, classifier; auxiliary head in training.
-
-    `candidates` lists the operations of each decision; with more than one a `Mixture` is needed.
-    `drop_path` is the probability that an edge is dropped for a sample while training.
-    """
+class CellNetwork(StackedNetwork):
+    """A stack of cells with two reductions; `candidates` lists the operations of each decision."""
 
     def __init__(
         self,
@@ -217,7 +214,6 @@ class CellNetwork(nn.Module):
         layout: Layout,
     ) -> None:
         super().__init__()
-        self.drop_path = 0.0
         self.stem = _stem(layout.stem, inputs, layout.channels)
         prev_prev, prev = self.stem.widths
         reduction_prev = self.stem.halves_last
@@ -243,28 +239,30 @@ class CellNetwork(nn.Module):
             if index == reductions[1]:
                 auxiliary_width = prev
         self.auxiliary_at = reductions[1]
-        self.auxiliary: nn.Module | None = None
         if layout.auxiliary:
             self.auxiliary = AuxiliaryHead(
                 auxiliary_width, outputs, imagenet=layout.stem == "imagenet"
             )
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.last = nn.Identity()
         self.classifier = nn.Linear(prev, outputs)
 
-    def forward(self, x: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, ...]:
-        drop_path = self.drop_path if self.training else 0.0
-        extra: tuple[Tensor, ...] = ()
+    @property
+    def blocks(self) -> Sequence[Cell]:
+        return self.cells  # type: ignore[return-value]
+
+    def enter(self, x: Tensor) -> States:
         first, second = self.stem(x)
         s0 = State(first)
-        s1 = s0 if second is first else State(second)
-        for index, cell in enumerate(self.cells):
-            s0, s1 = s1, State(cell(s0, s1, mixture, drop_path))
-            if self.training and self.auxiliary is not None and index == self.auxiliary_at:
-                extra = (self.auxiliary(s1.map),)
-        return (self.classifier(self.pool(s1.map).flatten(1)), *extra)
+        return s0, s0 if second is first else State(second)
+
+    def through(
+        self, index: int, states: States, mixture: Mixture | None, drop_path: float
+    ) -> States:
+        s0, s1 = states
+        return s1, State(self.cells[index](s0, s1, mixture, drop_path))
 
 
-class Cell(nn.Module):
+class Cell(MixedBlock):
     """Two preprocessed inputs, nodes that sum their edges, output the nodes' concatenation."""
 
     def __init__(
@@ -286,9 +284,10 @@ class Cell(nn.Module):
         self.preprocess1 = ReLUConvBN(prev, channels, layout.affine)
         self.nodes = nodes
         self.stride = 2 if reduction else 1
+        names = [f"{kind}/{node}-{source}" for node, source in edges(nodes)]
+        self.rows = frozenset(rows[name] for name in names)
         self.edges = nn.ModuleDict()
-        for node, source in edges(nodes):
-            name = f"{kind}/{node}-{source}"
+        for (node, source), name in zip(edges(nodes), names, strict=True):
             stride = self.stride if source < INPUTS else 1
             edge = Edge(candidates[name], rows[name], channels // layout.partial, stride, layout)
             self.edges[f"{node}-{source}"] = bypassed(edge, stride, layout)

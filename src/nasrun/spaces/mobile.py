@@ -20,7 +20,9 @@ from torch import Tensor, nn
 
 from nasrun.genotype import Decision, Genotype
 from nasrun.ops.mbconv import MBConv, Projection
+from nasrun.ops.term import State
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
+from nasrun.spaces.stacked import MixedBlock, StackedNetwork, States
 
 SKIP = "skip"
 
@@ -191,11 +193,10 @@ def stages(layout: Layout) -> list[tuple[int, int]]:
     return found
 
 
-class MobileNetwork(nn.Module):
-    """Stem, one layer a decision, a wide 1x1 convolution, classifier.
+class MobileNetwork(StackedNetwork):
+    """One layer a decision, then a wide 1x1 convolution; `candidates` lists each layer's choices.
 
-    `candidates` lists the choices of each layer; with more than one a `Mixture` is needed.
-    `drop_path` is the probability that a layer with a shortcut is dropped for a sample in training.
+    Only a layer with a shortcut can be dropped.
     """
 
     def __init__(
@@ -207,7 +208,6 @@ class MobileNetwork(nn.Module):
         layout: Layout,
     ) -> None:
         super().__init__()
-        self.drop_path = 0.0
         imagenet = layout.stem == "imagenet"
         width = 2 * layout.channels if imagenet else layout.channels  # 1801.04381: 32 before 16
         stride = 1 if layout.stem == "cifar" else 2
@@ -218,19 +218,24 @@ class MobileNetwork(nn.Module):
         ):
             self.layers.append(Layer(choices, row, width, channels, stride, layout.affine))
             width = channels
-        self.head = _conv_bn_relu(width, HEAD * width, 1, 1)
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.last = _conv_bn_relu(width, HEAD * width, 1, 1)
         self.classifier = nn.Linear(HEAD * width, outputs)
 
-    def forward(self, x: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, ...]:
-        drop_path = self.drop_path if self.training else 0.0
-        x = self.stem(x)
-        for layer in self.layers:
-            x = layer(x, mixture, drop_path)
-        return (self.classifier(self.pool(self.head(x)).flatten(1)),)
+    @property
+    def blocks(self) -> Sequence[Layer]:
+        return self.layers  # type: ignore[return-value]
+
+    def enter(self, x: Tensor) -> States:
+        return (State(self.stem(x)),)
+
+    def through(
+        self, index: int, states: States, mixture: Mixture | None, drop_path: float
+    ) -> States:
+        (state,) = states
+        return (State(self.layers[index](state.map, mixture, drop_path)),)
 
 
-class Layer(nn.Module):
+class Layer(MixedBlock):
     """The candidates of one decision: y = sum w_o (x + f_o(x)), without x where the shape changes.
 
     The x of all candidates are added as one, so that a path that is dropped keeps the shortcut.
@@ -240,7 +245,7 @@ class Layer(nn.Module):
         self, choices: Sequence[str], row: int, inputs: int, outputs: int, stride: int, affine: bool
     ) -> None:
         super().__init__()
-        self.row = row
+        self.row, self.rows = row, frozenset({row})
         self.choices = tuple(choices)
         self.outputs, self.stride = outputs, stride
         self.shortcut = stride == 1 and inputs == outputs

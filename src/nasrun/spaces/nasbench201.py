@@ -25,6 +25,7 @@ from nasrun.spaces.auxiliary import AuxiliaryHead
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
 from nasrun.spaces.edge import Edge, check_operations
 from nasrun.spaces.partial import bypassed
+from nasrun.spaces.stacked import MixedBlock, StackedNetwork, States
 
 NODES = 4
 EDGES = tuple((node, source) for node in range(1, NODES) for source in range(node))
@@ -128,11 +129,10 @@ class NasBench201(SearchSpace):
         }
 
 
-class StagedNetwork(nn.Module):
-    """Stem, three stages of cells with a residual reduction before the second and the third, head.
+class StagedNetwork(StackedNetwork):
+    """Three stages of cells with a residual reduction before the second and the third.
 
-    `candidates` lists the operations of each decision; with more than one a `Mixture` is needed.
-    `drop_path` is the probability that an edge is dropped for a sample while training.
+    `candidates` lists the operations of each decision.
     """
 
     def __init__(
@@ -145,7 +145,6 @@ class StagedNetwork(nn.Module):
         layout: Layout,
     ) -> None:
         super().__init__()
-        self.drop_path = 0.0
         channels = layout.channels
         self.stem = _stem(layout.stem, inputs, channels)
         self.starts = (layout.layers // 3, 2 * layout.layers // 3)  # of the later stages
@@ -156,27 +155,29 @@ class StagedNetwork(nn.Module):
                 self.reductions.append(Reduction(channels, 2 * channels))
                 channels *= 2
             self.cells.append(Cell(candidates, rows, channels, layout))
-        self.auxiliary: nn.Module | None = None
+        self.auxiliary_at = self.starts[1]
         if layout.auxiliary:
             self.auxiliary = AuxiliaryHead(channels, outputs, imagenet=layout.stem == "imagenet")
         self.last = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
-        self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(channels, outputs)
 
-    def forward(self, x: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, ...]:
-        drop_path = self.drop_path if self.training else 0.0
-        extra: tuple[Tensor, ...] = ()
-        x = self.stem(x)
-        for index, cell in enumerate(self.cells):
-            if index in self.starts:
-                x = self.reductions[self.starts.index(index)](x)
-            x = cell(x, mixture, drop_path)
-            if self.training and self.auxiliary is not None and index == self.starts[1]:
-                extra = (self.auxiliary(x),)
-        return (self.classifier(self.pool(self.last(x)).flatten(1)), *extra)
+    @property
+    def blocks(self) -> Sequence[Cell]:
+        return self.cells  # type: ignore[return-value]
+
+    def enter(self, x: Tensor) -> States:
+        return (State(self.stem(x)),)
+
+    def through(
+        self, index: int, states: States, mixture: Mixture | None, drop_path: float
+    ) -> States:
+        (state,) = states
+        if index in self.starts:
+            state = State(self.reductions[self.starts.index(index)](state.map))
+        return (self.cells[index](state, mixture, drop_path),)
 
 
-class Cell(nn.Module):
+class Cell(MixedBlock):
     """Nodes that sum their edges from all earlier ones; the output is the last node."""
 
     def __init__(
@@ -187,20 +188,22 @@ class Cell(nn.Module):
         layout: Layout,
     ) -> None:
         super().__init__()
+        names = [f"cell/{node}-{source}" for node, source in EDGES]
+        self.rows = frozenset(rows[name] for name in names)
         self.edges = nn.ModuleDict()
-        for node, source in EDGES:
-            name = f"cell/{node}-{source}"
+        for (node, source), name in zip(EDGES, names, strict=True):
             edge = Edge(candidates[name], rows[name], channels // layout.partial, 1, layout)
             self.edges[f"{node}-{source}"] = bypassed(edge, 1, layout)
 
-    def forward(self, x: Tensor, mixture: Mixture | None, drop_path: float) -> Tensor:
-        states = [State(x)]
+    def forward(self, state: State, mixture: Mixture | None, drop_path: float) -> State:
+        states = [state]
         for node in range(1, NODES):
             edges = [self.edges[f"{node}-{source}"] for source in range(node)]
             sums = [e(state, mixture, drop_path) for e, state in zip(edges, states, strict=True)]
             kept = [each for each in sums if each is not None]
-            states.append(State(Sum.of(kept).map() if kept else torch.zeros_like(x)))
-        return states[-1].map  # (B, C, H, W), as x
+            total = Sum.of(kept).map() if kept else torch.zeros_like(state.map)
+            states.append(State(total))
+        return states[-1]
 
 
 class Reduction(nn.Module):

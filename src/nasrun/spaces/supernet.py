@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.base import Mixture, SearchSpace
 from nasrun.spaces.relaxation import Relaxation
+from nasrun.spaces.stacked import StackedNetwork
 
 Probabilities = dict[str, dict[str, float]]
 Rule = Callable[[SearchSpace, Probabilities], Genotype]
@@ -35,7 +36,7 @@ class Supernet(nn.Module):
     def __init__(
         self,
         space: SearchSpace,
-        network: nn.Module,
+        network: StackedNetwork,
         relaxation: Relaxation,
         *,
         alpha_mean: float,

@@ -18,6 +18,9 @@ from nasrun.stage import Metrics, Stage
 from nasrun.strategies.history import History
 from nasrun.tasks.base import ImageTask, PopulationTask, Split, Task, Trained
 
+Mask = tuple[str, str]
+"""A decision, and the choice of it whose weight is set to zero."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -87,15 +90,20 @@ class SupernetStrategy(Strategy):
     batch_size: int
     history: History
 
+    def validate(self, *, images: int | None = None) -> Metrics:
+        """The supernet on the validation data, as `masked` measures it."""
+        (metrics,) = self.masked([None], images=images)
+        return metrics
+
     @abstractmethod
-    def validate(
+    def masked(
         self,
+        masks: Sequence[Mask | None],
         *,
-        without: tuple[str, str] | None = None,
         images: int | None = None,
         in_training: bool = False,
-    ) -> Metrics:
-        """The supernet on the validation data, one candidate masked if given.
+    ) -> list[Metrics]:
+        """The supernet on the validation data without each of these candidates; null masks none.
 
         Mean mixture weights, fixed order, no augmentation, batch-statistics batch norm, nothing
         trained or changed. `images` measures on a fixed stratified part of so many, null is all.

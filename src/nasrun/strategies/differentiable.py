@@ -21,7 +21,7 @@ from nasrun.spaces.base import Mixture, SearchSpace, batch_statistics
 from nasrun.spaces.relaxation import Relaxation
 from nasrun.spaces.supernet import Supernet, argmax
 from nasrun.stage import Metrics
-from nasrun.strategies.base import Foreseen, Rehearsal, SupernetStrategy
+from nasrun.strategies.base import Foreseen, Mask, Rehearsal, SupernetStrategy
 from nasrun.strategies.history import History, StopAtSize, Watchdog, frontier
 from nasrun.strategies.levels import Level, Search
 from nasrun.strategies.penalties import Penalty, Within
@@ -114,7 +114,7 @@ class Differentiable(SupernetStrategy, Foreseen):
         self.layout = replace(space.search_layout, partial=self.partial_channels)
         self._refuse_too_little()
         network = space.network(inputs=task.inputs, outputs=task.outputs, layout=self.layout)
-        network.drop_path = self.drop_path  # type: ignore[assignment]
+        network.drop_path = self.drop_path
         self.supernet = Supernet(
             space,
             network,
@@ -247,21 +247,26 @@ class Differentiable(SupernetStrategy, Foreseen):
             totals[decision.group] -= sum(p / edge * math.log(p / edge) for p in row if p > 0)
         return {"_".join(filter(None, ("entropy", group))): h for group, h in totals.items()}
 
-    def validate(
+    def masked(
         self,
+        masks: Sequence[Mask | None],
         *,
-        without: tuple[str, str] | None = None,
         images: int | None = None,
         in_training: bool = False,
-    ) -> Metrics:
+    ) -> list[Metrics]:
+        network = self.supernet.network
         split = self.validation if images is None else self.task.subset(self.validation, images)
         with batch_statistics(self.supernet):
-            mixture = self.supernet.mixture(without=without)
-            forward = partial(self.supernet.network, mixture=mixture)
+            mixtures = [self.supernet.mixture(without=mask) for mask in masks]
             if not in_training:
-                return self.task.evaluate(forward, split, 8 * self.batch_size)
+                compared = partial(network.compared, mixtures=mixtures)
+                return self.task.compare(compared, split, 8 * self.batch_size, track=self.track)
         self.supernet.train()
-        return self.task.evaluate(forward, split, self.batch_size, augmented=True)
+        forwards = [partial(network, mixture=mixture) for mixture in mixtures]
+        return [
+            self.task.evaluate(forward, split, self.batch_size, augmented=True)
+            for forward in self.track(forwards, len(forwards))
+        ]
 
     def tune(self, weight_lr: float) -> None:
         alpha_state = self.search.alpha_optimizer.state_dict()

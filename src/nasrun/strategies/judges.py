@@ -8,12 +8,12 @@ and is dropped.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from nasrun.genotype import Decision
 from nasrun.stage import Metrics
-from nasrun.strategies.base import SupernetStrategy
+from nasrun.strategies.base import Mask, SupernetStrategy
 
 Criterion = Literal["accuracy", "loss"]
 Scores = dict[str, float]
@@ -26,12 +26,12 @@ class Judge(ABC):
     """How many passes over the validation data a score takes."""
 
     @abstractmethod
-    def operation(self, strategy: SupernetStrategy, decision: str, choice: str) -> float:
-        """Without one candidate of an open decision."""
+    def operations(self, strategy: SupernetStrategy, decision: Decision) -> Scores:
+        """Without each candidate of an open decision."""
 
     @abstractmethod
-    def edge(self, strategy: SupernetStrategy, decision: str, score: float) -> float:
-        """Without a decided edge; `score` is what its operation had when it was decided."""
+    def edges(self, strategy: SupernetStrategy, decided: Scores) -> Scores:
+        """Without each of these edges; `decided` has the scores that their operations had then."""
 
     def decide(
         self, strategy: SupernetStrategy, decision: Decision, possible: Collection[str]
@@ -41,53 +41,60 @@ class Judge(ABC):
         `none` is measured too: without it the supernet is as it was, since nothing is normalised
         again. It is possible only in a space where it is a choice.
         """
-        scores = {
-            choice: self.operation(strategy, decision.name, choice)
-            for choice in strategy.track(decision.choices, len(decision.choices))
-        }
+        scores = self.operations(strategy, decision)
         allowed = [choice for choice in scores if choice in possible]
         return min(allowed, key=scores.__getitem__), scores
 
 
-class Masked(Judge):
-    """The validation accuracy, or minus the loss, with the candidate's weight set to zero.
-
-    `images` measures on a fixed stratified part of so many validation images, null on all.
-    """
+class Masking(Judge):
+    """The validation accuracy, or minus the loss, with a candidate's weight set to zero."""
 
     passes = 1
+    criterion: Criterion
+
+    @abstractmethod
+    def measured(self, strategy: SupernetStrategy, masks: Sequence[Mask]) -> list[Metrics]:
+        """The metrics without each of these."""
+
+    def operations(self, strategy: SupernetStrategy, decision: Decision) -> Scores:
+        masks = {choice: (decision.name, choice) for choice in decision.choices}
+        return self._scores(strategy, masks)
+
+    def edges(self, strategy: SupernetStrategy, decided: Scores) -> Scores:
+        masks = {name: (name, strategy.supernet.fixed[name]) for name in decided}
+        return self._scores(strategy, masks)
+
+    def _scores(self, strategy: SupernetStrategy, masks: Mapping[str, Mask]) -> Scores:
+        sign = 1 if self.criterion == "accuracy" else -1
+        measured = self.measured(strategy, list(masks.values()))
+        found = (sign * metrics[self.criterion] for metrics in measured)
+        return dict(zip(masks, found, strict=True))
+
+
+class Masked(Masking):
+    """In evaluation; `images` measures on a fixed stratified part of so many, null on all."""
 
     def __init__(self, *, criterion: Criterion, images: int | None) -> None:
         if images is not None and images < 1:
             raise ValueError(f"images={images}: at least 1, or null for all")
-        self.criterion: Criterion = criterion
+        self.criterion = criterion
         self.images = images
 
-    def operation(self, strategy: SupernetStrategy, decision: str, choice: str) -> float:
-        metrics = strategy.validate(without=(decision, choice), images=self.images)
-        return _goodness(metrics, self.criterion)
-
-    def edge(self, strategy: SupernetStrategy, decision: str, score: float) -> float:
-        return self.operation(strategy, decision, strategy.supernet.fixed[decision])
+    def measured(self, strategy: SupernetStrategy, masks: Sequence[Mask]) -> list[Metrics]:
+        return strategy.masked(masks, images=self.images)
 
 
-class MaskedInTraining(Judge):
-    """Masking as DARTS-PT's released code measures it: on augmented images in random order.
+class MaskedInTraining(Masking):
+    """As DARTS-PT's released code measures: on augmented images in random order.
 
     In training mode, so that every masked network moves the running statistics of batch norms.
     """
 
-    passes = 1
-
     def __init__(self, *, criterion: Criterion) -> None:
-        self.criterion: Criterion = criterion
+        self.criterion = criterion
 
-    def operation(self, strategy: SupernetStrategy, decision: str, choice: str) -> float:
-        metrics = strategy.validate(without=(decision, choice), in_training=True)
-        return _goodness(metrics, self.criterion)
-
-    def edge(self, strategy: SupernetStrategy, decision: str, score: float) -> float:
-        return self.operation(strategy, decision, strategy.supernet.fixed[decision])
+    def measured(self, strategy: SupernetStrategy, masks: Sequence[Mask]) -> list[Metrics]:
+        return strategy.masked(masks, in_training=True)
 
 
 class Magnitude(Judge):
@@ -98,12 +105,9 @@ class Magnitude(Judge):
 
     passes = 0
 
-    def operation(self, strategy: SupernetStrategy, decision: str, choice: str) -> float:
-        return -strategy.supernet.probabilities()[decision][choice]
+    def operations(self, strategy: SupernetStrategy, decision: Decision) -> Scores:
+        row = strategy.supernet.probabilities()[decision.name]
+        return {choice: -p for choice, p in row.items()}
 
-    def edge(self, strategy: SupernetStrategy, decision: str, score: float) -> float:
-        return score
-
-
-def _goodness(metrics: Metrics, criterion: Criterion) -> float:
-    return metrics["accuracy"] if criterion == "accuracy" else -metrics["loss"]
+    def edges(self, strategy: SupernetStrategy, decided: Scores) -> Scores:
+        return dict(decided)

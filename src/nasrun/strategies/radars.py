@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -25,7 +25,7 @@ from nasrun.genotype import NONE
 from nasrun.memory import Additive, Shapes, optimizer_slots
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Metrics
-from nasrun.strategies.base import Foreseen, Rehearsal, SupernetStrategy
+from nasrun.strategies.base import Foreseen, Mask, Rehearsal, SupernetStrategy
 from nasrun.strategies.differentiable import Differentiable
 from nasrun.strategies.explore import Explore, Kept, choices, mask
 from nasrun.strategies.pruning import subspace
@@ -281,16 +281,15 @@ class Radars(SupernetStrategy, Foreseen):
         self.explore.controller.follow(table, self.mu, score)
         self.explore.bank.take(inner.supernet.network)
 
-    def validate(
+    def masked(
         self,
+        masks: Sequence[Mask | None],
         *,
-        without: tuple[str, str] | None = None,
         images: int | None = None,
         in_training: bool = False,
-    ) -> Metrics:
+    ) -> list[Metrics]:
         assert self.exploit is not None
-        inner = self.exploit.inner
-        return inner.validate(without=without, images=images, in_training=in_training)
+        return self.exploit.inner.masked(masks, images=images, in_training=in_training)
 
     def tune(self, weight_lr: float) -> None:
         assert self.exploit is not None

@@ -20,7 +20,7 @@ from nasrun.budget import Budget
 from nasrun.genotype import NONE
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Metrics
-from nasrun.strategies.base import SupernetStrategy
+from nasrun.strategies.base import Mask, SupernetStrategy
 from nasrun.strategies.differentiable import Differentiable
 from nasrun.strategies.judges import Judge
 from nasrun.tasks.base import ImageTask
@@ -158,14 +158,14 @@ class Greedy(SupernetStrategy):
             name: _operations(row) for name, row in rows.items() if name not in self.supernet.fixed
         }
 
-    def validate(
+    def masked(
         self,
+        masks: Sequence[Mask | None],
         *,
-        without: tuple[str, str] | None = None,
         images: int | None = None,
         in_training: bool = False,
-    ) -> Metrics:
-        return self.inner.validate(without=without, images=images, in_training=in_training)
+    ) -> list[Metrics]:
+        return self.inner.masked(masks, images=images, in_training=in_training)
 
     def tune(self, weight_lr: float) -> None:
         self.inner.tune(weight_lr)

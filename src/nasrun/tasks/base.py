@@ -31,6 +31,13 @@ class Forward(Protocol):
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]: ...
 
 
+Forwards = Callable[[Tensor], Iterable[tuple[Tensor, ...]]]
+"""Images to what each of several networks, or one supernet at several mixtures, makes of them."""
+
+Track = Callable[[Iterable[Any], int], Iterable[Any]]
+"""Things and how many they are to the same things, the progress shown."""
+
+
 class Task(ABC):
     """Data, a loss and a metric of which bigger is better; settings first, data with `begin`."""
 
@@ -79,7 +86,6 @@ class ImageTask(Task):
     def loss(self, forward: Forward, batch: Batch) -> Tensor:
         """The training loss of a fresh forward pass, a scalar."""
 
-    @abstractmethod
     def evaluate(
         self, forward: Forward, split: Split, batch_size: int, *, augmented: bool = False
     ) -> Metrics:
@@ -88,6 +94,20 @@ class ImageTask(Task):
         The caller has put the network into the mode that it wants to measure. `augmented` takes
         training batches of the split instead, in random order.
         """
+        (metrics,) = self.compare(lambda x: [forward(x)], split, batch_size, augmented=augmented)
+        return metrics
+
+    @abstractmethod
+    def compare(
+        self,
+        forwards: Forwards,
+        split: Split,
+        batch_size: int,
+        *,
+        augmented: bool = False,
+        track: Track | None = None,
+    ) -> list[Metrics]:
+        """`evaluate` of several at once, batch by batch."""
 
     @abstractmethod
     def learner(

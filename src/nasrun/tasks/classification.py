@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,7 +15,15 @@ from nasrun.budget import Budget
 from nasrun.data.augment import Augment
 from nasrun.data.images import Dataset, Facts, Part, Split, Subset, refuse_empty, stratified
 from nasrun.stage import Metrics
-from nasrun.tasks.base import Batch, Forward, ImageTask, Learner, OptimizerFactory
+from nasrun.tasks.base import (
+    Batch,
+    Forward,
+    Forwards,
+    ImageTask,
+    Learner,
+    OptimizerFactory,
+    Track,
+)
 
 
 class Classification(ImageTask):
@@ -87,25 +96,36 @@ class Classification(ImageTask):
         return total
 
     @torch.no_grad()
-    def evaluate(
-        self, forward: Forward, split: Split, batch_size: int, *, augmented: bool = False
-    ) -> Metrics:
-        batches = split.batches(batch_size)
+    def compare(
+        self,
+        forwards: Forwards,
+        split: Split,
+        batch_size: int,
+        *,
+        augmented: bool = False,
+        track: Track | None = None,
+    ) -> list[Metrics]:
+        batches: Iterable[Batch] = split.batches(batch_size)
         if augmented:
-            batches = iter(self.batches(split, batch_size, torch.randperm(len(split))))
-        loss, hits, hits5 = (torch.zeros((), dtype=torch.float64) for _ in range(3))
+            batches = self.batches(split, batch_size, torch.randperm(len(split)))
+        if track is not None:
+            batches = track(batches, math.ceil(len(split) / batch_size))
+        sums = []  # a batch, (forwards, 3), where the network runs: nothing waits for it
         for images, labels in batches:
             with self.budget.autocast():
-                logits = forward(images)[0]
-            logits = logits.float()
-            loss += F.cross_entropy(logits, labels, reduction="sum").cpu()
-            ranked = logits.topk(min(5, self.outputs), dim=1).indices == labels[:, None]
-            hits += ranked[:, 0].sum().cpu()
-            hits5 += ranked.sum().cpu()
-        metrics = {"loss": float(loss) / len(split), "accuracy": float(hits) / len(split)}
-        if self.outputs > 5:
-            metrics["top5_accuracy"] = float(hits5) / len(split)
-        return metrics
+                logits = [outputs[0] for outputs in forwards(images)]
+            sums.append(torch.stack([self._sums(each.float(), labels) for each in logits]))
+        totals = sum(each.double() for each in torch.stack(sums).cpu())
+        assert isinstance(totals, Tensor)
+        names = ("loss", "accuracy", "top5_accuracy")[: 2 + (self.outputs > 5)]
+        means = (totals / len(split)).tolist()
+        return [dict(zip(names, row, strict=False)) for row in means]
+
+    def _sums(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Of a batch the summed loss, and how many labels come first and among the first five."""
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        ranked = logits.topk(min(5, self.outputs), dim=1).indices == labels[:, None]
+        return torch.stack([loss, ranked[:, 0].sum(), ranked.sum()])
 
     def learner(
         self, network: nn.Module, *, optimizer: OptimizerFactory, clip: float | None
