@@ -1,0 +1,45 @@
+"""What docs/adding.md tells a reader to write works as it is written."""
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import SMALL
+
+TEXT = (Path(__file__).parents[1] / "docs" / "adding.md").read_text()
+FILE = re.compile(
+    r"`((?:mynas|conf)/[\w/]+\.(?:py|yaml))`\n\n```(?:python|yaml)\n(.*?)```", re.DOTALL
+)
+OWN = ["hydra.searchpath=[file://conf]", "trust=[mynas]"]
+SIZES = [word for word in SMALL if not word.startswith("space.")]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A folder with the page's files; once, since an operation is registered once a process."""
+    folder = tmp_path_factory.mktemp("page")
+    for name, text in FILE.findall(TEXT):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (folder / "mynas" / "__init__.py").touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        ("search,select", ["strategy=shared"]),
+        ("search,select", ["space=blur"]),
+        ("search,select", ["strategy=hill"]),
+        ("search,select", ["selector=lottery"]),
+        ("search,select", ["selector=no_skip"]),
+        ("search,select", ["space=chain"]),
+        ("search,select", ["space=chain", "strategy=fixed_alpha", "selector=perturb"]),
+        ("search,select,retrain", ["space=chain", "retrain.epochs=1", "retrain.auxiliary=false"]),
+    ],
+)
+def test_an_option_of_the_page_runs(stages, words, page, nasrun, monkeypatch):
+    monkeypatch.chdir(page)
+    answer = nasrun("run", f"stages=[{stages}]", *SIZES, *words, *OWN)
+    assert answer.status == 0, answer.err
