@@ -105,3 +105,26 @@ def test_sums_over_pixels_are_those_of_matrices():
     torch.testing.assert_close(column_sums(a), a.sum(0))
     for rows in (24, 23):
         torch.testing.assert_close(crossed_sums(a[:rows], b[:rows]), a[:rows].T @ b[:rows])
+
+
+@pytest.mark.parametrize("affine", [False, True])
+def test_a_map_as_it_is_joins_a_sum_with_its_weight_alone(affine):
+    given, weights = terms(affine), torch.rand(4, dtype=torch.float64, requires_grad=True)
+    bare = Term(State(torch.randn(3, 4, 5, 4, dtype=torch.float64)))
+    each = [*(plainly(term) for term in given), bare.state.map]
+    expected = sum(w * y for w, y in zip(weights, each, strict=True))
+    (found,) = normalised([*given, bare], weights, add=True)
+    torch.testing.assert_close(found, expected)
+    g = torch.randn_like(found)
+    (wanted,) = torch.autograd.grad(expected, weights, g)
+    torch.testing.assert_close(torch.autograd.grad(found, weights, g)[0], wanted)
+
+
+def test_a_map_gets_its_gradient_where_the_others_need_none():
+    given = terms()
+    z = given[0].state.map.requires_grad_()
+    (found,) = normalised(given, add=True)
+    expected = sum(plainly(term) for term in given)
+    g = torch.randn_like(found)
+    made = torch.autograd.grad(found, z, g)[0], torch.autograd.grad(expected, z, g)[0]
+    torch.testing.assert_close(*made)

@@ -41,6 +41,7 @@ class FactorizedReduce(Operation):
     """Halve a map without losing pixels: two shifted stride-2 1x1 convolutions side by side.
 
     Of an odd number of channels the first has one more; a single one has no second convolution.
+    Where gradients are needed all reductions of a state share the pixels that they read.
     """
 
     def __init__(self, inputs: int, outputs: int, affine: bool) -> None:
@@ -51,14 +52,40 @@ class FactorizedReduce(Operation):
         self.bn = nn.BatchNorm2d(outputs, affine=affine)
 
     def term(self, state: State) -> Term:  # (B, C, H, W) -> (B, C', ceil(H/2), ceil(W/2))
-        x = state.rectified.map
-        y = self.even(x)
+        x = state.rectified
+        halves = [_strided(x, self.even, EVEN)]
         if self.odd is not None:
-            height, width = x.shape[2:]
-            # An odd map has one more even row than odd ones: the shifted half is padded by one.
-            shifted = F.pad(x[:, :, 1:, 1:], (0, width % 2, 0, height % 2))
-            y = torch.cat([y, self.odd(shifted)], dim=1)
-        return Term(State(y), norm=self.bn)
+            halves.append(_strided(x, self.odd, ODD))
+        return Term(State(torch.cat(halves, dim=1)), norm=self.bn)
+
+
+class Parity(nn.Module):
+    """The pixels of even, or of odd, rows and columns: of an odd map both have as many."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        self.first = first
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, ceil(H/2), ceil(W/2))
+        pixels = self.shifted(x)[:, :, ::2, ::2]
+        return pixels.contiguous(memory_format=torch.channels_last)
+
+    def shifted(self, x: Tensor) -> Tensor:
+        """The map from its first pixel on; beyond the edge of an odd map are zeros."""
+        if self.first == 0:
+            return x
+        height, width = x.shape[2:]
+        return F.pad(x[:, :, 1:, 1:], (0, width % 2, 0, height % 2))
+
+
+EVEN, ODD = Parity(0), Parity(1)
+
+
+def _strided(state: State, conv: nn.Conv2d, parity: Parity) -> Tensor:
+    """A 1x1 convolution with stride 2 of these pixels."""
+    if torch.is_grad_enabled():
+        return F.conv2d(state.through(parity).map, conv.weight)
+    return conv(parity.shifted(state.map))
 
 
 class SeparableConv(Operation):

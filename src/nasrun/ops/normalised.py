@@ -27,29 +27,31 @@ if TYPE_CHECKING:
 def normalised(terms: Sequence[Term], weights: Tensor | None = None, *, add: bool) -> list[Tensor]:
     """What every term stands for, times its weight (a number a term, null is one).
 
-    Their sum alone with `add`. Every term has a norm that uses the batch; all maps have one shape,
-    all norms one width.
+    Their sum alone with `add`. All maps have one shape, all norms one width. A norm uses the batch;
+    the first terms have one, later ones may be maps as they are.
     """
     states = [term.state for term in terms]
     norms = [norm for term in terms if (norm := term.norm) is not None]
-    assert len(norms) == len(terms), "a term without a norm has nothing to fold"
-    first = norms[0]
+    first, normed, bare = norms[0], len(norms), len(terms) - len(norms)
     z = [state.pixels for state in states]
     identity = torch.eye(z[0].shape[1], dtype=z[0].dtype, device=z[0].device)
     layers = [term.linear for term in terms]
     linear = torch.stack([identity if x is None else x.weight.flatten(1) for x in layers])
     with torch.no_grad():
-        mean, covariance = map(torch.stack, zip(*[s.moments for s in states], strict=True))
-        mu = _each(linear, mean)  # (K, C')
-        variance = ((linear @ covariance) * linear).sum(-1).clamp_(min=0)
+        moments = [state.moments for state in states[:normed]]
+        mean, covariance = map(torch.stack, zip(*moments, strict=True))
+        matrices = linear[:normed]
+        mu = _each(matrices, mean)  # (K, C')
+        variance = ((matrices @ covariance) * matrices).sum(-1).clamp_(min=0)
         _track(norms, mu, variance, len(z[0]))
-        inverse = (variance + first.eps).rsqrt_()
+        inverse = _longer((variance + first.eps).rsqrt_(), bare, 1.0)
+        mu, mean, covariance = (_longer(each, bare, 0.0) for each in (mu, mean, covariance))
     scale = torch.ones_like(mu) if weights is None else weights[:, None].expand_as(mu)
     shift: Tensor | None = None
     if first.affine:
-        shift = scale * _stacked(norms, "bias")
-        scale = scale * _stacked(norms, "weight")
-    made = _Normalised.apply(scale, shift, linear, mu, inverse, mean, covariance, add, *z)
+        shift = scale * _longer(_stacked(norms, "bias"), bare, 0.0)
+        scale = scale * _longer(_stacked(norms, "weight"), bare, 1.0)
+    made = _Normalised.apply(scale, shift, linear, mu, inverse, mean, covariance, add, normed, *z)
     b, _, h, w = states[0].map.shape
     return [y.view(b, h, w, -1).permute(0, 3, 1, 2) for y in made]  # (B, C', H, W), channels last
 
@@ -68,9 +70,10 @@ class _Normalised(torch.autograd.Function):
         mean: Tensor,
         covariance: Tensor,
         add: bool,
+        normed: int,
         *z: Tensor,
     ) -> tuple[Tensor, ...]:
-        ctx.add = add
+        ctx.add, ctx.normed = add, normed
         ctx.save_for_backward(scale, linear, mu, inverse, mean, covariance, *z)
         factor = scale * inverse  # (K, C')
         offset = -factor * mu if shift is None else shift - factor * mu
@@ -98,15 +101,20 @@ class _Normalised(torch.autograd.Function):
         d_shift = total.expand_as(r) if ctx.needs_input_grad[1] else None
         pixels = len(z[0])
         share = (r * inverse / pixels)[:, :, None]
-        centred = total[:, :, None] * mean[:, None, :] + pixels * share * (linear @ covariance)
-        d_linear = factor[:, :, None] * (crossed - centred)
+        d_linear: Tensor | None = None
+        if ctx.needs_input_grad[2]:
+            centred = total[:, :, None] * mean[:, None, :] + pixels * share * (linear @ covariance)
+            d_linear = factor[:, :, None] * (crossed - centred)
         back = folded.transpose(1, 2) @ (share * linear)  # (K, C, C)
         offset = _each(back, mean) - _each(folded.transpose(1, 2), (total / pixels).expand_as(r))
-        d_z = [
-            torch.addmm(c, g, p).addmm_(x, q, alpha=-1)
-            for c, g, p, x, q in zip(offset, each, folded, z, back, strict=True)
-        ]
-        return r, d_shift, d_linear, *[None] * 5, *d_z
+        d_z: list[Tensor | None] = [None] * len(z)
+        for k, (g, x, p) in enumerate(zip(each, z, folded, strict=True)):
+            if ctx.needs_input_grad[len(ctx.needs_input_grad) - len(z) + k]:
+                if k < ctx.normed:
+                    d_z[k] = torch.addmm(offset[k], g, p).addmm_(x, back[k], alpha=-1)
+                else:  # a map as it is, times its scale
+                    d_z[k] = g * factor[k]
+        return r, d_shift, d_linear, *[None] * 6, *d_z
 
 
 def column_sums(a: Tensor) -> Tensor:
@@ -143,6 +151,13 @@ def _track(norms: Sequence[nn.BatchNorm2d], mean: Tensor, variance: Tensor, coun
         for name, values in (("running_mean", mean), ("running_var", unbiased)):
             running = [getattr(norm, name) for norm in norms]
             torch._foreach_lerp_(running, list(values), shares[0])
+
+
+def _longer(rows: Tensor, count: int, value: float) -> Tensor:
+    """The rows, and so many more that are full of a value."""
+    if count == 0:
+        return rows
+    return torch.cat([rows, rows.new_full((count, *rows.shape[1:]), value)])
 
 
 def _stacked(norms: Sequence[nn.BatchNorm2d], name: str) -> Tensor:

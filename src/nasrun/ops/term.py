@@ -101,6 +101,13 @@ class Term:
         exact = z.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
         return wide and exact and z.device.type in ("cpu", "meta")
 
+    def joins(self, other: Term) -> bool:
+        """Whether it is a map as it is that fits into a sum which begins with a folded term."""
+        assert other.norm is not None
+        shape = self.state.map.shape
+        bare = self.linear is None and self.norm is None
+        return bare and shape == other.state.map.shape and shape[1] == other.norm.num_features
+
     def map(self, weight: Tensor | None = None) -> Tensor:
         """`norm(linear(state))`, times a weight (a number); null is one."""
         z = self.state.map if self.linear is None else self.linear(self.state.map)
@@ -127,13 +134,19 @@ class Sum:
     def map(self) -> Tensor:
         """The sum itself, (B, C, H, W)."""
         terms = finished(self.terms)
-        parts = []
-        for alike in _alike(terms):
-            weights = None if self.weights is None else self.weights[alike]
-            parts += normalised([terms[position] for position in alike], weights, add=True)
+        groups = _alike(terms)
+        alone: list[int] = []
         for position, term in enumerate(terms):
             if not term.folds:
-                parts.append(term.map(None if self.weights is None else self.weights[position]))
+                fitting = (group for group in groups if term.joins(terms[group[0]]))
+                next(fitting, alone).append(position)
+        parts = []
+        for alike in groups:
+            weights = None if self.weights is None else self.weights[alike]
+            parts += normalised([terms[position] for position in alike], weights, add=True)
+        for position in alone:
+            weight = None if self.weights is None else self.weights[position]
+            parts.append(terms[position].map(weight))
         total = parts[0]
         for part in parts[1:]:
             total = total + part
