@@ -31,7 +31,7 @@ def normalised(terms: Sequence[Term], weights: Tensor | None = None, *, add: boo
     all norms one width.
     """
     states = [term.state for term in terms]
-    norms = [norm for term in terms if (norm := term.norm) is not None]
+    norms = [term.norm for term in terms if term.norm is not None]
     assert len(norms) == len(terms), "a term without a norm has nothing to fold"
     first = norms[0]
     z = [state.pixels for state in states]

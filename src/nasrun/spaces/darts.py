@@ -20,6 +20,7 @@ from nasrun.spaces.auxiliary import AuxiliaryHead
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
 from nasrun.spaces.edge import Edge, check_operations
 from nasrun.spaces.partial import bypassed
+from nasrun.spaces.region import Maps, Probability, Region
 
 CELLS = ("normal", "reduce")
 INPUTS = 2
@@ -264,7 +265,7 @@ class CellNetwork(nn.Module):
         return (self.classifier(self.pool(s1.map).flatten(1)), *extra)
 
 
-class Cell(nn.Module):
+class Cell(Region):
     """Two preprocessed inputs, nodes that sum their edges, output the nodes' concatenation."""
 
     def __init__(
@@ -294,15 +295,18 @@ class Cell(nn.Module):
             self.edges[f"{node}-{source}"] = bypassed(edge, stride, layout)
 
     def forward(self, s0: State, s1: State, mixture: Mixture | None, drop_path: float) -> Tensor:
-        first, second = self.preprocess0.term(s0).map(), self.preprocess1.term(s1).map()
-        states = [State(first), State(second)]
+        maps = self.preprocess0.term(s0).map(), self.preprocess1.term(s1).map()
+        return self.run(self, maps, mixture, drop_path)
+
+    def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:
+        states = [State(map) for map in maps]
         for node in range(INPUTS, INPUTS + self.nodes):
             edges = [self.edges[f"{node}-{source}"] for source in range(node)]
             sums = [e(state, mixture, drop_path) for e, state in zip(edges, states, strict=True)]
             if kept := [each for each in sums if each is not None]:
                 states.append(State(Sum.of(kept).map()))
             else:  # a node without edges is the zero state (SNAS's argmax rule)
-                zero = torch.zeros_like(first[:, :, :: self.stride, :: self.stride])
+                zero = torch.zeros_like(maps[0][:, :, :: self.stride, :: self.stride])
                 states.append(State(zero))
         return torch.cat(
             [state.map for state in states[INPUTS:]], dim=1

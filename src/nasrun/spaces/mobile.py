@@ -15,12 +15,12 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from nasrun.genotype import Decision, Genotype
 from nasrun.ops.mbconv import MBConv, Projection
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
+from nasrun.spaces.region import Maps, Probability, Region, dropped, drops
 
 SKIP = "skip"
 
@@ -230,7 +230,7 @@ class MobileNetwork(nn.Module):
         return (self.classifier(self.pool(self.head(x)).flatten(1)),)
 
 
-class Layer(nn.Module):
+class Layer(Region):
     """The candidates of one decision: y = sum w_o (x + f_o(x)), without x where the shape changes.
 
     The x of all candidates are added as one, so that a path that is dropped keeps the shortcut.
@@ -253,6 +253,10 @@ class Layer(nn.Module):
                 self.candidates[choice] = Projection(inputs, outputs, stride, affine)
 
     def forward(self, x: Tensor, mixture: Mixture | None, drop_path: float) -> Tensor:
+        return self.run(self, (x,), mixture, drop_path)
+
+    def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:
+        (x,) = maps
         total: Tensor | None = None
         share: Tensor | float = 1.0
         if mixture is None:
@@ -270,10 +274,8 @@ class Layer(nn.Module):
                     total = y if total is None else total + y
         if not self.shortcut:
             return self._zero(x) if total is None else total
-        if total is not None and drop_path > 0.0:
-            keep = 1.0 - drop_path
-            mask = torch.bernoulli(torch.full((len(x), 1, 1, 1), keep, device=x.device))
-            total = total * (mask / keep).to(total.dtype)
+        if total is not None and drops(drop_path):
+            total = dropped(total, drop_path)
         x = x if mixture is None else share * x
         return x if total is None else x + total
 

@@ -25,6 +25,7 @@ from nasrun.spaces.auxiliary import AuxiliaryHead
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
 from nasrun.spaces.edge import Edge, check_operations
 from nasrun.spaces.partial import bypassed
+from nasrun.spaces.region import Maps, Probability, Region
 
 NODES = 4
 EDGES = tuple((node, source) for node in range(1, NODES) for source in range(node))
@@ -176,7 +177,7 @@ class StagedNetwork(nn.Module):
         return (self.classifier(self.pool(self.last(x)).flatten(1)), *extra)
 
 
-class Cell(nn.Module):
+class Cell(Region):
     """Nodes that sum their edges from all earlier ones; the output is the last node."""
 
     def __init__(
@@ -194,6 +195,10 @@ class Cell(nn.Module):
             self.edges[f"{node}-{source}"] = bypassed(edge, 1, layout)
 
     def forward(self, x: Tensor, mixture: Mixture | None, drop_path: float) -> Tensor:
+        return self.run(self, (x,), mixture, drop_path)
+
+    def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:
+        (x,) = maps
         states = [State(x)]
         for node in range(1, NODES):
             edges = [self.edges[f"{node}-{source}"] for source in range(node)]

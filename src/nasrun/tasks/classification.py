@@ -14,7 +14,14 @@ from nasrun.budget import Budget
 from nasrun.data.augment import Augment
 from nasrun.data.images import Dataset, Facts, Part, Split, Subset, refuse_empty, stratified
 from nasrun.stage import Metrics
-from nasrun.tasks.base import Batch, Forward, ImageTask, Learner, OptimizerFactory
+from nasrun.tasks.base import (
+    Batch,
+    Forward,
+    ImageTask,
+    Learner,
+    OptimizerFactory,
+    optimizer_of,
+)
 
 
 class Classification(ImageTask):
@@ -93,24 +100,32 @@ class Classification(ImageTask):
         batches = split.batches(batch_size)
         if augmented:
             batches = iter(self.batches(split, batch_size, torch.randperm(len(split))))
-        loss, hits, hits5 = (torch.zeros((), dtype=torch.float64) for _ in range(3))
+        losses, hits, hits5 = [], [], []  # on the device: a number asked for in the loop waits
         for images, labels in batches:
             with self.budget.autocast():
                 logits = forward(images)[0]
             logits = logits.float()
-            loss += F.cross_entropy(logits, labels, reduction="sum").cpu()
+            losses.append(F.cross_entropy(logits, labels, reduction="sum"))
             ranked = logits.topk(min(5, self.outputs), dim=1).indices == labels[:, None]
-            hits += ranked[:, 0].sum().cpu()
-            hits5 += ranked.sum().cpu()
-        metrics = {"loss": float(loss) / len(split), "accuracy": float(hits) / len(split)}
+            hits.append(ranked[:, 0].sum())
+            hits5.append(ranked.sum())
+        metrics = {"loss": _total(losses) / len(split), "accuracy": _total(hits) / len(split)}
         if self.outputs > 5:
-            metrics["top5_accuracy"] = float(hits5) / len(split)
+            metrics["top5_accuracy"] = _total(hits5) / len(split)
         return metrics
 
     def learner(
         self, network: nn.Module, *, optimizer: OptimizerFactory, clip: float | None
     ) -> Learner:
         return Classifier(self, network, optimizer, clip)
+
+
+def _total(numbers: list[Tensor]) -> float:
+    """Their sum, in double precision and one after the other."""
+    total = 0.0
+    for number in torch.stack(numbers).tolist():
+        total += number
+    return total
 
 
 class Classifier(Learner):
@@ -125,7 +140,7 @@ class Classifier(Learner):
     ) -> None:
         self.task = task
         self.network = network.to(task.budget.torch_device).to(memory_format=torch.channels_last)
-        self.optimizer = optimizer(self.network.parameters())
+        self.optimizer = optimizer_of(optimizer, self.network.parameters())
         self.clip = clip
         self._first_lr: float = self.optimizer.param_groups[0]["lr"]
 
