@@ -21,18 +21,19 @@ class Budget:
 
     `device` `auto` is CUDA, then Apple's MPS, then the CPU. `precision` `auto` is `bf16` on CUDA
     and `fp32` elsewhere; `tf32` is `fp32` with shorter factors in products and convolutions on
-    CUDA. Alphas are always fp32. `threads` are those of a CPU operation, all cores when null.
-    `compile` has torch compile the regions of supernets and retrained networks, `auto` on CUDA.
-    `deterministic` gives the same bytes from the same seed on CUDA, or an error that names what
-    cannot; a CPU always does. `max_hours` counts from the start of the command. `max_memory_gib` is
-    that of the whole process, on a GPU of its allocator: a search that would need more is refused
-    before it starts. `reserve_gib` of it are the interpreter's, the libraries' and the data's, and
-    a step is taken for `memory_factor` times what its tensors' shapes say. The other limits are
-    those of the retrained network: millions of parameters and of multiply-adds for an image,
-    milliseconds by the table in the file `latency_table`. A search adds `limit_weight` times the
-    share by which the expected cost exceeds them to the alphas' loss, and a selection obeys them.
-    After every round the weight of a limit moves by `limit_rate` times that share, below zero where
-    the cost is below the limit. Null is no limit.
+    CUDA, which is what `bf16` leaves in fp32 has too. Alphas are always fp32. `threads` are those
+    of a CPU operation, all cores when null. `compile` has torch compile the regions of supernets
+    and retrained networks, `auto` on CUDA. `deterministic` gives the same bytes from the same seed
+    on CUDA, or an error that names what cannot; a CPU always does. `max_hours` counts from the
+    start of the command. `max_memory_gib` is that of the whole process, on a GPU of its allocator:
+    a search that would need more is refused before it starts. `reserve_gib` of it are the
+    interpreter's, the libraries' and the data's, and a step is taken for `memory_factor` times what
+    its tensors' shapes say. The other limits are those of the retrained network: millions of
+    parameters and of multiply-adds for an image, milliseconds by the table in the file
+    `latency_table`. A search adds `limit_weight` times the share by which the expected cost exceeds
+    them to the alphas' loss, and a selection obeys them. After every round the weight of a limit
+    moves by `limit_rate` times that share, below zero where the cost is below the limit. Null is no
+    limit.
     """
 
     device: Literal["auto", "cpu", "cuda", "mps"]
@@ -147,20 +148,22 @@ class Budget:
     def apply(self) -> None:
         """Give this process the configured number of threads, and a frugal allocator if needed.
 
-        On CUDA also its arithmetic; call it before anything runs there.
+        On CUDA its arithmetic too.
         """
         import torch
 
         torch.set_num_threads(self.resolved["threads"])
-        if self.resolved["device"] == "cuda":
-            self._apply_to_cuda()
+        self.apply_to_cuda()
         if self.max_memory_gib is not None:
             return_freed_memory()
 
-    def _apply_to_cuda(self) -> None:
+    def apply_to_cuda(self) -> None:
+        """Choose this process's arithmetic on CUDA, before anything runs there."""
         import torch
 
-        short = self.resolved["precision"] == "tf32"
+        if self.resolved["device"] != "cuda":
+            return
+        short = self.resolved["precision"] != "fp32"
         torch.set_float32_matmul_precision("high" if short else "highest")
         torch.backends.cudnn.allow_tf32 = short
         torch.backends.cudnn.benchmark = not self.deterministic
