@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from nasrun.data.augment import Augment
 from nasrun.data.images import Facts
+from nasrun.ops.term import Term
 from nasrun.spaces.base import Layout
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.relaxation import Concrete, Dirichlet, HardGumbel, OneHot, Softmax
@@ -54,6 +55,11 @@ RELAXATIONS = {
     "concrete": Concrete(tau_start=1.0, tau_end=0.5),
     "dirichlet": Dirichlet(),
 }
+
+
+@pytest.fixture(autouse=True)
+def as_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(Term, "folds", False)  # sums are folded on a CPU only
 
 
 class NothingCopied(TorchDispatchMode):
