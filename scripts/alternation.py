@@ -51,21 +51,65 @@ class Times:
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
-def in_turn(runs: Mapping[str, Callable[[], object]], repeats: int, clock: str = "wall") -> Times:
-    """Run each once unmeasured, then all of them one after the other, `repeats` times.
+def in_turn(
+    runs: Mapping[str, Callable[[], object]],
+    repeats: int,
+    clock: str = "wall",
+    *,
+    warm: int = 1,
+    settle: Callable[[], object] = lambda: None,
+) -> Times:
+    """Run each unmeasured, `warm` times, then all of them one after the other, `repeats` times.
 
     The clock `cpu` counts what this process and its threads took, whatever else the machine does.
+    `settle` waits until what was begun is done.
     """
     now = CLOCKS[clock]
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
-        run()
+        for _ in range(warm):
+            run()
     for _ in range(repeats):
         for name, run in runs.items():
+            settle()
             start = now()
             run()
+            settle()
             seconds[name].append(now() - start)
     return Times(seconds)
+
+
+def add_device(made: argparse.ArgumentParser) -> None:
+    """The options that say where a benchmark's steps run, and how ours are computed there."""
+    made.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    made.add_argument(
+        "--precision", choices=["fp32", "tf32", "bf16"], default="fp32", help="of ours, not plain's"
+    )
+    made.add_argument("--compile", action="store_true", help="ours by torch.compile")
+
+
+def budget(arguments: argparse.Namespace) -> Any:
+    """The budget that `add_device`'s options ask for, in force."""
+    from nasrun.budget import Budget
+
+    made = Budget(
+        device=arguments.device,
+        precision=arguments.precision,
+        threads=arguments.threads,
+        max_hours=None,
+        compile=arguments.compile,
+    )
+    made.apply()
+    return made
+
+
+def on_device(device: str) -> dict[str, Any]:
+    """How `in_turn` measures there: on a GPU what is begun is waited for, and programs made."""
+    import torch
+
+    if device == "cpu":
+        return {}
+    return {"warm": 5, "settle": torch.cuda.synchronize}
 
 
 def parser(description: str | None, *, repeats: int) -> argparse.ArgumentParser:
@@ -84,6 +128,8 @@ def write(arguments: argparse.Namespace, times: Times, **more: Any) -> None:
         import torch
 
         about = {"torch": torch.__version__, "machine": platform.processor() or platform.machine()}
+        if torch.cuda.is_available():
+            about["gpu"] = torch.cuda.get_device_name()
         record = {**vars(arguments), **about, "seconds": times.seconds, **more}
         Path(arguments.json).write_text(json.dumps(record, indent=1) + "\n")
 

@@ -3,34 +3,38 @@
 
     scripts/bench_retrain.py                                 # darts_v2, C=16, L=8, batch 32
     scripts/bench_retrain.py --channels 36 --layers 20 --batch 96          # as published
+    scripts/bench_retrain.py --device cuda --precision bf16 --compile --channels 36 --layers 20
 
 A step is what the stage runs: forward with the auxiliary head, backward, the clipped gradient,
 SGD. Without drop path, which the plain network does not have. The plain network runs eagerly,
 channels first, edge by edge. Both begin with the same weights, on the same images, and their losses
-must agree in the first steps.
+must agree in the first steps, to a thousandth, in bf16 to a twentieth. On a GPU the peak of the
+allocator is told too. Precision, compilation and a fused optimizer are ours alone.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import Any
 
 import alternation
 
 
 def main() -> None:
     arguments = parse()
-    import torch
-
-    torch.set_num_threads(arguments.threads)
-    losses: dict[str, list[float]] = {"plain": [], "fast": []}
-    times = alternation.in_turn(steps(arguments, losses), arguments.repeats)
-    first = [(losses["plain"][step], losses["fast"][step]) for step in range(2)]
-    assert all(abs(one - other) < 1e-3 * one for one, other in first), first
+    losses: dict[str, list[Any]] = {"plain": [], "fast": []}
+    runs = steps(arguments, losses)
+    times = alternation.in_turn(runs, arguments.repeats, **alternation.on_device(arguments.device))
+    first = [(float(losses["plain"][step]), losses["fast"][step]) for step in range(2)]
+    near = 1e-3 if arguments.precision == "fp32" else 0.05
+    assert all(abs(one - other) < near * one for one, other in first), first
     for name in losses:
-        print(times.line(name, "a step"))
+        memory = f", {gpu_peak(runs[name]) / 2**20:.0f} MiB" if arguments.device == "cuda" else ""
+        print(times.line(name, "a step") + memory)
     print(times.compared("plain", "fast"))
-    alternation.write(arguments, times, ratio=times.ratio("plain", "fast"), losses=losses)
+    told = {name: [float(loss) for loss in each] for name, each in losses.items()}
+    alternation.write(arguments, times, ratio=times.ratio("plain", "fast"), losses=told)
 
 
 def parse() -> argparse.Namespace:
@@ -41,11 +45,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--size", type=int, default=32, help="the images' side in pixels")
     parser.add_argument("--threads", type=int, default=2)
+    alternation.add_device(parser)
     return parser.parse_args()
 
 
 def steps(
-    arguments: argparse.Namespace, losses: dict[str, list[float]]
+    arguments: argparse.Namespace, losses: dict[str, list[Any]]
 ) -> dict[str, Callable[[], None]]:
     """A step of the plain network and one of ours, of the stage `retrain=cifar`."""
     import copy
@@ -54,23 +59,25 @@ def steps(
     import torch.nn.functional as F
     import yaml
 
-    from nasrun.budget import Budget
     from nasrun.config import GENOTYPES, build, compose, conf_folder, resolve
+    from nasrun.spaces.region import compile_regions
 
+    budget, device = alternation.budget(arguments), arguments.device
     torch.manual_seed(0)
     words = ["retrain=cifar", f"retrain.channels={arguments.channels}"]
     config = compose([*words, f"retrain.layers={arguments.layers}"]).config
     space, stage = (build(resolve(config[key]), key) for key in ("space", "retrain"))
     cell = yaml.safe_load((conf_folder() / GENOTYPES / f"{arguments.genotype}.yaml").read_text())
     genotype = space.parse(cell["cell"])
-    network = space.network(genotype, inputs=3, outputs=10, layout=stage.layout)
+    network = space.network(genotype, inputs=3, outputs=10, layout=stage.layout).to(device)
     copied = copy.deepcopy(network)
-    stage.task.budget = Budget(device="cpu", precision="fp32", threads=None, max_hours=None)
+    compile_regions(network, budget)
+    stage.task.budget = budget
     learner = stage.task.learner(network, optimizer=stage.optimizer, clip=stage.clip)
     oracle = alternation.plain(copied, space, stage.layout)
     optimizer = stage.optimizer(copied.parameters())
-    images = torch.randn(arguments.batch, 3, arguments.size, arguments.size)
-    labels = torch.randint(10, (arguments.batch,))
+    images = torch.randn(arguments.batch, 3, arguments.size, arguments.size).to(device)
+    labels = torch.randint(10, (arguments.batch,)).to(device)
     batch = images.contiguous(memory_format=torch.channels_last), labels
 
     def plain() -> None:
@@ -81,12 +88,22 @@ def steps(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(copied.parameters(), stage.clip)
         optimizer.step()
-        losses["plain"].append(float(loss.detach()))
+        losses["plain"].append(loss.detach())
 
     def fast() -> None:
         losses["fast"].append(learner.train([batch], learner.first_lr)["train_loss"])
 
     return {"plain": plain, "fast": fast}
+
+
+def gpu_peak(step: Callable[[], None]) -> int:
+    """The most bytes that the GPU's allocator held in a step, both networks' weights included."""
+    import torch
+
+    torch.cuda.reset_peak_memory_stats()
+    step()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated()
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@
     scripts/bench_supernet.py                                # DARTS, C=16, L=8, batch 32
     scripts/bench_supernet.py --space nasbench201 --repeats 9 --json steps.json
     scripts/bench_supernet.py --relaxation gdas              # one drawn path
+    scripts/bench_supernet.py --device cuda --precision bf16 --compile --batch 64 --repeats 20
 
 A step is DARTS's first order: the alphas' gradient on one batch, the weights' on another, no
 optimizer. The plain network runs eagerly, channels first, `none` included, and backpropagates to
 all parameters, as the papers' code does. Both run in turn in one process; memory is the peak above
-the process after import, each in a process of its own.
+the process after import, each in a process of its own; on a GPU that of the allocator above weights
+and images. Precision and compilation are ours alone: the plain network's are fp32 and none.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ from collections.abc import Callable
 
 import alternation
 
+BASES = {"cpu": "the imported process", "cuda": "weights and images"}
+"""What a peak of memory is measured from."""
+
 
 def main() -> None:
     arguments = parse(__doc__)
@@ -29,12 +34,14 @@ def main() -> None:
         print(json.dumps(peak(arguments)))
         return
     memory = {name: alone(name) for name in ("plain", "fast")}  # first: a child inherits our peak
-    import torch
-
-    torch.set_num_threads(arguments.threads)
-    times = alternation.in_turn(steps(arguments), arguments.repeats, arguments.clock)
+    times = alternation.in_turn(
+        steps(arguments),
+        arguments.repeats,
+        arguments.clock,
+        **alternation.on_device(arguments.device),
+    )
     for name in times.seconds:
-        above = f"{memory[name] / 2**20:7.0f} MiB above the imported process"
+        above = f"{memory[name] / 2**20:7.0f} MiB above {BASES[arguments.device]}"
         print(f"{times.line(name, 'a step')}, {above}")
     print(times.compared("plain", "fast"))
     print(f"{memory['fast'] / memory['plain']:.2f}x the memory")
@@ -56,6 +63,7 @@ def parse(description: str | None) -> argparse.Namespace:
         default="wall",
         help="cpu is for one thread on a machine that others use too",
     )
+    alternation.add_device(parser)
     parser.add_argument("--only", choices=["plain", "fast"], help="measure one's memory")
     return parser.parse_args()
 
@@ -68,9 +76,11 @@ def steps(arguments: argparse.Namespace) -> dict[str, Callable[[], None]]:
     import torch.nn.functional as F
 
     from nasrun.config import build, compose, resolve
+    from nasrun.spaces.region import compile_regions
     from nasrun.spaces.relaxation import Concrete, HardGumbel, Softmax
     from nasrun.spaces.supernet import Supernet
 
+    budget, device = alternation.budget(arguments), arguments.device
     torch.manual_seed(0)
     words = [f"space={arguments.space}", f"width={arguments.channels}", "space.stem=cifar"]
     config = compose([*words, f"depth={arguments.layers}"]).config
@@ -79,11 +89,15 @@ def steps(arguments: argparse.Namespace) -> dict[str, Callable[[], None]]:
     relaxation = {"softmax": soft, "gdas": HardGumbel(soft=Concrete(tau_start=10, tau_end=0.1))}
     network = space.network(inputs=3, outputs=10)
     chosen = relaxation[arguments.relaxation]
-    supernet = Supernet(space, network, chosen, alpha_mean=0.0, alpha_std=1e-3)
+    supernet = Supernet(space, network, chosen, alpha_mean=0.0, alpha_std=1e-3).to(device)
     copied = copy.deepcopy(network)
     supernet.to(memory_format=torch.channels_last)
+    compile_regions(network, budget)
     shape = (arguments.batch, 3, arguments.size, arguments.size)
-    batches = [(torch.randn(shape), torch.randint(10, (arguments.batch,))) for _ in range(2)]
+    batches = [
+        (torch.randn(shape).to(device), torch.randint(10, (arguments.batch,)).to(device))
+        for _ in range(2)
+    ]
     oracle = alternation.plain(copied, space, space.search_layout)
     alpha = torch.zeros_like(supernet.alpha).requires_grad_()
 
@@ -103,7 +117,8 @@ def steps(arguments: argparse.Namespace) -> dict[str, Callable[[], None]]:
         ):
             for parameter in kept:
                 parameter.requires_grad_(False)
-            loss = F.cross_entropy(supernet(images)[0], labels)
+            with budget.autocast():
+                loss = F.cross_entropy(supernet(images)[0], labels)
             torch.autograd.grad(loss, moved, allow_unused=True)
             for parameter in kept:
                 parameter.requires_grad_(True)
@@ -113,13 +128,26 @@ def steps(arguments: argparse.Namespace) -> dict[str, Callable[[], None]]:
 
 def peak(arguments: argparse.Namespace) -> int:
     """The bytes that two steps take at most, besides the process with its imports and weights."""
-    import torch
-
-    torch.set_num_threads(arguments.threads)
     step = steps(arguments)[arguments.only]
+    if arguments.device == "cuda":
+        return gpu_peak(step)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     step(), step()
     return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+def gpu_peak(step: Callable[[], None]) -> int:
+    """The same of the GPU's allocator, once programs are made and algorithms chosen."""
+    import torch
+
+    for _ in range(5):
+        step()
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    step()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
 
 
 def alone(name: str) -> int:

@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 def main() -> None:
     arguments = bench_supernet.parse(__doc__)
+    assert arguments.device == "cpu", "the machine's peaks are those of its CPU"
     torch.set_num_threads(arguments.threads)
     peak, bandwidth = (
         best(work, amount, arguments.clock)

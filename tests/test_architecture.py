@@ -32,7 +32,7 @@ MAY = {
     "predictor": {"run", "spaces.base"},
     "evaluators": {"tabular", "spaces.base", "tasks.base"},
     "discretisation": {"strategies.base", "spaces.base", "spaces.supernet", "tasks.base"},
-    "retrain": {"spaces.base", "tasks.base"},
+    "retrain": {"spaces.base", "spaces.region", "tasks.base"},
     "memory": {"spaces.base", "tasks.base"},
     "limits": {"spaces.base", "memory"},
     "forecast": {
@@ -48,7 +48,7 @@ MAY = {
         *("strategies.base", "strategies.levels", "strategies.differentiable", "evaluators"),
         *("strategies.penalties", "strategies.judges", "strategies.history", "tasks.base"),
         *("strategies.controller", "strategies.explore", "strategies.pruning", "engines.base"),
-        *("spaces.base", "spaces.supernet", "spaces.relaxation", "spaces.modular"),
+        *("spaces.base", "spaces.region", "spaces.supernet", "spaces.relaxation", "spaces.modular"),
         *("memory", "limits"),
     },
     "spaces": {"spaces", "ops"},

@@ -1,5 +1,8 @@
 """The budget: where work runs, and when it stops."""
 
+import os
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -20,7 +23,8 @@ def test_auto_is_what_this_machine_has(monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert budget(device="auto").resolved["device"] == "mps"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert budget(device="auto").resolved == {"device": "cuda", "precision": "bf16", "threads": 1}
+    found = {"device": "cuda", "precision": "bf16", "threads": 1}
+    assert budget(device="auto").resolved == found | {"compile": True, "deterministic": False}
     assert budget(device="auto", precision="fp32").resolved["precision"] == "fp32"
 
 
@@ -59,6 +63,53 @@ def test_the_hours_count_from_the_start_of_the_command(monkeypatch):
 def test_hours_and_progress_are_no_part_of_what_makes_a_result():
     assert set(budget(max_hours=3).resolved) == {"device", "precision", "threads"}
     assert budget(max_hours=3).resolved == budget().resolved
+    assert budget(deterministic=True, compile=False).resolved == budget().resolved  # a CPU's
+
+
+def test_a_compiled_run_is_another_run_on_any_device():
+    assert budget(compile=True).resolved == {**budget().resolved, "compile": True}
+    assert budget(compile=True).compiles and not budget().compiles
+
+
+def test_tf32_is_refused_where_there_is_none():
+    with pytest.raises(ValueError, match=r"budget\.precision=tf32: device=cpu .* fp32 would do"):
+        _ = budget(precision="tf32").resolved
+
+
+@pytest.fixture
+def arithmetic(monkeypatch):
+    """A machine with CUDA; what was chosen of its arithmetic, by name."""
+    chosen = {}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    for name in ("set_float32_matmul_precision", "use_deterministic_algorithms"):
+        monkeypatch.setattr(torch, name, lambda value, name=name: chosen.update({name: value}))
+    monkeypatch.setattr(torch.backends, "cudnn", SimpleNamespace())
+    yield chosen
+    os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
+def test_a_gpu_is_strictly_deterministic_only_if_asked(arithmetic):
+    budget(device="cuda").apply_to_cuda()
+    assert torch.backends.cudnn.benchmark and not torch.backends.cudnn.deterministic
+    assert not arithmetic["use_deterministic_algorithms"]
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    budget(device="cuda", deterministic=True).apply_to_cuda()
+    assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
+    assert arithmetic["use_deterministic_algorithms"]
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+@pytest.mark.parametrize(("precision", "short"), [("fp32", False), ("tf32", True), ("bf16", True)])
+def test_fp32_on_a_gpu_is_fp32_throughout(arithmetic, precision, short):
+    budget(device="cuda", precision=precision).apply_to_cuda()
+    assert torch.backends.cudnn.allow_tf32 == short
+    assert arithmetic["set_float32_matmul_precision"] == ("high" if short else "highest")
+
+
+def test_a_cpu_has_no_arithmetic_to_choose(arithmetic):
+    budget(deterministic=True).apply_to_cuda()
+    assert not arithmetic
 
 
 def test_precision_is_that_of_a_forward_pass():

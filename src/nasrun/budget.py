@@ -20,22 +20,28 @@ class Budget:
     """Where the work runs, what this command may take, and what the found network may cost.
 
     `device` `auto` is CUDA, then Apple's MPS, then the CPU. `precision` `auto` is `bf16` on CUDA
-    and `fp32` elsewhere; alphas are always fp32. `threads` are those of a CPU operation, all cores
-    when null. `max_hours` counts from the start of the command. `max_memory_gib` is that of the
-    whole process, on a GPU of its allocator: a search that would need more is refused before it
-    starts. `reserve_gib` of it are the interpreter's, the libraries' and the data's, and a step is
-    taken for `memory_factor` times what its tensors' shapes say. The other limits are those of the
-    retrained network: millions of parameters and of multiply-adds for an image, milliseconds by the
-    table in the file `latency_table`. A search adds `limit_weight` times the share by which the
-    expected cost exceeds them to the alphas' loss, and a selection obeys them. After every round
-    the weight of a limit moves by `limit_rate` times that share, below zero where the cost is
-    below the limit. Null is no limit.
+    and `fp32` elsewhere; `tf32` is `fp32` with shorter factors in products and convolutions on
+    CUDA, which is what `bf16` leaves in fp32 has too. Alphas are always fp32. `threads` are those
+    of a CPU operation, all cores when null. `compile` has torch compile the regions of supernets
+    and retrained networks, `auto` on CUDA. `deterministic` gives the same bytes from the same seed
+    on CUDA, or an error that names what cannot; a CPU always does. `max_hours` counts from the
+    start of the command. `max_memory_gib` is that of the whole process, on a GPU of its allocator:
+    a search that would need more is refused before it starts. `reserve_gib` of it are the
+    interpreter's, the libraries' and the data's, and a step is taken for `memory_factor` times what
+    its tensors' shapes say. The other limits are those of the retrained network: millions of
+    parameters and of multiply-adds for an image, milliseconds by the table in the file
+    `latency_table`. A search adds `limit_weight` times the share by which the expected cost exceeds
+    them to the alphas' loss, and a selection obeys them. After every round the weight of a limit
+    moves by `limit_rate` times that share, below zero where the cost is below the limit. Null is no
+    limit.
     """
 
     device: Literal["auto", "cpu", "cuda", "mps"]
-    precision: Literal["auto", "fp32", "bf16"]
+    precision: Literal["auto", "fp32", "tf32", "bf16"]
     threads: int | None
     max_hours: float | None
+    compile: Literal["auto", True, False] = "auto"
+    deterministic: bool = False
     max_memory_gib: float | None = None
     max_params_m: float | None = None
     max_macs_m: float | None = None
@@ -93,6 +99,8 @@ class Budget:
         precision = self.precision
         if precision == "auto":
             precision = "bf16" if device == "cuda" else "fp32"
+        if precision == "tf32" and device != "cuda":
+            raise ValueError(f"budget.precision=tf32: device={device} has none, fp32 would do")
         threads = self.threads or len(os.sched_getaffinity(0) if _HAS_AFFINITY else [0]) or 1
         limits = {key: getattr(self, key) for key in ("max_memory_gib", *LIMITS)}
         if self.max_memory_gib is not None:
@@ -102,12 +110,22 @@ class Budget:
         if self.limited:
             limits |= {"limit_weight": self.limit_weight, "limit_rate": self.limit_rate}
         given = {key: value for key, value in limits.items() if value is not None}
+        compiles = device == "cuda" if self.compile == "auto" else self.compile
+        if compiles or device == "cuda":
+            given["compile"] = compiles
+        if device == "cuda":
+            given["deterministic"] = self.deterministic
         return {"device": device, "precision": precision, "threads": threads, **given}
 
     @property
     def limited(self) -> bool:
         """Whether the found network's cost is limited."""
         return any(getattr(self, key) is not None for key in LIMITS)
+
+    @property
+    def compiles(self) -> bool:
+        """Whether regions of networks are compiled."""
+        return self.resolved.get("compile", False)
 
     @property
     def torch_device(self) -> Any:
@@ -128,19 +146,38 @@ class Budget:
         return self.reserve_gib + self.memory_factor * size / 2**30
 
     def apply(self) -> None:
-        """Give this process the configured number of threads, and a frugal allocator if needed."""
+        """Give this process the configured number of threads, and a frugal allocator if needed.
+
+        On CUDA its arithmetic too.
+        """
         import torch
 
         torch.set_num_threads(self.resolved["threads"])
+        self.apply_to_cuda()
         if self.max_memory_gib is not None:
             return_freed_memory()
+
+    def apply_to_cuda(self) -> None:
+        """Choose this process's arithmetic on CUDA, before anything runs there."""
+        import torch
+
+        if self.resolved["device"] != "cuda":
+            return
+        short = self.resolved["precision"] != "fp32"
+        torch.set_float32_matmul_precision("high" if short else "highest")
+        torch.backends.cudnn.allow_tf32 = short
+        torch.backends.cudnn.benchmark = not self.deterministic
+        torch.backends.cudnn.deterministic = self.deterministic
+        torch.use_deterministic_algorithms(self.deterministic)
+        if self.deterministic:  # cuBLAS reads it when it starts
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context of a forward pass in the configured precision."""
         import torch
 
         resolved = self.resolved
-        if resolved["precision"] == "fp32":
+        if resolved["precision"] != "bf16":
             return nullcontext()
         return torch.autocast(resolved["device"], dtype=torch.bfloat16)
 

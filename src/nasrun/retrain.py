@@ -17,6 +17,7 @@ from nasrun.cost import count
 from nasrun.genotype import Genotype
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import Layout, SearchSpace, Stem
+from nasrun.spaces.region import compile_regions
 from nasrun.stage import Metrics, Stage
 from nasrun.tasks.base import Dataset, ImageTask, OptimizerFactory, Part
 
@@ -85,6 +86,7 @@ class Retrain(Stage):
         network = space.network(
             genotype, inputs=self.task.inputs, outputs=self.task.outputs, layout=self.layout
         )
+        compile_regions(network, budget)
         self.learner = self.task.learner(network, optimizer=self.optimizer, clip=self.clip)
         self.order_seed = 0
 

@@ -143,7 +143,7 @@ def test_a_residual_block_halves_the_map_and_doubles_the_channels_at_each_third(
         network = SPACE.network(genotype, inputs=3, outputs=10, layout=how)
     seen = []
     for cell in network.cells:
-        cell.register_forward_hook(lambda cell, args, y: seen.append(tuple(y.map.shape[1:])))
+        cell.register_forward_hook(lambda cell, args, y: seen.append(tuple(y.shape[1:])))
     network(torch.empty(1, 3, 32, 32, device="meta"))
     first, second = layers // 3, 2 * layers // 3
     expected = [(4, 32, 32)] * first + [(8, 16, 16)] * (second - first)
@@ -166,7 +166,7 @@ def test_maps_of_any_size_fit_together_and_odd_ones_are_rounded_up(genotype, sid
         network = SPACE.network(genotype, inputs=3, outputs=10, layout=how)
     seen = []
     for cell in network.cells:
-        cell.register_forward_hook(lambda cell, args, y: seen.append(y.map.shape[-1]))
+        cell.register_forward_hook(lambda cell, args, y: seen.append(y.shape[-1]))
     logits = network(torch.empty(2, 3, side, side, device="meta"))
     assert [y.shape for y in logits] == [(2, 10), (2, 10)]  # classifier and auxiliary head
     assert seen == [ceil(side / factor / 2**halvings) for halvings in (0, 1, 2)]
@@ -210,7 +210,7 @@ def test_no_pool_has_a_batch_norm(genotype):
 def test_a_cell_without_a_path_gives_zeros_and_can_be_trained():
     genotype = SPACE.parse(text_of([NONE] * 6))
     network, seen = SPACE.network(genotype, inputs=3, outputs=10, layout=layout()), []
-    network.cells[2].register_forward_hook(lambda cell, args, y: seen.append(y.map))
+    network.cells[2].register_forward_hook(lambda cell, args, y: seen.append(y))
     network(torch.randn(4, 3, 8, 8))[0].square().sum().backward()
     assert (seen[0] == 0).all()
     assert network.classifier.bias.grad is not None
@@ -221,7 +221,7 @@ def test_drop_path_drops_an_edge_for_a_sample_but_spares_the_identity():
     for operation, spared in (("skip_connect", True), ("nor_conv_1x1", False)):
         genotype = SPACE.parse(text_of([NONE, NONE, NONE, operation, NONE, NONE]))
         network, seen = SPACE.network(genotype, inputs=3, outputs=10, layout=layout()), []
-        network.cells[0].register_forward_hook(lambda cell, args, y, seen=seen: seen.append(y.map))
+        network.cells[0].register_forward_hook(lambda cell, args, y, seen=seen: seen.append(y))
         network.drop_path = 0.5
         network(torch.randn(100, 3, 8, 8))
         dropped = (seen[0] == 0).flatten(1).all(1).sum()

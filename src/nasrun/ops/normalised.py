@@ -31,7 +31,7 @@ def normalised(terms: Sequence[Term], weights: Tensor | None = None, *, add: boo
     the first terms have one, later ones may be maps as they are.
     """
     states = [term.state for term in terms]
-    norms = [norm for term in terms if (norm := term.norm) is not None]
+    norms = [term.norm for term in terms if term.norm is not None]
     first, normed, bare = norms[0], len(norms), len(terms) - len(norms)
     z = [state.pixels for state in states]
     identity = torch.eye(z[0].shape[1], dtype=z[0].dtype, device=z[0].device)

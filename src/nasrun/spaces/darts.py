@@ -20,7 +20,8 @@ from nasrun.spaces.auxiliary import AuxiliaryHead
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
 from nasrun.spaces.edge import Edge, check_operations
 from nasrun.spaces.partial import bypassed
-from nasrun.spaces.stacked import MixedBlock, StackedNetwork, States
+from nasrun.spaces.region import Maps, Probability, Region
+from nasrun.spaces.stacked import StackedNetwork, States
 
 CELLS = ("normal", "reduce")
 INPUTS = 2
@@ -262,7 +263,7 @@ class CellNetwork(StackedNetwork):
         return s1, State(self.cells[index](s0, s1, mixture, drop_path))
 
 
-class Cell(MixedBlock):
+class Cell(Region):
     """Two preprocessed inputs, nodes that sum their edges, output the nodes' concatenation."""
 
     def __init__(
@@ -293,15 +294,18 @@ class Cell(MixedBlock):
             self.edges[f"{node}-{source}"] = bypassed(edge, stride, layout)
 
     def forward(self, s0: State, s1: State, mixture: Mixture | None, drop_path: float) -> Tensor:
-        first, second = self.preprocess0.term(s0).map(), self.preprocess1.term(s1).map()
-        states = [State(first), State(second)]
+        maps = self.preprocess0.term(s0).map(), self.preprocess1.term(s1).map()
+        return self.run(self, maps, mixture, drop_path)
+
+    def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:
+        states = [State(map) for map in maps]
         for node in range(INPUTS, INPUTS + self.nodes):
             edges = [self.edges[f"{node}-{source}"] for source in range(node)]
             sums = [e(state, mixture, drop_path) for e, state in zip(edges, states, strict=True)]
             if kept := [each for each in sums if each is not None]:
                 states.append(State(Sum.of(kept).map()))
             else:  # a node without edges is the zero state (SNAS's argmax rule)
-                zero = torch.zeros_like(first[:, :, :: self.stride, :: self.stride])
+                zero = torch.zeros_like(maps[0][:, :, :: self.stride, :: self.stride])
                 states.append(State(zero))
         return torch.cat(
             [state.map for state in states[INPUTS:]], dim=1

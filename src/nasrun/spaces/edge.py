@@ -15,6 +15,7 @@ from nasrun.ops.conv import Identity
 from nasrun.ops.pool import Pool
 from nasrun.ops.term import State, Sum, Term
 from nasrun.spaces.base import Layout, Mixture
+from nasrun.spaces.region import Probability, dropped, drops
 
 
 class Edge(Candidates):
@@ -35,27 +36,32 @@ class Edge(Candidates):
                 module = Pool(module.pool, nn.BatchNorm2d(channels, affine=layout.affine))
             self.candidates[choice] = module
 
-    def forward(self, state: State, mixture: Mixture | None, drop_path: float) -> Sum | None:
+    def forward(self, state: State, mixture: Mixture | None, drop_path: Probability) -> Sum | None:
         """What the edge adds to its node, null where nothing runs."""
         weights: Tensor | None = None
-        running: dict[str, Any] = dict(self.candidates)
+        running: dict[str, Any] = dict(self.candidates.items())
         if mixture is None:
             assert len(running) <= 1, "an edge with several candidates needs a mixture"
         else:
             active = mixture.active[self.row]
             running = {c: m for c, m in running.items() if self.columns[c] in active}
-            weights = mixture.weights[self.row, [self.columns[choice] for choice in running]]
         if not running:
             return None
+        if mixture is not None:
+            weights = _at(mixture.weights[self.row], [self.columns[choice] for choice in running])
         total = Sum(tuple(operation.term(state) for operation in running.values()), weights)
         # drop path spares the identity of a discretised network
-        if drop_path == 0.0 or (
-            mixture is None and isinstance(next(iter(running.values())), Identity)
-        ):
+        spared = mixture is None and isinstance(next(iter(running.values())), Identity)
+        if spared or not drops(drop_path):
             return total
-        keep, y = 1.0 - drop_path, total.map()
-        mask = torch.bernoulli(torch.full((len(y), 1, 1, 1), keep, device=y.device))
-        return Sum((Term(State(y * (mask / keep).to(y.dtype))),))
+        return Sum((Term(State(dropped(total.map(), drop_path))),))
+
+
+def _at(row: Tensor, columns: Sequence[int]) -> Tensor:
+    """These columns of a row, ascending; a list as index is a copy that waits for a GPU."""
+    if len(columns) == columns[-1] + 1 - columns[0]:
+        return row[columns[0] : columns[-1] + 1]
+    return torch.stack([row[column] for column in columns])
 
 
 def check_operations(operations: Sequence[str], choices: Mapping[str, Sequence[str]]) -> None:

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from nasrun.genotype import Decision, Genotype
 from nasrun.ops.mbconv import MBConv, Projection
 from nasrun.ops.term import State
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
-from nasrun.spaces.stacked import MixedBlock, StackedNetwork, States
+from nasrun.spaces.region import Maps, Probability, Region, dropped, drops
+from nasrun.spaces.stacked import StackedNetwork, States
 
 SKIP = "skip"
 
@@ -235,7 +235,7 @@ class MobileNetwork(StackedNetwork):
         return (State(self.layers[index](state.map, mixture, drop_path)),)
 
 
-class Layer(MixedBlock):
+class Layer(Region):
     """The candidates of one decision: y = sum w_o (x + f_o(x)), without x where the shape changes.
 
     The x of all candidates are added as one, so that a path that is dropped keeps the shortcut.
@@ -258,6 +258,10 @@ class Layer(MixedBlock):
                 self.candidates[choice] = Projection(inputs, outputs, stride, affine)
 
     def forward(self, x: Tensor, mixture: Mixture | None, drop_path: float) -> Tensor:
+        return self.run(self, (x,), mixture, drop_path)
+
+    def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:
+        (x,) = maps
         total: Tensor | None = None
         share: Tensor | float = 1.0
         if mixture is None:
@@ -275,10 +279,8 @@ class Layer(MixedBlock):
                     total = y if total is None else total + y
         if not self.shortcut:
             return self._zero(x) if total is None else total
-        if total is not None and drop_path > 0.0:
-            keep = 1.0 - drop_path
-            mask = torch.bernoulli(torch.full((len(x), 1, 1, 1), keep, device=x.device))
-            total = total * (mask / keep).to(total.dtype)
+        if total is not None and drops(drop_path):
+            total = dropped(total, drop_path)
         x = x if mixture is None else share * x
         return x if total is None else x + total
 

@@ -25,7 +25,8 @@ from nasrun.spaces.auxiliary import AuxiliaryHead
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
 from nasrun.spaces.edge import Edge, check_operations
 from nasrun.spaces.partial import bypassed
-from nasrun.spaces.stacked import MixedBlock, StackedNetwork, States
+from nasrun.spaces.region import Maps, Probability, Region
+from nasrun.spaces.stacked import StackedNetwork, States
 
 NODES = 4
 EDGES = tuple((node, source) for node in range(1, NODES) for source in range(node))
@@ -174,10 +175,10 @@ class StagedNetwork(StackedNetwork):
         (state,) = states
         if index in self.starts:
             state = State(self.reductions[self.starts.index(index)](state.map))
-        return (self.cells[index](state, mixture, drop_path),)
+        return (State(self.cells[index](state.map, mixture, drop_path)),)
 
 
-class Cell(MixedBlock):
+class Cell(Region):
     """Nodes that sum their edges from all earlier ones; the output is the last node."""
 
     def __init__(
@@ -195,15 +196,18 @@ class Cell(MixedBlock):
             edge = Edge(candidates[name], rows[name], channels // layout.partial, 1, layout)
             self.edges[f"{node}-{source}"] = bypassed(edge, 1, layout)
 
-    def forward(self, state: State, mixture: Mixture | None, drop_path: float) -> State:
-        states = [state]
+    def forward(self, x: Tensor, mixture: Mixture | None, drop_path: float) -> Tensor:
+        return self.run(self, (x,), mixture, drop_path)
+
+    def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:
+        (x,) = maps
+        states = [State(x)]
         for node in range(1, NODES):
             edges = [self.edges[f"{node}-{source}"] for source in range(node)]
             sums = [e(state, mixture, drop_path) for e, state in zip(edges, states, strict=True)]
             kept = [each for each in sums if each is not None]
-            total = Sum.of(kept).map() if kept else torch.zeros_like(state.map)
-            states.append(State(total))
-        return states[-1]
+            states.append(State(Sum.of(kept).map() if kept else torch.zeros_like(x)))
+        return states[-1].map  # (B, C, H, W), as x
 
 
 class Reduction(nn.Module):

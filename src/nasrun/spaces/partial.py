@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nasrun.ops.term import State, Sum, Term
 from nasrun.spaces.base import Layout, Mixture
 from nasrun.spaces.edge import Edge
+from nasrun.spaces.region import Probability
 
 
 def bypassed(edge: Edge, stride: int, layout: Layout) -> nn.Module:
@@ -37,7 +38,7 @@ class PartialEdge(nn.Module):
         # ceil: a strided convolution keeps the last row of an odd map, too
         self.pool = nn.MaxPool2d(2, 2, ceil_mode=True) if stride == 2 else nn.Identity()
 
-    def forward(self, state: State, mixture: Mixture | None, drop_path: float) -> Sum | None:
+    def forward(self, state: State, mixture: Mixture | None, drop_path: Probability) -> Sum | None:
         mixed = self.edge(state.through(self.seen), mixture, drop_path)
         if mixed is None:
             return None

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from nasrun.ops.term import State
 from nasrun.spaces.auxiliary import AuxiliaryHead
 from nasrun.spaces.base import Mixture
+from nasrun.spaces.region import Region
 
 States = tuple[State, ...]
 
@@ -36,7 +37,7 @@ class StackedNetwork(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def blocks(self) -> Sequence[MixedBlock]:
+    def blocks(self) -> Sequence[Region]:
         """In order."""
 
     @abstractmethod
@@ -75,12 +76,6 @@ class StackedNetwork(nn.Module, ABC):
 
     def _classify(self, states: States) -> Tensor:
         return self.classifier(self.pool(self.last(states[-1].map)).flatten(1))
-
-
-class MixedBlock(nn.Module):
-    """A part of a network that runs the candidates of the decisions in `rows`."""
-
-    rows: frozenset[int]
 
 
 def differing(mixtures: Sequence[Mixture]) -> set[int]:

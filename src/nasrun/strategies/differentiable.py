@@ -18,6 +18,7 @@ from nasrun.budget import Budget
 from nasrun.memory import Shapes, optimizer_slots
 from nasrun.schedules import Constant, Schedule
 from nasrun.spaces.base import Mixture, SearchSpace, batch_statistics
+from nasrun.spaces.region import compile_regions
 from nasrun.spaces.relaxation import Relaxation
 from nasrun.spaces.supernet import Supernet, argmax
 from nasrun.stage import Metrics
@@ -25,7 +26,7 @@ from nasrun.strategies.base import Foreseen, Mask, Rehearsal, SupernetStrategy
 from nasrun.strategies.history import History, StopAtSize, Watchdog, frontier
 from nasrun.strategies.levels import Level, Search
 from nasrun.strategies.penalties import Penalty, Within
-from nasrun.tasks.base import Batch, ImageTask, OptimizerFactory, Part, Split
+from nasrun.tasks.base import Batch, ImageTask, OptimizerFactory, Part, Split, optimizer_of
 
 
 class Differentiable(SupernetStrategy, Foreseen):
@@ -124,6 +125,7 @@ class Differentiable(SupernetStrategy, Foreseen):
             beta_std=self.beta_std,
         ).to(budget.torch_device)
         self.supernet.to(memory_format=torch.channels_last)
+        compile_regions(network, budget)
         self.penalties = [] if self.penalty is None else [self.penalty]
         self.within: Within | None = None
         if self.limits is not None:
@@ -183,8 +185,8 @@ class Differentiable(SupernetStrategy, Foreseen):
             alphas=self.supernet.alphas(),
             weights=weights,
             buffers=list(self.supernet.network.buffers()),
-            alpha_optimizer=self.alpha_optimizer(self.supernet.alphas()),
-            weight_optimizer=self.weight_optimizer(weights),
+            alpha_optimizer=optimizer_of(self.alpha_optimizer, self.supernet.alphas()),
+            weight_optimizer=optimizer_of(self.weight_optimizer, weights),
             penalty=self._penalty if self.penalties else None,
             alpha_clip=self.alpha_clip,
             weight_clip=self.weight_clip,

@@ -161,7 +161,9 @@ class Score(Estimator):
         log_density = relaxation.log_density(logits, log_z, supernet.progress)
         decisions = enumerate(supernet.space.decisions)
         undecided = [row for row, decision in decisions if decision.name not in supernet.fixed]
-        surrogate = (reward * log_density)[undecided].sum()
+        each = (reward * log_density).unbind()
+        left = [each[row] for row in undecided] or [cost.new_zeros(())]
+        surrogate = torch.stack(left).sum()
         return cost.sum() + surrogate - surrogate.detach()
 
 
@@ -192,9 +194,9 @@ class DirichletKL(Penalty):
         pull = (c - 1) * (torch.digamma(c) - torch.digamma(total)[:, None])
         normaliser = torch.lgamma(total) - torch.lgamma(c).sum(dim=-1) - torch.lgamma(n)
         divergence = normaliser + pull.sum(dim=-1)  # (decisions,)
-        decided = [self.supernet.space.rows[name] for name in self.supernet.fixed]
         kept = torch.ones_like(divergence)
-        kept[decided] = 0.0
+        for name in self.supernet.fixed:
+            kept[self.supernet.space.rows[name]] = 0.0
         return self.scale * (kept * divergence).sum()
 
     @torch.no_grad()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -23,6 +24,19 @@ from nasrun.stage import Metrics
 
 Batch = tuple[Tensor, Tensor]
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
+
+FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
+"""Optimizers of which torch has a kernel for a whole step."""
+
+
+def optimizer_of(factory: OptimizerFactory, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """The factory's optimizer; on CUDA fused, unless the factory's settings say how it steps."""
+    parameters = list(parameters)
+    if isinstance(factory, partial) and factory.func in FUSED:
+        free = not {"fused", "foreach", "capturable", "differentiable"} & set(factory.keywords)
+        if free and all(parameter.is_cuda for parameter in parameters):
+            factory = partial(factory, fused=True)
+    return factory(parameters)
 
 
 class Forward(Protocol):

@@ -23,6 +23,7 @@ from nasrun.tasks.base import (
     Learner,
     OptimizerFactory,
     Track,
+    optimizer_of,
 )
 
 
@@ -145,7 +146,7 @@ class Classifier(Learner):
     ) -> None:
         self.task = task
         self.network = network.to(task.budget.torch_device).to(memory_format=torch.channels_last)
-        self.optimizer = optimizer(self.network.parameters())
+        self.optimizer = optimizer_of(optimizer, self.network.parameters())
         self.clip = clip
         self._first_lr: float = self.optimizer.param_groups[0]["lr"]
 

@@ -124,6 +124,7 @@ class GanLearner(MemberLearner):
 
     def __init__(self, task: ImageGeneration, network: nn.Module) -> None:
         assert isinstance(network, Adversaries)
+        task.budget.apply_to_cuda()  # a worker process has settings of its own
         self.task, self.device = task, task.budget.torch_device
         self.network = network.to(self.device)
         self.latent = network.latent

@@ -155,6 +155,7 @@ class DrqLearner(MemberLearner):
 
     def __init__(self, task: Control, network: nn.Module) -> None:
         assert isinstance(network, ActorCritic)
+        task.budget.apply_to_cuda()  # a worker process has settings of its own
         self.task, self.device = task, task.budget.torch_device
         self.network = network.to(self.device)
         self.encoder, self.actor, self.critic = network.encoder, network.actor, network.critic

@@ -1,0 +1,176 @@
+"""No step of a search waits for the device: it asks no tensor for its numbers.
+
+The steps run on the meta device, where there are none to be had: `float(x)`, `if x > 0`, a list of
+x's numbers or an index by a mask are errors there, and so is a tensor left behind on the CPU.
+What is waited for besides, a copy of numbers that the program writes down, is looked for by name.
+"""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from nasrun.data.augment import Augment
+from nasrun.data.images import Facts
+from nasrun.ops.term import Term
+from nasrun.spaces.base import Layout
+from nasrun.spaces.darts import DartsSpace
+from nasrun.spaces.relaxation import Concrete, Dirichlet, HardGumbel, OneHot, Softmax
+from nasrun.spaces.supernet import Supernet
+from nasrun.strategies.levels import (
+    Bilevel,
+    MixedLevel,
+    Search,
+    SingleLevel,
+    Unrolled,
+    UnrolledMixed,
+    WeightsOnly,
+)
+from nasrun.strategies.penalties import DirichletKL, Exact, ResourceCost, Score
+from nasrun.strategies.sdarts import Adversarial, RandomNoise, Smoothed
+
+META = torch.device("meta")
+SPACE = DartsSpace(
+    operations=("none", "skip_connect", "avg_pool_3x3", "dil_conv_3x3"),
+    nodes=1,
+    kept_edges=1,
+    channels=4,
+    layers=3,
+)
+MIXED = {"lam_train": 1.0, "lam_val": 0.5, "normalise": False}
+LEVELS = {
+    "bilevel": Bilevel(),
+    "unrolled": Unrolled(radius=0.01),
+    "single": SingleLevel(),
+    "mixed": MixedLevel(**MIXED),
+    "unrolled mixed": UnrolledMixed(unrolled=Unrolled(radius=0.01), **MIXED),
+    "weights": WeightsOnly(),
+    "random": Smoothed(neighbour=RandomNoise(), eps_start=0.0, eps_end=0.3),
+    "adversarial": Smoothed(neighbour=Adversarial(steps=2), eps_start=0.0, eps_end=0.3),
+}
+RELAXATIONS = {
+    "softmax": Softmax(),
+    "concrete": Concrete(tau_start=1.0, tau_end=0.5),
+    "dirichlet": Dirichlet(),
+}
+
+
+@pytest.fixture(autouse=True)
+def as_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(Term, "folds", False)  # sums are folded on a CPU only
+
+
+class NothingCopied(TorchDispatchMode):
+    """Refuses numbers written in the program, such as a list as index, on the device."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        if function is torch.ops.aten.lift_fresh.default:
+            assert arguments[0].device != META, "copied to the device, which is waited for"
+        if function is torch.ops.aten._standard_gamma_grad.default:  # has no shape rule of its own
+            return torch.empty_like(arguments[0])
+        return function(*arguments, **(keywords or {}))
+
+
+def test_an_index_that_is_a_list_is_noticed():
+    with NothingCopied(), pytest.raises(AssertionError, match="copied"):
+        torch.empty(3, 4, device=META)[0, [1, 3]]
+
+
+def search_of(relaxation, *, drop_path=0.0, partial=1, beta_std=None):
+    layout = Layout(channels=4, layers=3, affine=False, pool_norm=True, partial=partial)
+    network = SPACE.network(inputs=1, outputs=3, layout=layout)
+    network.drop_path = drop_path
+    supernet = Supernet(
+        SPACE, network, relaxation, alpha_mean=0.0, alpha_std=1.0, beta_std=beta_std
+    )
+    supernet.to(META).train()
+
+    def loss(batch, mixture=None):
+        images, labels = batch
+        logits = supernet(images) if mixture is None else supernet.network(images, mixture)
+        return F.cross_entropy(logits[0], labels)
+
+    return Search(
+        loss=loss,
+        supernet=supernet,
+        alphas=supernet.alphas(),
+        weights=supernet.weights(),
+        buffers=list(network.buffers()),
+        alpha_optimizer=torch.optim.Adam(supernet.alphas(), lr=1e-3),
+        weight_optimizer=torch.optim.SGD(
+            supernet.weights(), lr=0.1, momentum=0.9, weight_decay=3e-4
+        ),
+        alpha_clip=1.0,
+        weight_clip=5.0,
+    )
+
+
+def batch():
+    return torch.empty(4, 1, 8, 8, device=META), torch.empty(4, dtype=torch.long, device=META)
+
+
+def steps(level, search):
+    with NothingCopied():
+        for _ in range(2):  # the second has momenta
+            level.step(search, batch(), batch())
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_no_level_waits(level):
+    steps(LEVELS[level], search_of(Softmax()))
+
+
+@pytest.mark.parametrize("relaxation", RELAXATIONS)
+def test_no_soft_relaxation_waits(relaxation):
+    steps(Bilevel(), search_of(RELAXATIONS[relaxation]))
+
+
+@pytest.mark.parametrize("relaxation", [HardGumbel(soft=RELAXATIONS["concrete"]), OneHot(margin=1)])
+def test_only_where_paths_are_drawn_a_step_waits_to_know_them(relaxation):
+    with pytest.raises(RuntimeError, match="meta"):
+        steps(Bilevel(), search_of(relaxation))
+
+
+@pytest.mark.parametrize("settings", [{"drop_path": 0.3}, {"partial": 2, "beta_std": 0.1}])
+def test_neither_drop_path_nor_partial_channels_wait(settings):
+    steps(Bilevel(), search_of(Softmax(), **settings))
+
+
+def test_a_decided_edge_and_a_masked_candidate_do_not_wait():
+    search = search_of(Softmax())
+    search.supernet.fixed["normal/2-0"] = "avg_pool_3x3"
+    steps(Bilevel(), search)
+    with NothingCopied():
+        mixture = search.supernet.mixture(without=("normal/2-1", "avg_pool_3x3"))
+        search.loss(batch(), mixture)
+
+
+@pytest.mark.parametrize("decided", [False, True])
+@pytest.mark.parametrize(
+    ("penalty", "relaxation"),
+    [
+        (DirichletKL(scale=1.0), RELAXATIONS["dirichlet"]),
+        (ResourceCost(weight=1.0, form="log", estimator=Exact()), Softmax()),
+        (
+            ResourceCost(weight=1.0, form="log", estimator=Score(baseline=True)),
+            RELAXATIONS["concrete"],
+        ),
+    ],
+)
+def test_no_penalty_waits(penalty, relaxation, decided):
+    search = search_of(relaxation)
+    if decided:
+        search.supernet.fixed["normal/2-0"] = "avg_pool_3x3"
+    penalty.begin(search.supernet, SimpleNamespace(inputs=1, outputs=3, size=8))
+    with NothingCopied():
+        search.descend_alphas(torch.autograd.grad(penalty(), search.alphas))
+
+
+def test_augmentation_does_not_wait():
+    facts = Facts("made up", ("a", "b"), 3, 8, (0.5,) * 3, (0.25,) * 3, True)
+    images = torch.empty(4, 3, 8, 8, dtype=torch.uint8, device=META)
+    for augment in (Augment(cutout=0.5), Augment(resized_crop=(0.5, 1.0), jitter=0.4)):
+        with NothingCopied():
+            assert augment(images, facts).shape == images.shape
