@@ -110,7 +110,9 @@ class Budget:
         if self.limited:
             limits |= {"limit_weight": self.limit_weight, "limit_rate": self.limit_rate}
         given = {key: value for key, value in limits.items() if value is not None}
-        compiles = device == "cuda" if self.compile == "auto" else self.compile
+        if self.deterministic and device == "mps":
+            raise ValueError("budget.deterministic=true: device=mps cannot, device=cpu would do")
+        compiles = device == "cuda" if self.compile == "auto" else bool(self.compile)
         if compiles or device == "cuda":
             given["compile"] = compiles
         if device == "cuda":

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from nasrun.ops.normalised import column_sums, crossed_sums, normalised
@@ -36,8 +37,9 @@ def terms(affine=False, count=3, channels=4, pixels=(5, 4)):
 
 
 def plainly(term):
+    """By a norm that keeps no statistics, so that the term's own stay as they are."""
     z = term.state.map if term.linear is None else term.linear(term.state.map)
-    return copy.deepcopy(term.norm)(z)
+    return F.batch_norm(z, None, None, term.norm.weight, term.norm.bias, training=True)
 
 
 @pytest.mark.parametrize("affine", [False, True])
@@ -107,17 +109,29 @@ def test_sums_over_pixels_are_those_of_matrices():
         torch.testing.assert_close(crossed_sums(a[:rows], b[:rows]), a[:rows].T @ b[:rows])
 
 
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("affine", [False, True])
-def test_a_map_as_it_is_joins_a_sum_with_its_weight_alone(affine):
-    given, weights = terms(affine), torch.rand(4, dtype=torch.float64, requires_grad=True)
+def test_a_map_as_it_is_joins_a_sum(affine, weighted):
+    given = terms(affine)
     bare = Term(State(torch.randn(3, 4, 5, 4, dtype=torch.float64)))
+    weights = torch.rand(4, dtype=torch.float64, requires_grad=True) if weighted else None
+    parameters = [] if weights is None else [weights]
+    for term in [*given, bare]:
+        parameters.append(term.state.map.requires_grad_())
+        parameters += [] if term.linear is None else [term.linear.weight]
+        parameters += [] if term.norm is None else term.norm.parameters()
     each = [*(plainly(term) for term in given), bare.state.map]
-    expected = sum(w * y for w, y in zip(weights, each, strict=True))
+    expected = sum(y if weights is None else weights[k] * y for k, y in enumerate(each))
     (found,) = normalised([*given, bare], weights, add=True)
     torch.testing.assert_close(found, expected)
     g = torch.randn_like(found)
-    (wanted,) = torch.autograd.grad(expected, weights, g)
-    torch.testing.assert_close(torch.autograd.grad(found, weights, g)[0], wanted)
+    wanted = torch.autograd.grad(expected, parameters, g)
+    torch.testing.assert_close(torch.autograd.grad(found, parameters, g), wanted)
+
+
+def test_after_a_map_as_it_is_nothing_else_may_come():
+    with pytest.raises(AssertionError):
+        normalised([terms()[0], Term(State(torch.randn(3, 4, 5, 4))), terms()[1]], add=True)
 
 
 def test_a_map_gets_its_gradient_where_the_others_need_none():

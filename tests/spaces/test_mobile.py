@@ -135,7 +135,7 @@ def test_a_skip_is_the_identity_where_the_shape_stays_and_a_projection_where_it_
     assert [layer.shortcut for layer in network.layers] == [kind == 0 for kind in kinds]
     assert kinds == [0, 0, 1, 1]
     x = torch.rand(2, 4, 6, 6)
-    assert torch.equal(network.layers[0](x, None, 0.0), x)
+    assert torch.equal(network.layers[0]((x,), None, 0.0), x)
 
 
 def test_a_masked_layer_gives_zero_and_a_half_masked_one_what_is_left():
@@ -145,9 +145,9 @@ def test_a_masked_layer_gives_zero_and_a_half_masked_one_what_is_left():
     x, weights = torch.rand(2, 4, 6, 6), torch.full((4, made.width), 0.25)
     skip = made.decisions[0].choices.index("skip")
     only = Mixture(weights, ((skip,), (), (), ()))
-    assert torch.allclose(network.layers[0](x, only, 0.0), 0.25 * x)
-    assert torch.equal(network.layers[1](x, only, 0.0), torch.zeros_like(x))
-    assert network.layers[2](x, only, 0.0).shape == (2, 8, 3, 3)
+    assert torch.allclose(network.layers[0]((x,), only, 0.0), 0.25 * x)
+    assert torch.equal(network.layers[1]((x,), only, 0.0), torch.zeros_like(x))
+    assert network.layers[2]((x,), only, 0.0).shape == (2, 8, 3, 3)
 
 
 def test_drop_path_keeps_the_shortcut():
@@ -155,7 +155,7 @@ def test_drop_path_keeps_the_shortcut():
     made = space(choices={f"layer0{i}": ("k3e3",) for i in range(4)})
     network = made.network(made.sample(), inputs=1, outputs=2).train()
     x = torch.rand(64, 4, 6, 6)
-    y = network.layers[0](x, None, 0.5)
+    y = network.layers[0]((x,), None, 0.5)
     dropped = (y == x).flatten(1).all(1)
     assert 10 < int(dropped.sum()) < 54
 

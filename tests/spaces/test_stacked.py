@@ -2,9 +2,8 @@ import pytest
 import torch
 
 from nasrun.config import build, compose, resolve
-from nasrun.spaces.base import Mixture, batch_statistics
+from nasrun.spaces.base import batch_statistics
 from nasrun.spaces.relaxation import Softmax
-from nasrun.spaces.stacked import differing
 from nasrun.spaces.supernet import Supernet
 
 LAYERS = {"darts_s4": 6, "nasbench201": 5, "mobile": 5}
@@ -45,7 +44,8 @@ def test_what_is_compared_is_what_each_mixture_gives_and_blocks_before_run_once(
         mixtures = [supernet.mixture(without=mask) for mask in masks(supernet, decision)]
         expected = [network(x, mixture)[0] for mixture in mixtures]
         runs.clear()
-        found = [outputs[0] for outputs in network.compared(x, mixtures)]
+        rows = {supernet.space.rows[decision]}
+        found = [outputs[0] for outputs in network.compared(x, mixtures, rows)]
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
     assert not torch.equal(found[0], found[-1])
     counts = [runs.count(number) for number in range(len(network.blocks))]
@@ -55,16 +55,15 @@ def test_what_is_compared_is_what_each_mixture_gives_and_blocks_before_run_once(
 def test_one_mixture_alone_is_a_forward():
     supernet, x = begun("nasbench201").eval(), torch.randn(2, 3, 8, 8)
     with torch.no_grad():
-        ((logits,),) = supernet.network.compared(x, [supernet.mixture()])
+        ((logits,),) = supernet.network.compared(x, [supernet.mixture()], ())
         assert torch.equal(logits, supernet(x)[0])
 
 
-def test_mixtures_differ_where_they_weigh_or_run_otherwise():
-    weights = torch.ones(3, 2)
-    heavier = weights.clone()
-    heavier[2, 1] = 2.0
-    active = ((0, 1), (0, 1), (0, 1))
-    first, narrower = Mixture(weights, active), Mixture(weights, ((0, 1), (1,), (0, 1)))
-    assert differing([first]) == differing([first, first]) == set()
-    assert differing([first, narrower]) == {1}
-    assert differing([first, narrower, Mixture(heavier, active)]) == {1, 2}
+@pytest.mark.parametrize("strategy", ["darts", "pcdarts"])
+def test_what_is_decided_dropped_and_weighed_by_edges_is_shared_too(strategy, begin):
+    """Masks of one decision, measured together and one by one; the last batch is smaller."""
+    words = ["space=darts_s4", "width=8", "depth=4", "images=120", "batch_size=4"]
+    found = begin(f"strategy={strategy}", *words)
+    found.supernet.fixed.update({"reduce/2-0": "none", "reduce/2-1": "sep_conv_3x3"})
+    masks = [("reduce/3-0", "noise"), None, ("reduce/3-0", "sep_conv_3x3")]
+    assert found.masked(masks) == [found.masked([mask])[0] for mask in masks]

@@ -41,7 +41,8 @@ class FactorizedReduce(Operation):
     """Halve a map without losing pixels: two shifted stride-2 1x1 convolutions side by side.
 
     Of an odd number of channels the first has one more; a single one has no second convolution.
-    Where gradients are needed all reductions of a state share the pixels that they read.
+    Where gradients are needed all reductions of a state share the pixels that they read; otherwise
+    what it reads is to be seen in the shapes (`nasrun.cost`).
     """
 
     def __init__(self, inputs: int, outputs: int, affine: bool) -> None:

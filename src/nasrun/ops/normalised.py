@@ -33,6 +33,7 @@ def normalised(terms: Sequence[Term], weights: Tensor | None = None, *, add: boo
     states = [term.state for term in terms]
     norms = [term.norm for term in terms if term.norm is not None]
     first, normed, bare = norms[0], len(norms), len(terms) - len(norms)
+    assert all(term.norm is None and term.linear is None for term in terms[normed:])
     z = [state.pixels for state in states]
     identity = torch.eye(z[0].shape[1], dtype=z[0].dtype, device=z[0].device)
     layers = [term.linear for term in terms]

@@ -31,7 +31,8 @@ RELU = nn.ReLU()
 class State:
     """A feature map (B, C, H, W), and what several operations make of it alike, made once.
 
-    A `spare` one has a single reader, who may write over the map.
+    No operation may change the map, which others read too; but of a `spare` one there is a single
+    reader, and `rectified` may write over it.
     """
 
     def __init__(self, map: Tensor, *, spare: bool = False) -> None:

@@ -20,7 +20,7 @@ from nasrun.spaces.auxiliary import AuxiliaryHead
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
 from nasrun.spaces.edge import Edge, check_operations
 from nasrun.spaces.partial import bypassed
-from nasrun.spaces.region import Maps, Probability, Region
+from nasrun.spaces.region import Maps, Probability, Region, running
 from nasrun.spaces.stacked import StackedNetwork, States
 
 CELLS = ("normal", "reduce")
@@ -256,15 +256,13 @@ class CellNetwork(StackedNetwork):
         s0 = State(first)
         return s0, s0 if second is first else State(second)
 
-    def through(
-        self, index: int, states: States, mixture: Mixture | None, drop_path: float
-    ) -> States:
-        s0, s1 = states
-        return s1, State(self.cells[index](s0, s1, mixture, drop_path))
+    def read(self, number: int, states: States) -> Maps:
+        cell, (s0, s1) = self.blocks[number], states
+        return cell.preprocess0.term(s0).map(), cell.preprocess1.term(s1).map()
 
 
 class Cell(Region):
-    """Two preprocessed inputs, nodes that sum their edges, output the nodes' concatenation."""
+    """Nodes that sum their edges from the two preprocessed inputs on; the output joins them."""
 
     def __init__(
         self,
@@ -286,16 +284,12 @@ class Cell(Region):
         self.nodes = nodes
         self.stride = 2 if reduction else 1
         names = [f"{kind}/{node}-{source}" for node, source in edges(nodes)]
-        self.rows = frozenset(rows[name] for name in names)
+        self.columns = {rows[name]: running(candidates[name]) for name in names}
         self.edges = nn.ModuleDict()
         for (node, source), name in zip(edges(nodes), names, strict=True):
             stride = self.stride if source < INPUTS else 1
             edge = Edge(candidates[name], rows[name], channels // layout.partial, stride, layout)
             self.edges[f"{node}-{source}"] = bypassed(edge, stride, layout)
-
-    def forward(self, s0: State, s1: State, mixture: Mixture | None, drop_path: float) -> Tensor:
-        maps = self.preprocess0.term(s0).map(), self.preprocess1.term(s1).map()
-        return self.run(self, maps, mixture, drop_path)
 
     def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:
         states = [State(map) for map in maps]

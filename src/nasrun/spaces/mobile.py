@@ -228,11 +228,8 @@ class MobileNetwork(StackedNetwork):
     def enter(self, x: Tensor) -> States:
         return (State(self.stem(x)),)
 
-    def through(
-        self, index: int, states: States, mixture: Mixture | None, drop_path: float
-    ) -> States:
-        (state,) = states
-        return (State(self.layers[index](state.map, mixture, drop_path)),)
+    def read(self, number: int, states: States) -> Maps:
+        return (states[-1].map,)
 
 
 class Layer(Region):
@@ -245,7 +242,7 @@ class Layer(Region):
         self, choices: Sequence[str], row: int, inputs: int, outputs: int, stride: int, affine: bool
     ) -> None:
         super().__init__()
-        self.row, self.rows = row, frozenset({row})
+        self.row, self.columns = row, {row: tuple(range(len(choices)))}
         self.choices = tuple(choices)
         self.outputs, self.stride = outputs, stride
         self.shortcut = stride == 1 and inputs == outputs
@@ -256,9 +253,6 @@ class Layer(Region):
                 self.candidates[choice] = MBConv(inputs, outputs, stride, affine, **named._asdict())
             elif not self.shortcut:
                 self.candidates[choice] = Projection(inputs, outputs, stride, affine)
-
-    def forward(self, x: Tensor, mixture: Mixture | None, drop_path: float) -> Tensor:
-        return self.run(self, (x,), mixture, drop_path)
 
     def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:
         (x,) = maps

@@ -25,7 +25,7 @@ from nasrun.spaces.auxiliary import AuxiliaryHead
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
 from nasrun.spaces.edge import Edge, check_operations
 from nasrun.spaces.partial import bypassed
-from nasrun.spaces.region import Maps, Probability, Region
+from nasrun.spaces.region import Maps, Probability, Region, running
 from nasrun.spaces.stacked import StackedNetwork, States
 
 NODES = 4
@@ -169,13 +169,11 @@ class StagedNetwork(StackedNetwork):
     def enter(self, x: Tensor) -> States:
         return (State(self.stem(x)),)
 
-    def through(
-        self, index: int, states: States, mixture: Mixture | None, drop_path: float
-    ) -> States:
-        (state,) = states
-        if index in self.starts:
-            state = State(self.reductions[self.starts.index(index)](state.map))
-        return (State(self.cells[index](state.map, mixture, drop_path)),)
+    def read(self, number: int, states: States) -> Maps:
+        x = states[-1].map
+        if number in self.starts:
+            x = self.reductions[self.starts.index(number)](x)
+        return (x,)
 
 
 class Cell(Region):
@@ -190,14 +188,11 @@ class Cell(Region):
     ) -> None:
         super().__init__()
         names = [f"cell/{node}-{source}" for node, source in EDGES]
-        self.rows = frozenset(rows[name] for name in names)
+        self.columns = {rows[name]: running(candidates[name]) for name in names}
         self.edges = nn.ModuleDict()
         for (node, source), name in zip(EDGES, names, strict=True):
             edge = Edge(candidates[name], rows[name], channels // layout.partial, 1, layout)
             self.edges[f"{node}-{source}"] = bypassed(edge, 1, layout)
-
-    def forward(self, x: Tensor, mixture: Mixture | None, drop_path: float) -> Tensor:
-        return self.run(self, (x,), mixture, drop_path)
 
     def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:
         (x,) = maps

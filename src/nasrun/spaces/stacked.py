@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from torch import Tensor, nn
 
 from nasrun.ops.term import State
 from nasrun.spaces.auxiliary import AuxiliaryHead
 from nasrun.spaces.base import Mixture
-from nasrun.spaces.region import Region
+from nasrun.spaces.region import Maps, Region
 
 States = tuple[State, ...]
 
@@ -18,9 +18,8 @@ States = tuple[State, ...]
 class StackedNetwork(nn.Module, ABC):
     """Images (B, C, H, W) to logits, then in training the auxiliary head's if there is one.
 
-    A block runs the candidates of the decisions in its `rows`; with more than one candidate a
-    `Mixture` is needed. `drop_path` is the probability that what they give is dropped for a sample
-    while training. From block to block go the states that the next one reads, the latest last.
+    From block to block go the states that the next one reads, the latest last. `drop_path` is the
+    probability that what the candidates give is dropped for a sample while training.
     """
 
     last: nn.Module
@@ -45,45 +44,38 @@ class StackedNetwork(nn.Module, ABC):
         """What the first block reads, from images."""
 
     @abstractmethod
-    def through(
-        self, index: int, states: States, mixture: Mixture | None, drop_path: float
-    ) -> States:
-        """What the next block reads, from what this one does."""
+    def read(self, number: int, states: States) -> Maps:
+        """The maps that a block takes, from the states before it."""
 
     def forward(self, x: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, ...]:
         drop_path = self.drop_path if self.training else 0.0
         extra: tuple[Tensor, ...] = ()
         states = self.enter(x)
-        for index in range(len(self.blocks)):
-            states = self.through(index, states, mixture, drop_path)
-            if self.training and self.auxiliary is not None and index == self.auxiliary_at:
-                extra = (self.auxiliary(states[-1].map),)
+        for number, block in enumerate(self.blocks):
+            y = block(self.read(number, states), mixture, drop_path)
+            states = (*states[1:], State(y))
+            if self.training and self.auxiliary is not None and number == self.auxiliary_at:
+                extra = (self.auxiliary(y),)
         return (self._classify(states), *extra)
 
-    def compared(self, x: Tensor, mixtures: Sequence[Mixture]) -> Iterator[tuple[Tensor]]:
-        """`forward` with each mixture, in evaluation; blocks before they differ run once."""
-        rows = differing(mixtures)
-        numbers = range(len(self.blocks))
-        alike = next((number for number in numbers if rows & self.blocks[number].rows), 0)
-        trunk = self.enter(x)
-        for number in numbers[:alike]:
-            trunk = self.through(number, trunk, mixtures[0], 0.0)
+    def compared(
+        self, x: Tensor, mixtures: Sequence[Mixture], rows: Collection[int]
+    ) -> Iterator[tuple[Tensor]]:
+        """`forward` with each mixture, in evaluation, where they differ in these rows alone.
+
+        What comes before them runs once.
+        """
+        blocks = list(enumerate(self.blocks))
+        alike = next((number for number, block in blocks if block.columns.keys() & rows), 0)
+        states = self.enter(x)
+        for number, block in blocks[:alike]:
+            states = (*states[1:], State(block(self.read(number, states), mixtures[0], 0.0)))
+        maps = self.read(alike, states)
         for mixture in mixtures:
-            states = trunk
-            for number in numbers[alike:]:
-                states = self.through(number, states, mixture, 0.0)
-            yield (self._classify(states),)
+            ends = (*states[1:], State(self.blocks[alike](maps, mixture, 0.0)))
+            for number, block in blocks[alike + 1 :]:
+                ends = (*ends[1:], State(block(self.read(number, ends), mixture, 0.0)))
+            yield (self._classify(ends),)
 
     def _classify(self, states: States) -> Tensor:
         return self.classifier(self.pool(self.last(states[-1].map)).flatten(1))
-
-
-def differing(mixtures: Sequence[Mixture]) -> set[int]:
-    """The rows in which not all of the mixtures run and weigh the same."""
-    first, *others = mixtures
-    rows: set[int] = set()
-    for other in others:
-        changed = (other.weights != first.weights).any(1).tolist()
-        pairs = zip(first.active, other.active, changed, strict=True)
-        rows |= {row for row, (one, two, weighs) in enumerate(pairs) if weighs or one != two}
-    return rows

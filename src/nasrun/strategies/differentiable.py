@@ -261,8 +261,10 @@ class Differentiable(SupernetStrategy, Foreseen):
         with batch_statistics(self.supernet):
             mixtures = [self.supernet.mixture(without=mask) for mask in masks]
             if not in_training:
-                compared = partial(network.compared, mixtures=mixtures)
-                return self.task.compare(compared, split, 8 * self.batch_size, track=self.track)
+                rows = {self.supernet.space.rows[mask[0]] for mask in masks if mask is not None}
+                compared = partial(network.compared, mixtures=mixtures, rows=rows)
+                track = self.track if len(masks) > 1 else None
+                return self.task.compare(compared, split, 8 * self.batch_size, track=track)
         self.supernet.train()
         forwards = [partial(network, mixture=mixture) for mixture in mixtures]
         return [

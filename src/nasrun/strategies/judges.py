@@ -72,7 +72,10 @@ class Masking(Judge):
 
 
 class Masked(Masking):
-    """In evaluation; `images` measures on a fixed stratified part of so many, null on all."""
+    """The metrics on images in fixed order, without augmentation.
+
+    `images` measures on a fixed stratified part of so many, null on all.
+    """
 
     def __init__(self, *, criterion: Criterion, images: int | None) -> None:
         if images is not None and images < 1:

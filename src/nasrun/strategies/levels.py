@@ -360,6 +360,8 @@ def _descend(
     clip: float | None,
 ) -> None:
     for parameter, value in zip(parameters, gradient, strict=True):
+        if value is not None and value.stride() != parameter.stride():  # fused kernels want them so
+            value = torch.empty_like(parameter).copy_(value)
         parameter.grad = value  # None: not part of this loss, the optimizer leaves it alone
     if clip is not None:
         clip_grad_norm_(parameters, clip)
