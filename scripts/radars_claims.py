@@ -65,7 +65,7 @@ PLANS: Mapping[str, tuple[str, ...]] = {
     "snas on nasbench201": ("strategy=snas", "space=nasbench201"),
 }
 PLANNED = (
-    *("dataset=cifar10", "images=4000", "rounds=2", "width=16", "depth=6"),
+    *("dataset=cifar10", "images=2000", "rounds=2", "width=16", "depth=6"),
     "space.stem=cifar_half",
 )
 """Of every search that is planned and then made."""

@@ -128,9 +128,14 @@ class Budget:
         return self.reserve_gib + self.memory_factor * size / 2**30
 
     def apply(self) -> None:
-        """Give this process the configured number of threads, and a frugal allocator if needed."""
+        """Give this process the configured number of threads, and a frugal allocator if needed.
+
+        Numbers too small for full precision become zero: at low temperatures a CPU would spend most
+        of its time on them, since mixtures weigh most choices by about 1e-40.
+        """
         import torch
 
+        torch.set_flush_denormal(True)  # threads inherit it, so before there are others
         torch.set_num_threads(self.resolved["threads"])
         if self.max_memory_gib is not None:
             return_freed_memory()
