@@ -50,6 +50,14 @@ def test_threads_are_given_to_torch():
         torch.set_num_threads(before)
 
 
+def test_numbers_too_small_for_full_precision_become_zero():
+    torch.set_flush_denormal(False)
+    small = torch.full((64,), 2e-38)  # a quarter of it is below the smallest normal number
+    assert (small * 0.25 > 0).all()
+    budget(threads=torch.get_num_threads()).apply()
+    assert (small * 0.25 == 0).all()
+
+
 def test_the_hours_count_from_the_start_of_the_command(monkeypatch):
     spent, endless = budget(max_hours=2), budget(max_hours=None)
     monkeypatch.setattr(module.time, "monotonic", lambda: spent.started + 2 * 3600 - 1)

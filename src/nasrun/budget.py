@@ -150,10 +150,13 @@ class Budget:
     def apply(self) -> None:
         """Give this process the configured number of threads, and a frugal allocator if needed.
 
-        On CUDA its arithmetic too.
+        Numbers too small for full precision become zero: at low temperatures a CPU would spend most
+        of its time on them, since mixtures weigh most choices by about 1e-40. On CUDA its arithmetic
+        is chosen too.
         """
         import torch
 
+        torch.set_flush_denormal(True)  # threads inherit it, so before there are others
         torch.set_num_threads(self.resolved["threads"])
         self.apply_to_cuda()
         if self.max_memory_gib is not None:
