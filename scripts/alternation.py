@@ -83,7 +83,7 @@ def add_device(made: argparse.ArgumentParser) -> None:
     """The options that say where a benchmark's steps run, and how ours are computed there."""
     made.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     made.add_argument(
-        "--precision", choices=["fp32", "tf32", "bf16"], default="fp32", help="of ours, not plain's"
+        "--precision", choices=["fp32", "tf32", "bf16"], default="fp32", help="plain has no bf16"
     )
     made.add_argument("--compile", action="store_true", help="ours by torch.compile")
 

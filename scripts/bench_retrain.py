@@ -8,8 +8,9 @@
 A step is what the stage runs: forward with the auxiliary head, backward, the clipped gradient,
 SGD. Without drop path, which the plain network does not have. The plain network runs eagerly,
 channels first, edge by edge. Both begin with the same weights, on the same images, and their losses
-must agree in the first steps, to a thousandth, in bf16 to a twentieth. On a GPU the peak of the
-allocator is told too. Precision, compilation and a fused optimizer are ours alone.
+must agree in the first steps, to a thousandth, in tf32 and bf16 to a twentieth. On a GPU the peak
+of the allocator is told too. Compilation, bf16 and a fused optimizer are ours alone; the plain
+network is fp32, with TF32 where `--precision` is not fp32.
 """
 
 from __future__ import annotations

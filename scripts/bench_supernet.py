@@ -10,7 +10,8 @@ A step is DARTS's first order: the alphas' gradient on one batch, the weights' o
 optimizer. The plain network runs eagerly, channels first, `none` included, and backpropagates to
 all parameters, as the papers' code does. Both run in turn in one process; memory is the peak above
 the process after import, each in a process of its own; on a GPU that of the allocator above weights
-and images. Precision and compilation are ours alone: the plain network's are fp32 and none.
+and images. Compilation and bf16 are ours alone; the plain network is fp32, with TF32 where
+`--precision` is not fp32.
 """
 
 from __future__ import annotations

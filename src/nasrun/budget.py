@@ -151,8 +151,8 @@ class Budget:
         """Give this process the configured number of threads, and a frugal allocator if needed.
 
         Numbers too small for full precision become zero: at low temperatures a CPU would spend most
-        of its time on them, since mixtures weigh most choices by about 1e-40. On CUDA its arithmetic
-        is chosen too.
+        of its time on them, since mixtures weigh most choices by about 1e-40. On CUDA arithmetic is
+        chosen too.
         """
         import torch
 
