@@ -56,8 +56,8 @@ def strengths(strategy: SupernetStrategy, edges: Sequence[str], rounds: int, rat
     found = []
     rows = strategy.supernet.probabilities()
     for edge in edges:
-        for choice, p in rows[edge].items():
-            (masked,) = strategy.masked([(edge, choice)])
+        without = strategy.masked([(edge, choice) for choice in rows[edge]])
+        for (choice, p), masked in zip(rows[edge].items(), without, strict=True):
             strategy.supernet.fixed[edge] = choice
             strategy.tune(rate)
             seed_everything(0, "diagnose")

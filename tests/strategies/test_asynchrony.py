@@ -63,19 +63,17 @@ def as_on_a_gpu(monkeypatch):
 
 
 class NothingCopied(TorchDispatchMode):
-    """Refuses numbers written in the program, such as a list as index, on the device."""
+    """Refuses numbers that come to the device from the program, such as a list as index."""
 
     def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
-        if function is torch.ops.aten.lift_fresh.default:
-            assert arguments[0].device != META, "copied to the device, which is waited for"
+        written = function is torch.ops.aten.lift_fresh.default and arguments[0].device == META
+        moved = function is torch.ops.aten._to_copy.default and arguments[0].device != META
+        how = keywords or {}
+        moved = moved and how.get("device") == META and not how.get("non_blocking")
+        assert not (written or moved), "copied to the device, which is waited for"
         if function is torch.ops.aten._standard_gamma_grad.default:  # has no shape rule of its own
             return torch.empty_like(arguments[0])
         return function(*arguments, **(keywords or {}))
-
-
-def test_an_index_that_is_a_list_is_noticed():
-    with NothingCopied(), pytest.raises(AssertionError, match="copied"):
-        torch.empty(3, 4, device=META)[0, [1, 3]]
 
 
 def search_of(relaxation, *, drop_path=0.0, partial=1, beta_std=None):
@@ -174,3 +172,13 @@ def test_augmentation_does_not_wait():
     for augment in (Augment(cutout=0.5), Augment(resized_crop=(0.5, 1.0), jitter=0.4)):
         with NothingCopied():
             assert augment(images, facts).shape == images.shape
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [lambda x: x[[0, 2]], lambda x: x * torch.tensor([1.0, 2.0, 3.0]).to(META)],
+    ids=["a list as index", "numbers moved"],
+)
+def test_what_would_be_copied_is_noticed(copied):
+    with NothingCopied(), pytest.raises(AssertionError, match="copied to the device"):
+        copied(torch.empty(3, device=META))
