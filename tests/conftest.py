@@ -56,6 +56,9 @@ def untouched(monkeypatch, tmp_path_factory):
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     monkeypatch.setattr(sys, "argv", list(sys.argv))
     monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    if "torch" in sys.modules:  # a command flushes what is too small for full precision
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture

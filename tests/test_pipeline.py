@@ -107,21 +107,21 @@ class Killer(Judge):
     passes = 1
 
     def __init__(self, *, criterion: str, images: int | None) -> None:
-        self.masked, self.trials = Masked(criterion=criterion, images=images), 0
+        self.masked, self.decisions = Masked(criterion=criterion, images=images), 0
 
-    def operation(self, strategy, decision, choice):
-        self.trials += 1
-        if self.trials == 21 and Path("kill").exists():
+    def operations(self, strategy, decision):
+        self.decisions += 1
+        if self.decisions == 4 and Path("kill").exists():
             os.kill(os.getpid(), signal.SIGKILL)
-        return self.masked.operation(strategy, decision, choice)
+        return self.masked.operations(strategy, decision)
 
-    def edge(self, strategy, decision, score):
-        return self.masked.edge(strategy, decision, score)
+    def edges(self, strategy, decided):
+        return self.masked.edges(strategy, decided)
 """
 
 
 def test_a_selection_killed_within_an_event_decides_and_scores_the_same_again(here, finished):
-    """The 21st trial is in the middle of the second event, after one round of tuning."""
+    """The fourth decision is in the middle of the second event, after one round of tuning."""
     shutil.copytree("outputs", "whole")
     (here / "killer.py").write_text(KILLER)
     (here / "kill").touch()
