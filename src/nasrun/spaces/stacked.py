@@ -51,11 +51,10 @@ class StackedNetwork(nn.Module, ABC):
         drop_path = self.drop_path if self.training else 0.0
         extra: tuple[Tensor, ...] = ()
         states = self.enter(x)
-        for number, block in enumerate(self.blocks):
-            y = block(self.read(number, states), mixture, drop_path)
-            states = (*states[1:], State(y))
+        for number in range(len(self.blocks)):
+            states = self._after(number, states, self.read(number, states), mixture, drop_path)
             if self.training and self.auxiliary is not None and number == self.auxiliary_at:
-                extra = (self.auxiliary(y),)
+                extra = (self.auxiliary(states[-1].map),)
         return (self._classify(states), *extra)
 
     def compared(
@@ -65,17 +64,23 @@ class StackedNetwork(nn.Module, ABC):
 
         What comes before them runs once.
         """
-        blocks = list(enumerate(self.blocks))
-        alike = next((number for number, block in blocks if block.columns.keys() & rows), 0)
+        numbers = range(len(self.blocks))
+        first = next((n for n in numbers if self.blocks[n].columns.keys() & rows), 0)
         states = self.enter(x)
-        for number, block in blocks[:alike]:
-            states = (*states[1:], State(block(self.read(number, states), mixtures[0], 0.0)))
-        maps = self.read(alike, states)
+        for number in numbers[:first]:
+            states = self._after(number, states, self.read(number, states), mixtures[0], 0.0)
+        maps = self.read(first, states)
         for mixture in mixtures:
-            ends = (*states[1:], State(self.blocks[alike](maps, mixture, 0.0)))
-            for number, block in blocks[alike + 1 :]:
-                ends = (*ends[1:], State(block(self.read(number, ends), mixture, 0.0)))
+            ends = self._after(first, states, maps, mixture, 0.0)
+            for number in numbers[first + 1 :]:
+                ends = self._after(number, ends, self.read(number, ends), mixture, 0.0)
             yield (self._classify(ends),)
+
+    def _after(
+        self, number: int, states: States, maps: Maps, mixture: Mixture | None, drop_path: float
+    ) -> States:
+        """What follows a block that takes these maps."""
+        return *states[1:], State(self.blocks[number](maps, mixture, drop_path))
 
     def _classify(self, states: States) -> Tensor:
         return self.classifier(self.pool(self.last(states[-1].map)).flatten(1))

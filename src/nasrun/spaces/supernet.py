@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.base import Mixture, SearchSpace
+from nasrun.spaces.region import running
 from nasrun.spaces.relaxation import Relaxation
 from nasrun.spaces.stacked import StackedNetwork
 
@@ -177,8 +178,7 @@ class Supernet(nn.Module):
         return self.space.decisions[self.space.rows[decision]].choices.index(choice)
 
     def _open_columns(self, row: int) -> tuple[int, ...]:
-        choices = self.space.decisions[row].choices
-        return tuple(column for column, choice in enumerate(choices) if choice != NONE)
+        return running(self.space.decisions[row].choices)
 
 
 def argmax(space: SearchSpace, probabilities: Probabilities) -> Genotype:
