@@ -30,7 +30,7 @@ MAY = {
     "tabular": set(),
     "draw": set(),
     "predictor": {"run", "spaces.base"},
-    "evaluators": {"tabular", "spaces.base", "tasks.base"},
+    "evaluators": {"tabular", "spaces.base", "tasks.base", "engines.base", "ops"},
     "discretisation": {"strategies.base", "spaces.base", "spaces.supernet", "tasks.base"},
     "retrain": {"spaces.base", "spaces.region", "tasks.base"},
     "memory": {"spaces.base", "tasks.base"},
@@ -48,6 +48,7 @@ MAY = {
         *("strategies.base", "strategies.levels", "strategies.differentiable", "evaluators"),
         *("strategies.penalties", "strategies.judges", "strategies.history", "tasks.base"),
         *("strategies.controller", "strategies.explore", "strategies.pruning", "engines.base"),
+        "strategies.evaluated",
         *("spaces.base", "spaces.region", "spaces.supernet", "spaces.relaxation", "spaces.modular"),
         *("memory", "limits"),
     },
@@ -110,6 +111,7 @@ def test_no_strategy_knows_another():
     shared = {"strategies.base", "strategies.levels", "strategies.differentiable"}
     shared |= {"strategies.penalties", "strategies.judges", "strategies.history"}
     shared |= {"strategies.controller", "strategies.explore", "strategies.pruning"}
+    shared |= {"strategies.evaluated"}
     for path in FILES:
         if path.parent.name == "strategies":
             others = {name for name in ours(path) if name.startswith("strategies")}

@@ -32,6 +32,7 @@ def page(tmp_path_factory):
         ("search,select", ["strategy=shared"]),
         ("search,select", ["space=blur"]),
         ("search,select", ["strategy=hill"]),
+        ("search,select", ["strategy=hill", "space=blur"]),  # trained in another process
         ("search,select", ["selector=lottery"]),
         ("search,select", ["selector=no_skip"]),
         ("search,select", ["space=chain"]),

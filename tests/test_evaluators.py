@@ -5,6 +5,8 @@ import torch
 
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
+from nasrun.engines.base import OnEngine
+from nasrun.engines.local import Pool, Serial
 from nasrun.run import seed_everything
 from nasrun.stage import Stage
 
@@ -31,6 +33,8 @@ def begun():
         )
         seed_everything(0, "test")
         task.begin(dataset, CPU)
+        if isinstance(search.evaluator, OnEngine):
+            search.evaluator.engine = Serial()
         search.evaluator.begin(space, task, CPU)
         return search.evaluator, space
 
@@ -107,6 +111,39 @@ def test_a_trained_score_is_that_of_a_fresh_network_each_time(begun):
     assert evaluator(genotype) != first  # other weights to begin with
     assert 0 <= first["accuracy"] <= 1
     assert evaluator.state_dict() == {}
+
+
+def test_several_are_trained_side_by_side_with_the_same_scores(begun):
+    evaluator, space = begun("random", "strategy.evaluator.epochs=1")
+    genotypes = [space.sample() for _ in range(3)]
+    generator = torch.get_rng_state()
+    one_by_one = evaluator.evaluate(genotypes)
+    after = torch.get_rng_state()
+    shown = []
+
+    def track(results, total):
+        for result in results:
+            shown.append((result[0], total))
+            yield result
+
+    evaluator.engine = Pool(processes=2, retries=0)
+    torch.set_rng_state(generator)
+    try:
+        assert evaluator.evaluate(genotypes, track) == one_by_one
+    finally:
+        evaluator.engine.close()
+    assert torch.equal(torch.get_rng_state(), after)
+    assert sorted(shown) == [(0, 3), (1, 3), (2, 3)]
+
+
+def test_a_training_can_be_asked_to_be_longer(begun):
+    evaluator, space = begun("random", "strategy.evaluator.epochs=1")
+    genotype = space.sample()
+    generator = torch.get_rng_state()
+    (longer,) = evaluator.evaluate([genotype], epochs=3)
+    other, _ = begun("random", "strategy.evaluator.epochs=3")
+    torch.set_rng_state(generator)
+    assert other(genotype) == longer
 
 
 def test_a_longer_training_scores_better(begun):

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from nasrun import ops
 from nasrun.budget import Budget
+from nasrun.engines.base import OnEngine
 from nasrun.genotype import Genotype
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import Layout, SearchSpace, Stem, batch_statistics
 from nasrun.stage import Metrics, Stage
 from nasrun.tabular import Table, header
-from nasrun.tasks.base import ImageTask, OptimizerFactory
+from nasrun.tasks.base import ImageTask, OptimizerFactory, Split, Track
 
 
 class Evaluator(ABC):
@@ -37,6 +43,11 @@ class Evaluator(ABC):
     @abstractmethod
     def __call__(self, genotype: Genotype) -> Metrics:
         """Validation metrics of an architecture."""
+
+    def evaluate(self, genotypes: Sequence[Genotype], track: Track | None = None) -> list[Metrics]:
+        """Validation metrics of several architectures; `track` sees them come."""
+        tracked = genotypes if track is None else track(genotypes, len(genotypes))
+        return [self(genotype) for genotype in tracked]
 
     @abstractmethod
     def report(self) -> dict[str, Any]:
@@ -122,8 +133,11 @@ class _SinglePath(torch.nn.Module):
         return self.network(x, self.space.one_hot(self.space.sample(), self.device))
 
 
-class Trained(Evaluator):
-    """Weights trained from scratch on the training part for a few epochs."""
+class Trained(Evaluator, OnEngine):
+    """Weights trained from scratch on the training part for a few epochs.
+
+    The engine trains several architectures side by side, each on one thread.
+    """
 
     def __init__(
         self,
@@ -154,25 +168,45 @@ class Trained(Evaluator):
         return 0
 
     def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
-        self.space, self.task = space, task
-        self.train, self.validation = task.split("train"), task.split("validation")
+        task.split("train"), task.split("validation")  # what is wrong with them is told now
+        self.threads = budget.resolved["threads"]
+        self.job = TrainFromScratch(
+            space=space,
+            task=task,
+            budget=budget,
+            layout=self.layout,
+            batch_size=self.batch_size,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            clip=self.clip,
+            modules=ops.modules(choice for d in space.decisions for choice in d.choices),
+        )
 
     def warm_up(self, stage: Stage, progress: float) -> Metrics:
         raise AssertionError("training from scratch needs no warm-up")
 
     def __call__(self, genotype: Genotype) -> Metrics:
-        task = self.task
-        network = self.space.network(
-            genotype, inputs=task.inputs, outputs=task.outputs, layout=self.layout
-        )
-        learner = task.learner(network, optimizer=self.optimizer, clip=self.clip)
-        for epoch in range(self.epochs):
-            order = torch.randperm(len(self.train))
-            learner.train(
-                task.batches(self.train, self.batch_size, order),
-                self.schedule.at(epoch / self.epochs, learner.first_lr),
-            )
-        return learner.evaluate(self.validation, 4 * self.batch_size)
+        (metrics,) = self.evaluate([genotype])
+        return metrics
+
+    def evaluate(
+        self,
+        genotypes: Sequence[Genotype],
+        track: Track | None = None,
+        *,
+        epochs: int | None = None,
+    ) -> list[Metrics]:
+        """As for every evaluator, after so many `epochs`; null is what the settings say."""
+        length = self.epochs if epochs is None else epochs
+        orders = [
+            Order(genotype.space, dict(genotype), length, int(torch.randint(2**62, ())))
+            for genotype in genotypes
+        ]
+        results: Iterable[tuple[int, Metrics]] = self.engine.run(self.job, orders, self.threads)
+        if track is not None:
+            results = track(results, len(orders))
+        found = dict(results)
+        return [found[position] for position in range(len(orders))]
 
     def report(self) -> dict[str, Any]:
         return {}
@@ -182,6 +216,54 @@ class Trained(Evaluator):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to continue from: every architecture starts from scratch."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """An architecture to train, for so many epochs and with random numbers of this seed."""
+
+    space: str
+    choices: Mapping[str, str]
+    epochs: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class TrainFromScratch:
+    """The job that an engine runs: train one architecture, measure it on the validation part."""
+
+    space: SearchSpace
+    task: ImageTask
+    budget: Budget
+    layout: Layout
+    batch_size: int
+    optimizer: OptimizerFactory
+    schedule: Schedule
+    clip: float | None
+    modules: tuple[str, ...]
+
+    def __call__(self, order: Order) -> Metrics:
+        for module in self.modules:  # operations of a user's are known to this process too
+            import_module(module)
+        self.budget.apply_to_cuda()
+        torch.manual_seed(order.seed)
+        task, genotype = self.task, Genotype(order.space, order.choices)
+        network = self.space.network(
+            genotype, inputs=task.inputs, outputs=task.outputs, layout=self.layout
+        )
+        learner = task.learner(network, optimizer=self.optimizer, clip=self.clip)
+        train, validation = self._splits
+        for epoch in range(order.epochs):
+            learner.train(
+                task.batches(train, self.batch_size, torch.randperm(len(train))),
+                self.schedule.at(epoch / order.epochs, learner.first_lr),
+            )
+        return learner.evaluate(validation, 4 * self.batch_size)
+
+    @cached_property
+    def _splits(self) -> tuple[Split, Split]:
+        """Read where the job runs, so that images are not sent."""
+        return self.task.split("train"), self.task.split("validation")
 
 
 class Tabular(Evaluator):

@@ -127,13 +127,14 @@ def prepare(command: Command, source: Source | None) -> Plan:
         assert plan.task is not None
         assert plan.strategy is not None
         _refuse_strangers(composed.choices, plan.strategy, plan.task, space, dataset)
-        _attach_engine(plan.strategy, make("engine"), command.typed)
     if "select" in stages:
         plan.selector = make("selector")
         assert plan.selector is not None
         assert plan.strategy is not None
         _refuse_mismatch(composed.choices, plan.selector, plan.strategy)
         _refuse_discretisation(command.typed, composed.choices, plan.strategy)
+    if plan.strategy is not None:
+        _attach_engine((plan.strategy, plan.selector), make("engine"), command.typed)
     if {"retrain", "transfer"} & set(stages):
         _refuse_retraining(composed.choices, space, dataset)
     if "retrain" in stages:
@@ -531,17 +532,22 @@ def _refuse_strangers(
         )
 
 
-def _attach_engine(strategy: Strategy, engine: Engine, typed: Sequence[str]) -> None:
-    """Give a population its engine; typed for another strategy it would have no effect."""
-    from nasrun.strategies.base import PopulationStrategy
+def _attach_engine(stages: Sequence[Stage | None], engine: Engine, typed: Sequence[str]) -> None:
+    """Give whatever trains networks side by side its engine; else a typed one has no effect."""
+    from nasrun.engines.base import OnEngine
 
-    if isinstance(strategy, PopulationStrategy):
+    parts = [part for stage in stages for part in (stage, getattr(stage, "evaluator", None))]
+    users = [part for part in parts if isinstance(part, OnEngine)]
+    if users:
         engine.check()
-        strategy.engine = engine
+        for user in users:
+            user.engine = engine
         return
     idle = [override for override in typed if key_of(override).split(".")[0] == "engine"]
     if idle:
-        raise ValueError(f"{idle[0]}: has no effect, only populations are trained by an engine")
+        raise ValueError(
+            f"{idle[0]}: has no effect, an engine trains populations and candidates from scratch"
+        )
 
 
 def _refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> None:

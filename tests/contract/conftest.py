@@ -24,7 +24,12 @@ SMALL += ["space.nodes=1", "space.kept_edges=1", "budget.threads=1", "budget.dev
 SMALL += ["space.operations=[none,max_pool_3x3,skip_connect,sep_conv_3x3]"]
 SMALLER = {
     "strategy.num_candidates": 2,
+    "strategy.together": 1,
+    "strategy.population": 1,
+    "strategy.tournament": 1,
     "strategy.evaluator.epochs": 1,
+    "selector.contestants": 2,
+    "selector.evaluator.epochs": 1,
     "strategy.size": 4,
     "strategy.children": 1,
     "strategy.parents": 2,
@@ -38,7 +43,8 @@ SMALLER = {
     "space.encoder.hidden": 8,
 }
 """What is made small where an option has it."""
-ELSEWHERE = {"strategy=random_tabular": ["space=nasbench201", "space.table={table}"]}
+TABLE = ["space=nasbench201", "space.table={table}"]
+ELSEWHERE = {"strategy=random_tabular": TABLE, "strategy=evolution_tabular": TABLE}
 """Options that only some spaces have room for, with what they need in place of SMALL's space."""
 
 

@@ -12,7 +12,9 @@ from torch import nn
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.base import Layout, batch_statistics
 from nasrun.spaces.darts import DartsSpace
+from nasrun.spaces.nasbench201 import NasBench201
 
+NB201 = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 OPERATIONS = (
     "none",
     "max_pool_3x3",
@@ -192,3 +194,40 @@ def test_batch_statistics_leave_buffers_and_modes_as_they_were(training):
         assert torch.equal(value, before[name])
     network.train()(torch.randn(8, 2, 5, 5))
     assert network[1].num_batches_tracked == before["1.num_batches_tracked"] + 1
+
+
+@given(seed=st.integers(0, 2**31), nodes=st.integers(1, 4), kept=st.integers(1, 2))
+@settings(max_examples=50, deadline=None)
+def test_a_mutation_is_a_legal_neighbour(seed, nodes, kept):
+    found = space(nodes=nodes, kept_edges=kept)
+    generator = torch.Generator().manual_seed(seed)
+    genotype = found.sample(generator)
+    other = found.mutate(genotype, generator)
+    assert found.check(other) != genotype
+    changed = [name for name in genotype if genotype[name] != other[name]]
+    for limit in found.limits:
+        kept_before, kept_after = (
+            sum(g[name] != NONE for name in limit.decisions) for g in (genotype, other)
+        )
+        assert kept_after == kept_before
+    if len(changed) == 2:  # an input was exchanged: one edge comes, another of its node goes
+        gone, come = sorted(changed, key=lambda name: genotype[name] == NONE)
+        assert other[gone] == genotype[come] == NONE
+        assert any({gone, come} <= set(limit.decisions) for limit in found.limits)
+    else:
+        assert len(changed) == 1
+
+
+def test_mutations_reach_every_neighbour_alike_where_none_is_a_choice():
+    found = NasBench201(operations=NB201, channels=4, layers=3)
+    genotype = found.sample()
+    counts = Counter(found.mutate(genotype) for _ in range(4800))
+    assert len(counts) == 24  # six edges, four other operations each
+    assert all(sum(g[name] != genotype[name] for name in g) == 1 for g in counts)
+    assert min(counts.values()) > 200 - 5 * sqrt(200)
+
+
+def test_what_cannot_change_does_not():
+    found = space(("sep_conv_3x3",), nodes=1, kept_edges=2)
+    genotype = found.sample()
+    assert found.mutate(genotype) == genotype

@@ -32,3 +32,9 @@ class Engine(ABC):
     @abstractmethod
     def close(self) -> None:
         """End the processes that are kept between runs; the next run starts new ones."""
+
+
+class OnEngine:
+    """What hands jobs to an engine, which is known before it begins."""
+
+    engine: Engine

@@ -64,4 +64,5 @@ def _work(job: Job, order: Any) -> Any:
     import torch
 
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # as `Budget.apply` does in the parent
     return job(order)

@@ -147,6 +147,7 @@ def _lost(worker: Worker, times: int) -> str:
 def _work(line: Connection, job: Job) -> None:
     """A worker's life: it ends with its parent, whose end of the line closes then."""
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # as `Budget.apply` does in the parent
     while True:
         try:
             order = line.recv()

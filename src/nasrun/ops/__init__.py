@@ -6,7 +6,7 @@ module that is imported before a space is built.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -35,6 +35,12 @@ def op(name: str) -> Callable[[Any], Any]:
 def known() -> tuple[str, ...]:
     """The names of all registered operations."""
     return tuple(_registry)
+
+
+def modules(names: Iterable[str]) -> tuple[str, ...]:
+    """The modules that registered these: another process imports them to know as much."""
+    factories = [_registry[name] for name in names if name in _registry]
+    return tuple(dict.fromkeys(factory.__module__ for factory in factories))
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -164,6 +164,32 @@ class Space(ABC):
             for position in order[limit.count :]:
                 choices[limit.decisions[position]] = NONE
         return Genotype(self.name, choices)
+
+    def mutate(self, genotype: Genotype, generator: torch.Generator | None = None) -> Genotype:
+        """The genotype with one decision changed, uniformly drawn: decision, then choice.
+
+        An edge that is dropped comes back in place of another one of its limit. So both mutations
+        of 1802.01548 occur, of operations and of inputs. Where nothing can change, nothing does.
+        """
+
+        def draw(options: Sequence[str]) -> str:
+            return options[int(torch.randint(len(options), (), generator=generator))]
+
+        moves = {
+            decision.name: [c for c in self.candidates(decision) if c != genotype[decision.name]]
+            for decision in self.decisions
+        }
+        possible = [name for name, options in moves.items() if options]
+        if not possible:
+            return genotype
+        name = draw(possible)
+        changed = {**genotype, name: draw(moves[name])}
+        for limit in self.limits:
+            if name in limit.decisions and genotype[name] == NONE:
+                kept = [other for other in limit.decisions if genotype[other] != NONE]
+                if len(kept) == limit.count:
+                    changed[draw(kept)] = NONE
+        return Genotype(self.name, changed)
 
 
 class SearchSpace(Space):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from nasrun.budget import Budget
-from nasrun.engines.base import Engine
+from nasrun.engines.base import OnEngine
 from nasrun.genotype import Genotype
 from nasrun.limits import Limits
 from nasrun.spaces.base import Layout, SearchSpace, Space
@@ -139,26 +139,32 @@ class ScoredStrategy(Strategy):
 
 
 class CandidateStrategy(ScoredStrategy):
-    """A strategy that scores whole architectures one by one and keeps nothing but the scores."""
+    """A strategy that scores whole architectures one by one and keeps nothing but the scores.
 
+    `space`, `task` and `budget` are what `begin` was given.
+    """
+
+    read_by = "fittest or halving"
     searches = SearchSpace
     learns = ImageTask
+    space: SearchSpace
+    task: ImageTask
+    budget: Budget
 
     def deliver(self, candidate: Candidate, folder: Any) -> dict[str, Any]:
         return {}
 
 
-class PopulationStrategy(ScoredStrategy):
+class PopulationStrategy(ScoredStrategy, OnEngine):
     """A strategy that trains many networks side by side; the one chosen needs no retraining.
 
-    `engine` runs the members; it is known before `begin`.
+    The engine runs the members.
     """
 
     leaves = "a population of trained networks"
     read_by = "fittest or soup"
     searches = ModularSpace
     learns = PopulationTask
-    engine: Engine
 
     @property
     @abstractmethod

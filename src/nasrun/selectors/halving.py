@@ -1,0 +1,110 @@
+"""Successive halving: train the best candidates longer and longer, keep the better part each time.
+
+Jamieson and Talwalkar (1502.07943). Where we differ: every rung trains anew, so that the learning
+rate falls to its end in each, instead of going on from the rung before.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from nasrun.evaluators import Trained
+from nasrun.genotype import Genotype
+from nasrun.selectors.base import Selector
+from nasrun.spaces.base import SearchSpace, Space
+from nasrun.stage import Metrics
+from nasrun.strategies.base import Candidate, CandidateStrategy, Strategy, from_plain, plain
+
+
+class Halving(Selector):
+    """A round is a rung; from one to the next epochs grow by `eta`, contestants shrink by it.
+
+    The first rung has the `contestants` best-scored distinct candidates and `evaluator.epochs`.
+    """
+
+    accepts = CandidateStrategy
+    space: SearchSpace
+
+    def __init__(self, *, contestants: int, eta: float, evaluator: Trained) -> None:
+        if contestants < 1:
+            raise ValueError(f"contestants={contestants}: at least 1")
+        if not eta > 1:
+            raise ValueError(f"eta={eta}: more than 1")
+        self.contestants = contestants
+        self.eta = eta
+        self.evaluator = evaluator
+
+    def begin(self, strategy: Strategy, space: Space) -> None:
+        assert isinstance(strategy, CandidateStrategy)
+        assert isinstance(space, SearchSpace)
+        self.space, self.task = space, strategy.task
+        candidates = sorted(strategy.candidates, key=lambda candidate: -candidate.score)
+        if self.limits is not None:
+            allow = self.limits.allow
+            candidates = [c for c in candidates if allow(c.genotype)] or candidates
+        first_of = {c.genotype: c for c in reversed(candidates)}  # the best of each genotype
+        self._contestants = list(reversed(first_of.values()))[: self.contestants]
+        self._rungs: list[list[Candidate]] = []
+        self.evaluator.begin(space, strategy.task, strategy.budget)
+
+    @property
+    def rounds(self) -> int:
+        left, rungs = len(self._contestants), 0
+        while left > 1:
+            left, rungs = self._survivors(left), rungs + 1
+        return rungs
+
+    def _survivors(self, contestants: int) -> int:
+        return min(math.ceil(contestants / self.eta), contestants - 1)
+
+    @property
+    def _best(self) -> Candidate:
+        return (self._rungs[-1] if self._rungs else self._contestants)[0]
+
+    @property
+    def genotype(self) -> Genotype:
+        return self._best.genotype
+
+    def run_round(self) -> Metrics:
+        running = self._contestants
+        if self._rungs:
+            running = self._rungs[-1][: self._survivors(len(self._rungs[-1]))]
+        epochs = self._epochs(self.round)
+        genotypes = [candidate.genotype for candidate in running]
+        found = self.evaluator.evaluate(genotypes, self.track, epochs=epochs)
+        objective = self.task.objective
+        scored = [
+            Candidate(genotype, metrics[objective])
+            for genotype, metrics in zip(genotypes, found, strict=True)
+        ]
+        scored.sort(key=lambda candidate: -candidate.score)
+        self._rungs.append(scored)
+        if self.round + 1 == self.rounds:
+            self.evaluator.engine.close()
+        return {
+            f"best_validation_{objective}": scored[0].score,
+            f"worst_validation_{objective}": scored[-1].score,
+            "contestants": float(len(scored)),
+            "epochs": float(epochs),
+        }
+
+    def _epochs(self, rung: int) -> int:
+        return round(self.evaluator.epochs * self.eta**rung)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rungs": [plain(rung) for rung in self._rungs]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._rungs = [from_plain(self.space, rung) for rung in state["rungs"]]
+
+    def report(self, folder: Any) -> dict[str, Any]:
+        rungs = [
+            {
+                "epochs": self._epochs(number),
+                "scores": [[self.space.render(c.genotype), c.score] for c in rung],
+            }
+            for number, rung in enumerate(self._rungs)
+        ]
+        folder.write("rungs.json", rungs)
+        return {"validation_score": self._best.score, "candidates": len(self._contestants)}

@@ -1,0 +1,89 @@
+"""What searches share that propose whole architectures and leave their scoring to an evaluator."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from abc import abstractmethod
+from typing import Any
+
+from nasrun.budget import Budget
+from nasrun.engines.base import OnEngine
+from nasrun.evaluators import Evaluator
+from nasrun.genotype import Genotype
+from nasrun.spaces.base import SearchSpace
+from nasrun.stage import Metrics
+from nasrun.strategies.base import Candidate, CandidateStrategy, from_plain, plain
+from nasrun.tasks.base import ImageTask
+
+
+class EvaluatedSearch(CandidateStrategy):
+    """The evaluator's warm-up, then rounds of `together` proposals, `num_candidates` in all.
+
+    So an evaluator that shares weights trains them first, and all scores come from one state.
+    """
+
+    def __init__(self, *, num_candidates: int, together: int, evaluator: Evaluator) -> None:
+        if num_candidates < 1 or together < 1:
+            raise ValueError(
+                f"num_candidates={num_candidates} together={together}: at least 1 of each"
+            )
+        self.num_candidates = num_candidates
+        self.together = together
+        self.evaluator = evaluator
+        self._candidates: list[Candidate] = []
+
+    @abstractmethod
+    def propose(self) -> Genotype:
+        """The next architecture to score; `candidates` are those of the rounds before."""
+
+    @property
+    def rounds(self) -> int:
+        return self.evaluator.warm_up_rounds + math.ceil(self.num_candidates / self.together)
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        return self._candidates
+
+    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
+        self.space, self.task, self.budget = space, task, budget
+        self.evaluator.begin(space, task, budget)
+
+    def run_round(self) -> Metrics:
+        warm_up = self.evaluator.warm_up_rounds
+        if self.round < warm_up:
+            return self.evaluator.warm_up(self, self.round / warm_up)
+        left = self.num_candidates - len(self._candidates)
+        proposed = [self.propose() for _ in range(min(self.together, left))]
+        if self.limits is not None:
+            proposed = [self.limits.nearest(genotype) for genotype in proposed]
+        found = self.evaluator.evaluate(proposed, self.track)
+        if self.round + 1 == self.rounds and isinstance(self.evaluator, OnEngine):
+            self.evaluator.engine.close()
+        objective = self.task.objective
+        self._candidates += [
+            Candidate(genotype, metrics[objective])
+            for genotype, metrics in zip(proposed, found, strict=True)
+        ]
+        means = {name: statistics.fmean(metrics[name] for metrics in found) for name in found[0]}
+        named = {f"validation_{name}": value for name, value in means.items()}
+        best = max(candidate.score for candidate in self._candidates)
+        return {**named, f"best_validation_{objective}": best}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "evaluator": self.evaluator.state_dict(),
+            "candidates": plain(self._candidates),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.evaluator.load_state_dict(state["evaluator"])
+        self._candidates = from_plain(self.space, state["candidates"])
+
+    def finish(self, folder: Any) -> dict[str, Any]:
+        from nasrun.plots import search_curves
+
+        search_curves(folder.metrics(), folder.path / "search.png")
+        best = max(candidate.score for candidate in self._candidates)
+        scores = {"validation_accuracy": best, "candidates": len(self._candidates)}
+        return {**scores, **self.evaluator.report()}

@@ -1,0 +1,133 @@
+"""Successive halving: ever longer trainings of ever fewer contestants."""
+
+import json
+
+import pytest
+import torch
+from toys import Scores, Task, Toy, run
+
+from nasrun.engines.local import Serial
+from nasrun.selectors.halving import Halving
+from nasrun.strategies.random_search import RandomSearch
+
+
+class Longer(Scores):
+    """Scores in a given order; it remembers how many epochs each was asked for."""
+
+    epochs = 2
+
+    def __init__(self, scores):
+        super().__init__(scores)
+        self.engine, self.lengths = Serial(), []
+
+    def evaluate(self, genotypes, track=None, *, epochs=None):
+        self.lengths.append((len(genotypes), epochs))
+        return super().evaluate(genotypes, track)
+
+
+class Folder:
+    def write(self, name, record):
+        self.written = name, json.loads(json.dumps(record))
+
+
+def begun(found, scores, contestants=4, eta=2):
+    """The selector at a search that ended with such scores, its own trainings giving others."""
+    search = RandomSearch(num_candidates=len(found), together=1, evaluator=Scores(found))
+    search.begin(Toy(), Task(), None)
+    run(search)
+    selector = Halving(contestants=contestants, eta=eta, evaluator=Longer(scores))
+    selector.begin(search, Toy())
+    return selector, [candidate.genotype for candidate in search.candidates]
+
+
+def distinct(count):
+    """So many scores, at a seed that draws different architectures for them."""
+    torch.manual_seed(3)
+    return [0.1 * number for number in range(count)]
+
+
+def test_every_rung_trains_the_better_part_longer():
+    found = distinct(5)
+    selector, genotypes = begun(found, [0.3, 0.9, 0.5, 0.7, 0.6, 0.8, 0.1])
+    assert len(set(genotypes)) == 5
+    assert selector.rounds == 2
+    metrics = run(selector)
+    assert selector.evaluator.lengths == [(4, 2), (2, 4)]
+    contestants = genotypes[:0:-1]  # the best of the search first, its worst left out
+    asked = selector.evaluator.asked
+    assert asked[:4] == contestants
+    assert asked[4:] == [contestants[1], contestants[3]]  # 0.9, then 0.7
+    assert selector.genotype == contestants[3]  # 0.8 in the last rung, against 0.6
+    assert metrics[-1]["best_validation_accuracy"] == 0.8
+    assert metrics[-1]["contestants"] == 2
+
+
+def test_an_architecture_contests_once():
+    search = RandomSearch(num_candidates=3, together=1, evaluator=Scores([0.2, 0.5, 0.4]))
+    search.begin(Toy(), Task(), None)
+    genotype = Toy().sample()
+    search.propose = lambda: genotype
+    run(search)
+    selector = Halving(contestants=4, eta=2, evaluator=Longer([]))
+    selector.begin(search, Toy())
+    assert selector.rounds == 0
+    assert selector.genotype == search.candidates[0].genotype
+    assert selector.report(Folder()) == {"validation_score": 0.5, "candidates": 1}
+
+
+@pytest.mark.parametrize(
+    ("contestants", "eta", "rounds"), [(1, 2, 0), (8, 2, 3), (9, 3, 2), (3, 1.1, 2)]
+)
+def test_the_number_of_rungs_follows_from_the_contestants(contestants, eta, rounds):
+    selector, _ = begun(distinct(1), [])
+    selector._contestants = selector._contestants * contestants
+    selector.eta = eta
+    assert selector.rounds == rounds
+
+
+def test_the_state_brings_back_the_rungs_that_are_done():
+    scores = [0.3, 0.9, 0.5, 0.7, 0.6, 0.8]
+    whole, _ = begun(distinct(5), scores)
+    run(whole)
+    first, _ = begun(distinct(5), scores)
+    run(first, 1)
+    second, _ = begun(distinct(5), scores)
+    second.load_state_dict(first.state_dict())
+    second.evaluator.load_state_dict(first.evaluator.state_dict())
+    second.round = 1
+    run(second)
+    assert second.genotype == whole.genotype
+    folders = Folder(), Folder()
+    assert second.report(folders[0]) == whole.report(folders[1])
+    assert folders[0].written == folders[1].written
+    name, rungs = folders[0].written
+    assert name == "rungs.json"
+    assert [rung["epochs"] for rung in rungs] == [2, 4]
+    assert [[score for _, score in rung["scores"]] for rung in rungs] == [
+        [0.9, 0.7, 0.5, 0.3],
+        [0.8, 0.6],
+    ]
+
+
+def test_limits_are_obeyed_where_a_candidate_does():
+    class Few:
+        def allow(self, genotype):
+            return genotype["e0"] == "none"
+
+    search = RandomSearch(num_candidates=20, together=1, evaluator=Scores(distinct(20)))
+    search.begin(Toy(), Task(), None)
+    run(search)
+    selector = Halving(contestants=3, eta=2, evaluator=Longer([0.0] * 9))
+    selector.limits = Few()
+    selector.begin(search, Toy())
+    run(selector)
+    assert {genotype["e0"] for genotype in selector.evaluator.asked} == {"none"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "wrong"),
+    [({"contestants": 0, "eta": 2}, "contestants=0"), ({"contestants": 4, "eta": 1}, "eta=1")],
+)
+def test_impossible_values_are_refused(settings, wrong):
+    with pytest.raises(ValueError, match=wrong):
+        Halving(**settings, evaluator=Longer([]))
