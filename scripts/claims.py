@@ -2,9 +2,10 @@
 """Measure what the papers claim, on real CIFAR-10 at a scale that two CPU cores can afford.
 
     scripts/claims.py run --cifar CIFAR            searches and selections that are missing
+    scripts/claims.py preset --cifar CIFAR         experiment=nb201_cpu and its rival, on all cores
     scripts/claims.py tables --table CSV           what is finished so far, as Markdown
 
-`run` goes seed by seed, so that whatever is finished is paired. Every job is a `nasrun` command: it
+Both go seed by seed, so that whatever is finished is paired. Every job is a `nasrun` command: it
 continues where it was stopped, and what is finished is not done again. CIFAR is a folder that
 `dataset=cifar10` reads. CSV is a NAS-Bench-201 table (scripts/nasbench201_csv.py); only `tables`
 reads it.
@@ -26,12 +27,19 @@ from nasrun.tabular import Table
 
 SCALE = ("dataset=cifar10", "width=8", "depth=5", "space.stem=cifar_half")
 """Maps of 16 x 16 pixels, 8 channels, 5 cells."""
-ALL = ("task.share=0.4", "rounds=28")
-"""20,000 images, half of them to validate on: 4,396 steps, after which SNAS reaches the floor."""
+ALL = ("task.share=0.4", "rounds=20")
+"""20,000 images, half of them to validate on; 3,140 steps of two batches, for weights and alphas."""
+ONCE = ("task.share=0.4", "rounds=40")
+"""The same cost where a step takes one batch: 6,280 steps, after which SNAS reaches the floor."""
 SOME = ("task.share=0.2", "rounds=20")
 """10,000 images, half of them to validate on: 1,580 steps, for the large cells of S2."""
 GRADIENT = ("strategy.weight_optimizer.lr=0.1",)
 """Few steps want larger ones: from pilots of SNAS. With alpha_lr=3e-4 its alphas stay uniform."""
+BRIEFLY = (
+    *("task.share=0.4", "strategy.num_candidates=24", "strategy.evaluator.epochs=4"),
+    "strategy.evaluator.optimizer.lr=0.1",
+)
+"""Random search that trains 24 networks, which takes about as long as the others' supernet."""
 FLOOR = 0.5
 """A seed counts once its supernet has this validation accuracy."""
 TEST = "cifar10_test_200ep"
@@ -78,22 +86,46 @@ class Search:
         return result
 
 
+class Whole(Search):
+    """Search and selection by one command."""
+
+    def run(self, root: Path, seed: int) -> Path:
+        return super().run(root / "preset", seed)
+
+    def commands(self, root: Path, seed: int, cifar: str) -> Iterator[list[str]]:
+        outputs = self.run(root, seed).parents[1]
+        yield ["run", *self.settings, f"seed={seed}", f"dataset.root={cifar}", f"outputs={outputs}"]
+
+
 NB201 = "nasbench201"
 SEARCHES = (
-    Search(NB201, "snas", ("argmax",)),
+    Search(NB201, "snas", ("argmax",), (*ONCE, *GRADIENT)),
     Search(NB201, "darts", ("magnitude", "perturb")),
     Search(NB201, "milenas", ("magnitude",)),
     Search("darts_s2", "darts", ("magnitude", "perturb"), (*SOME, *GRADIENT)),
-    Search(NB201, "snas", ("perturb",)),
+    Search(NB201, "snas", ("perturb",), (*ONCE, *GRADIENT)),
     Search(NB201, "darts", ("argmax",)),
     Search(NB201, "milenas", ("argmax", "perturb")),
-    Search(NB201, "fixed_alpha", ("perturb",)),
+    Search(NB201, "fixed_alpha", ("perturb",), (*ONCE, *GRADIENT)),
     Search(NB201, "gdas", ("argmax",)),
     Search(NB201, "drnas", ("argmax",)),
-    Search(NB201, "random", ("fittest",), ("task.share=0.4", "strategy.num_candidates=25")),
+    Search(NB201, "random", ("fittest",), BRIEFLY),
 )
 """Three for the claims, every seed of them first; then S2; then the rest of the benchmark table."""
 SNAS, DARTS, MILENAS, DARTS_S2 = SEARCHES[:4]
+PRESET = Whole(NB201, "evolution", ("halving",), ("experiment=nb201_cpu",))
+RIVAL = Whole(
+    NB201,
+    "random",
+    ("fittest",),
+    (
+        *("stages=[search,select]", "strategy=random", "space=nasbench201", "dataset=cifar10"),
+        *("width=8", "depth=3", "space.stem=cifar_half", "task.share=0.4"),
+        *("strategy.num_candidates=48", "strategy.evaluator.epochs=6"),
+        "strategy.evaluator.optimizer.lr=0.1",
+    ),
+)
+"""Random search at the preset's cost: 288 epochs of training in all, 6 for each candidate."""
 
 
 def main() -> None:
@@ -101,7 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["run", "tables"])
+    parser.add_argument("what", choices=["run", "preset", "tables"])
     parser.add_argument("--cifar", help="CIFAR-10's folder")
     parser.add_argument("--table", type=Path, help="a NAS-Bench-201 table, for `tables`")
     parser.add_argument("--outputs", type=Path, default=Path("outputs/claims"))
@@ -113,6 +145,11 @@ def main() -> None:
         return
     if words.cifar is None:
         parser.error("--cifar: needed to run")
+    if words.what == "preset":
+        for seed in range(words.seeds):
+            for search in (PRESET, RIVAL):
+                work(search, seed, words.outputs, words.cifar)
+        return
     jobs = [
         (search, seed)
         for searches in (SEARCHES[:3], SEARCHES[3:4], SEARCHES[4:])
@@ -183,6 +220,11 @@ def tables(root: Path, seeds: Sequence[int], table: Path | None) -> None:
         "Perturbation against magnitude on the same NAS-Bench-201 supernets: true accuracy (%)",
         ("perturb", "magnitude"),
         paired(true(DARTS, "perturb"), true(DARTS, "magnitude")),
+    )
+    compare(
+        "experiment=nb201_cpu against random search at equal cost: true accuracy (%)",
+        ("nb201_cpu", "random"),
+        paired(true(PRESET, "halving"), true(RIVAL, "fittest")),
     )
     print("\n| strategy | selector | n | true test accuracy, mean ± std |\n|---|---|---|---|")
     for search in SEARCHES:
