@@ -28,7 +28,7 @@ from nasrun.tabular import Table
 SCALE = ("dataset=cifar10", "width=8", "depth=5", "space.stem=cifar_half")
 """Maps of 16 x 16 pixels, 8 channels, 5 cells."""
 ALL = ("task.share=0.4", "rounds=20")
-"""20,000 images, half of them to validate on; 3,140 steps of two batches, for weights and alphas."""
+"""20,000 images, half of them to validate on; 3,140 steps of two batches, weights' and alphas'."""
 ONCE = ("task.share=0.4", "rounds=40")
 """The same cost where a step takes one batch: 6,280 steps, after which SNAS reaches the floor."""
 SOME = ("task.share=0.2", "rounds=20")
