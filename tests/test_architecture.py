@@ -48,7 +48,7 @@ MAY = {
         *("strategies.base", "strategies.levels", "strategies.differentiable", "evaluators"),
         *("strategies.penalties", "strategies.judges", "strategies.history", "tasks.base"),
         *("strategies.controller", "strategies.explore", "strategies.pruning", "engines.base"),
-        "strategies.evaluated",
+        *("strategies.evaluated", "strategies.variation"),
         *("spaces.base", "spaces.region", "spaces.supernet", "spaces.relaxation", "spaces.modular"),
         *("memory", "limits"),
     },
@@ -111,7 +111,7 @@ def test_no_strategy_knows_another():
     shared = {"strategies.base", "strategies.levels", "strategies.differentiable"}
     shared |= {"strategies.penalties", "strategies.judges", "strategies.history"}
     shared |= {"strategies.controller", "strategies.explore", "strategies.pruning"}
-    shared |= {"strategies.evaluated"}
+    shared |= {"strategies.evaluated", "strategies.variation"}
     for path in FILES:
         if path.parent.name == "strategies":
             others = {name for name in ours(path) if name.startswith("strategies")}

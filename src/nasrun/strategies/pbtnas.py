@@ -5,36 +5,29 @@ best: copies of one parent in which some decisions, choice and weights, come fro
 comes over is shrunk and perturbed; averages are copied. Nothing is retrained at the end.
 
 Where we differ from the released code: every random number belongs to a stream of its own (run,
-interval, member, purpose), so that a search can stop and go on, here or elsewhere, to the byte;
-optimizer moments are kept by parameter name, the parent's where inherited, none where donated
-(there by position, or all dropped); a child's memory (a replay buffer) is its base parent's (there
-the donor's); an unevaluated child can never be taken for the best.
+interval, member, purpose), so that a search can stop and go on, here or elsewhere, to the byte; an
+unevaluated child can never be taken for the best. What a child inherits: `variation`.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from nasrun.budget import Budget
 from nasrun.genotype import Decision, Genotype, fingerprint
 from nasrun.spaces.modular import ModularSpace
 from nasrun.stage import Metrics
 from nasrun.strategies.base import Candidate, PopulationStrategy
+from nasrun.strategies.variation import Parent, Variation
 from nasrun.tasks.base import MemberLearner, PopulationTask, Tensors, Trained
-
-Fresh = Callable[[Genotype], Tensors]
-"""The tensors of a newly initialised network."""
 
 
 class Population(PopulationStrategy):
@@ -465,229 +458,3 @@ def read(path: Path) -> tuple[Trained, Metrics, str]:
         raise ValueError(f"{path}: a member's file is missing; it is needed to go on") from error
     metrics, mark = saved.pop("metrics"), saved.pop("mark")
     return Trained(**saved), metrics, mark
-
-
-@dataclass(frozen=True)
-class Parent:
-    """A genotype and what its network has learned."""
-
-    genotype: Genotype
-    trained: Trained
-
-
-@dataclass(frozen=True)
-class Child(Parent):
-    """Offspring: `changed` are the decisions that are not its base parent's.
-
-    `from_base` tells that they come from the base parent itself or from nowhere.
-    """
-
-    changed: tuple[str, ...]
-    from_base: bool
-
-
-class Variation(ABC):
-    """How a child comes of two parents."""
-
-    @abstractmethod
-    def child(
-        self,
-        base: Parent,
-        donor: Parent,
-        space: ModularSpace,
-        fresh: Fresh,
-        generator: torch.Generator,
-    ) -> Child:
-        """A child, which shares no tensor that changes with a parent; `base` is the fitter one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mixing(Variation):
-    """child := base; every decision with its weights w from the donor, with `probability`:
-
-        w <- lam * w_donor + gam * w_fresh
-
-    `with_itself` takes the base parent for the donor: nothing is mixed, but weights are shrunk and
-    perturbed as often (the ablation "no mixing"). `donor_memory` gives the child the donor's replay
-    buffer, as the released code does.
-    """
-
-    probability: float
-    lam: float
-    gam: float
-    with_itself: bool
-    donor_memory: bool
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1:
-            raise ValueError(f"probability={self.probability}: from 0 to 1")
-        for key in ("lam", "gam"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise ValueError(f"{key}={getattr(self, key)}: from 0 to 1")
-
-    def child(
-        self,
-        base: Parent,
-        donor: Parent,
-        space: ModularSpace,
-        fresh: Fresh,
-        generator: torch.Generator,
-    ) -> Child:
-        giver = base if self.with_itself else donor
-        drawn = (torch.rand(len(space.names), generator=generator) < self.probability).tolist()
-        donated = tuple(name for name, moves in zip(space.names, drawn, strict=True) if moves)
-        given = {name: giver.genotype[name] for name in donated}
-        genotype = Genotype(space.name, {**base.genotype, **given})
-        trained = inherit(
-            base.trained,
-            giver.trained,
-            fresh(genotype),
-            prefixes=space.prefixes(donated),
-            lam=self.lam,
-            gam=self.gam,
-        )
-        if self.donor_memory:
-            trained.memory = giver.trained.memory
-        return Child(genotype, trained, donated, self.with_itself)
-
-
-def inherit(
-    base: Trained,
-    donor: Trained,
-    fresh: Tensors,
-    *,
-    prefixes: tuple[str, ...],
-    lam: float,
-    gam: float,
-) -> Trained:
-    """The child of two trainings; tensors whose names begin with a prefix are the donor's.
-
-        network: lam * donor + gam * fresh   averages: the donor's   moments: none, so fresh
-
-    All others are the base parent's, to the bit, and so is the memory. `fresh` has the tensors of a
-    newly initialised network of the child's genotype. Nothing given is changed.
-    """
-
-    def mixed(own: Tensors, given: Tensors, change: Callable[[str, Tensor], Tensor]) -> Tensors:
-        kept = {name: t.clone() for name, t in own.items() if not name.startswith(prefixes)}
-        came = {name: change(name, t) for name, t in given.items() if name.startswith(prefixes)}
-        return {**kept, **came}
-
-    network = mixed(
-        base.network,
-        donor.network,
-        lambda name, tensor: shrunk(name, tensor, fresh[name], lam=lam, gam=gam),
-    )
-    assert set(network) == set(fresh), set(network) ^ set(fresh)
-    return Trained(
-        network={name: network[name] for name in fresh},
-        averages={
-            key: mixed(own, donor.averages[key], lambda name, tensor: tensor.clone())
-            for key, own in base.averages.items()
-        },
-        moments={
-            name: {key: tensor.clone() for key, tensor in moments.items()}
-            for name, moments in base.moments.items()
-            if not name.startswith(prefixes)
-        },
-        memory=base.memory,
-    )
-
-
-def shrunk(name: str, tensor: Tensor, fresh: Tensor, *, lam: float, gam: float) -> Tensor:
-    """Shrink and perturb (1910.08475): lam * tensor + gam * fresh; whole numbers are copied.
-
-    A spectral norm's singular vectors get their unit length back.
-    """
-    if not tensor.is_floating_point():
-        return tensor.clone()
-    changed = lam * tensor + gam * fresh
-    is_vector = name.endswith(("._u", "._v"))
-    if is_vector and abs(float(changed.norm()) - 1) > 1e-5:
-        return F.normalize(changed, dim=0)
-    return changed
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mutation(Variation):
-    """A copy of the fitter parent, changed in one of three equally likely ways (SEARL, 2009.01555).
-
-    Not at all; some weights perturbed; or one decision answered otherwise, its layer new.
-    A weight that is hit is, with probability `super_probability`, moved by `super_strength` times
-    its size, with `reset_probability` drawn anew from N(0, 1), else moved by `strength` times its
-    size.
-    """
-
-    strength: float
-    super_strength: float
-    super_probability: float
-    reset_probability: float
-
-    def __post_init__(self) -> None:
-        if min(self.strength, self.super_strength) < 0:
-            raise ValueError(
-                f"strength={self.strength} super_strength={self.super_strength}: from 0 on"
-            )
-        rare = (self.super_probability, self.reset_probability)
-        if min(rare) < 0 or sum(rare) > 1:
-            raise ValueError(
-                f"super_probability={rare[0]} reset_probability={rare[1]}: "
-                "from 0 on, together at most 1"
-            )
-
-    def child(
-        self,
-        base: Parent,
-        donor: Parent,
-        space: ModularSpace,
-        fresh: Fresh,
-        generator: torch.Generator,
-    ) -> Child:
-        kind = int(torch.randint(3, (), generator=generator))
-        if kind == 0:
-            return Child(base.genotype, base.trained, (), True)
-        if kind == 1:
-            network = self.perturbed(base.trained.network, generator)
-            return Child(base.genotype, replace(base.trained, network=network), (), True)
-        free = [decision for decision in space.decisions if len(decision.choices) > 1]
-        decision = free[int(torch.randint(len(free), (), generator=generator))]
-        others = [c for c in decision.choices if c != base.genotype[decision.name]]
-        choice = others[int(torch.randint(len(others), (), generator=generator))]
-        genotype = Genotype(space.name, {**base.genotype, decision.name: choice})
-        tensors = fresh(genotype)
-        averages = {}
-        for key, own in base.trained.averages.items():
-            modules = tuple({f"{name.split('.')[0]}." for name in own})
-            averages[key] = {n: tensor for n, tensor in tensors.items() if n.startswith(modules)}
-        trained = inherit(
-            base.trained,
-            Trained(tensors, averages),
-            tensors,
-            prefixes=space.prefixes((decision.name,)),
-            lam=1.0,
-            gam=0.0,
-        )
-        return Child(genotype, trained, (decision.name,), True)
-
-    def perturbed(self, network: Tensors, generator: torch.Generator) -> Tensors:
-        """The weights with a random half of the matrices perturbed, each in a random share.
-
-        Vectors, norms and whole numbers stay. The share is at most a tenth of the rows' number.
-        """
-        changed = dict(network)
-        for name, weight in network.items():
-            is_matrix = weight.is_floating_point() and weight.dim() > 1 and "norm" not in name
-            if not is_matrix or torch.rand((), generator=generator) < 0.5:
-                continue
-            rows = weight.shape[0]
-            share = int(torch.randint(math.ceil(0.1 * rows), (), generator=generator)) / rows
-            hit = torch.rand(weight.shape, generator=generator) < share
-            way = torch.rand(weight.shape, generator=generator)
-            noise = torch.randn(weight.shape, generator=generator)
-            rare = self.super_probability + self.reset_probability
-            scale = torch.where(way < self.super_probability, self.super_strength, self.strength)
-            moved = weight + noise * scale * weight.abs()
-            reset = (way >= self.super_probability) & (way < rare)
-            moved = torch.where(reset, noise, moved).clamp(-1e6, 1e6)
-            changed[name] = torch.where(hit, moved, weight)
-        return changed
