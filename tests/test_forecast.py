@@ -1,5 +1,6 @@
 """`nasrun plan`: counts, extremes and times, and what is refused."""
 
+import re
 import time
 from itertools import product
 
@@ -13,8 +14,7 @@ from nasrun.limits import Amounts
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.mobile import MobileSpace
 from nasrun.spaces.nasbench201 import NasBench201
-from nasrun.stage import Stage
-from nasrun.strategies.base import Foreseen, Rehearsal
+from nasrun.stage import Foreseen, Rehearsal, Stage
 
 DARTS = DartsSpace(
     operations=("none", "skip_connect", "sep_conv_3x3"),
@@ -111,7 +111,7 @@ class Walk(Stage):
 
 def test_a_few_steps_are_taken_and_no_more():
     walk = Walk()
-    seconds, steps = timed(walk)
+    seconds, steps = timed(walk.play)
     assert (walk.walked, steps) == (4, 10)
     assert seconds >= 0
 
@@ -128,9 +128,9 @@ class Phases(Walk, Foreseen):
 
     def rehearsals(self):
         self.items = 10
-        yield Rehearsal(2, lambda: self.did.append("nothing"))
+        yield Rehearsal(2, self.play, 2, lambda: self.did.append("nothing"))
         self.items = 4
-        yield Rehearsal(1, lambda: self.did.append("rest"))
+        yield Rehearsal(1, self.play, 1, lambda: self.did.append("rest"))
 
     def run_round(self):
         for _ in self.track(range(self.items), self.items):
@@ -160,6 +160,40 @@ def test_radars_is_timed_in_each_of_its_phases(nasrun):
 
 WORDS = ["space=mobile", "depth=3", "width=2", "images=64", "batch_size=16", "budget.threads=1"]
 WORDS += ["budget.device=cpu", "stages=[search,select,retrain]", "retrain.batch_size=16"]
+
+
+@pytest.mark.parametrize(
+    ("words", "steps"),
+    [
+        # 48 images to train on, in batches of 16
+        (["strategy=random", "strategy.num_candidates=3"], 3 * 2),
+        (["strategy=evolution", "strategy.num_candidates=12"], 12 * 2),
+        (["strategy=random_inherited", "strategy.evaluator.rounds=5"], 5),
+        (["strategy=reinforce", "rounds=4", "strategy.explore.updates=1"], 2 + 4),
+    ],
+)
+def test_searches_of_whole_networks_are_timed_by_steps_of_training(words, steps, nasrun):
+    epochs = "strategy.evaluator.epochs=2"
+    words = [*words, epochs] if {"strategy=random", "strategy=evolution"} & set(words) else words
+    answer = nasrun("plan", *PLANNED, "stages=[search]", *words)
+    assert answer.status == 0, answer.err
+    assert re.search(rf"search +│ - +│ [\d.]+ s +│ +{3 * steps} ", answer.out), answer.out
+
+
+def test_a_selection_is_planned_with_its_tuning_and_its_trainings(nasrun):
+    stages = "stages=[search,select]"
+    answer = nasrun("plan", *PLANNED, stages, "space=nasbench201", "selector=perturb")
+    assert answer.status == 0, answer.err
+    steps = 3 * (6 + 1)  # six rounds of tuning, an epoch of the child to see what it loses
+    assert re.search(rf"select +│ [\d.]+ GiB +│ [\d.]+ s +│ +{steps} ", answer.out), answer.out
+    halving = ["selector=halving", "selector.contestants=4", "selector.evaluator.epochs=1"]
+    answer = nasrun("plan", *PLANNED, stages, "strategy=random", *halving)
+    steps = 3 * (4 * 1 + 2 * 2)
+    assert re.search(rf"select +│ - +│ [\d.]+ s +│ +{steps} ", answer.out), answer.out
+
+
+PLANNED = ["space=mobile", "depth=3", "width=2", "images=64", "batch_size=16", "rounds=2"]
+PLANNED += ["budget.threads=1", "budget.device=cpu"]
 
 
 def test_a_plan_prints_its_tables_and_leaves_nothing(nasrun, here):

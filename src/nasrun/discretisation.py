@@ -8,6 +8,8 @@ epoch of training.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -15,8 +17,8 @@ from torch import nn
 
 from nasrun.genotype import Genotype
 from nasrun.spaces.base import Mixture, batch_statistics
-from nasrun.spaces.supernet import argmax
-from nasrun.stage import Metrics
+from nasrun.spaces.supernet import Supernet, argmax
+from nasrun.stage import Display, Metrics, Rehearsal, tracked
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.tasks.base import Forward, Split
 
@@ -54,14 +56,14 @@ def discretise(strategy: SupernetStrategy, genotype: Genotype) -> Metrics:
         with batch_statistics(supernet):
             return measured(lambda x: supernet.network(x, mixture))
 
+    drawn = _drawn(supernet)
     with torch.no_grad():
-        drawn = [supernet.mixture(sampled=True) for _ in range(SAMPLES)]
         mean = supernet.mixture(sampled=False)
     metrics = {
         f"supernet_{objective}": measured_at(mean),
         f"supernet_argmax_{objective}": measured_at(supernet.at(supernet.genotype(argmax))),
     }
-    if any(not torch.equal(mixture.weights, drawn[0].weights) for mixture in drawn):
+    if drawn:
         total = sum(measured_at(mixture) for mixture in drawn)
         metrics[f"supernet_sampled_{objective}"] = total / SAMPLES
 
@@ -79,6 +81,32 @@ def discretise(strategy: SupernetStrategy, genotype: Genotype) -> Metrics:
     metrics[f"child_tuned_{objective}"] = measured(child)
     metrics["gap"] = metrics[f"supernet_{objective}"] - metrics[f"child_{objective}"]
     return metrics
+
+
+def rehearsals(strategy: SupernetStrategy) -> Iterator[Rehearsal]:
+    """What `discretise` will do, at a strategy that has begun: passes of supernet and child."""
+    task, images = strategy.task, strategy.train
+    child = _child(strategy, strategy.supernet.space.sample())
+    learner = task.learner(child, optimizer=TUNING, clip=CLIP)
+
+    def play(display: Display) -> None:
+        batches = task.batches(images, strategy.batch_size, torch.randperm(len(images)))
+        steps = math.ceil(len(images) / strategy.batch_size)
+        learner.train(tracked(batches, steps, display), learner.first_lr)
+
+    def rest() -> None:
+        learner.evaluate(strategy.validation, 8 * strategy.batch_size)
+
+    yield Rehearsal(1, play, 5, rest)  # five passes: as likeliest path, and four as a child
+    yield Rehearsal(rests=1 + len(_drawn(strategy.supernet)), rest=strategy.validate)
+
+
+def _drawn(supernet: Supernet) -> list[Mixture]:
+    """Mixtures as training draws them, none where they do not differ."""
+    with torch.no_grad():
+        drawn = [supernet.mixture(sampled=True) for _ in range(SAMPLES)]
+    same = all(torch.equal(mixture.weights, drawn[0].weights) for mixture in drawn)
+    return [] if same else drawn
 
 
 def _child(strategy: SupernetStrategy, genotype: Genotype) -> nn.Module:

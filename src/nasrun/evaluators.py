@@ -15,13 +15,13 @@ import torch
 
 from nasrun import ops
 from nasrun.budget import Budget
-from nasrun.engines.base import OnEngine
+from nasrun.engines.base import OnEngine, one_thread
 from nasrun.genotype import Genotype
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import Layout, SearchSpace, Stem, batch_statistics
-from nasrun.stage import Metrics, Stage
+from nasrun.stage import Display, Metrics, Rehearsal, Stage, tracked
 from nasrun.tabular import Table, header
-from nasrun.tasks.base import ImageTask, OptimizerFactory, Split, Track
+from nasrun.tasks.base import ImageTask, Learner, OptimizerFactory, Split, Track
 
 
 class Evaluator(ABC):
@@ -48,6 +48,10 @@ class Evaluator(ABC):
         """Validation metrics of several architectures; `track` sees them come."""
         tracked = genotypes if track is None else track(genotypes, len(genotypes))
         return [self(genotype) for genotype in tracked]
+
+    def rehearsal(self, genotype: Genotype, count: int) -> Rehearsal:
+        """What evaluating so many architectures, such as this one, will take."""
+        return Rehearsal(0, None, count, lambda: self(genotype))
 
     @abstractmethod
     def report(self) -> dict[str, Any]:
@@ -208,6 +212,22 @@ class Trained(Evaluator, OnEngine):
         found = dict(results)
         return [found[position] for position in range(len(orders))]
 
+    def rehearsal(self, genotype: Genotype, count: int, *, epochs: int | None = None) -> Rehearsal:
+        """On one thread, as the engine's processes have; they share the architectures evenly."""
+        job, each = self.job, math.ceil(count / self.threads)
+        learner = job.learner(genotype)
+
+        def play(display: Display) -> None:
+            with one_thread():
+                job.train(learner, 0.0, display)
+
+        def rest() -> None:
+            with one_thread():
+                job.measure(learner)
+
+        length = self.epochs if epochs is None else epochs
+        return Rehearsal(each * length, play, each, rest)
+
     def report(self) -> dict[str, Any]:
         return {}
 
@@ -247,18 +267,31 @@ class TrainFromScratch:
             import_module(module)
         self.budget.apply_to_cuda()
         torch.manual_seed(order.seed)
-        task, genotype = self.task, Genotype(order.space, order.choices)
+        learner = self.learner(Genotype(order.space, order.choices))
+        for epoch in range(order.epochs):
+            self.train(learner, epoch / order.epochs)
+        return self.measure(learner)
+
+    def learner(self, genotype: Genotype) -> Learner:
+        """A fresh network with its optimizer."""
+        task = self.task
         network = self.space.network(
             genotype, inputs=task.inputs, outputs=task.outputs, layout=self.layout
         )
-        learner = task.learner(network, optimizer=self.optimizer, clip=self.clip)
-        train, validation = self._splits
-        for epoch in range(order.epochs):
-            learner.train(
-                task.batches(train, self.batch_size, torch.randperm(len(train))),
-                self.schedule.at(epoch / order.epochs, learner.first_lr),
-            )
-        return learner.evaluate(validation, 4 * self.batch_size)
+        return task.learner(network, optimizer=self.optimizer, clip=self.clip)
+
+    def train(self, learner: Learner, progress: float, display: Display | None = None) -> None:
+        """One epoch, before which this share of the training is done."""
+        images, _ = self._splits
+        order = torch.randperm(len(images))
+        batches = self.task.batches(images, self.batch_size, order)
+        if display is not None:
+            batches = tracked(batches, math.ceil(len(images) / self.batch_size), display)
+        learner.train(batches, self.schedule.at(progress, learner.first_lr))
+
+    def measure(self, learner: Learner) -> Metrics:
+        """The validation metrics."""
+        return learner.evaluate(self._splits[1], 4 * self.batch_size)
 
     @cached_property
     def _splits(self) -> tuple[Split, Split]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,8 +24,8 @@ from nasrun.genotype import NONE
 from nasrun.limits import Amounts, count_choices
 from nasrun.memory import Ledger, optimizer_slots, sizes
 from nasrun.spaces.base import Layout, SearchSpace
-from nasrun.stage import Metrics, Stage
-from nasrun.strategies.base import Foreseen, Strategy
+from nasrun.stage import Display, Foreseen, Metrics, Rehearsal, Stage
+from nasrun.strategies.base import Strategy
 
 if TYPE_CHECKING:
     from nasrun.retrain import Retrain
@@ -68,14 +68,18 @@ def foresee(
     outputs: int,
     size: int,
     search: Callable[[], Strategy],
+    select: Callable[[], Iterable[Rehearsal]] | None,
     trainings: Mapping[str, Callable[[], Retrain]],
 ) -> Outlook:
     """Begin each stage of a run on images of this kind, and take a few steps of it.
 
-    `layout` is the retrained network's, null without retraining.
+    `layout` is the retrained network's, null without retraining; `select` begins a selection, null
+    without one.
     """
     budget.apply()
     stages = [_search(search, budget)]
+    if select is not None and not stages[0].refusal:
+        stages.append(_sum("select", stages[0].memory_gib, select()))
     stages += [_training(kind, begin, budget) for kind, begin in trainings.items()]
     facts = _facts(space, layout, budget, inputs=inputs, outputs=outputs, size=size)
     return Outlook(facts, stages)
@@ -86,21 +90,30 @@ def _search(begin: Callable[[], Strategy], budget: Budget) -> Forecast:
         strategy = begin()
     except ValueError as refused:
         return Forecast("search", None, None, None, None, str(refused))
-    if not isinstance(strategy, Foreseen):  # one kind of round, and steps are all that it does
-        seconds, steps = timed(strategy)
-        steps *= strategy.rounds
-        return Forecast("search", None, seconds, steps, steps * seconds / 3600)
-    memory = budget.whole(strategy.foreseen_bytes())
-    stepping = resting = 0.0
-    steps = 0
-    for rehearsal in strategy.rehearsals():
-        seconds, each = timed(strategy)
-        started = time.perf_counter()
-        rehearsal.rest()
-        resting += rehearsal.rounds * (time.perf_counter() - started)
-        stepping += rehearsal.rounds * each * seconds
-        steps += rehearsal.rounds * each
-    return Forecast("search", memory, stepping / steps, steps, (stepping + resting) / 3600)
+    if not isinstance(strategy, Foreseen):
+        return _sum("search", None, [Rehearsal(strategy.rounds, strategy.play)])
+    need = strategy.foreseen_bytes()
+    memory = None if need is None else budget.whole(need)
+    return _sum("search", memory, strategy.rehearsals())
+
+
+def _sum(stage: str, memory: float | None, rehearsals: Iterable[Rehearsal]) -> Forecast:
+    """What all that lies ahead takes, from a few steps of each kind; no steps, no seconds of one.
+
+    A selection tunes and measures the supernet, so its memory is the search's.
+    """
+    stepping = resting = steps = 0.0
+    for rehearsal in rehearsals:
+        if rehearsal.play is not None and rehearsal.rounds:
+            seconds, each = timed(rehearsal.play)
+            stepping += rehearsal.rounds * each * seconds
+            steps += rehearsal.rounds * each
+        if rehearsal.rest is not None and rehearsal.rests:
+            started = time.perf_counter()
+            rehearsal.rest()
+            resting += rehearsal.rests * (time.perf_counter() - started)
+    seconds_a_step = stepping / steps if steps else None
+    return Forecast(stage, memory, seconds_a_step, round(steps), (stepping + resting) / 3600)
 
 
 def _training(kind: str, begin: Callable[[], Retrain], budget: Budget) -> Forecast:
@@ -113,9 +126,7 @@ def _training(kind: str, begin: Callable[[], Retrain], budget: Budget) -> Foreca
     if most is not None and memory > most:
         refusal = f"budget.max_memory_gib={most}: {kind} needs about {memory:.3g} GiB"
         return Forecast(kind, memory, None, None, None, refusal)
-    seconds, steps = timed(stage)
-    steps *= stage.rounds
-    return Forecast(kind, memory, seconds, steps, steps * seconds / 3600)
+    return _sum(kind, memory, [Rehearsal(stage.rounds, stage.play)])
 
 
 def _training_bytes(stage: Retrain) -> int:
@@ -158,13 +169,12 @@ class _Clock:
     def round(self, stage: Stage, metrics: Metrics) -> None: ...
 
 
-def timed(stage: Stage) -> tuple[float, int]:
-    """Seconds of a step, and the steps of a round; the stage is of no use afterwards."""
+def timed(play: Callable[[Display], object]) -> tuple[float, int]:
+    """Seconds of a step, and the steps of a round, which is broken off."""
     clock = _Clock()
-    stage.display = clock
     started = time.perf_counter()
     with suppress(_Enough):
-        stage.run_round()
+        play(clock)
     lasted = [after - before for before, after in pairwise([started, *clock.times])]
     return median(lasted[1:] or lasted), clock.total
 

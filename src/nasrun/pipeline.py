@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from nasrun.retrain import Retrain
     from nasrun.selectors.base import Selector
     from nasrun.spaces.base import Layout, SearchSpace, Space
-    from nasrun.stage import Metrics, Stage
+    from nasrun.stage import Metrics, Rehearsal, Stage
     from nasrun.strategies.base import Strategy, SupernetStrategy
     from nasrun.tasks.base import Task
 
@@ -290,6 +290,7 @@ def foresee(plan: Plan) -> Outlook:
         outputs=facts.num_classes,
         size=facts.size,
         search=lambda: _begin_search(plan),
+        select=partial(_rehearse_selection, plan) if "select" in plan.stages else None,
         trainings={
             kind: partial(_begin_training, plan, kind, rival)
             for kind in plan.stages
@@ -393,6 +394,20 @@ def _begin_selection(plan: Plan, run: Run) -> Selector:
     if plan.discretisation and isinstance(strategy, SupernetStrategy):
         plan.selector.measure = partial(_discretise, plan, run, strategy)
     return plan.selector
+
+
+def _rehearse_selection(plan: Plan) -> Iterator[Rehearsal]:
+    """What a selection will do, on supernets that have not been trained."""
+    from nasrun.discretisation import rehearsals
+    from nasrun.strategies.base import SupernetStrategy
+
+    assert plan.selector is not None
+    strategy = _begin_search(plan)
+    plan.selector.limits = strategy.limits
+    yield from plan.selector.rehearsals(strategy, plan.space)
+    strategy = _begin_search(plan)
+    if plan.discretisation and isinstance(strategy, SupernetStrategy):
+        yield from rehearsals(strategy)
 
 
 def _discretise(plan: Plan, run: Run, strategy: SupernetStrategy, genotype: Genotype) -> Metrics:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from nasrun.budget import Budget
 
@@ -83,11 +83,49 @@ class Stage(ABC):
         """Whether no round is left, or the stage stopped early."""
         return self.stopped is not None or self.round >= self.rounds
 
+    def play(self, display: Display) -> object:
+        """One round, its steps shown on this display."""
+        self.display = display
+        try:
+            return self.run_round()
+        finally:
+            self.display = Silent()
+
     def track(self, items: Iterable[Item], total: int) -> Iterator[Item]:
         """The items, with the position among `total` shown on the display."""
-        for position, item in enumerate(items, 1):
-            yield item
-            self.display.step(position, total)
+        return tracked(items, total, self.display)
+
+
+def tracked(items: Iterable[Item], total: int, display: Display) -> Iterator[Item]:
+    """The items, with the position among `total` shown on a display."""
+    for position, item in enumerate(items, 1):
+        yield item
+        display.step(position, total)
+
+
+class Rehearsal(NamedTuple):
+    """One kind of work that lies ahead: so many `rounds` of `play`, and so many times `rest`.
+
+    `play` does one round and shows its steps on a display, to be broken off after a few; `rest` is
+    what has no steps, and is called after that. Null is nothing of the kind.
+    """
+
+    rounds: float = 0
+    play: Callable[[Display], object] | None = None
+    rests: float = 0
+    rest: Callable[[], object] | None = None
+
+
+class Foreseen(ABC):
+    """What can be known of a begun stage before its first round."""
+
+    @abstractmethod
+    def foreseen_bytes(self) -> int | None:
+        """The most bytes that a step will take, by shapes; null where that is not known."""
+
+    @abstractmethod
+    def rehearsals(self) -> Iterator[Rehearsal]:
+        """All that lies ahead, kind by kind; the stage is of no other use any more."""
 
 
 def drive(stage: Stage, folder: Folder, budget: Budget) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 Job = Callable[[Any], Any]
@@ -32,6 +33,19 @@ class Engine(ABC):
     @abstractmethod
     def close(self) -> None:
         """End the processes that are kept between runs; the next run starts new ones."""
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute as a job does."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class OnEngine:

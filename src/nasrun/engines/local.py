@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from nasrun.engines.base import Engine, Job
+from nasrun.engines.base import Engine, Job, one_thread
 
 
 class Serial(Engine):
@@ -23,14 +23,9 @@ class Serial(Engine):
         """Nothing is needed."""
 
     def run(self, job: Job, orders: Sequence[Any], cores: int) -> Iterator[tuple[int, Any]]:
-        threads = torch.get_num_threads()
         for position, order in enumerate(orders):
-            torch.set_num_threads(1)
-            try:
-                with torch.random.fork_rng():
-                    result = job(order)
-            finally:
-                torch.set_num_threads(threads)
+            with one_thread(), torch.random.fork_rng():
+                result = job(order)
             yield position, result
 
     def close(self) -> None:

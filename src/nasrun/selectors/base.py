@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from nasrun.genotype import Genotype
 from nasrun.limits import Limits
 from nasrun.spaces.base import Space
-from nasrun.stage import Metrics, Stage
+from nasrun.stage import Metrics, Rehearsal, Stage
 from nasrun.strategies.base import Strategy
 
 
@@ -29,6 +29,10 @@ class Selector(Stage):
     @abstractmethod
     def begin(self, strategy: Strategy, space: Space) -> None:
         """Take a strategy at the end of its search."""
+
+    def rehearsals(self, strategy: Strategy, space: Space) -> Iterable[Rehearsal]:
+        """What lies ahead at a strategy that has begun, not searched, and is of no other use."""
+        return ()
 
     @property
     @abstractmethod

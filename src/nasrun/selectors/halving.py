@@ -7,13 +7,14 @@ rate falls to its end in each, instead of going on from the rung before.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from nasrun.evaluators import Trained
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Selector
 from nasrun.spaces.base import SearchSpace, Space
-from nasrun.stage import Metrics
+from nasrun.stage import Metrics, Rehearsal
 from nasrun.strategies.base import Candidate, CandidateStrategy, Strategy, from_plain, plain
 
 
@@ -47,6 +48,15 @@ class Halving(Selector):
         self._contestants = list(reversed(first_of.values()))[: self.contestants]
         self._rungs: list[list[Candidate]] = []
         self.evaluator.begin(space, strategy.task, strategy.budget)
+
+    def rehearsals(self, strategy: Strategy, space: Space) -> Iterator[Rehearsal]:
+        assert isinstance(strategy, CandidateStrategy)
+        self.evaluator.begin(strategy.space, strategy.task, strategy.budget)
+        left, rung = self.contestants, 0
+        while left > 1:
+            genotype = strategy.space.sample()
+            yield self.evaluator.rehearsal(genotype, left, epochs=self._epochs(rung))
+            left, rung = self._survivors(left), rung + 1
 
     @property
     def rounds(self) -> int:

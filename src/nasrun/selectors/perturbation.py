@@ -13,7 +13,8 @@ measured, which is the supernet as it is, but kept only in a space where it is a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -21,10 +22,12 @@ import torch
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.selectors.base import Selector
 from nasrun.spaces.base import Space
-from nasrun.stage import Metrics
+from nasrun.stage import Metrics, Rehearsal
 from nasrun.strategies.base import Strategy, SupernetStrategy
 from nasrun.strategies.judges import Judge, Scores
 
+REHEARSED = 2
+"""Batches of a measurement that a rehearsal takes."""
 Score = dict[str, Any]
 Order = Literal["random", "fixed", "reverse"]
 
@@ -64,6 +67,47 @@ class Perturbation(Selector):
         self.limit_order = _arranged(len(space.limits), self.order)
         self.operation_events = max(len(self._undecided(group)) for group in space.groups)
         self.topology_events = max(len(self._crowded(group)) for group in space.groups)
+
+    def rehearsals(self, strategy: Strategy, space: Space) -> Iterator[Rehearsal]:
+        """With all candidates, then with one an edge: what is decided on the way costs ever less.
+
+        Validation passes are measured on a part of the images.
+        """
+        self.begin(strategy, space)
+        strategy, space = self.strategy, self.space
+        whole = len(strategy.validation)
+        if self.judge.images is None:
+            few = min(whole, REHEARSED * 8 * strategy.batch_size)
+            strategy.validation = strategy.task.subset(strategy.validation, few)
+        scale = whole / len(strategy.validation)
+        tuning = Rehearsal(self.rounds / 2, strategy.play)
+        open_ = {group: self._undecided(group) for group in space.groups}
+        yield tuning
+        for decisions in open_.values():
+            passes = sum(len(decision.choices) for decision in decisions)
+            if passes:
+                first = decisions[0]
+                yield Rehearsal(
+                    rests=scale * passes / len(first.choices) / 2,
+                    rest=partial(self.judge.operations, strategy, first),
+                )
+        for decisions in open_.values():
+            for decision in decisions:
+                possible = [c for c in space.candidates(decision) if c != NONE] or [NONE]
+                self.fixed[decision.name] = possible[int(torch.randint(len(possible), ()))]
+        yield tuning
+        for group, decisions in open_.items():
+            halves = sum(len(decision.choices) for decision in decisions) / 2
+            topology = sum(
+                sum(range(limit.count + 1, len(limit.decisions) + 1))
+                for limit in self._crowded(group)
+            )
+            decided = {d.name: 0.0 for d in decisions[:3] if self.fixed[d.name] != NONE}
+            if decided:
+                yield Rehearsal(
+                    rests=scale * (halves + topology) / len(decided),
+                    rest=partial(self.judge.edges, strategy, decided),
+                )
 
     @property
     def events(self) -> int:

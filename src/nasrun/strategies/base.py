@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from nasrun.budget import Budget
 from nasrun.engines.base import OnEngine
@@ -47,28 +47,6 @@ class Strategy(Stage):
     @abstractmethod
     def begin(self, space: Any, task: Any, budget: Budget) -> None:
         """Take the data and build what trains; the task has begun."""
-
-
-class Rehearsal(NamedTuple):
-    """One kind of round: how many there are, and what they do after their steps."""
-
-    rounds: int
-    rest: Callable[[], object]
-
-
-class Foreseen(ABC):
-    """What can be known of a begun strategy before its first round."""
-
-    @abstractmethod
-    def foreseen_bytes(self) -> int:
-        """The most bytes that a step will take, by shapes."""
-
-    @abstractmethod
-    def rehearsals(self) -> Iterator[Rehearsal]:
-        """Every kind of round in turn: once it is named, `run_round` does one, to be broken off.
-
-        `rest` can be called after that. The strategy is of no other use any more.
-        """
 
 
 class SupernetStrategy(Strategy):

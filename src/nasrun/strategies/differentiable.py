@@ -21,8 +21,8 @@ from nasrun.spaces.base import Mixture, SearchSpace, batch_statistics
 from nasrun.spaces.region import compile_regions
 from nasrun.spaces.relaxation import Relaxation
 from nasrun.spaces.supernet import Supernet, argmax
-from nasrun.stage import Metrics
-from nasrun.strategies.base import Foreseen, Mask, Rehearsal, SupernetStrategy
+from nasrun.stage import Foreseen, Metrics, Rehearsal
+from nasrun.strategies.base import Mask, SupernetStrategy
 from nasrun.strategies.history import History, StopAtSize, Watchdog, frontier
 from nasrun.strategies.levels import Level, Search
 from nasrun.strategies.penalties import Penalty, Within
@@ -163,7 +163,7 @@ class Differentiable(SupernetStrategy, Foreseen):
         return self.footprint(shapes, {})
 
     def rehearsals(self) -> Iterator[Rehearsal]:
-        yield Rehearsal(self.rounds, self.validate)
+        yield Rehearsal(self.rounds, self.play, self.rounds, self.validate)
 
     def _refuse_too_little(self) -> None:
         """ValueError if the supernet would not fit into the memory."""

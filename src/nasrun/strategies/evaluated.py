@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
 from nasrun.budget import Budget
@@ -12,12 +13,12 @@ from nasrun.engines.base import OnEngine
 from nasrun.evaluators import Evaluator
 from nasrun.genotype import Genotype
 from nasrun.spaces.base import SearchSpace
-from nasrun.stage import Metrics
+from nasrun.stage import Display, Foreseen, Metrics, Rehearsal, Silent
 from nasrun.strategies.base import Candidate, CandidateStrategy, from_plain, plain
 from nasrun.tasks.base import ImageTask
 
 
-class EvaluatedSearch(CandidateStrategy):
+class EvaluatedSearch(CandidateStrategy, Foreseen):
     """The evaluator's warm-up, then rounds of `together` proposals, `num_candidates` in all.
 
     So an evaluator that shares weights trains them first, and all scores come from one state.
@@ -69,6 +70,18 @@ class EvaluatedSearch(CandidateStrategy):
         named = {f"validation_{name}": value for name, value in means.items()}
         best = max(candidate.score for candidate in self._candidates)
         return {**named, f"best_validation_{objective}": best}
+
+    def foreseen_bytes(self) -> None:
+        return None
+
+    def rehearsals(self) -> Iterator[Rehearsal]:
+        def warm_up(display: Display) -> object:
+            self.display = display
+            return self.evaluator.warm_up(self, 0.0)
+
+        yield Rehearsal(self.evaluator.warm_up_rounds, warm_up)
+        self.display = Silent()
+        yield self.evaluator.rehearsal(self.space.sample(), self.num_candidates)
 
     def state_dict(self) -> dict[str, Any]:
         return {

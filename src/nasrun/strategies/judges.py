@@ -24,6 +24,8 @@ class Judge(ABC):
 
     passes: int
     """How many passes over the validation data a score takes."""
+    images: int | None = None
+    """Of how many images a pass is, null is all."""
 
     @abstractmethod
     def operations(self, strategy: SupernetStrategy, decision: Decision) -> Scores:

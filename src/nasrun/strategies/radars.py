@@ -24,8 +24,8 @@ from nasrun.budget import Budget
 from nasrun.genotype import NONE
 from nasrun.memory import Additive, Shapes, optimizer_slots
 from nasrun.spaces.base import SearchSpace
-from nasrun.stage import Metrics
-from nasrun.strategies.base import Foreseen, Mask, Rehearsal, SupernetStrategy
+from nasrun.stage import Foreseen, Metrics, Rehearsal
+from nasrun.strategies.base import Mask, SupernetStrategy
 from nasrun.strategies.differentiable import Differentiable
 from nasrun.strategies.explore import Explore, Kept, choices, mask
 from nasrun.strategies.pruning import subspace
@@ -137,8 +137,8 @@ class Radars(SupernetStrategy, Foreseen):
 
     def rehearsals(self) -> Iterator[Rehearsal]:
         """Uniform paths, then paths with lessons, then the likeliest subspace as of now."""
-        rests: dict[str, Callable[[], object]] = {
-            "warm_up": lambda: None,
+        rests: dict[str, Callable[[], object] | None] = {
+            "warm_up": None,
             "explore": self.explore.teach,
             "exploit": self.validate,
         }
@@ -146,7 +146,8 @@ class Radars(SupernetStrategy, Foreseen):
         for phase, rest in rests.items():
             if phase in phases:
                 self.round = phases.index(phase)
-                yield Rehearsal(phases.count(phase), rest)
+                count = phases.count(phase)
+                yield Rehearsal(count, self.play, count, rest)
 
     def _exploring_bytes(self) -> int:
         """The largest path, trained and measured, and the shared weights."""

@@ -6,17 +6,18 @@ paths and shared weights, without a differentiable search.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from nasrun.budget import Budget
 from nasrun.spaces.base import SearchSpace
-from nasrun.stage import Metrics
+from nasrun.stage import Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Candidate, CandidateStrategy, from_plain, plain
 from nasrun.strategies.explore import Explore
 from nasrun.tasks.base import ImageTask
 
 
-class ReinforceSearch(CandidateStrategy):
+class ReinforceSearch(CandidateStrategy, Foreseen):
     """Warm-up, `rounds` of exploring, then one round that scores `num_candidates` draws.
 
     They are scored on all validation images with the shared weights.
@@ -63,6 +64,18 @@ class ReinforceSearch(CandidateStrategy):
             f"validation_{name}": sum(scores) / len(scores),
             f"best_validation_{name}": max(scores),
         }
+
+    def foreseen_bytes(self) -> None:
+        return None
+
+    def rehearsals(self) -> Iterator[Rehearsal]:
+        yield Rehearsal(self.warm_up, self.play)
+        self.round = self.warm_up
+        exploring = self.exploring - self.warm_up
+        yield Rehearsal(exploring, self.play, exploring, self.explore.teach)
+        yield Rehearsal(
+            0, None, self.num_candidates, lambda: self.explore.score(self.explore.uniform())
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {
