@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 from rich.console import Console
 
-from nasrun.report import print_run
+from nasrun.report import print_run, print_runs
+from nasrun.run import Run
 
 
 def printed(**result):
@@ -52,3 +53,21 @@ def test_a_search_of_one_size_and_one_without_a_history_have_no_such_table():
 def test_why_a_search_stopped_early_is_said():
     text = printed(stopped="stopped after round 3: size [5, 0], asked for [6, 0]")
     assert "search stopped after round 3: size [5, 0], asked for [6, 0]" in text
+
+
+def test_a_damaged_run_is_named_and_the_others_are_listed(tmp_path):
+    config = {"space": {}, "dataset": {}, "budget": {}}
+    record = {"choices": {}, "scale": {}}
+    runs = [Run.claim(tmp_path, "toy", {**config, "seed": seed}, record) for seed in range(2)]
+    for run, accuracy in zip(runs, (0.25, 0.75), strict=True):
+        (run.path / "search").mkdir()
+        result = f'{{"validation_accuracy": {accuracy}, "seconds": 60}}'
+        (run.path / "search/result.json").write_text(result)
+    (runs[0].path / "config.yaml").write_text("space: {}")
+    text = io.StringIO()
+    print_runs(Console(file=text, width=120), [run.path for run in runs], "runs")
+    assert "75.00%" in text.getvalue()
+    assert "25.00%" not in text.getvalue()
+    assert f"not shown: {runs[0].path / 'config.yaml'}: damaged" in text.getvalue().replace(
+        "\n", ""
+    )

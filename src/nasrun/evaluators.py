@@ -46,8 +46,8 @@ class Evaluator(ABC):
 
     def evaluate(self, genotypes: Sequence[Genotype], track: Track | None = None) -> list[Metrics]:
         """Validation metrics of several architectures; `track` sees them come."""
-        tracked = genotypes if track is None else track(genotypes, len(genotypes))
-        return [self(genotype) for genotype in tracked]
+        shown = genotypes if track is None else track(genotypes, len(genotypes))
+        return [self(genotype) for genotype in shown]
 
     def rehearsal(self, genotype: Genotype, count: int) -> Rehearsal:
         """What evaluating so many architectures, such as this one, will take."""

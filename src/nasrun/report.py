@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,18 +138,33 @@ def _percents(
 
 
 def print_runs(console: Console, paths: Sequence[Path], title: str) -> None:
-    """Runs grouped by configuration without the seed: n, mean and standard deviation."""
+    """Runs grouped by configuration without the seed: n, mean and standard deviation.
+
+    A run that cannot be read is named below the others.
+    """
     groups: dict[tuple[str, str, str], Group] = {}
+    damaged = []
     for path in dict.fromkeys(paths):
-        run = Run(path)
-        seeded = ("seed", "genotype") if run.record.get("genotype") == "random" else ("seed",)
-        config = {key: value for key, value in run.config.items() if key not in seeded}
-        for stage in run.stages():
-            own = stage.config if stage.kind != "search" else {}
-            unique = ("fingerprint", "parent", "genotype")
-            own = {key: value for key, value in own.items() if key not in unique}
-            key = (fingerprint(config), stage.title, fingerprint(own))
-            group = groups.setdefault(key, Group(path, stage.title))
-            group.results.append(stage.result if stage.finished else None)
+        try:
+            stages = list(_stages(Run(path)))
+        except ValueError as error:
+            damaged.append(str(error))
+            continue
+        for key, result in stages:
+            groups.setdefault(key, Group(path, key[1])).results.append(result)
     columns = ("first run", "stage", "n", "accuracy, mean ± std", "minutes")
     table(console, title, columns, [group.row() for group in groups.values()])
+    for reason in damaged:
+        console.print(f"not shown: {reason}", highlight=False, markup=False)
+
+
+def _stages(run: Run) -> Iterator[tuple[tuple[str, str, str], dict[str, Any] | None]]:
+    """Every stage as its seeds have it in common, and its result, null for none."""
+    seeded = ("seed", "genotype") if run.record.get("genotype") == "random" else ("seed",)
+    config = {key: value for key, value in run.config.items() if key not in seeded}
+    for stage in run.stages():
+        own = stage.config if stage.kind != "search" else {}
+        unique = ("fingerprint", "parent", "genotype")
+        own = {key: value for key, value in own.items() if key not in unique}
+        key = (fingerprint(config), stage.title, fingerprint(own))
+        yield key, stage.result if stage.finished else None
