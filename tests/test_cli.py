@@ -85,6 +85,14 @@ REFUSED = {
     "negative rounds": ("search rounds=-1", "rounds=-1: at least 1"),
     "negative rounds, nested": ("search strategy.rounds=-1", "strategy.rounds=-1: at least 1"),
     "negative seed": ("search seed=-1", "seed=-1: at least 0"),
+    "no number": (
+        "search strategy.weight_optimizer.lr=nan",
+        "strategy.weight_optimizer.lr=nan: expected a finite number",
+    ),
+    "endless weights": (
+        "search budget.max_params_m=inf",
+        "budget.max_params_m=inf: expected a finite number",
+    ),
     "negative rate": ("search alpha_lr=-1", "alpha_lr=-1.0: more than 0"),
     "negative rate of an optimizer": (
         "search strategy.weight_optimizer.lr=-1",

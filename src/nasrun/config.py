@@ -198,6 +198,8 @@ def check_targets(node: Any, trusted: Sequence[str], key: str = "") -> None:
     elif isinstance(node, list):
         for index, child in enumerate(node):
             check_targets(child, trusted, f"{key}[{index}]")
+    elif isinstance(node, float) and not math.isfinite(node):
+        raise ValueError(f"{key}={node}: expected a finite number")
 
 
 def build(node: Mapping[str, Any], key: str, trusted: Sequence[str] = ()) -> Any:
