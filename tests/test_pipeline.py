@@ -60,7 +60,7 @@ LONG += ["space.kept_edges=1", "budget.threads=1", "budget.device=cpu"]
 
 @pytest.mark.parametrize("strategy", ["darts", "random"])
 def test_a_search_killed_within_a_round_ends_as_if_it_was_not(nasrun, here, strategy):
-    words = [f"strategy={strategy}", *LONG]
+    words = [f"strategy={strategy}", *LONG, *["strategy.together=1"] * (strategy == "random")]
     killed = Path(f"killed/digits-darts-{strategy}/v001/search")
     process = start("search", *words, "outputs=killed")
     wait_for_a_round(process, here / killed)
@@ -215,10 +215,8 @@ def test_a_damaged_state_of_a_search_stops_its_selection(nasrun, finished):
     ("verb", "name"),
     [
         ("select", "run.json"),
-        ("list runs", "run.json"),
         ("run", "run.json"),
         ("select", "config.yaml"),
-        ("list runs", "config.yaml"),
         ("show", "config.yaml"),
         ("export", "config.yaml"),
     ],
@@ -231,7 +229,6 @@ def test_damaged_files_of_a_run_are_named_in_one_line(
     words = {
         "select": ["select", "method=argmax"],
         "show": ["show", str(finished)],
-        "list runs": ["list", "runs"],
         "export": ["export", str(finished)],
         "run": ["run", *small, *short, *moved],
     }[verb]
@@ -241,8 +238,18 @@ def test_damaged_files_of_a_run_are_named_in_one_line(
 def test_a_damaged_configuration_of_a_stage_is_named(nasrun, finished):
     path = finished / "select/magnitude/config.yaml"
     path.write_text("")
-    for words in (["select"], ["retrain"], ["show", finished], ["list", "runs"]):
+    for words in (["select"], ["retrain"], ["show", finished]):
         assert str(path) in nasrun(*words).refusal
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+@pytest.mark.parametrize("name", ["run.json", "config.yaml", "select/magnitude/config.yaml"])
+def test_damaged_files_are_named_below_the_list_of_runs(nasrun, finished, name, content):
+    path = finished / name
+    path.write_text(content)
+    answer = nasrun("list", "runs")
+    assert answer.status == 0
+    assert f"not shown: {path}" in answer.out
 
 
 def test_damaged_weights_are_named(nasrun, finished):

@@ -389,11 +389,19 @@ def _begin_selection(plan: Plan, run: Run) -> Selector:
     assert plan.selector is not None
     strategy = _begin_search(plan)
     run.search().load(strategy)
-    plan.selector.limits = strategy.limits
+    _equip(plan)
     plan.selector.begin(strategy, plan.space)
     if plan.discretisation and isinstance(strategy, SupernetStrategy):
         plan.selector.measure = partial(_discretise, plan, run, strategy)
     return plan.selector
+
+
+def _equip(plan: Plan) -> None:
+    """Give the selector what it may need besides the strategy."""
+    assert plan.selector is not None
+    assert plan.task is not None
+    plan.selector.limits, plan.selector.task = plan.limits, plan.task
+    plan.selector.budget = plan.budget
 
 
 def _rehearse_selection(plan: Plan) -> Iterator[Rehearsal]:
@@ -403,7 +411,7 @@ def _rehearse_selection(plan: Plan) -> Iterator[Rehearsal]:
 
     assert plan.selector is not None
     strategy = _begin_search(plan)
-    plan.selector.limits = strategy.limits
+    _equip(plan)
     yield from plan.selector.rehearsals(strategy, plan.space)
     strategy = _begin_search(plan)
     if plan.discretisation and isinstance(strategy, SupernetStrategy):

@@ -155,7 +155,7 @@ def print_runs(console: Console, paths: Sequence[Path], title: str) -> None:
     columns = ("first run", "stage", "n", "accuracy, mean ± std", "minutes")
     table(console, title, columns, [group.row() for group in groups.values()])
     for reason in damaged:
-        console.print(f"not shown: {reason}", highlight=False, markup=False)
+        console.print(f"not shown: {reason}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _stages(run: Run) -> Iterator[tuple[tuple[str, str, str], dict[str, Any] | None]]:

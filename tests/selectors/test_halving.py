@@ -36,6 +36,7 @@ def begun(found, scores, contestants=4, eta=2):
     search.begin(Toy(), Task(), None)
     run(search)
     selector = Halving(contestants=contestants, eta=eta, evaluator=Longer(scores))
+    selector.task, selector.budget = Task(), None
     selector.begin(search, Toy())
     return selector, [candidate.genotype for candidate in search.candidates]
 
@@ -69,6 +70,7 @@ def test_an_architecture_contests_once():
     search.propose = lambda: genotype
     run(search)
     selector = Halving(contestants=4, eta=2, evaluator=Longer([]))
+    selector.task, selector.budget = Task(), None
     selector.begin(search, Toy())
     assert selector.rounds == 0
     assert selector.genotype == search.candidates[0].genotype
@@ -119,6 +121,7 @@ def test_limits_are_obeyed_where_a_candidate_does():
     run(search)
     selector = Halving(contestants=3, eta=2, evaluator=Longer([0.0] * 9))
     selector.limits = Few()
+    selector.task, selector.budget = Task(), None
     selector.begin(search, Toy())
     run(selector)
     assert {genotype["e0"] for genotype in selector.evaluator.asked} == {"none"}

@@ -6,23 +6,28 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from nasrun.budget import Budget
 from nasrun.genotype import Genotype
 from nasrun.limits import Limits
 from nasrun.spaces.base import Space
 from nasrun.stage import Metrics, Rehearsal, Stage
 from nasrun.strategies.base import Strategy
+from nasrun.tasks.base import Task
 
 
 class Selector(Stage):
     """A stage that ends with a genotype; `accepts` is the kind of strategy that it can read.
 
-    `limits` are what the genotype may cost, set before `begin`, null for none. A selector may
-    choose among what they allow; in the end a choice that they do not is exchanged for the nearest.
+    `limits` are what the genotype may cost, null for none; `task` has begun, and `budget` is the
+    command's. All are set before `begin`. A selector may choose among what the limits allow; in the
+    end a choice that they do not is exchanged for the nearest.
     """
 
     accepts: type[Strategy]
     space: Space
     limits: Limits | None = None
+    task: Task
+    budget: Budget
     measure: Callable[[Genotype], Metrics] | None = None
     """What the pipeline wants to know of the choice besides; the strategy may be put back by it."""
 

@@ -16,6 +16,7 @@ from nasrun.selectors.base import Selector
 from nasrun.spaces.base import SearchSpace, Space
 from nasrun.stage import Metrics, Rehearsal
 from nasrun.strategies.base import Candidate, CandidateStrategy, Strategy, from_plain, plain
+from nasrun.tasks.base import ImageTask
 
 
 class Halving(Selector):
@@ -26,6 +27,7 @@ class Halving(Selector):
 
     accepts = CandidateStrategy
     space: SearchSpace
+    task: ImageTask
 
     def __init__(self, *, contestants: int, eta: float, evaluator: Trained) -> None:
         if contestants < 1:
@@ -38,8 +40,7 @@ class Halving(Selector):
 
     def begin(self, strategy: Strategy, space: Space) -> None:
         assert isinstance(strategy, CandidateStrategy)
-        assert isinstance(space, SearchSpace)
-        self.space, self.task = space, strategy.task
+        self._begin(space)
         candidates = sorted(strategy.candidates, key=lambda candidate: -candidate.score)
         if self.limits is not None:
             allow = self.limits.allow
@@ -47,14 +48,17 @@ class Halving(Selector):
         first_of = {c.genotype: c for c in reversed(candidates)}  # the best of each genotype
         self._contestants = list(reversed(first_of.values()))[: self.contestants]
         self._rungs: list[list[Candidate]] = []
-        self.evaluator.begin(space, strategy.task, strategy.budget)
+
+    def _begin(self, space: Space) -> None:
+        assert isinstance(space, SearchSpace)
+        self.space = space
+        self.evaluator.begin(space, self.task, self.budget)
 
     def rehearsals(self, strategy: Strategy, space: Space) -> Iterator[Rehearsal]:
-        assert isinstance(strategy, CandidateStrategy)
-        self.evaluator.begin(strategy.space, strategy.task, strategy.budget)
+        self._begin(space)
         left, rung = self.contestants, 0
         while left > 1:
-            genotype = strategy.space.sample()
+            genotype = self.space.sample()
             yield self.evaluator.rehearsal(genotype, left, epochs=self._epochs(rung))
             left, rung = self._survivors(left), rung + 1
 

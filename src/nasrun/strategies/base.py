@@ -117,17 +117,11 @@ class ScoredStrategy(Strategy):
 
 
 class CandidateStrategy(ScoredStrategy):
-    """A strategy that scores whole architectures one by one and keeps nothing but the scores.
-
-    `space`, `task` and `budget` are what `begin` was given.
-    """
+    """A strategy that scores whole architectures one by one and keeps nothing but the scores."""
 
     read_by = "fittest or halving"
     searches = SearchSpace
     learns = ImageTask
-    space: SearchSpace
-    task: ImageTask
-    budget: Budget
 
     def deliver(self, candidate: Candidate, folder: Any) -> dict[str, Any]:
         return {}

@@ -47,7 +47,7 @@ class EvaluatedSearch(CandidateStrategy, Foreseen):
         return self._candidates
 
     def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
-        self.space, self.task, self.budget = space, task, budget
+        self.space, self.task = space, task
         self.evaluator.begin(space, task, budget)
 
     def run_round(self) -> Metrics:

@@ -46,7 +46,7 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
         return self._candidates
 
     def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
-        self.space, self.task, self.budget = space, task, budget
+        self.space, self.task = space, task
         self.explore.begin(space, task, budget)
 
     def run_round(self) -> Metrics:
