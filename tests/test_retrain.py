@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
+from toys import run
 
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
@@ -34,14 +35,6 @@ def begun():
         return stage
 
     return make
-
-
-def run(stage, rounds=None):
-    metrics = []
-    while not stage.done and (rounds is None or len(metrics) < rounds):
-        metrics.append(stage.run_round())
-        stage.round += 1
-    return metrics
 
 
 def seen_labels(stage):

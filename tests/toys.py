@@ -5,11 +5,8 @@ from nasrun.genotype import NONE, AtMost, Decision
 from nasrun.spaces.base import SearchSpace
 
 
-class Toy(SearchSpace):
-    name = "toy"
-    decisions = tuple(Decision(f"e{n}", (NONE, "a", "b")) for n in range(3))
-    limits = (AtMost(("e0", "e1", "e2"), 2),)
-    none_is_a_choice = False
+class Decisions(SearchSpace):
+    """A space that builds no network."""
 
     search_layout = published_layout = None
 
@@ -27,6 +24,13 @@ class Toy(SearchSpace):
 
     def cells(self, genotype):
         return {}
+
+
+class Toy(Decisions):
+    name = "toy"
+    decisions = tuple(Decision(f"e{n}", (NONE, "a", "b")) for n in range(3))
+    limits = (AtMost(("e0", "e1", "e2"), 2),)
+    none_is_a_choice = False
 
 
 class Scores(Evaluator):

@@ -189,7 +189,10 @@ def frame(config: DictConfig) -> Frame:
 
 
 def check_targets(node: Any, trusted: Sequence[str], key: str = "") -> None:
-    """Every `_target_` is admitted, exists, and takes the keywords and types that are given."""
+    """Every `_target_` is admitted, exists, and takes the keywords and types that are given.
+
+    Numbers are finite.
+    """
     if isinstance(node, Mapping):
         for name, child in node.items():
             check_targets(child, trusted, f"{key}.{name}" if key else str(name))

@@ -413,8 +413,8 @@ def _rehearse_selection(plan: Plan) -> Iterator[Rehearsal]:
     strategy = _begin_search(plan)
     _equip(plan)
     yield from plan.selector.rehearsals(strategy, plan.space)
-    strategy = _begin_search(plan)
     if plan.discretisation and isinstance(strategy, SupernetStrategy):
+        _begin_search(plan)  # the selector may have changed the supernet
         yield from rehearsals(strategy)
 
 

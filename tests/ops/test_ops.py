@@ -1,5 +1,7 @@
 """What holds for every operation, and the registry that names them."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -50,6 +52,15 @@ def test_an_operation_of_ones_own_is_built_by_its_name(monkeypatch):
 
     assert ops.build("double", 6, 2, True).module.given == (6, 2, True)
     assert "double" in ops.known()
+
+
+def test_the_module_that_registers_an_operation_is_known_whatever_the_factory_is(monkeypatch):
+    monkeypatch.setattr(ops, "_registry", dict(ops._registry))
+    ops.op("partly")(partial(torch.nn.Conv2d, 3))
+    assert ops.modules(["skip_connect", "partly", "not here", "skip_connect"]) == (
+        "nasrun.ops.conv",
+        __name__,
+    )
 
 
 def test_a_name_is_registered_only_once(monkeypatch):

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from toys import Decisions
 
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
 from nasrun.genotype import NONE, AtMost, Decision
 from nasrun.run import seed_everything
 from nasrun.selectors.perturbation import Perturbation
-from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Silent
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.strategies.judges import Magnitude, Masked, MaskedInTraining
@@ -21,7 +21,7 @@ from nasrun.strategies.judges import Magnitude, Masked, MaskedInTraining
 OPERATIONS = (NONE, "pool", "skip", "conv")
 
 
-class Toy(SearchSpace):
+class Toy(Decisions):
     """Two cell types with nodes 2 and 3, of which node 3 keeps two of its three edges."""
 
     name = "toy"
@@ -36,23 +36,6 @@ class Toy(SearchSpace):
         AtMost(tuple(f"{cell}/3-{source}" for source in range(3)), kept)
         for cell, kept in (("normal", 2), ("reduce", 1))
     )
-
-    search_layout = published_layout = None
-
-    def network(self, genotype=None, *, inputs, outputs, layout=None):
-        raise NotImplementedError
-
-    def restrict(self, choices):
-        raise NotImplementedError
-
-    def render(self, genotype):
-        return ",".join(genotype.values())
-
-    def parse(self, text):
-        raise NotImplementedError
-
-    def cells(self, genotype):
-        return {}
 
 
 class Unlimited(Toy):

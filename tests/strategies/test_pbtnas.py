@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from toys import run
 
 from nasrun.budget import Budget
 from nasrun.data.images import Data
@@ -128,14 +129,6 @@ def begun(home, variation=None, seed=0, **changes):
     torch.manual_seed(seed)
     search.begin(SPACE, Numbers(), BUDGET)
     return search
-
-
-def run(search, rounds=None):
-    found = []
-    while not search.done and (rounds is None or len(found) < rounds):
-        found.append(search.run_round())
-        search.round += 1
-    return found
 
 
 @pytest.mark.parametrize(("size", "children", "parents"), [(24, 6, 6), (12, 3, 3)])

@@ -48,6 +48,14 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def prepare_worker() -> None:
+    """In a process that only works off jobs: as `Budget.apply` in the parent, on one thread."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+
+
 class OnEngine:
     """What hands jobs to an engine, which is known before it begins."""
 

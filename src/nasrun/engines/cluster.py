@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from nasrun.engines.base import Engine, Job
+from nasrun.engines.base import Engine, Job, prepare_worker
 
 
 class RayCluster(Engine):
@@ -61,8 +61,5 @@ class RayCluster(Engine):
 
 
 def _work(job: Job, order: Any) -> Any:
-    import torch
-
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # as `Budget.apply` does in the parent
+    prepare_worker()
     return job(order)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from nasrun.engines.base import Engine, Job, one_thread
+from nasrun.engines.base import Engine, Job, one_thread, prepare_worker
 
 
 class Serial(Engine):
@@ -141,8 +141,7 @@ def _lost(worker: Worker, times: int) -> str:
 
 def _work(line: Connection, job: Job) -> None:
     """A worker's life: it ends with its parent, whose end of the line closes then."""
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # as `Budget.apply` does in the parent
+    prepare_worker()
     while True:
         try:
             order = line.recv()

@@ -6,6 +6,7 @@ module that is imported before a space is built.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
@@ -18,15 +19,18 @@ from nasrun.genotype import NONE
 from nasrun.ops.term import Operation, Whole
 
 Factory = Callable[[int, int, bool], nn.Module]
-_registry: dict[str, Factory] = {}
+_registry: dict[str, tuple[Factory, str]] = {}
+"""By name: the factory, and the module that registered it."""
 
 
 def op(name: str) -> Callable[[Any], Any]:
     """Register a factory `(channels, stride, affine) -> Module` under the name of a choice."""
 
+    module: str = sys._getframe(1).f_globals["__name__"]  # a partial's own is functools
+
     def register(factory: Any) -> Any:
         assert name not in _registry, f"operation {name} is registered twice"
-        _registry[name] = factory
+        _registry[name] = factory, module
         return factory
 
     return register
@@ -39,8 +43,7 @@ def known() -> tuple[str, ...]:
 
 def modules(names: Iterable[str]) -> tuple[str, ...]:
     """The modules that registered these: another process imports them to know as much."""
-    factories = [_registry[name] for name in names if name in _registry]
-    return tuple(dict.fromkeys(factory.__module__ for factory in factories))
+    return tuple(dict.fromkeys(_registry[name][1] for name in names if name in _registry))
 
 
 @cache
@@ -59,7 +62,8 @@ def parametric(name: str) -> bool:
 
 def build(name: str, channels: int, stride: int, affine: bool) -> Operation:
     """The operation of that name: (B, channels, H, W) to (B, channels, H/stride, W/stride)."""
-    made = _registry[name](channels, stride, affine)
+    factory, _ = _registry[name]
+    made = factory(channels, stride, affine)
     return made if isinstance(made, Operation) else Whole(made)
 
 

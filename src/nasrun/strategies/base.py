@@ -126,6 +126,13 @@ class CandidateStrategy(ScoredStrategy):
     def deliver(self, candidate: Candidate, folder: Any) -> dict[str, Any]:
         return {}
 
+    def finish(self, folder: Any) -> dict[str, Any]:
+        from nasrun.plots import search_curves
+
+        search_curves(folder.metrics(), folder.path / "search.png")
+        best = max(candidate.score for candidate in self.candidates)
+        return {"validation_accuracy": best, "candidates": len(self.candidates)}
+
 
 class PopulationStrategy(ScoredStrategy, OnEngine):
     """A strategy that trains many networks side by side; the one chosen needs no retraining.

@@ -94,9 +94,4 @@ class EvaluatedSearch(CandidateStrategy, Foreseen):
         self._candidates = from_plain(self.space, state["candidates"])
 
     def finish(self, folder: Any) -> dict[str, Any]:
-        from nasrun.plots import search_curves
-
-        search_curves(folder.metrics(), folder.path / "search.png")
-        best = max(candidate.score for candidate in self._candidates)
-        scores = {"validation_accuracy": best, "candidates": len(self._candidates)}
-        return {**scores, **self.evaluator.report()}
+        return {**super().finish(folder), **self.evaluator.report()}

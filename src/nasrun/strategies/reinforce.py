@@ -86,10 +86,3 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.explore.load_state_dict(state["explore"])
         self._candidates = from_plain(self.space, state["candidates"])
-
-    def finish(self, folder: Any) -> dict[str, Any]:
-        from nasrun.plots import search_curves
-
-        search_curves(folder.metrics(), folder.path / "search.png")
-        best = max(candidate.score for candidate in self._candidates)
-        return {"validation_accuracy": best, "candidates": len(self._candidates)}
