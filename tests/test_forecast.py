@@ -8,7 +8,7 @@ import pytest
 
 from nasrun import forecast
 from nasrun.budget import Budget
-from nasrun.forecast import extremes, genotypes, timed
+from nasrun.forecast import Process, extremes, genotypes, timed
 from nasrun.genotype import NONE
 from nasrun.limits import Amounts
 from nasrun.spaces.darts import DartsSpace
@@ -142,9 +142,12 @@ def test_every_kind_of_round_is_timed_and_counted_as_often_as_it_comes(monkeypat
     phases, clock = Phases(), iter(range(1000))
     monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
     budget = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
-    found = forecast._search(lambda: phases, budget)
+    process = Process(budget)
+    found = forecast._search(lambda: phases, process)
     assert phases.did == [*[10] * 4, "nothing", *[4] * 4, "rest"]
-    assert (found.memory_gib, found.steps) == (1.0, 24)
+    assert found.memory_gib == pytest.approx(process.gib + 1.0)
+    assert found.steps == 24
+    assert found.disk_gib == forecast.COPIES * forecast.saved_bytes({}) / 2**30
     assert found.step_seconds == 1.0
     assert found.hours == pytest.approx((24 + 3) / 3600)  # a second a step and a rest
 
@@ -190,6 +193,30 @@ def test_a_selection_is_planned_with_its_tuning_and_its_trainings(nasrun):
     answer = nasrun("plan", *PLANNED, stages, "strategy=random", *halving)
     steps = 3 * (4 * 1 + 2 * 2)
     assert re.search(rf"select +│ - +│ [\d.]+ s +│ +{steps} ", answer.out), answer.out
+
+
+@pytest.mark.parametrize(("selector", "rounds"), [("argmax", 0), ("perturb", 3)])
+def test_a_selection_on_what_radars_leaves_is_planned_too(selector, rounds, nasrun):
+    words = ["strategy=radars", "strategy.explore.updates=1", f"selector={selector}"]
+    answer = nasrun("plan", *PLANNED, "stages=[search,select]", *words)
+    assert answer.status == 0, answer.err
+    steps = 3 * (rounds + 1)
+    assert re.search(rf"select +│ [\d.]+ GiB +│ [\d.]+ s +│ +{steps} ", answer.out), answer.out
+
+
+def test_what_will_lie_on_disk_is_what_lies_there(nasrun, here):
+    alike = ["space.kernels=[3,5]", "space.expansions=[3]", "space.skip=false"]  # all as large
+    words = [*WORDS, *alike, "rounds=2", "epochs=2", "selector=perturb"]
+    words += ["baseline=false"]
+    planned = nasrun("plan", *words).out
+    assert nasrun("run", *words).status == 0
+    (run,) = here.glob("outputs/*/v001")
+    for stage in ("search", "select", "retrain"):
+        found = re.search(rf"{stage} +│[^\n]*│ +([\d.]+) MiB", planned)
+        assert found is not None, planned
+        files = [f for f in (run / stage).rglob("*") if f.suffix in (".pt", ".safetensors")]
+        held = sum(file.stat().st_size for file in files) / 2**20
+        assert float(found[1]) == pytest.approx(held, rel=0.3, abs=0.1), (stage, files)
 
 
 PLANNED = ["space=mobile", "depth=3", "width=2", "images=64", "batch_size=16", "rounds=2"]

@@ -1,8 +1,9 @@
 """What a run would take, before it is started: `nasrun plan`.
 
-Memory is predicted by shapes. Time comes from real steps: of every kind of round the median of
-three after one that warms up, times the steps of all such rounds, and what a round does besides. No
-step is taken where the memory would not suffice.
+Memory is what this process takes before the first step, and the step's by shapes. Time comes from
+real steps: of every kind of round the median of three after one that warms up, times the steps of
+all such rounds, and what a round does besides. What lies on disk is the state after these steps,
+twice. No step is taken where the memory would not suffice.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from io import BytesIO
 from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -19,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
-from nasrun.budget import LIMITS, Budget
+from nasrun.budget import LIMITS, Budget, resident_gib
 from nasrun.genotype import NONE
 from nasrun.limits import Amounts, count_choices
 from nasrun.memory import Ledger, optimizer_slots, sizes
@@ -32,18 +35,49 @@ if TYPE_CHECKING:
 
 STEPS = 3
 """Real steps whose median counts, after one."""
+COPIES = 2
+"""Of a stage's state on disk: the last one and that before."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """One stage: its peak memory in GiB with the process, seconds a step, and hours in all."""
+    """One stage: its peak memory in GiB with the process, seconds a step, hours in all, and GiB on
+    disk."""
 
     stage: str
     memory_gib: float | None
     step_seconds: float | None
     steps: int | None
     hours: float | None
+    disk_gib: float | None = None
     refusal: str | None = None
+
+    @classmethod
+    def refused(cls, stage: str, reason: str, memory_gib: float | None = None) -> Forecast:
+        """One of a stage that cannot be."""
+        return cls(stage, memory_gib, None, None, None, refusal=reason)
+
+
+class Process:
+    """The process that forecasts, which the one that runs will resemble."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+
+    @cached_property
+    def gib(self) -> float:
+        """What it takes without steps: interpreter, libraries, images; asked before the first."""
+        if self.budget.resolved["device"] == "cuda":
+            return 0.0  # the allocator's peak counts there
+        taken = resident_gib()
+        return self.budget.reserve_gib if taken is None else taken
+
+    def peak(self, step_bytes: int | None) -> float | None:
+        """GiB at a step of so many bytes by shapes; null where these are not known."""
+        own = self.gib
+        if step_bytes is None:
+            return None
+        return own + self.budget.memory_factor * step_bytes / 2**30
 
 
 @dataclass(frozen=True)
@@ -68,7 +102,7 @@ def foresee(
     outputs: int,
     size: int,
     search: Callable[[], Strategy],
-    select: Callable[[], Iterable[Rehearsal]] | None,
+    select: Callable[[], tuple[Stage, Iterable[Rehearsal]]] | None,
     trainings: Mapping[str, Callable[[], Retrain]],
 ) -> Outlook:
     """Begin each stage of a run on images of this kind, and take a few steps of it.
@@ -77,27 +111,29 @@ def foresee(
     without one.
     """
     budget.apply()
-    stages = [_search(search, budget)]
+    process = Process(budget)
+    stages = [_search(search, process)]
     if select is not None and not stages[0].refusal:
-        stages.append(_sum("select", stages[0].memory_gib, select()))
-    stages += [_training(kind, begin, budget) for kind, begin in trainings.items()]
+        stages.append(_sum("select", stages[0].memory_gib, *select()))
+    stages += [_training(kind, begin, process) for kind, begin in trainings.items()]
     facts = _facts(space, layout, budget, inputs=inputs, outputs=outputs, size=size)
     return Outlook(facts, stages)
 
 
-def _search(begin: Callable[[], Strategy], budget: Budget) -> Forecast:
+def _search(begin: Callable[[], Strategy], process: Process) -> Forecast:
     try:
         strategy = begin()
     except ValueError as refused:
-        return Forecast("search", None, None, None, None, str(refused))
+        return Forecast.refused("search", str(refused))
     if not isinstance(strategy, Foreseen):
-        return _sum("search", None, [Rehearsal(strategy.rounds, strategy.play)])
-    need = strategy.foreseen_bytes()
-    memory = None if need is None else budget.whole(need)
-    return _sum("search", memory, strategy.rehearsals())
+        return _sum("search", None, strategy, [Rehearsal(strategy.rounds, strategy.play)])
+    memory = process.peak(strategy.foreseen_bytes())
+    return _sum("search", memory, strategy, strategy.rehearsals())
 
 
-def _sum(stage: str, memory: float | None, rehearsals: Iterable[Rehearsal]) -> Forecast:
+def _sum(
+    name: str, memory: float | None, stage: Stage, rehearsals: Iterable[Rehearsal]
+) -> Forecast:
     """What all that lies ahead takes, from a few steps of each kind; no steps, no seconds of one.
 
     A selection tunes and measures the supernet, so its memory is the search's.
@@ -113,20 +149,32 @@ def _sum(stage: str, memory: float | None, rehearsals: Iterable[Rehearsal]) -> F
             rehearsal.rest()
             resting += rehearsal.rests * (time.perf_counter() - started)
     seconds_a_step = stepping / steps if steps else None
-    return Forecast(stage, memory, seconds_a_step, round(steps), (stepping + resting) / 3600)
+    hours = (stepping + resting) / 3600
+    disk = COPIES * saved_bytes(stage.state_dict()) / 2**30
+    return Forecast(name, memory, seconds_a_step, round(steps), hours, disk)
 
 
-def _training(kind: str, begin: Callable[[], Retrain], budget: Budget) -> Forecast:
+def saved_bytes(state: object) -> int:
+    """What a state takes in a file."""
+    file = BytesIO()
+    torch.save(state, file)
+    return file.tell()
+
+
+def _training(kind: str, begin: Callable[[], Retrain], process: Process) -> Forecast:
     """A random genotype's, which costs about what a found one does."""
     try:
         stage = begin()
     except ValueError as refused:
-        return Forecast(kind, None, None, None, None, str(refused))
-    memory, most = budget.whole(_training_bytes(stage)), budget.max_memory_gib
-    if most is not None and memory > most:
-        refusal = f"budget.max_memory_gib={most}: {kind} needs about {memory:.3g} GiB"
-        return Forecast(kind, memory, None, None, None, refusal)
-    return _sum(kind, memory, [Rehearsal(stage.rounds, stage.play)])
+        return Forecast.refused(kind, str(refused))
+    need, most = _training_bytes(stage), process.budget.max_memory_gib
+    cautious = process.budget.whole(need)
+    if most is not None and cautious > most:
+        reason = f"budget.max_memory_gib={most}: {kind} needs about {cautious:.3g} GiB"
+        return Forecast.refused(kind, reason, cautious)
+    forecast = _sum(kind, process.peak(need), stage, [Rehearsal(stage.rounds, stage.play)])
+    weights = saved_bytes(stage.learner.network.state_dict()) / 2**30
+    return replace(forecast, disk_gib=weights + (forecast.disk_gib or 0.0))
 
 
 def _training_bytes(stage: Retrain) -> int:
@@ -232,7 +280,7 @@ def extremes(space: SearchSpace, amounts: Amounts) -> tuple[float, float]:
 
 def print_outlook(console: Any, title: str, outlook: Outlook) -> None:
     """The facts and the stages as tables."""
-    from nasrun.display import duration, table
+    from nasrun.display import binary, duration, table
 
     table(console, title, ("", ""), list(outlook.facts.items()))
     rows = [
@@ -242,9 +290,11 @@ def print_outlook(console: Any, title: str, outlook: Outlook) -> None:
             "-" if forecast.step_seconds is None else f"{forecast.step_seconds:.3f} s",
             "-" if forecast.steps is None else f"{forecast.steps}",
             "-" if forecast.hours is None else duration(3600 * forecast.hours),
+            "-" if forecast.disk_gib is None else binary(forecast.disk_gib),
         )
         for forecast in outlook.stages
     ]
-    table(console, "forecast", ("stage", "peak memory", "a step", "steps", "time"), rows)
-    total = sum(forecast.hours or 0.0 for forecast in outlook.stages)
-    console.print(f"in all {duration(3600 * total)}", highlight=False)
+    table(console, "forecast", ("stage", "peak memory", "a step", "steps", "time", "disk"), rows)
+    hours = sum(forecast.hours or 0.0 for forecast in outlook.stages)
+    disk = sum(forecast.disk_gib or 0.0 for forecast in outlook.stages)
+    console.print(f"in all {duration(3600 * hours)}, {binary(disk)} on disk", highlight=False)

@@ -404,17 +404,24 @@ def _equip(plan: Plan) -> None:
     plan.selector.budget = plan.budget
 
 
-def _rehearse_selection(plan: Plan) -> Iterator[Rehearsal]:
-    """What a selection will do, on supernets that have not been trained."""
+def _rehearse_selection(plan: Plan) -> tuple[Selector, Iterator[Rehearsal]]:
+    """The selector, and what it will do, on supernets that have not been trained."""
+    assert plan.selector is not None
+    return plan.selector, _selecting(plan, plan.selector)
+
+
+def _selecting(plan: Plan, selector: Selector) -> Iterator[Rehearsal]:
     from nasrun.discretisation import rehearsals
     from nasrun.strategies.base import SupernetStrategy
 
-    assert plan.selector is not None
     strategy = _begin_search(plan)
+    if isinstance(strategy, SupernetStrategy):
+        strategy.skip_ahead()
     _equip(plan)
-    yield from plan.selector.rehearsals(strategy, plan.space)
+    yield from selector.rehearsals(strategy, plan.space)
     if plan.discretisation and isinstance(strategy, SupernetStrategy):
         _begin_search(plan)  # the selector may have changed the supernet
+        strategy.skip_ahead()
         yield from rehearsals(strategy)
 
 

@@ -83,7 +83,7 @@ class Stage(ABC):
         """Whether no round is left, or the stage stopped early."""
         return self.stopped is not None or self.round >= self.rounds
 
-    def play(self, display: Display) -> object:
+    def play(self, display: Display) -> Metrics:
         """One round, its steps shown on this display."""
         self.display = display
         try:

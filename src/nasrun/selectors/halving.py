@@ -47,11 +47,11 @@ class Halving(Selector):
             candidates = [c for c in candidates if allow(c.genotype)] or candidates
         first_of = {c.genotype: c for c in reversed(candidates)}  # the best of each genotype
         self._contestants = list(reversed(first_of.values()))[: self.contestants]
-        self._rungs: list[list[Candidate]] = []
 
     def _begin(self, space: Space) -> None:
         assert isinstance(space, SearchSpace)
         self.space = space
+        self._rungs: list[list[Candidate]] = []
         self.evaluator.begin(space, self.task, self.budget)
 
     def rehearsals(self, strategy: Strategy, space: Space) -> Iterator[Rehearsal]:

@@ -96,6 +96,9 @@ class SupernetStrategy(Strategy):
         The weights' momentum starts anew; alphas that are not decided keep training.
         """
 
+    def skip_ahead(self) -> None:
+        """Be where the search ends, but untrained: what a selection is rehearsed on."""
+
 
 class ScoredStrategy(Strategy):
     """A strategy that ends with architectures and their scores."""

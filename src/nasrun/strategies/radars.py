@@ -298,6 +298,9 @@ class Radars(SupernetStrategy, Foreseen):
         self.exploit.inner.round = self.exploit.inner.rounds
         self.tuning = True
 
+    def skip_ahead(self) -> None:
+        self._prune(self.turns[-1].cycle)
+
     def state_dict(self) -> dict[str, Any]:
         exploit = self.exploit
         return {
@@ -357,8 +360,7 @@ class Exploit:
 
     def run_round(self, stage: Radars) -> Metrics:
         """One round of the inner strategy, shown on the display of the whole."""
-        self.inner.display = stage.display
-        return self.inner.run_round()
+        return self.inner.play(stage.display)
 
 
 def _smallest(sizes: Mapping[str, Mapping[str, int]]) -> Kept:
