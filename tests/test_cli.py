@@ -465,14 +465,17 @@ def test_a_sweep_runs_every_combination_and_closes_with_a_table(nasrun, here, sm
     assert [path.name for path in here.iterdir()] == ["outputs"]
 
 
-def test_a_failed_job_of_a_sweep_is_told_and_the_others_go_on(nasrun, here, small, monkeypatch):
+@pytest.mark.parametrize("error", [ValueError, ChildProcessError])
+def test_a_failed_job_of_a_sweep_is_told_and_the_others_go_on(
+    error, nasrun, here, small, monkeypatch
+):
     from nasrun import pipeline
 
     execute = pipeline.execute
 
     def fails(plan, console):
         if plan.seed == 0:
-            raise ValueError("seed=0: does not work today")
+            raise error("seed=0: does not work today")
         return execute(plan, console)
 
     monkeypatch.setattr(pipeline, "execute", fails)

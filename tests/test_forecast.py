@@ -8,6 +8,7 @@ import pytest
 
 from nasrun import forecast
 from nasrun.budget import Budget
+from nasrun.evaluators import Trained
 from nasrun.forecast import Process, extremes, genotypes, timed
 from nasrun.genotype import NONE
 from nasrun.limits import Amounts
@@ -170,7 +171,7 @@ WORDS += ["budget.device=cpu", "stages=[search,select,retrain]", "retrain.batch_
     [
         # 48 images to train on, in batches of 16
         (["strategy=random", "strategy.num_candidates=3"], 3 * 2),
-        (["strategy=evolution", "strategy.num_candidates=12"], 12 * 2),
+        (["strategy=evolution", "strategy.num_candidates=16"], 16 * 2),
         (["strategy=random_inherited", "strategy.evaluator.rounds=5"], 5),
         (["strategy=reinforce", "rounds=4", "strategy.explore.updates=1"], 2 + 4),
     ],
@@ -190,18 +191,61 @@ def test_a_selection_is_planned_with_its_tuning_and_its_trainings(nasrun):
     steps = 3 * (6 + 1)  # six rounds of tuning, an epoch of the child to see what it loses
     assert re.search(rf"select +│ [\d.]+ GiB +│ [\d.]+ s +│ +{steps} ", answer.out), answer.out
     halving = ["selector=halving", "selector.contestants=4", "selector.evaluator.epochs=1"]
-    answer = nasrun("plan", *PLANNED, stages, "strategy=random", *halving)
+    halving += ["strategy=random", "strategy.num_candidates=5"]
+    answer = nasrun("plan", *PLANNED, stages, *halving)
     steps = 3 * (4 * 1 + 2 * 2)
     assert re.search(rf"select +│ - +│ [\d.]+ s +│ +{steps} ", answer.out), answer.out
 
 
-@pytest.mark.parametrize(("selector", "rounds"), [("argmax", 0), ("perturb", 3)])
-def test_a_selection_on_what_radars_leaves_is_planned_too(selector, rounds, nasrun):
-    words = ["strategy=radars", "strategy.explore.updates=1", f"selector={selector}"]
+@pytest.mark.parametrize(
+    ("strategy", "selector", "rounds"),
+    [
+        ("radars", "argmax", 0),
+        ("radars", "perturb", 3),
+        ("sgas", "perturb", 0),  # it leaves nothing to decide
+        ("darts", "perturb", 3),
+    ],
+)
+def test_a_selection_is_planned_on_what_the_search_leaves(strategy, selector, rounds, nasrun):
+    words = [f"strategy={strategy}", f"selector={selector}"]
+    words += ["strategy.explore.updates=0"] if strategy == "radars" else []
     answer = nasrun("plan", *PLANNED, "stages=[search,select]", *words)
     assert answer.status == 0, answer.err
     steps = 3 * (rounds + 1)
     assert re.search(rf"select +│ [\d.]+ GiB +│ [\d.]+ s +│ +{steps} ", answer.out), answer.out
+
+
+def test_each_phase_of_a_level_is_timed(nasrun):
+    words = [word for word in PLANNED if not word.startswith("rounds")]
+    ten = ["rounds=10", "strategy.partial_channels=1"]
+    answer = nasrun("plan", *words, "stages=[search]", "strategy=pcdarts", *ten)
+    assert answer.status == 0, answer.err
+    assert re.search(r"search +│ [\d.]+ GiB +│ [\d.]+ s +│ +30 ", answer.out), answer.out
+
+
+def test_the_baseline_is_retrained_too(nasrun):
+    with_baseline = nasrun("plan", *WORDS, "baseline=true").out
+    assert "retrain random" in with_baseline
+    assert "retrain random" not in nasrun("plan", *WORDS, "baseline=false").out
+
+
+@pytest.mark.parametrize(
+    ("together", "side_by_side", "in_turn"), [(4, 2, 5), (4, 1, 9), (1, 2, 9), (9, 4, 3)]
+)
+def test_trainings_that_follow_one_another_are_counted(together, side_by_side, in_turn):
+    class Engine:
+        def side_by_side(self, cores):
+            return side_by_side
+
+    class Job:
+        def learner(self, genotype):
+            return None
+
+    evaluator = object.__new__(Trained)
+    evaluator.job, evaluator.engine = Job(), Engine()
+    evaluator.threads, evaluator.epochs = 8, 2
+    rehearsal = evaluator.rehearsal(None, 9, together)
+    assert (rehearsal.rounds, rehearsal.rests) == (2 * in_turn, in_turn)
 
 
 def test_what_will_lie_on_disk_is_what_lies_there(nasrun, here):
@@ -234,6 +278,19 @@ def test_a_plan_prints_its_tables_and_leaves_nothing(nasrun, here):
 def test_a_plan_that_cannot_be_ends_with_two_and_the_number(nasrun):
     answer = nasrun("plan", *WORDS, "budget.max_memory_gib=0.801")
     assert "needs about" in answer.refusal
+
+
+def test_a_limit_on_memory_counts_no_processes_of_an_engine(nasrun):
+    words = [*PLANNED, "stages=[search]", "strategy=random", "budget.max_memory_gib=4"]
+    assert "engine=serial would do" in nasrun("plan", *words).refusal
+    assert nasrun("plan", *words, "engine=serial").status == 0
+
+
+def test_a_retraining_that_does_not_fit_is_refused_by_number(nasrun, here):
+    words = ["retrain", "genotype=darts_v2", "space=darts", "budget.device=cpu"]
+    refusal = nasrun(*words, "budget.max_memory_gib=0.81").refusal
+    assert "training this network needs about" in refusal
+    assert list(here.iterdir()) == []
 
 
 def test_a_limit_that_nothing_meets_is_told_before_anything_begins(nasrun, here):

@@ -1,12 +1,13 @@
 """The closing tables of a run."""
 
 import io
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
 from rich.console import Console
 
-from nasrun.report import print_run, print_runs
+from nasrun.report import print_run, print_runs, score
 from nasrun.run import Run
 
 
@@ -71,3 +72,15 @@ def test_a_damaged_run_is_named_and_the_others_are_listed(tmp_path):
     assert f"not shown: {runs[0].path / 'config.yaml'}: damaged" in text.getvalue().replace(
         "\n", ""
     )
+
+
+def test_a_sweeper_is_given_the_last_validation_accuracy_and_no_test_accuracy():
+    def stage(**result):
+        return SimpleNamespace(result=result)
+
+    searched = stage(validation_accuracy=0.5)
+    selected, retrained = stage(genotype="a"), stage(test_accuracy=0.9)
+    validated = stage(test_accuracy=0.9, validation_accuracy=0.7)
+    assert score([searched, selected, retrained]) == 0.5
+    assert score([searched, selected, validated]) == 0.7
+    assert math.isnan(score([retrained]))

@@ -195,7 +195,7 @@ def _run_one(
     if verb == "plan":
         return _foresee(console, plan)
     try:
-        run = execute(plan, console)
+        run, _ = execute(plan, console)
     except BudgetSpent as spent:
         console.print(f"{spent}; the same command continues", highlight=False)
         return 75
@@ -269,10 +269,10 @@ def _run_job(command: Any, source: Any, journal: Path, number: int, total: int) 
     record: dict[str, Any] = {"overrides": list(command.typed)}
     accuracy = float("nan")
     try:
-        run = execute(prepare(command, source), console)
+        run, stages = execute(prepare(command, source), console)
         record["run"] = str(run.path)
-        accuracy = score(run)
-    except (ValueError, BudgetSpent) as error:
+        accuracy = score(stages)
+    except (ValueError, OSError, BudgetSpent) as error:
         record["error"] = str(error)
         console.print(f"nasrun: {error}", markup=False)
     with FileLock(journal.with_suffix(".lock")), journal.open("a") as file:

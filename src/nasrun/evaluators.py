@@ -49,8 +49,8 @@ class Evaluator(ABC):
         shown = genotypes if track is None else track(genotypes, len(genotypes))
         return [self(genotype) for genotype in shown]
 
-    def rehearsal(self, genotype: Genotype, count: int) -> Rehearsal:
-        """What evaluating so many architectures, such as this one, will take."""
+    def rehearsal(self, genotype: Genotype, count: int, together: int) -> Rehearsal:
+        """What evaluating so many such architectures will take, `together` at once."""
         return Rehearsal(0, None, count, lambda: self(genotype))
 
     @abstractmethod
@@ -212,9 +212,13 @@ class Trained(Evaluator, OnEngine):
         found = dict(results)
         return [found[position] for position in range(len(orders))]
 
-    def rehearsal(self, genotype: Genotype, count: int, *, epochs: int | None = None) -> Rehearsal:
-        """On one thread, as the engine's processes have; they share the architectures evenly."""
-        job, each = self.job, math.ceil(count / self.threads)
+    def rehearsal(
+        self, genotype: Genotype, count: int, together: int, *, epochs: int | None = None
+    ) -> Rehearsal:
+        """On one thread, as the engine's processes have: those that follow one another."""
+        job, abreast = self.job, self.engine.side_by_side(self.threads)
+        full, rest_of = divmod(count, together)
+        each = full * math.ceil(together / abreast) + math.ceil(rest_of / abreast)
         learner = job.learner(genotype)
 
         def play(display: Display) -> None:

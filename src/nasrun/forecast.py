@@ -20,12 +20,10 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 
 from nasrun.budget import LIMITS, Budget, resident_gib
 from nasrun.genotype import NONE
 from nasrun.limits import Amounts, count_choices
-from nasrun.memory import Ledger, optimizer_slots, sizes
 from nasrun.spaces.base import Layout, SearchSpace
 from nasrun.stage import Display, Foreseen, Metrics, Rehearsal, Stage
 from nasrun.strategies.base import Strategy
@@ -53,9 +51,9 @@ class Forecast:
     refusal: str | None = None
 
     @classmethod
-    def refused(cls, stage: str, reason: str, memory_gib: float | None = None) -> Forecast:
+    def refused(cls, stage: str, reason: str) -> Forecast:
         """One of a stage that cannot be."""
-        return cls(stage, memory_gib, None, None, None, refusal=reason)
+        return cls(stage, None, None, None, None, refusal=reason)
 
 
 class Process:
@@ -104,18 +102,22 @@ def foresee(
     search: Callable[[], Strategy],
     select: Callable[[], tuple[Stage, Iterable[Rehearsal]]] | None,
     trainings: Mapping[str, Callable[[], Retrain]],
+    baseline: bool,
 ) -> Outlook:
     """Begin each stage of a run on images of this kind, and take a few steps of it.
 
     `layout` is the retrained network's, null without retraining; `select` begins a selection, null
-    without one.
+    without one. A `baseline` is retrained besides, which takes as long as the found architecture.
     """
     budget.apply()
     process = Process(budget)
     stages = [_search(search, process)]
     if select is not None and not stages[0].refusal:
         stages.append(_sum("select", stages[0].memory_gib, *select()))
-    stages += [_training(kind, begin, process) for kind, begin in trainings.items()]
+    for kind, begin in trainings.items():
+        stages.append(_training(kind, begin, process))
+        if kind == "retrain" and baseline and not stages[-1].refusal:
+            stages.append(replace(stages[-1], stage="retrain random"))
     facts = _facts(space, layout, budget, inputs=inputs, outputs=outputs, size=size)
     return Outlook(facts, stages)
 
@@ -167,32 +169,11 @@ def _training(kind: str, begin: Callable[[], Retrain], process: Process) -> Fore
         stage = begin()
     except ValueError as refused:
         return Forecast.refused(kind, str(refused))
-    need, most = _training_bytes(stage), process.budget.max_memory_gib
-    cautious = process.budget.whole(need)
-    if most is not None and cautious > most:
-        reason = f"budget.max_memory_gib={most}: {kind} needs about {cautious:.3g} GiB"
-        return Forecast.refused(kind, reason, cautious)
-    forecast = _sum(kind, process.peak(need), stage, [Rehearsal(stage.rounds, stage.play)])
+    rests, rest = (0, None) if stage.validation is None else (stage.rounds, stage.validate)
+    rehearsal = Rehearsal(stage.rounds, stage.play, rests, rest)
+    forecast = _sum(kind, process.peak(stage.step_bytes()), stage, [rehearsal])
     weights = saved_bytes(stage.learner.network.state_dict()) / 2**30
     return replace(forecast, disk_gib=weights + (forecast.disk_gib or 0.0))
-
-
-def _training_bytes(stage: Retrain) -> int:
-    """The most that a step takes by shapes: weights, optimizer, activations and gradients."""
-    task, side = stage.task, stage.facts.size
-    with torch.device("meta"):
-        network = stage.space.network(
-            stage.genotype, inputs=task.inputs, outputs=task.outputs, layout=stage.layout
-        )
-        labels = torch.empty(stage.batch_size, dtype=torch.long)
-    weights = list(network.parameters())
-    with Ledger(sizes([*weights, *network.buffers()])) as ledger:
-        images = torch.empty(stage.batch_size, task.inputs, side, side, device="meta")
-        loss = torch.stack([F.cross_entropy(y, labels) for y in network(images)]).sum()
-        gradients = torch.autograd.grad(loss, weights)
-        del gradients
-    kept = 4 * sum(weight.numel() for weight in weights) * (1 + optimizer_slots(stage.optimizer))
-    return round(kept) + ledger.most
 
 
 class _Enough(Exception):

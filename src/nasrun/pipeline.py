@@ -106,7 +106,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
         seed=frame.seed,
         outputs=Path(frame.outputs),
         progress=frame.progress,
-        baseline=frame.baseline and verb == "run" and "retrain" in stages,
+        baseline=frame.baseline and verb in ("run", "plan") and "retrain" in stages,
         discretisation=frame.discretisation,
         choices=composed.choices,
         settings={
@@ -134,7 +134,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
         _refuse_mismatch(composed.choices, plan.selector, plan.strategy)
         _refuse_discretisation(command.typed, composed.choices, plan.strategy)
     if plan.strategy is not None:
-        _attach_engine((plan.strategy, plan.selector), make("engine"), command.typed)
+        _attach_engine((plan.strategy, plan.selector), make("engine"), budget, command.typed)
     if {"retrain", "transfer"} & set(stages):
         _refuse_retraining(composed.choices, space, dataset)
     if "retrain" in stages:
@@ -222,6 +222,12 @@ class Plan:
         return self.space, self.dataset
 
     @property
+    def rival(self) -> Genotype:
+        """The random architecture that is retrained as the found one is."""
+        drawn = random_genotype(self.space, self.seed)
+        return drawn if self.limits is None else self.limits.nearest(drawn)
+
+    @property
     def family(self) -> str:
         """The name of the run's folder: data, space, and strategy or genotype."""
         last = self.genotype_name if self.genotype is not None else self.choices["strategy"]
@@ -239,8 +245,11 @@ class Plan:
         return config
 
 
-def execute(plan: Plan, console: Console) -> Run:
-    """Run the stages that are not finished yet; returns the run, with its report written."""
+def execute(plan: Plan, console: Console) -> tuple[Run, list[StageFolder]]:
+    """Run the stages that are not finished yet.
+
+    Returns the run, with its report written, and the command's stages in order.
+    """
     plan.budget.apply()
     run = plan.source.run if plan.source else Run.find(plan.outputs, plan.family, plan.config)
     ready: Stage | None = None
@@ -268,10 +277,10 @@ def execute(plan: Plan, console: Console) -> Run:
     with run.lock():
         run.touch()
         try:
-            _stages(plan, run, console, ready)
+            stages = _stages(plan, run, console, ready)
         finally:
             run.write_report()
-    return run
+    return run, stages
 
 
 def foresee(plan: Plan) -> Outlook:
@@ -279,9 +288,7 @@ def foresee(plan: Plan) -> Outlook:
     from nasrun import forecast
 
     space, dataset = plan.recipe
-    facts, rival = dataset.facts(), random_genotype(space, plan.seed)
-    if plan.limits is not None:
-        rival = plan.limits.nearest(rival)
+    facts, rival = dataset.facts(), plan.rival
     return forecast.foresee(
         space,
         plan.retrain.layout if plan.retrain is not None else None,
@@ -296,22 +303,24 @@ def foresee(plan: Plan) -> Outlook:
             for kind in plan.stages
             if kind in ("retrain", "transfer")
         },
+        baseline=plan.baseline,
     )
 
 
-def _stages(plan: Plan, run: Run, console: Console, ready: Stage | None) -> None:
+def _stages(plan: Plan, run: Run, console: Console, ready: Stage | None) -> list[StageFolder]:
+    driven = []
     if "search" in plan.stages:
-        _drive(plan, run.search(), console, lambda: ready or _begin_search(plan))
+        driven.append(_drive(plan, run.search(), console, lambda: ready or _begin_search(plan)))
     selected = plan.source.selected if plan.source else None
     if "select" in plan.stages:
         own = {"selector": plan.settings["selector"], "budget": plan.settings["budget"]}
         parent = run.search().fingerprint
         selected = run.branch("select", plan.choices["selector"], own, parent)
-        _drive(plan, selected, console, lambda: _begin_selection(plan, run))
+        driven.append(_drive(plan, selected, console, lambda: _begin_selection(plan, run)))
         _look_up(plan.space, selected)
         _draw(plan.space, selected)
     if "retrain" not in plan.stages and "transfer" not in plan.stages:
-        return
+        return driven
     if plan.genotype is not None:
         name = str(plan.genotype_name)
         chosen = Chosen(name, plan.genotype, fingerprint(plan.genotype.to_json()))
@@ -320,13 +329,12 @@ def _stages(plan: Plan, run: Run, console: Console, ready: Stage | None) -> None
         chosen = Chosen(selected.branch, _read(selected, plan.space), selected.fingerprint)
     for kind in plan.stages:
         if kind in ("retrain", "transfer"):
-            _train(plan, run, kind, chosen, console, ready if plan.genotype else None)
+            started = ready if plan.genotype else None
+            driven.append(_train(plan, run, kind, chosen, console, started))
         if kind == "retrain" and plan.baseline:
-            rival = random_genotype(plan.space, plan.seed)
-            if plan.limits is not None:
-                rival = plan.limits.nearest(rival)
-            mark = fingerprint(rival.to_json())
-            _train(plan, run, kind, Chosen("random", rival, mark), console, None)
+            mark = fingerprint(plan.rival.to_json())
+            _train(plan, run, kind, Chosen("random", plan.rival, mark), console, None)
+    return driven
 
 
 @dataclass(frozen=True)
@@ -340,7 +348,7 @@ class Chosen:
 
 def _train(
     plan: Plan, run: Run, kind: str, chosen: Chosen, console: Console, ready: Stage | None
-) -> None:
+) -> StageFolder:
     """Retraining, or transfer, of one genotype."""
     name = chosen.branch
     if kind == "transfer":
@@ -353,17 +361,21 @@ def _train(
     }
     folder = run.branch(kind, name, own, chosen.mark)
     with _transfer_keys() if kind == "transfer" else nullcontext():
-        _drive(plan, folder, console, lambda: ready or _begin_training(plan, kind, chosen.genotype))
+        return _drive(
+            plan, folder, console, lambda: ready or _begin_training(plan, kind, chosen.genotype)
+        )
 
 
-def _drive(plan: Plan, folder: StageFolder, console: Console, begin: Callable[[], Stage]) -> None:
+def _drive(
+    plan: Plan, folder: StageFolder, console: Console, begin: Callable[[], Stage]
+) -> StageFolder:
     """Begin a stage if it is not finished and run its rounds under a display."""
     from nasrun.display import watch  # not above: a mistyped option must not wait for rich
     from nasrun.stage import drive
     from nasrun.strategies.base import PopulationStrategy
 
     if folder.finished:
-        return
+        return folder
     stage = begin()
     if isinstance(stage, PopulationStrategy) and stage.needs:
         console.print(f"needs {stage.needs}", highlight=False, markup=False)
@@ -371,6 +383,7 @@ def _drive(plan: Plan, folder: StageFolder, console: Console, begin: Callable[[]
     with watch(console, folder.title, plan.progress) as display:
         stage.display = display
         drive(stage, folder, plan.budget)
+    return folder
 
 
 def _begin_search(plan: Plan) -> Strategy:
@@ -562,14 +575,22 @@ def _refuse_strangers(
         )
 
 
-def _attach_engine(stages: Sequence[Stage | None], engine: Engine, typed: Sequence[str]) -> None:
+def _attach_engine(
+    stages: Sequence[Stage | None], engine: Engine, budget: Budget, typed: Sequence[str]
+) -> None:
     """Give whatever trains networks side by side its engine; else a typed one has no effect."""
     from nasrun.engines.base import OnEngine
+    from nasrun.engines.local import Serial
 
     parts = [part for stage in stages for part in (stage, getattr(stage, "evaluator", None))]
     users = [part for part in parts if isinstance(part, OnEngine)]
     if users:
         engine.check()
+        if budget.max_memory_gib is not None and not isinstance(engine, Serial):
+            raise ValueError(
+                f"budget.max_memory_gib={budget.max_memory_gib}: the memory of an engine's other "
+                "processes is not counted; engine=serial would do, or null"
+            )
         for user in users:
             user.engine = engine
         return

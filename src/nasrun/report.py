@@ -26,10 +26,13 @@ def true_accuracy(result: dict[str, Any]) -> float | None:
     return next((known["accuracy"] for known in result.get("true", {}).values()), None)
 
 
-def score(run: Run) -> float:
-    """The accuracy of the last finished stage that has one: what a sweeper maximises."""
-    scores = [accuracy(stage.result) for stage in run.stages() if stage.finished]
-    return next((score for score in reversed(scores) if score is not None), float("nan"))
+def score(stages: Sequence[StageFolder]) -> float:
+    """The validation accuracy of the last stage that has one: what a sweeper maximises.
+
+    Not the test accuracy, which no setting is to be chosen by.
+    """
+    found = [stage.result.get("validation_accuracy") for stage in stages]
+    return next((score for score in reversed(found) if score is not None), float("nan"))
 
 
 def print_run(console: Console, run: Run) -> None:

@@ -11,10 +11,12 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 
 from nasrun.budget import Budget
 from nasrun.cost import count
 from nasrun.genotype import Genotype
+from nasrun.memory import Ledger, optimizer_slots, sizes
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import Layout, SearchSpace, Stem
 from nasrun.spaces.region import compile_regions
@@ -81,6 +83,7 @@ class Retrain(Stage):
         self.task.begin(dataset, budget)
         self.genotype, self.space = genotype, space
         self.facts = dataset.facts()
+        self._refuse_too_large(budget)
         self.train = self.task.split(*self.parts)
         self.validation = None if "validation" in self.parts else self.task.split("validation")
         network = space.network(
@@ -89,6 +92,34 @@ class Retrain(Stage):
         compile_regions(network, budget)
         self.learner = self.task.learner(network, optimizer=self.optimizer, clip=self.clip)
         self.order_seed = 0
+
+    def step_bytes(self) -> int:
+        """The most that a step takes by shapes: weights, optimizer, activations and gradients."""
+        task, side = self.task, self.facts.size
+        with torch.device("meta"):
+            network = self.space.network(
+                self.genotype, inputs=task.inputs, outputs=task.outputs, layout=self.layout
+            )
+            labels = torch.empty(self.batch_size, dtype=torch.long)
+        weights = list(network.parameters())
+        with Ledger(sizes([*weights, *network.buffers()])) as ledger:
+            images = torch.empty(self.batch_size, task.inputs, side, side, device="meta")
+            loss = torch.stack([F.cross_entropy(y, labels) for y in network(images)]).sum()
+            gradients = torch.autograd.grad(loss, weights)
+            del gradients
+        kept = 4 * sum(weight.numel() for weight in weights) * (1 + optimizer_slots(self.optimizer))
+        return round(kept) + ledger.most
+
+    def _refuse_too_large(self, budget: Budget) -> None:
+        """ValueError if a step would not fit into the memory."""
+        if budget.max_memory_gib is None:
+            return
+        need = budget.whole(self.step_bytes())
+        if need > budget.max_memory_gib:
+            raise ValueError(
+                f"budget.max_memory_gib={budget.max_memory_gib}: training this network needs about "
+                f"{need:.3g} GiB; that, or a smaller batch_size, would do"
+            )
 
     def run_round(self) -> Metrics:
         part = self.round % self.rounds_per_epoch
@@ -104,10 +135,17 @@ class Retrain(Stage):
         steps = math.ceil(len(order) / self.batch_size)
         metrics = {"lr": lr, "drop_path": drop_path}
         metrics.update(self.learner.train(self.track(batches, steps), lr))
-        if self.validation is not None:
-            scores = self.learner.evaluate(self.validation, 2 * self.batch_size)
-            metrics.update({f"validation_{name}": value for name, value in scores.items()})
-        return metrics
+        return metrics | self._validated()
+
+    def _validated(self) -> Metrics:
+        if self.validation is None:
+            return {}
+        return {f"validation_{name}": value for name, value in self.validate().items()}
+
+    def validate(self) -> Metrics:
+        """The network on the validation part, which it does not learn from with `data=train`."""
+        assert self.validation is not None
+        return self.learner.evaluate(self.validation, 2 * self.batch_size)
 
     def state_dict(self) -> dict[str, Any]:
         return {"learner": self.learner.state_dict(), "order_seed": self.order_seed}
@@ -132,6 +170,7 @@ class Retrain(Stage):
         test = self.learner.evaluate(self.task.split("test"), 2 * self.batch_size)
         return {
             **{f"test_{name}": value for name, value in test.items()},
+            **self._validated(),
             "weights_of": "last epoch",
             "params": cost.params,
             "macs": cost.macs,

@@ -24,7 +24,7 @@ OWN = {
         "epochs",
     ),
     "search": ("engine",),
-    "select": ("selector", "discretisation"),
+    "select": ("engine", "selector", "discretisation"),
     "retrain": ("retrain", "epochs", "genotype", "selector"),
     "transfer": ("transfer", "epochs", "genotype", "selector"),
 }

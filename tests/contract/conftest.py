@@ -93,7 +93,8 @@ class Bench:
 
     def run(self, verb, *overrides, run=None):
         """One command in fresh objects; the run that it worked on."""
-        return execute(self.plan(verb, *overrides, run=run), Console(file=io.StringIO()))
+        found, _ = execute(self.plan(verb, *overrides, run=run), Console(file=io.StringIO()))
+        return found
 
     def interrupted(self, kind, begin, rounds):
         """Run in three parts: stopped after the first round and within the last one."""

@@ -1,6 +1,7 @@
 """Large originals, streamed: the number of workers changes nothing."""
 
 import shutil
+from dataclasses import dataclass
 
 import numpy
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from nasrun.data.augment import Augment
 from nasrun.data.imagenet import ImageNet
+from nasrun.engines.local import Pool
 
 CPU = torch.device("cpu")
 SMALL = {"size": 24, "resize": 28, "validation": 0.25}
@@ -40,6 +42,26 @@ def epoch(root, workers, augment=None, **settings):
 def test_two_workers_give_the_same_bytes_as_none(root, augment):
     for alone, shared in zip(epoch(root, 0, augment), epoch(root, 2, augment), strict=True):
         assert torch.equal(alone, shared)
+
+
+@dataclass(frozen=True)
+class FirstEpoch:
+    """A job that reads images as a candidate's training does."""
+
+    root: str
+
+    def __call__(self, order):
+        return epoch(self.root, order)[0].sum()
+
+
+def test_a_pools_process_reads_images_too(root):
+    """It may have no workers of its own."""
+    engine = Pool(processes=1, retries=0)
+    try:
+        ((_, there),) = engine.run(FirstEpoch(root), [2], 1)
+    finally:
+        engine.close()
+    assert torch.equal(there, epoch(root, 0)[0].sum())
 
 
 def test_parts_have_their_sizes_and_val_is_the_test_part(root):

@@ -1,8 +1,11 @@
 """The fittest: the candidate with the best score."""
 
+from types import SimpleNamespace
+
+import pytest
 from toys import Scores, Task, Toy, run
 
-from nasrun.genotype import Genotype
+from nasrun.genotype import NONE, Genotype
 from nasrun.selectors.fittest import Fittest
 from nasrun.strategies.random_search import RandomSearch
 
@@ -18,3 +21,23 @@ def test_the_fittest_is_the_first_of_the_best():
     assert selector.genotype == search.candidates[1].genotype
     assert isinstance(selector.genotype, Genotype)
     assert selector.report(None) == {"validation_score": 0.5, "candidates": 3}
+
+
+@pytest.mark.parametrize(("most", "best", "scored"), [(1, 0.2, True), (0, 0.5, False)])
+def test_a_score_is_that_of_the_chosen_network_and_not_of_one_beyond_the_limits(most, best, scored):
+    """The architectures have 1, 2 and 2 operations; where none may have that many, one is made."""
+    search = RandomSearch(num_candidates=3, together=1, evaluator=Scores([0.2, 0.5, 0.4]))
+    search.begin(Toy(), Task(), None)
+    proposed = iter(
+        Genotype("toy", dict(zip(Toy().rows, row, strict=True)))
+        for row in (("a", NONE, NONE), ("a", "b", NONE), ("b", "b", NONE))
+    )
+    search.propose = lambda: next(proposed)
+    run(search)
+    selector = Fittest()
+    selector.limits = SimpleNamespace(
+        allow=lambda genotype: sum(c != NONE for c in genotype.values()) <= most
+    )
+    selector.begin(search, Toy())
+    assert selector._best.score == best
+    assert ("validation_score" in selector.report(None)) == scored

@@ -1,12 +1,14 @@
 """Successive halving: ever longer trainings of ever fewer contestants."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from toys import Scores, Task, Toy, run
 
 from nasrun.engines.local import Serial
+from nasrun.genotype import Genotype
 from nasrun.selectors.halving import Halving
 from nasrun.strategies.random_search import RandomSearch
 
@@ -61,6 +63,41 @@ def test_every_rung_trains_the_better_part_longer():
     assert selector.genotype == contestants[3]  # 0.8 in the last rung, against 0.6
     assert metrics[-1]["best_validation_accuracy"] == 0.8
     assert metrics[-1]["contestants"] == 2
+
+
+def test_an_architecture_is_as_good_as_its_best_score():
+    torch.manual_seed(3)
+    search = RandomSearch(num_candidates=4, together=1, evaluator=Scores([0.9, 0.8, 0.7, 0.1]))
+    search.begin(Toy(), Task(), None)
+    first, second, third = (Toy().sample() for _ in range(3))
+    assert len({first, second, third}) == 3
+    proposed = iter([first, second, third, first])
+    search.propose = lambda: next(proposed)
+    run(search)
+    selector = Halving(contestants=2, eta=2, evaluator=Longer([0.5, 0.4]))
+    selector.task, selector.budget = Task(), None
+    selector.begin(search, Toy())
+    run(selector)
+    assert selector.evaluator.asked == [first, second]
+
+
+def test_where_the_limits_allow_no_candidate_those_contest_that_it_is_exchanged_for():
+    torch.manual_seed(3)
+    search = RandomSearch(num_candidates=3, together=1, evaluator=Scores([0.9, 0.8, 0.7]))
+    search.begin(Toy(), Task(), None)
+    run(search)
+    allowed = {c.genotype: Genotype("toy", {**c.genotype, "e0": "a"}) for c in search.candidates}
+    selector = Halving(contestants=3, eta=3, evaluator=Longer([0.1, 0.2, 0.3]))
+    selector.task, selector.budget = Task(), None
+    selector.limits = SimpleNamespace(allow=lambda g: False, nearest=allowed.__getitem__)
+    selector.begin(search, Toy())
+    run(selector)
+    assert set(selector.evaluator.asked) == set(allowed.values())
+    assert selector.report(Folder())["validation_score"] > 0
+    alone = Halving(contestants=1, eta=3, evaluator=Longer([]))
+    alone.task, alone.budget, alone.limits = Task(), None, selector.limits
+    alone.begin(search, Toy())
+    assert alone.report(Folder()) == {"candidates": 1}
 
 
 def test_an_architecture_contests_once():

@@ -83,6 +83,7 @@ def test_children_of_a_round_have_parents_from_the_same_population(monkeypatch):
         ({"tournament": 5}, "tournament=5 population=4"),
         ({"tournament": 0}, "tournament=0 population=4"),
         ({"population": 6}, "num_candidates=6 population=6"),
+        ({"population": 4, "together": 6}, "num_candidates=6 population=4 together=6"),
     ],
 )
 def test_impossible_values_are_refused(settings, wrong):

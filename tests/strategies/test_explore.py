@@ -8,7 +8,9 @@ import torch
 from nasrun.budget import Budget
 from nasrun.data.augment import Augment
 from nasrun.data.images import Digits
+from nasrun.genotype import NONE, Genotype
 from nasrun.schedules import Constant
+from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.mobile import MobileSpace
 from nasrun.stage import Stage
 from nasrun.strategies.controller import Factorised, Reinforce, all_choices
@@ -81,6 +83,28 @@ def test_every_choice_occurs_in_the_covering_paths():
     assert len(paths) == SPACE.width
     for decision in SPACE.decisions:
         assert {path[decision.name] for path in paths} == set(decision.choices)
+
+
+def test_a_path_becomes_an_architecture_of_the_likeliest_edges():
+    """In the DARTS space every edge of a path has an operation; two a node are kept."""
+    space = DartsSpace(
+        operations=("none", "skip_connect", "sep_conv_3x3"),
+        nodes=2,
+        kept_edges=1,
+        channels=2,
+        layers=3,
+    )
+    made = explore()
+    made.space = space
+    made.controller.begin(space)
+    path = Genotype(space.name, {d.name: "skip_connect" for d in space.decisions})
+    for limit in space.limits:
+        for favourite in limit.decisions:
+            with torch.no_grad():
+                made.controller.policy.logits.zero_()
+                made.controller.policy.logits[space.rows[favourite], 1] = 1.0
+            kept = made.whole(path)
+            assert [name for name in limit.decisions if kept[name] != NONE] == [favourite]
 
 
 def test_masks_and_choices_are_two_forms_of_the_same():

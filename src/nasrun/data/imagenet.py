@@ -5,6 +5,7 @@ Every random number is drawn in the main process, so that the number of workers 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from multiprocessing import current_process
 from pathlib import Path
 
 import torch
@@ -148,7 +149,7 @@ class StreamSplit(Split):
         loader = DataLoader(
             decoder,
             batch_size=None,  # an item is a batch already
-            num_workers=self._workers,
+            num_workers=0 if current_process().daemon else self._workers,  # it may have no children
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # keeps the loader's own seed out of the global generator
         )

@@ -31,6 +31,10 @@ class Engine(ABC):
         """
 
     @abstractmethod
+    def side_by_side(self, cores: int) -> int:
+        """How many orders it works off at a time where this machine gives so many threads."""
+
+    @abstractmethod
     def close(self) -> None:
         """End the processes that are kept between runs; the next run starts new ones."""
 

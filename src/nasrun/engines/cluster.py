@@ -53,6 +53,10 @@ class RayCluster(Engine):
             (done,), _ = ray.wait(list(running), num_returns=1)
             yield running.pop(done), ray.get(done)
 
+    def side_by_side(self, cores: int) -> int:
+        """Of a cluster that runs already nothing is known: as if it were this machine."""
+        return max(1, int(cores / self.cpus))
+
     def close(self) -> None:
         import ray
 

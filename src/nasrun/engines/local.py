@@ -28,6 +28,9 @@ class Serial(Engine):
                 result = job(order)
             yield position, result
 
+    def side_by_side(self, cores: int) -> int:
+        return 1
+
     def close(self) -> None:
         """Nothing is kept."""
 
@@ -83,7 +86,7 @@ class Pool(Engine):
             self._job = job
         waiting = deque(range(len(orders)))
         lost = dict.fromkeys(waiting, 0)
-        size = min(self.processes or cores, len(orders))
+        size = min(self.side_by_side(cores), len(orders))
         try:
             left = len(orders)
             while left:
@@ -103,7 +106,7 @@ class Pool(Engine):
                         self._replace(worker)
                         lost[position] += 1
                         if lost[position] > self.retries:
-                            raise RuntimeError(_lost(worker, lost[position])) from None
+                            raise ChildProcessError(_lost(worker, lost[position])) from None
                         waiting.appendleft(position)
                         continue
                     worker.position = None
@@ -114,6 +117,9 @@ class Pool(Engine):
         except BaseException:
             self.close()
             raise
+
+    def side_by_side(self, cores: int) -> int:
+        return self.processes or cores
 
     def close(self) -> None:
         for worker in self._workers:

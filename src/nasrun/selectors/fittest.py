@@ -29,5 +29,7 @@ class Fittest(Immediate):
         return self._best.genotype
 
     def report(self, folder: Any) -> dict[str, Any]:
-        scored = {"validation_score": self._best.score, "candidates": self._among}
-        return {**scored, **self.strategy.deliver(self._best, folder)}
+        found: dict[str, Any] = {"candidates": self._among}
+        if self.limits is None or self.limits.allow(self._best.genotype):
+            found["validation_score"] = self._best.score  # else it is exchanged for another
+        return {**found, **self.strategy.deliver(self._best, folder)}

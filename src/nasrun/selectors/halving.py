@@ -42,11 +42,18 @@ class Halving(Selector):
         assert isinstance(strategy, CandidateStrategy)
         self._begin(space)
         candidates = sorted(strategy.candidates, key=lambda candidate: -candidate.score)
-        if self.limits is not None:
-            allow = self.limits.allow
-            candidates = [c for c in candidates if allow(c.genotype)] or candidates
-        first_of = {c.genotype: c for c in reversed(candidates)}  # the best of each genotype
-        self._contestants = list(reversed(first_of.values()))[: self.contestants]
+        limits = self.limits
+        self._exchanged = limits is not None and not any(
+            limits.allow(c.genotype) for c in candidates
+        )
+        if limits is not None and self._exchanged:
+            candidates = [Candidate(limits.nearest(c.genotype), c.score) for c in candidates]
+        elif limits is not None:
+            candidates = [c for c in candidates if limits.allow(c.genotype)]
+        best: dict[Genotype, Candidate] = {}
+        for candidate in candidates:
+            best.setdefault(candidate.genotype, candidate)
+        self._contestants = list(best.values())[: self.contestants]
 
     def _begin(self, space: Space) -> None:
         assert isinstance(space, SearchSpace)
@@ -55,11 +62,12 @@ class Halving(Selector):
         self.evaluator.begin(space, self.task, self.budget)
 
     def rehearsals(self, strategy: Strategy, space: Space) -> Iterator[Rehearsal]:
+        assert isinstance(strategy, CandidateStrategy)
         self._begin(space)
-        left, rung = self.contestants, 0
+        left, rung = min(self.contestants, strategy.num_candidates), 0
         while left > 1:
             genotype = self.space.sample()
-            yield self.evaluator.rehearsal(genotype, left, epochs=self._epochs(rung))
+            yield self.evaluator.rehearsal(genotype, left, left, epochs=self._epochs(rung))
             left, rung = self._survivors(left), rung + 1
 
     @property
@@ -121,4 +129,6 @@ class Halving(Selector):
             for number, rung in enumerate(self._rungs)
         ]
         folder.write("rungs.json", rungs)
-        return {"validation_score": self._best.score, "candidates": len(self._contestants)}
+        known = bool(self._rungs) or not self._exchanged  # else the score is another network's
+        scored = {"validation_score": self._best.score} if known else {}
+        return {**scored, "candidates": len(self._contestants)}

@@ -13,6 +13,7 @@ measured, which is the supernet as it is, but kept only in a space where it is a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -75,12 +76,11 @@ class Perturbation(Selector):
         """
         self.begin(strategy, space)
         strategy, space = self.strategy, self.space
-        whole = len(strategy.validation)
-        if self.judge.images is None:
-            few = min(whole, REHEARSED * 8 * strategy.batch_size)
-            strategy.validation = strategy.task.subset(strategy.validation, few)
-        scale = whole / len(strategy.validation)
-        tuning = Rehearsal(self.rounds / 2, strategy.play)
+        judge, whole = copy.copy(self.judge), len(strategy.validation)
+        if judge.images is None:
+            judge.images = min(whole, REHEARSED * 8 * strategy.batch_size)
+        scale = (self.judge.images or whole) / judge.images
+        tuning = Rehearsal(self.rounds / 2, strategy.play, self.rounds / 2, strategy.validate)
         open_ = {group: self._undecided(group) for group in space.groups}
         yield tuning
         for decisions in open_.values():
@@ -89,7 +89,7 @@ class Perturbation(Selector):
                 first = decisions[0]
                 yield Rehearsal(
                     rests=scale * passes / len(first.choices) / 2,
-                    rest=partial(self.judge.operations, strategy, first),
+                    rest=partial(judge.operations, strategy, first),
                 )
         for decisions in open_.values():
             for decision in decisions:
@@ -106,7 +106,7 @@ class Perturbation(Selector):
             if decided:
                 yield Rehearsal(
                     rests=scale * (halves + topology) / len(decided),
-                    rest=partial(self.judge.edges, strategy, decided),
+                    rest=partial(judge.edges, strategy, decided),
                 )
 
     @property

@@ -122,6 +122,7 @@ class ScoredStrategy(Strategy):
 class CandidateStrategy(ScoredStrategy):
     """A strategy that scores whole architectures one by one and keeps nothing but the scores."""
 
+    num_candidates: int
     read_by = "fittest or halving"
     searches = SearchSpace
     learns = ImageTask

@@ -163,7 +163,13 @@ class Differentiable(SupernetStrategy, Foreseen):
         return self.footprint(shapes, {})
 
     def rehearsals(self) -> Iterator[Rehearsal]:
-        yield Rehearsal(self.rounds, self.play, self.rounds, self.validate)
+        for begins, share in self.level.phases:
+            rounds = share * self.rounds
+            self.round = round(begins * self.rounds)
+            yield Rehearsal(rounds, self.play, rounds, self.validate)
+
+    def skip_ahead(self) -> None:
+        self.round = self.rounds
 
     def _refuse_too_little(self) -> None:
         """ValueError if the supernet would not fit into the memory."""

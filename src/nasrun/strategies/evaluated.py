@@ -81,7 +81,7 @@ class EvaluatedSearch(CandidateStrategy, Foreseen):
 
         yield Rehearsal(self.evaluator.warm_up_rounds, warm_up)
         self.display = Silent()
-        yield self.evaluator.rehearsal(self.space.sample(), self.num_candidates)
+        yield self.evaluator.rehearsal(self.space.sample(), self.num_candidates, self.together)
 
     def state_dict(self) -> dict[str, Any]:
         return {

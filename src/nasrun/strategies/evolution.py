@@ -5,6 +5,8 @@ The population is the last `population` candidates, so it needs no state of its 
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from nasrun.evaluators import Evaluator
@@ -33,10 +35,11 @@ class Evolution(EvaluatedSearch):
                 f"tournament={tournament} population={population}: "
                 "from 1 on, as many as the population at most"
             )
-        if num_candidates <= population:
+        first = together * math.ceil(population / together)  # a round is proposed at once
+        if num_candidates <= first:
             raise ValueError(
-                f"num_candidates={num_candidates} population={population}: "
-                "more candidates than that, or nothing evolves"
+                f"num_candidates={num_candidates} population={population} together={together}: "
+                f"more candidates than {first}, or nothing evolves"
             )
         self.population = population
         self.tournament = tournament

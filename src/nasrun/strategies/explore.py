@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nasrun.budget import Budget
-from nasrun.genotype import Genotype
+from nasrun.genotype import NONE, Genotype
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import SearchSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
@@ -122,6 +122,21 @@ class Explore:
     def draw(self, count: int) -> list[Genotype]:
         """Paths from the controller."""
         return genotypes(self.space, self.controller.draw(count).columns)
+
+    def whole(self, genotype: Genotype) -> Genotype:
+        """A path as an architecture: where edges exclude each other, the controller's likeliest."""
+        chosen, table = dict(genotype), self.controller.marginals()
+        for limit in self.space.limits:
+            likely = {
+                name: float(table[self.space.rows[name], self._column(name, chosen[name])])
+                for name in limit.decisions
+            }
+            ranked = sorted(limit.decisions, key=likely.__getitem__, reverse=True)
+            chosen |= dict.fromkeys(ranked[limit.count :], NONE)
+        return Genotype(genotype.space, chosen)
+
+    def _column(self, name: str, choice: str) -> int:
+        return self.space.decisions[self.space.rows[name]].choices.index(choice)
 
     def uniform(self) -> Genotype:
         """A path from all that is alive."""

@@ -99,7 +99,7 @@ class MaskedInTraining(Masking):
         self.criterion = criterion
 
     def measured(self, strategy: SupernetStrategy, masks: Sequence[Mask]) -> list[Metrics]:
-        return strategy.masked(masks, in_training=True)
+        return strategy.masked(masks, images=self.images, in_training=True)
 
 
 class Magnitude(Judge):

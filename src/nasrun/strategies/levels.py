@@ -31,6 +31,11 @@ class Level(ABC):
 
     graphs: int = 1
 
+    @property
+    def phases(self) -> tuple[tuple[float, float], ...]:
+        """When the step changes: the share of the search before it, and the share that it lasts."""
+        return ((0.0, 1.0),)
+
     @abstractmethod
     def step(self, search: Search, train: Any, val: Any) -> Losses:
         """Move alphas and weights once; returns the detached losses by name."""
@@ -180,6 +185,10 @@ class Switched(Level):
         if not 0 < self.at < 1:
             raise ValueError(f"at={self.at}: a share of the search, more than 0 and less than 1")
         object.__setattr__(self, "graphs", max(self.first.graphs, self.then.graphs))
+
+    @property
+    def phases(self) -> tuple[tuple[float, float], ...]:
+        return ((0.0, self.at), (self.at, 1.0 - self.at))
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
         level = self.first if search.progress <= self.at else self.then

@@ -139,7 +139,7 @@ class Radars(SupernetStrategy, Foreseen):
         """Uniform paths, then paths with lessons, then the likeliest subspace as of now."""
         rests: dict[str, Callable[[], object] | None] = {
             "warm_up": None,
-            "explore": self.explore.teach,
+            "explore": self.explore.teach if self.explore.updates else None,
             "exploit": self.validate,
         }
         phases = [turn.phase for turn in self.turns]

@@ -53,7 +53,7 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
         if self.round < self.exploring:
             progress = self.round / self.exploring
             return self.explore.run_round(self, progress, warm_up=self.round < self.warm_up)
-        drawn = self.explore.draw(self.num_candidates)
+        drawn = [self.explore.whole(path) for path in self.explore.draw(self.num_candidates)]
         if self.limits is not None:
             drawn = [self.limits.nearest(genotype) for genotype in drawn]
         for genotype in self.track(drawn, len(drawn)):
@@ -72,7 +72,8 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
         yield Rehearsal(self.warm_up, self.play)
         self.round = self.warm_up
         exploring = self.exploring - self.warm_up
-        yield Rehearsal(exploring, self.play, exploring, self.explore.teach)
+        teach = self.explore.teach if self.explore.updates else None
+        yield Rehearsal(exploring, self.play, exploring, teach)
         yield Rehearsal(
             0, None, self.num_candidates, lambda: self.explore.score(self.explore.uniform())
         )

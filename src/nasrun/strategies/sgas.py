@@ -13,22 +13,23 @@ importance, in a space without `none`).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from nasrun.budget import Budget
 from nasrun.genotype import NONE
 from nasrun.spaces.base import SearchSpace
-from nasrun.stage import Metrics
+from nasrun.stage import Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Mask, SupernetStrategy
 from nasrun.strategies.differentiable import Differentiable
-from nasrun.strategies.judges import Judge
+from nasrun.strategies.judges import Judge, Magnitude
 from nasrun.tasks.base import ImageTask
 
 Distribution = dict[str, float]
 
 
-class Greedy(SupernetStrategy):
+class Greedy(SupernetStrategy, Foreseen):
     """Another strategy's search in which edges are decided on the way.
 
     The first decision of a cell type comes when the share `first` of the rounds is done, the last
@@ -90,18 +91,18 @@ class Greedy(SupernetStrategy):
         return sum(rounds >= max(1, math.floor(end + 1e-9)) for end in ends)
 
     def run_round(self) -> Metrics:
-        self.inner.round, self.inner.display = self.round, self.display
-        metrics = self.inner.run_round()
+        self.inner.round = self.round
+        metrics = self.inner.play(self.display)
         self.stopped = self.inner.stopped
         for _ in range(self.due(self.round + 1) - self.due(self.round)):
             for group in self.space.groups:
-                self._decide(group)
+                self._decide(group, self.judge)
         self._grow()
         if self.history_size:
             self.past = [*self.past, self._distributions()][-self.history_size :]
         return {**metrics, "decided": float(len(self.supernet.fixed))}
 
-    def _decide(self, group: str) -> None:
+    def _decide(self, group: str, judge: Judge) -> None:
         """Fix the most certain open edge of a group, and drop the edges that its node has beyond.
 
         Of equals the first.
@@ -112,7 +113,7 @@ class Greedy(SupernetStrategy):
             return
         certainty = self.certainty({decision.name: rows[decision.name] for decision in undecided})
         decision = max(undecided, key=lambda decision: certainty[decision.name])
-        chosen, scores = self.judge.decide(self, decision, self.space.candidates(decision))
+        chosen, scores = judge.decide(self, decision, self.space.candidates(decision))
         fixed[decision.name] = chosen
         for limit in self.space.limits:
             kept = [name for name in limit.decisions if fixed.get(name, NONE) != NONE]
@@ -169,6 +170,23 @@ class Greedy(SupernetStrategy):
 
     def tune(self, weight_lr: float) -> None:
         self.inner.tune(weight_lr)
+
+    def skip_ahead(self) -> None:
+        self.inner.skip_ahead()
+        self.round = self.inner.round
+        for _ in range(self.to_decide):
+            for group in self.space.groups:
+                self._decide(group, Magnitude())
+
+    def foreseen_bytes(self) -> int:
+        return self.inner.foreseen_bytes()
+
+    def rehearsals(self) -> Iterator[Rehearsal]:
+        """As if every decision were taken at the end."""
+        yield from self.inner.rehearsals()
+        choices = len(self.space.decisions[0].choices)
+        passes = self.judge.passes * self.to_decide * len(self.space.groups) * choices
+        yield Rehearsal(rests=passes, rest=partial(self.validate, images=self.judge.images))
 
     def state_dict(self) -> dict[str, Any]:
         return {
