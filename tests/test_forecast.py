@@ -8,7 +8,7 @@ import pytest
 
 from nasrun import forecast
 from nasrun.budget import Budget
-from nasrun.evaluators import Trained
+from nasrun.evaluators import FromScratch
 from nasrun.forecast import Process, extremes, genotypes, timed
 from nasrun.genotype import NONE
 from nasrun.limits import Amounts
@@ -241,7 +241,7 @@ def test_trainings_that_follow_one_another_are_counted(together, side_by_side, i
         def learner(self, genotype):
             return None
 
-    evaluator = object.__new__(Trained)
+    evaluator = object.__new__(FromScratch)
     evaluator.job, evaluator.engine = Job(), Engine()
     evaluator.threads, evaluator.epochs = 8, 2
     rehearsal = evaluator.rehearsal(None, 9, together)

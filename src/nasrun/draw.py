@@ -96,13 +96,6 @@ class Box:
         """The box, further right and down."""
         return Box(self.x + x, self.y + y, self.width, self.height)
 
-    def overlaps(self, other: Box) -> bool:
-        """Whether the two have an area in common."""
-        return (
-            2 * abs(self.x - other.x) < self.width + other.width
-            and 2 * abs(self.y - other.y) < self.height + other.height
-        )
-
 
 @dataclass(frozen=True)
 class Route:

@@ -137,7 +137,7 @@ class _SinglePath(torch.nn.Module):
         return self.network(x, self.space.one_hot(self.space.sample(), self.device))
 
 
-class Trained(Evaluator, OnEngine):
+class FromScratch(Evaluator, OnEngine):
     """Weights trained from scratch on the training part for a few epochs.
 
     The engine trains several architectures side by side, each on one thread.

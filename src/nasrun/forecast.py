@@ -73,9 +73,7 @@ class Process:
     def peak(self, step_bytes: int | None) -> float | None:
         """GiB at a step of so many bytes by shapes; null where these are not known."""
         own = self.gib
-        if step_bytes is None:
-            return None
-        return own + self.budget.memory_factor * step_bytes / 2**30
+        return None if step_bytes is None else own + step_bytes / 2**30
 
 
 @dataclass(frozen=True)

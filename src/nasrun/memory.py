@@ -20,9 +20,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
+from nasrun.budget import Budget
 from nasrun.genotype import NONE, Decision
 from nasrun.spaces.base import Mixture, SearchSpace, batch_statistics
-from nasrun.tasks.base import OptimizerFactory
+from nasrun.tasks.base import ImageTask, OptimizerFactory
 
 Active = tuple[tuple[int, ...], ...]
 """The columns that run, for every decision."""
@@ -135,6 +136,20 @@ class Shapes:
             self.network.to(self.type)
         self._given = sizes([*self.network.parameters(), *self.network.buffers()])
         self._weights = sizes(self.network.parameters())
+
+    @classmethod
+    def of(
+        cls, space: SearchSpace, task: ImageTask, budget: Budget, optimizer: OptimizerFactory
+    ) -> Shapes:
+        """Of a search on a task's images, its weights moved by this optimizer."""
+        return cls(
+            space,
+            inputs=task.inputs,
+            outputs=task.outputs,
+            size=task.size,
+            slots=optimizer_slots(optimizer),
+            half=budget.resolved["precision"] == "bf16",
+        )
 
     def active(self, kept: Mapping[str, Sequence[str]]) -> Active:
         """The columns of these choices, all of a decision that is not named."""

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from nasrun.evaluators import Trained
+from nasrun.evaluators import FromScratch
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Selector
 from nasrun.spaces.base import SearchSpace, Space
@@ -29,7 +29,7 @@ class Halving(Selector):
     space: SearchSpace
     task: ImageTask
 
-    def __init__(self, *, contestants: int, eta: float, evaluator: Trained) -> None:
+    def __init__(self, *, contestants: int, eta: float, evaluator: FromScratch) -> None:
         if contestants < 1:
             raise ValueError(f"contestants={contestants}: at least 1")
         if not eta > 1:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nasrun.budget import Budget
-from nasrun.memory import Shapes, optimizer_slots
+from nasrun.memory import Shapes
 from nasrun.schedules import Constant, Schedule
 from nasrun.spaces.base import Mixture, SearchSpace, batch_statistics
 from nasrun.spaces.region import compile_regions
@@ -152,14 +152,7 @@ class Differentiable(SupernetStrategy, Foreseen):
         )
 
     def foreseen_bytes(self) -> int:
-        shapes = Shapes(
-            self.space,
-            inputs=self.task.inputs,
-            outputs=self.task.outputs,
-            size=self.task.size,
-            slots=optimizer_slots(self.weight_optimizer),
-            half=self.budget.resolved["precision"] == "bf16",
-        )
+        shapes = Shapes.of(self.space, self.task, self.budget, self.weight_optimizer)
         return self.footprint(shapes, {})
 
     def rehearsals(self) -> Iterator[Rehearsal]:

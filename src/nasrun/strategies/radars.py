@@ -22,7 +22,7 @@ import torch
 
 from nasrun.budget import Budget
 from nasrun.genotype import NONE
-from nasrun.memory import Additive, Shapes, optimizer_slots
+from nasrun.memory import Additive, Shapes
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Mask, SupernetStrategy
@@ -107,14 +107,7 @@ class Radars(SupernetStrategy, Foreseen):
     @cached_property
     def shapes(self) -> Shapes:
         """The whole space's supernet by shape; it takes no memory."""
-        return Shapes(
-            self.space,
-            inputs=self.task.inputs,
-            outputs=self.task.outputs,
-            size=self.task.size,
-            slots=optimizer_slots(self.inner.weight_optimizer),
-            half=self.budget.resolved["precision"] == "bf16",
-        )
+        return Shapes.of(self.space, self.task, self.budget, self.inner.weight_optimizer)
 
     @cached_property
     def additive(self) -> Additive:
