@@ -32,12 +32,11 @@ MAY = {
     "predictor": {"run", "spaces.base"},
     "evaluators": {"tabular", "spaces.base", "tasks.base", "engines.base", "ops"},
     "discretisation": {"strategies.base", "spaces.base", "spaces.supernet", "tasks.base"},
-    "retrain": {"spaces.base", "spaces.region", "tasks.base"},
+    "retrain": {"spaces.base", "spaces.region", "tasks.base", "memory"},
     "memory": {"spaces.base", "tasks.base"},
     "limits": {"spaces.base", "memory"},
     "forecast": {
-        *("limits", "memory", "retrain", "display", "spaces.base", "strategies.base"),
-        "strategies.differentiable",
+        *("limits", "retrain", "display", "spaces.base", "strategies.base"),
     },
     "selectors": {
         *("selectors.base", "strategies.base", "strategies.differentiable", "evaluators"),

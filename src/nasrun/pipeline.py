@@ -580,13 +580,12 @@ def _attach_engine(
 ) -> None:
     """Give whatever trains networks side by side its engine; else a typed one has no effect."""
     from nasrun.engines.base import OnEngine
-    from nasrun.engines.local import Serial
 
     parts = [part for stage in stages for part in (stage, getattr(stage, "evaluator", None))]
     users = [part for part in parts if isinstance(part, OnEngine)]
     if users:
         engine.check()
-        if budget.max_memory_gib is not None and not isinstance(engine, Serial):
+        if budget.max_memory_gib is not None and engine.elsewhere:
             raise ValueError(
                 f"budget.max_memory_gib={budget.max_memory_gib}: the memory of an engine's other "
                 "processes is not counted; engine=serial would do, or null"

@@ -16,7 +16,12 @@ Job = Callable[[Any], Any]
 
 
 class Engine(ABC):
-    """Runs a job on every order; settings first, what to run with `run`."""
+    """Runs a job on every order; settings first, what to run with `run`.
+
+    `elsewhere` says whether it does so in other processes than this.
+    """
+
+    elsewhere = True
 
     @abstractmethod
     def check(self) -> None:

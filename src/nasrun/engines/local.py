@@ -19,6 +19,8 @@ from nasrun.engines.base import Engine, Job, one_thread, prepare_worker
 class Serial(Engine):
     """One order after the other in this process, on one thread."""
 
+    elsewhere = False
+
     def check(self) -> None:
         """Nothing is needed."""
 
