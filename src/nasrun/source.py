@@ -101,7 +101,7 @@ def refuse_idle(verb: str, typed: Sequence[str]) -> None:
         if root not in allowed or (
             key.startswith("selector.") and verb not in ("run", "plan", "select")
         ):
-            verbs = ("select", "search", "retrain", "transfer", "run")
+            verbs = ("search", "select", "retrain", "transfer", "run")
             home = next(other for other in verbs if root in OWN[other])
             raise ValueError(f"{override}: has no effect on `nasrun {verb}`, type it on `{home}`")
 
