@@ -35,9 +35,7 @@ MAY = {
     "retrain": {"spaces.base", "spaces.region", "tasks.base", "memory"},
     "memory": {"spaces.base", "tasks.base"},
     "limits": {"spaces.base", "memory"},
-    "forecast": {
-        *("limits", "retrain", "display", "spaces.base", "strategies.base"),
-    },
+    "forecast": {"limits", "retrain", "display", "spaces.base", "strategies.base"},
     "selectors": {
         *("selectors.base", "strategies.base", "strategies.differentiable", "evaluators"),
         *("strategies.judges", "strategies.history", "spaces.base", "spaces.supernet", "limits"),

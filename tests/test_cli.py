@@ -141,6 +141,10 @@ REFUSED = {
         "retrain.epochs=2: has no effect on `nasrun",
     ),
     "stages on a search": ("search stages=[search]", "has no effect on `nasrun search`"),
+    "engine on a retraining": (
+        "retrain engine=serial",
+        "has no effect on `nasrun retrain`, type it on `search`",
+    ),
     "genotype on a search": ("search genotype=darts_v2", "has no effect on `nasrun search`"),
     "search setting beside a genotype": (
         "retrain genotype=darts_v2 strategy=snas",
@@ -550,3 +554,12 @@ def test_a_reader_that_stops_reading_is_no_error(here):
     )
     assert ended.stderr == ""
     assert "space" in ended.stdout
+
+
+def test_an_engine_is_named_where_a_selection_trains_networks(nasrun, small):
+    short = ["strategy=random", "strategy.num_candidates=2", "strategy.evaluator.epochs=1"]
+    words = [word for word in small if not word.startswith("rounds=")]
+    assert nasrun("search", *words, *short, "engine=serial").status == 0
+    halving = ["method=halving", "selector.contestants=2", "selector.evaluator.epochs=1"]
+    answer = nasrun("select", *halving, "engine=serial")
+    assert answer.status == 0, answer.err

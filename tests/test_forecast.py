@@ -5,6 +5,7 @@ import time
 from itertools import product
 
 import pytest
+from toys import DARTS
 
 from nasrun import forecast
 from nasrun.budget import Budget
@@ -17,13 +18,6 @@ from nasrun.spaces.mobile import MobileSpace
 from nasrun.spaces.nasbench201 import NasBench201
 from nasrun.stage import Foreseen, Rehearsal, Stage
 
-DARTS = DartsSpace(
-    operations=("none", "skip_connect", "sep_conv_3x3"),
-    nodes=2,
-    kept_edges=1,
-    channels=2,
-    layers=3,
-)
 MOBILE = MobileSpace(
     kernels=(3,),
     expansions=(1, 3),
@@ -213,14 +207,6 @@ def test_a_selection_is_planned_on_what_the_search_leaves(strategy, selector, ro
     assert answer.status == 0, answer.err
     steps = 3 * (rounds + 1)
     assert re.search(rf"select +│ [\d.]+ GiB +│ [\d.]+ s +│ +{steps} ", answer.out), answer.out
-
-
-def test_each_phase_of_a_level_is_timed(nasrun):
-    words = [word for word in PLANNED if not word.startswith("rounds")]
-    ten = ["rounds=10", "strategy.partial_channels=1"]
-    answer = nasrun("plan", *words, "stages=[search]", "strategy=pcdarts", *ten)
-    assert answer.status == 0, answer.err
-    assert re.search(r"search +│ [\d.]+ GiB +│ [\d.]+ s +│ +30 ", answer.out), answer.out
 
 
 def test_the_baseline_is_retrained_too(nasrun):

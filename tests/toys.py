@@ -1,8 +1,17 @@
-"""A space of three edges, scores in a given order, and a loop without a folder."""
+"""Small spaces, scores in a given order, and a loop without a folder."""
 
 from nasrun.evaluators import Evaluator
 from nasrun.genotype import NONE, AtMost, Decision
 from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.darts import DartsSpace
+
+DARTS = DartsSpace(
+    operations=("none", "skip_connect", "sep_conv_3x3"),
+    nodes=2,
+    kept_edges=1,
+    channels=2,
+    layers=3,
+)
 
 
 class Decisions(SearchSpace):
@@ -27,6 +36,8 @@ class Decisions(SearchSpace):
 
 
 class Toy(Decisions):
+    """Three edges, of which a network keeps two."""
+
     name = "toy"
     decisions = tuple(Decision(f"e{n}", (NONE, "a", "b")) for n in range(3))
     limits = (AtMost(("e0", "e1", "e2"), 2),)

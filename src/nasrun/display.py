@@ -77,7 +77,7 @@ def percent(fraction: float | None) -> str:
     return "-" if fraction is None else f"{100 * fraction:.2f}%"
 
 
-def binary(gib: float) -> str:
+def storage(gib: float) -> str:
     """A size in GiB, in MiB where it is less than one."""
     return f"{gib:.2f} GiB" if gib >= 1 else f"{1024 * gib:.1f} MiB"
 

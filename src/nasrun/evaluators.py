@@ -217,8 +217,8 @@ class FromScratch(Evaluator, OnEngine):
     ) -> Rehearsal:
         """On one thread, as the engine's processes have: those that follow one another."""
         job, abreast = self.job, self.engine.side_by_side(self.threads)
-        full, rest_of = divmod(count, together)
-        each = full * math.ceil(together / abreast) + math.ceil(rest_of / abreast)
+        rounds, left = divmod(count, together)
+        each = rounds * math.ceil(together / abreast) + math.ceil(left / abreast)
         learner = job.learner(genotype)
 
         def play(display: Display) -> None:

@@ -39,8 +39,7 @@ COPIES = 2
 
 @dataclass(frozen=True)
 class Forecast:
-    """One stage: its peak memory in GiB with the process, seconds a step, hours in all, and GiB on
-    disk."""
+    """One stage: peak memory in GiB with the process, seconds a step, hours in all, GiB on disk."""
 
     stage: str
     memory_gib: float | None
@@ -57,14 +56,17 @@ class Forecast:
 
 
 class Process:
-    """The process that forecasts, which the one that runs will resemble."""
+    """The process that forecasts, which the one that runs will resemble.
+
+    To be asked for a peak before the first step is taken: what it takes by then is kept.
+    """
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
 
     @cached_property
     def gib(self) -> float:
-        """What it takes without steps: interpreter, libraries, images; asked before the first."""
+        """What it takes without steps: interpreter, libraries, images."""
         if self.budget.resolved["device"] == "cuda":
             return 0.0  # the allocator's peak counts there
         taken = resident_gib()
@@ -125,10 +127,12 @@ def _search(begin: Callable[[], Strategy], process: Process) -> Forecast:
         strategy = begin()
     except ValueError as refused:
         return Forecast.refused("search", str(refused))
-    if not isinstance(strategy, Foreseen):
-        return _sum("search", None, strategy, [Rehearsal(strategy.rounds, strategy.play)])
-    memory = process.peak(strategy.foreseen_bytes())
-    return _sum("search", memory, strategy, strategy.rehearsals())
+    if isinstance(strategy, Foreseen):
+        return _sum(
+            "search", process.peak(strategy.foreseen_bytes()), strategy, strategy.rehearsals()
+        )
+    rounds = Rehearsal(strategy.rounds, strategy.play)
+    return _sum("search", process.peak(None), strategy, [rounds])
 
 
 def _sum(
@@ -259,7 +263,7 @@ def extremes(space: SearchSpace, amounts: Amounts) -> tuple[float, float]:
 
 def print_outlook(console: Any, title: str, outlook: Outlook) -> None:
     """The facts and the stages as tables."""
-    from nasrun.display import binary, duration, table
+    from nasrun.display import duration, storage, table
 
     table(console, title, ("", ""), list(outlook.facts.items()))
     rows = [
@@ -269,11 +273,11 @@ def print_outlook(console: Any, title: str, outlook: Outlook) -> None:
             "-" if forecast.step_seconds is None else f"{forecast.step_seconds:.3f} s",
             "-" if forecast.steps is None else f"{forecast.steps}",
             "-" if forecast.hours is None else duration(3600 * forecast.hours),
-            "-" if forecast.disk_gib is None else binary(forecast.disk_gib),
+            "-" if forecast.disk_gib is None else storage(forecast.disk_gib),
         )
         for forecast in outlook.stages
     ]
     table(console, "forecast", ("stage", "peak memory", "a step", "steps", "time", "disk"), rows)
     hours = sum(forecast.hours or 0.0 for forecast in outlook.stages)
     disk = sum(forecast.disk_gib or 0.0 for forecast in outlook.stages)
-    console.print(f"in all {duration(3600 * hours)}, {binary(disk)} on disk", highlight=False)
+    console.print(f"in all {duration(3600 * hours)}, {storage(disk)} on disk", highlight=False)

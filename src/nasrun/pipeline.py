@@ -221,7 +221,7 @@ class Plan:
         assert isinstance(self.dataset, Dataset)
         return self.space, self.dataset
 
-    @property
+    @cached_property
     def rival(self) -> Genotype:
         """The random architecture that is retrained as the found one is."""
         drawn = random_genotype(self.space, self.seed)

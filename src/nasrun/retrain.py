@@ -135,12 +135,9 @@ class Retrain(Stage):
         steps = math.ceil(len(order) / self.batch_size)
         metrics = {"lr": lr, "drop_path": drop_path}
         metrics.update(self.learner.train(self.track(batches, steps), lr))
-        return metrics | self._validated()
-
-    def _validated(self) -> Metrics:
-        if self.validation is None:
-            return {}
-        return {f"validation_{name}": value for name, value in self.validate().items()}
+        if self.validation is not None:
+            metrics.update({f"validation_{name}": y for name, y in self.validate().items()})
+        return metrics
 
     def validate(self) -> Metrics:
         """The network on the validation part, which it does not learn from with `data=train`."""
@@ -165,12 +162,14 @@ class Retrain(Stage):
             for name, tensor in network.state_dict().items()
         }
         save_file(weights, folder.path / "weights.safetensors")
-        retrain_curves(folder.metrics(), folder.path / "curves.png")
+        rounds = folder.metrics()
+        retrain_curves(rounds, folder.path / "curves.png")
+        last = {} if self.validation is None else rounds[-1]
         cost = count(network, self.task.inputs, self.facts.size)
         test = self.learner.evaluate(self.task.split("test"), 2 * self.batch_size)
         return {
             **{f"test_{name}": value for name, value in test.items()},
-            **self._validated(),
+            **{name: value for name, value in last.items() if name.startswith("validation")},
             "weights_of": "last epoch",
             "params": cost.params,
             "macs": cost.macs,

@@ -10,7 +10,6 @@ from toys import Scores, Task, Toy, run
 from nasrun.engines.local import Serial
 from nasrun.genotype import Genotype
 from nasrun.selectors.halving import Halving
-from nasrun.source import refuse_idle
 from nasrun.strategies.random_search import RandomSearch
 
 
@@ -172,9 +171,3 @@ def test_limits_are_obeyed_where_a_candidate_does():
 def test_impossible_values_are_refused(settings, wrong):
     with pytest.raises(ValueError, match=wrong):
         Halving(**settings, evaluator=Longer([]))
-
-
-def test_an_engine_can_be_named_where_a_selection_trains_networks():
-    refuse_idle("select", ["selector=halving", "engine=serial", "engine.processes=1"])
-    with pytest.raises(ValueError, match="engine=serial: has no effect"):
-        refuse_idle("retrain", ["engine=serial"])

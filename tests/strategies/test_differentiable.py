@@ -8,6 +8,8 @@ import torch
 
 from nasrun.config import build, compose, resolve
 from nasrun.spaces.supernet import argmax, magnitude
+from nasrun.strategies.differentiable import Differentiable
+from nasrun.strategies.levels import Bilevel, Switched, WeightsOnly
 
 SMALL = ["rounds=4", "width=2", "depth=3", "batch_size=16", "images=64", "space.nodes=1"]
 SMALL += ["space.kept_edges=1", "space.operations=[none,max_pool_3x3,skip_connect,sep_conv_3x3]"]
@@ -318,3 +320,16 @@ def test_impossible_values_are_refused(setting):
     node = resolve(compose([f"strategy.{setting}"]).config["strategy"])
     with pytest.raises(ValueError, match=rf"^strategy\.{setting}"):
         build(node, "strategy")
+
+
+@pytest.mark.parametrize(("at", "rounds"), [(0.3, 10), (0.29, 100), (0.25, 10), (0.7, 50)])
+def test_each_phase_of_a_level_is_rehearsed_where_it_begins(at, rounds):
+    """0.29 * 100 is less than 29: the round after the change is meant all the same."""
+    level = Switched(first=WeightsOnly(), then=Bilevel(), at=at)
+    search = SimpleNamespace(level=level, rounds=rounds, round=None, play=None, validate=None)
+    seen = [(search.round, kind.rounds) for kind in Differentiable.rehearsals(search)]
+    (first, many), (then, others) = seen
+    assert first == 0
+    assert many + others == pytest.approx(rounds)
+    assert then / rounds <= at + 0.5 / rounds
+    assert (then + 1) / rounds > at  # the progress by which `Switched` decides

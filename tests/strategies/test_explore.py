@@ -4,13 +4,13 @@ from functools import partial
 
 import pytest
 import torch
+from toys import DARTS
 
 from nasrun.budget import Budget
 from nasrun.data.augment import Augment
 from nasrun.data.images import Digits
 from nasrun.genotype import NONE, Genotype
 from nasrun.schedules import Constant
-from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.mobile import MobileSpace
 from nasrun.stage import Stage
 from nasrun.strategies.controller import Factorised, Reinforce, all_choices
@@ -86,23 +86,17 @@ def test_every_choice_occurs_in_the_covering_paths():
 
 
 def test_a_path_becomes_an_architecture_of_the_likeliest_edges():
-    """In the DARTS space every edge of a path has an operation; two a node are kept."""
-    space = DartsSpace(
-        operations=("none", "skip_connect", "sep_conv_3x3"),
-        nodes=2,
-        kept_edges=1,
-        channels=2,
-        layers=3,
-    )
+    """In the DARTS space every edge of a path has an operation; here one a node is kept."""
     made = explore()
-    made.space = space
-    made.controller.begin(space)
-    path = Genotype(space.name, {d.name: "skip_connect" for d in space.decisions})
-    for limit in space.limits:
+    made.space = DARTS
+    made.controller.begin(DARTS)
+    path = Genotype(DARTS.name, {d.name: "skip_connect" for d in DARTS.decisions})
+    assert len(DARTS.limits) == 4
+    for limit in DARTS.limits:
         for favourite in limit.decisions:
             with torch.no_grad():
                 made.controller.policy.logits.zero_()
-                made.controller.policy.logits[space.rows[favourite], 1] = 1.0
+                made.controller.policy.logits[DARTS.rows[favourite], 1] = 1.0
             kept = made.whole(path)
             assert [name for name in limit.decisions if kept[name] != NONE] == [favourite]
 

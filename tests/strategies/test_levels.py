@@ -746,13 +746,3 @@ def test_a_loss_of_one_set_has_no_gradient_of_the_other():
     assert grad(alphas, [*search.alphas, *search.weights], allow_unused=True)[1] is None
     assert grad(weights, [*search.alphas, *search.weights], allow_unused=True)[0] is None
     assert all(value.requires_grad for value in (*search.alphas, *search.weights))
-
-
-@pytest.mark.parametrize(("at", "rounds"), [(0.3, 10), (0.29, 100), (0.25, 10), (0.7, 50)])
-def test_a_phase_begins_with_the_first_round_of_its_level(at, rounds):
-    level = Switched(first=WeightsOnly(), then=Bilevel(), at=at)
-    (start, first), (middle, second) = level.phases
-    assert (start, middle, first + second) == (0.0, at, pytest.approx(1.0))
-    begins = round(middle * rounds)
-    assert (begins + 1) / rounds > at  # as `Switched.step` asks
-    assert begins / rounds <= at + 0.5 / rounds

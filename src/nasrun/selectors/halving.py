@@ -42,14 +42,13 @@ class Halving(Selector):
         assert isinstance(strategy, CandidateStrategy)
         self._begin(space)
         candidates = sorted(strategy.candidates, key=lambda candidate: -candidate.score)
-        limits = self.limits
-        self._exchanged = limits is not None and not any(
-            limits.allow(c.genotype) for c in candidates
-        )
-        if limits is not None and self._exchanged:
-            candidates = [Candidate(limits.nearest(c.genotype), c.score) for c in candidates]
-        elif limits is not None:
-            candidates = [c for c in candidates if limits.allow(c.genotype)]
+        self._exchanged = False
+        if (limits := self.limits) is not None:
+            allowed = [c for c in candidates if limits.allow(c.genotype)]
+            self._exchanged = not allowed
+            candidates = allowed or [
+                Candidate(limits.nearest(c.genotype), c.score) for c in candidates
+            ]
         best: dict[Genotype, Candidate] = {}
         for candidate in candidates:
             best.setdefault(candidate.genotype, candidate)

@@ -120,7 +120,10 @@ class ScoredStrategy(Strategy):
 
 
 class CandidateStrategy(ScoredStrategy):
-    """A strategy that scores whole architectures one by one and keeps nothing but the scores."""
+    """A strategy that scores whole architectures one by one and keeps nothing but the scores.
+
+    `num_candidates` is how many there will be.
+    """
 
     num_candidates: int
     read_by = "fittest or halving"

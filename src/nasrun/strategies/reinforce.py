@@ -74,9 +74,8 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
         exploring = self.exploring - self.warm_up
         teach = self.explore.teach if self.explore.updates else None
         yield Rehearsal(exploring, self.play, exploring, teach)
-        yield Rehearsal(
-            0, None, self.num_candidates, lambda: self.explore.score(self.explore.uniform())
-        )
+        path = self.explore.whole(self.explore.uniform())
+        yield Rehearsal(0, None, self.num_candidates, lambda: self.explore.score(path))
 
     def state_dict(self) -> dict[str, Any]:
         return {

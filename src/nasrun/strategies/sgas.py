@@ -174,9 +174,10 @@ class Greedy(SupernetStrategy, Foreseen):
     def skip_ahead(self) -> None:
         self.inner.skip_ahead()
         self.round = self.inner.round
+        judge = Magnitude()
         for _ in range(self.to_decide):
             for group in self.space.groups:
-                self._decide(group, Magnitude())
+                self._decide(group, judge)
 
     def foreseen_bytes(self) -> int:
         return self.inner.foreseen_bytes()
