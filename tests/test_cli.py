@@ -142,7 +142,7 @@ REFUSED = {
     ),
     "stages on a search": ("search stages=[search]", "has no effect on `nasrun search`"),
     "engine on a retraining": (
-        "retrain engine=serial",
+        "retrain genotype=darts_v2 engine=serial",
         "has no effect on `nasrun retrain`, type it on `search`",
     ),
     "genotype on a search": ("search genotype=darts_v2", "has no effect on `nasrun search`"),
