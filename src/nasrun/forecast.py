@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nasrun.budget import LIMITS, Budget, resident_gib
-from nasrun.genotype import NONE
 from nasrun.limits import Amounts, count_choices
 from nasrun.spaces.base import Layout, SearchSpace
 from nasrun.stage import Display, Foreseen, Metrics, Rehearsal, Stage
@@ -248,17 +247,9 @@ def genotypes(space: SearchSpace) -> float:
 
 def extremes(space: SearchSpace, amounts: Amounts) -> tuple[float, float]:
     """The least and the most that a network of the space costs."""
-    ends = []
-    for pick, sign in ((min, 1.0), (max, -1.0)):
-        chosen = {
-            d.name: pick(space.candidates(d), key=amounts.each[d.name].__getitem__)
-            for d in space.decisions
-        }
-        for limit in space.limits:
-            ranked = sorted(limit.decisions, key=lambda n: sign * amounts.each[n][chosen[n]])
-            chosen |= dict.fromkeys(ranked[limit.count :], NONE)
-        ends.append(amounts.of(chosen))
-    return ends[0], ends[1]
+    least = space.cheapest(lambda name, choice: amounts.each[name].get(choice, 0.0))
+    most = space.cheapest(lambda name, choice: -amounts.each[name].get(choice, 0.0))
+    return amounts.of(least), amounts.of(most)
 
 
 def print_outlook(console: Any, title: str, outlook: Outlook) -> None:

@@ -100,7 +100,7 @@ class Limits:
         for weights in self._mixtures():
             found = self._cheapest(fixed, weights)
             if self.allow(found):
-                return Genotype(self.space.name, found)
+                return found
         return None
 
     def nearest(self, genotype: Genotype, probabilities: Probabilities | None = None) -> Genotype:
@@ -169,7 +169,7 @@ class Limits:
         inside = {name for names in tied for name in names}
         return [*tied, *((name,) for name in self.space.rows if name not in inside)]
 
-    def _cheapest(self, fixed: Mapping[str, str], weights: Mapping[str, float]) -> dict[str, str]:
+    def _cheapest(self, fixed: Mapping[str, str], weights: Mapping[str, float]) -> Genotype:
         """The network that costs least by these weights, among those that decide so."""
 
         def price(name: str, choice: str) -> float:
@@ -178,17 +178,7 @@ class Limits:
                 for key, weight in weights.items()
             )
 
-        chosen = {}
-        for decision in self.space.decisions:
-            name = decision.name
-            open_ = (fixed[name],) if name in fixed else self.space.candidates(decision)
-            chosen[name] = min(open_, key=lambda choice: price(name, choice))
-        for limit in self.space.limits:
-            kept = [name for name in limit.decisions if chosen[name] != NONE]
-            ranked = sorted(kept, key=lambda name: (price(name, chosen[name]), name))
-            for name in ranked[limit.count :]:
-                chosen[name] = NONE
-        return chosen
+        return self.space.cheapest(price, fixed)
 
 
 def count_choices(

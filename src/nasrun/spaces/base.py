@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -190,6 +190,26 @@ class Space(ABC):
                 if len(kept) == limit.count:
                     changed[draw(kept)] = NONE
         return Genotype(self.name, changed)
+
+
+    def cheapest(
+        self, price: Callable[[str, str], float], fixed: Mapping[str, str] | None = None
+    ) -> Genotype:
+        """The genotype whose choices have the least sum of prices, of those that decide as `fixed`.
+
+        A limit keeps the cheapest operations: an edge fixed to one may be dropped for that.
+        """
+        fixed = fixed or {}
+        chosen = {}
+        for decision in self.decisions:
+            name = decision.name
+            open_ = (fixed[name],) if name in fixed else self.candidates(decision)
+            chosen[name] = min(open_, key=lambda choice: price(name, choice))
+        for limit in self.limits:
+            kept = [name for name in limit.decisions if chosen[name] != NONE]
+            ranked = sorted(kept, key=lambda name: (price(name, chosen[name]), name))
+            chosen |= dict.fromkeys(ranked[limit.count :], NONE)
+        return Genotype(self.name, chosen)
 
 
 class SearchSpace(Space):
