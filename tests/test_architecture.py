@@ -30,7 +30,7 @@ MAY = {
     "tabular": set(),
     "draw": set(),
     "predictor": {"run", "spaces.base"},
-    "evaluators": {"tabular", "spaces.base", "tasks.base", "engines.base", "ops"},
+    "evaluators": {"memory", "tabular", "spaces.base", "tasks.base", "engines.base", "ops"},
     "discretisation": {"strategies.base", "spaces.base", "spaces.supernet", "tasks.base"},
     "retrain": {"spaces.base", "spaces.region", "tasks.base", "memory"},
     "memory": {"spaces.base", "tasks.base"},

@@ -7,6 +7,7 @@ from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
 from nasrun.engines.base import OnEngine
 from nasrun.engines.local import Pool, Serial
+from nasrun.memory import Ledger, optimizer_slots, sizes
 from nasrun.run import seed_everything
 from nasrun.stage import Stage
 
@@ -134,6 +135,28 @@ def test_several_are_trained_side_by_side_with_the_same_scores(begun):
         evaluator.engine.close()
     assert torch.equal(torch.get_rng_state(), after)
     assert sorted(shown) == [(0, 3), (1, 3), (2, 3)]
+
+
+def test_no_network_takes_more_than_what_is_foreseen(begun):
+    evaluator, space = begun("random", "width=16", "images=600")  # 150 to measure on, 64 at once
+    job, batch_size = evaluator.job, evaluator.batch_size
+    slots = optimizer_slots(evaluator.optimizer)
+    batch = next(job.task.batches(job.task.split("train"), batch_size, torch.arange(batch_size)))
+    most = 0.0
+    for seed in range(12):
+        genotype = space.sample(torch.Generator().manual_seed(seed))
+        learner = job.learner(genotype)
+        weights = list(learner.network.parameters())
+        given = sizes([*weights, *learner.network.buffers()])
+        with Ledger(given) as training:
+            job.task.loss(learner.network, batch).backward()
+        with Ledger(given) as measuring:
+            job.measure(learner)
+        own = 4 * sum(weight.numel() for weight in weights) * (1 + slots)
+        taken = own + max(training.most, measuring.most)
+        assert taken < 1.02 * evaluator.step_bytes()
+        most = max(most, taken)
+    assert most > 0.9 * evaluator.step_bytes()
 
 
 def test_a_training_can_be_asked_to_be_longer(begun):

@@ -175,7 +175,8 @@ def test_searches_of_whole_networks_are_timed_by_steps_of_training(words, steps,
     words = [*words, epochs] if {"strategy=random", "strategy=evolution"} & set(words) else words
     answer = nasrun("plan", *PLANNED, "stages=[search]", *words)
     assert answer.status == 0, answer.err
-    assert re.search(rf"search +│ - +│ [\d.]+ s +│ +{3 * steps} ", answer.out), answer.out
+    found = rf"search +│ [\d.]+ GiB +│ [\d.]+ s +│ +{3 * steps} "
+    assert re.search(found, answer.out), answer.out
 
 
 def test_a_selection_is_planned_with_its_tuning_and_its_trainings(nasrun):
@@ -188,7 +189,7 @@ def test_a_selection_is_planned_with_its_tuning_and_its_trainings(nasrun):
     halving += ["strategy=random", "strategy.num_candidates=5"]
     answer = nasrun("plan", *PLANNED, stages, *halving)
     steps = 3 * (4 * 1 + 2 * 2)
-    assert re.search(rf"select +│ - +│ [\d.]+ s +│ +{steps} ", answer.out), answer.out
+    assert re.search(rf"select +│ [\d.]+ GiB +│ [\d.]+ s +│ +{steps} ", answer.out), answer.out
 
 
 @pytest.mark.parametrize(
@@ -270,6 +271,35 @@ def test_a_limit_on_memory_counts_no_processes_of_an_engine(nasrun):
     words = [*PLANNED, "stages=[search]", "strategy=random", "budget.max_memory_gib=4"]
     assert "engine=serial would do" in nasrun("plan", *words).refusal
     assert nasrun("plan", *words, "engine=serial").status == 0
+
+
+@pytest.mark.parametrize(
+    ("strategy", "what"),
+    [
+        ("random", "training the largest network"),
+        ("random_inherited", "even one path at a time"),
+        ("reinforce", "even one path at a time"),
+        ("radars", "even one path at a time"),
+        ("darts", "this supernet"),
+    ],
+)
+def test_a_search_that_does_not_fit_is_refused_with_what_would_do(strategy, what, nasrun, here):
+    words = ["space=mobile", "depth=3", "width=8", "images=64", "budget.device=cpu"]
+    words += ["budget.threads=1", "engine=serial"] if strategy == "random" else ["budget.threads=1"]
+    words += ["stages=[search]", f"strategy={strategy}"]
+    refusal = nasrun("plan", *words, "budget.max_memory_gib=0.8001").refusal
+    found = re.search(rf"{what} needs about ([\d.]+) GiB", refusal)
+    assert found is not None, refusal
+    assert list(here.iterdir()) == []
+    enough = f"budget.max_memory_gib={float(found[1]) + 0.005}"  # it is rounded
+    assert nasrun("plan", *words, enough).status == 0
+
+
+def test_workers_are_counted_each_with_a_step():
+    process = Process(Budget(device="cpu", precision="fp32", threads=1, max_hours=None))
+    own = process.gib
+    assert process.peak(2**30) == pytest.approx(own + 1)
+    assert process.peak(2**30, workers=3) == pytest.approx(4 * own + 3)
 
 
 def test_a_retraining_that_does_not_fit_is_refused_by_number(nasrun, here):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -147,6 +148,22 @@ class Budget:
     def whole(self, size: float) -> float:
         """The GiB that the whole process takes for a step of so many bytes by shapes."""
         return self.reserve_gib + self.memory_factor * size / 2**30
+
+    def refuse_beyond(
+        self,
+        step_bytes: Callable[[], float],
+        what: str,
+        instead: str = "or a smaller batch_size,",
+    ) -> None:
+        """ValueError if a step of so many bytes by shapes exceeds the limit on memory."""
+        if self.max_memory_gib is None:
+            return
+        need = self.whole(step_bytes())
+        if need > self.max_memory_gib:
+            raise ValueError(
+                f"budget.max_memory_gib={self.max_memory_gib}: {what} needs about {need:.3g} GiB; "
+                f"that, {instead} would do"
+            )
 
     def apply(self) -> None:
         """Give this process the configured number of threads, and a frugal allocator if needed.

@@ -17,6 +17,7 @@ from nasrun import ops
 from nasrun.budget import Budget
 from nasrun.engines.base import OnEngine, one_thread
 from nasrun.genotype import Genotype
+from nasrun.memory import Shapes, network_bytes
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import Layout, SearchSpace, Stem, batch_statistics
 from nasrun.stage import Display, Metrics, Rehearsal, Stage, tracked
@@ -52,6 +53,15 @@ class Evaluator(ABC):
     def rehearsal(self, genotype: Genotype, count: int, together: int) -> Rehearsal:
         """What evaluating so many such architectures will take, `together` at once."""
         return Rehearsal(0, None, count, lambda: self(genotype))
+
+    @abstractmethod
+    def step_bytes(self) -> int:
+        """The most bytes that a step of the warm-up or of an evaluation takes, by shapes."""
+
+    @property
+    def workers(self) -> int:
+        """How many processes evaluate beside this one; none where it does so itself."""
+        return 0
 
     @abstractmethod
     def report(self) -> dict[str, Any]:
@@ -96,7 +106,8 @@ class Inherited(Evaluator):
     def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
         self.space, self.task = space, task
         self.train, self.validation = task.split("train"), task.split("validation")
-        self.device = budget.torch_device
+        self.device, self.budget = budget.torch_device, budget
+        budget.refuse_beyond(self.step_bytes, "even one path at a time")
         network = space.network(inputs=task.inputs, outputs=task.outputs)
         self.path = _SinglePath(network, space, self.device)
         self.learner = task.learner(self.path, optimizer=self.optimizer, clip=self.clip)
@@ -115,6 +126,10 @@ class Inherited(Evaluator):
                 self.validation,
                 4 * self.batch_size,
             )
+
+    def step_bytes(self) -> int:
+        shapes = Shapes.of(self.space, self.task, self.budget, self.optimizer)
+        return shapes.single_path(self.batch_size, 4 * self.batch_size)
 
     def report(self) -> dict[str, Any]:
         return {}
@@ -185,6 +200,14 @@ class FromScratch(Evaluator, OnEngine):
             clip=self.clip,
             modules=ops.modules(choice for d in space.decisions for choice in d.choices),
         )
+        budget.refuse_beyond(self.step_bytes, "training the largest network")
+
+    def step_bytes(self) -> int:
+        return self.job.step_bytes()
+
+    @property
+    def workers(self) -> int:
+        return self.engine.side_by_side(self.threads) if self.engine.elsewhere else 0
 
     def warm_up(self, stage: Stage, progress: float) -> Metrics:
         raise AssertionError("training from scratch needs no warm-up")
@@ -284,6 +307,19 @@ class TrainFromScratch:
         )
         return task.learner(network, optimizer=self.optimizer, clip=self.clip)
 
+    def step_bytes(self) -> int:
+        """The most that the largest network takes, trained or measured, by shapes."""
+        shapes = Shapes.of(self.space, self.task, self.budget, self.optimizer)
+        return network_bytes(
+            self.space,
+            shapes.largest(self.batch_size),
+            self.layout,
+            self.task,
+            batch_size=self.batch_size,
+            test_batch=4 * self.batch_size,
+            optimizer=self.optimizer,
+        )
+
     def train(self, learner: Learner, progress: float, display: Display | None = None) -> None:
         """One epoch, before which this share of the training is done."""
         images, _ = self._splits
@@ -327,6 +363,9 @@ class Tabular(Evaluator):
 
     def __call__(self, genotype: Genotype) -> Metrics:
         return {"accuracy": self.table.accuracy(self.space.render(genotype), self.column)}
+
+    def step_bytes(self) -> int:
+        return 0
 
     def report(self) -> dict[str, Any]:
         return {"note": f"scores are read from the table {self.path.name}, column {self.column}"}

@@ -71,10 +71,9 @@ class Process:
         taken = resident_gib()
         return self.budget.reserve_gib if taken is None else taken
 
-    def peak(self, step_bytes: int | None) -> float | None:
-        """GiB at a step of so many bytes by shapes; null where these are not known."""
-        own = self.gib
-        return None if step_bytes is None else own + step_bytes / 2**30
+    def peak(self, step_bytes: int, workers: int = 0) -> float:
+        """GiB at a step of so many bytes by shapes, taken by each of so many `workers` if any."""
+        return (1 + workers) * self.gib + max(1, workers) * step_bytes / 2**30
 
 
 @dataclass(frozen=True)
@@ -127,11 +126,9 @@ def _search(begin: Callable[[], Strategy], process: Process) -> Forecast:
     except ValueError as refused:
         return Forecast.refused("search", str(refused))
     if isinstance(strategy, Foreseen):
-        return _sum(
-            "search", process.peak(strategy.foreseen_bytes()), strategy, strategy.rehearsals()
-        )
-    rounds = Rehearsal(strategy.rounds, strategy.play)
-    return _sum("search", process.peak(None), strategy, [rounds])
+        memory = process.peak(strategy.foreseen_bytes(), strategy.workers)
+        return _sum("search", memory, strategy, strategy.rehearsals())
+    return _sum("search", None, strategy, [Rehearsal(strategy.rounds, strategy.play)])
 
 
 def _sum(

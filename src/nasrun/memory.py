@@ -21,8 +21,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from nasrun.budget import Budget
-from nasrun.genotype import NONE, Decision
-from nasrun.spaces.base import Mixture, SearchSpace, batch_statistics
+from nasrun.genotype import NONE, Decision, Genotype
+from nasrun.spaces.base import Layout, Mixture, SearchSpace, batch_statistics
 from nasrun.tasks.base import ImageTask, OptimizerFactory
 
 Active = tuple[tuple[int, ...], ...]
@@ -196,6 +196,17 @@ class Shapes:
             self.network(self._images(batch_size), Mixture(weights, active))
         return self.weight_bytes(kept) + ledger.most
 
+    def single_path(self, batch_size: int, test_batch: int) -> int:
+        """The most that the largest path takes, trained or measured, with all other weights."""
+        path = {name: (choice,) for name, choice in self.largest(batch_size).items()}
+        step = max(self.training(path, batch_size), self.evaluation(path, test_batch))
+        return self.weight_bytes({}) - self.weight_bytes(path) + step
+
+    def largest(self, batch_size: int) -> Genotype:
+        """The network whose choices add most to a step."""
+        each = self.additive(batch_size).each
+        return self.space.cheapest(lambda name, choice: -each[name][choice])
+
     def additive(self, batch_size: int, graphs: int = 1) -> Additive:
         """What every choice adds to a step: activations kept, weight, gradient, optimizer state.
 
@@ -243,6 +254,34 @@ class Shapes:
     def _loss(self, weights: Tensor, active: Active, batch_size: int) -> Tensor:
         logits = self.network(self._images(batch_size), Mixture(weights, active))[0]
         return F.cross_entropy(logits, torch.empty(batch_size, device=META, dtype=torch.long))
+
+
+def network_bytes(
+    space: SearchSpace,
+    genotype: Genotype,
+    layout: Layout,
+    task: ImageTask,
+    *,
+    batch_size: int,
+    test_batch: int,
+    optimizer: OptimizerFactory,
+) -> int:
+    """The most that training or measuring one network takes, by shapes, its weights included."""
+    inputs, size = task.inputs, task.size
+    with META:
+        network = space.network(genotype, inputs=inputs, outputs=task.outputs, layout=layout)
+    weights = list(network.parameters())
+    given = sizes([*weights, *network.buffers()])
+    with Ledger(given) as training, META:
+        images = torch.empty(batch_size, inputs, size, size)
+        labels = torch.empty(batch_size, dtype=torch.long)
+        loss = torch.stack([F.cross_entropy(y, labels) for y in network.train()(images)]).sum()
+        gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+        del gradients
+    with torch.no_grad(), Ledger(given) as measuring:
+        network.eval()(torch.empty(test_batch, inputs, size, size, device=META))
+    kept = 4 * sum(weight.numel() for weight in weights) * (1 + optimizer_slots(optimizer))
+    return round(kept) + max(training.most, measuring.most)
 
 
 def optimizer_slots(factory: OptimizerFactory) -> float:

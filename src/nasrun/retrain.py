@@ -11,12 +11,11 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 
 from nasrun.budget import Budget
 from nasrun.cost import count
 from nasrun.genotype import Genotype
-from nasrun.memory import Ledger, optimizer_slots, sizes
+from nasrun.memory import network_bytes
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import Layout, SearchSpace, Stem
 from nasrun.spaces.region import compile_regions
@@ -83,7 +82,7 @@ class Retrain(Stage):
         self.task.begin(dataset, budget)
         self.genotype, self.space = genotype, space
         self.facts = dataset.facts()
-        self._refuse_too_large(budget)
+        budget.refuse_beyond(self.step_bytes, "training this network")
         self.train = self.task.split(*self.parts)
         self.validation = None if "validation" in self.parts else self.task.split("validation")
         network = space.network(
@@ -95,31 +94,15 @@ class Retrain(Stage):
 
     def step_bytes(self) -> int:
         """The most that a step takes by shapes: weights, optimizer, activations and gradients."""
-        task, side = self.task, self.facts.size
-        with torch.device("meta"):
-            network = self.space.network(
-                self.genotype, inputs=task.inputs, outputs=task.outputs, layout=self.layout
-            )
-            labels = torch.empty(self.batch_size, dtype=torch.long)
-        weights = list(network.parameters())
-        with Ledger(sizes([*weights, *network.buffers()])) as ledger:
-            images = torch.empty(self.batch_size, task.inputs, side, side, device="meta")
-            loss = torch.stack([F.cross_entropy(y, labels) for y in network(images)]).sum()
-            gradients = torch.autograd.grad(loss, weights)
-            del gradients
-        kept = 4 * sum(weight.numel() for weight in weights) * (1 + optimizer_slots(self.optimizer))
-        return round(kept) + ledger.most
-
-    def _refuse_too_large(self, budget: Budget) -> None:
-        """ValueError if a step would not fit into the memory."""
-        if budget.max_memory_gib is None:
-            return
-        need = budget.whole(self.step_bytes())
-        if need > budget.max_memory_gib:
-            raise ValueError(
-                f"budget.max_memory_gib={budget.max_memory_gib}: training this network needs about "
-                f"{need:.3g} GiB; that, or a smaller batch_size, would do"
-            )
+        return network_bytes(
+            self.space,
+            self.genotype,
+            self.layout,
+            self.task,
+            batch_size=self.batch_size,
+            test_batch=2 * self.batch_size,
+            optimizer=self.optimizer,
+        )
 
     def run_round(self) -> Metrics:
         part = self.round % self.rounds_per_epoch

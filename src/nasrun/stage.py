@@ -120,8 +120,13 @@ class Foreseen(ABC):
     """What can be known of a begun stage before its first round."""
 
     @abstractmethod
-    def foreseen_bytes(self) -> int | None:
-        """The most bytes that a step will take, by shapes; null where that is not known."""
+    def foreseen_bytes(self) -> int:
+        """The most bytes that a step will take, by shapes."""
+
+    @property
+    def workers(self) -> int:
+        """How many processes beside this one will take such steps; none where it does itself."""
+        return 0
 
     @abstractmethod
     def rehearsals(self) -> Iterator[Rehearsal]:

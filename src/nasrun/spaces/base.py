@@ -191,7 +191,6 @@ class Space(ABC):
                     changed[draw(kept)] = NONE
         return Genotype(self.name, changed)
 
-
     def cheapest(
         self, price: Callable[[str, str], float], fixed: Mapping[str, str] | None = None
     ) -> Genotype:

@@ -113,7 +113,8 @@ class Differentiable(SupernetStrategy, Foreseen):
                 f"network's {channels} channels"
             )
         self.layout = replace(space.search_layout, partial=self.partial_channels)
-        self._refuse_too_little()
+        instead = "a smaller batch_size, or strategy=radars"
+        budget.refuse_beyond(self.foreseen_bytes, "this supernet", instead)
         network = space.network(inputs=task.inputs, outputs=task.outputs, layout=self.layout)
         network.drop_path = self.drop_path
         self.supernet = Supernet(
@@ -163,18 +164,6 @@ class Differentiable(SupernetStrategy, Foreseen):
 
     def skip_ahead(self) -> None:
         self.round = self.rounds
-
-    def _refuse_too_little(self) -> None:
-        """ValueError if the supernet would not fit into the memory."""
-        if math.isinf(self.budget.room):
-            return
-        need = self.foreseen_bytes()
-        if need > self.budget.room:
-            raise ValueError(
-                f"budget.max_memory_gib={self.budget.max_memory_gib}: this supernet needs about "
-                f"{self.budget.whole(need):.3g} GiB; that, a smaller batch_size, or "
-                "strategy=radars would do"
-            )
 
     def _search(self) -> Search:
         weights = self.supernet.weights()

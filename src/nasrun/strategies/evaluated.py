@@ -71,8 +71,12 @@ class EvaluatedSearch(CandidateStrategy, Foreseen):
         best = max(candidate.score for candidate in self._candidates)
         return {**named, f"best_validation_{objective}": best}
 
-    def foreseen_bytes(self) -> None:
-        return None
+    def foreseen_bytes(self) -> int:
+        return self.evaluator.step_bytes()
+
+    @property
+    def workers(self) -> int:
+        return self.evaluator.workers
 
     def rehearsals(self) -> Iterator[Rehearsal]:
         def warm_up(display: Display) -> object:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from nasrun.budget import Budget
 from nasrun.genotype import NONE, Genotype
+from nasrun.memory import Additive, Shapes
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import SearchSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
@@ -74,6 +75,19 @@ class Explore:
         for path in covering_paths(space):
             self.bank.add(space.network(path, inputs=task.inputs, outputs=task.outputs))
         self.bank.open()
+
+    def step_bytes(self, shapes: Shapes, sizes: Additive) -> int:
+        """The most, by shapes, that a path takes, trained or measured, and on a CPU all weights."""
+        each = sizes.each
+        largest: Kept = {name: (max(row, key=row.__getitem__),) for name, row in each.items()}
+        return self.aside + max(
+            shapes.training(largest, self.batch_size), shapes.evaluation(largest, self.batch_size)
+        )
+
+    @property
+    def aside(self) -> int:
+        """The shared weights' share of the limited memory: none beside a GPU."""
+        return self.bank.bytes if self.device.type == "cpu" else 0
 
     def run_round(self, stage: Stage, progress: float, *, warm_up: bool) -> Metrics:
         """One round for a stage whose exploring is done to this share."""

@@ -102,7 +102,7 @@ class Radars(SupernetStrategy, Foreseen):
         self.explore.begin(space, task, budget)
         self.validation = task.split("validation")
         self.seen = self.explore.controller.marginals()
-        self._refuse_too_little()
+        budget.refuse_beyond(self._least_bytes, "even one path at a time")
 
     @cached_property
     def shapes(self) -> Shapes:
@@ -114,14 +114,9 @@ class Radars(SupernetStrategy, Foreseen):
         """What each choice adds to a step of the inner search."""
         return self.shapes.additive(self.inner.batch_size, self.inner.level.graphs)
 
-    @property
-    def aside(self) -> int:
-        """The shared weights' share of the limited memory: none beside a GPU."""
-        return self.explore.bank.bytes if self.explore.device.type == "cpu" else 0
-
     def _need(self, kept: Kept) -> int:
         """The bytes, by shapes, of exploiting a subspace."""
-        return self.inner.footprint(self.shapes, kept) + self.aside
+        return self.inner.footprint(self.shapes, kept) + self.explore.aside
 
     def foreseen_bytes(self) -> int:
         """Those of the likeliest subspace as of now, and at least of the largest path."""
@@ -143,26 +138,12 @@ class Radars(SupernetStrategy, Foreseen):
                 yield Rehearsal(count, self.play, count, rest)
 
     def _exploring_bytes(self) -> int:
-        """The largest path, trained and measured, and the shared weights."""
-        sizes = self.additive.each
-        largest: Kept = {name: (max(row, key=row.__getitem__),) for name, row in sizes.items()}
-        return self.aside + max(
-            self.shapes.training(largest, self.explore.batch_size),
-            self.shapes.evaluation(largest, self.explore.batch_size),
-        )
+        return self.explore.step_bytes(self.shapes, self.additive)
 
-    def _refuse_too_little(self) -> None:
-        """ValueError if not even one path at a time fits."""
-        if math.isinf(self.budget.room):
-            return
+    def _least_bytes(self) -> float:
+        """What the search needs at least; so much more as is left of the memory for safety."""
         smallest = _smallest(self.additive.each)
-        need = max(self._exploring_bytes(), self._need(smallest))
-        if need > self.guard * self.budget.room:
-            raise ValueError(
-                f"budget.max_memory_gib={self.budget.max_memory_gib}: even one path at a time "
-                f"needs about {self.budget.whole(need / self.guard):.3g} GiB; that, or a smaller "
-                "batch_size, would do"
-            )
+        return max(self._exploring_bytes(), self._need(smallest)) / self.guard
 
     def run_round(self) -> Metrics:
         if self.tuning:
@@ -205,7 +186,7 @@ class Radars(SupernetStrategy, Foreseen):
             kept = subspace(marginals, free, room, self.most)
             return kept, self._need(kept)
         sizes = {n: {c: self.additive.each[n][c] for c in row} for n, row in marginals.items()}
-        least, limit = self.additive.of(_smallest(sizes)), room - self.aside
+        least, limit = self.additive.of(_smallest(sizes)), room - self.explore.aside
         while True:
             kept = subspace(marginals, self.additive, max(limit, least), self.most)
             need = self._need(kept)

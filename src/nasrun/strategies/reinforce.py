@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nasrun.budget import Budget
+from nasrun.memory import Shapes
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Candidate, CandidateStrategy, from_plain, plain
@@ -48,6 +49,8 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
     def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
         self.space, self.task = space, task
         self.explore.begin(space, task, budget)
+        self.budget = budget
+        budget.refuse_beyond(self.foreseen_bytes, "even one path at a time")
 
     def run_round(self) -> Metrics:
         if self.round < self.exploring:
@@ -65,8 +68,10 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
             f"best_validation_{name}": max(scores),
         }
 
-    def foreseen_bytes(self) -> None:
-        return None
+    def foreseen_bytes(self) -> int:
+        explore = self.explore
+        shapes = Shapes.of(self.space, self.task, self.budget, explore.optimizer)
+        return explore.step_bytes(shapes, shapes.additive(explore.batch_size))
 
     def rehearsals(self) -> Iterator[Rehearsal]:
         yield Rehearsal(self.warm_up, self.play)
