@@ -380,7 +380,7 @@ def foretell(words: Sequence[str]) -> dict[str, Any]:
 
 def _plan(words: Sequence[str]) -> Any:
     from nasrun.config import compose
-    from nasrun.pipeline import Command, prepare
+    from nasrun.plan import Command, prepare
 
     return prepare(Command("plan", compose(list(words)), tuple(words), ()), None)
 

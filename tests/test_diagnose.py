@@ -15,7 +15,7 @@ from nasrun.diagnose import (
     skip_against_parametric,
     strengths,
 )
-from nasrun.pipeline import load_search
+from nasrun.finished import load_search
 
 WORDS = ["rounds=1", "width=2", "depth=4", "batch_size=16", "images=64", "dataset.size=8"]
 WORDS += ["space=darts_s3", "space.nodes=2", "budget.threads=1", "budget.device=cpu"]

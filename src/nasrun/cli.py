@@ -186,7 +186,8 @@ def _run_one(
     verb: str, composed: Any, typed: Sequence[str], trusted: tuple[str, ...], source: Any
 ) -> int:
     from nasrun.budget import BudgetSpent
-    from nasrun.pipeline import Command, execute, prepare
+    from nasrun.pipeline import execute
+    from nasrun.plan import Command, prepare
     from nasrun.report import print_run
 
     console = _console()
@@ -218,7 +219,7 @@ def _foresee(console: Any, plan: Any) -> int:
 def _sweep(line: Line, overrides: list[str], source: Any) -> int:
     """Hydra's multirun: every job is checked before the first begins, then the table is printed."""
     from nasrun.config import Composed, compose
-    from nasrun.pipeline import Command, prepare
+    from nasrun.plan import Command, prepare
     from nasrun.report import print_runs
 
     jobs = _jobs(overrides)
@@ -261,7 +262,8 @@ def _run_job(command: Any, source: Any, journal: Path, number: int, total: int) 
     from filelock import FileLock
 
     from nasrun.budget import BudgetSpent
-    from nasrun.pipeline import execute, prepare
+    from nasrun.pipeline import execute
+    from nasrun.plan import prepare
     from nasrun.report import score
 
     console = _console()
@@ -405,7 +407,7 @@ def _export(words: Sequence[str]) -> int:
         )
     if keys.get("format", "onnx") != "onnx":
         raise ValueError(f"format={keys['format']}: onnx is what can be written")
-    from nasrun.pipeline import load, trained_folder
+    from nasrun.finished import load, trained_folder
 
     folder = trained_folder(Path(names[0]), keys.get("branch"))
     trusted = _packages(keys.get("trust", ""))

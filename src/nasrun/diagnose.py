@@ -27,7 +27,7 @@ import torch
 from torch import nn
 
 from nasrun import ops
-from nasrun.pipeline import load_search
+from nasrun.finished import load_search
 from nasrun.run import seed_everything, write_json
 from nasrun.spaces.darts import Cell, CellNetwork
 from nasrun.strategies.base import SupernetStrategy

@@ -49,7 +49,7 @@ def genotype(
     table: str | None = None,
 ) -> dict[str, Any]:
     """A published or given architecture; its pictures go to `out`, outputs/genotypes by default."""
-    from nasrun.pipeline import import_trusted, named_genotype
+    from nasrun.plan import import_trusted, named_genotype
 
     for package in trusted:
         import_trusted(package)
@@ -64,7 +64,7 @@ def run(
     path: str, network: str | None, trusted: Sequence[str], table: str | None = None
 ) -> dict[str, Any]:
     """A run's report and its newest selected architecture, drawn in its folder."""
-    from nasrun.pipeline import import_trusted
+    from nasrun.plan import import_trusted
     from nasrun.source import find_source
 
     for package in trusted:

@@ -14,7 +14,8 @@ import pytest
 from rich.console import Console
 
 from nasrun import config as configuration
-from nasrun.pipeline import Command, execute, prepare
+from nasrun.pipeline import execute
+from nasrun.plan import Command, prepare
 from nasrun.run import Run, StageFolder
 from nasrun.source import find_source, inherited_choices
 from nasrun.tasks.classification import Classification

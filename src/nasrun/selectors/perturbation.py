@@ -30,7 +30,7 @@ from nasrun.strategies.judges import Judge, Scores
 REHEARSED = 2
 """Batches of a measurement that a rehearsal takes."""
 Score = dict[str, Any]
-Order = Literal["random", "fixed", "reverse"]
+EdgeOrder = Literal["random", "fixed", "reverse"]
 
 
 class Perturbation(Selector):
@@ -46,7 +46,7 @@ class Perturbation(Selector):
     accepts = SupernetStrategy
 
     def __init__(
-        self, *, interval: int, weight_lr: float, order: Order, judge: Judge, drop_together: bool
+        self, *, interval: int, weight_lr: float, order: EdgeOrder, judge: Judge, drop_together: bool
     ) -> None:
         if interval < 1:
             raise ValueError(f"interval={interval}: at least 1 tuning round an event")
@@ -54,7 +54,7 @@ class Perturbation(Selector):
             raise ValueError(f"weight_lr={weight_lr}: more than 0")
         self.interval = interval
         self.weight_lr = weight_lr
-        self.order: Order = order
+        self.order: EdgeOrder = order
         self.judge = judge
         self.drop_together = drop_together
         self.scores: list[Score] = []
@@ -240,7 +240,7 @@ class Perturbation(Selector):
         }
 
 
-def _arranged(count: int, order: Order) -> list[int]:
+def _arranged(count: int, order: EdgeOrder) -> list[int]:
     """The positions of so many things in the order of their turns."""
     positions: list[int] = list(range(count))
     if order == "random":
