@@ -46,7 +46,13 @@ class Perturbation(Selector):
     accepts = SupernetStrategy
 
     def __init__(
-        self, *, interval: int, weight_lr: float, order: EdgeOrder, judge: Judge, drop_together: bool
+        self,
+        *,
+        interval: int,
+        weight_lr: float,
+        order: EdgeOrder,
+        judge: Judge,
+        drop_together: bool,
     ) -> None:
         if interval < 1:
             raise ValueError(f"interval={interval}: at least 1 tuning round an event")
