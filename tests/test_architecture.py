@@ -41,7 +41,9 @@ MAY = {
     "retrain": {"spaces.base", "spaces.region", "tasks.base", "memory"},
     "memory": {"spaces.base", "tasks.base"},
     "limits": {"spaces.base", "memory"},
-    "forecast": {"limits", "retrain", "display", "spaces.base", "strategies.base"},
+    "forecast": {
+        *("limits", "retrain", "display", "spaces.base", "strategies.base", "selectors.base"),
+    },
     "selectors": {
         *("selectors.base", "strategies.base", "strategies.differentiable", "evaluators"),
         *("strategies.judges", "strategies.history", "spaces.base", "spaces.supernet", "limits"),

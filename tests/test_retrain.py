@@ -102,6 +102,13 @@ def test_a_stop_within_an_epoch_goes_on_with_the_images_that_are_left(begun):
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_a_network_that_leaves_inputs_of_its_cells_unread_has_its_memory_foretold(begun):
+    stage = begun("retrain.epochs=1")
+    weights = 4 * sum(p.numel() for p in stage.learner.network.parameters())
+    images = 4 * 16 * 8 * 8
+    assert stage.step_bytes() > 2 * weights + images  # momentum too
+
+
 def test_a_lonely_last_image_is_left_out(begun):
     stage = begun("retrain.epochs=1", "retrain.batch_size=21")
     _, batches = seen_labels(stage)

@@ -56,12 +56,7 @@ class Evaluator(ABC):
 
     @abstractmethod
     def step_bytes(self) -> int:
-        """The most bytes that a step of the warm-up or of an evaluation takes, by shapes."""
-
-    @property
-    def workers(self) -> int:
-        """How many processes evaluate beside this one; none where it does so itself."""
-        return 0
+        """The bytes, by shapes, of a step of warm-up or evaluation with the largest network."""
 
     @abstractmethod
     def report(self) -> dict[str, Any]:
@@ -107,7 +102,6 @@ class Inherited(Evaluator):
         self.space, self.task = space, task
         self.train, self.validation = task.split("train"), task.split("validation")
         self.device, self.budget = budget.torch_device, budget
-        budget.refuse_beyond(self.step_bytes, "even one path at a time")
         network = space.network(inputs=task.inputs, outputs=task.outputs)
         self.path = _SinglePath(network, space, self.device)
         self.learner = task.learner(self.path, optimizer=self.optimizer, clip=self.clip)
@@ -129,7 +123,10 @@ class Inherited(Evaluator):
 
     def step_bytes(self) -> int:
         shapes = Shapes.of(self.space, self.task, self.budget, self.optimizer)
-        return shapes.single_path(self.batch_size, 4 * self.batch_size)
+        path = {name: (choice,) for name, choice in shapes.largest(self.batch_size).items()}
+        idle = shapes.weight_bytes({}) - shapes.weight_bytes(path)
+        together = min(4 * self.batch_size, len(self.validation))
+        return idle + shapes.step(path, self.batch_size, together)
 
     def report(self) -> dict[str, Any]:
         return {}
@@ -200,14 +197,9 @@ class FromScratch(Evaluator, OnEngine):
             clip=self.clip,
             modules=ops.modules(choice for d in space.decisions for choice in d.choices),
         )
-        budget.refuse_beyond(self.step_bytes, "training the largest network")
 
     def step_bytes(self) -> int:
         return self.job.step_bytes()
-
-    @property
-    def workers(self) -> int:
-        return self.engine.side_by_side(self.threads) if self.engine.elsewhere else 0
 
     def warm_up(self, stage: Stage, progress: float) -> Metrics:
         raise AssertionError("training from scratch needs no warm-up")
@@ -308,15 +300,16 @@ class TrainFromScratch:
         return task.learner(network, optimizer=self.optimizer, clip=self.clip)
 
     def step_bytes(self) -> int:
-        """The most that the largest network takes, trained or measured, by shapes."""
+        """What the largest network takes, trained or measured, by shapes."""
         shapes = Shapes.of(self.space, self.task, self.budget, self.optimizer)
         return network_bytes(
             self.space,
             shapes.largest(self.batch_size),
             self.layout,
             self.task,
+            budget=self.budget,
             batch_size=self.batch_size,
-            test_batch=4 * self.batch_size,
+            test_batch=min(2 * self.batch_size, len(self._splits[1])),
             optimizer=self.optimizer,
         )
 
@@ -331,7 +324,7 @@ class TrainFromScratch:
 
     def measure(self, learner: Learner) -> Metrics:
         """The validation metrics."""
-        return learner.evaluate(self._splits[1], 4 * self.batch_size)
+        return learner.evaluate(self._splits[1], 2 * self.batch_size)
 
     @cached_property
     def _splits(self) -> tuple[Split, Split]:

@@ -1,6 +1,7 @@
 """What a run would take, before it is started: `nasrun plan`.
 
-Memory is what this process takes before the first step, and the step's by shapes. Time comes from
+Memory is what this process takes before the first step, and the step's by shapes; where others take
+the steps, each of them as much. Time comes from
 real steps: of every kind of round the median of three after one that warms up, times the steps of
 all such rounds, and what a round does besides. What lies on disk is the state after these steps,
 twice. No step is taken where the memory would not suffice.
@@ -25,10 +26,11 @@ from nasrun.budget import LIMITS, Budget, resident_gib
 from nasrun.limits import Amounts, count_choices
 from nasrun.spaces.base import Layout, SearchSpace
 from nasrun.stage import Display, Foreseen, Metrics, Rehearsal, Stage
-from nasrun.strategies.base import Strategy
+from nasrun.strategies.base import Strategy, SupernetStrategy
 
 if TYPE_CHECKING:
     from nasrun.retrain import Retrain
+    from nasrun.selectors.base import Selector
 
 STEPS = 3
 """Real steps whose median counts, after one."""
@@ -38,7 +40,7 @@ COPIES = 2
 
 @dataclass(frozen=True)
 class Forecast:
-    """One stage: peak memory in GiB with the process, seconds a step, hours in all, GiB on disk."""
+    """One stage: GiB at the peak in all processes, seconds a step, hours in all, GiB on disk."""
 
     stage: str
     memory_gib: float | None
@@ -98,7 +100,7 @@ def foresee(
     outputs: int,
     size: int,
     search: Callable[[], Strategy],
-    select: Callable[[], tuple[Stage, Iterable[Rehearsal]]] | None,
+    select: Callable[[], tuple[Selector, Iterable[Rehearsal]]] | None,
     trainings: Mapping[str, Callable[[], Retrain]],
     baseline: bool,
 ) -> Outlook:
@@ -111,7 +113,7 @@ def foresee(
     process = Process(budget)
     stages = [_search(search, process)]
     if select is not None and not stages[0].refusal:
-        stages.append(_sum("select", stages[0].memory_gib, *select()))
+        stages.append(_selection(select, stages[0].memory_gib))
     for kind, begin in trainings.items():
         stages.append(_training(kind, begin, process))
         if kind == "retrain" and baseline and not stages[-1].refusal:
@@ -123,21 +125,20 @@ def foresee(
 def _search(begin: Callable[[], Strategy], process: Process) -> Forecast:
     try:
         strategy = begin()
+        if not isinstance(strategy, Foreseen):
+            return _sum("search", None, strategy, [Rehearsal(strategy.rounds, strategy.play)])
+        need = strategy.foreseen_bytes()
+        process.budget.refuse_beyond(lambda: need, "this search")
     except ValueError as refused:
         return Forecast.refused("search", str(refused))
-    if isinstance(strategy, Foreseen):
-        memory = process.peak(strategy.foreseen_bytes(), strategy.workers)
-        return _sum("search", memory, strategy, strategy.rehearsals())
-    return _sum("search", None, strategy, [Rehearsal(strategy.rounds, strategy.play)])
+    memory = process.peak(need, strategy.workers)
+    return _sum("search", memory, strategy, strategy.rehearsals())
 
 
 def _sum(
     name: str, memory: float | None, stage: Stage, rehearsals: Iterable[Rehearsal]
 ) -> Forecast:
-    """What all that lies ahead takes, from a few steps of each kind; no steps, no seconds of one.
-
-    A selection tunes and measures the supernet, so its memory is the search's.
-    """
+    """What all that lies ahead takes, from a few steps of each kind."""
     stepping = resting = steps = 0.0
     for rehearsal in rehearsals:
         if rehearsal.play is not None and rehearsal.rounds:
@@ -152,6 +153,15 @@ def _sum(
     hours = (stepping + resting) / 3600
     disk = COPIES * saved_bytes(stage.state_dict()) / 2**30
     return Forecast(name, memory, seconds_a_step, round(steps), hours, disk)
+
+
+def _selection(
+    begin: Callable[[], tuple[Selector, Iterable[Rehearsal]]], search_gib: float | None
+) -> Forecast:
+    """What tunes and measures a supernet takes the search's memory; what trains others is open."""
+    selector, rehearsals = begin()
+    memory = search_gib if selector.accepts is SupernetStrategy else None
+    return _sum("select", memory, selector, rehearsals)
 
 
 def saved_bytes(state: object) -> int:

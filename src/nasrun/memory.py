@@ -113,8 +113,8 @@ class Additive:
 class Shapes:
     """A space's search network without its numbers, asked what parts of it take.
 
-    `slots` are the tensors as large as a parameter that the weights' optimizer keeps for it, and
-    `bytes_each` those of a number in an activation: 4, under bf16 2.
+    `slots` are the tensors as large as a parameter that the weights' optimizer keeps for it,
+    `number` is the type of activations.
     """
 
     def __init__(
@@ -125,15 +125,14 @@ class Shapes:
         outputs: int,
         size: int,
         slots: float = 1.0,
-        half: bool = False,
+        number: torch.dtype = torch.float32,
     ) -> None:
         self.space = space
         self.inputs, self.outputs, self.size, self.slots = inputs, outputs, size, slots
         with META:
             self.network = space.network(inputs=inputs, outputs=outputs)
-        self.type = torch.bfloat16 if half else torch.float32
-        if half:
-            self.network.to(self.type)
+        self.type = number
+        self.network.to(number)
         self._given = sizes([*self.network.parameters(), *self.network.buffers()])
         self._weights = sizes(self.network.parameters())
 
@@ -148,7 +147,7 @@ class Shapes:
             outputs=task.outputs,
             size=task.size,
             slots=optimizer_slots(optimizer),
-            half=budget.resolved["precision"] == "bf16",
+            number=_number(budget),
         )
 
     def active(self, kept: Mapping[str, Sequence[str]]) -> Active:
@@ -196,14 +195,19 @@ class Shapes:
             self.network(self._images(batch_size), Mixture(weights, active))
         return self.weight_bytes(kept) + ledger.most
 
-    def single_path(self, batch_size: int, test_batch: int) -> int:
-        """The most that the largest path takes, trained or measured, with all other weights."""
-        path = {name: (choice,) for name, choice in self.largest(batch_size).items()}
-        step = max(self.training(path, batch_size), self.evaluation(path, test_batch))
-        return self.weight_bytes({}) - self.weight_bytes(path) + step
+    def step(
+        self,
+        kept: Mapping[str, Sequence[str]],
+        batch_size: int,
+        test_batch: int,
+        graphs: int = 1,
+    ) -> int:
+        """The most that training on this subspace or measuring it takes."""
+        training = self.training(kept, batch_size, graphs)
+        return max(training, self.evaluation(kept, test_batch))
 
     def largest(self, batch_size: int) -> Genotype:
-        """The network whose choices add most to a step."""
+        """The network whose choices add most to a step of training."""
         each = self.additive(batch_size).each
         return self.space.cheapest(lambda name, choice: -each[name][choice])
 
@@ -262,26 +266,34 @@ def network_bytes(
     layout: Layout,
     task: ImageTask,
     *,
+    budget: Budget,
     batch_size: int,
     test_batch: int,
     optimizer: OptimizerFactory,
 ) -> int:
     """The most that training or measuring one network takes, by shapes, its weights included."""
-    inputs, size = task.inputs, task.size
+    inputs, size, number = task.inputs, task.size, _number(budget)
     with META:
         network = space.network(genotype, inputs=inputs, outputs=task.outputs, layout=layout)
+        network.to(number)
     weights = list(network.parameters())
     given = sizes([*weights, *network.buffers()])
     with Ledger(given) as training, META:
-        images = torch.empty(batch_size, inputs, size, size)
+        images = torch.empty(batch_size, inputs, size, size, dtype=number)
         labels = torch.empty(batch_size, dtype=torch.long)
         loss = torch.stack([F.cross_entropy(y, labels) for y in network.train()(images)]).sum()
+        # a cell may leave one of its inputs unread
         gradients = torch.autograd.grad(loss, weights, allow_unused=True)
         del gradients
-    with torch.no_grad(), Ledger(given) as measuring:
-        network.eval()(torch.empty(test_batch, inputs, size, size, device=META))
+    with torch.no_grad(), Ledger(given) as measuring, META:
+        network.eval()(torch.empty(test_batch, inputs, size, size, dtype=number))
     kept = 4 * sum(weight.numel() for weight in weights) * (1 + optimizer_slots(optimizer))
     return round(kept) + max(training.most, measuring.most)
+
+
+def _number(budget: Budget) -> torch.dtype:
+    """The type of activations."""
+    return torch.bfloat16 if budget.resolved["precision"] == "bf16" else torch.float32
 
 
 def optimizer_slots(factory: OptimizerFactory) -> float:

@@ -40,7 +40,7 @@ def execute(plan: Plan, console: Console) -> tuple[Run, list[StageFolder]]:
         Run.check_writable(plan.outputs)
         # reads the data: what is wrong with them leaves no folder
         if plan.genotype is None:
-            ready = _begin_search(plan)
+            ready = _start_search(plan)
         else:
             ready = _begin_training(plan, plan.stages[0], plan.genotype)
         groups = ("space", "dataset", *(() if plan.genotype else ("strategy", "task")))
@@ -93,7 +93,7 @@ def foresee(plan: Plan) -> Outlook:
 def _stages(plan: Plan, run: Run, console: Console, ready: Stage | None) -> list[StageFolder]:
     driven = []
     if "search" in plan.stages:
-        driven.append(_drive(plan, run.search(), console, lambda: ready or _begin_search(plan)))
+        driven.append(_drive(plan, run.search(), console, lambda: ready or _start_search(plan)))
     selected = plan.source.selected if plan.source else None
     if "select" in plan.stages:
         own = {"selector": plan.settings["selector"], "budget": plan.settings["budget"]}
@@ -177,6 +177,16 @@ def _begin_search(plan: Plan) -> Strategy:
     plan.strategy.limits = plan.limits
     plan.strategy.begin(plan.space, plan.task, plan.budget)
     return plan.strategy
+
+
+def _start_search(plan: Plan) -> Strategy:
+    """Begin a search that will run; ValueError if it would not fit into the memory."""
+    from nasrun.stage import Foreseen
+
+    strategy = _begin_search(plan)
+    if isinstance(strategy, Foreseen):
+        plan.budget.refuse_beyond(strategy.foreseen_bytes, "this search")
+    return strategy
 
 
 def _begin_selection(plan: Plan, run: Run) -> Selector:

@@ -67,7 +67,15 @@ def prepare(command: Command, source: Source | None) -> Plan:
     """Check and build everything that the command needs."""
     verb, composed = command.verb, command.composed
     config = composed.config
-    frame = _frame(command, source)
+    refuse_idle(verb, command.typed)
+    if source is not None:
+        refuse_other(config, command.typed, source.run)
+        inherit(config, source.run)
+    frame = configuration.frame(config)
+    if frame.genotype is not None and source is None:
+        refuse_search(command.typed)
+    for package in command.trusted:
+        import_trusted(package)
     stages = tuple(frame.stages) if verb in ("run", "plan") else (verb,)
     _refuse_missing(config, stages)
     if source is not None and "search" in stages:
@@ -98,30 +106,15 @@ def prepare(command: Command, source: Source | None) -> Plan:
     plan.settings["budget"] = plan.budget.resolved
     plan.settings["space"].pop("table", None)  # for reports: the search is the same without it
     _add_search(plan, command, make)
-    _add_trainings(plan, command, make)
     if plan.budget.limited or verb == "plan":
         _refuse_unforeseen(plan)
+    _add_trainings(plan, command, make)
     if frame.genotype is not None:
         plan.genotype_name, plan.genotype = named_genotype(
             frame.genotype, plan.space, plan.choices["space"], frame.seed
         )
     plan.check_data()
     return plan
-
-
-def _frame(command: Command, source: Source | None) -> configuration.Frame:
-    """What stands above the groups, after what is upstream of the verb has been taken over."""
-    config = command.composed.config
-    refuse_idle(command.verb, command.typed)
-    if source is not None:
-        refuse_other(config, command.typed, source.run)
-        inherit(config, source.run)
-    frame = configuration.frame(config)
-    if frame.genotype is not None and source is None:
-        refuse_search(command.typed)
-    for package in command.trusted:
-        import_trusted(package)
-    return frame
 
 
 def _add_search(plan: Plan, command: Command, make: Callable[[str], Any]) -> None:

@@ -80,7 +80,7 @@ class Retrain(Stage):
     ) -> None:
         """Build the network of a genotype and read the training data."""
         self.task.begin(dataset, budget)
-        self.genotype, self.space = genotype, space
+        self.genotype, self.space, self.budget = genotype, space, budget
         self.facts = dataset.facts()
         budget.refuse_beyond(self.step_bytes, "training this network")
         self.train = self.task.split(*self.parts)
@@ -99,6 +99,7 @@ class Retrain(Stage):
             self.genotype,
             self.layout,
             self.task,
+            budget=self.budget,
             batch_size=self.batch_size,
             test_batch=2 * self.batch_size,
             optimizer=self.optimizer,

@@ -125,7 +125,7 @@ class Foreseen(ABC):
 
     @property
     def workers(self) -> int:
-        """How many processes beside this one will take such steps; none where it does itself."""
+        """How many other processes will take such steps side by side; 0 where this one does."""
         return 0
 
     @abstractmethod

@@ -194,9 +194,10 @@ class Space(ABC):
     def cheapest(
         self, price: Callable[[str, str], float], fixed: Mapping[str, str] | None = None
     ) -> Genotype:
-        """The genotype whose choices have the least sum of prices, of those that decide as `fixed`.
+        """The genotype with the least sum of prices, of those that decide as `fixed`.
 
-        A limit keeps the cheapest operations: an edge fixed to one may be dropped for that.
+        Limits keep as many operations as they say, the cheapest; an edge fixed to one may be
+        dropped for that. Negative prices give the dearest.
         """
         fixed = fixed or {}
         chosen = {}

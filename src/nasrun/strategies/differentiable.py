@@ -147,10 +147,7 @@ class Differentiable(SupernetStrategy, Foreseen):
 
     def footprint(self, shapes: Shapes, kept: Mapping[str, Sequence[str]]) -> int:
         """The bytes, by shapes, of training and measuring with these choices of a space."""
-        return max(
-            shapes.training(kept, self.batch_size, self.level.graphs),
-            shapes.evaluation(kept, 8 * self.batch_size),
-        )
+        return shapes.step(kept, self.batch_size, 8 * self.batch_size, self.level.graphs)
 
     def foreseen_bytes(self) -> int:
         shapes = Shapes.of(self.space, self.task, self.budget, self.weight_optimizer)

@@ -47,7 +47,7 @@ class EvaluatedSearch(CandidateStrategy, Foreseen):
         return self._candidates
 
     def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
-        self.space, self.task = space, task
+        self.space, self.task, self.budget = space, task, budget
         self.evaluator.begin(space, task, budget)
 
     def run_round(self) -> Metrics:
@@ -76,7 +76,10 @@ class EvaluatedSearch(CandidateStrategy, Foreseen):
 
     @property
     def workers(self) -> int:
-        return self.evaluator.workers
+        if not isinstance(self.evaluator, OnEngine) or not self.evaluator.engine.elsewhere:
+            return 0
+        abreast = self.evaluator.engine.side_by_side(self.budget.resolved["threads"])
+        return min(abreast, self.together, self.num_candidates)
 
     def rehearsals(self) -> Iterator[Rehearsal]:
         def warm_up(display: Display) -> object:

@@ -76,13 +76,14 @@ class Explore:
             self.bank.add(space.network(path, inputs=task.inputs, outputs=task.outputs))
         self.bank.open()
 
-    def step_bytes(self, shapes: Shapes, sizes: Additive) -> int:
-        """The most, by shapes, that a path takes, trained or measured, and on a CPU all weights."""
-        each = sizes.each
+    def step_bytes(self, shapes: Shapes, additive: Additive) -> int:
+        """What the largest path takes, trained or measured, by shapes, and on a CPU all weights.
+
+        A path has all edges of a cell, also where a network keeps a few.
+        """
+        each = additive.each
         largest: Kept = {name: (max(row, key=row.__getitem__),) for name, row in each.items()}
-        return self.aside + max(
-            shapes.training(largest, self.batch_size), shapes.evaluation(largest, self.batch_size)
-        )
+        return self.aside + shapes.step(largest, self.batch_size, self.batch_size)
 
     @property
     def aside(self) -> int:

@@ -50,7 +50,6 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
         self.space, self.task = space, task
         self.explore.begin(space, task, budget)
         self.budget = budget
-        budget.refuse_beyond(self.foreseen_bytes, "even one path at a time")
 
     def run_round(self) -> Metrics:
         if self.round < self.exploring:
