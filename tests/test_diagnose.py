@@ -104,6 +104,15 @@ def test_the_command_prints_and_writes_all_three(searched, here, monkeypatch, ca
     assert "2 times" in out
 
 
+def test_what_cannot_be_shuffled_is_refused_before_anything_is_tuned(nasrun, here):
+    words = ["space=nasbench201", "rounds=1", "width=2", "depth=3", "images=64", "batch_size=16"]
+    assert nasrun("search", *words, "budget.threads=1").status == 0
+    (run,) = here.glob("outputs/*nasbench201*/v001")
+    with pytest.raises(ValueError, match="--shuffles 0 would do"):
+        diagnose(str(run), 1, 1_000_000, 1, [])
+    assert len(diagnose(str(run), 1, 1, 0, [])["strengths"]) == 5
+
+
 def test_what_has_no_supernet_is_refused_in_one_line(nasrun, here, monkeypatch, capsys):
     with pytest.raises(ValueError, match=r"^run=nowhere"):
         diagnose("nowhere", 1, 1, 1, [])

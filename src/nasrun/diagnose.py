@@ -79,17 +79,24 @@ def strengths(strategy: SupernetStrategy, edges: Sequence[str], rounds: int, rat
 
 def shuffled_accuracies(strategy: SupernetStrategy, times: int) -> list[float]:
     """The validation accuracy with two random edges of each cell exchanged, so many times."""
-    network = strategy.supernet.network
-    if not isinstance(network, CellNetwork):
-        raise ValueError(
-            f"space={strategy.supernet.space.name}: the shuffle test needs DARTS cells"
-        )
+    network = cells_of(strategy)
     generator = torch.Generator().manual_seed(0)
     found = []
     for _ in range(times):
         with exchanged(network, generator):
             found.append(strategy.validate()["accuracy"])
     return found
+
+
+def cells_of(strategy: SupernetStrategy) -> CellNetwork:
+    """The search network; ValueError if it has no cells whose edges could be exchanged."""
+    network = strategy.supernet.network
+    if not isinstance(network, CellNetwork):
+        raise ValueError(
+            f"space={strategy.supernet.space.name}: the shuffle test needs DARTS cells; "
+            "--shuffles 0 would do"
+        )
+    return network
 
 
 @contextmanager
@@ -126,6 +133,8 @@ def diagnose(
     strategy = load_search(run, trust)
     if not isinstance(strategy, SupernetStrategy):
         raise ValueError(f"run={run}: its strategy leaves {strategy.leaves}, not a supernet")
+    if shuffles:
+        cells_of(strategy)
     names = [d.name for d in strategy.supernet.space.decisions]
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(0)).tolist()
     chosen = [names[position] for position in order[:edges]]
