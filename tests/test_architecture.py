@@ -43,6 +43,7 @@ MAY = {
     "limits": {"spaces.base", "memory"},
     "forecast": {
         *("limits", "retrain", "display", "spaces.base", "strategies.base", "selectors.base"),
+        "tasks.base",
     },
     "selectors": {
         *("selectors.base", "strategies.base", "strategies.differentiable", "evaluators"),

@@ -3,12 +3,15 @@
 import re
 import time
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
+import torch
 from toys import DARTS, Scores, Task, Toy
 
 from nasrun import forecast
 from nasrun.budget import Budget
+from nasrun.data.images import TensorSplit
 from nasrun.engines.base import OnEngine
 from nasrun.evaluators import FromScratch
 from nasrun.forecast import Process, extremes, genotypes, timed
@@ -210,6 +213,25 @@ def test_a_selection_is_planned_on_what_the_search_leaves(strategy, selector, ro
     assert answer.status == 0, answer.err
     steps = 3 * (rounds + 1)
     assert re.search(rf"select +│ [\d.]+ GiB +│ [\d.]+ s +│ +{steps} ", answer.out), answer.out
+
+
+def test_the_test_at_the_end_is_timed_by_images_that_are_trained_on():
+    train = TensorSplit(
+        images=torch.zeros(100, 1, 2, 2, dtype=torch.uint8),
+        labels=torch.arange(100),
+        facts=None,
+        device="cpu",
+    )
+    seen = []
+    learner = SimpleNamespace(evaluate=lambda split, together: seen.append((split, together)))
+    task = SimpleNamespace(split=lambda part: {"test": range(1000)}[part])
+    rehearsal = forecast._test(
+        SimpleNamespace(batch_size=8, train=train, task=task, learner=learner)
+    )
+    rehearsal.rest()
+    assert (rehearsal.rounds, rehearsal.rests) == (0, 1000 / 16)
+    ((few, together),) = seen
+    assert (few.labels.tolist(), together) == (list(range(16)), 16)
 
 
 def test_the_baseline_is_retrained_too(nasrun):

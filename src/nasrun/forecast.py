@@ -27,6 +27,7 @@ from nasrun.limits import Amounts, count_choices
 from nasrun.spaces.base import Layout, SearchSpace
 from nasrun.stage import Display, Foreseen, Metrics, Rehearsal, Stage
 from nasrun.strategies.base import Strategy, SupernetStrategy
+from nasrun.tasks.base import Subset
 
 if TYPE_CHECKING:
     from nasrun.retrain import Retrain
@@ -178,10 +179,18 @@ def _training(kind: str, begin: Callable[[], Retrain], process: Process) -> Fore
     except ValueError as refused:
         return Forecast.refused(kind, str(refused))
     rests, rest = (0, None) if stage.validation is None else (stage.rounds, stage.validate)
-    rehearsal = Rehearsal(stage.rounds, stage.play, rests, rest)
-    forecast = _sum(kind, process.peak(stage.step_bytes()), stage, [rehearsal])
+    training = Rehearsal(stage.rounds, stage.play, rests, rest)
+    forecast = _sum(kind, process.peak(stage.step_bytes()), stage, [training, _test(stage)])
     weights = saved_bytes(stage.learner.network.state_dict()) / 2**30
     return replace(forecast, disk_gib=weights + (forecast.disk_gib or 0.0))
+
+
+def _test(stage: Retrain) -> Rehearsal:
+    """The test at the end, timed on a few training images: test images are counted, not seen."""
+    together = 2 * stage.batch_size
+    few = Subset(stage.train, torch.arange(min(len(stage.train), together)))
+    times = len(stage.task.split("test")) / len(few)
+    return Rehearsal(rests=times, rest=lambda: stage.learner.evaluate(few, together))
 
 
 class _Enough(Exception):
