@@ -4,7 +4,7 @@
     scripts/radars_claims.py run memory --cifar CIFAR     four spaces at one budget
     scripts/radars_claims.py run subspace --cifar CIFAR   NAS-Bench-201, ten seeds
     scripts/radars_claims.py run search --cifar CIFAR     against REINFORCE alone, five seeds
-    scripts/radars_claims.py run plan --cifar CIFAR       what `nasrun plan` foretold, and the run
+    scripts/radars_claims.py run plan --cifar CIFAR       what `nasrun plan` foretells, and the run
     scripts/radars_claims.py tables --table CSV --plot PNG
 
 Every job is a `nasrun` command: it continues where it was stopped, and what is finished is not done
@@ -111,6 +111,14 @@ class Job:
         paths = sorted(self.run.glob(file))
         return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
 
+    def seconds(self, stage: str) -> float:
+        """A stage's rounds, and what it did after the last one."""
+        assert self.run is not None
+        rounds = sum(record["seconds"] for record in self.lines(f"{stage}/**/timing.jsonl"))
+        (result,) = self.run.glob(f"{stage}/**/result.json")
+        last = result.with_name("metrics.jsonl")
+        return rounds + result.stat().st_mtime - last.stat().st_mtime
+
     def peak_gib(self, stage: str) -> float:
         """The most memory that the stage's process took."""
         return max(record["memory_gib"] for record in self.lines(f"{stage}/**/timing.jsonl"))
@@ -180,7 +188,7 @@ def run_memory(root: Path, data: str) -> None:
         radars, darts = (memory_job(root, candidates, s, data) for s in ("radars", "darts"))
         if not radars.finished("search"):
             radars.do()
-        foretold = ask("foretell", darts.folder / "plan.json", darts.words)
+        foretold = ask("foretell", darts.folder / "plan.json", (*darts.words, *COMMON))
         if foretold["search"]["memory_gib"] <= MOST and not darts.finished("search"):
             darts.do()
         print(f"memory: {candidates} candidates", flush=True)
@@ -364,7 +372,7 @@ def share_until(job: Job, accuracy: float) -> float:
 
 
 def foresee(words: Sequence[str]) -> dict[str, Any]:
-    """What `nasrun plan` says of these words, by stage."""
+    """What `nasrun plan` says, by stage."""
     from nasrun.pipeline import foresee as outlook
 
     return {forecast.stage: vars(forecast) for forecast in outlook(_plan(words)).stages}
@@ -379,10 +387,17 @@ def foretell(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _plan(words: Sequence[str]) -> Any:
+    """What `nasrun plan` builds."""
+    from nasrun.cli import Line
     from nasrun.config import compose
     from nasrun.plan import Command, prepare
+    from nasrun.source import find_source, inherited_choices
 
-    return prepare(Command("plan", compose(list(words)), tuple(words), ()), None)
+    line = Line.parse("plan", words)
+    source = find_source(line.verb, Path("outputs"), line.typed("run"), None, None)
+    inherited = inherited_choices(source, line.overrides) if source else []
+    composed = compose([*inherited, *line.overrides])
+    return prepare(Command(line.verb, composed, line.overrides, (), only_foreseen=True), source)
 
 
 OUTLOOKS = {"foresee": foresee, "foretell": foretell}
@@ -391,7 +406,7 @@ OUTLOOKS = {"foresee": foresee, "foretell": foretell}
 def ask(outlook: str, file: Path, words: Sequence[str]) -> dict[str, Any]:
     """One of `OUTLOOKS` in a process of its own, once."""
     if not file.exists():
-        command = [sys.executable, __file__, outlook, *words, *COMMON]
+        command = [sys.executable, __file__, outlook, *words]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(done.stdout.splitlines()[-1])
@@ -408,13 +423,15 @@ def run_plan(root: Path, data: str) -> None:
     for name in PLANS:
         job = plan_job(root, name, data)
         stages = "stages=[search,select,retrain]"
-        ask("foresee", job.folder / "plan.json", (*job.words, *RETRAINED, stages))
+        ask("foresee", job.folder / "plan.json", (*job.words, *COMMON, *RETRAINED, stages))
         if not job.finished("search"):
             job.do()
         if job.run is not None and not job.finished("retrain"):
             later = (f"run={job.run}", *COMMON, ROOMY)
             if nasrun(["select", *later]):
-                nasrun(["retrain", *later, *RETRAINED])
+                training = ("retrain", *later, *RETRAINED)
+                ask("foresee", job.folder / "found.json", training)
+                nasrun(training)
         print(f"plan: {name}", flush=True)
 
 
@@ -425,15 +442,18 @@ def plan_table(root: Path) -> None:
     print("|---|---|---|---|---|---|---|---|")
     for name in PLANS:
         job = plan_job(root, name)
-        for stage in ("search", "retrain"):
+        for what, stage, file in (
+            ("search", "search", "plan.json"),
+            ("retrain, before the search", "retrain", "plan.json"),
+            ("retrain, after the selection", "retrain", "found.json"),
+        ):
             if not job.finished(stage):
                 continue
-            foretold = json.loads((job.folder / "plan.json").read_text())[stage]
-            seconds = sum(record["seconds"] for record in job.lines(f"{stage}/**/timing.jsonl"))
-            row = [name, stage]
+            foretold = json.loads((job.folder / file).read_text())[stage]
+            row = [name, what]
             for said, was in (
                 (foretold["memory_gib"], job.peak_gib(stage)),
-                (3600 * foretold["hours"], seconds),
+                (3600 * foretold["hours"], job.seconds(stage)),
             ):
                 row += [f"{said:.2f}", f"{was:.2f}", f"{said / was - 1:+.0%}"]
             print(f"| {' | '.join(row)} |")

@@ -523,6 +523,7 @@ def completed(line):
         ("nasrun search strategy.weight_opt", {"strategy.weight_optimizer."}),
         ("nasrun select method=", {"method=perturb", "method=magnitude"}),
         ("nasrun select method=per", {"method=perturb"}),
+        ("nasrun plan retrain epo", {"epochs="}),
         ("nasrun list str", {"strategy"}),
     ],
 )

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy
 import pytest
-import torch
 from PIL import Image
 
 COMMAND = [sys.executable, "-m", "nasrun"]
@@ -60,8 +59,7 @@ LONG += ["space.kept_edges=1", "budget.threads=1", "budget.device=cpu"]
 
 @pytest.mark.parametrize("strategy", ["darts", "random"])
 def test_a_search_killed_within_a_round_ends_as_if_it_was_not(nasrun, here, strategy):
-    one_by_one = ["strategy.together=1", "engine=serial"]  # in test_populations with workers
-    words = [f"strategy={strategy}", *LONG, *one_by_one * (strategy == "random")]
+    words = [f"strategy={strategy}", *LONG, *["strategy.together=1"] * (strategy == "random")]
     killed = Path(f"killed/digits-darts-{strategy}/v001/search")
     process = start("search", *words, "outputs=killed")
     wait_for_a_round(process, here / killed)
@@ -437,54 +435,3 @@ def test_a_folder_that_may_not_be_written_is_refused(nasrun, here, small, monkey
 def test_other_environment_variables_do_not_change_a_run(nasrun, here, finished):
     """A cache folder is no part of a run's identity."""
     assert "cache" not in (finished / "config.yaml").read_text()
-
-
-def digits_test_part():
-    from nasrun.data.images import Digits
-
-    stored = Digits().stored(test=True)
-    return stored.pixels(torch.arange(len(stored.labels))), stored.labels
-
-
-def test_a_loaded_network_has_the_test_accuracy_of_its_result(finished):
-    import nasrun
-
-    network = nasrun.load(finished)
-    images, labels = digits_test_part()
-    assert images.dtype == torch.uint8
-    with torch.no_grad():
-        logits = network(images)
-        halves = network(images.float() / 255)
-    accuracy = float((logits.argmax(1) == labels).double().mean())
-    result = json.loads((finished / "retrain/magnitude/result.json").read_text())
-    assert accuracy == pytest.approx(result["test_accuracy"], abs=1e-9)
-    assert torch.allclose(logits, halves, atol=1e-5)
-    assert network.classes == tuple("0123456789")
-    assert not network.training
-    assert network.result == result
-    other = nasrun.load(finished, branch="random")
-    assert other.genotype != network.genotype
-    moved = nasrun.load(finished / "transfer/magnitude-mnist5k")
-    assert moved.size == 32
-    with pytest.raises(ValueError, match="branch=nope: not trained"):
-        nasrun.load(finished, branch="nope")
-    with pytest.raises(ValueError, match="images have 3 channels, the network takes 1"):
-        network(torch.rand(1, 3, 8, 8))
-
-
-def test_an_exported_network_agrees_with_the_loaded_one(nasrun, finished):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    import nasrun as package
-
-    answer = nasrun("export", finished, "format=onnx")
-    assert answer.status == 0, answer.err
-    path = finished / "retrain/magnitude/network.onnx"
-    assert str(path) in answer.out
-    images, _ = digits_test_part()
-    images = images[:7].float() / 255
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (theirs,) = session.run(None, {"images": images.numpy()})
-    with torch.no_grad():
-        ours = package.load(finished)(images)
-    assert numpy.abs(theirs - ours.numpy()).max() < 1e-4

@@ -26,12 +26,13 @@ VERBS = {
     "select": "turn what a search learned into one architecture (method=NAME chooses how)",
     "retrain": "train a selected or published architecture from scratch and test it",
     "transfer": "train it from scratch on another data set (transfer=imagenet) and test it",
-    "plan": "what a run would take: memory, time, networks; nothing is run but a few steps",
+    "plan": "what a run, or `plan VERB` would take: memory, time, networks; a few steps are run",
     "list": "the groups, the options of one (list strategy), or the runs (list runs)",
     "show": "an architecture, drawn and counted, or a run's report",
     "export": "write a trained network in another format (export RUN format=onnx)",
 }
 STAGES = ("run", "search", "select", "retrain", "transfer")
+"""The verbs that `plan` can foresee."""
 COMPOSED = (*STAGES, "plan")
 """The verbs that take a configuration's overrides."""
 EXAMPLES = {
@@ -41,7 +42,8 @@ EXAMPLES = {
     "retrain": "nasrun retrain\nnasrun retrain genotype=darts_v2 retrain=cifar dataset=cifar10",
     "transfer": "nasrun transfer\nnasrun transfer transfer=imagenet transfer.dataset.root=DIR",
     "plan": "nasrun plan strategy=darts space=mobile_28 depth=20\n"
-    "nasrun plan strategy=radars space=mobile_28 depth=20 budget.max_memory_gib=2",
+    "nasrun plan strategy=radars space=mobile_28 depth=20 budget.max_memory_gib=2\n"
+    "nasrun plan retrain genotype=darts_v2 retrain=cifar dataset=cifar10",
     "list": "nasrun list\nnasrun list strategy\nnasrun list runs",
     "show": "nasrun show outputs/digits-darts-darts/v001\n"
     "nasrun show genotype=darts_v2 network=imagenet format=json",
@@ -100,9 +102,10 @@ def dispatch(arguments: list[str]) -> int:
 
 @dataclass(frozen=True)
 class Line:
-    """A command line taken apart."""
+    """A command line taken apart; the verb of `plan VERB` is the one to foresee, else `run`."""
 
     verb: str
+    only_foreseen: bool
     overrides: tuple[str, ...]
     flags: tuple[str, ...]
     multirun: bool
@@ -111,6 +114,9 @@ class Line:
     @classmethod
     def parse(cls, verb: str, words: Sequence[str]) -> Line:
         """Sort the words into overrides, Hydra's flags and trusted packages."""
+        only_foreseen = verb == "plan"
+        if only_foreseen:
+            verb, words = (words[0], words[1:]) if words and words[0] in STAGES else ("run", words)
         overrides, flags, trusted, multirun = [], [], [], False
         takes_value = False
         for word in words:
@@ -132,7 +138,7 @@ class Line:
             else:
                 overrides.append(word)
         _check_flags(flags)
-        return cls(verb, tuple(overrides), tuple(flags), multirun, tuple(trusted))
+        return cls(verb, only_foreseen, tuple(overrides), tuple(flags), multirun, tuple(trusted))
 
     def typed(self, key: str) -> str | None:
         """The value typed for a key, None if it was not."""
@@ -159,7 +165,7 @@ def _run_stages(line: Line) -> int:
     from nasrun.source import Source, find_source, inherited_choices
 
     outputs = Path(line.typed("outputs") or "outputs")
-    selector = None if line.verb in ("run", "plan", "search", "select") else line.typed("selector")
+    selector = None if line.verb in ("run", "search", "select") else line.typed("selector")
     try:
         source: Source | None = find_source(
             line.verb, outputs, line.typed("run"), line.typed("genotype"), selector
@@ -168,7 +174,7 @@ def _run_stages(line: Line) -> int:
         for job in _jobs(line.overrides) if line.multirun else [line.overrides]:
             compose(job)  # a mistyped word is told first
         raise
-    if line.verb == "plan" and line.multirun:
+    if line.only_foreseen and line.multirun:
         raise ValueError("plan -m: takes one configuration at a time")
     inherited = inherited_choices(source, line.overrides) if source else []
     overrides = [*inherited, *line.overrides]
@@ -179,21 +185,20 @@ def _run_stages(line: Line) -> int:
     composed = compose(overrides)
     if line.flags:
         return _hydra([*line.flags, *overrides], lambda config: None)
-    return _run_one(line.verb, composed, line.overrides, line.trusted, source)
+    return _run_one(line, composed, source)
 
 
-def _run_one(
-    verb: str, composed: Any, typed: Sequence[str], trusted: tuple[str, ...], source: Any
-) -> int:
+def _run_one(line: Line, composed: Any, source: Any) -> int:
     from nasrun.budget import BudgetSpent
     from nasrun.pipeline import execute
     from nasrun.plan import Command, prepare
     from nasrun.report import print_run
 
     console = _console()
-    plan = prepare(Command(verb, composed, tuple(typed), trusted), source)
+    command = Command(line.verb, composed, line.overrides, line.trusted, line.only_foreseen)
+    plan = prepare(command, source)
     warnings.showwarning = _warn
-    if verb == "plan":
+    if line.only_foreseen:
         return _foresee(console, plan)
     try:
         run, _ = execute(plan, console)
@@ -331,7 +336,8 @@ def _complete(arguments: Sequence[str]) -> int:
             known = (*GROUPS, "genotype", "runs") if words[1] == "list" else ()
             print(" ".join(name for name in known if name.startswith(words[-1])))
             return 0
-        rest = [word.replace("method=", "selector=", 1) for word in words[2:]]
+        after = 3 if words[1] == "plan" and words[2] in STAGES and len(words) > 3 else 2
+        rest = [word.replace("method=", "selector=", 1) for word in words[after:]]
         os.environ["COMP_LINE"] = " ".join(["nasrun", *rest])
         if words[-1].startswith("method="):
             from nasrun.config import options
@@ -460,7 +466,7 @@ def _help_of(verb: str) -> str:
         from nasrun.config import GROUPS, options
         from nasrun.source import ALWAYS, OWN
 
-        reads = [key for key in (*ALWAYS, *OWN[verb]) if key != "hydra"]
+        reads = [key for key in (*ALWAYS, *OWN.get(verb, OWN["run"])) if key != "hydra"]
         text += ["", "groups (group=option, group.key=value):"]
         text += [f"  {g:11}{', '.join(options(g)) or '-'}" for g in GROUPS if g in reads]
         text += ["", "keys: " + ", ".join(key for key in reads if key not in GROUPS)]

@@ -1,10 +1,10 @@
 """What a run would take, before it is started: `nasrun plan`.
 
-Memory is what this process takes before the first step, and the step's by shapes; where others take
-the steps, each of them as much. Time comes from
-real steps: of every kind of round the median of three after one that warms up, times the steps of
-all such rounds, and what a round does besides. What lies on disk is the state after these steps,
-twice. No step is taken where the memory would not suffice.
+Memory is what this process takes before the first step, and the step's by shapes; where other
+processes take the steps, each of them as much. Time comes from real steps: of every kind of round
+the median of three after one that warms up, times the steps of all such rounds, and what a round
+does besides. What lies on disk is the state after these steps, twice. No step is taken where the
+memory would not suffice.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nasrun.budget import LIMITS, Budget, resident_gib
+from nasrun.genotype import Genotype
 from nasrun.limits import Amounts, count_choices
 from nasrun.spaces.base import Layout, SearchSpace
 from nasrun.stage import Display, Foreseen, Metrics, Rehearsal, Stage
@@ -96,30 +97,32 @@ def foresee(
     space: SearchSpace,
     layout: Layout | None,
     budget: Budget,
+    genotype: Genotype | None,
     *,
     inputs: int,
     outputs: int,
     size: int,
-    search: Callable[[], Strategy],
-    select: Callable[[], tuple[Selector, Iterable[Rehearsal]]] | None,
+    search: Callable[[], Strategy] | None,
+    select: Callable[[], tuple[Selector, Strategy, Iterable[Rehearsal]]] | None,
     trainings: Mapping[str, Callable[[], Retrain]],
     baseline: bool,
 ) -> Outlook:
     """Begin each stage of a run on images of this kind, and take a few steps of it.
 
-    `layout` is the retrained network's, null without retraining; `select` begins a selection, null
-    without one. A `baseline` is retrained besides, which takes as long as the found architecture.
+    `layout` is the retrained network's, None without retraining, `genotype` its own, None before it
+    is selected. `search` and `select` begin these stages, None without them. A `baseline` is
+    retrained besides, which takes as long as the found architecture.
     """
     budget.apply()
     process = Process(budget)
-    stages = [_search(search, process)]
-    if select is not None and not stages[0].refusal:
-        stages.append(_selection(select, stages[0].memory_gib))
+    stages = [] if search is None else [_search(search, process)]
+    if select is not None and not (stages and stages[0].refusal):
+        stages.append(_selection(select, process, stages[0].memory_gib if stages else None))
     for kind, begin in trainings.items():
         stages.append(_training(kind, begin, process))
         if kind == "retrain" and baseline and not stages[-1].refusal:
             stages.append(replace(stages[-1], stage="retrain random"))
-    facts = _facts(space, layout, budget, inputs=inputs, outputs=outputs, size=size)
+    facts = _facts(space, layout, budget, genotype, inputs=inputs, outputs=outputs, size=size)
     return Outlook(facts, stages)
 
 
@@ -157,11 +160,15 @@ def _sum(
 
 
 def _selection(
-    begin: Callable[[], tuple[Selector, Iterable[Rehearsal]]], search_gib: float | None
+    begin: Callable[[], tuple[Selector, Strategy, Iterable[Rehearsal]]],
+    process: Process,
+    search_gib: float | None,
 ) -> Forecast:
     """What tunes and measures a supernet takes the search's memory; what trains others is open."""
-    selector, rehearsals = begin()
-    memory = search_gib if selector.accepts is SupernetStrategy else None
+    selector, strategy, rehearsals = begin()
+    memory = None
+    if selector.accepts is SupernetStrategy and isinstance(strategy, Foreseen):
+        memory = search_gib or process.peak(strategy.foreseen_bytes())
     return _sum("select", memory, selector, rehearsals)
 
 
@@ -173,7 +180,7 @@ def saved_bytes(state: object) -> int:
 
 
 def _training(kind: str, begin: Callable[[], Retrain], process: Process) -> Forecast:
-    """A random genotype's, which costs about what a found one does."""
+    """A training's; a random genotype's costs about what one does that is still to be found."""
     try:
         stage = begin()
     except ValueError as refused:
@@ -226,9 +233,13 @@ def timed(play: Callable[[Display], object]) -> tuple[float, int]:
 
 
 def _facts(
-    space: SearchSpace, layout: Layout | None, budget: Budget, **size: int
+    space: SearchSpace,
+    layout: Layout | None,
+    budget: Budget,
+    genotype: Genotype | None,
+    **size: int,
 ) -> dict[str, str]:
-    """What the space holds, and whether its limits can be met."""
+    """What the space holds, what the network costs, and whether its limits can be met."""
     with torch.device("meta"):
         supernet = space.network(inputs=size["inputs"], outputs=size["outputs"])
     held = sum(parameter.numel() for parameter in supernet.parameters())
@@ -240,7 +251,8 @@ def _facts(
         params, macs = count_choices(space, layout, **size)
         for name, amounts in (("parameters", params), ("multiply-adds", macs)):
             least, most = extremes(space, amounts)
-            found[f"{name} when retrained"] = f"{least:.3f} M to {most:.3f} M"
+            own = "" if genotype is None else f"{amounts.of(genotype):.3f} M, in the space "
+            found[f"{name} when retrained"] = f"{own}{least:.3f} M to {most:.3f} M"
     for key in LIMITS:
         if (limit := getattr(budget, key)) is not None:
             found[f"budget.{key}"] = f"{limit}: can be met"

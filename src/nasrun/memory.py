@@ -306,11 +306,6 @@ def optimizer_slots(factory: OptimizerFactory) -> float:
     return sum(value.numel() for value in kept if value.numel() > 1) / number.numel()
 
 
-def gib(size: float) -> float:
-    """Bytes in GiB."""
-    return size / 2**30
-
-
 def _columns(decision: Decision) -> list[tuple[str, int]]:
     return [(choice, i) for i, choice in enumerate(decision.choices) if choice != NONE]
 

@@ -71,18 +71,20 @@ def foresee(plan: Plan) -> Outlook:
     from nasrun import forecast
 
     space, dataset = plan.recipe
-    facts, rival = dataset.facts(), plan.rival
+    facts, chosen = dataset.facts(), _chosen(plan, plan.source.selected if plan.source else None)
+    genotype = None if chosen is None else chosen.genotype
     return forecast.foresee(
         space,
         plan.retrain.layout if plan.retrain is not None else None,
         plan.budget,
+        genotype,
         inputs=facts.channels,
         outputs=facts.num_classes,
         size=facts.size,
-        search=lambda: _begin_search(plan),
+        search=partial(_begin_search, plan) if "search" in plan.stages else None,
         select=partial(_rehearse_selection, plan) if "select" in plan.stages else None,
         trainings={
-            kind: partial(_begin_training, plan, kind, rival)
+            kind: partial(_begin_training, plan, kind, genotype or plan.rival)
             for kind in plan.stages
             if kind in ("retrain", "transfer")
         },
@@ -104,12 +106,8 @@ def _stages(plan: Plan, run: Run, console: Console, ready: Stage | None) -> list
         _draw(plan.space, selected)
     if "retrain" not in plan.stages and "transfer" not in plan.stages:
         return driven
-    if plan.genotype is not None:
-        name = str(plan.genotype_name)
-        chosen = Chosen(name, plan.genotype, fingerprint(plan.genotype.to_json()))
-    else:
-        assert selected is not None
-        chosen = Chosen(selected.branch, _read(selected, plan.space), selected.fingerprint)
+    chosen = _chosen(plan, selected)
+    assert chosen is not None
     for kind in plan.stages:
         if kind in ("retrain", "transfer"):
             started = ready if plan.genotype else None
@@ -127,6 +125,16 @@ class Chosen:
     branch: str
     genotype: Genotype
     mark: str
+
+
+def _chosen(plan: Plan, selected: StageFolder | None) -> Chosen | None:
+    """The genotype that the command names, or that was selected; None before that."""
+    if plan.genotype is not None:
+        name = str(plan.genotype_name)
+        return Chosen(name, plan.genotype, fingerprint(plan.genotype.to_json()))
+    if selected is not None:
+        return Chosen(selected.branch, _read(selected, plan.space), selected.fingerprint)
+    return None
 
 
 def _train(
@@ -210,17 +218,17 @@ def _equip(plan: Plan) -> None:
     plan.selector.budget = plan.budget
 
 
-def _rehearse_selection(plan: Plan) -> tuple[Selector, Iterator[Rehearsal]]:
-    """The selector, and what it will do, on supernets that have not been trained."""
+def _rehearse_selection(plan: Plan) -> tuple[Selector, Strategy, Iterator[Rehearsal]]:
+    """The selector, what it reads, and what it will do, on supernets that are not trained."""
     assert plan.selector is not None
-    return plan.selector, _selecting(plan, plan.selector)
+    strategy = _begin_search(plan)
+    return plan.selector, strategy, _selecting(plan, plan.selector, strategy)
 
 
-def _selecting(plan: Plan, selector: Selector) -> Iterator[Rehearsal]:
+def _selecting(plan: Plan, selector: Selector, strategy: Strategy) -> Iterator[Rehearsal]:
     from nasrun.discretisation import rehearsals
     from nasrun.strategies.base import SupernetStrategy
 
-    strategy = _begin_search(plan)
     if isinstance(strategy, SupernetStrategy):
         strategy.skip_ahead()
     _equip(plan)

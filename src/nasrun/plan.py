@@ -55,12 +55,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Command:
-    """A verb with its composed configuration, the overrides as typed, and the trusted packages."""
+    """A verb with its composed configuration, the overrides as typed, and the trusted packages.
+
+    One of `nasrun plan` is only to be foreseen.
+    """
 
     verb: str
     composed: Composed
     typed: tuple[str, ...]
     trusted: tuple[str, ...]
+    only_foreseen: bool = False
 
 
 def prepare(command: Command, source: Source | None) -> Plan:
@@ -76,7 +80,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
         refuse_search(command.typed)
     for package in command.trusted:
         import_trusted(package)
-    stages = tuple(frame.stages) if verb in ("run", "plan") else (verb,)
+    stages = tuple(frame.stages) if verb == "run" else (verb,)
     _refuse_missing(config, stages)
     if source is not None and "search" in stages:
         inherit_budget(config, command.typed, source.run)
@@ -89,7 +93,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
         seed=frame.seed,
         outputs=Path(frame.outputs),
         progress=frame.progress,
-        baseline=frame.baseline and verb in ("run", "plan") and "retrain" in stages,
+        baseline=frame.baseline and verb == "run" and "retrain" in stages,
         discretisation=frame.discretisation,
         choices=composed.choices,
         settings={
@@ -106,7 +110,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
     plan.settings["budget"] = plan.budget.resolved
     plan.settings["space"].pop("table", None)  # for reports: the search is the same without it
     _add_search(plan, command, make)
-    if plan.budget.limited or verb == "plan":
+    if plan.budget.limited or command.only_foreseen:
         _refuse_unforeseen(plan)
     _add_trainings(plan, command, make)
     if frame.genotype is not None:
@@ -136,7 +140,7 @@ def _add_search(plan: Plan, command: Command, make: Callable[[str], Any]) -> Non
 def _add_trainings(plan: Plan, command: Command, make: Callable[[str], Any]) -> None:
     """The recipes of the stages that train, and the layout that limits are counted in."""
     if {"retrain", "transfer"} & set(plan.stages):
-        _refuse_retraining(plan.choices, plan.space, plan.dataset)
+        _refuse_retraining(plan)
     if "retrain" in plan.stages:
         plan.retrain = make("retrain")
     if plan.budget.limited:  # they are the retrained network's, whichever verb asks for them
@@ -349,17 +353,18 @@ def _attach_engine(
         )
 
 
-def _refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> None:
+def _refuse_retraining(plan: Plan) -> None:
     """What a population trained needs no retraining, and the recipes train classifiers only."""
     from nasrun.data.images import Dataset
     from nasrun.spaces.base import SearchSpace
 
-    if not isinstance(dataset, Dataset):
-        raise ValueError(f"dataset={choices['dataset']}: retraining needs {Dataset.words}")
-    if not isinstance(space, SearchSpace):
+    if not isinstance(plan.dataset, Dataset):
+        raise ValueError(f"dataset={plan.choices['dataset']}: retraining needs {Dataset.words}")
+    if not isinstance(plan.space, SearchSpace):
         raise ValueError(
-            f"space={choices['space']}: its networks are trained when the search ends and need no "
-            "retraining; the member chosen is in select/; stages=[search,select] for `nasrun run`"
+            f"space={plan.choices['space']}: its networks are trained when the search ends and "
+            "need no retraining; the member chosen is in select/; stages=[search,select] for "
+            "`nasrun run`"
         )
 
 

@@ -19,10 +19,6 @@ OWN = {
         *("engine", "selector", "retrain", "transfer", "stages", "baseline", "discretisation"),
         "epochs",
     ),
-    "plan": (
-        *("engine", "selector", "retrain", "transfer", "stages", "baseline", "discretisation"),
-        "epochs",
-    ),
     "search": ("engine",),
     "select": ("engine", "selector", "discretisation"),
     "retrain": ("retrain", "epochs", "genotype", "selector"),
@@ -56,11 +52,11 @@ def find_source(
         runs = [Run.open(inside)]
         if folder.parent.parent == inside and folder.parent.name == "select":
             branch = folder.name
-    elif verb in ("run", "plan", "search") or genotype is not None:
+    elif verb in ("run", "search") or genotype is not None:
         return None
     else:
         runs = Run.all(outputs)[::-1]
-    if verb in ("run", "plan", "search") or genotype is not None:
+    if verb in ("run", "search") or genotype is not None:
         return Source(runs[0])
     for run in runs:
         stages = [stage for stage in run.stages() if stage.finished]
@@ -98,9 +94,7 @@ def refuse_idle(verb: str, typed: Sequence[str]) -> None:
         if root not in known:
             raise ValueError(f"{override}: unknown key{did_you_mean(root, known)}")
         # after selection `selector` only says whose genotype is meant
-        if root not in allowed or (
-            key.startswith("selector.") and verb not in ("run", "plan", "select")
-        ):
+        if root not in allowed or (key.startswith("selector.") and verb not in ("run", "select")):
             verbs = ("search", "select", "retrain", "transfer", "run")
             home = next(other for other in verbs if root in OWN[other])
             raise ValueError(f"{override}: has no effect on `nasrun {verb}`, type it on `{home}`")

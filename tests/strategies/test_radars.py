@@ -213,7 +213,7 @@ def test_a_pruned_choice_can_come_back():
     assert all(len(set(after[name]) - before[name]) == 1 for name in after)
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     space=st.sampled_from(["mobile", "mobile_13"]),
     share=st.floats(0.0, 1.0),
