@@ -1,0 +1,55 @@
+"""What a command builds before it begins: genotypes that are named, and engines."""
+
+import json
+
+import pytest
+
+
+def test_a_genotype_is_a_published_cell_or_a_file(nasrun, here, finished, short):
+    words = [*short, "images=64", "retrain.epochs=1"]
+    assert nasrun("retrain", "genotype=darts_v2", *words).status == 0
+    result = json.loads(
+        (here / "outputs/digits-darts-darts_v2/v001/retrain/darts_v2/result.json").read_text()
+    )
+    assert "sep_conv_3x3@0 sep_conv_3x3@1" in result["genotype"]
+    file = here / "mine.json"
+    file.write_text((finished / "select/magnitude/genotype.json").read_text())
+    smaller = ["space.nodes=1", "space.kept_edges=1"]
+    assert nasrun("retrain", "genotype=mine.json", *smaller, *words).status == 0
+    assert (here / "outputs/digits-darts-mine/v001/retrain/mine/result.json").is_file()
+    refusal = nasrun("retrain", "genotype=mine.json", *words).refusal
+    assert "genotype=mine.json" in refusal
+    assert "normal/3-0" in refusal
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{", "genotype=bad.json"),
+        ("[]", "no genotype: expected an object"),
+        ('{"schema": 99, "choices": {}}', "genotype schema=99"),
+        ('{"schema": 1, "space": "darts", "choices": {"normal/2-0": 3}}', "name of an operation"),
+        ('{"schema": 1, "space": "other", "choices": {"layer0": "x"}}', "space=other"),
+        ("OPERATION", "normal/2-0=sep_conv_9x9; this space allows"),
+        ("\udcff\udcfe", "genotype=bad.json"),
+    ],
+)
+def test_a_damaged_genotype_is_one_line_and_leaves_nothing(nasrun, here, text, expected):
+    if text == "OPERATION":
+        edges = [f"{cell}/2-{source}" for cell in ("normal", "reduce") for source in (0, 1)]
+        choices = dict.fromkeys(edges, "none") | {"normal/2-0": "sep_conv_9x9"}
+        text = json.dumps({"schema": 1, "space": "darts", "choices": choices})
+    (here / "bad.json").write_bytes(text.encode(errors="surrogateescape"))
+    refusal = nasrun("retrain", "genotype=bad.json", "space.nodes=1", "space.kept_edges=1").refusal
+    assert refusal.startswith("nasrun: genotype=bad.json")
+    assert expected in refusal
+    assert [path.name for path in here.iterdir()] == ["bad.json"]
+
+
+def test_an_engine_is_named_where_a_selection_trains_networks(nasrun, small):
+    short = ["strategy=random", "strategy.num_candidates=2", "strategy.evaluator.epochs=1"]
+    words = [word for word in small if not word.startswith("rounds=")]
+    assert nasrun("search", *words, *short, "engine=serial").status == 0
+    halving = ["method=halving", "selector.contestants=2", "selector.evaluator.epochs=1"]
+    answer = nasrun("select", *halving, "engine=serial")
+    assert answer.status == 0, answer.err

@@ -1,0 +1,54 @@
+"""What a later verb continues and inherits, and which overrides it refuses."""
+
+import os
+
+
+def test_later_verbs_continue_the_newest_run_or_the_one_that_is_named(nasrun, here, finished):
+    words = "rounds=1 images=64 width=2 depth=3 space.nodes=1 space.kept_edges=1 batch_size=32"
+    other = nasrun("search", "strategy=snas", *words.split(), "budget.threads=1")
+    assert other.status == 0
+    assert "digits-darts-snas/v001" in nasrun("select", "budget.threads=1").out
+    assert (here / "outputs/digits-darts-snas/v001/select/argmax/genotype.json").is_file()
+    answer = nasrun("select", f"run={finished}", "method=argmax", "budget.threads=1")
+    assert "digits-darts-darts/v001" in answer.out
+    os.utime(here / "outputs/digits-darts-snas/v001/run.json", ns=(2**62, 2**62))
+    answer = nasrun("select", "method=magnitude", "budget.threads=1")
+    assert "digits-darts-snas/v001" in answer.out
+    assert (here / "outputs/digits-darts-snas/v001/select/magnitude").is_dir()
+
+
+def test_a_branch_is_named_by_its_folder_or_its_selector(nasrun, finished, short):
+    nasrun("select", "method=argmax", "budget.threads=1")
+    nasrun("retrain", "selector=magnitude", *short, "retrain.epochs=1")
+    assert (finished / "retrain/magnitude-2/result.json").is_file()
+    assert not (finished / "retrain/argmax").exists()
+    nasrun("retrain", f"run={finished}/select/argmax", *short, "retrain.epochs=1")
+    assert (finished / "retrain/argmax/result.json").is_file()
+    assert "no selected genotype of selector=perturb" in nasrun("retrain", "method=perturb").refusal
+
+
+def test_an_upstream_value_may_be_repeated_but_not_changed(nasrun, finished):
+    given = ["strategy=darts", "seed=0", "width=2", "space.nodes=1", "rounds=2", "dataset=digits"]
+    assert nasrun("select", *given, "budget.threads=1").status == 0
+    for word, theirs in {
+        "strategy=snas": "strategy=darts",
+        "seed=3": "seed=0",
+        "width=4": "width=2",
+        "space.nodes=2": "space.nodes=1",
+        "dataset=mnist5k": "dataset=digits",
+        "strategy.weight_optimizer.lr=0.5": "strategy.weight_optimizer.lr=0.025",
+        "images=null": "images=64",
+    }.items():
+        refusal = nasrun("select", word).refusal
+        assert word in refusal
+        assert f"with {theirs}" in refusal
+        assert str(finished) in refusal
+
+
+def test_a_run_that_is_continued_by_name_keeps_its_threads(nasrun, finished):
+    (finished / "search/result.json").unlink()
+    assert nasrun("search", f"run={finished}").status == 0  # budget.threads=1, as it was searched
+    (finished / "search/result.json").unlink()
+    refusal = nasrun("search", f"run={finished}", "budget.threads=3").refusal
+    assert "budget.threads=3" in refusal
+    assert "budget.threads=1" in refusal
