@@ -71,8 +71,23 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def nasrun(here, capsys):
-    """Run a command in this process, in an empty folder."""
+def no_pictures(monkeypatch):
+    """Nothing is drawn: pictures take longer than a small search."""
+    for name in ("_draw", "size_frontier", "event_scores"):
+        monkeypatch.setattr(f"nasrun.plots.{name}", lambda *arguments: None)
+    monkeypatch.setattr("nasrun.draw.draw_cells", lambda *arguments: [])
+
+
+@pytest.fixture
+def pictures():
+    """What commands draw is drawn."""
+
+
+@pytest.fixture
+def nasrun(here, capsys, request):
+    """Run a command in this process, in an empty folder; without pictures unless asked for."""
+    if "pictures" not in request.fixturenames:
+        request.getfixturevalue("no_pictures")
 
     def run(*words) -> Answer:
         from nasrun.cli import main

@@ -81,7 +81,7 @@ REFUSED = {
         "budget.device=gpu: expected auto or cpu or cuda",
     ),
     "unknown operation": ("search space.operations=[conv9]", "space.operations: conv9 is unknown"),
-    "unknown edge": ("search +space.choices.x=[none]", "space.choices: x is no edge"),
+    "unknown edge": ("search +space.choices.x=[skip_connect]", "space.choices: x is no edge"),
     "negative rounds": ("search rounds=-1", "rounds=-1: at least 1"),
     "negative rounds, nested": ("search strategy.rounds=-1", "strategy.rounds=-1: at least 1"),
     "negative seed": ("search seed=-1", "seed=-1: at least 0"),
@@ -144,6 +144,39 @@ REFUSED = {
     "engine on a retraining": (
         "retrain genotype=darts_v2 engine=serial",
         "has no effect on `nasrun retrain`, type it on `search`",
+    ),
+    "epochs of another recipe": (
+        "retrain genotype=darts_v2 retrain=cifar epochs=3",
+        "epochs=3: has no effect, retrain=cifar has epochs of its own; retrain.epochs=3 would",
+    ),
+    "epochs of a transfer": ("transfer genotype=darts_v2 epochs=3", "epochs=3: has no effect on"),
+    "limits on a transfer": (
+        "transfer genotype=darts_v2 budget.max_params_m=1",
+        "budget.max_params_m=1: has no effect on `nasrun transfer`",
+    ),
+    "images of a transfer": (
+        "transfer genotype=darts_v2 transfer.dataset.images=5",
+        "a higher transfer.dataset.images",
+    ),
+    "selection of another number of cell types": (
+        "run space=nasbench201 selector=at_least selector.size=[1,1]",
+        "selector.size=[1, 1]: 1 numbers",
+    ),
+    "healthy without a watchdog": (
+        "run selector=healthy strategy.watchdog=null",
+        "selector=healthy: the search has strategy.watchdog=null",
+    ),
+    "more images to judge by than there are": (
+        "run selector=perturb selector.judge.images=4000",
+        "images",
+    ),
+    "an early stop inside radars": (
+        "search strategy=radars strategy.inner.watchdog.on_collapse=stop",
+        "watchdog.on_collapse=warn would do",
+    ),
+    "an edge without an operation": (
+        "search +space.choices={normal/2-0:[none]}",
+        "space.choices: normal/2-0 needs an operation other than none",
     ),
     "genotype on a search": ("search genotype=darts_v2", "has no effect on `nasrun search`"),
     "search setting beside a genotype": (
@@ -318,7 +351,7 @@ def test_a_finished_command_prints_its_result_at_once(nasrun, finished, small, s
 
 
 @pytest.mark.parametrize(("network", "params"), [("cifar", 3_349_342), ("imagenet", 4_718_752)])
-def test_show_counts_the_published_parameters(nasrun, here, network, params):
+def test_show_counts_the_published_parameters(nasrun, here, network, params, pictures):
     words = ["show", "genotype=darts_v2", f"network={network}", "format=json", "out=pictures"]
     record = json.loads(nasrun(*words).out)
     assert record["params"] == params
@@ -327,7 +360,7 @@ def test_show_counts_the_published_parameters(nasrun, here, network, params):
     assert all((here / path).stat().st_size > 1000 for path in record["pictures"])
 
 
-def test_show_prints_a_runs_report_and_draws_its_cells(nasrun, finished):
+def test_show_prints_a_runs_report_and_draws_its_cells(nasrun, finished, pictures):
     answer = nasrun("show", finished)
     assert answer.status == 0
     text = answer.out
@@ -432,6 +465,7 @@ def completed(line):
         ("nasrun select method=", {"method=perturb", "method=magnitude"}),
         ("nasrun select method=per", {"method=perturb"}),
         ("nasrun plan retrain epo", {"epochs="}),
+        ("nasrun plan retr", {"retrain"}),
         ("nasrun list str", {"strategy"}),
     ],
 )

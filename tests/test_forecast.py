@@ -12,7 +12,7 @@ from toys import DARTS, Scores, Task, Toy
 
 from nasrun import forecast
 from nasrun.budget import Budget
-from nasrun.data.images import TensorSplit
+from nasrun.data.images import TensorDataset, TensorSplit
 from nasrun.engines.base import OnEngine
 from nasrun.evaluators import FromScratch
 from nasrun.forecast import Process, extremes, genotypes, timed
@@ -225,9 +225,9 @@ def test_the_test_at_the_end_is_timed_by_images_that_are_trained_on():
     )
     seen = []
     learner = SimpleNamespace(evaluate=lambda split, together: seen.append((split, together)))
-    task = SimpleNamespace(split=lambda part: {"test": range(1000)}[part])
+    dataset = SimpleNamespace(count_test=lambda: 1000)
     rehearsal = forecast._test(
-        SimpleNamespace(batch_size=8, train=train, task=task, learner=learner)
+        SimpleNamespace(batch_size=8, train=train, dataset=dataset, learner=learner)
     )
     rehearsal.rest()
     assert (rehearsal.rounds, rehearsal.rests) == (0, 1000 / 16)
@@ -394,6 +394,26 @@ def test_a_limit_that_nothing_meets_is_told_before_anything_begins(nasrun, here)
         words = [*WORDS, "budget.max_params_m=1e-6"]
         assert "budget.max_params_m=1e-06: the cheapest" in nasrun(verb, *words).refusal
         assert list(here.iterdir()) == []
+
+
+def test_a_plan_says_only_of_limits_that_can_be_met_that_they_can(nasrun):
+    for verb in (["search"], ["retrain", "genotype=random"]):
+        words = ["space=mobile", "depth=3", "width=2", "images=64", "budget.max_params_m=1e-6"]
+        answer = nasrun("plan", *verb, *words)
+        assert "budget.max_params_m=1e-06: the cheapest" in answer.refusal
+        assert "can be met" not in answer.out
+
+
+def test_a_plan_counts_test_images_and_reads_none(nasrun, monkeypatch):
+    split = TensorDataset.split
+
+    def without_test(dataset, *parts, device):
+        assert "test" not in parts
+        return split(dataset, *parts, device=device)
+
+    monkeypatch.setattr(TensorDataset, "split", without_test)
+    words = ["genotype=random", "space=mobile", "depth=3", "width=2", "images=64"]
+    assert rows(nasrun("plan", "retrain", *words)) == ["retrain"]
 
 
 def test_a_plan_is_of_one_configuration(nasrun):

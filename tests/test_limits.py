@@ -151,6 +151,20 @@ def test_an_exchange_gives_up_the_least_likelihood_for_what_it_saves(tables):
     assert near["layer02"] == "k3e3"
 
 
+def test_limits_inside_a_part_of_the_space_are_on_what_it_has(tables):
+    params = tables["mobile"][0]
+    dear, cheap = (
+        MOBILE.restrict(dict.fromkeys(MOBILE.rows, kept)) for kept in (("k5e3",), ("k3e1", "k5e3"))
+    )
+    least = params.of(dict.fromkeys(MOBILE.rows, "k3e1"))
+    made = Limits(MOBILE, {"max_params_m": least}, {"max_params_m": params})
+    assert made.inside(dear) is None
+    inside = made.inside(cheap)
+    assert inside is not None
+    found = inside.nearest(MOBILE.parse(" ".join(["k5e3"] * len(MOBILE.decisions))))
+    assert set(found.values()) == {"k3e1"}
+
+
 def test_completions_keep_what_is_fixed(tables):
     params = tables["darts"][0]
     free = limits("darts", tables, max_params_m=1e9)
@@ -176,6 +190,79 @@ def test_a_latency_table_of_another_space_is_refused(tmp_path):
         read_latencies(path, MOBILE)
     with pytest.raises(ValueError, match="no table"):
         read_latencies(tmp_path / "missing.json", MOBILE)
+
+
+def milliseconds(choice):
+    return 0.25 if choice == "skip" else {"k3": 1.0, "k5": 2.0}[choice[:2]]
+
+
+def written(path, base, each):
+    table = {"unit": "milliseconds for a batch of 1, 16x16", "base": base, "each": each}
+    path.write_text(json.dumps(table))
+    return path
+
+
+@pytest.fixture
+def timed(tmp_path):
+    """Limits of so many milliseconds on MOBILE: 3, and layer l's choice l times its own."""
+    each = {
+        decision.name: {choice: layer * milliseconds(choice) for choice in decision.choices}
+        for layer, decision in enumerate(MOBILE.decisions, 1)
+    }
+    path = written(tmp_path / "table.json", 3.0, each)
+
+    def make(most):
+        budget = Budget(
+            device="cpu",
+            precision="fp32",
+            threads=1,
+            max_hours=None,
+            max_latency_ms=most,
+            latency_table=str(path),
+        )
+        return Limits.of(budget, MOBILE, SPACES["mobile"][1], **SIZE)
+
+    return make
+
+
+def test_the_latency_of_a_network_is_the_tables_base_and_its_choices(timed):
+    genotype = MOBILE.parse("k3e1 skip k5e3 k3e3w50se")
+    made = timed(14.4)
+    assert made.cost(genotype) == {"max_latency_ms": 3.0 + 1 * 1.0 + 2 * 0.25 + 3 * 2.0 + 4 * 1.0}
+    assert not made.allow(genotype)
+    assert timed(14.5).allow(genotype)
+
+
+def test_an_edge_that_is_dropped_takes_no_time_and_has_no_entry(tmp_path):
+    """Three nodes of two kinds of cells keep two edges each."""
+    each = {d.name: {c: 1.0 for c in d.choices if c != NONE} for d in DARTS.decisions}
+    amounts = read_latencies(written(tmp_path / "table.json", 5.0, each), DARTS)
+    genotype = DARTS.sample(torch.Generator().manual_seed(0))
+    assert amounts.of(genotype) == 5.0 + 2 * 3 * 2
+
+
+@pytest.mark.parametrize("most", [5.5, 9.0, 14.0])
+def test_what_is_nearest_meets_a_latency(timed, most):
+    made = timed(most)
+    generator = torch.Generator().manual_seed(0)
+    moved = 0
+    for _ in range(20):
+        genotype = MOBILE.sample(generator)
+        near = made.nearest(genotype)
+        taken, before = (
+            3.0 + sum(layer * milliseconds(c) for layer, c in enumerate(network.values(), 1))
+            for network in (near, genotype)
+        )
+        assert taken <= most
+        assert (near == genotype) == (before <= most)
+        moved += near != genotype
+    assert moved > 0
+
+
+def test_a_latency_that_no_network_meets_is_named_with_what_would_do(timed):
+    """All layers skipped take 3 + (1 + 2 + 3 + 4) / 4."""
+    with pytest.raises(ValueError, match=r"max_latency_ms=5\.4: the cheapest .* has 5\.5; that"):
+        timed(5.4)
 
 
 def supernet(name):
@@ -338,9 +425,19 @@ def test_the_retrained_network_is_within_the_limits(nasrun, here, strategy, sele
         assert json.loads(path.read_text())["params"] <= limit * 1e6
 
 
+def test_limits_that_the_kept_subspace_cannot_meet_lead_out_of_it(nasrun, here):
+    words = [word for word in RUN if "num_candidates" not in word]
+    words += ["strategy=radars", "strategy.most=1", "selector=argmax", "budget.max_params_m=0.0025"]
+    answer = nasrun("run", *words)
+    assert answer.status == 0, answer.err
+    (select,) = here.glob("outputs/*/v001/select/argmax")
+    assert json.loads((select / "result.json").read_text())["costs"]["max_params_m"] <= 0.0025
+    assert not (select / "discretisation.json").exists()  # the supernet has no such child
+
+
 def test_a_network_beyond_the_limits_is_not_retrained(nasrun):
     words = ["space=mobile", "depth=3", "width=2", "images=64", "retrain.channels=4"]
     words += ["budget.device=cpu", "budget.max_params_m=0.0021", "genotype=random"]
     refusal = nasrun("retrain", *words).refusal
-    assert refusal.startswith("nasrun: budget.max_"), refusal
-    assert "that or more would do" in refusal
+    assert refusal.startswith("nasrun: budget.max_params_m=0.0021: the network to retrain has ")
+    assert refusal.endswith("; that or more would do")

@@ -1,5 +1,6 @@
 """Memory by shape: against formulas, against real tensors, and as a sum over choices."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -86,6 +87,24 @@ def test_a_larger_batch_takes_more_and_two_graphs_nearly_twice_as_much():
     weights = made.weight_bytes({})
     assert large - weights == pytest.approx(2 * (small - weights), rel=0.05)
     assert made.training({}, 64, graphs=2) - weights > 1.8 * (small - weights)
+
+
+def test_one_running_choice_takes_the_activations_of_one_and_the_weights_of_all():
+    made = shapes(DARTS, slots=0.0)
+    largest = dict.fromkeys(DARTS.rows, ("sep_conv_3x3",))
+    path = made.training(largest, 64)
+    aside = made.weight_bytes({}) - made.weight_bytes(largest)
+    assert made.single({}, 64, 1) == path + aside
+    assert made.single({}, 64, 1) < 0.8 * made.step({}, 64, 1)
+    assert made.single({}, 1, 512) == made.evaluation({}, 512)
+
+
+def test_parts_of_the_channels_take_less():
+    layout = DARTS.search_layout
+    whole, part = (
+        shapes(DARTS, layout=replace(layout, partial=n)).training({}, 64) for n in (1, 4)
+    )
+    assert part < whole
 
 
 def test_bf16_halves_the_activations():

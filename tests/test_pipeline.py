@@ -432,6 +432,7 @@ def test_a_folder_that_may_not_be_written_is_refused(nasrun, here, small, monkey
     assert list(here.iterdir()) == []
 
 
-def test_other_environment_variables_do_not_change_a_run(nasrun, here, finished):
-    """A cache folder is no part of a run's identity."""
-    assert "cache" not in (finished / "config.yaml").read_text()
+def test_another_cache_is_the_same_run(nasrun, here, finished, small, monkeypatch):
+    monkeypatch.setenv("NASRUN_CACHE", str(here / "cache"))
+    assert str(finished) in nasrun("search", *small).out
+    assert [path.name for path in finished.parent.iterdir()] == ["v001"]

@@ -80,7 +80,7 @@ def test_a_renderer_that_is_missing_or_unknown_is_told(nasrun, here, monkeypatch
     assert "egl" in refusal
 
 
-def test_a_run_writes_a_network_that_needs_no_retraining(nasrun, here):
+def test_a_run_writes_a_network_that_needs_no_retraining(nasrun, here, pictures):
     words = [*TINY, "engine=serial", "stages=[search,select]"]
     answer = nasrun("run", *words)
     assert answer.status == 0, answer.err

@@ -1,6 +1,7 @@
 """The closing tables of a run."""
 
 import io
+import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -56,22 +57,40 @@ def test_why_a_search_stopped_early_is_said():
     assert "search stopped after round 3: size [5, 0], asked for [6, 0]" in text
 
 
-def test_a_damaged_run_is_named_and_the_others_are_listed(tmp_path):
+def seeds(outputs, *results):
+    """Runs that differ in their seed alone, each with a finished search of this result."""
     config = {"space": {}, "dataset": {}, "budget": {}}
     record = {"choices": {}, "scale": {}}
-    runs = [Run.claim(tmp_path, "toy", {**config, "seed": seed}, record) for seed in range(2)]
-    for run, accuracy in zip(runs, (0.25, 0.75), strict=True):
+    for seed, (accuracy, seconds) in enumerate(results):
+        run = Run.claim(outputs, "toy", {**config, "seed": seed}, record)
         (run.path / "search").mkdir()
-        result = f'{{"validation_accuracy": {accuracy}, "seconds": 60}}'
-        (run.path / "search/result.json").write_text(result)
-    (runs[0].path / "config.yaml").write_text("space: {}")
+        result = {"validation_accuracy": accuracy, "seconds": seconds}
+        (run.path / "search/result.json").write_text(json.dumps(result))
+        yield run.path
+
+
+def listed(paths):
     text = io.StringIO()
-    print_runs(Console(file=text, width=120), [run.path for run in runs], "runs")
-    assert "75.00%" in text.getvalue()
-    assert "25.00%" not in text.getvalue()
-    assert f"not shown: {runs[0].path / 'config.yaml'}: damaged" in text.getvalue().replace(
-        "\n", ""
-    )
+    print_runs(Console(file=text, width=120), paths, "runs")
+    return text.getvalue()
+
+
+def test_seeds_are_one_row_with_their_mean_and_the_deviation_of_a_sample(tmp_path):
+    """The squares of -20, -10 and 30 add up to 1400, and the root of 1400 / 2 is 26.46."""
+    text = listed(list(seeds(tmp_path, (0.1, 60), (0.2, 150), (0.6, 330))))
+    (row,) = [line for line in text.splitlines() if "toy/v001" in line]
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert cells == ["toy/v001", "search", "3", "30.00% ± 26.46", "3.0"]
+    assert "toy/v002" not in text and "toy/v003" not in text
+
+
+def test_a_damaged_run_is_named_and_the_others_are_listed(tmp_path):
+    paths = list(seeds(tmp_path, (0.25, 60), (0.75, 60)))
+    (paths[0] / "config.yaml").write_text("space: {}")
+    text = listed(paths)
+    assert "75.00%" in text
+    assert "25.00%" not in text
+    assert f"not shown: {paths[0] / 'config.yaml'}: damaged" in text.replace("\n", "")
 
 
 def test_a_sweeper_is_given_the_last_validation_accuracy_and_no_test_accuracy():

@@ -162,6 +162,28 @@ def test_a_stage_continues_from_its_last_saved_round(tmp_path):
     assert len(lines(parts.path / "timing.jsonl")) == 4
 
 
+def test_a_stopped_stage_reports_the_seconds_of_all_its_parts(tmp_path, monkeypatch):
+    """Those from a restoring to the last save, neither what came after it nor the pause."""
+    now = 0.0
+    monkeypatch.setattr("nasrun.run.time.monotonic", lambda: now)
+    for begun, seconds in ((100.0, 7.0), (1000.0, 10.5)):
+        now = begun
+        folder, stage = StageFolder(tmp_path / "search", "mark"), Count()
+        now += 40.0
+        folder.restore(stage)
+        now += seconds
+        one_round(stage, folder)
+        now += 300.0
+        folder.log(stage.round + 1, stage.run_round())
+    now = 5000.0
+    folder, stage = StageFolder(tmp_path / "search", "mark"), Count()
+    folder.restore(stage)
+    now += 0.25
+    folder.finish({})
+    assert folder.result["seconds"] == 7.0 + 10.5 + 0.25
+    assert [row["seconds"] for row in folder.timing()] == [7.0, 10.5]
+
+
 def test_a_stage_stopped_between_its_two_renames_continues_from_the_state_before(tmp_path):
     folder, stage = StageFolder(tmp_path / "search", "mark"), Count()
     folder.restore(stage)

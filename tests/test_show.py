@@ -17,7 +17,9 @@ from nasrun.genotype import NONE
         ("milenas_2090", "cifar", 2_089_846),
     ],
 )
-def test_the_published_cells_have_their_published_size(tmp_path, name, network, params):
+def test_the_published_cells_have_their_published_size(
+    tmp_path, no_pictures, name, network, params
+):
     record = show.genotype(name, network, None, str(tmp_path / "out"), ())
     assert record["params"] == params
     assert record["name"] == name

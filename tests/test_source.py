@@ -52,3 +52,19 @@ def test_a_run_that_is_continued_by_name_keeps_its_threads(nasrun, finished):
     refusal = nasrun("search", f"run={finished}", "budget.threads=3").refusal
     assert "budget.threads=3" in refusal
     assert "budget.threads=1" in refusal
+
+
+def test_what_cannot_be_compared_is_refused_and_so_is_another_branch(nasrun, finished):
+    refusal = nasrun("select", "+strategy@strategy.inner=snas", f"run={finished}").refusal
+    assert "is searched already" in refusal
+    refusal = nasrun("retrain", f"run={finished}/select/magnitude", "selector=argmax").refusal
+    assert "selector=argmax" in refusal
+    assert "another's choice" in refusal
+
+
+def test_a_search_does_not_go_on_within_other_limits(nasrun, finished):
+    (finished / "search/result.json").unlink()
+    for word, was in (("budget.max_params_m=0.1", "null"), ("budget.max_memory_gib=7", "null")):
+        refusal = nasrun("search", f"run={finished}", word).refusal
+        assert word in refusal
+        assert f"{word.split('=')[0]}={was}" in refusal

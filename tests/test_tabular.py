@@ -112,6 +112,12 @@ def test_the_evaluator_reads_its_column_and_says_so(table):
 # In a run
 
 
+def test_test_accuracies_are_not_searched_by(table):
+    for column in ("cifar10_test_200ep", "architecture"):
+        with pytest.raises(ValueError, match=f"column={column}: a validation accuracy"):
+            Tabular(table=str(table), column=column)
+
+
 @pytest.fixture
 def looks(monkeypatch):
     """The genotype files that were there each time a table was read."""

@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -103,7 +103,7 @@ class Budget:
             precision = "bf16" if device == "cuda" else "fp32"
         if precision == "tf32" and device != "cuda":
             raise ValueError(f"budget.precision=tf32: device={device} has none, fp32 would do")
-        threads = self.threads or len(os.sched_getaffinity(0) if _HAS_AFFINITY else [0]) or 1
+        threads = self.threads or _cores()
         limits = {key: getattr(self, key) for key in ("max_memory_gib", *LIMITS)}
         if self.max_memory_gib is not None:
             limits |= {"reserve_gib": self.reserve_gib, "memory_factor": self.memory_factor}
@@ -170,10 +170,11 @@ class Budget:
 
         Numbers too small for full precision become zero: at low temperatures a CPU would spend most
         of its time on them, since mixtures weigh most choices by about 1e-40. On CUDA arithmetic is
-        chosen too.
+        chosen too. The peak of memory is counted from now on: a sweep's jobs share a process.
         """
         import torch
 
+        forget_peak()
         torch.set_flush_denormal(True)  # threads inherit it, so before there are others
         torch.set_num_threads(self.resolved["threads"])
         self.apply_to_cuda()
@@ -218,7 +219,12 @@ class Budget:
             raise BudgetSpent(f"max_hours={self.max_hours} spent")
 
 
-_HAS_AFFINITY = hasattr(os, "sched_getaffinity")
+def _cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
 
 LIMITS = ("max_params_m", "max_macs_m", "max_latency_ms")
 """The keys that limit what the found network costs."""
@@ -246,6 +252,16 @@ def resident_gib() -> float | None:
     except OSError:
         return None
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
+
+
+def forget_peak() -> None:
+    """Count the peak of memory anew, where the system can."""
+    import torch
+
+    with suppress(OSError):  # no Linux
+        Path("/proc/self/clear_refs").write_text("5")
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
 
 
 def memory_gib() -> float:

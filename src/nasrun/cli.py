@@ -152,6 +152,7 @@ class Line:
 
 def _check_flags(flags: Sequence[str]) -> None:
     """ValueError for what Hydra would answer with a page, or take for a run without a verb."""
+    flags = [part for flag in flags for part in flag.split("=", 1)]
     for flag, value in pairwise([*flags, "nothing"]):
         if flag in ASKED and value not in ASKED[flag]:
             raise ValueError(f"{flag} {value}: expected one of {', '.join(ASKED[flag])}")
@@ -253,8 +254,10 @@ def _sweep(line: Line, overrides: list[str], source: Any) -> int:
             len(jobs),
         )
 
-    _hydra(["--multirun", *line.flags, *overrides], job_function)
-    records = [json.loads(text) for text in (folder / "jobs.jsonl").read_text().splitlines()]
+    journal = folder / "jobs.jsonl"
+    journal.unlink(missing_ok=True)  # of the same sweep before
+    _hydra(["--multirun", *overrides], job_function)
+    records = [json.loads(text) for text in journal.read_text().splitlines()]
     print_runs(_console(), [Path(r["run"]) for r in records if "run" in r], "sweep")
     failed = [record for record in records if "error" in record]
     for record in failed:
@@ -336,7 +339,11 @@ def _complete(arguments: Sequence[str]) -> int:
             known = (*GROUPS, "genotype", "runs") if words[1] == "list" else ()
             print(" ".join(name for name in known if name.startswith(words[-1])))
             return 0
-        after = 3 if words[1] == "plan" and words[2] in STAGES and len(words) > 3 else 2
+        after = 2
+        if words[1] == "plan" and len(words) == 3:
+            print(" ".join(verb for verb in STAGES if verb.startswith(words[2])))
+        elif words[1] == "plan" and words[2] in STAGES:
+            after = 3
         rest = [word.replace("method=", "selector=", 1) for word in words[after:]]
         os.environ["COMP_LINE"] = " ".join(["nasrun", *rest])
         if words[-1].startswith("method="):

@@ -172,6 +172,11 @@ def value_at(config: DictConfig | Mapping[str, Any], key: str) -> Any:
     return OmegaConf.select(node, key)
 
 
+def refers(node: DictConfig, key: str) -> bool:
+    """Whether any value of a node is that of a key of the frame."""
+    return f"${{{key}}}" in OmegaConf.to_yaml(node)
+
+
 def put(config: DictConfig, values: Mapping[str, Any]) -> None:
     """Replace top-level keys of a composed configuration."""
     with _open(config):
@@ -336,6 +341,11 @@ def did_you_mean(word: str, known: typing.Iterable[str]) -> str:
 def key_of(override: str) -> str:
     """The key of an override, without `+`, `~` and package."""
     return override.split("=", 1)[0].lstrip("+~").strip()
+
+
+def root_of(key: str) -> str:
+    """The frame's key or the group that a key belongs to: of `strategy@strategy.inner` strategy."""
+    return key.split("@")[-1].split(".")[0].split("/")[0]
 
 
 def _explain(overrides: Sequence[str], error: Exception) -> str:

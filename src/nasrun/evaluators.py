@@ -21,7 +21,7 @@ from nasrun.memory import Shapes, network_bytes
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import Layout, SearchSpace, Stem, batch_statistics
 from nasrun.stage import Display, Metrics, Rehearsal, Stage, tracked
-from nasrun.tabular import Table, header
+from nasrun.tabular import VALIDATION, Table, header
 from nasrun.tasks.base import ImageTask, Learner, OptimizerFactory, Split, Track
 
 
@@ -341,6 +341,11 @@ class Tabular(Evaluator):
     def __init__(self, *, table: str | None, column: str) -> None:
         if table is None:
             raise ValueError("table=null: needs one, space=nasbench201 space.table=FILE.csv")
+        if VALIDATION.fullmatch(column) is None:
+            raise ValueError(
+                f"column={column}: a validation accuracy is needed to search by, such as "
+                "cifar10_val_12ep; test accuracies are for reports"
+            )
         self.path, self.column = Path(table), column
         header(self.path, column)
 

@@ -196,7 +196,7 @@ def _test(stage: Retrain) -> Rehearsal:
     """The test at the end, timed on a few training images: test images are counted, not seen."""
     together = 2 * stage.batch_size
     few = Subset(stage.train, torch.arange(min(len(stage.train), together)))
-    times = len(stage.task.split("test")) / len(few)
+    times = stage.dataset.count_test() / len(few)
     return Rehearsal(rests=times, rest=lambda: stage.learner.evaluate(few, together))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -82,6 +82,11 @@ class Limits:
         if self.complete({}) is None:
             named = " ".join(f"budget.{key}={most}" for key, most in self.maxima.items())
             raise ValueError(f"{named}: each can be met alone, together not; larger ones would do")
+
+    def inside(self, space: SearchSpace) -> Limits | None:
+        """The same limits on a part of the space; None if none is found there that meets them."""
+        limits = replace(self, space=space)
+        return None if limits.complete({}) is None else limits
 
     def cost(self, genotype: Mapping[str, str]) -> dict[str, float]:
         """What a network costs, by budget key."""

@@ -114,7 +114,7 @@ class Shapes:
     """A space's search network without its numbers, asked what parts of it take.
 
     `slots` are the tensors as large as a parameter that the weights' optimizer keeps for it,
-    `number` is the type of activations.
+    `number` is the type of activations. Without a `layout` it is the space's.
     """
 
     def __init__(
@@ -126,11 +126,12 @@ class Shapes:
         size: int,
         slots: float = 1.0,
         number: torch.dtype = torch.float32,
+        layout: Layout | None = None,
     ) -> None:
-        self.space = space
+        self.space, self.layout = space, layout
         self.inputs, self.outputs, self.size, self.slots = inputs, outputs, size, slots
         with META:
-            self.network = space.network(inputs=inputs, outputs=outputs)
+            self.network = space.network(inputs=inputs, outputs=outputs, layout=layout)
         self.type = number
         self.network.to(number)
         self._given = sizes([*self.network.parameters(), *self.network.buffers()])
@@ -138,7 +139,12 @@ class Shapes:
 
     @classmethod
     def of(
-        cls, space: SearchSpace, task: ImageTask, budget: Budget, optimizer: OptimizerFactory
+        cls,
+        space: SearchSpace,
+        task: ImageTask,
+        budget: Budget,
+        optimizer: OptimizerFactory,
+        layout: Layout | None = None,
     ) -> Shapes:
         """Of a search on a task's images, its weights moved by this optimizer."""
         return cls(
@@ -148,6 +154,7 @@ class Shapes:
             size=task.size,
             slots=optimizer_slots(optimizer),
             number=_number(budget),
+            layout=layout,
         )
 
     def active(self, kept: Mapping[str, Sequence[str]]) -> Active:
@@ -165,7 +172,7 @@ class Shapes:
         """The parameters of a subspace, with their optimizer's state but without gradients."""
         with META:
             network = self.space.restrict(_tuples(kept)).network(
-                inputs=self.inputs, outputs=self.outputs
+                inputs=self.inputs, outputs=self.outputs, layout=self.layout
             )
         numbers = sum(parameter.numel() for parameter in network.parameters())
         return round(4 * numbers * (1 + self.slots))
@@ -204,6 +211,24 @@ class Shapes:
     ) -> int:
         """The most that training on this subspace or measuring it takes."""
         training = self.training(kept, batch_size, graphs)
+        return max(training, self.evaluation(kept, test_batch))
+
+    def single(
+        self, kept: Mapping[str, Sequence[str]], batch_size: int, test_batch: int, graphs: int = 1
+    ) -> int:
+        """The most that it takes where a step of training runs one choice of every decision.
+
+        Of each the choice that adds most; the weights of all are there, and measuring runs all.
+        """
+        each = self.additive(batch_size, graphs).each
+        path = {
+            decision.name: (
+                max(kept.get(decision.name, decision.choices), key=each[decision.name].__getitem__),
+            )
+            for decision in self.space.decisions
+        }
+        aside = self.weight_bytes(kept) - self.weight_bytes(path)
+        training = self.training(path, batch_size, graphs) + aside
         return max(training, self.evaluation(kept, test_batch))
 
     def largest(self, batch_size: int) -> Genotype:

@@ -70,6 +70,7 @@ def foresee(plan: Plan) -> Outlook:
     """What the plan would take; ValueError names a limit that no genotype can meet."""
     from nasrun import forecast
 
+    _ = plan.limits
     space, dataset = plan.recipe
     facts, chosen = dataset.facts(), _chosen(plan, plan.source.selected if plan.source else None)
     genotype = None if chosen is None else chosen.genotype
@@ -151,10 +152,9 @@ def _train(
         "genotype": chosen.genotype.to_json(),
     }
     folder = run.branch(kind, name, own, chosen.mark)
-    with transfer_keys() if kind == "transfer" else nullcontext():
-        return _drive(
-            plan, folder, console, lambda: ready or _begin_training(plan, kind, chosen.genotype)
-        )
+    return _drive(
+        plan, folder, console, lambda: ready or _begin_training(plan, kind, chosen.genotype)
+    )
 
 
 def _drive(
@@ -188,12 +188,17 @@ def _begin_search(plan: Plan) -> Strategy:
 
 
 def _start_search(plan: Plan) -> Strategy:
-    """Begin a search that will run; ValueError if it would not fit into the memory."""
+    """Begin a search that will run.
+
+    ValueError if it would not fit into the memory, or could not be selected from as is asked.
+    """
     from nasrun.stage import Foreseen
 
     strategy = _begin_search(plan)
     if isinstance(strategy, Foreseen):
         plan.budget.refuse_beyond(strategy.foreseen_bytes, "this search")
+    if plan.selector is not None:
+        plan.selector.check(strategy, plan.space)
     return strategy
 
 
@@ -203,18 +208,26 @@ def _begin_selection(plan: Plan, run: Run) -> Selector:
     assert plan.selector is not None
     strategy = _begin_search(plan)
     run.search().load(strategy)
-    _equip(plan)
+    _equip(plan, strategy)
     plan.selector.begin(strategy, plan.space)
     if plan.discretisation and isinstance(strategy, SupernetStrategy):
         plan.selector.measure = partial(_discretise, plan, run, strategy)
     return plan.selector
 
 
-def _equip(plan: Plan) -> None:
-    """Give the selector what it may need besides the strategy."""
+def _equip(plan: Plan, strategy: Strategy) -> None:
+    """Give the selector what it may need besides the strategy.
+
+    Limits are on what a supernet still has, unless only others of the space can meet them.
+    """
+    from nasrun.strategies.base import SupernetStrategy
+
     assert plan.selector is not None
     assert plan.task is not None
-    plan.selector.limits, plan.selector.task = plan.limits, plan.task
+    limits = plan.limits
+    if limits is not None and isinstance(strategy, SupernetStrategy):
+        limits = limits.inside(strategy.supernet.space) or limits
+    plan.selector.limits, plan.selector.task = limits, plan.task
     plan.selector.budget = plan.budget
 
 
@@ -231,7 +244,7 @@ def _selecting(plan: Plan, selector: Selector, strategy: Strategy) -> Iterator[R
 
     if isinstance(strategy, SupernetStrategy):
         strategy.skip_ahead()
-    _equip(plan)
+    _equip(plan, strategy)
     yield from selector.rehearsals(strategy, plan.space)
     if plan.discretisation and isinstance(strategy, SupernetStrategy):
         _begin_search(plan)  # the selector may have changed the supernet
@@ -243,10 +256,14 @@ def _discretise(plan: Plan, run: Run, strategy: SupernetStrategy, genotype: Geno
     """What the choice loses in the supernet as the search left it, whatever a selector did to it.
 
     With random numbers of its own: it comes after all rounds, so a stop in it costs its repetition.
+    Nothing where limits led out of the supernet.
     """
     from nasrun.discretisation import discretise
 
     run.search().load(strategy)
+    left = strategy.supernet.space.open_choices(None)
+    if any(choice not in left[name] for name, choice in genotype.items()):
+        return {}
     seed_everything(plan.seed, "discretisation")
     return discretise(strategy, genotype)
 
@@ -270,7 +287,8 @@ def _begin_training(plan: Plan, kind: str, genotype: Genotype) -> Retrain:
         )
     seed_everything(plan.seed, kind)
     stage.round = 0
-    stage.begin(genotype, space, dataset, plan.budget)
+    with transfer_keys() if kind == "transfer" else nullcontext():
+        stage.begin(genotype, space, dataset, plan.budget)
     return stage
 
 

@@ -36,6 +36,7 @@ from nasrun.source import (
     inherit_budget,
     refuse_idle,
     refuse_other,
+    refuse_other_budget,
     refuse_search,
 )
 from nasrun.tabular import header
@@ -108,6 +109,8 @@ def prepare(command: Command, source: Source | None) -> Plan:
         source=source,
     )
     plan.settings["budget"] = plan.budget.resolved
+    if source is not None and "search" in stages and not source.run.search().finished:
+        refuse_other_budget(plan.budget.resolved, command.typed, source.run)
     plan.settings["space"].pop("table", None)  # for reports: the search is the same without it
     _add_search(plan, command, make)
     if plan.budget.limited or command.only_foreseen:
@@ -142,7 +145,10 @@ def _add_trainings(plan: Plan, command: Command, make: Callable[[str], Any]) -> 
     if {"retrain", "transfer"} & set(plan.stages):
         _refuse_retraining(plan)
     if "retrain" in plan.stages:
+        _refuse_idle_epochs(command)
         plan.retrain = make("retrain")
+    if plan.stages == ("transfer",):
+        _refuse_limits(plan.budget)
     if plan.budget.limited:  # they are the retrained network's, whichever verb asks for them
         plan.layout = (plan.retrain or make("retrain")).layout
     if "transfer" in plan.stages:
@@ -341,7 +347,7 @@ def _attach_engine(
         if budget.max_memory_gib is not None and engine.elsewhere:
             raise ValueError(
                 f"budget.max_memory_gib={budget.max_memory_gib}: the memory of an engine's other "
-                "processes is not counted; engine=serial would do, or null"
+                "processes is not counted; engine=serial would do, or max_memory_gib=null"
             )
         for user in users:
             user.engine = engine
@@ -350,6 +356,28 @@ def _attach_engine(
     if idle:
         raise ValueError(
             f"{idle[0]}: has no effect, an engine trains populations and candidates from scratch"
+        )
+
+
+def _refuse_limits(budget: Budget) -> None:
+    """What is selected and retrained is limited, not what is transferred."""
+    from nasrun.budget import LIMITS
+
+    for key in LIMITS:
+        if (limit := getattr(budget, key)) is not None:
+            raise ValueError(
+                f"budget.{key}={limit}: has no effect on `nasrun transfer`; it limits the network "
+                "that is selected and retrained"
+            )
+
+
+def _refuse_idle_epochs(command: Command) -> None:
+    """The key of the frame is read by those recipes only that refer to it."""
+    given = [override for override in command.typed if key_of(override) == "epochs"]
+    if given and not configuration.refers(command.composed.config["retrain"], "epochs"):
+        raise ValueError(
+            f"{given[-1]}: has no effect, retrain={command.composed.choices['retrain']} has epochs "
+            f"of its own; retrain.{given[-1]} would do"
         )
 
 

@@ -27,9 +27,10 @@ class Retrain(Stage):
     """Train a genotype's network for `epochs`, then test it.
 
     With `data=all` it learns from the training and the validation part, as published; with
-    `data=train` the validation accuracy is logged each round. `drop_path` is reached linearly in
-    the last epoch. A round is one `rounds_per_epoch`-th of an epoch: the learning rate follows the
-    schedule round by round, and an interruption loses at most one.
+    `data=train` the validation accuracy is logged each round. The probability of dropped paths
+    grows linearly, and would reach `drop_path` after the last epoch. A round is one
+    `rounds_per_epoch`-th of an epoch: the learning rate follows the schedule round by round, and an
+    interruption loses at most one.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Retrain(Stage):
     ) -> None:
         """Build the network of a genotype and read the training data."""
         self.task.begin(dataset, budget)
-        self.genotype, self.space, self.budget = genotype, space, budget
+        self.genotype, self.space, self.budget, self.dataset = genotype, space, budget, dataset
         self.facts = dataset.facts()
         budget.refuse_beyond(self.step_bytes, "training this network")
         self.train = self.task.split(*self.parts)

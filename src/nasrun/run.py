@@ -25,6 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import yaml
 
@@ -77,7 +78,7 @@ class Run:
             if (found := cls.find(outputs, name, config)) is not None:
                 return found
             target = family / f"v{max(_versions(family), default=0) + 1:03d}"
-            draft = family / f".{target.name}.{os.getpid()}"
+            draft = family / f".{target.name}.{uuid4().hex}"  # unlike any other machine's
             try:
                 draft.mkdir(parents=True)
                 write_yaml(draft / "config.yaml", config)

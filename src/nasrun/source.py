@@ -7,11 +7,21 @@ effect.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from nasrun.config import SCALE, UPSTREAM, DictConfig, did_you_mean, key_of, put, value_at
+from nasrun.config import (
+    SCALE,
+    UPSTREAM,
+    DictConfig,
+    did_you_mean,
+    key_of,
+    put,
+    root_of,
+    value_at,
+)
 from nasrun.run import Run, StageFolder
 
 OWN = {
@@ -22,7 +32,7 @@ OWN = {
     "search": ("engine",),
     "select": ("engine", "selector", "discretisation"),
     "retrain": ("retrain", "epochs", "genotype", "selector"),
-    "transfer": ("transfer", "epochs", "genotype", "selector"),
+    "transfer": ("transfer", "genotype", "selector"),
 }
 """What a verb reads besides what is upstream and `ALWAYS`; another key typed there is refused."""
 TABLE = "space.table"
@@ -51,6 +61,8 @@ def find_source(
         inside = next((p for p in (folder, *folder.parents) if (p / "run.json").is_file()), folder)
         runs = [Run.open(inside)]
         if folder.parent.parent == inside and folder.parent.name == "select":
+            if branch not in (None, folder.name):
+                raise ValueError(f"selector={branch}: run={path} is another's choice; give one")
             branch = folder.name
     elif verb in ("run", "search") or genotype is not None:
         return None
@@ -90,7 +102,7 @@ def refuse_idle(verb: str, typed: Sequence[str]) -> None:
     known = {*ALWAYS, *(key for keys in OWN.values() for key in keys)}
     for override in typed:
         key = key_of(override)
-        root = key.split("@")[-1].split(".")[0].split("/")[0]
+        root = root_of(key)
         if root not in known:
             raise ValueError(f"{override}: unknown key{did_you_mean(root, known)}")
         # after selection `selector` only says whose genotype is meant
@@ -112,9 +124,14 @@ def refuse_other(config: DictConfig, typed: Sequence[str], run: Run) -> None:
     parent, record = run.config, run.record
     for override in typed:
         key = key_of(override)
-        root = key.split(".")[0]
+        root = root_of(key)
         if root not in (*UPSTREAM, *SCALE) or key == TABLE:
             continue
+        if "@" in key:
+            raise ValueError(
+                f"{override}: {run.path} is searched already; leave it out, or search anew with "
+                f"{override}"
+            )
         if root == key and root in record["choices"]:
             theirs, ours = record["choices"][root], override.partition("=")[2]
         elif root in SCALE:
@@ -138,14 +155,21 @@ def inherit(config: DictConfig, run: Run) -> None:
 
 
 def inherit_budget(config: DictConfig, typed: Sequence[str], run: Run) -> None:
-    """Continue a search on what it began with: threads and device change its numbers."""
-    given = {key_of(override): override for override in typed}
+    """Continue a search on what it began with: threads, device and limits change its numbers."""
+    given = {key_of(override) for override in typed}
     for name, theirs in run.config["budget"].items():
-        override = given.get(f"budget.{name}")
-        if override is None:
+        if f"budget.{name}" not in given:
             config["budget"][name] = theirs
-        elif config["budget"][name] != theirs and not run.search().finished:
+
+
+def refuse_other_budget(ours: Mapping[str, Any], typed: Sequence[str], run: Run) -> None:
+    """ValueError where a search that is not finished would go on with another budget."""
+    theirs = run.config["budget"]
+    for override in typed:
+        name = key_of(override).removeprefix("budget.")
+        if ours.get(name) != theirs.get(name):
+            was = "null" if theirs.get(name) is None else theirs[name]
             raise ValueError(
-                f"{override}: {run.path} is searched with budget.{name}={theirs}; leave it out, or "
+                f"{override}: {run.path} is searched with budget.{name}={was}; leave it out, or "
                 f"search anew with {override}"
             )

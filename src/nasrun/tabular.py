@@ -19,6 +19,7 @@ from typing import TypedDict
 
 ARCHITECTURE = "architecture"
 TRUE = re.compile(r"(?P<data>\w+)_test_200ep")
+VALIDATION = re.compile(r"\w+_val_\d+ep")
 
 
 class Truth(TypedDict):

@@ -14,10 +14,12 @@ import pytest
 from rich.console import Console
 
 from nasrun import config as configuration
+from nasrun.data.images import TensorDataset
 from nasrun.pipeline import execute
 from nasrun.plan import Command, prepare
 from nasrun.run import Run, StageFolder
 from nasrun.source import find_source, inherited_choices
+from nasrun.strategies.base import PopulationStrategy
 from nasrun.tasks.classification import Classification
 
 SMALL = ["rounds=2", "width=2", "depth=3", "batch_size=16", "images=64"]
@@ -93,8 +95,17 @@ class Bench:
         return prepare(Command(verb, composed, tuple(typed), self.trusted), source)
 
     def run(self, verb, *overrides, run=None):
-        """One command in fresh objects; the run that it worked on."""
-        found, _ = execute(self.plan(verb, *overrides, run=run), Console(file=io.StringIO()))
+        """One command in fresh objects; the run that it worked on.
+
+        No test image may be read before something is trained that will not be changed: a network
+        that is retrained, or the member of a population that is selected.
+        """
+        plan = self.plan(verb, *overrides, run=run)
+        ends = {"select"} if isinstance(plan.strategy, PopulationStrategy) else set()
+        with pytest.MonkeyPatch.context() as patch:
+            if not {"retrain", "transfer", *ends} & set(plan.stages):
+                patch.setattr(TensorDataset, "split", split_without_test)
+            found, _ = execute(plan, Console(file=io.StringIO()))
         return found
 
     def interrupted(self, kind, begin, rounds):
@@ -103,6 +114,15 @@ class Bench:
             with stopped(kind, after=after, inside=inside):
                 begin()
         return begin()
+
+
+split = TensorDataset.split
+
+
+def split_without_test(dataset, *parts, device):
+    """The parts of a set; a test fails that asks for test images."""
+    assert "test" not in parts, "test images are read before anything is retrained"
+    return split(dataset, *parts, device=device)
 
 
 @cache
@@ -201,12 +221,8 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture
-def bench(request, tmp_path, monkeypatch, table):
-    """A bench that leaves out pictures, which take longer than so small a search."""
-    monkeypatch.setattr("nasrun.plots._draw", lambda *arguments: None)
-    monkeypatch.setattr("nasrun.plots.size_frontier", lambda *arguments: None)
-    monkeypatch.setattr("nasrun.plots.event_scores", lambda *arguments: None)
-    monkeypatch.setattr("nasrun.draw.draw_cells", lambda *arguments: None)
+def bench(request, tmp_path, monkeypatch, table, no_pictures):
+    """A bench for this test."""
     folders = request.config.getoption("--conf")
     for folder in ("", *(Path(folder).absolute().parent for folder in folders)):
         monkeypatch.syspath_prepend(folder)

@@ -98,6 +98,25 @@ def test_a_size_that_no_round_reached_is_refused():
         chosen(AtLeast(size=[8, 0]), *SHRINKING)
     with pytest.raises(ValueError, match=r"selector\.size=\[8\]: 2 numbers"):
         chosen(AtLeast(size=[8]), *SHRINKING)
+    with pytest.raises(ValueError, match=r"selector\.size=\[8\]: 2 numbers"):
+        chosen(Frontier(size=[8], max_params=None), *SHRINKING)
+
+
+def test_any_size_is_the_last_round_s():
+    assert rounds(AtLeast(size=None), *SHRINKING) == 6
+
+
+def test_a_round_within_the_limits_is_taken_or_an_exchanged_one_is_said_to_be():
+    def within(*allowed):
+        selector = Frontier(size=None, max_params=None)
+        selector.limits = SimpleNamespace(allow=lambda genotype: int(genotype["a"]) in allowed)
+        return chosen(selector, *SHRINKING)
+
+    assert within(2, 3).genotype["a"] == "2"
+    assert within(2, 3).report(None)["size"] == [6, 0]
+    report = within().report(None)
+    assert "size" not in report
+    assert "operations exchanged" in report["note"]
 
 
 def test_the_last_healthy_round_is_the_one_before_the_collapse():

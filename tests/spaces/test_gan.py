@@ -83,6 +83,18 @@ def test_a_block_adds_both_branches_unless_it_is_to_be_as_released():
     torch.testing.assert_close(block(x), 2 * x)
 
 
+def test_as_released_a_branch_is_there_by_its_own_first_operation():
+    x = torch.randn(1, 2, 4, 4)
+
+    def block(**chosen):
+        made = DiscriminatorBlock(2, 2, {**BLOCK, **chosen}, first=False)
+        made.released_sum = True
+        return made(x)
+
+    torch.testing.assert_close(block(c1="none", c4="none"), x)  # the right one: the left has c3
+    torch.testing.assert_close(block(c1="none", c2="none", downsample="halve"), x)
+
+
 @pytest.mark.parametrize("down", ["avg_pool", "avg_pool_input", "conv_3x3", "dil_conv_5x5"])
 def test_a_block_halves_the_map_wherever_its_pool_stands(down):
     block = DiscriminatorBlock(2, 2, {**BLOCK, "downsample": "halve", "down0": down}, first=False)

@@ -153,7 +153,10 @@ def test_the_indifferent_one_learns_nothing_and_has_random_marginals():
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"baseline_decay": 1.0}, "baseline_decay=1"), ({"entropy_weight": -1.0}, "en")],
+    [
+        ({"baseline_decay": 1.0}, "baseline_decay=1.0: "),
+        ({"entropy_weight": -1.0}, "entropy_weight=-1.0: "),
+    ],
 )
 def test_settings_that_cannot_work_are_refused(change, said):
     with pytest.raises(ValueError, match=said):

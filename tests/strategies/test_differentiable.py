@@ -33,10 +33,18 @@ def snapshot(strategy):
     return {name: value.clone() for name, value in strategy.supernet.named_parameters()}
 
 
+def rates(strategy):
+    """What the weights' optimizer steps by."""
+    return [group["lr"] for group in strategy.search.weight_optimizer.param_groups]
+
+
 def test_the_weights_rate_follows_a_half_cosine_over_the_rounds(begun):
-    found = [metrics["lr"] for metrics in rounds(begun("strategy=snas"), 4)]
-    expected = [0.001 + (0.025 - 0.001) * (1 + math.cos(math.pi * t / 4)) / 2 for t in range(4)]
-    assert found == pytest.approx(expected)
+    strategy = begun("strategy=snas")
+    for t in range(4):
+        (metrics,) = rounds(strategy, 1)
+        expected = 0.001 + (0.025 - 0.001) * (1 + math.cos(math.pi * t / 4)) / 2
+        assert rates(strategy) == pytest.approx([expected])
+        assert metrics["lr"] == pytest.approx(expected)
 
 
 def test_the_temperature_reaches_its_end_in_the_last_round(begun, monkeypatch):
@@ -129,9 +137,18 @@ def test_tuning_is_at_a_constant_rate_with_fresh_momentum(begun):
     strategy.tune(0.125)
     assert not strategy.search.weight_optimizer.state
     assert [state["step"] for state in strategy.search.alpha_optimizer.state.values()] == steps
-    assert [metrics["lr"] for metrics in (strategy.run_round(), strategy.run_round())] == [
-        0.125
-    ] * 2
+    for _ in range(2):
+        strategy.run_round()
+        assert rates(strategy) == [0.125]
+
+
+def test_tuning_after_an_early_stop_is_at_the_end_of_all_schedules(begun):
+    strategy = begun()
+    rounds(strategy, 1)
+    assert strategy.supernet.progress == 0.25
+    strategy.tune(0.125)
+    strategy.run_round()
+    assert strategy.supernet.progress == 1.0
 
 
 def test_fixed_decisions_are_kept_by_the_state(begun):

@@ -12,6 +12,7 @@ from nasrun.data.images import Digits
 from nasrun.genotype import NONE, Genotype
 from nasrun.schedules import Constant
 from nasrun.spaces.mobile import MobileSpace
+from nasrun.spaces.nasbench201 import NasBench201
 from nasrun.stage import Stage
 from nasrun.strategies.controller import Factorised, Reinforce, all_choices
 from nasrun.strategies.explore import Bank, Explore, choices, covering_paths, mask
@@ -110,7 +111,7 @@ def test_masks_and_choices_are_two_forms_of_the_same():
 @pytest.mark.parametrize("mapped", [False, True])
 @pytest.mark.parametrize("factory", [SGD, partial(torch.optim.Adam, lr=0.01)])
 def test_lent_weights_train_as_their_own_would(mapped, factory):
-    """Two paths in turn out of the bank, against two networks with optimizers of their own."""
+    """Two paths in turn out of the bank, against one network with an optimizer of its own."""
     torch.manual_seed(0)
     first, second = SPACE.parse("k3e1 k3e1 k3e1"), SPACE.parse("k5e1 k5e1 k5e1")
     alone = SPACE.network(first, inputs=1, outputs=2).double().float()
@@ -127,7 +128,10 @@ def test_lent_weights_train_as_their_own_would(mapped, factory):
         for module in lent.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.track_running_stats = False
-        theirs = bank.optimizer(lent, 0.1 if factory is SGD else 0.01)
+        lr = 0.1 / (1 + step)
+        theirs = bank.optimizer(lent, lr)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
         for network, stepper in ((alone, optimizer), (lent, theirs)):
             stepper.zero_grad()
             torch.nn.functional.cross_entropy(network(images)[0], labels).backward()
@@ -136,6 +140,13 @@ def test_lent_weights_train_as_their_own_would(mapped, factory):
         kept = dict(lent.named_parameters())
         for name, parameter in alone.named_parameters():
             assert torch.allclose(parameter, kept[name], atol=1e-6), (step, name)
+
+
+def test_a_controller_draws_none_only_where_it_is_a_choice():
+    drawn = choices(DARTS, all_choices(DARTS))
+    assert drawn == {d.name: tuple(c for c in d.choices if c != NONE) for d in DARTS.decisions}
+    open_ = NasBench201(operations=("none", "skip_connect"), channels=2, layers=3)
+    assert choices(open_, all_choices(open_)) == {d.name: d.choices for d in open_.decisions}
 
 
 def test_a_round_moves_only_paths_that_are_alive():

@@ -337,15 +337,6 @@ def test_a_mixed_level_weighs_both_losses_in_the_alphas_gradient_only(
         torch.testing.assert_close(after.detach(), twin.detach())
 
 
-def test_weights_only_descend_the_training_loss_and_alphas_stay():
-    search = toy(alpha_lr=0.5, weight_lr=0.25)
-    losses = WeightsOnly().step(search, "train", "val")
-    assert losses["train_loss"].item() == 16.0  # w^2 - 2 a w + a^2 at (2, -2)
-    assert search.alphas[0].item() == 2.0
-    assert search.weights[0].item() == -2.0 - 0.25 * (2 * -2 - 2 * 2)
-    assert set(losses) == {"train_loss"}
-
-
 def with_adam(net, alpha_lr, weight_decay):
     """A search on a copy of the net's parameters, its alphas moved by Adam as DARTS does."""
     alpha = net.alpha.detach().clone().requires_grad_()

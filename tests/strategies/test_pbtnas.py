@@ -1,6 +1,9 @@
 """PBT-NAS: who is replaced when, and that stops leave no trace."""
 
 import math
+import re
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -31,6 +34,7 @@ RECIPE = {
     "mix_always_from": None,
     "best_ever": False,
 }
+FEW = {"size": 3, "children": 1, "parents": 2}
 SPACE = GanSpace(
     num_cells=2,
     bottom=2,
@@ -154,6 +158,19 @@ def test_the_worst_make_room_for_children_of_the_best(tmp_path, size, children, 
     assert all(search.members[slot].genotype == before[slot].genotype for slot in survivors)
 
 
+def test_with_itself_a_child_has_one_parent(tmp_path):
+    search = begun(tmp_path, replace(MIXING, with_itself=True))
+    before = list(search.members)
+    run(search, 1)
+    births = search.history[0]["births"]
+    assert any(birth["changed"] for birth in births)
+    for birth in births:
+        child = search.members[birth["child"]]
+        assert birth["donor"] == birth["base"]
+        assert child.genotype == before[birth["base"]].genotype
+        assert set(child.founders.values()) == {birth["base"]}
+
+
 @pytest.mark.parametrize(
     ("intervals", "mix_every", "mix_always_from", "mixings"),
     [(30, 1, None, 29), (30, 2, 15, 22), (15, 1, None, 14)],
@@ -206,6 +223,72 @@ def test_a_search_goes_on_from_its_state_and_its_files(tmp_path):
     assert [m.genotype for m in again.members] == [m.genotype for m in whole.members]
 
 
+@pytest.fixture
+def overtaken(monkeypatch):
+    """Who leads after the first interval is overtaken in the third."""
+    lead = {1: 1.0, 3: 2.0}
+
+    def evaluate(self):
+        return {"score": self.draw + lead.get(self.count, 0.0)}
+
+    monkeypatch.setattr(Counter, "evaluate", evaluate)
+
+
+@pytest.mark.parametrize("newer", ["there", "gone"])
+def test_a_search_goes_on_from_the_state_before_the_last(tmp_path, overtaken, newer):
+    """state.previous.pt, where state.pt is damaged: two rounds have begun since it was current."""
+    whole = begun(tmp_path, MIXING, **FEW, intervals=4, best_ever=True)
+    run(whole, 2)
+    state, first_best = whole.state_dict(), whole.best.file
+    run(whole)
+    members = tmp_path / "members"
+    kept = {f"members/0001/{file.name}" for file in (members / "0001").iterdir()}
+    assert kept == {first_best} != {whole.best.file}
+    if newer == "gone":
+        shutil.rmtree(members / "0003")
+        shutil.rmtree(members / "0004")
+
+    again = begun(tmp_path, MIXING, seed=5, **FEW, intervals=4, best_ever=True)
+    again.load_state_dict(state)
+    again.round = 2
+    assert again.training_of(again.best).memory["count"] == 1
+    assert [again.training_of(member).memory["count"] for member in again.members] == [2] * 3
+    run(again)
+    assert again.history == whole.history
+    assert [m.genotype for m in again.members] == [m.genotype for m in whole.members]
+    assert (again.best.file, again.best.score) == (whole.best.file, whole.best.score)
+
+
+def test_a_members_file_that_is_missing_or_damaged_is_named(tmp_path):
+    search = begun(tmp_path, MIXING, **FEW)
+    run(search, 1)
+    lost = tmp_path / search.members[2].file
+    whole = lost.read_bytes()
+    for content, what in ((None, "missing"), (b"", "damaged"), (whole[:-99], "damaged")):
+        lost.unlink()
+        if content is not None:
+            lost.write_bytes(content)
+        text = f"{lost}: a member's file is {what}; it is needed to go on"
+        with pytest.raises(ValueError, match=re.escape(text)):
+            search.training_of(search.members[2])
+        lost.write_bytes(whole)
+
+
+def test_a_damaged_file_of_an_interval_that_was_stopped_is_trained_again(tmp_path):
+    search = begun(tmp_path, MIXING)
+    run(search, 1)
+    state = search.state_dict()
+    run(search, 1)
+    expected = [member.score for member in search.members]
+    torn = tmp_path / search.members[0].file
+    torn.write_bytes(torn.read_bytes()[:99])
+    search.load_state_dict(state)
+    search.round = 1
+    run(search, 1)
+    assert [member.score for member in search.members] == expected
+    assert torn.stat().st_size > 99
+
+
 def test_a_member_that_was_trained_before_a_stop_is_not_trained_again(tmp_path):
     search = begun(tmp_path, MIXING)
     run(search, 1)
@@ -228,6 +311,16 @@ def test_only_the_files_of_the_last_two_states_and_of_the_best_stay(tmp_path):
     old = {f"members/{f.name}/{file.name}" for f in folders[:-2] for file in f.iterdir()}
     assert old <= {member.file for member in (search.best, search.former_best)}
     assert max(search.candidates, key=lambda member: member.score) == search.best
+
+
+def test_a_best_member_of_the_last_interval_is_one_candidate(tmp_path):
+    search = begun(tmp_path, **FEW, intervals=1, best_ever=True)
+    run(search)
+    files = ["members/0001/00.pt", "members/0001/01.pt", "members/0001/02.pt"]
+    assert sorted(member.file for member in search.candidates) == files
+    torch.save(search.state_dict(), tmp_path / "state.pt")
+    search.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert sorted(member.file for member in search.candidates) == files
 
 
 @pytest.fixture

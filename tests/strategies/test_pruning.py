@@ -68,26 +68,41 @@ def test_mass_is_bought_where_it_is_cheapest():
     assert subspace(q, memory, 45, 2) == {"a": ("x",), "b": ("x", "y")}
 
 
-@given(problems(), st.integers(0, 600))
+def test_what_is_too_large_gives_up_the_least_likelihood_for_a_byte():
+    """ln(6/4) for 1 byte, ln(7/3) for 50 and ln 99 for 100: 0.405, 0.017 and 0.046 for each."""
+    q = {"a": {"x": 0.6, "y": 0.4}, "b": {"x": 0.7, "y": 0.3}, "c": {"x": 0.99, "y": 0.01}}
+    each = {"a": {"x": 10, "y": 9}, "b": {"x": 100, "y": 50}, "c": {"x": 200, "y": 100}}
+    assert subspace(q, Additive(0, each), 305, 1) == {"a": ("x",), "b": ("y",), "c": ("x",)}
+
+
+@given(problems(), st.floats(0, 1))
 @settings(max_examples=60, deadline=None)
-def test_the_greedy_choice_holds_at_least_half_of_the_best_mass(problem, limit):
-    """Not a theorem of this knapsack, but what it has to be worth on small ones."""
+def test_the_greedy_network_is_the_likeliest_of_its_size_and_one_exchange_from_the_best(
+    problem, share
+):
+    """A decision's exchanges follow its lower convex hull of loss over bytes, the least slope of
+    all decisions first: the solution of the linear relaxation, but for the last exchange, which
+    may save more than it has to.
+    """
     q, memory = problem
-    try:
-        kept = subspace(q, memory, limit, 1)
-    except ValueError:
-        return
+    losses = {}
+    for name, row in q.items():
+        p = {choice: max(row[choice], 1e-12) for choice in row if choice != "none"}
+        losses[name] = {choice: log(max(p.values()) / p[choice]) for choice in p}
+    networks = [dict(zip(q, picked, strict=True)) for picked in product(*losses.values())]
 
-    def mass(chosen):
-        return sum(log(max(q[name][c], 1e-12)) for name, c in chosen.items())
+    def size(network):
+        return memory.base + sum(memory.each[n][choice] for n, choice in network.items())
 
-    rivals = [
-        dict(zip(q, picked, strict=True))
-        for picked in product(*([c for c in row if c != "none"] for row in q.values()))
-    ]
-    fitting = [r for r in rivals if memory.of({n: (c,) for n, c in r.items()}) <= limit]
-    ours = {name: row[0] for name, row in kept.items()}
-    likeliest = {n: max((c for c in r if c != "none"), key=r.__getitem__) for n, r in q.items()}
-    if memory.of({n: (c,) for n, c in likeliest.items()}) <= limit:
-        assert mass(ours) == pytest.approx(max(map(mass, fitting)))
-    assert ours in fitting
+    def lost(network):
+        return sum(losses[n][choice] for n, choice in network.items())
+
+    least, most = (extreme(map(size, networks)) for extreme in (min, max))
+    limit = least + share * (most - least)
+    ours = {name: choice for name, (choice,) in subspace(q, memory, limit, 1).items()}
+    as_small = min(lost(rival) for rival in networks if size(rival) <= size(ours))
+    best = min(lost(rival) for rival in networks if size(rival) <= limit)
+    last = max(losses[n][choice] for n, choice in ours.items()) if best > 0 else 0.0
+    assert size(ours) <= limit
+    assert lost(ours) == pytest.approx(as_small, abs=1e-9)
+    assert lost(ours) <= best + last + 1e-9

@@ -65,6 +65,38 @@ def test_at_the_end_the_supernet_is_one_architecture_with_two_edges_a_node():
     assert strategy.inner.batch_size == 8 + 8 * 6
 
 
+def test_begun_again_it_is_as_new():
+    """As `nasrun run` does to select from it."""
+    strategy = begun("rounds=2", "strategy.batch_growth=4", f"space.operations={OPERATIONS}")
+    for strategy.round in range(2):
+        strategy.run_round()
+    assert strategy.inner.batch_size > 8
+    assert strategy.decisions
+    strategy.begin(strategy.space, strategy.task, CPU)
+    assert strategy.inner.batch_size == 8
+    assert strategy.decisions == []
+
+
+def test_tuning_decides_nothing_after_an_early_stop():
+    strategy = begun("rounds=50")
+    strategy.round = 10
+    strategy.tune(0.01)
+    strategy.run_round()
+    assert strategy.supernet.fixed == {}
+    assert strategy.supernet.progress == 1.0
+
+
+def test_batches_that_grow_are_foreseen():
+    tiny = ["space.nodes=1", "space.kept_edges=1", f"space.operations={OPERATIONS}"]
+    same, growing = (begun(f"strategy.batch_growth={n}", *tiny).foreseen_bytes() for n in (0, 64))
+    assert growing > 1.5 * same
+
+
+def test_more_images_than_there_are_to_judge_by_are_refused_at_the_beginning():
+    with pytest.raises(ValueError, match="10000"):
+        begun("strategy.judge.images=10000", strategy="sgas_pt")
+
+
 def rows(*values):
     names = (NONE, "skip", "conv")
     return {f"edge{i}": dict(zip(names, row, strict=True)) for i, row in enumerate(values)}

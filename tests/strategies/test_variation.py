@@ -37,6 +37,13 @@ MIXING = {
     "with_itself": False,
     "donor_memory": False,
 }
+MUTATION = {
+    "strength": 0.1,
+    "super_strength": 10.0,
+    "super_probability": 0.05,
+    "reset_probability": 0.05,
+}
+ROWS, COLUMNS = 40, 300
 
 
 def tensors(name, genotype, seed):
@@ -143,6 +150,55 @@ def test_moments_stay_with_what_was_inherited_and_go_with_what_was_donated(name,
         assert torch.equal(kept["exp_avg"], base[tensor_name]["exp_avg"])
 
 
+def test_with_itself_the_mixed_weights_are_the_base_parents_shrunk_and_perturbed(name, couple):
+    base, donor = couple
+    assert base.genotype != donor.genotype
+    child = mix(name, couple, probability=0.5, with_itself=True)
+    assert child.genotype == base.genotype
+    assert child.from_base
+    mixed = SPACES[name][0].prefixes(child.changed)
+    assert any(tensor_name.startswith(mixed) for tensor_name in child.trained.network)
+    fresh = tensors(name, base.genotype, 7)
+    for tensor_name, tensor in child.trained.network.items():
+        expected = base.trained.network[tensor_name]
+        if tensor_name.startswith(mixed) and tensor.is_floating_point():
+            expected = 0.4 * expected.double() + 0.1 * fresh[tensor_name].double()
+            if tensor_name.endswith(("._u", "._v")):
+                expected = expected / expected.square().sum().sqrt()
+            torch.testing.assert_close(tensor.double(), expected)
+        else:
+            assert torch.equal(tensor, expected), tensor_name
+
+
+def test_with_itself_averages_are_the_base_parents_and_moments_go_where_weights_are_mixed(
+    name, couple
+):
+    trained = couple[0].trained
+    child = mix(name, couple, probability=0.5, with_itself=True)
+    mixed = SPACES[name][0].prefixes(child.changed)
+    assert same(child.trained.averages["slow"], trained.averages["slow"])
+    kept = {n for n in trained.moments if not n.startswith(mixed)}
+    assert set(child.trained.moments) == kept < set(trained.moments)
+    assert all(same(child.trained.moments[n], trained.moments[n]) for n in kept)
+    assert child.trained.memory == {"seen": 1}
+
+
+@pytest.mark.parametrize(("with_itself", "seen"), [(False, 2), (True, 1)])
+@pytest.mark.parametrize("probability", [0, 0.5])
+def test_the_donors_memory_comes_without_its_weights_and_moments(
+    name, couple, probability, with_itself, seen
+):
+    settings = {"probability": probability, "with_itself": with_itself}
+    child = mix(name, couple, **settings, donor_memory=True)
+    assert child.trained.memory == {"seen": seen}
+    assert [parent.trained.memory for parent in couple] == [{"seen": 1}, {"seen": 2}]
+    plain = mix(name, couple, **settings)
+    assert same(child.trained.network, plain.trained.network)
+    assert set(child.trained.moments) == set(plain.trained.moments)
+    base = couple[0].trained.moments
+    assert all(same(kept, base[n]) for n, kept in child.trained.moments.items())
+
+
 def test_a_parent_is_not_changed_by_its_child(name, couple):
     before = {n: t.clone() for n, t in couple[0].trained.network.items()}
     child = mix(name, couple, probability=0.5)
@@ -194,9 +250,7 @@ def test_any_two_genotypes_mix_and_the_child_loads_strictly(space, seeds, probab
 def test_a_mutant_loads_strictly_and_differs_in_one_decision_at_most(space, seed):
     couple = parent(space, 1), parent(space, 2)
     made, inputs, outputs = SPACES[space]
-    variation = Mutation(
-        strength=0.1, super_strength=10.0, super_probability=0.05, reset_probability=0.05
-    )
+    variation = Mutation(**MUTATION)
     generator = torch.Generator().manual_seed(seed)
     child = variation.child(*couple, made, lambda g: tensors(space, g, 3), generator)
     network = made.network(child.genotype, inputs=inputs, outputs=outputs)
@@ -206,6 +260,117 @@ def test_a_mutant_loads_strictly_and_differs_in_one_decision_at_most(space, seed
     assert len(differ) <= 1
     slow = child.trained.averages["slow"]
     assert {n for n in network.state_dict() if n.startswith(AVERAGED[space])} == set(slow)
+
+
+def matrices():
+    """A hundred of both signs, of sizes from 1 to 3."""
+    row = torch.linspace(1, 3, COLUMNS) * torch.tensor([1.0, -1.0]).repeat(COLUMNS // 2)
+    return {f"layer{n}.weight": row.expand(ROWS, COLUMNS) for n in range(100)}
+
+
+def perturbed(network, seed=0, **changes):
+    variation = Mutation(**{**MUTATION, **changes})
+    return variation.perturbed(network, torch.Generator().manual_seed(seed))
+
+
+def hit(after):
+    """Where weights have moved, in all matrices."""
+    before = matrices()
+    return torch.cat([after[n] != before[n] for n in before])
+
+
+def test_perturbing_leaves_norms_vectors_and_whole_numbers_alone():
+    weight = torch.ones(ROWS, COLUMNS)
+    kept = {
+        "trunk.norm.weight": weight,
+        "conv.bias": weight.flatten(),
+        "conv.parametrizations.weight.0._u": weight.flatten(),
+        "head.num_batches_tracked": torch.tensor(41),
+        "table.places": torch.arange(ROWS * COLUMNS).view(ROWS, COLUMNS),
+    }
+    moved = 0
+    for seed in range(20):
+        after = perturbed({**kept, "conv.weight": weight}, seed)
+        moved += not torch.equal(after.pop("conv.weight"), weight)
+        assert same(after, kept)
+    assert moved
+    assert torch.equal(weight, torch.ones(ROWS, COLUMNS))
+
+
+def test_perturbing_with_no_strength_and_no_resets_changes_nothing():
+    assert not same(perturbed(matrices()), matrices())
+    unmoved = perturbed(matrices(), strength=0, super_strength=0, reset_probability=0)
+    assert same(unmoved, matrices())
+
+
+def test_a_matrix_is_perturbed_half_the_time_in_less_than_a_tenth_of_its_weights():
+    """40 rows: a share of 0, 1, 2 or 3 fortieths, so 1/2 * 3/4 of the matrices change."""
+    shares = hit(perturbed(matrices())).view(100, -1).float().mean(1)
+    fortieths = (shares * ROWS).round()
+    assert set(fortieths.tolist()) == {0, 1, 2, 3}
+    assert float((shares - fortieths / ROWS).abs().max()) < 0.01  # 4 of its deviations, 0.0024
+    assert float((shares > 0).float().mean()) == pytest.approx(3 / 8, abs=0.15)
+
+
+@pytest.mark.parametrize(("rows", "hits"), [(10, False), (11, True)])
+def test_a_matrix_of_ten_rows_is_too_small_to_be_perturbed(rows, hits):
+    """As in PBT-NAS's released code: fewer whole rows than a tenth of them, rounded up."""
+    small = {f"layer{n}.weight": torch.ones(rows, COLUMNS) for n in range(20)}
+    assert same(perturbed(small), small) is not hits
+
+
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [
+        ({"super_probability": 0, "reset_probability": 0}, 0.1),
+        ({"super_probability": 1, "reset_probability": 0}, 10),
+    ],
+    ids=["strength", "super_strength"],
+)
+def test_a_hit_weight_moves_by_gaussian_noise_in_proportion_to_its_size(changes, size):
+    after = perturbed(matrices(), **changes)
+    moved = hit(after)
+    before = torch.cat(list(matrices().values())).double()
+    noise = (torch.cat(list(after.values())).double() - before) / (size * before.abs())
+    assert_standard_normal(noise[moved])
+
+
+def test_a_weight_that_is_reset_is_drawn_anew_whatever_it_was():
+    after = perturbed(matrices(), super_probability=0, reset_probability=1)
+    assert_standard_normal(torch.cat(list(after.values()))[hit(after)])
+
+
+def assert_standard_normal(drawn):
+    """Within five standard deviations of the estimates."""
+    count = len(drawn)
+    assert count > 10_000
+    assert float(drawn.mean()) == pytest.approx(0, abs=5 / count**0.5)
+    assert float(drawn.std()) == pytest.approx(1, abs=5 / (2 * count) ** 0.5)
+    assert float((drawn.abs() < 1).double().mean()) == pytest.approx(0.6827, abs=2.5 / count**0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "share"),
+    [
+        ({"strength": 0}, 0.2 + 0.1),
+        ({"super_strength": 0}, 1 - 0.2),
+        ({"strength": 0, "super_strength": 0}, 0.1),
+    ],
+    ids=["moved far or reset", "moved little or reset", "reset"],
+)
+def test_hit_weights_are_moved_far_or_reset_as_often_as_set(changes, share):
+    rare = {"super_probability": 0.2, "reset_probability": 0.1}
+    moved = hit(perturbed(matrices(), **rare, **changes))
+    hits = hit(perturbed(matrices(), **rare))
+    assert not (moved & ~hits).any()
+    bound = 2.5 / float(hits.sum()) ** 0.5  # five standard deviations at most
+    assert float(moved[hits].double().mean()) == pytest.approx(share, abs=bound)
+
+
+def test_a_perturbed_weight_stays_within_a_million():
+    huge = {f"layer{n}.weight": torch.full((ROWS, COLUMNS), 9e5) for n in range(20)}
+    largest = [float(t.abs().max()) for t in perturbed(huge, super_probability=0.95).values()]
+    assert max(largest) == 1e6
 
 
 def test_a_misfit_between_parents_is_noticed():

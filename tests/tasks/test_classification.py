@@ -1,15 +1,81 @@
+"""Classification: losses, steps and metrics by hand, and which optimizers are fused."""
+
 from functools import partial
 
 import pytest
 import torch
 from conftest import SMALL
 
+from nasrun.budget import Budget
+from nasrun.data.augment import Augment
+from nasrun.data.images import Digits
 from nasrun.tasks.base import optimizer_of
+from nasrun.tasks.classification import Classification
+
+BUDGET = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
+LABELS = torch.tensor([2, 0, 9, 2])
 
 
 @pytest.fixture
 def strategy(begin):
     return begin(*SMALL, "images=70")
+
+
+@pytest.fixture
+def task():
+    augment = Augment(padding=0.0, flip=False)
+    made = Classification(augment=augment, label_smoothing=0.1, auxiliary_weight=0.4, share=1.0)
+    made.begin(Digits(images=100), BUDGET)
+    return made
+
+
+def wanted(labels):
+    """Nine tenths of the probability on the label, a tenth on all classes alike."""
+    return 0.9 * torch.eye(10)[labels] + 0.1 / 10
+
+
+def cross_entropy(logits, labels):
+    log_probabilities = logits - logits.exp().sum(1, keepdim=True).log()
+    return float(-(wanted(labels) * log_probabilities).sum(1).mean())
+
+
+def test_the_loss_is_the_smoothed_cross_entropy_and_four_tenths_of_the_auxiliary_heads(task):
+    torch.manual_seed(0)
+    images, main, auxiliary = torch.randn(4, 7), torch.randn(4, 10), torch.randn(4, 10)
+    alone = float(task.loss(lambda x: (main,), (images, LABELS)))
+    both = float(task.loss(lambda x: (main, auxiliary), (images, LABELS)))
+    assert alone == pytest.approx(cross_entropy(main, LABELS))
+    assert both == pytest.approx(
+        cross_entropy(main, LABELS) + 0.4 * cross_entropy(auxiliary, LABELS)
+    )
+
+
+class OneLayer(torch.nn.Linear):
+    def forward(self, x):
+        return (super().forward(x),)
+
+
+@pytest.mark.parametrize(
+    ("clip", "clipped"), [(0.2, True), (20.0, False), (None, False)], ids=["small", "large", "no"]
+)
+def test_a_step_descends_the_gradient_cut_to_the_clip_as_one_vector(task, clip, clipped):
+    torch.manual_seed(0)
+    network = OneLayer(7, 10)
+    learner = task.learner(network, optimizer=partial(torch.optim.SGD, lr=9.0), clip=clip)
+    weight, bias = network.weight.detach().clone(), network.bias.detach().clone()
+    batches, losses = [(torch.randn(4, 7), LABELS), (torch.randn(2, 7), LABELS[:2])], []
+    for images, labels in batches:
+        logits = images @ weight.T + bias
+        losses.append(cross_entropy(logits, labels))
+        blame = (logits.softmax(1) - wanted(labels)) / len(labels)
+        of_weight, of_bias = blame.T @ images, blame.sum(0)
+        norm = float(of_weight.square().sum() + of_bias.square().sum()) ** 0.5
+        assert (clip is not None and norm > clip) == clipped
+        kept = min(1.0, clip / norm) if clip is not None else 1.0
+        weight, bias = weight - 0.5 * kept * of_weight, bias - 0.5 * kept * of_bias
+    assert learner.train(batches, lr=0.5) == {"train_loss": pytest.approx(sum(losses) / 2)}
+    torch.testing.assert_close(network.weight.detach(), weight)
+    torch.testing.assert_close(network.bias.detach(), bias)
 
 
 def test_several_networks_are_measured_in_order_as_each_alone(strategy):

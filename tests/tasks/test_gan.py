@@ -77,6 +77,21 @@ def test_the_hinge_losses_are_as_written(task):
     )
 
 
+def test_the_generator_ascends_what_the_discriminator_says_of_its_images(task):
+    learner = task.learner(network())
+    learner.network.eval()  # so that all passes use one estimate of the spectral norm
+    torch.manual_seed(1)
+    z = torch.randn(8, 6)
+    with torch.no_grad():
+        before = learner.discriminator(learner.generator(z))
+    torch.manual_seed(1)
+    loss = learner._train_generator()
+    with torch.no_grad():
+        after = learner.discriminator(learner.generator(z))
+    assert float(loss) == pytest.approx(-sum(before.flatten().tolist()) / 8, rel=1e-5)
+    assert float(after.mean()) > float(before.mean())
+
+
 def test_the_average_follows_the_generator(task):
     learner = task.learner(network())
     before = [p.clone() for p in learner.average.parameters()]

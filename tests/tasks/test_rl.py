@@ -1,44 +1,81 @@
-"""DrQ-v2's learner: shifts, noise, what an update moves, and a state that loses nothing."""
+"""DrQ-v2's learner: an update by hand, shifts, noise, and a state that loses nothing."""
 
 from functools import partial
+from math import tanh
 
+import numpy as np
 import pytest
 import torch
 
 from nasrun.budget import Budget
+from nasrun.data.environments import Environment, Episodes, GymEnvironment, Step
 from nasrun.spaces.drqv2 import DrqSpace, Pixels, Vector
 from nasrun.tasks.rl import Control, shifted
 
 BUDGET = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
 SPACE = DrqSpace(encoder=Vector(hidden=8), hidden=8, feature_dims=(4, 8))
+CONTROL = partial(
+    Control,
+    interval=60,
+    random_steps=20,
+    update_every=2,
+    batch_size=8,
+    n_step=3,
+    discount=0.99,
+    target_rate=0.01,
+    first_noise=1.0,
+    last_noise=0.1,
+    noise_steps=100,
+    noise_clip=0.3,
+    pad=0,
+    replay=500,
+    episodes=1,
+    test_episodes=1,
+    optimizer=partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.0),
+)
+
+
+class Line(Environment):
+    """A point on a line, pushed by actions and paid for where it is; beyond 1 it has fallen."""
+
+    name, action_repeat, pixels, stack = "line", 1, False, 1
+
+    def check(self):
+        pass
+
+    def start(self):
+        return Point()
+
+    def shapes(self):
+        return (1,), 1
+
+
+class Point(Episodes):
+    """Where it starts is drawn by the seed; after five steps it is stopped."""
+
+    def reset(self, seed):
+        self.place = np.random.default_rng(seed).uniform(-1, 1, 1).astype(np.float32)
+        self.left = 5
+        return self.place
+
+    def step(self, action):
+        self.place, self.left = self.place + action / 2, self.left - 1
+        fallen = bool(abs(self.place[0]) > 1)
+        return Step(self.place, float(self.place[0]), fallen, fallen or not self.left)
+
+    def frame(self):
+        raise RuntimeError
+
+
+def control(environment, **changes):
+    made = CONTROL(**changes)
+    made.begin(environment, BUDGET)
+    return made
 
 
 @pytest.fixture
 def task():
-    pytest.importorskip("gymnasium")
-    pytest.importorskip("mujoco")
-    from nasrun.data.environments import GymEnvironment
-
-    made = Control(
-        interval=60,
-        random_steps=20,
-        update_every=2,
-        batch_size=8,
-        n_step=3,
-        discount=0.99,
-        target_rate=0.01,
-        first_noise=1.0,
-        last_noise=0.1,
-        noise_steps=100,
-        noise_clip=0.3,
-        pad=0,
-        replay=500,
-        episodes=1,
-        test_episodes=1,
-        optimizer=partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.0),
-    )
-    made.begin(GymEnvironment(id="InvertedDoublePendulum-v5", action_repeat=1), BUDGET)
-    return made
+    return control(Line())
 
 
 def learner(task, seed=0):
@@ -47,7 +84,109 @@ def learner(task, seed=0):
     return task.learner(SPACE.network(genotype, inputs=task.inputs, outputs=task.outputs))
 
 
-def test_a_state_loses_nothing_and_the_noise_goes_on(task):
+class Scalars(torch.nn.Module):
+    """Encoder ws, actor tanh(ue) and critics ce + da, all of one number."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.critic = Scalar(0.5), Twin((1.0, 0.6), (-0.8, 0.3))
+        self.actor = torch.nn.Sequential(Scalar(-0.7), torch.nn.Tanh())
+
+
+class Scalar(torch.nn.Linear):
+    def __init__(self, *weights):
+        super().__init__(len(weights), 1, bias=False)
+        self.weight.data = torch.tensor([weights])
+
+    def numbers(self):
+        return self.weight[0].tolist()
+
+
+class Twin(torch.nn.ModuleList):
+    def __init__(self, first, second):
+        super().__init__([Scalar(*first), Scalar(*second)])
+
+    def forward(self, encoded, action):
+        return tuple(each(torch.cat([encoded, action], dim=1)) for each in self)
+
+
+@pytest.fixture
+def updated():
+    """What an update without noise drew, and the agent and its losses after it."""
+    made = control(
+        Line(),
+        random_steps=60,
+        batch_size=32,
+        first_noise=0.0,
+        last_noise=0.0,
+        optimizer=partial(torch.optim.SGD, lr=0.1),
+    )
+    torch.manual_seed(0)
+    one = made.learner(Scalars())
+    one.train_interval()
+    one.target.load_state_dict(Twin((0.4, -0.9), (0.9, 0.5)).state_dict())
+    torch.manual_seed(1)
+    drawn = [part.flatten().tolist() for part in one.replay.draw(32, 3, 0.99)]
+    torch.manual_seed(1)
+    losses = [float(loss) for loss in one._update()]
+    return list(zip(*drawn, strict=True)), one, losses
+
+
+def test_nothing_is_expected_after_a_fall_but_after_the_time_limit_there_is(updated):
+    drawn, *_ = updated
+    assert all((discount == 0) == (abs(then) > 1) for *_, discount, then in drawn)
+    discounts = {round(discount, 4) for *_, discount, _ in drawn}
+    assert discounts == {0.0, 0.99, 0.9801, 0.9703}  # one or two steps: the time was over
+
+
+def test_the_critic_and_the_encoder_descend_to_the_smaller_target_value(updated):
+    drawn, one, (found, _) = updated
+    loss, of_encoder, of_critic = 0.0, 0.0, [[0.0, 0.0], [0.0, 0.0]]
+    for seen, action, reward, discount, then in drawn:
+        encoded, after = 0.5 * seen, 0.5 * then
+        best = tanh(-0.7 * after)
+        wanted = reward + discount * min(0.4 * after - 0.9 * best, 0.9 * after + 0.5 * best)
+        for head, (c, d) in enumerate([(1.0, 0.6), (-0.8, 0.3)]):
+            error = c * encoded + d * action - wanted
+            loss += error**2 / 32
+            of_encoder += 2 * error * c * seen / 32
+            of_critic[head][0] += 2 * error * encoded / 32
+            of_critic[head][1] += 2 * error * action / 32
+    assert found == pytest.approx(loss, rel=1e-5)
+    assert one.encoder.numbers() == pytest.approx([0.5 - 0.1 * of_encoder], rel=1e-5)
+    (c1, d1), (c2, d2) = of_critic
+    first, second = one.critic
+    assert first.numbers() == pytest.approx([1.0 - 0.1 * c1, 0.6 - 0.1 * d1], rel=1e-5)
+    assert second.numbers() == pytest.approx([-0.8 - 0.1 * c2, 0.3 - 0.1 * d2], rel=1e-5)
+
+
+def test_the_actor_ascends_the_smaller_value_that_the_new_critic_gives_its_actions(updated):
+    drawn, one, (_, found) = updated
+
+    def value(encoded, u):
+        heads = [each.numbers() for each in one.critic]
+        return min((c * encoded + d * tanh(u * encoded), d) for c, d in heads)
+
+    total, gradient = 0.0, 0.0
+    for seen, *_ in drawn:
+        encoded = 0.5 * seen  # by the encoder before its step
+        smaller, d = value(encoded, -0.7)
+        total += smaller / 32
+        gradient += d * (1 - tanh(-0.7 * encoded) ** 2) * encoded / 32
+    assert found == pytest.approx(-total, rel=1e-5)
+    (u,) = one.actor[0].numbers()
+    assert u == pytest.approx(-0.7 + 0.1 * gradient, rel=1e-5)
+    assert sum(value(0.5 * seen, u)[0] for seen, *_ in drawn) / 32 > total
+
+
+@pytest.mark.parametrize("environment", ["line", "mujoco"])
+def test_a_state_loses_nothing_and_the_noise_goes_on(environment):
+    if environment == "line":
+        task = control(Line())
+    else:
+        pytest.importorskip("gymnasium")
+        pytest.importorskip("mujoco")
+        task = control(GymEnvironment(id="InvertedDoublePendulum-v5", action_repeat=1))
     first = learner(task)
     first.train_interval()
     again = learner(task, seed=9)

@@ -113,6 +113,9 @@ class ImageNet(Dataset):
             device=device,
         )
 
+    def count_test(self) -> int:
+        return len(self.layout().test)
+
 
 class StreamSplit(Split):
     """Images that stay in their files: workers decode and crop, the device does the rest."""

@@ -108,6 +108,10 @@ class Dataset(Data):
     def split(self, *parts: Part, device: torch.device) -> Split:
         """The parts, one after the other; test images are read only if "test" is among them."""
 
+    @abstractmethod
+    def count_test(self) -> int:
+        """How many test images there are; none is decoded."""
+
 
 def cache_folder() -> Path:
     """Where downloads and decoded images are kept: $NASRUN_CACHE, else ~/.cache/nasrun."""
@@ -364,6 +368,9 @@ class TensorDataset(Dataset):
         labels = torch.cat([read[part][1] for part in parts])
         refuse_empty(labels, parts)
         return TensorSplit(images=images, labels=labels, facts=self.facts(), device=device)
+
+    def count_test(self) -> int:
+        return len(self.stored(test=True).labels)
 
     def training(self) -> dict[Part, tuple[Tensor, Tensor]]:
         """The uint8 images and the labels of the train and of the validation part."""

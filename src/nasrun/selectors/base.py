@@ -35,6 +35,9 @@ class Selector(Stage):
     def begin(self, strategy: Strategy, space: Space) -> None:
         """Take a strategy at the end of its search."""
 
+    def check(self, strategy: Strategy, space: Space) -> None:
+        """ValueError if what this strategy, begun and not yet searched, will leave cannot do."""
+
     def rehearsals(self, strategy: Strategy, space: Space) -> Iterable[Rehearsal]:
         """What lies ahead at a strategy that has begun, not searched, and is of no other use."""
         return ()
@@ -58,7 +61,8 @@ class Selector(Stage):
         result = {"genotype": self.space.render(genotype), **costs, **self.report(folder)}
         if self.measure is not None:
             measured = self.measure(genotype)
-            folder.write("discretisation.json", measured)
+            if measured:
+                folder.write("discretisation.json", measured)
             result |= measured
         return result
 

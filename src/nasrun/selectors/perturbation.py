@@ -69,11 +69,16 @@ class Perturbation(Selector):
         assert isinstance(strategy, SupernetStrategy)
         self.space = space = strategy.supernet.space  # of RADARS a part of the whole
         self.strategy = strategy
+        self.judge.check(strategy)
         strategy.tune(self.weight_lr)
         self.decision_order = _arranged(len(space.decisions), self.order)
         self.limit_order = _arranged(len(space.limits), self.order)
         self.operation_events = max(len(self._undecided(group)) for group in space.groups)
         self.topology_events = max(len(self._crowded(group)) for group in space.groups)
+
+    def check(self, strategy: Strategy, space: Space) -> None:
+        assert isinstance(strategy, SupernetStrategy)
+        self.judge.check(strategy)
 
     def rehearsals(self, strategy: Strategy, space: Space) -> Iterator[Rehearsal]:
         """With all candidates, then with one an edge: what is decided on the way costs ever less.

@@ -18,18 +18,25 @@ from nasrun.strategies.history import History, Record, frontier, within
 
 
 class Recorded(Immediate):
-    """A selector without rounds: the architecture of one of the search's rounds."""
+    """A selector without rounds: the architecture of one of the search's rounds.
+
+    Where the network's cost is limited, of a round within the limits, if there is one.
+    """
 
     accepts = SupernetStrategy
 
     @abstractmethod
-    def pick(self, history: History) -> Record:
-        """The round to take; ValueError if none will do."""
+    def pick(self, history: History, records: Sequence[Record]) -> Record:
+        """The one of these rounds to take; ValueError if none will do."""
 
     def begin(self, strategy: Strategy, space: Space) -> None:
         assert isinstance(strategy, SupernetStrategy)
+        self.check(strategy, space)
         self.space = space
-        self._record = self.pick(strategy.history)
+        records = strategy.history.records
+        if self.limits is not None:
+            records = [r for r in records if self.limits.allow(r.genotype)] or records
+        self._record = self.pick(strategy.history, records)
 
     @property
     def genotype(self) -> Genotype:
@@ -37,6 +44,9 @@ class Recorded(Immediate):
 
     def report(self, folder: Any) -> dict[str, Any]:
         record = self._record
+        if self.limits is not None and not self.limits.allow(record.genotype):
+            note = f"round {record.round}, operations exchanged to be within the limits"
+            return {"round": record.round, "note": note}
         size = list(record.size)
         note = (
             f"round {record.round}, size {size}, {record.params / 1e6:.3f} M parameters as "
@@ -59,10 +69,13 @@ class Frontier(Recorded):
             raise ValueError(f"max_params={max_params}: from 1 on, or null for any number")
         self.max_params = max_params
 
-    def pick(self, history: History) -> Record:
+    def check(self, strategy: Strategy, space: Space) -> None:
+        _refuse_other_length(self.size, space)
+
+    def pick(self, history: History, records: Sequence[Record]) -> Record:
         left = [
             record
-            for record in history.records
+            for record in records
             if (self.size is None or record.size == self.size)
             and (self.max_params is None or record.params <= self.max_params)
         ]
@@ -70,7 +83,7 @@ class Frontier(Recorded):
             size = None if self.size is None else list(self.size)
             asked = {"selector.size": size, "selector.max_params": self.max_params}
             given = " ".join(f"{key}={value}" for key, value in asked.items() if value is not None)
-            had = sorted({(record.params, record.size) for record in history.records})
+            had = sorted({(record.params, record.size) for record in records})
             there = ", ".join(f"{list(size)} with {params:,} parameters" for params, size in had)
             raise ValueError(f"{given}: no round of this search; it had {there}")
         return frontier(left)[-1]
@@ -80,21 +93,22 @@ class AtLeast(Recorded):
     """The last round whose cell types all kept at least `size` operations with weights.
 
     MiLeNAS stops below a size; this is the architecture just before, however far the search jumped.
+    Null is any size.
     """
 
-    def __init__(self, *, size: Sequence[int]) -> None:
-        self.size = _checked(size)
+    def __init__(self, *, size: Sequence[int] | None) -> None:
+        self.size = None if size is None else _checked(size)
 
-    def pick(self, history: History) -> Record:
-        groups = len(history.space.groups)
-        if len(self.size) != groups:
-            raise ValueError(f"selector.size={list(self.size)}: {groups} numbers, one a cell type")
-        for record in reversed(history.records):
-            if within(self.size, record.size):
+    def check(self, strategy: Strategy, space: Space) -> None:
+        _refuse_other_length(self.size, space)
+
+    def pick(self, history: History, records: Sequence[Record]) -> Record:
+        for record in reversed(records):
+            if self.size is None or within(self.size, record.size):
                 return record
         raise ValueError(
-            f"selector.size={list(self.size)}: no round of this search was so large, "
-            f"the first was {list(history.records[0].size)}"
+            f"selector.size={list(self.size or ())}: no round of this search was so large, "
+            f"the first was {list(records[0].size)}"
         )
 
 
@@ -105,17 +119,27 @@ class Healthy(Recorded):
     without weights, the last of equals.
     """
 
-    def pick(self, history: History) -> Record:
-        watchdog = history.watchdog
-        if watchdog is None:
+    def check(self, strategy: Strategy, space: Space) -> None:
+        history = getattr(strategy, "history", None)  # RADARS has none before it exploits
+        if history is not None and history.watchdog is None:
             raise ValueError(
-                "selector=healthy: the search had strategy.watchdog=null, so nothing says which "
+                "selector=healthy: the search has strategy.watchdog=null, so nothing says which "
                 "rounds are healthy; selector=frontier would do"
             )
-        healthy = [record for record in history.records if not watchdog.collapsed(record)]
+
+    def pick(self, history: History, records: Sequence[Record]) -> Record:
+        watchdog = history.watchdog
+        assert watchdog is not None
+        healthy = [record for record in records if not watchdog.collapsed(record)]
         if healthy:
             return healthy[-1]
-        return min(reversed(history.records), key=lambda r: (r.skip_share, r.free_share))
+        return min(reversed(records), key=lambda r: (r.skip_share, r.free_share))
+
+
+def _refuse_other_length(size: Sequence[int] | None, space: Space) -> None:
+    groups = len(space.groups)
+    if size is not None and len(size) != groups:
+        raise ValueError(f"selector.size={list(size)}: {groups} numbers, one a cell type")
 
 
 def _checked(size: Sequence[int]) -> tuple[int, ...]:

@@ -75,3 +75,6 @@ def check_operations(operations: Sequence[str], choices: Mapping[str, Sequence[s
         )
     if not set(operations) - {NONE}:
         raise ValueError("operations: at least one operation other than none")
+    for name, row in choices.items():
+        if not set(row) - {NONE}:
+            raise ValueError(f"choices: {name} needs an operation other than none")

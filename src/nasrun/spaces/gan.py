@@ -4,8 +4,10 @@
 projections and AutoGAN's discriminator (1908.03835) are fixed. `hard=true` searches these too (72).
 
 Where we differ from the released code: a discriminator block adds up both of its branches as drawn
-(there the sum is overwritten by the left one; `released_sum=true` does so too), and a cell's own
-output is not changed in place by what is added to it.
+(there the sum is overwritten by the left one), what crosses over makes a branch whose own first
+operation is `none` (there it is dropped), and a block without branches halves the map (there it
+does not); `released_sum=true` does all three as released. And a cell's own output is not changed in
+place by what is added to it.
 """
 
 from __future__ import annotations
@@ -406,15 +408,17 @@ class DiscriminatorBlock(nn.ModuleDict):
 
     def forward(self, x: Tensor) -> Tensor:
         n0, halve = self["c0"](x), self.halve and x.shape[-1] > 1
-        left = self._branch(self["c1"](x), n0, "c3", "c5", "down0" if halve else None)
-        right = self._branch(self["c2"](x), n0, "c4", "c6", "down1" if halve else None)
-        if self.released_sum and left is not None:
-            return left
+        n1, n2 = self["c1"](x), self["c2"](x)
+        left = self._branch(n1, n0, "c3", "c5", "down0" if halve else None)
+        right = self._branch(n2, n0, "c4", "c6", "down1" if halve else None)
+        beside = x if n0 is None else n0
+        if self.released_sum:  # a branch is there by its own first operation only
+            left, right = left if n1 is not None else None, right if n2 is not None else None
+            return next(found for found in (left, right, beside) if found is not None)
         out = _sum(left, right)
         if out is not None:
             return out
-        out = x if n0 is None else n0
-        return F.avg_pool2d(out, 2) if halve else out
+        return F.avg_pool2d(beside, 2) if halve else beside
 
     def _branch(
         self, n: Tensor | None, n0: Tensor | None, across: str, along: str, down: str | None

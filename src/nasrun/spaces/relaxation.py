@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,9 @@ class Weights(NamedTuple):
 
 
 class Relaxation(ABC):
-    """How alphas weigh the candidates."""
+    """How alphas weigh the candidates; of a `single` one a sample runs one candidate each."""
+
+    single: ClassVar[bool] = False
 
     @abstractmethod
     def sample(self, alpha: Tensor, progress: float) -> Weights:
@@ -105,6 +107,7 @@ class OneHot(Relaxation):
     choice and its alphas get no gradient; null settles none. Evaluation runs the likeliest ones.
     """
 
+    single = True
     margin: float | None
 
     def __post_init__(self) -> None:
@@ -146,6 +149,7 @@ class HardGumbel(Relaxation):
     probability; no training forward ever was such a mixture.
     """
 
+    single = True
     soft: Concrete
 
     def sample(self, alpha: Tensor, progress: float) -> Weights:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +21,10 @@ from nasrun.tasks.base import OptimizerFactory
 
 DRAWS = 1000
 """Draws that a recurrent controller's marginals are the mean of."""
+
+
+Kept = dict[str, tuple[str, ...]]
+"""The choices that each decision still has."""
 
 
 class Rollout(NamedTuple):
@@ -85,9 +90,27 @@ def genotypes(space: SearchSpace, columns: Tensor) -> list[Genotype]:
 
 
 def all_choices(space: SearchSpace) -> Tensor:
-    """(decisions, choices), true where a decision has such a choice."""
-    lengths = torch.tensor([len(decision.choices) for decision in space.decisions])
-    return torch.arange(space.width) < lengths[:, None]
+    """(decisions, choices), true where a decision has such a choice; `none` where it is one."""
+    return mask(space, {d.name: space.candidates(d) for d in space.decisions})
+
+
+def choices(space: SearchSpace, kept: Tensor) -> Kept:
+    """The choices that a mask (decisions, choices) keeps."""
+    return {
+        decision.name: tuple(
+            choice for choice, stays in zip(decision.choices, row, strict=False) if stays
+        )
+        for decision, row in zip(space.decisions, kept.tolist(), strict=True)
+    }
+
+
+def mask(space: SearchSpace, kept: Mapping[str, Sequence[str]]) -> Tensor:
+    """(decisions, choices), true for the choices that are kept."""
+    found = torch.zeros(len(space.decisions), space.width, dtype=torch.bool)
+    for row, decision in enumerate(space.decisions):
+        for column, choice in enumerate(decision.choices):
+            found[row, column] = choice in kept[decision.name]
+    return found
 
 
 class Policy(nn.Module, ABC):

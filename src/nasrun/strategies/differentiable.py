@@ -17,7 +17,7 @@ from torch import Tensor
 from nasrun.budget import Budget
 from nasrun.memory import Shapes
 from nasrun.schedules import Constant, Schedule
-from nasrun.spaces.base import Mixture, SearchSpace, batch_statistics
+from nasrun.spaces.base import Layout, Mixture, SearchSpace, batch_statistics
 from nasrun.spaces.region import compile_regions
 from nasrun.spaces.relaxation import Relaxation
 from nasrun.spaces.supernet import Supernet, argmax
@@ -101,6 +101,13 @@ class Differentiable(SupernetStrategy, Foreseen):
     def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
         self.space, self.task, self.budget = space, task, budget
         self.train, self.validation = task.split(*self.parts), task.split("validation")
+        self.layout = self.layout_of(space)
+        instead = "a smaller batch_size, or strategy=radars"
+        budget.refuse_beyond(self.foreseen_bytes, "this supernet", instead)
+        self._build(space, task, budget)
+
+    def layout_of(self, space: SearchSpace) -> Layout:
+        """The search network's; ValueError if the channels cannot be parted as asked."""
         channels = space.search_layout.channels
         if space.layer_wise and self.partial_channels > 1:
             raise ValueError(
@@ -112,9 +119,9 @@ class Differentiable(SupernetStrategy, Foreseen):
                 f"strategy.partial_channels={self.partial_channels}: a divisor of the search "
                 f"network's {channels} channels"
             )
-        self.layout = replace(space.search_layout, partial=self.partial_channels)
-        instead = "a smaller batch_size, or strategy=radars"
-        budget.refuse_beyond(self.foreseen_bytes, "this supernet", instead)
+        return replace(space.search_layout, partial=self.partial_channels)
+
+    def _build(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
         network = space.network(inputs=task.inputs, outputs=task.outputs, layout=self.layout)
         network.drop_path = self.drop_path
         self.supernet = Supernet(
@@ -147,11 +154,15 @@ class Differentiable(SupernetStrategy, Foreseen):
 
     def footprint(self, shapes: Shapes, kept: Mapping[str, Sequence[str]]) -> int:
         """The bytes, by shapes, of training and measuring with these choices of a space."""
-        return shapes.step(kept, self.batch_size, 8 * self.batch_size, self.level.graphs)
+        step = shapes.single if self.relaxation.single else shapes.step
+        return step(kept, self.batch_size, 8 * self.batch_size, self.level.graphs)
+
+    def shapes(self) -> Shapes:
+        """The supernet by shape; it takes no memory."""
+        return Shapes.of(self.space, self.task, self.budget, self.weight_optimizer, self.layout)
 
     def foreseen_bytes(self) -> int:
-        shapes = Shapes.of(self.space, self.task, self.budget, self.weight_optimizer)
-        return self.footprint(shapes, {})
+        return self.footprint(self.shapes(), {})
 
     def rehearsals(self) -> Iterator[Rehearsal]:
         for begins, share in self.level.phases:
@@ -262,6 +273,7 @@ class Differentiable(SupernetStrategy, Foreseen):
         self.search = self._search()
         self.search.alpha_optimizer.load_state_dict(alpha_state)
         self.schedule, self.first_lr = Constant(), weight_lr
+        self.round = self.rounds  # it may have stopped before
 
     def state_dict(self) -> dict[str, Any]:
         return {

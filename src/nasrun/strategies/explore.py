@@ -23,11 +23,8 @@ from nasrun.memory import Additive, Shapes
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import SearchSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
-from nasrun.strategies.controller import Controller, genotypes
+from nasrun.strategies.controller import Controller, Kept, choices, genotypes, mask
 from nasrun.tasks.base import ImageTask, OptimizerFactory, Subset
-
-Kept = dict[str, tuple[str, ...]]
-"""The choices that each decision still has."""
 
 
 class Explore:
@@ -289,22 +286,3 @@ def covering_paths(space: SearchSpace) -> list[Genotype]:
         )
         for column in range(space.width)
     ]
-
-
-def choices(space: SearchSpace, kept: Tensor) -> Kept:
-    """The choices that a mask (decisions, choices) keeps."""
-    return {
-        decision.name: tuple(
-            choice for choice, stays in zip(decision.choices, row, strict=False) if stays
-        )
-        for decision, row in zip(space.decisions, kept.tolist(), strict=True)
-    }
-
-
-def mask(space: SearchSpace, kept: Mapping[str, Sequence[str]]) -> Tensor:
-    """(decisions, choices), true for the choices that are kept."""
-    found = torch.zeros(len(space.decisions), space.width, dtype=torch.bool)
-    for row, decision in enumerate(space.decisions):
-        for column, choice in enumerate(decision.choices):
-            found[row, column] = choice in kept[decision.name]
-    return found

@@ -27,6 +27,11 @@ class Judge(ABC):
     images: int | None = None
     """Of how many images a pass is, null is all."""
 
+    def check(self, strategy: SupernetStrategy) -> None:
+        """ValueError if there are fewer validation images than a pass takes."""
+        if self.images is not None:
+            strategy.task.subset(strategy.validation, self.images)
+
     @abstractmethod
     def operations(self, strategy: SupernetStrategy, decision: Decision) -> Scores:
         """Without each candidate of an open decision."""

@@ -12,8 +12,10 @@ unevaluated child can never be taken for the best. What a child inherits: `varia
 from __future__ import annotations
 
 import math
+import os
 import statistics
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -88,7 +90,10 @@ class Population(PopulationStrategy):
     @property
     def candidates(self) -> Sequence[Member]:
         sound = [member for member in self.members if math.isfinite(member.score)] or self.members
-        return [*sound, self.best] if self.best_ever and self.best is not None else sound
+        if not self.best_ever or self.best is None:
+            return sound
+        still_there = any(member.file == self.best.file for member in sound)
+        return sound if still_there else [*sound, self.best]
 
     @property
     def needs(self) -> str:
@@ -420,9 +425,10 @@ class TrainMember:
     def __call__(self, order: Order) -> Metrics:
         target = self.home / order.target
         if target.exists():
-            _, metrics, mark = read(target)
-            if mark == order.mark:
-                return metrics
+            with suppress(ValueError):  # a damaged one is trained again
+                _, metrics, mark = read(target)
+                if mark == order.mark:
+                    return metrics
         genotype = Genotype(self.space.name, order.choices)
         self._seed(order, "initialise")
         task = self.task
@@ -446,7 +452,10 @@ def write(path: Path, trained: Trained, metrics: Metrics, mark: str) -> None:
     """Write what a member has learned, at once, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".tmp")
-    torch.save({**vars(trained), "metrics": metrics, "mark": mark}, draft)
+    with draft.open("wb") as file:
+        torch.save({**vars(trained), "metrics": metrics, "mark": mark}, file)
+        file.flush()
+        os.fsync(file.fileno())  # the state that names it is on the disk before long
     draft.replace(path)
 
 
@@ -454,7 +463,9 @@ def read(path: Path) -> tuple[Trained, Metrics, str]:
     """What `write` wrote."""
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
+        metrics, mark = saved.pop("metrics"), saved.pop("mark")
+        return Trained(**saved), metrics, mark
     except FileNotFoundError as error:
         raise ValueError(f"{path}: a member's file is missing; it is needed to go on") from error
-    metrics, mark = saved.pop("metrics"), saved.pop("mark")
-    return Trained(**saved), metrics, mark
+    except Exception as error:
+        raise ValueError(f"{path}: a member's file is damaged; it is needed to go on") from error

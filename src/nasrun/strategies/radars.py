@@ -26,8 +26,9 @@ from nasrun.memory import Additive, Shapes
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Mask, SupernetStrategy
+from nasrun.strategies.controller import Kept, all_choices, choices
 from nasrun.strategies.differentiable import Differentiable
-from nasrun.strategies.explore import Explore, Kept, choices, mask
+from nasrun.strategies.explore import Explore
 from nasrun.strategies.pruning import subspace
 from nasrun.tasks.base import ImageTask
 
@@ -75,6 +76,11 @@ class Radars(SupernetStrategy, Foreseen):
             raise ValueError(f"guard={guard}: more than 0, at most 1")
         if not 0 <= mu <= 1 or not 0 <= readmit <= 1:
             raise ValueError(f"mu={mu} readmit={readmit}: both from 0 to 1")
+        if inner.stop is not None or (inner.watchdog and inner.watchdog.on_collapse == "stop"):
+            raise ValueError(
+                "strategy.inner: it exploits for all its rounds; stop=null and "
+                "watchdog.on_collapse=warn would do"
+            )
         self.inner = inner
         self.explore = explore
         self.most = most
@@ -107,7 +113,8 @@ class Radars(SupernetStrategy, Foreseen):
     @cached_property
     def shapes(self) -> Shapes:
         """The whole space's supernet by shape; it takes no memory."""
-        return Shapes.of(self.space, self.task, self.budget, self.inner.weight_optimizer)
+        layout = self.inner.layout_of(self.space)
+        return Shapes.of(self.space, self.task, self.budget, self.inner.weight_optimizer, layout)
 
     @cached_property
     def additive(self) -> Additive:
@@ -238,7 +245,7 @@ class Radars(SupernetStrategy, Foreseen):
             self.exploit = None  # its memory is needed
             del self.supernet
         alive = self.explore.controller.alive.clone()
-        pruned = mask(self.space, {d.name: d.choices for d in self.space.decisions}) & ~alive
+        pruned = all_choices(self.space) & ~alive
         best = self.seen.masked_fill(~pruned, -1.0).argmax(1)
         lucky = torch.rand(len(best)) < self.readmit
         for row in torch.nonzero(lucky & pruned.any(1))[:, 0].tolist():
@@ -269,7 +276,6 @@ class Radars(SupernetStrategy, Foreseen):
     def tune(self, weight_lr: float) -> None:
         assert self.exploit is not None
         self.exploit.inner.tune(weight_lr)
-        self.exploit.inner.round = self.exploit.inner.rounds
         self.tuning = True
 
     def skip_ahead(self) -> None:

@@ -12,6 +12,7 @@ importance, in a space without `none`).
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -66,11 +67,14 @@ class Greedy(SupernetStrategy, Foreseen):
         return self.inner.rounds
 
     def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
+        self.inner.batch_size = self.batch_size  # it may have grown in a search before
+        self.past, self.decisions = [], []
         self.inner.begin(space, task, budget)
         self.space, self.task = space, task
         self.train, self.validation = self.inner.train, self.inner.validation
         self.supernet, self.history = self.inner.supernet, self.inner.history
         self.layout = self.inner.layout
+        self.judge.check(self)
         dropped = {
             group: sum(
                 max(0, len(limit.decisions) - limit.count)
@@ -170,6 +174,7 @@ class Greedy(SupernetStrategy, Foreseen):
 
     def tune(self, weight_lr: float) -> None:
         self.inner.tune(weight_lr)
+        self.round = self.rounds
 
     def skip_ahead(self) -> None:
         self.inner.skip_ahead()
@@ -180,7 +185,20 @@ class Greedy(SupernetStrategy, Foreseen):
                 self._decide(group, judge)
 
     def foreseen_bytes(self) -> int:
-        return self.inner.foreseen_bytes()
+        """The most of all numbers of decisions: batches may grow while candidates become fewer."""
+        if not self.batch_growth:
+            return self.inner.foreseen_bytes()
+        inner, shapes, found = copy.copy(self.inner), self.inner.shapes(), []
+        each = shapes.additive(self.batch_size).each
+        for taken in range(self.to_decide + 1):
+            inner.batch_size = self.batch_size + self.batch_growth * taken
+            kept = {
+                decision.name: (max(decision.choices, key=each[decision.name].__getitem__),)
+                for group in self.space.groups
+                for decision in [d for d in self.space.decisions if d.group == group][:taken]
+            }
+            found.append(inner.footprint(shapes, kept))
+        return max(found)
 
     def rehearsals(self) -> Iterator[Rehearsal]:
         """As if every decision were taken at the end."""

@@ -229,7 +229,8 @@ class Mutation(Variation):
     def perturbed(self, network: Tensors, generator: torch.Generator) -> Tensors:
         """The weights with a random half of the matrices perturbed, each in a random share.
 
-        Vectors, norms and whole numbers stay. The share is at most a tenth of the rows' number.
+        Vectors, norms and whole numbers stay. The share is k / rows, k drawn below a tenth of the
+        rows, rounded up: none of ten rows or fewer.
         """
         changed = dict(network)
         for name, weight in network.items():

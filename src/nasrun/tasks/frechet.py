@@ -51,7 +51,7 @@ Moments = tuple[Tensor, Tensor]
 
 def moments(features: Tensor) -> Moments:
     """The moments of features (N, d)."""
-    features = features.double()
+    features = features.cpu().double()  # Apple's GPUs have no float64
     return features.mean(0), torch.cov(features.T)
 
 

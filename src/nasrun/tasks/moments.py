@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -35,7 +37,15 @@ def restore_moments(
                 kept = saved.get(names[parameter])
                 if kept is not None:
                     optimizer.state[parameter] = {
-                        # a step count is a scalar and stays on the CPU
-                        key: value.to(parameter.device) if value.dim() else value.clone()
+                        key: value.to(device_of(value, parameter, group), copy=True)
                         for key, value in kept.items()
                     }
+
+
+def device_of(value: Tensor, parameter: Tensor, group: dict[str, Any]) -> torch.device:
+    """Where an optimizer keeps a value of a parameter.
+
+    A step count is a scalar and stays on the CPU, unless the step is one kernel that counts.
+    """
+    together = group.get("fused") or group.get("capturable")
+    return parameter.device if value.dim() or together else torch.device("cpu")

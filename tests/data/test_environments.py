@@ -1,0 +1,71 @@
+"""A gymnasium environment's steps, over a stub that plays a script."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from nasrun.data.environments import GymEnvironment
+
+
+class Script:
+    """Two actions from -2 .. 2 and 0 .. 4; rewards 1, 10, 100, ..., until the script's end."""
+
+    action_space = SimpleNamespace(low=np.array([-2.0, 0.0]), high=np.array([2.0, 4.0]))
+
+    def __init__(self, length=100, terminated=False, truncated=False):
+        self.length, self.ends = length, (terminated, truncated)
+        self.actions = []
+
+    def step(self, action):
+        self.actions.append(action.tolist())
+        count = len(self.actions)
+        terminated, truncated = self.ends if count == self.length else (False, False)
+        return np.array([float(count)]), 10.0 ** (count - 1), terminated, truncated, {}
+
+
+@pytest.fixture
+def playing(monkeypatch):
+    """Episodes of a script."""
+
+    def start(script, action_repeat):
+        gymnasium = SimpleNamespace(make={"Script-v0": script}.__getitem__)
+        monkeypatch.setitem(sys.modules, "gymnasium", gymnasium)
+        return GymEnvironment(id="Script-v0", action_repeat=action_repeat).start()
+
+    return start
+
+
+def test_a_reward_is_the_sum_over_the_repeated_action(playing):
+    script = Script()
+    episodes = playing(script, 3)
+    rests = np.zeros(2)
+    assert [episodes.step(rests)[1:] for _ in range(2)] == [
+        (111.0, False, False),
+        (111000.0, False, False),
+    ]
+    seen = episodes.step(rests).observation
+    assert seen.tolist() == [len(script.actions)] == [9]
+    assert seen.dtype == np.float32
+
+
+@pytest.mark.parametrize(("terminated", "truncated"), [(True, False), (False, True), (True, True)])
+def test_an_action_ends_with_its_episode_which_time_alone_does_not_terminate(
+    playing, terminated, truncated
+):
+    script = Script(length=2, terminated=terminated, truncated=truncated)
+    step = playing(script, 5).step(np.zeros(2))
+    assert len(script.actions) == 2
+    assert step.observation.tolist() == [2]
+    assert step.reward == 11
+    assert step.terminated is terminated
+    assert step.over is True
+
+
+def test_actions_are_clipped_and_scaled_to_the_range_of_the_environment(playing):
+    script = Script()
+    episodes = playing(script, 1)
+    for action in ([0.0, 0.0], [-1.0, 1.0], [0.5, -0.5], [7.0, -7.0]):
+        episodes.step(np.array(action))
+    assert script.actions == [[0.0, 2.0], [-2.0, 4.0], [1.0, 1.0], [2.0, 0.0]]
