@@ -1,6 +1,8 @@
 """Hard limits: their costs are the networks', and whatever a selector chose, they are met."""
 
 import json
+import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -184,21 +186,43 @@ def test_a_budget_without_limits_limits_nothing():
 
 
 def test_a_latency_table_of_another_space_is_refused(tmp_path):
-    path = tmp_path / "table.json"
-    path.write_text(json.dumps({"base": 1.0, "each": {"layer00": {"skip": 0.1}}}))
+    path = written(tmp_path / "table.json", "mobile", 1.0, {"layer00": {"skip": 0.1}})
+    layout = SPACES["mobile"][1]
     with pytest.raises(ValueError, match="layer00=k3e1; measure it anew"):
-        read_latencies(path, MOBILE)
+        read_latencies(path, MOBILE, layout)
+    with pytest.raises(ValueError, match="space=mobile, these have darts; measure it anew"):
+        read_latencies(path, DARTS, layout)
+    for key, value in (("channels", 8), ("layers", 5)):
+        with pytest.raises(ValueError, match=f"with {key}=.*, these have {value}; measure it"):
+            read_latencies(path, MOBILE, replace(layout, **{key: value}))
     with pytest.raises(ValueError, match="no table"):
-        read_latencies(tmp_path / "missing.json", MOBILE)
+        read_latencies(tmp_path / "missing.json", MOBILE, layout)
+
+
+@pytest.mark.parametrize(
+    ("base", "each"),
+    [
+        (math.nan, {}),
+        (1.0, []),
+        (1.0, {"layer00": {"skip": None}}),
+        (1.0, {"layer00": {"skip": math.inf}}),
+        ("long", {}),
+    ],
+)
+def test_a_table_without_times_is_refused(tmp_path, base, each):
+    path = written(tmp_path / "table.json", "mobile", base, each)
+    with pytest.raises(ValueError, match="no table"):
+        read_latencies(path, MOBILE, SPACES["mobile"][1])
 
 
 def milliseconds(choice):
     return 0.25 if choice == "skip" else {"k3": 1.0, "k5": 2.0}[choice[:2]]
 
 
-def written(path, base, each):
-    table = {"unit": "milliseconds for a batch of 1, 16x16", "base": base, "each": each}
-    path.write_text(json.dumps(table))
+def written(path, name, base, each):
+    space, layout = SPACES[name]
+    table = {"space": space.name, "channels": layout.channels, "layers": layout.layers}
+    path.write_text(json.dumps({**table, "base": base, "each": each}))
     return path
 
 
@@ -209,7 +233,7 @@ def timed(tmp_path):
         decision.name: {choice: layer * milliseconds(choice) for choice in decision.choices}
         for layer, decision in enumerate(MOBILE.decisions, 1)
     }
-    path = written(tmp_path / "table.json", 3.0, each)
+    path = written(tmp_path / "table.json", "mobile", 3.0, each)
 
     def make(most):
         budget = Budget(
@@ -236,7 +260,8 @@ def test_the_latency_of_a_network_is_the_tables_base_and_its_choices(timed):
 def test_an_edge_that_is_dropped_takes_no_time_and_has_no_entry(tmp_path):
     """Three nodes of two kinds of cells keep two edges each."""
     each = {d.name: {c: 1.0 for c in d.choices if c != NONE} for d in DARTS.decisions}
-    amounts = read_latencies(written(tmp_path / "table.json", 5.0, each), DARTS)
+    path = written(tmp_path / "table.json", "darts", 5.0, each)
+    amounts = read_latencies(path, DARTS, SPACES["darts"][1])
     genotype = DARTS.sample(torch.Generator().manual_seed(0))
     assert amounts.of(genotype) == 5.0 + 2 * 3 * 2
 

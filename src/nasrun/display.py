@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column, Table
 
 from nasrun.budget import memory_gib
 from nasrun.stage import Display, Metrics, Stage
@@ -93,6 +93,18 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
 
 
+class Pace:
+    """How quickly a stage's rounds go by, from when it begins here."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.started, self.first, self.rounds = time.monotonic(), stage.round, stage.rounds
+
+    def left(self, done: float) -> str:
+        """How long the rounds that are left will take, after so many."""
+        each = (time.monotonic() - self.started) / (done - self.first)
+        return duration(each * (self.rounds - done))
+
+
 class Lines(Display):
     """One plain line a round, for logs and pipes."""
 
@@ -105,18 +117,16 @@ class Lines(Display):
     def __exit__(self, *exception: object) -> None: ...
 
     def begin(self, stage: Stage) -> None:
-        self.started, self.first = time.monotonic(), stage.round
+        self.pace = Pace(stage)
         if 0 < stage.round < stage.rounds:
             self.console.print(f"{self.title}  continues after round {stage.round}", markup=False)
 
     def step(self, done: int, total: int) -> None: ...
 
     def round(self, stage: Stage, metrics: Metrics) -> None:
-        each = (time.monotonic() - self.started) / (stage.round - self.first)
-        left = duration(each * (stage.rounds - stage.round))
         self.console.print(
             f"{self.title}  round {stage.round}/{stage.rounds}  {summary(metrics)}  "
-            f"left {left}  mem {memory_gib():.2f} GiB",
+            f"left {self.pace.left(stage.round)}  mem {memory_gib():.2f} GiB",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -124,7 +134,10 @@ class Lines(Display):
 
 
 class Live(Display):
-    """A bar over the rounds with the last metrics, redrawn in place, for terminals."""
+    """A bar over the rounds with the last metrics, redrawn in place, for terminals.
+
+    What a narrow terminal has no room for are metrics.
+    """
 
     def __init__(self, console: Console, title: str) -> None:
         self.title = title
@@ -132,11 +145,11 @@ class Live(Display):
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[position]}"),
-            TextColumn("[cyan]{task.fields[metrics]}"),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("left {task.fields[left]}"),
             TextColumn("{task.fields[memory]}"),
+            TextColumn("[cyan]{task.fields[metrics]}", table_column=Column(no_wrap=True, ratio=1)),
             console=console,
+            expand=True,
         )
 
     def __enter__(self) -> Live:
@@ -154,11 +167,13 @@ class Live(Display):
     def begin(self, stage: Stage) -> None:
         self.done = stage.round
         self.rounds = stage.rounds
+        self.pace = Pace(stage)
         self.task = self.bar.add_task(
             self.title,
             total=max(1, stage.rounds),
             completed=stage.round if stage.rounds else 1,
             position=self._position(0.0),
+            left="-",
             metrics="",
             memory="",
         )
@@ -166,7 +181,10 @@ class Live(Display):
     def step(self, done: int, total: int) -> None:
         part = min(1.0, done / max(1, total))
         self.bar.update(
-            self.task, completed=self.done + 0.999 * part, position=self._position(part)
+            self.task,
+            completed=self.done + 0.999 * part,
+            position=self._position(part),
+            left=self.pace.left(self.done + part),
         )
 
     def round(self, stage: Stage, metrics: Metrics) -> None:
@@ -175,6 +193,7 @@ class Live(Display):
             self.task,
             completed=self.done,
             position=self._position(0.0),
+            left=self.pace.left(self.done),
             metrics=summary(metrics),
             memory=f"{memory_gib():.2f} GiB",
         )

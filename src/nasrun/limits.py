@@ -65,7 +65,8 @@ class Limits:
             params, macs = count_choices(space, layout, inputs=inputs, outputs=outputs, size=size)
             amounts = {"max_params_m": params, "max_macs_m": macs}
         if "max_latency_ms" in maxima:
-            amounts["max_latency_ms"] = read_latencies(Path(str(budget.latency_table)), space)
+            table = Path(str(budget.latency_table))
+            amounts["max_latency_ms"] = read_latencies(table, space, layout)
         limits = cls(space, maxima, {key: amounts[key] for key in maxima})
         limits.check()
         return limits
@@ -214,16 +215,34 @@ def count_choices(
     return Amounts(base[0], params), Amounts(base[1], macs)
 
 
-def read_latencies(path: Path, space: SearchSpace) -> Amounts:
-    """The milliseconds that scripts/measure_latency.py measured; ValueError for another space's."""
+def read_latencies(path: Path, space: SearchSpace, layout: Layout) -> Amounts:
+    """The milliseconds that scripts/measure_latency.py measured; ValueError for other networks'."""
     key = f"budget.latency_table={path}"
     try:
         table = json.loads(path.read_text())
-        amounts = Amounts(float(table["base"]), table["each"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        measured = {name: table[name] for name in ("space", "channels", "layers")}
+        each = {
+            name: {choice: _milliseconds(value) for choice, value in row.items()}
+            for name, row in table["each"].items()
+        }
+        amounts = Amounts(_milliseconds(table["base"]), each)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{key}: no table ({error.__class__.__name__}: {error})") from error
+    wanted = {"space": space.name, "channels": layout.channels, "layers": layout.layers}
+    for name, value in wanted.items():
+        if measured[name] != value:
+            raise ValueError(
+                f"{key}: of networks with {name}={measured[name]}, these have {value}; measure it "
+                "anew"
+            )
     for decision in space.decisions:
         for choice in decision.choices:
             if choice != NONE and choice not in amounts.each.get(decision.name, {}):
                 raise ValueError(f"{key}: does not have {decision.name}={choice}; measure it anew")
     return amounts
+
+
+def _milliseconds(value: float) -> float:
+    if not math.isfinite(number := float(value)):
+        raise ValueError(f"{value} is no time")
+    return number
