@@ -35,9 +35,11 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch):
 
 
 def test_null_threads_are_all_cores_that_the_process_may_use(monkeypatch):
-    if module._HAS_AFFINITY:
-        monkeypatch.setattr(module.os, "sched_getaffinity", lambda pid: {0, 3, 5})
-        assert budget(threads=None).resolved["threads"] == 3
+    monkeypatch.setattr(module.os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
+    assert budget(threads=None).resolved["threads"] == 3
+    monkeypatch.delattr(module.os, "sched_getaffinity")  # as on macOS
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 6)
+    assert budget(threads=None).resolved["threads"] == 6
     assert budget(threads=7).resolved["threads"] == 7
 
 

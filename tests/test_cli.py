@@ -81,7 +81,7 @@ REFUSED = {
         "budget.device=gpu: expected auto or cpu or cuda",
     ),
     "unknown operation": ("search space.operations=[conv9]", "space.operations: conv9 is unknown"),
-    "unknown edge": ("search +space.choices.x=[skip_connect]", "space.choices: x is no edge"),
+    "unknown edge": ("search +space.choices.x=[none]", "space.choices: x is no edge"),
     "negative rounds": ("search rounds=-1", "rounds=-1: at least 1"),
     "negative rounds, nested": ("search strategy.rounds=-1", "strategy.rounds=-1: at least 1"),
     "negative seed": ("search seed=-1", "seed=-1: at least 0"),

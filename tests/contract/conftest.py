@@ -33,6 +33,8 @@ SMALLER = {
     "strategy.evaluator.epochs": 1,
     "selector.contestants": 2,
     "selector.evaluator.epochs": 1,
+    "strategy.explore.updates": 2,
+    "strategy.explore.samples": 2,
     "strategy.size": 4,
     "strategy.children": 1,
     "strategy.parents": 2,

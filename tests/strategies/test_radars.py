@@ -1,5 +1,6 @@
 """RADARS: its agenda, the memory bound, feedback, and a search that can stop anywhere."""
 
+import copy
 import json
 import math
 import signal
@@ -101,17 +102,25 @@ def test_the_cell_space_works_too():
         assert set(choices) != {"none"}
 
 
+TWICE = ("strategy.inner.rounds=2", "strategy.cycles=2", "strategy.readmit=0.5")
+
+
+@pytest.fixture(scope="module")
+def stations():
+    """A whole search, its metrics, and what was saved after each of its rounds."""
+    whole, metrics, saved = begun(*TWICE), [], []
+    torch.manual_seed(1)
+    for stop in range(1, whole.rounds + 1):
+        metrics += searched(whole, stop)
+        saved.append((copy.deepcopy(whole.state_dict()), torch.get_rng_state()))
+    return whole, metrics, saved
+
+
 @pytest.mark.parametrize("stop", [1, 2, 3, 4])
-def test_stopped_after_any_round_it_goes_on_to_the_same_result(stop):
-    overrides = ("strategy.inner.rounds=2", "strategy.cycles=2", "strategy.readmit=0.5")
-    whole = begun(*overrides)
-    torch.manual_seed(1)
-    expected = searched(whole)
-    first = begun(*overrides)
-    torch.manual_seed(1)
-    searched(first, stop)
-    state, random = first.state_dict(), torch.get_rng_state()
-    second = begun(*overrides)
+def test_stopped_after_any_round_it_goes_on_to_the_same_result(stop, stations):
+    whole, expected, saved = stations
+    state, random = saved[stop - 1]
+    second = begun(*TWICE)
     second.load_state_dict(state)
     second.round = stop
     torch.set_rng_state(random)

@@ -52,12 +52,9 @@ class DartsSpace(SearchSpace):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "operations", tuple(self.operations))
-        check_operations(self.operations, self.choices)
         if self.nodes < 1 or self.kept_edges < 1:
             raise ValueError(f"nodes={self.nodes} kept_edges={self.kept_edges}: both from 1 on")
-        unknown = sorted(set(self.choices) - set(self._edge_names()))
-        if unknown:
-            raise ValueError(f"choices: {unknown[0]} is no edge, the first is normal/2-0")
+        check_operations(self.operations, self.choices, self._edge_names())
         object.__setattr__(self, "decisions", tuple(self._decisions()))
         object.__setattr__(self, "limits", tuple(self._limits()))
         self.search_layout  # noqa: B018  its checks are this space's too

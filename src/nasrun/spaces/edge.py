@@ -64,8 +64,13 @@ def _at(row: Tensor, columns: Sequence[int]) -> Tensor:
     return torch.stack([row[column] for column in columns])
 
 
-def check_operations(operations: Sequence[str], choices: Mapping[str, Sequence[str]]) -> None:
-    """ValueError unless all operations of a cell space and of its single edges are known."""
+def check_operations(
+    operations: Sequence[str], choices: Mapping[str, Sequence[str]], edges: Sequence[str]
+) -> None:
+    """ValueError unless the operations of a cell space, and of single edges of it, are some."""
+    strange = sorted(set(choices) - set(edges))
+    if strange:
+        raise ValueError(f"choices: {strange[0]} is no edge; there are {edges[0]} to {edges[-1]}")
     known = {NONE, *ops.known()}
     named = [*operations, *(choice for found in choices.values() for choice in found)]
     unknown = [operation for operation in named if operation not in known]

@@ -54,11 +54,8 @@ class NasBench201(SearchSpace):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "operations", tuple(self.operations))
-        check_operations(self.operations, self.choices)
         names = [f"cell/{node}-{source}" for node, source in EDGES]
-        unknown = sorted(set(self.choices) - set(names))
-        if unknown:
-            raise ValueError(f"choices: {unknown[0]} is no edge; there are {', '.join(names)}")
+        check_operations(self.operations, self.choices, names)
         decisions = (Decision(n, tuple(self.choices.get(n, self.operations))) for n in names)
         object.__setattr__(self, "decisions", tuple(decisions))
         self.search_layout  # noqa: B018  its checks are this space's too
