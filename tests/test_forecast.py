@@ -312,7 +312,7 @@ def test_a_later_verb_is_planned_on_what_the_run_has_found(nasrun, here):
 
 
 def test_the_training_of_a_published_cell_is_planned(nasrun, here):
-    words = ["genotype=darts_v2", "space=darts", "images=64", "budget.threads=1"]
+    words = ["genotype=darts_v2", "images=64", "retrain.channels=4", "budget.threads=1"]
     assert rows(nasrun("plan", "retrain", *words)) == ["retrain"]
     assert list(here.iterdir()) == []
 
