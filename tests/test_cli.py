@@ -16,6 +16,8 @@ REFUSED = {
     "unknown verb": ("serach", "serach: unknown verb, did you mean search?"),
     "no verb at all like it": ("fly", "fly: unknown verb; the verbs are run, search"),
     "a key in place of a verb": ("strategy=darts", "strategy=darts: unknown verb"),
+    "unknown verb to plan": ("plan serach", "plan serach: unknown verb, did you mean search?"),
+    "plan of no verb": ("plan list", "plan list: unknown verb; it foresees run, search, select"),
     "unknown flag": ("search --multrun", "--multrun: unknown flag, did you mean --multirun?"),
     "unknown group": ("search stratgy=darts", "stratgy=darts: unknown key, did you mean strategy?"),
     "unknown option": (

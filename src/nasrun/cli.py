@@ -116,7 +116,11 @@ class Line:
         """Sort the words into overrides, Hydra's flags and trusted packages."""
         only_foreseen = verb == "plan"
         if only_foreseen:
-            verb, words = (words[0], words[1:]) if words and words[0] in STAGES else ("run", words)
+            named = words and words[0][:1].isalpha() and "=" not in words[0]
+            verb, words = (words[0], words[1:]) if named else ("run", words)
+            if verb not in STAGES:
+                near = _near(verb, STAGES) or f"; it foresees {', '.join(STAGES)}"
+                raise ValueError(f"plan {verb}: unknown verb{near}")
         overrides, flags, trusted, multirun = [], [], [], False
         takes_value = False
         for word in words:

@@ -70,7 +70,7 @@ def foresee(plan: Plan) -> Outlook:
     """What the plan would take; ValueError names a limit that no genotype can meet."""
     from nasrun import forecast
 
-    _ = plan.limits
+    _ = plan.limits  # it says which cannot be met
     space, dataset = plan.recipe
     facts, chosen = dataset.facts(), _chosen(plan, plan.source.selected if plan.source else None)
     genotype = None if chosen is None else chosen.genotype
