@@ -437,6 +437,7 @@ def test_a_failed_job_of_a_sweep_is_told_and_the_others_go_on(
 def test_cfg_prints_the_resolved_configuration_and_runs_nothing(nasrun, here):
     answer = nasrun("search", "--cfg", "job", "strategy=snas", "rounds=7")
     assert answer.status == 0
+    assert nasrun("search", "--cfg=job", "strategy=snas", "rounds=7").out == answer.out
     assert "rounds: 7" in answer.out
     assert "tau_end: 0.03" in answer.out
     assert "--multirun, --cfg" in nasrun("search", "-m", "--cfg", "job", "seed=0,1").refusal

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nasrun.config import compose
 from nasrun.schedules import Constant, Cosine, Exponential
 
 shares = st.floats(0, 1)
@@ -74,3 +75,10 @@ def test_a_negative_last_rate_is_refused():
 def test_an_exponential_that_does_not_decay_or_never_steps_is_refused(decay, epochs, named):
     with pytest.raises(ValueError, match=named):
         Exponential(decay=decay, epochs=epochs)
+
+
+@pytest.mark.parametrize("stage", ["retrain", "transfer"])
+def test_the_imagenet_recipe_decays_once_an_epoch_of_however_many(stage):
+    words = [f"{stage}=imagenet", f"{stage}.epochs=50", "transfer.dataset.root=folder"]
+    words = [word for word in words if stage == "transfer" or "root" not in word]
+    assert compose(words).config[stage].schedule.epochs == 50
