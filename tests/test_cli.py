@@ -170,11 +170,11 @@ REFUSED = {
     ),
     "more images to judge by than there are": (
         "run selector=perturb selector.judge.images=4000",
-        "images",
+        "selector.judge.images=4000: of 360 images; at most all of them",
     ),
     "an early stop inside radars": (
         "search strategy=radars strategy.inner.watchdog.on_collapse=stop",
-        "watchdog.on_collapse=warn would do",
+        "inner.watchdog.on_collapse=stop: RADARS exploits for all its rounds; warn would",
     ),
     "an edge without an operation": (
         "search +space.choices={normal/2-0:[none]}",

@@ -367,7 +367,7 @@ def _refuse_limits(budget: Budget) -> None:
         if (limit := getattr(budget, key)) is not None:
             raise ValueError(
                 f"budget.{key}={limit}: has no effect on `nasrun transfer`; it limits the network "
-                "that is selected and retrained"
+                "that is selected and retrained; leave it out"
             )
 
 

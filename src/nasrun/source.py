@@ -62,7 +62,9 @@ def find_source(
         runs = [Run.open(inside)]
         if folder.parent.parent == inside and folder.parent.name == "select":
             if branch not in (None, folder.name):
-                raise ValueError(f"selector={branch}: run={path} is another's choice; give one")
+                raise ValueError(
+                    f"selector={branch}: run={path} is another's choice; leave one of the two out"
+                )
             branch = folder.name
     elif verb in ("run", "search") or genotype is not None:
         return None
@@ -165,11 +167,14 @@ def inherit_budget(config: DictConfig, typed: Sequence[str], run: Run) -> None:
 def refuse_other_budget(ours: Mapping[str, Any], typed: Sequence[str], run: Run) -> None:
     """ValueError where a search that is not finished would go on with another budget."""
     theirs = run.config["budget"]
-    for override in typed:
-        name = key_of(override).removeprefix("budget.")
-        if ours.get(name) != theirs.get(name):
-            was = "null" if theirs.get(name) is None else theirs[name]
-            raise ValueError(
-                f"{override}: {run.path} is searched with budget.{name}={was}; leave it out, or "
-                f"search anew with {override}"
-            )
+    changed = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
+    if not changed:
+        return
+    given = {key_of(override): override for override in typed}
+    name = next((name for name in changed if f"budget.{name}" in given), changed[0])
+    override = given.get(f"budget.{name}", f"budget.{name}={ours.get(name)}")
+    was = "null" if theirs.get(name) is None else theirs[name]
+    raise ValueError(
+        f"{override}: {run.path} is searched with budget.{name}={was}; leave it out, or search "
+        f"anew with {override}"
+    )

@@ -69,7 +69,7 @@ class Perturbation(Selector):
         assert isinstance(strategy, SupernetStrategy)
         self.space = space = strategy.supernet.space  # of RADARS a part of the whole
         self.strategy = strategy
-        self.judge.check(strategy)
+        self.check(strategy, space)
         strategy.tune(self.weight_lr)
         self.decision_order = _arranged(len(space.decisions), self.order)
         self.limit_order = _arranged(len(space.limits), self.order)
@@ -78,7 +78,7 @@ class Perturbation(Selector):
 
     def check(self, strategy: Strategy, space: Space) -> None:
         assert isinstance(strategy, SupernetStrategy)
-        self.judge.check(strategy)
+        self.judge.check(strategy, "selector")
 
     def rehearsals(self, strategy: Strategy, space: Space) -> Iterator[Rehearsal]:
         """With all candidates, then with one an edge: what is decided on the way costs ever less.

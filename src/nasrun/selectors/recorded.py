@@ -139,7 +139,9 @@ class Healthy(Recorded):
 def _refuse_other_length(size: Sequence[int] | None, space: Space) -> None:
     groups = len(space.groups)
     if size is not None and len(size) != groups:
-        raise ValueError(f"selector.size={list(size)}: {groups} numbers, one a cell type")
+        raise ValueError(
+            f"selector.size={list(size)}: {groups} numbers, one a cell type, or null for any size"
+        )
 
 
 def _checked(size: Sequence[int]) -> tuple[int, ...]:

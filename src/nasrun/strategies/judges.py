@@ -27,10 +27,16 @@ class Judge(ABC):
     images: int | None = None
     """Of how many images a pass is, null is all."""
 
-    def check(self, strategy: SupernetStrategy) -> None:
-        """ValueError if there are fewer validation images than a pass takes."""
+    def check(self, strategy: SupernetStrategy, owner: str) -> None:
+        """ValueError if there are fewer validation images than a pass takes.
+
+        `owner` is the group that the judge is a setting of.
+        """
         if self.images is not None:
-            strategy.task.subset(strategy.validation, self.images)
+            try:
+                strategy.task.subset(strategy.validation, self.images)
+            except ValueError as error:
+                raise ValueError(f"{owner}.judge.{error}") from error
 
     @abstractmethod
     def operations(self, strategy: SupernetStrategy, decision: Decision) -> Scores:

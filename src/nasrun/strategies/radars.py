@@ -76,10 +76,14 @@ class Radars(SupernetStrategy, Foreseen):
             raise ValueError(f"guard={guard}: more than 0, at most 1")
         if not 0 <= mu <= 1 or not 0 <= readmit <= 1:
             raise ValueError(f"mu={mu} readmit={readmit}: both from 0 to 1")
-        if inner.stop is not None or (inner.watchdog and inner.watchdog.on_collapse == "stop"):
+        if inner.stop is not None:
             raise ValueError(
-                "strategy.inner: it exploits for all its rounds; stop=null and "
-                "watchdog.on_collapse=warn would do"
+                f"inner.stop.size={list(inner.stop.size)}: RADARS exploits for all its rounds; "
+                "inner.stop=null would do"
+            )
+        if inner.watchdog is not None and inner.watchdog.on_collapse == "stop":
+            raise ValueError(
+                "inner.watchdog.on_collapse=stop: RADARS exploits for all its rounds; warn would do"
             )
         self.inner = inner
         self.explore = explore

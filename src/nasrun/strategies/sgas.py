@@ -74,7 +74,7 @@ class Greedy(SupernetStrategy, Foreseen):
         self.train, self.validation = self.inner.train, self.inner.validation
         self.supernet, self.history = self.inner.supernet, self.inner.history
         self.layout = self.inner.layout
-        self.judge.check(self)
+        self.judge.check(self, "strategy")
         dropped = {
             group: sum(
                 max(0, len(limit.decisions) - limit.count)
