@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from nasrun import ops
+from nasrun.ops.pool import Pool
 from nasrun.ops.term import Operation, State, Sum, Term, Whole
 
 
@@ -101,3 +102,11 @@ def test_a_spare_map_is_written_over_only_where_no_gradient_needs_it():
             y = state.rectified.map
         assert torch.equal(y, expected)
         assert (y is x) == same
+
+
+def test_a_norm_alone_folds_only_where_several_may_read_its_map():
+    state = State(torch.randn(2, 4, 5, 5))
+    pool = ops.build("avg_pool_3x3", 4, 1, affine=False)
+    assert Pool(pool.pool, nn.BatchNorm2d(4)).term(state).folds
+    assert not ops.build("nor_conv_3x3", 4, 1, affine=False).term(state).folds
+    assert ops.build("nor_conv_1x1", 4, 1, affine=False).term(state).folds

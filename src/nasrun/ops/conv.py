@@ -29,7 +29,7 @@ class ReLUConvBN(Operation):
         rectified = state.rectified
         if self.pointwise:
             return Term(rectified, self.conv, self.bn)
-        return Term(State(self.conv(rectified.map)), norm=self.bn)
+        return Term(State(self.conv(rectified.map), spare=True), norm=self.bn)
 
 
 def normal_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> Operation:
@@ -57,7 +57,7 @@ class FactorizedReduce(Operation):
         halves = [_strided(x, self.even, EVEN)]
         if self.odd is not None:
             halves.append(_strided(x, self.odd, ODD))
-        return Term(State(torch.cat(halves, dim=1)), norm=self.bn)
+        return Term(State(torch.cat(halves, dim=1), spare=True), norm=self.bn)
 
 
 class Parity(nn.Module):

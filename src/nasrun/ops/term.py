@@ -92,12 +92,16 @@ class Term:
         """Whether norm and linear layer become one matrix, which is quicker for most.
 
         Not with running statistics, for which nothing is measured; nor where a linear layer narrows
-        the map, since then its moments cost more; nor in reduced precision, too coarse for a
-        variance from second moments; nor on a GPU, where small products wait for each other.
+        the map, since then its moments cost more; nor a norm alone, unless several read its map and
+        share its moments; nor in reduced precision, too coarse for a variance from second moments;
+        nor on a GPU, where small products wait for each other.
         """
         if self.norm is None or not uses_batch(self.norm):
             return False
-        wide = self.linear is None or self.linear.in_channels <= self.linear.out_channels
+        if self.linear is None:
+            wide = not self.state.spare
+        else:
+            wide = self.linear.in_channels <= self.linear.out_channels
         z = self.state.map
         exact = z.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
         return wide and exact and z.device.type in ("cpu", "meta")
