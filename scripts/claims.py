@@ -6,7 +6,8 @@
     scripts/claims.py tables --table CSV           what is finished so far, as Markdown
 
 Both go seed by seed, so that whatever is finished is paired. Every job is a `nasrun` command: it
-continues where it was stopped, and what is finished is not done again. CIFAR is a folder that
+continues where it was stopped. What a finished run found becomes a line of --found, and what stands
+there is not done again; docs/claims.jsonl is what we found. CIFAR is a folder that
 `dataset=cifar10` reads. CSV is a NAS-Bench-201 table (scripts/nasbench201_csv.py); only `tables`
 reads it.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,13 +58,13 @@ class Search:
     selectors: tuple[str, ...]
     settings: tuple[str, ...] = (*ALL, *GRADIENT)
 
-    def run(self, root: Path, seed: int) -> Path:
-        """The run's folder."""
-        return root / f"seed{seed}" / f"cifar10-{self.space}-{self.strategy}" / "v001"
+    def name(self, seed: int) -> str:
+        """The run's folder below the others."""
+        return f"seed{seed}/cifar10-{self.space}-{self.strategy}/v001"
 
     def commands(self, root: Path, seed: int, cifar: str) -> Iterator[list[str]]:
         """The search, then each selection on it."""
-        run = self.run(root, seed)
+        run = root / self.name(seed)
         yield [
             *("search", f"space={self.space}", f"strategy={self.strategy}", f"seed={seed}"),
             *(*SCALE, f"dataset.root={cifar}", *self.settings),
@@ -73,28 +74,57 @@ class Search:
             tuning = ["selector.weight_lr=0.01"] if selector == "perturb" else []
             yield ["select", f"selector={selector}", *tuning, f"run={run}", THREADS]
 
-    def result(self, root: Path, seed: int, stage: str) -> dict[str, Any] | None:
-        """What a finished stage found; None before that, and below the floor."""
-        run = self.run(root, seed)
-        try:
-            search = json.loads((run / "search/result.json").read_text())
-            result = json.loads((run / stage / "result.json").read_text())
-        except FileNotFoundError:
-            return None
-        if search["validation_accuracy"] < FLOOR and "candidates" not in search:
-            return None
-        return result
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What a finished run has."""
+        return ("search", *(f"select/{selector}" for selector in self.selectors))
 
 
 class Whole(Search):
     """Search and selection by one command."""
 
-    def run(self, root: Path, seed: int) -> Path:
-        return super().run(root / "preset", seed)
+    def name(self, seed: int) -> str:
+        return f"preset/{super().name(seed)}"
 
     def commands(self, root: Path, seed: int, cifar: str) -> Iterator[list[str]]:
-        outputs = self.run(root, seed).parents[1]
+        outputs = (root / self.name(seed)).parents[1]
         yield ["run", *self.settings, f"seed={seed}", f"dataset.root={cifar}", f"outputs={outputs}"]
+
+
+class Found:
+    """What finished runs found: a file with a line of JSON for each, which outlives the runs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.runs: dict[str, Mapping[str, Any]] = {}
+        for line in lines:
+            found = json.loads(line)
+            self.runs[found["run"]] = found
+
+    def has(self, search: Search, seed: int) -> bool:
+        """Whether it has all stages of a run."""
+        return set(search.stages) <= self.runs.get(search.name(seed), {}).keys()
+
+    def add(self, search: Search, seed: int, root: Path) -> None:
+        """Keep what a finished run found, and the commit that it began with."""
+        name = search.name(seed)
+        found = {"run": name, "git": json.loads((root / name / "run.json").read_text())["git"]}
+        for stage in search.stages:
+            found[stage] = json.loads((root / name / stage / "result.json").read_text())
+        self.runs[name] = found
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text("".join(json.dumps(run) + "\n" for run in self.runs.values()))
+
+    def result(self, search: Search, seed: int, stage: str) -> Mapping[str, Any] | None:
+        """What a stage found; None before that, and below the floor."""
+        run = self.runs.get(search.name(seed), {})
+        if not {"search", stage} <= run.keys():
+            return None
+        supernet = "candidates" not in run["search"]
+        if supernet and run["search"]["validation_accuracy"] < FLOOR:
+            return None
+        return run[stage]
 
 
 NB201 = "nasbench201"
@@ -103,13 +133,15 @@ SEARCHES = (
     Search(NB201, "darts", ("magnitude", "perturb")),
     Search(NB201, "milenas", ("magnitude",)),
     Search("darts_s2", "darts", ("magnitude", "perturb"), (*SOME, *GRADIENT)),
-    Search(NB201, "snas", ("perturb",), (*ONCE, *GRADIENT)),
-    Search(NB201, "darts", ("argmax",)),
-    Search(NB201, "milenas", ("argmax", "perturb")),
     Search(NB201, "fixed_alpha", ("perturb",), (*ONCE, *GRADIENT)),
     Search(NB201, "gdas", ("argmax",)),
     Search(NB201, "drnas", ("argmax",)),
     Search(NB201, "random", ("fittest",), BRIEFLY),
+    Search(NB201, "pcdarts", ("magnitude",)),
+    Search(NB201, "dsnas", ("argmax",), (*ONCE, *GRADIENT)),
+    Search(NB201, "sdarts", ("magnitude",)),
+    Search(NB201, "sgas", ("magnitude",)),
+    Search(NB201, "evolution", ("fittest",), BRIEFLY),
 )
 """Three for the claims, every seed of them first; then S2; then the rest of the benchmark table."""
 SNAS, DARTS, MILENAS, DARTS_S2 = SEARCHES[:4]
@@ -137,40 +169,44 @@ def main() -> None:
     parser.add_argument("--cifar", help="CIFAR-10's folder")
     parser.add_argument("--table", type=Path, help="a NAS-Bench-201 table, for `tables`")
     parser.add_argument("--outputs", type=Path, default=Path("outputs/claims"))
+    parser.add_argument("--found", type=Path, default=Path("outputs/claims/found.jsonl"))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--strategies", nargs="*", help="these alone, for `run`")
     parser.add_argument("--jobs", type=int, default=2, help="searches side by side, a thread each")
     words = parser.parse_args()
+    found = Found(words.found)
     if words.what == "tables":
-        tables(words.outputs, range(words.seeds), words.table)
+        tables(found, range(words.seeds), words.table)
         return
     if words.cifar is None:
         parser.error("--cifar: needed to run")
     if words.what == "preset":
-        for seed in range(words.seeds):
-            for search in (PRESET, RIVAL):
-                work(search, seed, words.outputs, words.cifar)
-        return
-    jobs = [
-        (search, seed)
-        for searches in (SEARCHES[:3], SEARCHES[3:4], SEARCHES[4:])
-        for seed in range(words.seeds)
-        for search in searches
-    ]
+        jobs = [(search, seed) for seed in range(words.seeds) for search in (PRESET, RIVAL)]
+        words.jobs = 1
+    else:
+        jobs = [
+            (search, seed)
+            for searches in (SEARCHES[:3], SEARCHES[3:4], SEARCHES[4:])
+            for seed in range(words.seeds)
+            for search in searches
+            if words.strategies is None or search.strategy in words.strategies
+        ]
+    jobs = [job for job in jobs if not found.has(*job)]
     with ThreadPoolExecutor(words.jobs) as pool:
-        for _ in pool.map(lambda job: work(*job, words.outputs, words.cifar), jobs):
-            pass
+        finished = pool.map(lambda job: work(*job, words.outputs, words.cifar), jobs)
+        for (search, seed), done in zip(jobs, finished, strict=True):
+            if done:
+                found.add(search, seed, words.outputs)
+                print(f"seed {seed}: {search.space} {search.strategy}", flush=True)
 
 
-def work(search: Search, seed: int, root: Path, cifar: str) -> None:
+def work(search: Search, seed: int, root: Path, cifar: str) -> bool:
     """One search and its selections; a failure is told and leaves the others running."""
-    for command in search.commands(root, seed, cifar):
-        if not nasrun(command):
-            return
-    print(f"seed {seed}: {search.space} {search.strategy}", flush=True)
+    return all(nasrun(command) for command in search.commands(root, seed, cifar))
 
 
-def tables(root: Path, seeds: Sequence[int], table: Path | None) -> None:
-    """Every claim as a Markdown table, from whatever is finished."""
+def tables(kept: Found, seeds: Sequence[int], table: Path | None) -> None:
+    """Every claim as a Markdown table, from whatever is found."""
 
     def paired(
         first: Callable[[int], float | None], second: Callable[[int], float | None]
@@ -180,7 +216,7 @@ def tables(root: Path, seeds: Sequence[int], table: Path | None) -> None:
 
     def of(search: Search, stage: str, key: str) -> Callable[[int], float | None]:
         def read(seed: int) -> float | None:
-            result = search.result(root, seed, stage)
+            result = kept.result(search, seed, stage)
             return None if result is None else result[key]
 
         return read
@@ -211,7 +247,7 @@ def tables(root: Path, seeds: Sequence[int], table: Path | None) -> None:
 
     def true(search: Search, selector: str) -> Callable[[int], float | None]:
         def read(seed: int) -> float | None:
-            result = search.result(root, seed, f"select/{selector}")
+            result = kept.result(search, seed, f"select/{selector}")
             return None if result is None else benchmark.accuracy(result["genotype"], TEST)
 
         return read

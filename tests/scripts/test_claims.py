@@ -1,0 +1,61 @@
+"""What the claims' tables are made of: the results of runs, which outlive their folders."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture
+def claims(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import claims
+
+    yield claims
+    for name in ("claims", "evidence"):
+        sys.modules.pop(name, None)
+
+
+def finished(root, search, seed, **result):
+    run = root / search.name(seed)
+    for stage in search.stages:
+        (run / stage).mkdir(parents=True)
+        (run / stage / "result.json").write_text(json.dumps(result))
+    (run / "run.json").write_text('{"git": "abc"}')
+
+
+def test_what_a_run_found_is_kept_without_its_folder(claims, tmp_path):
+    found = claims.Found(tmp_path / "docs/found.jsonl")
+    for seed in (0, 1):
+        finished(tmp_path, claims.DARTS, seed, validation_accuracy=0.6, gap=seed)
+        found.add(claims.DARTS, seed, tmp_path)
+    shutil.rmtree(tmp_path / "seed0")
+    again = claims.Found(found.path)
+    assert [again.has(claims.DARTS, seed) for seed in (0, 1, 2)] == [True, True, False]
+    assert not again.has(claims.SNAS, 0)
+    assert again.result(claims.DARTS, 1, "select/perturb")["gap"] == 1
+    assert again.result(claims.DARTS, 2, "select/perturb") is None
+    assert len(found.path.read_text().splitlines()) == 2
+
+
+def test_a_supernet_below_the_floor_does_not_count_and_candidates_have_no_floor(claims, tmp_path):
+    found = claims.Found(tmp_path / "found.jsonl")
+    finished(tmp_path, claims.SNAS, 0, validation_accuracy=0.49)
+    finished(tmp_path, claims.RIVAL, 0, validation_accuracy=0.49, candidates=48)
+    for search in (claims.SNAS, claims.RIVAL):
+        found.add(search, 0, tmp_path)
+    assert found.result(claims.SNAS, 0, "select/argmax") is None
+    assert found.result(claims.RIVAL, 0, "select/fittest") is not None
+
+
+def test_a_run_with_another_selector_to_come_is_not_finished(tmp_path):
+    found = claims.Found(tmp_path / "found.jsonl")
+    once = claims.Search("darts_s2", "darts", ("magnitude",))
+    finished(tmp_path, once, 0, validation_accuracy=0.6)
+    found.add(once, 0, tmp_path)
+    assert found.has(once, 0)
+    assert not found.has(claims.DARTS_S2, 0)
