@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from nasrun import ops
+from nasrun.ops import term as terms
+from nasrun.ops.normalised import normalised
 from nasrun.ops.pool import Pool
 from nasrun.ops.term import Operation, State, Sum, Term, Whole
 
@@ -12,6 +14,11 @@ from nasrun.ops.term import Operation, State, Sum, Term, Whole
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def small_maps_fold(monkeypatch):
+    monkeypatch.setattr(terms, "MANY", 0)
 
 
 def test_modules_with_the_same_settings_run_once_on_a_state():
@@ -110,3 +117,19 @@ def test_a_norm_alone_folds_only_where_several_may_read_its_map():
     assert Pool(pool.pool, nn.BatchNorm2d(4)).term(state).folds
     assert not ops.build("nor_conv_3x3", 4, 1, affine=False).term(state).folds
     assert ops.build("nor_conv_1x1", 4, 1, affine=False).term(state).folds
+
+
+def test_a_few_small_maps_do_not_fold_and_give_the_same(monkeypatch):
+    folded = []
+    monkeypatch.setattr(
+        terms, "normalised", lambda *given, **words: folded.append(1) or normalised(*given, **words)
+    )
+    operations = [ops.build("sep_conv_3x3", 4, 1, affine=False).double() for _ in range(3)]
+    x = torch.randn(2, 4, 5, 5, dtype=torch.float64)
+    maps = []
+    for many in (3 * x.numel() + 1, 3 * x.numel()):
+        monkeypatch.setattr(terms, "MANY", many)
+        state = State(x)
+        maps.append(Sum(tuple(operation.term(state) for operation in operations)).map())
+        assert len(folded) == (0 if many > 3 * x.numel() else 2)  # both norms of the three
+    torch.testing.assert_close(*maps)

@@ -52,7 +52,7 @@ def test_a_supernet_below_the_floor_does_not_count_and_candidates_have_no_floor(
     assert found.result(claims.RIVAL, 0, "select/fittest") is not None
 
 
-def test_a_run_with_another_selector_to_come_is_not_finished(tmp_path):
+def test_a_run_with_another_selector_to_come_is_not_finished(claims, tmp_path):
     found = claims.Found(tmp_path / "found.jsonl")
     once = claims.Search("darts_s2", "darts", ("magnitude",))
     finished(tmp_path, once, 0, validation_accuracy=0.6)

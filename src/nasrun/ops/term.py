@@ -26,6 +26,8 @@ from nasrun.ops.normalised import (
 )
 
 RELU = nn.ReLU()
+MANY = 2**18
+"""Numbers in all maps that fold together from which on it pays: measured on 8 to 64 channels."""
 
 
 class State:
@@ -139,12 +141,11 @@ class Sum:
     def map(self) -> Tensor:
         """The sum itself, (B, C, H, W)."""
         terms = finished(self.terms)
-        groups = _alike(terms)
+        groups = _folding(terms)
         alone: list[int] = []
-        for position, term in enumerate(terms):
-            if not term.folds:
-                fitting = (group for group in groups if term.joins(terms[group[0]]))
-                next(fitting, alone).append(position)
+        for position in _others(terms, groups):
+            fitting = (group for group in groups if terms[position].joins(terms[group[0]]))
+            next(fitting, alone).append(position)
         parts = []
         for alike in groups:
             weights = None if self.weights is None else self.weights[alike]
@@ -164,29 +165,38 @@ def finished(terms: Sequence[Term]) -> list[Term]:
     What they wait for is made together: so what many small products share is done once.
     """
     found = list(terms)
-    while waiting := {p: term for p, term in enumerate(found) if term.then is not None}:
-        maps = {p: term.map() for p, term in waiting.items() if not term.folds}
-        positions = list(waiting)
-        for alike in _alike(list(waiting.values())):
-            places = [positions[index] for index in alike]
-            made = normalised([waiting[place] for place in places], add=False)
-            maps.update(zip(places, made, strict=True))
-        for position, term in waiting.items():
+    while places := [place for place, term in enumerate(found) if term.then is not None]:
+        waiting = [found[place] for place in places]
+        groups = _folding(waiting)
+        maps = {position: waiting[position].map() for position in _others(waiting, groups)}
+        for alike in groups:
+            made = normalised([waiting[position] for position in alike], add=False)
+            maps.update(zip(alike, made, strict=True))
+        for position, (place, term) in enumerate(zip(places, waiting, strict=True)):
             assert term.then is not None
             spare = term.norm is not None  # else it may be the state's own map
-            found[position] = term.then.term(State(maps[position], spare=spare))
+            found[place] = term.then.term(State(maps[position], spare=spare))
     return found
 
 
-def _alike(terms: Sequence[Term]) -> list[list[int]]:
-    """The positions of those that fold, in groups that `normalised` takes together."""
+def _folding(terms: Sequence[Term]) -> list[list[int]]:
+    """The positions of those that fold, in groups that `normalised` takes together.
+
+    Few small ones do not: what a group costs whatever its size is then more than what it saves.
+    """
     groups: dict[Any, list[int]] = {}
     for position, term in enumerate(terms):
         if term.folds:
             assert term.norm is not None
             key = term.state.map.shape, term.norm.num_features, term.norm.affine, term.norm.eps
             groups.setdefault(key, []).append(position)
-    return list(groups.values())
+    return [group for (shape, *_), group in groups.items() if len(group) * shape.numel() >= MANY]
+
+
+def _others(terms: Sequence[Term], groups: Sequence[Sequence[int]]) -> list[int]:
+    """The positions that are in no group, ascending."""
+    taken = {position for group in groups for position in group}
+    return [position for position in range(len(terms)) if position not in taken]
 
 
 class Operation(nn.Module, ABC):
