@@ -39,7 +39,7 @@ class Times:
     def line(self, name: str, per: str) -> str:
         seconds = self.seconds[name]
         return (
-            f"{name:12}{self.median(name):8.2f} s {per} ({min(seconds):.2f} to {max(seconds):.2f})"
+            f"{name:12}{self.median(name):8.3f} s {per} ({min(seconds):.3f} to {max(seconds):.3f})"
         )
 
     def compared(self, slow: str, fast: str) -> str:

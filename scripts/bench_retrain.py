@@ -3,14 +3,15 @@
 
     scripts/bench_retrain.py                                 # darts_v2, C=16, L=8, batch 32
     scripts/bench_retrain.py --channels 36 --layers 20 --batch 96          # as published
+    scripts/bench_retrain.py --genotype nb201_resnet --channels 8 --layers 3 --size 16 --batch 64
     scripts/bench_retrain.py --device cuda --precision bf16 --compile --channels 36 --layers 20
 
-A step is what the stage runs: forward with the auxiliary head, backward, the clipped gradient,
-SGD. Without drop path, which the plain network does not have. The plain network runs eagerly,
-channels first, edge by edge. Both begin with the same weights, on the same images, and their losses
-must agree in the first steps, to a thousandth, in tf32 and bf16 to a twentieth. On a GPU the peak
-of the allocator is told too. Compilation, bf16 and a fused optimizer are ours alone; the plain
-network is fp32, with TF32 where `--precision` is not fp32.
+A step is what the stage runs: forward with the auxiliary head if its recipe has one, backward, the
+gradient clipped likewise, SGD. Without drop path, which the plain network does not have. The plain
+network runs eagerly, channels first, edge by edge. Both begin with the same weights, on the same
+images, and their losses must agree in the first steps, to a thousandth, in tf32 and bf16 to a
+twentieth. On a GPU the peak of the allocator is told too. Compilation, bf16 and a fused optimizer
+are ours alone; the plain network is fp32, with TF32 where `--precision` is not fp32.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from collections.abc import Callable
 from typing import Any
 
 import alternation
+
+RECIPES = {"darts": "cifar", "nasbench201": "nasbench201"}
+"""The published recipe that trains a space's cells."""
 
 
 def main() -> None:
@@ -40,7 +44,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = alternation.parser(__doc__, repeats=5)
-    parser.add_argument("--genotype", default="darts_v2", help="a published cell of DARTS's space")
+    parser.add_argument("--genotype", default="darts_v2", help="a published cell, by name")
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--batch", type=int, default=32)
@@ -65,10 +69,11 @@ def steps(
 
     budget, device = alternation.budget(arguments), arguments.device
     torch.manual_seed(0)
-    words = ["retrain=cifar", f"retrain.channels={arguments.channels}"]
-    config = compose([*words, f"retrain.layers={arguments.layers}"]).config
-    space, stage = (build(resolve(config[key]), key) for key in ("space", "retrain"))
     cell = yaml.safe_load((conf_folder() / GENOTYPES / f"{arguments.genotype}.yaml").read_text())
+    words = [f"space={cell['space']}", f"retrain={RECIPES[cell['space']]}"]
+    size = [f"retrain.channels={arguments.channels}", f"retrain.layers={arguments.layers}"]
+    config = compose([*words, *size]).config
+    space, stage = (build(resolve(config[key]), key) for key in ("space", "retrain"))
     genotype = space.parse(cell["cell"])
     network = space.network(genotype, inputs=3, outputs=10, layout=stage.layout).to(device)
     copied = copy.deepcopy(network)
@@ -76,18 +81,21 @@ def steps(
     stage.task.budget = budget
     learner = stage.task.learner(network, optimizer=stage.optimizer, clip=stage.clip)
     oracle = alternation.plain(copied, space, stage.layout)
+    heads = {"auxiliary_stride": 3} if stage.layout.auxiliary else {}
     optimizer = stage.optimizer(copied.parameters())
     images = torch.randn(arguments.batch, 3, arguments.size, arguments.size).to(device)
     labels = torch.randint(10, (arguments.batch,)).to(device)
     batch = images.contiguous(memory_format=torch.channels_last), labels
 
     def plain() -> None:
-        logits, auxiliary = oracle(images, genotype, auxiliary_stride=3)
+        logits, *auxiliary = oracle(images, genotype, **heads)
         loss = F.cross_entropy(logits, labels)
-        loss = loss + stage.task.auxiliary_weight * F.cross_entropy(auxiliary, labels)
+        for other in auxiliary:
+            loss = loss + stage.task.auxiliary_weight * F.cross_entropy(other, labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(copied.parameters(), stage.clip)
+        if stage.clip is not None:
+            torch.nn.utils.clip_grad_norm_(copied.parameters(), stage.clip)
         optimizer.step()
         losses["plain"].append(loss.detach())
 

@@ -138,20 +138,20 @@ class PlainDarts(Plain):
 
 
 class PlainNasBench201(Plain):
-    """NAS-Bench-201's network (2001.00326), `mix`ed by (decisions, choices)."""
+    """NAS-Bench-201's network (2001.00326): of one genotype, or `mix`ed by (decisions, choices)."""
 
-    def cell(self, x, index, mix):
+    def cell(self, x, index, genotype, mix):
         states = [x]
         for node in range(1, 4):
             total = 0
             for source in range(node):
                 name = f"cells.{index}.edges.{node}-{source}"
                 decision = f"cell/{node}-{source}"
-                total = total + self.edge(states[source], decision, name, 1, None, mix)
+                total = total + self.edge(states[source], decision, name, 1, genotype, mix)
             states.append(total)
         return states[3]
 
-    def __call__(self, x, mix):
+    def __call__(self, x, genotype=None, mix=None):
         (weight,), (norm,) = self.parts("stem")
         stride = 2 if self.stem == "cifar_half" else 1
         x = self.norm(F.conv2d(x, weight, stride=stride, padding=1), norm)
@@ -163,6 +163,6 @@ class PlainNasBench201(Plain):
                 y = self.relu_conv_norm(y, f"{name}.conv_b")
                 (weight,), _ = self.parts(f"{name}.shortcut")
                 x = y + F.conv2d(F.avg_pool2d(x, 2), weight)
-            x = self.cell(x, index, mix)
+            x = self.cell(x, index, genotype, mix)
         x = F.relu(self.norm(x, self.parts("last")[1][0]))
         return (self.linear(x, self.network.classifier),)

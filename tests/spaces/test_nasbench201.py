@@ -58,12 +58,6 @@ def randomised(network):
 # The network
 
 
-def chosen_weights(genotype):
-    """One-hot rows, the one of `none` included: the reference runs it."""
-    rows = [[float(choice == chosen) for choice in OPERATIONS] for chosen in genotype.values()]
-    return torch.tensor(rows, dtype=torch.float64)
-
-
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(genotypes, st.integers(3, 5), st.sampled_from([("cifar", 8), ("cifar_half", 16)]))
 def test_every_genotype_is_the_network_of_the_released_code(genotype, layers, stem_and_size):
@@ -73,14 +67,14 @@ def test_every_genotype_is_the_network_of_the_released_code(genotype, layers, st
     reference = PlainNasBench201(network, SPACE, layers=layers, stem=stem)
     with torch.no_grad():
         (result,) = network(x)
-        torch.testing.assert_close(result, *reference(x, chosen_weights(genotype)))
+        torch.testing.assert_close(result, *reference(x, genotype))
 
 
 def test_the_search_network_mixes_every_candidate_of_every_edge():
     network = randomised(SPACE.network(inputs=3, outputs=10))
     x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
     mix = torch.rand(6, 5, dtype=torch.float64, requires_grad=True)
-    (expected,) = PlainNasBench201(network, SPACE)(x, mix)
+    (expected,) = PlainNasBench201(network, SPACE)(x, mix=mix)
     (result,) = network(x, Mixture(mix, ((1, 2, 3, 4),) * 6))
     torch.testing.assert_close(result, expected)
     direction = torch.randn_like(expected)
