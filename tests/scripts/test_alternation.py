@@ -23,7 +23,7 @@ def test_a_ratio_is_the_median_of_neighbouring_pairs(alternation):
     assert times.ratios("plain", "fast") == [2.0, 10.0, 3.0]
     assert times.ratio("plain", "fast") == 3.0  # not 4.5, that of the medians
     assert times.compared("plain", "fast") == "3.0x (2.0 to 10.0 over 3 pairs)"
-    assert "9.00 s a step (4.00 to 10.00)" in times.line("plain", "a step")
+    assert "9.000 s a step (4.000 to 10.000)" in times.line("plain", "a step")
 
 
 def test_implementations_run_in_turn_and_the_first_time_unmeasured(alternation, monkeypatch):
