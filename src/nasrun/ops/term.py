@@ -27,7 +27,7 @@ from nasrun.ops.normalised import (
 
 RELU = nn.ReLU()
 MANY = 2**18
-"""Numbers in all maps that fold together from which on it pays: measured on 8 to 64 channels."""
+"""Numbers in all maps that fold together, from which on it pays: measured on 8 to 36 channels."""
 
 
 class State:
@@ -91,7 +91,7 @@ class Term:
 
     @property
     def folds(self) -> bool:
-        """Whether norm and linear layer become one matrix, which is quicker for most.
+        """Whether norm and linear layer may become one matrix, which is quicker for most.
 
         Not with running statistics, for which nothing is measured; nor where a linear layer narrows
         the map, since then its moments cost more; nor a norm alone, unless several read its map and
@@ -101,12 +101,12 @@ class Term:
         if self.norm is None or not uses_batch(self.norm):
             return False
         if self.linear is None:
-            wide = not self.state.spare
+            pays = not self.state.spare
         else:
-            wide = self.linear.in_channels <= self.linear.out_channels
+            pays = self.linear.in_channels <= self.linear.out_channels
         z = self.state.map
         exact = z.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
-        return wide and exact and z.device.type in ("cpu", "meta")
+        return pays and exact and z.device.type in ("cpu", "meta")
 
     def joins(self, other: Term) -> bool:
         """Whether it is a map as it is that fits into a sum which begins with a folded term."""
