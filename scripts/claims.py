@@ -112,7 +112,8 @@ class Found:
         name = search.name(seed)
         found = {"run": name, "git": json.loads((root / name / "run.json").read_text())["git"]}
         for stage in search.stages:
-            found[stage] = json.loads((root / name / stage / "result.json").read_text())
+            result = json.loads((root / name / stage / "result.json").read_text())
+            found[stage] = {k: v for k, v in result.items() if not isinstance(v, list)}
         self.runs[name] = found
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text("".join(json.dumps(run) + "\n" for run in self.runs.values()))

@@ -31,7 +31,7 @@ def finished(root, search, seed, **result):
 def test_what_a_run_found_is_kept_without_its_folder(claims, tmp_path):
     found = claims.Found(tmp_path / "docs/found.jsonl")
     for seed in (0, 1):
-        finished(tmp_path, claims.DARTS, seed, validation_accuracy=0.6, gap=seed)
+        finished(tmp_path, claims.DARTS, seed, validation_accuracy=0.6, gap=seed, sizes=[1])
         found.add(claims.DARTS, seed, tmp_path)
     shutil.rmtree(tmp_path / "seed0")
     again = claims.Found(found.path)
@@ -39,6 +39,7 @@ def test_what_a_run_found_is_kept_without_its_folder(claims, tmp_path):
     assert not again.has(claims.SNAS, 0)
     assert again.result(claims.DARTS, 1, "select/perturb")["gap"] == 1
     assert again.result(claims.DARTS, 2, "select/perturb") is None
+    assert "sizes" not in again.result(claims.DARTS, 1, "search")  # numbers and names alone
     assert len(found.path.read_text().splitlines()) == 2
 
 
