@@ -116,7 +116,8 @@ class Found:
             found[stage] = {k: v for k, v in result.items() if not isinstance(v, list)}
         self.runs[name] = found
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("".join(json.dumps(run) + "\n" for run in self.runs.values()))
+        with self.path.open("a") as file:  # a later line of the same run counts
+            file.write(json.dumps(found) + "\n")
 
     def result(self, search: Search, seed: int, stage: str) -> Mapping[str, Any] | None:
         """What a stage found; None before that, and below the floor."""
@@ -175,18 +176,21 @@ def main() -> None:
     parser.add_argument("--outputs", type=Path, default=Path("outputs/claims"))
     parser.add_argument("--found", type=Path, default=Path("outputs/claims/found.jsonl"))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--strategies", nargs="*", help="these alone, for `run`")
-    parser.add_argument("--jobs", type=int, default=2, help="searches side by side, a thread each")
+    names = sorted({search.strategy for search in SEARCHES})
+    parser.add_argument("--strategies", nargs="+", choices=names, help="these alone, for `run`")
+    parser.add_argument("--jobs", type=int, default=2, help="of `run`, side by side, a thread each")
     words = parser.parse_args()
     found = Found(words.found)
     if words.what == "tables":
         tables(found, range(words.seeds), words.table)
         return
+    if words.strategies is not None and words.what != "run":
+        parser.error(f"--strategies: {words.what} has no choice of them; leave it out")
     if words.cifar is None:
         parser.error("--cifar: needed to run")
     if words.what == "presets":
         jobs = [(search, seed) for seed in range(words.seeds) for search in PRESETS]
-        words.jobs = 1
+        abreast = 1
     else:
         jobs = [
             (search, seed)
@@ -195,8 +199,9 @@ def main() -> None:
             for search in searches
             if words.strategies is None or search.strategy in words.strategies
         ]
+        abreast = words.jobs
     jobs = [job for job in jobs if not found.has(*job)]
-    with ThreadPoolExecutor(words.jobs) as pool:
+    with ThreadPoolExecutor(abreast) as pool:
         finished = pool.map(lambda job: work(*job, words.outputs, words.cifar), jobs)
         for (search, seed), done in zip(jobs, finished, strict=True):
             if done:
