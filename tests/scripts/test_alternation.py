@@ -10,11 +10,8 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 @pytest.fixture
-def alternation(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import alternation
-
-    return alternation
+def alternation(script):
+    return script("alternation")
 
 
 def test_a_ratio_is_the_median_of_neighbouring_pairs(alternation):

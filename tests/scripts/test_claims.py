@@ -2,22 +2,13 @@
 
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
 
 @pytest.fixture
-def claims(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import claims
-
-    yield claims
-    for name in ("claims", "evidence"):
-        sys.modules.pop(name, None)
+def claims(script):
+    return script("claims")
 
 
 def finished(root, search, seed, **result):

@@ -1,22 +1,13 @@
 """The comparison of populations: its correction, and its tables from written results."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
 
 @pytest.fixture
-def comparison(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import compare_populations
-
-    yield compare_populations
-    for name in ("compare_populations", "evidence"):
-        sys.modules.pop(name, None)
+def comparison(script):
+    return script("compare_populations")
 
 
 def write(folder, result, search):

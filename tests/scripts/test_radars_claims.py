@@ -1,27 +1,19 @@
 """What the tables of RADARS's claims are computed from, on runs and tables that are made up."""
 
 import json
-import sys
 from itertools import product
-from pathlib import Path
 
 import pytest
 
 from nasrun.spaces.nasbench201 import NasBench201
 from nasrun.tabular import Table
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 
 
 @pytest.fixture
-def claims(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import radars_claims
-
-    yield radars_claims
-    for name in ("radars_claims", "evidence"):
-        sys.modules.pop(name, None)
+def claims(script):
+    return script("radars_claims")
 
 
 def test_a_subspace_has_the_cells_that_the_space_says(claims):

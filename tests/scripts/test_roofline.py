@@ -1,20 +1,13 @@
 """What the roofline counts, against sums that can be done by hand."""
 
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-
 
 @pytest.fixture
-def count(monkeypatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import roofline
-
-    return roofline.count
+def count(script):
+    return script("roofline").count
 
 
 @pytest.mark.parametrize("groups", [1, 2, 16])
