@@ -1,6 +1,9 @@
 """The budget: where work runs, and when it stops."""
 
 import os
+import platform
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -58,6 +61,35 @@ def test_numbers_too_small_for_full_precision_become_zero():
     assert (small * 0.25 > 0).all()
     budget(threads=torch.get_num_threads()).apply()
     assert (small * 0.25 == 0).all()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told what to keep")
+@pytest.mark.parametrize(("before", "frugally"), [(True, False), (False, True)])
+def test_freed_memory_is_kept_or_given_back_whatever_an_earlier_job_did(before, frugally):
+    program = f"""
+from nasrun.budget import allocate, resident_gib
+allocate(frugally={before})
+maps = [bytearray(b"1") * 2**20 for _ in range(200)]
+del maps
+allocate(frugally={frugally})
+empty = resident_gib()
+maps = [bytearray(b"1") * 2**20 for _ in range(200)]
+full = resident_gib()
+del maps
+print(full - empty, full - resident_gib())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    taken, given_back = map(float, done.stdout.split())
+    assert taken == pytest.approx(200 / 1024, abs=0.01)
+    assert given_back == pytest.approx(200 / 1024 if frugally else 0, abs=0.01)
+
+
+@pytest.mark.parametrize(("limit", "frugally"), [(None, False), (4.0, True)])
+def test_freed_memory_is_kept_unless_memory_is_limited(monkeypatch, limit, frugally):
+    asked = {}
+    monkeypatch.setattr(module, "allocate", asked.update)
+    budget(threads=torch.get_num_threads(), max_memory_gib=limit).apply()
+    assert asked == {"frugally": frugally}
 
 
 def test_the_hours_count_from_the_start_of_the_command(monkeypatch):

@@ -166,7 +166,7 @@ class Budget:
             )
 
     def apply(self) -> None:
-        """Give this process the configured number of threads, and a frugal allocator if needed.
+        """Give this process the configured number of threads, and an allocator that fits.
 
         Numbers too small for full precision become zero: at low temperatures a CPU would spend most
         of its time on them, since mixtures weigh most choices by about 1e-40. On CUDA arithmetic is
@@ -178,8 +178,7 @@ class Budget:
         torch.set_flush_denormal(True)  # threads inherit it, so before there are others
         torch.set_num_threads(self.resolved["threads"])
         self.apply_to_cuda()
-        if self.max_memory_gib is not None:
-            return_freed_memory()
+        allocate(frugally=self.max_memory_gib is not None)
 
     def apply_to_cuda(self) -> None:
         """Choose this process's arithmetic on CUDA, before anything runs there."""
@@ -229,20 +228,27 @@ def _cores() -> int:
 LIMITS = ("max_params_m", "max_macs_m", "max_latency_ms")
 """The keys that limit what the found network costs."""
 
-MMAP_THRESHOLD, BLOCK = -3, 64 * 1024
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's `mallopt`."""
 
 
-def return_freed_memory() -> None:
-    """Have glibc give freed blocks of 64 KiB and more back to the system at once.
+def allocate(*, frugally: bool) -> None:
+    """Have glibc give freed blocks of 64 KiB and more back to the system at once, or keep them all.
 
-    By default it raises that threshold as it goes and keeps the blocks in a heap full of holes,
-    which takes half as much again as the tensors do, or more. Other C libraries are left alone.
+    Kept, they lie in a heap full of holes, which takes half as much again as the tensors do, or
+    more. Given back, every map of the next step is new to the process, page by page. By default
+    glibc does something of both. Other C libraries are left alone.
     """
     import ctypes
     import platform
 
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, BLOCK)
+    if platform.libc_ver()[0] != "glibc":
+        return
+    library = ctypes.CDLL(None)
+    library.mallopt(MMAP_THRESHOLD, 2**16 if frugally else 2**30)
+    library.mallopt(TRIM_THRESHOLD, 2**17 if frugally else 2**31 - 1)
+    if frugally:
+        library.malloc_trim(0)  # what an earlier job of a sweep kept
 
 
 def resident_gib() -> float | None:
