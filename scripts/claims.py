@@ -5,9 +5,8 @@
     scripts/claims.py presets --cifar CIFAR        experiments for two cores, and random search
     scripts/claims.py tables --table CSV           what is finished so far, as Markdown
 
-Both go seed by seed, so that whatever is finished is paired; presets, which are timed, one after
-the other on all cores. Every job is a `nasrun` command: it
-continues where it was stopped. What a finished run found becomes a line of --found, and what stands
+`run` and `presets` go seed by seed, so that whatever is finished is paired; presets, which are timed,
+one after the other on all cores. Every job is a `nasrun` command: it continues where it was stopped. What a finished run found becomes a line of --found, and what stands
 there is not done again; docs/claims.jsonl is what we found. CIFAR is a folder that
 `dataset=cifar10` reads. CSV is a NAS-Bench-201 table (scripts/nasbench201_csv.py); only `tables`
 reads it.

@@ -30,6 +30,7 @@ def page(tmp_path_factory):
     ("stages", "words"),
     [
         ("search,select", ["strategy=shared"]),
+        ("search,select", ["strategy=fair"]),
         ("search,select", ["space=blur"]),
         ("search,select", ["strategy=hill"]),
         ("search,select", ["strategy=hill", "space=blur"]),  # trained in another process

@@ -209,6 +209,11 @@ def test_an_experiment_composes_by_the_command_that_it_says(bench, experiment):
     assert f"experiment={experiment}" in words
     composed = bench.compose(*words)
     assert composed.config != bench.compose().config
+    stages = composed.config.stages if command[1] == "run" else [command[1]]
+    read = {key: value for key, value in raw(composed.config).items() if key != "transfer"}
+    if "transfer" in stages:
+        read["transfer"] = raw(composed.config.transfer)
+    assert "???" not in str(read), "the command lacks what has no default"
 
 
 def test_an_experiment_builds_with_every_key_known(bench, experiment, tmp_path):
