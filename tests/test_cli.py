@@ -151,6 +151,10 @@ REFUSED = {
         "retrain genotype=darts_v2 retrain=cifar epochs=3",
         "epochs=3: has no effect, retrain=cifar has epochs of its own; retrain.epochs=3 would",
     ),
+    "latencies without a limit": (
+        "search budget.latency_table=there.json",
+        "latency_table=there.json: has no effect without max_latency_ms",
+    ),
     "epochs of a transfer": ("transfer genotype=darts_v2 epochs=3", "epochs=3: has no effect on"),
     "limits on a transfer": (
         "transfer genotype=darts_v2 budget.max_params_m=1",

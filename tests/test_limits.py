@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import SMALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -130,9 +131,9 @@ def test_the_least_that_is_named_is_enough(tables):
 
 
 def test_limits_that_can_only_be_met_alone_are_named_together():
-    each = {"layer00": {"k3e1": 0.0, "skip": 1.0}}
-    other = {"layer00": {"k3e1": 1.0, "skip": 0.0}}
-    space = MOBILE.restrict({"layer00": ("k3e1", "skip")})
+    each = {"layer00": {"k3e1": 0.0, "skip_connect": 1.0}}
+    other = {"layer00": {"k3e1": 1.0, "skip_connect": 0.0}}
+    space = MOBILE.restrict({"layer00": ("k3e1", "skip_connect")})
     for decision in space.decisions[1:]:
         each[decision.name] = other[decision.name] = dict.fromkeys(decision.choices, 0.0)
     amounts = {"max_params_m": Amounts(0.0, each), "max_macs_m": Amounts(0.0, other)}
@@ -145,7 +146,7 @@ def test_an_exchange_gives_up_the_least_likelihood_for_what_it_saves(tables):
     genotype = Genotype("mobile", dict.fromkeys(MOBILE.rows, "k5e3"))
     params = tables["mobile"][0]
     made = limits("mobile", tables, max_params_m=params.of(genotype) - 1e-6)
-    sure = {"k5e3": 0.99, "skip": 0.001}
+    sure = {"k5e3": 0.99, "skip_connect": 0.001}
     unsure = {"k5e3": 0.5, "k3e3": 0.49}
     likely = {name: unsure if name == "layer02" else sure for name in MOBILE.rows}
     near = made.nearest(genotype, likely)
@@ -186,7 +187,7 @@ def test_a_budget_without_limits_limits_nothing():
 
 
 def test_a_latency_table_of_another_space_is_refused(tmp_path):
-    path = written(tmp_path / "table.json", "mobile", 1.0, {"layer00": {"skip": 0.1}})
+    path = written(tmp_path / "table.json", "mobile", 1.0, {"layer00": {"skip_connect": 0.1}})
     layout = SPACES["mobile"][1]
     with pytest.raises(ValueError, match="layer00=k3e1; measure it anew"):
         read_latencies(path, MOBILE, layout)
@@ -204,8 +205,8 @@ def test_a_latency_table_of_another_space_is_refused(tmp_path):
     [
         (math.nan, {}),
         (1.0, []),
-        (1.0, {"layer00": {"skip": None}}),
-        (1.0, {"layer00": {"skip": math.inf}}),
+        (1.0, {"layer00": {"skip_connect": None}}),
+        (1.0, {"layer00": {"skip_connect": math.inf}}),
         ("long", {}),
     ],
 )
@@ -216,7 +217,7 @@ def test_a_table_without_times_is_refused(tmp_path, base, each):
 
 
 def milliseconds(choice):
-    return 0.25 if choice == "skip" else {"k3": 1.0, "k5": 2.0}[choice[:2]]
+    return 0.25 if choice == "skip_connect" else {"k3": 1.0, "k5": 2.0}[choice[:2]]
 
 
 def written(path, name, base, each):
@@ -250,7 +251,7 @@ def timed(tmp_path):
 
 
 def test_the_latency_of_a_network_is_the_tables_base_and_its_choices(timed):
-    genotype = MOBILE.parse("k3e1 skip k5e3 k3e3w50se")
+    genotype = MOBILE.parse("k3e1 skip_connect k5e3 k3e3w50se")
     made = timed(14.4)
     assert made.cost(genotype) == {"max_latency_ms": 3.0 + 1 * 1.0 + 2 * 0.25 + 3 * 2.0 + 4 * 1.0}
     assert not made.allow(genotype)
@@ -336,6 +337,21 @@ def test_the_penalty_drives_the_expected_cost_to_its_limit_and_then_rests(name, 
     assert float(roomy()) == 0.0
 
 
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_once_all_is_decided_the_expected_cost_is_the_networks_and_nothing_is_pushed(name, tables):
+    torch.manual_seed(0)
+    mixed, space = supernet(name), SPACES[name][0]
+    made = limits(name, tables, max_params_m=1.01 * tables[name][0].of(space.sample()))
+    within = Within(made, weight=1.0, rate=0.0)
+    within.begin(mixed, None)
+    genotype = space.sample()
+    mixed.fixed.update(genotype)
+    expected = within.metrics()["expected_params_m"]
+    assert expected == pytest.approx(made.cost(genotype)["max_params_m"], rel=1e-5)
+    (gradient,) = torch.autograd.grad(sum(within._shares().values()), [mixed.alpha])
+    assert not gradient.any()
+
+
 def expected_shares(mixed, made):
     """Each limit's share of the mean cost, choice by choice."""
     rows = mixed.probabilities()
@@ -375,7 +391,9 @@ def test_a_multiplier_ascends_by_the_excess_and_weighs_it(tables):
 def test_a_multiplier_meets_a_limit_that_the_fixed_weight_gives_up(tables):
     """The loss gains by every parameter, three times what the weight of one takes."""
     params = tables["mobile"][0]
-    cheapest, dearest = (params.of({d.name: c for d in MOBILE.decisions}) for c in ("skip", "k5e3"))
+    cheapest, dearest = (
+        params.of({d.name: c for d in MOBILE.decisions}) for c in ("skip_connect", "k5e3")
+    )
     most = dearest / 2
     made = Limits(MOBILE, {"max_params_m": most}, {"max_params_m": params})
     lowest = Limits(MOBILE, {"max_params_m": cheapest}, {"max_params_m": params})
@@ -398,6 +416,24 @@ def test_a_multiplier_meets_a_limit_that_the_fixed_weight_gives_up(tables):
 
     assert share(0.0) > 1.5
     assert share(0.1) == pytest.approx(1.0, abs=0.2)
+
+
+@pytest.mark.parametrize("limit", ["max_params_m=0.03", "max_macs_m=1"])
+def test_a_limit_can_be_given_after_a_search_without_it(nasrun, here, limit):
+    words = [word for word in RUN if not word.startswith(("strategy.", "stages", "retrain."))]
+    first = ["budget.max_params_m=1"] if "macs" in limit else []
+    assert nasrun("search", *words, *first).status == 0
+    answer = nasrun("select", f"budget.{limit}", "budget.threads=1", "progress=false")
+    assert answer.status == 0, answer.err
+
+
+def test_a_search_that_decides_edges_on_the_way_is_held_to_the_limits_too(nasrun, here):
+    words = [*SMALL, "strategy=sgas", "budget.max_params_m=0.2", "budget.limit_rate=1"]
+    assert nasrun("search", *words).status == 0
+    metrics = here / "outputs/digits-darts-sgas/v001/search/metrics.jsonl"
+    first, second = map(json.loads, metrics.read_text().splitlines())
+    grown = first["multiplier_params_m"] + first["expected_params_m"] / 0.2 - 1
+    assert second["multiplier_params_m"] == pytest.approx(max(0.0, grown), rel=1e-5)
 
 
 def test_a_search_goes_on_with_its_multipliers(nasrun, here):

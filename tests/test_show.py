@@ -84,12 +84,12 @@ def test_a_layer_wise_architecture_is_shown_with_its_own_layers(tmp_path, capsys
     from rich.console import Console
 
     path = tmp_path / "mine.txt"
-    path.write_text("k3e6 skip k5e3 k7e6")
+    path.write_text("k3e6 skip_connect k5e3 k7e6")
     record = show.genotype(str(path), "cifar", "mobile", str(tmp_path / "out"), ())
     assert record["network"]["layers"] == 4
     assert record["params"] > 0
     show.print_record(Console(width=140), record)
-    assert "k3e6 skip k5e3 k7e6" in capsys.readouterr().out
+    assert "k3e6 skip_connect k5e3 k7e6" in capsys.readouterr().out
 
 
 def test_networks_that_are_no_classifiers_are_shown_without_costs(tmp_path):

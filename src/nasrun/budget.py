@@ -65,6 +65,10 @@ class Budget:
         for key in ("limit_weight", "limit_rate"):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key}={getattr(self, key)}: from 0 on")
+        if self.latency_table is not None and self.max_latency_ms is None:
+            raise ValueError(
+                f"latency_table={self.latency_table}: has no effect without max_latency_ms"
+            )
         if self.reserve_gib < 0 or not self.memory_factor > 0:
             raise ValueError(
                 f"reserve_gib={self.reserve_gib} memory_factor={self.memory_factor}: "

@@ -287,12 +287,12 @@ def _locate(target: str, key: str) -> Any:
 def _fits(value: Any, hint: Any) -> bool:
     """Whether a YAML value can be meant for a parameter of this type; unsure is yes."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if isinstance(value, Mapping) and "_target_" in value:
-        return hint not in (bool, int, float, str) and origin is not Literal
-    if origin is Literal:
-        return value in arguments
     if origin in (Union, types.UnionType):
         return any(_fits(value, argument) for argument in arguments)
+    if isinstance(value, Mapping) and "_target_" in value:
+        return _makes(value, hint)
+    if origin is Literal:
+        return value in arguments
     if hint is type(None):
         return value is None
     if hint is float:
@@ -308,6 +308,17 @@ def _fits(value: Any, hint: Any) -> bool:
     module = hint.__module__ if inspect.isclass(hint) else ""
     # a list or an object is needed, and this is neither
     return origin is not tuple and not module.startswith(("nasrun.", "torch"))
+
+
+def _makes(node: Mapping[str, Any], hint: Any) -> bool:
+    """Whether the object that a node describes can be of this type."""
+    made = _locate(node["_target_"], "")
+    ours = inspect.isclass(hint) and hint.__module__.startswith("nasrun.")
+    if ours and inspect.isclass(made) and not node.get("_partial_"):
+        return issubclass(made, hint)
+    return (
+        hint not in (bool, int, float, str, type(None)) and typing.get_origin(hint) is not Literal
+    )
 
 
 def _named(hint: Any) -> str:
@@ -326,7 +337,9 @@ def _named(hint: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "{...}" if isinstance(value, Mapping) else "null" if value is None else str(value)
+    if isinstance(value, Mapping):
+        return str(value.get("_target_", "{...}"))
+    return "null" if value is None else str(value)
 
 
 def did_you_mean(word: str, known: typing.Iterable[str]) -> str:

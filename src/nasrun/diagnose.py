@@ -28,11 +28,11 @@ from torch import nn
 
 from nasrun import ops
 from nasrun.finished import load_search
+from nasrun.genotype import SKIP
 from nasrun.run import seed_everything, write_json
 from nasrun.spaces.darts import Cell, CellNetwork
 from nasrun.strategies.base import SupernetStrategy
 
-SKIP = "skip_connect"
 Rows = list[dict[str, Any]]
 
 

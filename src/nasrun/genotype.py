@@ -11,6 +11,8 @@ from pathlib import Path
 SCHEMA = 1
 NONE = "none"
 """The choice of an edge that is not there."""
+SKIP = "skip_connect"
+"""The choice that hands its input on."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,16 @@ class AtMost:
 
     decisions: tuple[str, ...]
     count: int
+
+    @property
+    def group(self) -> str:
+        """What its decisions belong to."""
+        return self.decisions[0].rpartition("/")[0]
+
+    @property
+    def node(self) -> str:
+        """The node that its edges enter."""
+        return self.decisions[0].rpartition("-")[0]
 
 
 class Genotype(Mapping[str, str]):

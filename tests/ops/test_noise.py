@@ -35,6 +35,12 @@ def test_nothing_of_the_input_and_no_gradient_reaches_the_output():
     assert list(noise.parameters()) == []
 
 
+def test_within_an_evaluation_it_has_a_shape_where_there_are_no_numbers():
+    net = ops.build("noise", 2, 2, False)
+    with batch_statistics(net):
+        assert net(torch.zeros(1, 2, 4, 4, device="meta")).shape == (1, 2, 2, 2)
+
+
 def test_within_an_evaluation_every_operation_draws_its_own_numbers_each_time_the_same():
     net = torch.nn.ModuleList([ops.build("noise", 2, 1, False) for _ in range(2)])
     x = torch.zeros(1, 2, 3, 3)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasrun.cost import count
-from nasrun.genotype import Genotype
+from nasrun.genotype import SKIP, Genotype
 from nasrun.spaces.base import Layout, Mixture, batch_statistics
 from nasrun.spaces.mobile import MobileSpace, stages
 from nasrun.spaces.relaxation import Softmax
@@ -81,7 +81,7 @@ def test_layers_are_shared_out_and_every_stage_begins_once(layers):
         ({"expansions": (0,)}, "expansions="),
         ({"layers": 2}, "layers=2"),
         ({"stem": "imagenet"}, "layers=4"),
-        ({"choices": {"layer09": ("skip",)}}, "layer09"),
+        ({"choices": {"layer09": ("skip_connect",)}}, "layer09"),
         ({"choices": {"layer00": ("conv",)}}, "conv is no block"),
     ],
 )
@@ -136,7 +136,7 @@ def test_every_weight_gets_the_gradient_of_its_own_candidate_only():
 
 
 def test_a_skip_is_the_identity_where_the_shape_stays_and_a_projection_where_it_changes():
-    made = space(choices={f"layer0{i}": ("skip",) for i in range(4)})
+    made = space(choices={f"layer0{i}": ("skip_connect",) for i in range(4)})
     network = made.network(made.sample(), inputs=1, outputs=2).eval()
     kinds = [len(layer.candidates) for layer in network.layers]
     assert [layer.shortcut for layer in network.layers] == [kind == 0 for kind in kinds]
@@ -145,12 +145,18 @@ def test_a_skip_is_the_identity_where_the_shape_stays_and_a_projection_where_it_
     assert torch.equal(network.layers[0]((x,), None, 0.0), x)
 
 
+def test_what_is_skipped_does_not_count_as_an_operation_with_weights():
+    made = space()
+    for text, size in (("k3e1 k5e3w50se skip_connect k3e3w50", 3), (" ".join([SKIP] * 4), 0)):
+        assert made.size(made.parse(text)) == (size,)
+
+
 def test_a_masked_layer_gives_zero_and_a_half_masked_one_what_is_left():
     torch.manual_seed(0)
     made = space()
     network = made.network(inputs=1, outputs=2)
     x, weights = torch.rand(2, 4, 6, 6), torch.full((4, made.width), 0.25)
-    skip = made.decisions[0].choices.index("skip")
+    skip = made.decisions[0].choices.index("skip_connect")
     only = Mixture(weights, ((skip,), (), (), ()))
     assert torch.allclose(network.layers[0]((x,), only, 0.0), 0.25 * x)
     assert torch.equal(network.layers[1]((x,), only, 0.0), torch.zeros_like(x))
@@ -185,22 +191,29 @@ def test_the_cost_of_a_network_is_the_sum_of_its_layers():
 
 def test_a_genotype_is_written_as_its_blocks():
     made = space()
-    text = "k3e1 k5e3w50se skip k3e3w50"
+    text = "k3e1 k5e3w50se skip_connect k3e3w50"
     genotype = made.parse(text)
     assert genotype["layer01"] == "k5e3w50se"
     assert made.render(genotype) == text
     assert made.cells(genotype)["layers"][1] == ("layer00", "layer01", "k5e3w50se")
-    for wrong in ("k3e1 skip", "k3e1 k9e9 skip skip", "none none none none none"):
+    for wrong in (
+        "k3e1 skip_connect",
+        "k3e1 k9e9 skip_connect skip_connect",
+        "none none none none none",
+    ):
         with pytest.raises(ValueError, match="genotype"):
             made.parse(wrong)
 
 
 def test_a_subspace_narrows_a_layer():
-    made = space().restrict({"layer01": ("skip", "k3e3")})
-    assert made.decisions[1].choices == ("skip", "k3e3")
+    made = space().restrict({"layer01": ("skip_connect", "k3e3")})
+    assert made.decisions[1].choices == ("skip_connect", "k3e3")
     network = made.network(inputs=1, outputs=2)
     assert set(network.layers[1].candidates) == {"k3e3"}
-    assert made.restrict({"layer02": ("skip",)}).decisions[1].choices == ("skip", "k3e3")
+    assert made.restrict({"layer02": ("skip_connect",)}).decisions[1].choices == (
+        "skip_connect",
+        "k3e3",
+    )
 
 
 def test_alphas_of_its_supernet_are_read_by_both_rules():

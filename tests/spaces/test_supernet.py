@@ -530,6 +530,15 @@ def test_argmax_may_keep_no_edge_or_all_of_them(column, kept):
     assert logits(model, images(), model.at(genotype)).isfinite().all()
 
 
+@pytest.mark.parametrize("rule", [argmax, magnitude])
+def test_an_edge_that_is_decided_to_be_absent_stays_so_where_none_is_no_choice(rule):
+    model = supernet(DartsSpace(**{**SETTINGS, "operations": OPERATIONS[1:]}))
+    model.fixed.update({"normal/2-0": NONE, "normal/2-1": OPERATIONS[2]})
+    genotype = model.genotype(rule)
+    assert genotype["normal/2-0"] == NONE
+    assert genotype["normal/2-1"] == OPERATIONS[2]
+
+
 # Gradients of the alphas
 
 

@@ -24,7 +24,7 @@ SPACE = MobileSpace(
     skip=True,
     channels=4,
     layers=3,
-    choices={"layer01": ("k3e3", "skip")},
+    choices={"layer01": ("k3e3", "skip_connect")},
 )
 
 

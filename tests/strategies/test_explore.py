@@ -103,7 +103,7 @@ def test_a_path_becomes_an_architecture_of_the_likeliest_edges():
 
 
 def test_masks_and_choices_are_two_forms_of_the_same():
-    kept = {"layer00": ("k3e1", "skip"), "layer01": ("k5e1",), "layer02": ("skip",)}
+    kept = {"layer00": ("k3e1", "skip_connect"), "layer01": ("k5e1",), "layer02": ("skip_connect",)}
     assert choices(SPACE, mask(SPACE, kept)) == kept
     assert choices(SPACE, all_choices(SPACE)) == {d.name: d.choices for d in SPACE.decisions}
 
@@ -156,7 +156,7 @@ def test_a_round_moves_only_paths_that_are_alive():
     made.run_round(Nothing(), 0.0, warm_up=True)
     for name, part in made.bank._parts.items():
         moved = not torch.equal(part[""], before[name])
-        dead = "candidates.k5e1" in name or "candidates.skip" in name
+        dead = "candidates.k5e1" in name or "candidates.skip_connect" in name
         assert moved != dead, name
 
 
@@ -172,7 +172,7 @@ def test_a_lesson_follows_the_warm_up_and_rewards_are_accuracies():
 
 def test_a_score_is_the_networks_accuracy_with_the_shared_weights():
     made = explore()
-    genotype = SPACE.parse("k3e1 skip k5e1")
+    genotype = SPACE.parse("k3e1 skip_connect k5e1")
     network = SPACE.network(genotype, inputs=1, outputs=10)
     made.bank.fill(network)
     network.train()

@@ -263,6 +263,19 @@ def test_more_room_keeps_more_choices():
 
 
 @pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["strategy@strategy.inner=sgas"], "expected Differentiable"),
+        (["strategy@strategy.inner=random"], "expected Differentiable"),
+        (["strategy.inner.partial_channels=2"], "inner.partial_channels=2: RADARS shares weights"),
+    ],
+)
+def test_an_inner_search_that_cannot_exploit_is_refused(words, expected):
+    with pytest.raises(ValueError, match=expected):
+        built("mobile", "radars", *words)
+
+
+@pytest.mark.parametrize(
     "word", ["cycles=0", "explore_rounds=0", "most=0", "guard=0.0", "mu=1.5", "readmit=-0.1"]
 )
 def test_settings_that_cannot_work_are_refused(word):

@@ -62,7 +62,7 @@ def test_at_the_end_the_supernet_is_one_architecture_with_two_edges_a_node():
         name, certainty = decision["subject"], decision["certainty"]
         assert certainty[name] == max(certainty.values())
         assert decision["outcome"] == fixed[name] != NONE
-    assert strategy.inner.batch_size == 8 + 8 * 6
+    assert strategy.batch_size == strategy.inner.batch_size == 8 + 8 * 6
 
 
 def test_begun_again_it_is_as_new():
@@ -73,7 +73,7 @@ def test_begun_again_it_is_as_new():
     assert strategy.inner.batch_size > 8
     assert strategy.decisions
     strategy.begin(strategy.space, strategy.task, CPU)
-    assert strategy.inner.batch_size == 8
+    assert strategy.batch_size == strategy.inner.batch_size == 8
     assert strategy.decisions == []
 
 
@@ -117,6 +117,15 @@ def test_certainty_is_scaled_importance_times_scaled_certainty():
     largest = 1 - entropy[3]
     expected = [i * (1 - h) / largest for i, h in zip(importance, entropy, strict=True)]
     assert list(greedy().certainty(table).values()) == pytest.approx(expected)
+
+
+def test_the_importance_of_an_edge_is_that_of_its_operations_whatever_the_edges_weight():
+    plain = rows((0.5, 0.25, 0.25), (0.2, 0.6, 0.2), (0.1, 0.45, 0.45))
+    weighted = {
+        name: {choice: weight * p for choice, p in row.items()}
+        for weight, (name, row) in zip((0.5, 0.2, 0.3), plain.items(), strict=True)
+    }
+    assert greedy().certainty(weighted) == pytest.approx(greedy().certainty(plain))
 
 
 def test_a_measure_that_is_the_same_for_all_edges_does_not_count():

@@ -30,7 +30,7 @@ class Noise(Operation):
 
     def _drawn(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, ceil(H/s), ceil(W/s))
         generator: torch.Generator | None = None
-        if self._seed is not None:
+        if self._seed is not None and x.device.type != "meta":
             generator = torch.Generator(x.device).manual_seed(self._seed)
         shape = x[:, :, :: self.stride, :: self.stride].permute(0, 2, 3, 1).shape
         # channels last without a stride of its own: torch fills that ten times as fast (2.15)

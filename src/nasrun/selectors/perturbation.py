@@ -184,8 +184,7 @@ class Perturbation(Selector):
                 kept.remove(dropped[-1])
                 if not self.drop_together:
                     self.fixed[dropped[-1]] = NONE
-                node = limit.decisions[-1].rpartition("-")[0]
-                self._record(event, node, scores, dropped[-1])
+                self._record(event, limit.node, scores, dropped[-1])
             self.fixed.update(dict.fromkeys(dropped, NONE))
 
     def _undecided(self, group: str) -> list[Decision]:
@@ -209,7 +208,7 @@ class Perturbation(Selector):
         return [
             limit
             for limit in (self.space.limits[position] for position in self.limit_order)
-            if limit.decisions[0].rpartition("/")[0] == group
+            if limit.group == group
             and sum(self.fixed.get(name) != NONE for name in limit.decisions) > limit.count
         ]
 

@@ -2,8 +2,8 @@
 1812.00332): every layer chooses its kernel, expansion, width and squeeze, or is skipped.
 
 The choices of a layer are `k3e6`: kernel 3, expansion 6; `k3e6w50`: half of the output channels,
-the others zero; `k3e6w50se`: with squeeze and excitation; `skip`: the identity, or a linear 1x1
-convolution where the shape changes. A network has one layer a decision, whatever its width and
+the others zero; `k3e6w50se`: with squeeze and excitation; `skip_connect`: the identity, or a linear
+1x1 convolution where the shape changes. A network has one layer a decision, whatever its width and
 stem; which layers change the shape is the stem's business.
 """
 
@@ -17,14 +17,12 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from nasrun.genotype import Decision, Genotype
+from nasrun.genotype import SKIP, Decision, Genotype
 from nasrun.ops.mbconv import MBConv, Projection
 from nasrun.ops.term import State
 from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
 from nasrun.spaces.region import Maps, Probability, Region, dropped, drops
 from nasrun.spaces.stacked import StackedNetwork, States
-
-SKIP = "skip"
 
 Plan = tuple[tuple[float, int, int], ...]
 CIFAR: Plan = ((1, 1, 1), (2, 2, 1), (4, 2, 1))
@@ -39,7 +37,7 @@ HEAD = 4
 
 @dataclass(frozen=True, kw_only=True)
 class MobileSpace(SearchSpace):
-    """`layers` layers, each with all combinations of the listed properties, and `skip`.
+    """`layers` layers, each with all combinations of the listed properties, and `skip_connect`.
 
     `widths` are percent of a layer's channels, `squeeze` lists with and without squeeze and
     excitation. `channels` and `stem` are those of the search network; `choices` narrows layers.
@@ -167,7 +165,7 @@ def block(choice: str) -> Block | None:
         return None
     found = re.fullmatch(r"k(\d+)e(\d+)(?:w(\d+))?(se)?", choice)
     if found is None:
-        raise ValueError(f"choices: {choice} is no block; k3e6, k5e3w50se and skip are")
+        raise ValueError(f"choices: {choice} is no block; k3e6, k5e3w50se and skip_connect are")
     kernel, expansion, width, squeezed = found.groups()
     return Block(int(kernel), int(expansion), int(width or 100) / 100, bool(squeezed))
 

@@ -183,9 +183,9 @@ class Supernet(nn.Module):
 
 def argmax(space: SearchSpace, probabilities: Probabilities) -> Genotype:
     """SNAS's rule (1812.09926): the likeliest choice of each decision, `none` included."""
-    return Genotype(
-        space.name, {name: max(row, key=row.__getitem__) for name, row in probabilities.items()}
-    )
+    likeliest = {name: max(row, key=row.__getitem__) for name, row in probabilities.items()}
+    absent = {name for name, row in probabilities.items() if row[likeliest[name]] == 0}  # decided
+    return Genotype(space.name, likeliest | dict.fromkeys(absent, NONE))
 
 
 def magnitude(space: SearchSpace, probabilities: Probabilities) -> Genotype:

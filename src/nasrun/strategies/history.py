@@ -16,12 +16,10 @@ from typing import Any, Literal
 import torch
 
 from nasrun.cost import params as count_params
-from nasrun.genotype import NONE, Genotype
+from nasrun.genotype import NONE, SKIP, Genotype
 from nasrun.spaces.base import SearchSpace
 from nasrun.spaces.supernet import Supernet, argmax, magnitude
 from nasrun.stage import Metrics
-
-SKIP = "skip_connect"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from nasrun.genotype import NONE
 from nasrun.limits import Limits
 from nasrun.spaces.relaxation import Concrete, Dirichlet
 from nasrun.spaces.supernet import Supernet
@@ -208,8 +209,9 @@ class Within(Penalty):
     """sum_i lam_i max(0, E[cost_i] / limit_i - 1): what the limits on the found network ask for.
 
     E is over independent choices with probabilities softmax(alpha), and over which edges are kept
-    where a derived network drops some: each as likely as the other. Every lam_i begins as `weight`
-    and is a Lagrange multiplier, which `ascend` moves by `rate`: at rate zero a fixed weight.
+    where a derived network drops some: of those that are left each as likely as the other.
+    Every lam_i begins as `weight` and is a Lagrange multiplier, which `ascend` moves by `rate`: at
+    rate zero a fixed weight.
     """
 
     def __init__(self, limits: Limits, *, weight: float, rate: float) -> None:
@@ -220,19 +222,13 @@ class Within(Penalty):
     def begin(self, supernet: Supernet, task: ImageTask) -> None:
         self.supernet = supernet
         space, device = supernet.space, supernet.alpha.device
-        kept = {
-            name: min(1.0, limit.count / len(limit.decisions))
-            for limit in space.limits
-            for name in limit.decisions
-        }
         self.costs: dict[str, tuple[float, Tensor]] = {}
         for key, most in self.limits.maxima.items():
             amounts = self.limits.amounts[key]
             table = torch.zeros(len(space.decisions), space.width)
             for row, decision in enumerate(space.decisions):
                 for column, choice in enumerate(decision.choices):
-                    cost = amounts.each[decision.name][choice]
-                    table[row, column] = kept.get(decision.name, 1.0) * cost / most
+                    table[row, column] = amounts.each[decision.name][choice] / most
             self.costs[key] = amounts.base / most, table.to(device)
 
     def __call__(self) -> Tensor:
@@ -259,11 +255,20 @@ class Within(Penalty):
         return dict(self.lam)
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Continue with the multipliers of such a state."""
-        self.lam = {key: state[key] for key in self.lam}
+        """Continue with the multipliers of such a state; of limits that it did not have, anew."""
+        self.lam |= {key: lam for key, lam in state.items() if key in self.lam}
 
     def _shares(self) -> dict[str, Tensor]:
         """The expected costs as shares of their limits."""
-        missing = self.supernet.missing
-        p = torch.softmax(self.supernet.alpha.masked_fill(missing, -torch.inf), dim=1)
+        p = self._kept()[:, None] * self.supernet.expectation()
         return {key: base + (p * table).sum() for key, (base, table) in self.costs.items()}
+
+    def _kept(self) -> Tensor:
+        """The probability of every edge that is not dropped yet to be kept, (decisions,)."""
+        space, fixed = self.supernet.space, self.supernet.fixed
+        kept = torch.ones(len(space.decisions))
+        for limit in space.limits:
+            left = [name for name in limit.decisions if fixed.get(name) != NONE]
+            for name in left:
+                kept[space.rows[name]] = min(1.0, limit.count / len(left))
+        return kept.to(self.supernet.alpha.device)

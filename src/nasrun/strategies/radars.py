@@ -76,6 +76,11 @@ class Radars(SupernetStrategy, Foreseen):
             raise ValueError(f"guard={guard}: more than 0, at most 1")
         if not 0 <= mu <= 1 or not 0 <= readmit <= 1:
             raise ValueError(f"mu={mu} readmit={readmit}: both from 0 to 1")
+        if inner.partial_channels != 1:
+            raise ValueError(
+                f"inner.partial_channels={inner.partial_channels}: RADARS shares weights of whole "
+                "candidates with its paths; 1 would do"
+            )
         if inner.stop is not None:
             raise ValueError(
                 f"inner.stop.size={list(inner.stop.size)}: RADARS exploits for all its rounds; "
@@ -110,7 +115,7 @@ class Radars(SupernetStrategy, Foreseen):
         self.space, self.task, self.budget = space, task, budget
         self.exploit, self.tuning, self.prunings, self.layers = None, False, [], []
         self.explore.begin(space, task, budget)
-        self.validation = task.split("validation")
+        self.validation = self.explore.validation
         self.seen = self.explore.controller.marginals()
         budget.refuse_beyond(self._least_bytes, "even one path at a time")
 

@@ -65,8 +65,7 @@ class Smoothed(Level):
         val_loss = search.alphas_loss(val)
         search.update(alphas=val_loss)
         with torch.no_grad():
-            alpha = supernet.alpha.masked_fill(supernet.missing, -math.inf)
-            p = supernet.relaxation.mean(alpha).values
+            p = supernet.relaxation.mean(supernet.logits).values
 
         def loss(weights: Tensor) -> Tensor:
             return search.loss(train, supernet.mixture(weights=weights))

@@ -58,7 +58,7 @@ class Greedy(SupernetStrategy, Foreseen):
         self.first, self.last = first, last
         self.history_size = history_size
         self.batch_growth = batch_growth
-        self.batch_size = inner.batch_size
+        self.first_batch_size = self.batch_size = inner.batch_size
         self.past: list[dict[str, Distribution]] = []
         self.decisions: list[dict[str, Any]] = []
 
@@ -67,10 +67,11 @@ class Greedy(SupernetStrategy, Foreseen):
         return self.inner.rounds
 
     def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
-        self.inner.batch_size = self.batch_size  # it may have grown in a search before
-        self.past, self.decisions = [], []
-        self.inner.begin(space, task, budget)
         self.space, self.task = space, task
+        self.past, self.decisions = [], []
+        self._grow()  # not at all yet, whatever a search before did
+        self.inner.limits = self.limits
+        self.inner.begin(space, task, budget)
         self.train, self.validation = self.inner.train, self.inner.validation
         self.supernet, self.history = self.inner.supernet, self.inner.history
         self.layout = self.inner.layout
@@ -79,7 +80,7 @@ class Greedy(SupernetStrategy, Foreseen):
             group: sum(
                 max(0, len(limit.decisions) - limit.count)
                 for limit in space.limits
-                if limit.decisions[0].rpartition("/")[0] == group
+                if limit.group == group
             )
             for group in space.groups
         }
@@ -135,7 +136,8 @@ class Greedy(SupernetStrategy, Foreseen):
 
     def _grow(self) -> None:
         taken = len(self.decisions) // len(self.space.groups)
-        self.inner.batch_size = self.batch_size + self.batch_growth * taken
+        self.batch_size = self.first_batch_size + self.batch_growth * taken
+        self.inner.batch_size = self.batch_size
 
     def certainty(self, rows: Mapping[str, Distribution]) -> dict[str, float]:
         """Of every edge importance * certainty, and * stability with a history; each from 0 to 1.
@@ -144,7 +146,7 @@ class Greedy(SupernetStrategy, Foreseen):
         the mean over the past of sum_o min(p_o, q_o).
         """
         measures = [
-            [1.0 - row.get(NONE, 0.0) for row in rows.values()],
+            [1.0 - row.get(NONE, 0.0) / sum(row.values()) for row in rows.values()],
             [1.0 - _entropy(_operations(row)) for row in rows.values()],
         ]
         if self.past:
@@ -189,9 +191,9 @@ class Greedy(SupernetStrategy, Foreseen):
         if not self.batch_growth:
             return self.inner.foreseen_bytes()
         inner, shapes, found = copy.copy(self.inner), self.inner.shapes(), []
-        each = shapes.additive(self.batch_size).each
+        each = shapes.additive(self.first_batch_size).each
         for taken in range(self.to_decide + 1):
-            inner.batch_size = self.batch_size + self.batch_growth * taken
+            inner.batch_size = self.first_batch_size + self.batch_growth * taken
             kept = {
                 decision.name: (max(decision.choices, key=each[decision.name].__getitem__),)
                 for group in self.space.groups
