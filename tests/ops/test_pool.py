@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from nasrun import ops
@@ -37,6 +38,36 @@ def test_max_pooling_never_answers_with_padding(stride, size):
     y = ops.build("max_pool_3x3", 3, stride, affine=False)(x)
     for row, column, pixels in windows(x, stride):
         assert torch.equal(y[:, :, row, column], pixels.amax(2))
+
+
+LIBRARY = {
+    "max_pool_3x3": lambda x, stride: F.max_pool2d(x, 3, stride, 1),
+    "avg_pool_3x3": lambda x, stride: F.avg_pool2d(x, 3, stride, 1, count_include_pad=False),
+}
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(2, 3, 5, 4), (1, 2, 200, 200)])  # the second beyond int16
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", sorted(LIBRARY))
+def test_the_gradient_is_the_librarys_to_the_bit(name, stride, shape, memory):
+    x = torch.randint(4, shape).float().contiguous(memory_format=memory).requires_grad_()
+    y = ops.build(name, shape[1], stride, affine=False)(x)
+    expected = LIBRARY[name](x, stride)
+    assert torch.equal(y, expected)
+    dy = torch.randn_like(y)
+    gradients = [torch.autograd.grad(each, x, dy)[0] for each in (y, expected)]
+    assert torch.equal(*gradients)
+    assert gradients[0].stride() == gradients[1].stride()
+
+
+@pytest.mark.parametrize(("name", "most"), [("max_pool_3x3", 2), ("avg_pool_3x3", 0)])
+def test_for_a_gradient_it_keeps_no_map_but_small_places(name, most):
+    kept = []
+    x = torch.randn(2, 3, 8, 8, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(kept.append, lambda saved: saved):
+        ops.build(name, 3, 1, affine=False)(x)
+    assert sum(tensor.untyped_storage().nbytes() for tensor in kept) == most * x.numel()
 
 
 @pytest.mark.parametrize("name", ["max_pool_3x3", "avg_pool_3x3"])

@@ -1,8 +1,17 @@
-"""Pooling operations of cell spaces: without batch norm, which a space may add."""
+"""Pooling operations of cell spaces: without batch norm, which a space may add.
+
+For its gradient torch keeps the whole input of a pool, of which it needs the shape alone, and the
+places of the maxima as int64 (2.15). On a CPU ours keep nothing and int16.
+"""
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from nasrun.ops import op
 from nasrun.ops.term import Operation, State, Term
@@ -20,13 +29,83 @@ class Pool(Operation):
         return Term(state.through(self.pool), norm=self.bn)
 
 
+class MaxPool(nn.MaxPool2d):
+    """The largest of 3 x 3 pixels, padding never."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__(3, stride, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H/stride, W/stride)
+        return _Maxima.apply(x, self.stride) if _frugal(x) else super().forward(x)
+
+
+class AvgPool(nn.AvgPool2d):
+    """The mean of 3 x 3 pixels, padding not counted."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__(3, stride, padding=1, count_include_pad=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H/stride, W/stride)
+        return _Means.apply(x, self.stride) if _frugal(x) else super().forward(x)
+
+
 @op("max_pool_3x3")
 def max_pool_3x3(channels: int, stride: int, affine: bool) -> Operation:
     """The largest of 3 x 3 pixels."""
-    return Pool(nn.MaxPool2d(3, stride, padding=1))
+    return Pool(MaxPool(stride))
 
 
 @op("avg_pool_3x3")
 def avg_pool_3x3(channels: int, stride: int, affine: bool) -> Operation:
     """The mean of 3 x 3 pixels, padding not counted."""
-    return Pool(nn.AvgPool2d(3, stride, padding=1, count_include_pad=False))
+    return Pool(AvgPool(stride))
+
+
+def _frugal(x: Tensor) -> bool:
+    return torch.is_grad_enabled() and x.device.type in ("cpu", "meta")
+
+
+def _note(ctx: Any, x: Tensor, stride: int) -> None:
+    """What a gradient needs to know of the input."""
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    ctx.format = torch.channels_last if last else torch.contiguous_format
+    ctx.shape, ctx.stride = x.shape, stride
+
+
+def _like(ctx: Any, dy: Tensor) -> Tensor:
+    """Something in the shape of the input, its numbers not read."""
+    return torch.empty(ctx.shape, dtype=dy.dtype, device=dy.device, memory_format=ctx.format)
+
+
+class _Maxima(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, stride: int) -> Tensor:
+        y, places = F.max_pool2d(x, 3, stride, padding=1, return_indices=True)
+        _note(ctx, x, stride)
+        ctx.save_for_backward(places.to(torch.int16 if x[0, 0].numel() <= 2**15 else torch.int32))
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (dy,), (places,), step = gradients, ctx.saved_tensors, [ctx.stride] * 2
+        dx = torch.ops.aten.max_pool2d_with_indices_backward(
+            dy, _like(ctx, dy), [3, 3], step, [1, 1], [1, 1], False, places.long()
+        )
+        return dx, None
+
+
+class _Means(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, stride: int) -> Tensor:
+        _note(ctx, x, stride)
+        return F.avg_pool2d(x, 3, stride, padding=1, count_include_pad=False)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (dy,), step = gradients, [ctx.stride] * 2
+        dx = torch.ops.aten.avg_pool2d_backward(
+            dy, _like(ctx, dy), [3, 3], step, [1, 1], False, False, None
+        )
+        return dx, None
