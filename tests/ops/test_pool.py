@@ -47,10 +47,11 @@ LIBRARY = {
 
 
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("shape", [(2, 3, 5, 4), (1, 2, 200, 200)])  # the second beyond int16
+@pytest.mark.parametrize("shape", [(2, 3, 5, 4), (1, 2, 200, 200), (2, 3, 1, 1)])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("name", sorted(LIBRARY))
-def test_the_gradient_is_the_librarys_to_the_bit(name, stride, shape, memory):
+def test_the_gradient_is_the_librarys_to_the_bit_and_lies_alike(name, stride, shape, memory):
+    """Beyond what int16 counts, and where a single pixel lies in every layout at once, too."""
     x = torch.randint(4, shape).float().contiguous(memory_format=memory).requires_grad_()
     y = ops.build(name, shape[1], stride, affine=False)(x)
     expected = LIBRARY[name](x, stride)

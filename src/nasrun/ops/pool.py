@@ -67,14 +67,12 @@ def _frugal(x: Tensor) -> bool:
 
 def _note(ctx: Any, x: Tensor, stride: int) -> None:
     """What a gradient needs to know of the input."""
-    last = x.is_contiguous(memory_format=torch.channels_last)
-    ctx.format = torch.channels_last if last else torch.contiguous_format
-    ctx.shape, ctx.stride = x.shape, stride
+    ctx.shape, ctx.strides, ctx.stride = x.shape, x.stride(), stride
 
 
 def _like(ctx: Any, dy: Tensor) -> Tensor:
-    """Something in the shape of the input, its numbers not read."""
-    return torch.empty(ctx.shape, dtype=dy.dtype, device=dy.device, memory_format=ctx.format)
+    """Something that lies in memory as the input does, its numbers not read."""
+    return torch.empty_strided(ctx.shape, ctx.strides, dtype=dy.dtype, device=dy.device)
 
 
 class _Maxima(torch.autograd.Function):
