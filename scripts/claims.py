@@ -166,14 +166,14 @@ RIVAL = Whole(
 """Random search at evolution's cost: 288 epochs of training in all, 6 for each candidate."""
 PRESETS = (PRESET, EVOLUTION, RIVAL)
 PUBLISHED = {
-    ("darts", "magnitude"): "54.30",  # 2001.00326
+    ("darts", "magnitude"): "54.30",  # 2001.00326, where `none` can be chosen
     ("gdas", "argmax"): "93.51",  # 2001.00326
     ("random", "fittest"): "93.70",  # 2001.00326, 12,000 s
     ("darts", "perturb"): "88.11",  # 2108.04392
     ("fixed_alpha", "perturb"): "93.80",  # 2108.04392
-    ("snas", "argmax"): "92.77",  # as later papers quote it, like the next two
-    ("pcdarts", "magnitude"): "93.41",
-    ("drnas", "argmax"): "94.36",
+    ("snas", "argmax"): "92.77",  # as later papers quote it
+    ("pcdarts", "magnitude"): "93.41",  # as later papers quote it
+    ("drnas", "argmax"): "94.36",  # DrNAS's README, with the progressive scheme
 }
 """What is published of strategy and selector in the space's full size, in percent."""
 

@@ -67,7 +67,8 @@ class Budget:
                 raise ValueError(f"{key}={getattr(self, key)}: from 0 on")
         if self.latency_table is not None and self.max_latency_ms is None:
             raise ValueError(
-                f"latency_table={self.latency_table}: has no effect without max_latency_ms"
+                f"latency_table={self.latency_table}: has no effect without max_latency_ms; give "
+                "that too, or leave it out"
             )
         if self.reserve_gib < 0 or not self.memory_factor > 0:
             raise ValueError(
