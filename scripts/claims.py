@@ -144,7 +144,7 @@ SEARCHES = (
     Search(NB201, "pcdarts", ("magnitude",)),
     Search(NB201, "dsnas", ("argmax",), (*PATHS, *GRADIENT, "alpha_lr=1.0e-3")),
     Search(NB201, "sdarts", ("magnitude",)),
-    Search(NB201, "sgas", ("magnitude",)),
+    Search(NB201, "sgas", ("magnitude",), (*ALL, "strategy.inner.weight_optimizer.lr=0.1")),
 )
 """Three for the claims, every seed of them first; then S2; then the rest of the benchmark table."""
 SNAS, DARTS, MILENAS, DARTS_S2 = SEARCHES[:4]

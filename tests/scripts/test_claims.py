@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from nasrun import config
+
 
 @pytest.fixture
 def claims(script):
@@ -17,6 +19,14 @@ def finished(root, search, seed, **result):
         (run / stage).mkdir(parents=True)
         (run / stage / "result.json").write_text(json.dumps(result))
     (run / "run.json").write_text('{"git": "abc"}')
+
+
+def test_every_search_is_one_that_nasrun_knows(claims, tmp_path):
+    for search in (*claims.SEARCHES, *claims.PRESETS):
+        (verb, *words), *_ = search.commands(tmp_path, 0, "cifar")
+        assert verb in ("search", "run")
+        choices = config.compose(words).choices
+        assert choices["strategy"] == search.strategy and choices["space"] == search.space
 
 
 def test_what_a_run_found_is_kept_without_its_folder(claims, tmp_path):
