@@ -11,6 +11,7 @@ import torch
 
 from nasrun import budget as module
 from nasrun.budget import Budget, BudgetSpent
+from nasrun.budget import busy as count_busy
 
 
 def budget(**settings):
@@ -53,6 +54,32 @@ def test_threads_are_given_to_torch():
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counted on Linux alone")
+def test_a_thread_that_runs_beside_this_one_is_counted():
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        try:
+            assert count_busy() >= 1
+        finally:
+            other.kill()
+
+
+@pytest.mark.parametrize(
+    ("threads", "others", "warned"),
+    [(2, 0, False), (2, 1, True), (1, 9, False), (1, 0, False)],
+)
+def test_several_threads_beside_others_on_too_few_cores_are_warned_of(
+    monkeypatch, recwarn, threads, others, warned
+):
+    monkeypatch.setattr(module, "busy", lambda: others)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
+    Budget(device="cpu", precision="fp32", threads=threads, max_hours=None).apply()
+    assert [str(warning.message) for warning in recwarn] == warned * [
+        "budget.threads=2: other work runs on 1 of 2 cores and operations wait for it; "
+        "budget.threads=1 may be several times faster"
+    ]
 
 
 def test_numbers_too_small_for_full_precision_become_zero():

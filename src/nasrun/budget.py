@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -176,9 +178,17 @@ class Budget:
         Numbers too small for full precision become zero: at low temperatures a CPU would spend most
         of its time on them, since mixtures weigh most choices by about 1e-40. On CUDA arithmetic is
         chosen too. The peak of memory is counted from now on: a sweep's jobs share a process.
+        Warns where others leave too few cores: the threads of an operation wait for the last one.
         """
         import torch
 
+        threads, others, cores = self.resolved["threads"], busy(), os.cpu_count() or 1
+        if threads > 1 and threads + others > cores:
+            warnings.warn(
+                f"budget.threads={threads}: other work runs on {min(others, cores)} of {cores} "
+                "cores and operations wait for it; budget.threads=1 may be several times faster",
+                stacklevel=2,
+            )
         forget_peak()
         torch.set_flush_denormal(True)  # threads inherit it, so before there are others
         torch.set_num_threads(self.resolved["threads"])
@@ -228,6 +238,22 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def busy() -> int:
+    """Threads other than this one that run on the machine now, or 0 where the system has no /proc.
+
+    The least of a few counts: what runs for a moment is not in the way.
+    """
+    counts = []
+    for _ in range(5):
+        try:
+            text = Path("/proc/stat").read_text()
+        except OSError:
+            return 0
+        counts += [int(count) - 1 for count in re.findall(r"procs_running (\d+)", text)]
+        time.sleep(0.01)
+    return min(counts, default=0)
 
 
 LIMITS = ("max_params_m", "max_macs_m", "max_latency_ms")
