@@ -75,7 +75,7 @@ def test_several_threads_beside_others_on_too_few_cores_are_warned_of(
     monkeypatch.setattr(module, "busy", lambda: others)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
-    Budget(device="cpu", precision="fp32", threads=threads, max_hours=None).apply()
+    budget(threads=threads).apply()
     assert [str(warning.message) for warning in recwarn] == warned * [
         "budget.threads=2: other work runs on 1 of 2 cores and operations wait for it; "
         "budget.threads=1 may be several times faster"
