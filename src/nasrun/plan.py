@@ -343,7 +343,7 @@ def _attach_engine(
     parts = [part for stage in stages for part in (stage, getattr(stage, "evaluator", None))]
     users = [part for part in parts if isinstance(part, OnEngine)]
     if users:
-        engine.check()
+        engine.check(budget)
         if budget.max_memory_gib is not None and engine.elsewhere:
             raise ValueError(
                 f"budget.max_memory_gib={budget.max_memory_gib}: the memory of an engine's other "

@@ -269,6 +269,18 @@ def test_a_changed_time_alone_decodes_again(fill, cache):
     assert len(list(cache.rglob("*.safetensors"))) == 2
 
 
+def test_two_sets_whose_files_look_alike_do_not_share_a_cache(paint, cache, tmp_path):
+    found = []
+    for grey in (10, 200):  # of equal names, lengths and times
+        for name in ("ant/0.bmp", "ant/1.bmp", "bee/0.bmp", "bee/1.bmp"):
+            for part in ("train", "test"):
+                os.utime(paint(f"{part}/{name}", (grey, grey, grey)), (1, 1))
+        root = (tmp_path / "set").rename(tmp_path / f"set{grey}")
+        images = ImageFolder(root=str(root)).split("train", device=CPU)._images
+        found.append(images.unique().tolist())
+    assert found == [[10], [200]]
+
+
 def test_a_damaged_cache_is_decoded_anew(fill, cache, caplog):
     root = fill(train=4, test=2)
     first = ImageFolder(root=str(root)).split("train", device=CPU)

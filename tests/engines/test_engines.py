@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from nasrun.budget import Budget
 from nasrun.engines.cluster import RayCluster
 from nasrun.engines.local import Pool, Serial
+
+BUDGET = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
 
 
 @pytest.fixture(autouse=True)
@@ -87,15 +90,30 @@ def test_an_order_that_kills_every_worker_ends_the_run(tmp_path):
 
 
 def test_a_jobs_own_error_is_raised_here():
-    with pytest.raises(ValueError, match="order=7: cannot be done"):
+    with pytest.raises(ValueError, match="order=7: cannot be done") as raised:
         results(Pool(processes=1, retries=2), Fails(), [7])
+    assert "in __call__" in str(raised.value.__cause__)  # where it was, in the other process
 
 
 def test_ray_gives_what_this_process_gives():
     pytest.importorskip("ray")
     engine = RayCluster(address=None, cpus=1.0, gpus=0.0, retries=0)
-    engine.check()
+    engine.check(BUDGET)
     assert results(engine, Product(300), [3, 5]) == results(Serial(), Product(300), [3, 5])
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"cpus": 2}, "engine.cpus=2: one member needs more than all have; at most 1, budget.thre"),
+        ({"gpus": 0.5}, "engine.gpus=0.5: members run on budget.device=cpu; .* 0 elsewhere"),
+    ],
+)
+def test_ray_is_not_asked_for_what_never_comes(monkeypatch, settings, text):
+    monkeypatch.setattr("nasrun.engines.cluster.find_spec", lambda name: name)
+    engine = RayCluster(**{"address": None, "cpus": 1.0, "gpus": 0.0, "retries": 0} | settings)
+    with pytest.raises(ValueError, match=text):
+        engine.check(BUDGET)
 
 
 @pytest.mark.parametrize(

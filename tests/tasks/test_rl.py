@@ -228,6 +228,18 @@ def test_pixels_need_another_space_and_task(task):
     assert action.shape == (2, task.outputs)
 
 
+class BrokenDriver(Exception):
+    """As MuJoCo's `FatalError`, which is no `RuntimeError`."""
+
+
+def test_a_picture_that_cannot_be_drawn_ends_nothing(task, tmp_path, monkeypatch):
+    def fail(self):
+        raise BrokenDriver
+
+    monkeypatch.setattr(Point, "frame", fail)
+    assert learner(task).show(tmp_path / "best") == ["best_returns.png"]
+
+
 def test_an_image_is_shifted_by_whole_pixels_and_its_edge_repeated():
     torch.manual_seed(0)
     images = torch.arange(2 * 1 * 6 * 6.0).view(2, 1, 6, 6)

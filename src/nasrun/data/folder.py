@@ -365,7 +365,8 @@ def decoded(listing: Listing, chosen: Tensor, size: int, channels: int, cache: P
 
 
 def _digest(listing: Listing, size: int, channels: int) -> str:
-    digest = hashlib.sha256(f"1 {size} {channels}".encode())  # 1: the version of this format
+    version = 2  # of this format
+    digest = hashlib.sha256(f"{version} {size} {channels} {listing.root.resolve()}".encode())
     for name in listing.files:
         try:
             status = os.stat(listing.root / name)

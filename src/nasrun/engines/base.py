@@ -9,7 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nasrun.budget import Budget
 
 Job = Callable[[Any], Any]
 """Order to result; the job, its orders and its results can be sent to another process."""
@@ -24,8 +27,8 @@ class Engine(ABC):
     elsewhere = True
 
     @abstractmethod
-    def check(self) -> None:
-        """ValueError if what the engine needs is not installed."""
+    def check(self, budget: Budget) -> None:
+        """ValueError if what the engine needs is not there."""
 
     @abstractmethod
     def run(self, job: Job, orders: Sequence[Any], cores: int) -> Iterator[tuple[int, Any]]:

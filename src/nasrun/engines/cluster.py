@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from nasrun.budget import Budget
 from nasrun.engines.base import Engine, Job, prepare_worker
 
 
@@ -31,9 +32,29 @@ class RayCluster(Engine):
         self._job: Job | None = None
         self._stored: Any = None
 
-    def check(self) -> None:
+    def check(self, budget: Budget) -> None:
         if find_spec("ray") is None:
             raise ValueError("engine=ray: needs Ray, pip install 'nasrun[ray]'; or engine=pool")
+        if (budget.resolved["device"] == "cuda") != (self.gpus > 0):
+            raise ValueError(
+                f"engine.gpus={self.gpus:g}: members run on budget.device="
+                f"{budget.resolved['device']}; engine.gpus=1 would do on cuda, 0.5 for two on one "
+                "GPU, and 0 elsewhere"
+            )
+        if self.address is not None:
+            return
+        import torch
+
+        threads = budget.resolved["threads"]
+        for key, asked, there, why in (
+            ("cpus", self.cpus, threads, f"budget.threads={threads}"),
+            ("gpus", self.gpus, torch.cuda.device_count(), "what this machine has"),
+        ):
+            if asked > there:  # Ray would wait for it for ever
+                raise ValueError(
+                    f"engine.{key}={asked:g}: one member needs more than all have; at most "
+                    f"{there}, {why}"
+                )
 
     def run(self, job: Job, orders: Sequence[Any], cores: int) -> Iterator[tuple[int, Any]]:
         import ray

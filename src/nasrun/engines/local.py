@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 
+from nasrun.budget import Budget
 from nasrun.engines.base import Engine, Job, one_thread, prepare_worker
 
 
@@ -21,7 +23,7 @@ class Serial(Engine):
 
     elsewhere = False
 
-    def check(self) -> None:
+    def check(self, budget: Budget) -> None:
         """Nothing is needed."""
 
     def run(self, job: Job, orders: Sequence[Any], cores: int) -> Iterator[tuple[int, Any]]:
@@ -79,7 +81,7 @@ class Pool(Engine):
         self._job: Job | None = None
         self._workers: list[Worker] = []
 
-    def check(self) -> None:
+    def check(self, budget: Budget) -> None:
         """Nothing is needed."""
 
     def run(self, job: Job, orders: Sequence[Any], cores: int) -> Iterator[tuple[int, Any]]:
@@ -103,7 +105,7 @@ class Pool(Engine):
                     position = worker.position
                     assert position is not None
                     try:
-                        succeeded, result = worker.line.recv()
+                        result, trace = worker.line.recv()
                     except (EOFError, ConnectionResetError):
                         self._replace(worker)
                         lost[position] += 1
@@ -112,8 +114,8 @@ class Pool(Engine):
                         waiting.appendleft(position)
                         continue
                     worker.position = None
-                    if not succeeded:
-                        raise result
+                    if trace is not None:
+                        raise result from RuntimeError(f"in a worker process:\n{trace}")
                     left -= 1
                     yield position, result
         except BaseException:
@@ -155,13 +157,13 @@ def _work(line: Connection, job: Job) -> None:
             order = line.recv()
         except (EOFError, ConnectionResetError, KeyboardInterrupt):
             return
-        answer: tuple[bool, Any]
+        answer: tuple[Any, str | None]  # a result, or an error and where it was raised
         try:
-            answer = True, job(order)
+            answer = job(order), None
         except KeyboardInterrupt:  # a terminal sends it to the whole group; the parent tells
             return
         except Exception as error:  # noqa: BLE001  whatever it is, the parent raises it
-            answer = False, error
+            answer = error, traceback.format_exc()
         try:
             line.send(answer)
         except (BrokenPipeError, ConnectionResetError):

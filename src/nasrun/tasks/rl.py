@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasrun.budget import Budget
-from nasrun.data.environments import Environment, Episodes
+from nasrun.data.environments import Environment, Episodes, Observation
 from nasrun.stage import Metrics
 from nasrun.tasks.base import MemberLearner, OptimizerFactory, PopulationTask, Trained
 from nasrun.tasks.moments import moments_of, parameters, restore_moments
@@ -299,16 +299,9 @@ class DrqLearner(MemberLearner):
     def _film(self, path: Path) -> list[str]:
         from PIL import Image
 
-        episodes = self.task.environment.start()
-        observation, over = torch.as_tensor(episodes.reset(_seed())), False
-        frames: list[Image.Image] = []
-        try:
-            while not over and len(frames) < LONGEST_VIDEO:
-                frames.append(Image.fromarray(episodes.frame()))
-                step = episodes.step(self._act(observation).numpy())
-                observation, over = torch.as_tensor(step.observation), step.over
-        except (RuntimeError, ImportError):
-            return []  # states need no renderer, and so there may be none
+        frames = [Image.fromarray(frame) for frame in self._frames()]
+        if not frames:
+            return []
         film = path.with_name(path.name + ".gif")
         frames[0].save(film, save_all=True, append_images=frames[1:], duration=33, loop=0)
         shown = frames[:: max(1, len(frames) // STRIP)][:STRIP]
@@ -317,6 +310,20 @@ class DrqLearner(MemberLearner):
             strip.paste(frame, (place * frame.width, 0))
         strip.save(path.with_name(path.name + ".png"))
         return [film.name, f"{path.name}.png"]
+
+    def _frames(self) -> list[Observation]:
+        """An episode's pictures, or none where it cannot be drawn: states need no renderer."""
+        episodes = self.task.environment.start()
+        observation, over = torch.as_tensor(episodes.reset(_seed())), False
+        frames: list[Observation] = []
+        try:
+            while not over and len(frames) < LONGEST_VIDEO:
+                frames.append(episodes.frame())
+                step = episodes.step(self._act(observation).numpy())
+                observation, over = torch.as_tensor(step.observation), step.over
+        except Exception:  # noqa: BLE001  drivers fail in ways of their own
+            return []
+        return frames
 
     def trained(self) -> Trained:
         optimizers = [self.encoder_optimizer, self.actor_optimizer, self.critic_optimizer]
