@@ -56,6 +56,17 @@ def test_threads_are_given_to_torch():
         torch.set_num_threads(before)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="rusage is kept on Linux")
+def test_the_peak_is_not_that_of_whoever_started_this_process():
+    code = "from nasrun.budget import memory_gib; print(memory_gib())"
+    parent = (
+        "import subprocess, sys; large = bytearray(2**31); "
+        f"subprocess.run([sys.executable, '-c', {code!r}])"
+    )
+    told = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True)
+    assert float(told.stdout) < 1.5
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counted on Linux alone")
 def test_a_thread_that_runs_beside_this_one_is_counted():
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:

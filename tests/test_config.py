@@ -1,6 +1,7 @@
 """From overrides to objects: what is found before anything is built, and how it is told."""
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import pytest
 
@@ -65,6 +66,7 @@ def test_a_user_folder_adds_options(tmp_path):
         ("width=1.5", "width"),
         ("progress=perhaps", "progress"),
         ("seed=null", "seed"),
+        ("seed=9223372036854775808", "seed=9223372036854775808: below 2 to the power of 63"),
         ("stages=search", "stages"),
         ("=3", "=3"),
     ],
@@ -92,7 +94,11 @@ class Point:
         pair: tuple[int, int] = (0, 0),
         many: tuple[str, ...] = (),
         inner: "Point | None" = None,
+        some: "Sequence[str] | None" = None,
+        kept: "Mapping[str, Sequence[str]] | None" = None,
+        loose: Any = 0,
     ) -> None:
+        float(loose)
         if x < 0:
             raise ValueError(f"x={x}: from 0 on")
         self.x, self.y, self.pair, self.many, self.inner = x, y, pair, many, inner
@@ -130,6 +136,11 @@ def test_a_node_is_built_with_its_children(point):
         ({"x": 1, "pair": [1]}, "expected a list of 2 a whole number"),
         ({"x": 1, "pair": 1}, "expected a list of 2 a whole number"),
         ({"x": 1, "many": ["a", 1]}, "expected a list of a text"),
+        ({"x": 1, "some": 3}, "node.some=3: expected a list of a text or null"),
+        ({"x": 1, "some": "abc"}, "node.some=abc: expected a list of a text or null"),
+        ({"x": 1, "kept": 0}, "node.kept=0: expected keys, each with a list of a text or null"),
+        ({"x": 1, "kept": {"edge": "a"}}, "expected keys, each with a list of a text or null"),
+        ({"x": 1, "loose": [1]}, "float() argument must be"),
         ({"x": 1, "inner": 3}, "expected Point or null"),
         ({"x": 1, "inner": {"_target_": "nasrun.config.Point", "x": -2}}, "node.inner.x=-2: from"),
         ({"x": 1, "inner": {"_target_": "nasrun.config.Point", "z": 2}}, "node.inner.z=2: nasrun"),

@@ -1,12 +1,14 @@
 """Opening what a run has left: the search as it ended, the trained network, its export."""
 
 import json
+import os
+import shutil
 
 import numpy
 import pytest
 import torch
 
-from nasrun.finished import load_search
+from nasrun.finished import load_search, trained_folder
 
 
 def test_a_loaded_search_is_the_supernet_as_it_ended(finished):
@@ -47,6 +49,14 @@ def test_a_loaded_network_has_the_test_accuracy_of_its_result(finished):
         nasrun.load(finished, branch="nope")
     with pytest.raises(ValueError, match="images have 3 channels, the network takes 1"):
         network(torch.rand(1, 3, 8, 8))
+
+
+def test_the_random_baseline_of_a_second_recipe_is_not_what_is_loaded(finished, tmp_path):
+    run = tmp_path / finished.parent.name / finished.name
+    shutil.copytree(finished, run)
+    shutil.copytree(run / "retrain/random", run / "retrain/random-2")
+    os.utime(run / "retrain/random-2/result.json")  # it ended last
+    assert trained_folder(run, None).branch == "magnitude"
 
 
 def test_an_exported_network_agrees_with_the_loaded_one(nasrun, finished):

@@ -109,6 +109,12 @@ def test_a_network_that_leaves_inputs_of_its_cells_unread_has_its_memory_foretol
     assert stage.step_bytes() > 2 * weights + images  # momentum too
 
 
+def test_more_rounds_than_there_are_pairs_of_images_are_refused(begun):
+    begun("retrain.epochs=1", "retrain.rounds_per_epoch=32")
+    with pytest.raises(ValueError, match=r"rounds_per_epoch=33: .* 64 images.*at most 32"):
+        begun("retrain.epochs=1", "retrain.rounds_per_epoch=33")
+
+
 def test_a_lonely_last_image_is_left_out(begun):
     stage = begun("retrain.epochs=1", "retrain.batch_size=21")
     _, batches = seen_labels(stage)

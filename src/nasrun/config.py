@@ -81,6 +81,8 @@ class Frame:
         for key, bound in least.items():
             if getattr(self, key) < bound:
                 raise ValueError(f"{key}={getattr(self, key)}: at least {bound}")
+        if self.seed >= 2**63:
+            raise ValueError(f"seed={self.seed}: below 2 to the power of 63")
         if self.images is not None and self.images < 1:
             raise ValueError(f"images={self.images}: at least 1, or null for all")
         if not 0 < self.alpha_lr < math.inf:
@@ -219,7 +221,7 @@ def build(node: Mapping[str, Any], key: str, trusted: Sequence[str] = ()) -> Any
     try:
         return instantiate(dict(node), _convert_="all")
     except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError):
+        if isinstance(error.__cause__, ValueError | TypeError):
             inner = re.search(r"full_key: (\S+)", str(error))
             path = f"{key}.{inner[1]}" if inner else key
             text, last = str(error.__cause__), path.rpartition(".")[2]
@@ -305,6 +307,10 @@ def _fits(value: Any, hint: Any) -> bool:
         if len(arguments) == 2 and arguments[1] is Ellipsis:
             return all(_fits(item, arguments[0]) for item in value)
         return len(value) == len(arguments) and all(map(_fits, value, arguments))
+    if origin is Sequence:
+        return isinstance(value, list) and all(_fits(item, *arguments) for item in value)
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(_fits(x, arguments[1]) for x in value.values())
     module = hint.__module__ if inspect.isclass(hint) else ""
     # a list or an object is needed, and this is neither
     return origin is not tuple and not module.startswith(("nasrun.", "torch"))
@@ -332,6 +338,10 @@ def _named(hint: Any) -> str:
         if arguments[-1] is Ellipsis:
             return f"a list of {_named(arguments[0])}"
         return f"a list of {len(arguments)} {_named(arguments[0])}"
+    if origin is Sequence:
+        return f"a list of {_named(*arguments)}"
+    if origin is Mapping:
+        return f"keys, each with {_named(arguments[1])}"
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     return "null" if hint is type(None) else names.get(hint, getattr(hint, "__name__", str(hint)))
 

@@ -31,7 +31,7 @@ def trained_folder(path: Path, branch: str | None) -> StageFolder:
             names = ", ".join(stage.branch for stage in trained) or "none"
             raise ValueError(f"branch={branch}: not trained in {path}; trained are {names}")
         trained = found
-    found = [stage for stage in trained if stage.branch != "random"] or trained
+    found = [stage for stage in trained if stage.source != "random"] or trained
     if not found:
         raise ValueError(f"run={path}: nothing trained there, type `nasrun retrain` first")
     return max(found, key=lambda stage: (stage.kind == "retrain", stage.finished_at))

@@ -85,6 +85,11 @@ class Retrain(Stage):
         self.facts = dataset.facts()
         budget.refuse_beyond(self.step_bytes, "training this network")
         self.train = self.task.split(*self.parts)
+        if len(self.train) < 2 * self.rounds_per_epoch:
+            raise ValueError(
+                f"rounds_per_epoch={self.rounds_per_epoch}: there are only {len(self.train)} "
+                f"images, and a round takes 2; at most {len(self.train) // 2} would do"
+            )
         self.validation = None if "validation" in self.parts else self.task.split("validation")
         network = space.network(
             genotype, inputs=self.task.inputs, outputs=self.task.outputs, layout=self.layout

@@ -93,7 +93,7 @@ def test_where_the_limits_allow_no_candidate_those_contest_that_it_is_exchanged_
     selector.begin(search, Toy())
     run(selector)
     assert set(selector.evaluator.asked) == set(allowed.values())
-    assert selector.report(Folder())["validation_score"] > 0
+    assert selector.report(Folder())["validation_accuracy"] > 0
     alone = Halving(contestants=1, eta=3, evaluator=Longer([]))
     alone.task, alone.budget, alone.limits = Task(), None, selector.limits
     alone.begin(search, Toy())
@@ -111,7 +111,7 @@ def test_an_architecture_contests_once():
     selector.begin(search, Toy())
     assert selector.rounds == 0
     assert selector.genotype == search.candidates[0].genotype
-    assert selector.report(Folder()) == {"validation_score": 0.5, "candidates": 1}
+    assert selector.report(Folder()) == {"validation_accuracy": 0.5, "candidates": 1}
 
 
 @pytest.mark.parametrize(

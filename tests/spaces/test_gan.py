@@ -107,7 +107,10 @@ def test_a_block_halves_the_map_wherever_its_pool_stands(down):
     ("changes", "text"),
     [
         ({"num_cells": 4}, "num_cells=4: from 1 to 3"),
-        ({"latent": 13}, "a divisor of latent=13"),
+        ({"latent": 13}, "latent=13: a multiple of projections="),
+        ({"latent": 0}, "latent=0: .* above 0"),
+        ({"latent": -12}, "latent=-12: .* above 0"),
+        ({"released_sum": True}, "released_sum=true: has no effect without hard=true"),
         ({"bottom": 3}, "bottom=3: an even number"),
         ({"operations": ("none",)}, "a convolution among them"),
         ({"halvings": 5}, "halvings=5: from 0 to blocks=4"),

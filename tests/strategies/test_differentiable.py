@@ -92,6 +92,17 @@ def test_all_data_train_where_the_released_code_of_snas_did_so(begun, monkeypatc
     assert begun().finish(folder)["trained_on"] == "train"
 
 
+@pytest.mark.parametrize("what", ["weights", "alphas"])
+def test_a_search_that_diverged_ends_before_its_round_is_kept(begun, what):
+    strategy = begun()
+    of = strategy.supernet.alphas() if what == "alphas" else strategy.supernet.weights()
+    with torch.no_grad():
+        of[0].fill_(math.nan)
+    with pytest.raises(ValueError, match=r"round 1: the search diverged \(.*weight_optimizer.lr"):
+        strategy.run_round()
+    assert not strategy.history.records
+
+
 def test_alphas_and_weights_move(begun):
     strategy = begun()
     before = snapshot(strategy)

@@ -95,6 +95,23 @@ def test_several_networks_are_measured_in_order_as_each_alone(strategy):
     assert found[1]["top5_accuracy"] == float(five.double().mean())
 
 
+@pytest.mark.parametrize(
+    ("size", "batches"), [(12, [13]), (6, [6, 7]), (4, [4, 4, 5]), (5, [5, 5, 3])]
+)
+def test_no_image_is_measured_alone_and_none_is_left_out(strategy, size, batches):
+    split, seen, labels = strategy.task.subset(strategy.validation, 13), [], []
+
+    def forward(images):
+        seen.append(len(images))
+        return [(images.flatten(1)[:, :10],)]
+
+    strategy.task.compare(forward, split, size)
+    assert seen == batches
+    for _, part in strategy.task._whole(split, size):
+        labels += part.tolist()
+    assert labels == split.labels.tolist()
+
+
 def test_what_is_tracked_are_the_batches(strategy):
     told = []
 

@@ -211,6 +211,20 @@ def test_an_update_moves_the_target_by_its_rate(task):
         torch.testing.assert_close(slow, 0.99 * start + 0.01 * fast)
 
 
+def test_an_agent_that_only_acts_holds_no_replay_buffer_and_loses_none(task, tmp_path):
+    first = learner(task)
+    first.train_interval()
+    trained = first.trained()
+    again = learner(task, seed=9)
+    again.load(trained)
+    again.evaluate()
+    again.show(tmp_path / "best")
+    assert "replay" not in vars(again)
+    kept = again.trained().memory["replay"]
+    for name, part in trained.memory["replay"].items():
+        assert torch.equal(torch.as_tensor(part), torch.as_tensor(kept[name])), name
+
+
 def test_looking_changes_nothing(task):
     one = learner(task)
     before = {name: t.clone() for name, t in one.network.state_dict().items()}
@@ -222,7 +236,7 @@ def test_looking_changes_nothing(task):
 def test_pixels_need_another_space_and_task(task):
     pixels = DrqSpace(encoder=Pixels(channels=2, size=12), hidden=8, feature_dims=(4,))
     network = pixels.network(pixels.sample(), inputs=9, outputs=task.outputs)
-    with pytest.raises(ValueError, match="space=drqv2_state is for states"):
+    with pytest.raises(ValueError, match="space=drqv2_state would do"):
         task.check(network)
     action = network(torch.zeros(2, 9, 12, 12, dtype=torch.uint8))
     assert action.shape == (2, task.outputs)

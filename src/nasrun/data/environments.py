@@ -85,9 +85,10 @@ class GymEnvironment(Environment):
         import gymnasium
 
         try:
-            gymnasium.spec(self.id)
-        except gymnasium.error.Error as error:
-            raise ValueError(f"dataset.id={self.id}: {str(error).splitlines()[0]}") from error
+            gymnasium.make(self.id).close()
+        except Exception as error:  # packages that it needs may be missing, or too new
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"dataset.id={self.id}: {reason}") from error
 
     def start(self) -> Episodes:
         return GymEpisodes(self.id, self.action_repeat)

@@ -129,5 +129,5 @@ class Halving(Selector):
         ]
         folder.write("rungs.json", rungs)
         known = bool(self._rungs) or not self._exchanged  # else the score is another network's
-        scored = {"validation_score": self._best.score} if known else {}
+        scored = {f"validation_{self.task.objective}": self._best.score} if known else {}
         return {**scored, "candidates": len(self._contestants)}

@@ -81,11 +81,16 @@ class GanSpace(ModularSpace):
             )
         if not 1 <= self.num_cells <= len(SKIP_MODES):
             raise ValueError(f"num_cells={self.num_cells}: from 1 to {len(SKIP_MODES)}")
-        if not 1 <= self.projections <= self.num_cells or self.latent % self.projections:
+        if not 1 <= self.projections <= self.num_cells:
             raise ValueError(
-                f"projections={self.projections}: from 1 to num_cells={self.num_cells}, a divisor "
-                f"of latent={self.latent}"
+                f"projections={self.projections}: from 1 to num_cells={self.num_cells}"
             )
+        if self.latent < 1 or self.latent % self.projections:
+            raise ValueError(
+                f"latent={self.latent}: a multiple of projections={self.projections}, above 0"
+            )
+        if self.released_sum and not self.hard:
+            raise ValueError("released_sum=true: has no effect without hard=true; leave it out")
         if self.bottom < 2 or self.bottom % 2:
             raise ValueError(f"bottom={self.bottom}: an even number of pixels from 2 on")
         if not 0 <= self.halvings <= self.blocks or self.size % 2**self.halvings:

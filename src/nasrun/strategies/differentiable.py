@@ -203,7 +203,9 @@ class Differentiable(SupernetStrategy, Foreseen):
         for group in self.search.weight_optimizer.param_groups:
             group["lr"] = lr
         before = self.supernet.genotype(argmax)
-        metrics = {"lr": lr, **self._epoch(), **self._validation(), **self._entropy()}
+        metrics = {"lr": lr, **self._epoch()}
+        self._refuse_divergence(metrics)
+        metrics |= {**self._validation(), **self._entropy()}
         for penalty in self.penalties:
             metrics |= penalty.metrics()
         if self.within is not None:
@@ -227,6 +229,17 @@ class Differentiable(SupernetStrategy, Foreseen):
             for name, loss in self.level.step(self.search, train, next(validation)).items():
                 totals.setdefault(name, []).append(loss)
         return {name: float(torch.stack(losses).mean()) for name, losses in totals.items()}
+
+    def _refuse_divergence(self, losses: Metrics) -> None:
+        """ValueError before a round is kept that no later one can mend."""
+        finite = all(map(math.isfinite, losses.values()))
+        if finite and all(bool(alpha.isfinite().all()) for alpha in self.supernet.alphas()):
+            return
+        told = ", ".join(f"{name} {loss:.4g}" for name, loss in losses.items() if name != "lr")
+        raise ValueError(
+            f"round {self.round + 1}: the search diverged ({told}); the rounds before it are kept, "
+            "a smaller strategy.weight_optimizer.lr, alpha_lr or strategy.weight_clip would do"
+        )
 
     def _endless(self, split: Split) -> Iterator[Batch]:
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import torch
@@ -106,21 +107,36 @@ class Classification(ImageTask):
         augmented: bool = False,
         track: Track | None = None,
     ) -> list[Metrics]:
-        batches: Iterable[Batch] = split.batches(batch_size)
+        batches = self._whole(split, batch_size)
         if augmented:
             batches = self.batches(split, batch_size, torch.randperm(len(split)))
         if track is not None:
             batches = track(batches, math.ceil(len(split) / batch_size))
+        count = 0
         sums = []  # a batch, (forwards, 3), where the network runs: nothing waits for it
         for images, labels in batches:
+            count += len(labels)
             with self.budget.autocast():
                 logits = [outputs[0] for outputs in forwards(images)]
             sums.append(torch.stack([self._sums(each.float(), labels) for each in logits]))
         totals = sum(each.double() for each in torch.stack(sums).cpu())
         assert isinstance(totals, Tensor)
         names = ("loss", "accuracy", "top5_accuracy")[: 2 + (self.outputs > 5)]
-        means = (totals / len(split)).tolist()
+        means = (totals / count).tolist()
         return [dict(zip(names, row, strict=False)) for row in means]
+
+    def _whole(self, split: Split, batch_size: int) -> Iterable[Batch]:
+        """All images in order; one that is left over joins the batch before it.
+
+        Batch norm that measures by the batch has no variance over one image.
+        """
+        if len(split) <= batch_size or len(split) % batch_size != 1:
+            return split.batches(batch_size)
+        first, last = torch.arange(len(split)).tensor_split([len(split) - batch_size - 1])
+        return chain(
+            split.batches(batch_size, order=first) if len(first) else (),
+            split.batches(batch_size + 1, order=last),
+        )
 
     def _sums(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Of a batch the summed loss, and how many labels come first and among the first five."""

@@ -72,12 +72,7 @@ class Replay:
 
     def draw(self, batch_size: int, steps: int, discount: float) -> Transitions:
         """Transitions of up to `steps` steps, fewer at the end of an episode."""
-        whole = self.steps_left[: self.size] > 0
-        if self.size == self.capacity:  # of the oldest, frames may have been overwritten
-            order = (torch.arange(self.capacity) - self.position) % self.capacity
-            whole &= order >= self.age.clamp(max=self.stack - 1)
-        begins = whole.nonzero().flatten()
-        start = begins[torch.randint(len(begins), (batch_size,))]
+        start = self._starts(batch_size)
         reward, factor = torch.zeros(batch_size), torch.ones(batch_size)
         place = start
         for step in range(steps):
@@ -87,6 +82,18 @@ class Replay:
             factor = factor * follows
             place = torch.where(inside > 0, (place + 1) % self.capacity, place)
         return Transitions(self._seen(start), self.action[start], reward, factor, self._seen(place))
+
+    def _starts(self, count: int) -> Tensor:
+        """Places (count,) where a step begins, each as likely; a ring of a million is not read."""
+        found = torch.empty(0, dtype=torch.int64)
+        while len(found) < count:
+            place = torch.randint(self.size, (2 * count,))
+            whole = self.steps_left[place] > 0
+            if self.size == self.capacity:  # of the oldest, frames may have been overwritten
+                order = (place - self.position) % self.capacity
+                whole &= order >= self.age[place].clamp(max=self.stack - 1)
+            found = torch.cat([found, place[whole]])
+        return found[:count]
 
     def _seen(self, place: Tensor) -> Tensor:
         """The observations at these places, stacked."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import statistics
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -129,9 +130,11 @@ class Control(PopulationTask):
             with torch.no_grad():
                 network.actor(network.encoder(seen))
         except RuntimeError as error:
+            pixels = self.environment.pixels
+            instead = f"space=drqv2 with space.encoder.size={self.shape[-1]}"
             raise ValueError(
                 f"space: its encoder cannot take observations {list(self.shape)}; "
-                "space=drqv2_state is for states, space=drqv2 for pixels"
+                f"{instead if pixels else 'space=drqv2_state'} would do"
             ) from error
 
     def needs(self, network: nn.Module, members: int, intervals: int) -> str:
@@ -143,7 +146,8 @@ class Control(PopulationTask):
             return ""
         return (
             f"{steps / 1e6:.0f} million environment steps in all; a member's replay buffer takes "
-            f"up to {one:.1f} GiB of memory, and two copies of each lie on disk"
+            f"up to {one:.1f} GiB of memory, two to three times that while it is saved and read, "
+            "and two copies of each lie on disk"
         )
 
     def learner(self, network: nn.Module) -> DrqLearner:
@@ -166,12 +170,19 @@ class DrqLearner(MemberLearner):
         self.critic_optimizer = task.optimizer(self.judging)
         self.slow: list[Tensor] = list(self.target.parameters())
         self.buffers = list(self.target.buffers()), list(self.critic.buffers())
-        seen = task.environment
-        self.replay = Replay(
-            task.replay, task.shape, task.outputs, pixels=seen.pixels, stack=seen.stack
-        )
+        self._kept: dict[str, Any] | None = None
         self.steps = 0
         self.returns: list[list[float]] = []
+
+    @cached_property
+    def replay(self) -> Replay:
+        """Made when it is needed: it may take many GiB, and an agent that only acts needs none."""
+        task, seen = self.task, self.task.environment
+        replay = Replay(task.replay, task.shape, task.outputs, pixels=seen.pixels, stack=seen.stack)
+        if self._kept is not None:
+            replay.load_state_dict(self._kept)
+            self._kept = None
+        return replay
 
     @property
     def noise(self) -> float:
@@ -344,7 +355,8 @@ class DrqLearner(MemberLearner):
         restore_moments(self.network, optimizers, trained.moments)
         self.steps = trained.memory["steps"]
         self.returns = list(trained.memory["returns"])
-        self.replay.load_state_dict(trained.memory["replay"])
+        self._kept = trained.memory["replay"]
+        self.__dict__.pop("replay", None)
 
 
 def _seed() -> int:
