@@ -33,6 +33,13 @@ def trained_folder(path: Path, branch: str | None) -> StageFolder:
         trained = found
     found = [stage for stage in trained if stage.source != "random"] or trained
     if not found:
+        weights = [
+            s.path / "weights.safetensors" for s in source.run.stages() if s.kind == "select"
+        ]
+        if kept := [file for file in weights if file.is_file()]:
+            raise ValueError(
+                f"run={path}: a population's network is loaded by hand, from {kept[-1]}"
+            )
         raise ValueError(f"run={path}: nothing trained there, type `nasrun retrain` first")
     return max(found, key=lambda stage: (stage.kind == "retrain", stage.finished_at))
 

@@ -295,6 +295,7 @@ class Population(PopulationStrategy):
         params = sum(parameter.numel() for parameter in learner.network.parameters())
         note = "  ".join(f"{name} {value:.4g}" for name, value in tested.items())
         return {
+            "judged_by": next(iter(tested)),
             **tested,
             "untrained": untrained,
             "params": params,
@@ -327,7 +328,12 @@ class Population(PopulationStrategy):
         folder.write("lineage.json", self.history)
         best = max(member.score for member in self.candidates)
         trained = sum(len(past["scores"]) for past in self.history)
-        return {"score": best, "members": self.size, "member_intervals": trained}
+        return {
+            "judged_by": "score",
+            "score": best,
+            "members": self.size,
+            "member_intervals": trained,
+        }
 
 
 def _rank(member: Member) -> tuple[float, int]:
