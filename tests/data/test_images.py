@@ -164,3 +164,5 @@ def test_facts_that_do_not_fit_together_are_refused():
         Facts("test", ("a", "b"), 1, 4, (0.0,), (0.0,), flip=False)
     with pytest.raises(ValueError, match=r"facts.mean"):
         Facts("test", ("a", "b"), 3, 4, (0.0,), (1.0, 1.0, 1.0), flip=False)
+    with pytest.raises(ValueError, match=r"facts.kept=1.2"):
+        Facts("test", ("a", "b"), 1, 4, (0.0,), (1.0,), flip=False, kept=1.2)

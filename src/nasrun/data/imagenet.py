@@ -89,7 +89,8 @@ class ImageNet(Dataset):
         return self._layout
 
     def facts(self) -> Facts:
-        return Facts("imagenet", self.layout().classes, 3, self.size, MEAN, STD, self.flip)
+        kept = self.size / self.resize
+        return Facts("imagenet", self.layout().classes, 3, self.size, MEAN, STD, self.flip, kept)
 
     def split(self, *parts: Part, device: torch.device) -> Split:
         assert parts and set(parts) <= {"train", "validation", "test"}, parts
@@ -108,7 +109,6 @@ class ImageNet(Dataset):
         return StreamSplit(
             listing=listing,
             facts=self.facts(),
-            resize=self.resize,
             workers=self.workers,
             device=device,
         )
@@ -121,12 +121,11 @@ class StreamSplit(Split):
     """Images that stay in their files: workers decode and crop, the device does the rest."""
 
     def __init__(
-        self, *, listing: Listing, facts: Facts, resize: int, workers: int, device: torch.device
+        self, *, listing: Listing, facts: Facts, workers: int, device: torch.device
     ) -> None:
         self.labels = listing.labels
         self._listing = listing
         self._facts = facts
-        self._resize = resize
         self._workers = workers
         self._device = device
 
@@ -147,7 +146,7 @@ class StreamSplit(Split):
             batched(order, batch_size, drop_last),
             torch.split(self._crops(len(order), augment), batch_size),
             self._facts.size,
-            self._facts.size / self._resize,
+            self._facts.kept,
         )
         loader = DataLoader(
             decoder,

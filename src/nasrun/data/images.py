@@ -30,6 +30,7 @@ class Facts:
 
     classes: names, in the order of the labels. channels, size: of the square images, in pixels.
     mean, std: per channel, of pixels scaled to 0 .. 1. flip: a mirrored image keeps its label.
+    kept: the side of the central square that a test sees, as a fraction of an original's shorter.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Facts:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     flip: bool
+    kept: float = 1.0
 
     def __post_init__(self) -> None:
         for key in ("mean", "std"):
@@ -49,6 +51,8 @@ class Facts:
                 )
         if min(self.std) <= 0:
             raise ValueError(f"facts.std={self.std}: numbers above 0 would do")
+        if not 0 < self.kept <= 1:
+            raise ValueError(f"facts.kept={self.kept}: a fraction above 0, or 1, would do")
 
     @property
     def num_classes(self) -> int:
