@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 
 
 def test_a_genotype_is_a_published_cell_or_a_file(nasrun, here, finished, short):
@@ -53,3 +54,38 @@ def test_an_engine_is_named_where_a_selection_trains_networks(nasrun, small):
     halving = ["method=halving", "selector.contestants=2", "selector.evaluator.epochs=1"]
     answer = nasrun("select", *halving, "engine=serial")
     assert answer.status == 0, answer.err
+
+
+def test_another_layout_is_another_limited_run_and_the_same_run_without_limits(nasrun, here, small):
+    words = [*small, "discretisation=false", "stages=[search,select]"]
+    first = ["retrain.channels=8", "retrain.layers=3"]
+    other = ["retrain.channels=10", "retrain.layers=3"]
+    for layout in (first, other, first):
+        assert nasrun("run", *words, *layout, "budget.max_params_m=0.05").status == 0
+    family = here / "outputs/digits-darts-darts"
+    assert sorted(path.name for path in family.glob("v*")) == ["v001", "v002"]
+    for version, channels in (("v001", 8), ("v002", 10)):
+        counted = yaml.safe_load((family / version / "config.yaml").read_text())["layout"]
+        assert counted == {"channels": channels, "layers": 3, "stem": "cifar"}
+    for layout in (first, other):
+        assert nasrun("run", *words, *layout).status == 0
+    assert sorted(path.name for path in family.glob("v*")) == ["v001", "v002", "v003"]
+    assert "layout" not in (family / "v003/config.yaml").read_text()
+    assert [path.name for path in (family / "v003/select").iterdir()] == ["magnitude"]
+
+
+def test_a_selection_within_limits_is_one_of_its_layout(nasrun, finished):
+    words = ["selector=argmax", "discretisation=false", "budget.threads=1", "budget.device=cpu"]
+    words += ["budget.max_params_m=0.05", "retrain.layers=3"]
+    for channels in (8, 10, 8):
+        assert nasrun("select", *words, f"retrain.channels={channels}").status == 0
+    assert {path.name for path in (finished / "select").glob("argmax*")} == {"argmax", "argmax-2"}
+    assert "channels: 10" in (finished / "select/argmax-2/config.yaml").read_text()
+    # what is trained without limits may have any layout: it is told
+    words = ["budget.threads=1", "budget.device=cpu", "retrain.epochs=1", "retrain.layers=3"]
+    words += ["retrain.auxiliary=false", f"run={finished}/select/argmax"]
+    for channels, told in ((2, True), (8, False)):
+        answer = nasrun("retrain", *words, f"retrain.channels={channels}")
+        assert answer.status == 0, answer.err
+        line = "limits were counted with retrain.channels=8; this trains retrain.channels=2"
+        assert (line in answer.err) == told

@@ -68,3 +68,32 @@ def test_a_search_does_not_go_on_within_other_limits(nasrun, finished):
         refusal = nasrun("search", f"run={finished}", word).refusal
         assert word in refusal
         assert f"{word.split('=')[0]}={was}" in refusal
+
+
+def test_a_limited_search_reads_the_layout_of_a_recipe_and_no_more(nasrun, small, finished):
+    limits = ["budget.max_params_m=1e-6", "retrain.layers=3"]
+    for verb, words in (("search", small), ("select", [])):
+        for word in ("retrain=cifar", "retrain.channels=8", "retrain.stem=imagenet"):
+            assert "the cheapest network" in nasrun(verb, *words, word, *limits).refusal
+            refusal = nasrun(verb, *words, word).refusal
+            assert f"{word}: has no effect on `nasrun {verb}`, type it on `retrain`" in refusal
+        refusal = nasrun(verb, *words, *limits, "retrain.epochs=3").refusal
+        assert f"retrain.epochs=3: has no effect on `nasrun {verb}`" in refusal
+
+
+def test_a_later_verb_counts_limits_in_the_layout_of_the_search(nasrun, here, small):
+    limit = "budget.max_params_m=0.05"
+    layout = ["retrain.channels=8", "retrain.layers=3"]
+    assert nasrun("search", *small, *layout, limit).status == 0
+    run = here / "outputs/digits-darts-darts/v001"
+    words = ["discretisation=false", "budget.threads=1", "budget.device=cpu", limit]
+    assert nasrun("select", *words).status == 0
+    kept = (run / "select/magnitude/config.yaml").read_text()
+    assert "channels: 8\n  layers: 3\n" in kept
+    assert nasrun("select", *words, "retrain.channels=10").status == 0
+    kept = (run / "select/magnitude-2/config.yaml").read_text()
+    assert "channels: 10\n  layers: 3\n" in kept
+    (run / "search/result.json").unlink()
+    refusal = nasrun("search", f"run={run}", "retrain.channels=10").refusal
+    assert f"retrain.channels=10: {run} is searched with retrain.channels=8" in refusal
+    assert nasrun("search", f"run={run}").status == 0

@@ -5,15 +5,16 @@ search -> select -> retrain -> transfer
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nasrun.genotype import Genotype, fingerprint
-from nasrun.plan import Plan, table_key, transfer_keys
+from nasrun.plan import Plan, layout_of, table_key, transfer_keys
 from nasrun.run import Run, StageFolder, seed_everything
 from nasrun.tabular import Table
 
@@ -99,7 +100,11 @@ def _stages(plan: Plan, run: Run, console: Console, ready: Stage | None) -> list
         driven.append(_drive(plan, run.search(), console, lambda: ready or _start_search(plan)))
     selected = plan.source.selected if plan.source else None
     if "select" in plan.stages:
-        own = {"selector": plan.settings["selector"], "budget": plan.settings["budget"]}
+        own = {
+            "selector": plan.settings["selector"],
+            "budget": plan.settings["budget"],
+            **plan.counted,
+        }
         parent = run.search().fingerprint
         selected = run.branch("select", plan.choices["selector"], own, parent)
         driven.append(_drive(plan, selected, console, lambda: _begin_selection(plan, run)))
@@ -107,6 +112,8 @@ def _stages(plan: Plan, run: Run, console: Console, ready: Stage | None) -> list
         _draw(plan.space, selected)
     if "retrain" not in plan.stages and "transfer" not in plan.stages:
         return driven
+    if plan.retrain is not None and plan.layout is None and selected is not None:
+        _tell_other_layout(selected, layout_of(plan.retrain.layout))
     chosen = _chosen(plan, selected)
     assert chosen is not None
     for kind in plan.stages:
@@ -117,6 +124,19 @@ def _stages(plan: Plan, run: Run, console: Console, ready: Stage | None) -> list
             mark = fingerprint(plan.rival.to_json())
             _train(plan, run, kind, Chosen("random", plan.rival, mark), console, None)
     return driven
+
+
+def _tell_other_layout(selected: StageFolder, ours: dict[str, Any]) -> None:
+    """Without limits any layout may be trained, but a choice within limits was for one."""
+    theirs = selected.config.get("layout", ours)
+    if theirs != ours:
+        had, have = (
+            " ".join(f"retrain.{key}={layout[key]}" for key in ours if ours[key] != theirs[key])
+            for layout in (theirs, ours)
+        )
+        warnings.warn(
+            f"{selected.path}: limits were counted with {had}; this trains {have}", stacklevel=2
+        )
 
 
 @dataclass(frozen=True)

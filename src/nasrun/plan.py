@@ -31,13 +31,15 @@ from nasrun.config import (
 )
 from nasrun.genotype import Genotype
 from nasrun.source import (
+    LAYOUT,
     Source,
     inherit,
     inherit_budget,
+    inherit_layout,
     refuse_idle,
     refuse_other,
-    refuse_other_budget,
     refuse_search,
+    refuse_unlike,
 )
 from nasrun.tabular import header
 
@@ -72,7 +74,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
     """Check and build everything that the command needs."""
     verb, composed = command.verb, command.composed
     config = composed.config
-    refuse_idle(verb, command.typed)
+    refuse_idle(verb, command.typed, limited=_limited(verb, config, source))
     if source is not None:
         refuse_other(config, command.typed, source.run)
         inherit(config, source.run)
@@ -85,6 +87,9 @@ def prepare(command: Command, source: Source | None) -> Plan:
     _refuse_missing(config, stages)
     if source is not None and "search" in stages:
         inherit_budget(config, command.typed, source.run)
+    selecting = bool({"search", "select"} & set(stages))
+    if source is not None and selecting and _limited(verb, config, source):
+        inherit_layout(config, command.typed, source.run)
 
     def make(key: str) -> Any:
         return build(configuration.resolve(config[key]), key, command.trusted)
@@ -109,13 +114,19 @@ def prepare(command: Command, source: Source | None) -> Plan:
         source=source,
     )
     plan.settings["budget"] = plan.budget.resolved
-    if source is not None and "search" in stages and not source.run.search().finished:
-        refuse_other_budget(plan.budget.resolved, command.typed, source.run)
+    unfinished = source is not None and "search" in stages and not source.run.search().finished
+    if source is not None and unfinished:
+        refuse_unlike(
+            "budget", plan.budget.resolved, source.run.config["budget"], command.typed, source.run
+        )
     plan.settings["space"].pop("table", None)  # for reports: the search is the same without it
     _add_search(plan, command, make)
     if plan.budget.limited or command.only_foreseen:
         _refuse_unforeseen(plan)
     _add_trainings(plan, command, make)
+    if source is not None and unfinished and "layout" in source.run.config:
+        theirs = source.run.config["layout"]
+        refuse_unlike("retrain", plan.counted["layout"], theirs, command.typed, source.run)
     if frame.genotype is not None:
         plan.genotype_name, plan.genotype = named_genotype(
             frame.genotype, plan.space, plan.choices["space"], frame.seed
@@ -214,6 +225,11 @@ class Plan:
         )
 
     @property
+    def counted(self) -> dict[str, Any]:
+        """The layout that limits are counted in, as a part of a configuration; else nothing."""
+        return {} if self.layout is None else {"layout": layout_of(self.layout)}
+
+    @property
     def recipe(self) -> tuple[SearchSpace, Dataset]:
         """Space and images as a recipe takes them; `prepare` has looked that they are such."""
         from nasrun.data.images import Dataset
@@ -242,9 +258,14 @@ class Plan:
         if self.genotype is None:
             groups += ["task", "strategy"]
         config = {"seed": self.seed, **{group: self.settings[group] for group in groups}}
-        if self.genotype is not None:
-            config["genotype"] = self.genotype.to_json()
-        return config
+        if self.genotype is None:
+            return config | self.counted
+        return config | {"genotype": self.genotype.to_json()}
+
+
+def layout_of(layout: Layout) -> dict[str, Any]:
+    """What of a layout a network's cost depends on."""
+    return {key: getattr(layout, key) for key in LAYOUT}
 
 
 def random_genotype(space: Space, seed: int) -> Genotype:
@@ -292,6 +313,16 @@ def import_trusted(package: str) -> None:
         if error.name != package.split(".")[0]:
             raise
         raise ValueError(f"trust=[{package}]: no such package here or installed") from error
+
+
+def _limited(verb: str, config: Mapping[str, Any], source: Source | None) -> bool:
+    """Whether the found network's cost is, by the command or by the search that it goes on with."""
+    from nasrun.budget import LIMITS
+
+    budgets = [config.get("budget") or {}]
+    if verb == "search" and source is not None:
+        budgets.append(source.run.config["budget"])
+    return any(budget.get(key) is not None for budget in budgets for key in LIMITS)
 
 
 def _refuse_missing(config: Mapping[str, Any], stages: Sequence[str]) -> None:

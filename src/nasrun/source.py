@@ -37,6 +37,8 @@ OWN = {
 """What a verb reads besides what is upstream and `ALWAYS`; another key typed there is refused."""
 TABLE = "space.table"
 """Upstream, but it changes no result: a later verb may be given another than its parent."""
+LAYOUT = ("channels", "layers", "stem")
+"""Of the retrained network: what limits on it are counted in."""
 ALWAYS = ("budget", "outputs", "run", "progress", "experiment", "hydra", *UPSTREAM, *SCALE)
 
 
@@ -98,12 +100,18 @@ def inherited_choices(source: Source, typed: Sequence[str]) -> list[str]:
     return [f"{g}={choices[g]}" for g in UPSTREAM if g in choices and g not in given]
 
 
-def refuse_idle(verb: str, typed: Sequence[str]) -> None:
-    """No setting without effect: a key that the verb does not read is an error."""
+def refuse_idle(verb: str, typed: Sequence[str], *, limited: bool) -> None:
+    """No setting without effect: a key that the verb does not read is an error.
+
+    limited: the found network is, and so what says in which layout it is counted is read.
+    """
     allowed = {*OWN[verb], *ALWAYS}
     known = {*ALWAYS, *(key for keys in OWN.values() for key in keys)}
+    counted = {"retrain", *(f"retrain.{name}" for name in LAYOUT)} if limited else set()
     for override in typed:
         key = key_of(override)
+        if key in counted:
+            continue
         root = root_of(key)
         if root not in known:
             raise ValueError(f"{override}: unknown key{did_you_mean(root, known)}")
@@ -164,17 +172,30 @@ def inherit_budget(config: DictConfig, typed: Sequence[str], run: Run) -> None:
             config["budget"][name] = theirs
 
 
-def refuse_other_budget(ours: Mapping[str, Any], typed: Sequence[str], run: Run) -> None:
-    """ValueError where a search that is not finished would go on with another budget."""
-    theirs = run.config["budget"]
+def inherit_layout(config: DictConfig, typed: Sequence[str], run: Run) -> None:
+    """Count limits in the parent's layout, unless the command line names a recipe or a part."""
+    given = {key_of(override) for override in typed}
+    for name, theirs in run.config.get("layout", {}).items():
+        if not given & {"retrain", f"retrain.{name}"}:
+            config["retrain"][name] = theirs
+
+
+def refuse_unlike(
+    group: str,
+    ours: Mapping[str, Any],
+    theirs: Mapping[str, Any],
+    typed: Sequence[str],
+    run: Run,
+) -> None:
+    """ValueError where a search that is not finished would go on with other keys of a group."""
     changed = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
     if not changed:
         return
     given = {key_of(override): override for override in typed}
-    name = next((name for name in changed if f"budget.{name}" in given), changed[0])
-    override = given.get(f"budget.{name}", f"budget.{name}={ours.get(name)}")
+    name = next((name for name in changed if f"{group}.{name}" in given), changed[0])
+    override = given.get(f"{group}.{name}", f"{group}.{name}={ours.get(name)}")
     was = "null" if theirs.get(name) is None else theirs[name]
     raise ValueError(
-        f"{override}: {run.path} is searched with budget.{name}={was}; leave it out, or search "
+        f"{override}: {run.path} is searched with {group}.{name}={was}; leave it out, or search "
         f"anew with {override}"
     )
