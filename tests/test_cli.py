@@ -416,9 +416,17 @@ def test_a_sweep_runs_every_combination_and_closes_with_a_table(nasrun, here, sm
     assert [path.name for path in here.iterdir()] == ["outputs"]
 
 
-@pytest.mark.parametrize("error", [ValueError, ChildProcessError])
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("seed=0: does not work today"), ": seed=0: does not work today"),
+        (ChildProcessError("does not work today"), ": files: does not work today"),
+        (RuntimeError("out of memory\n  at 0x0"), ": RuntimeError: out of memory"),
+        (KeyError("alpha"), ": KeyError: 'alpha'"),
+    ],
+)
 def test_a_failed_job_of_a_sweep_is_told_and_the_others_go_on(
-    error, nasrun, here, small, monkeypatch
+    error, told, nasrun, here, small, monkeypatch
 ):
     from nasrun import pipeline
 
@@ -426,16 +434,21 @@ def test_a_failed_job_of_a_sweep_is_told_and_the_others_go_on(
 
     def fails(plan, console):
         if plan.seed == 0:
-            raise error("seed=0: does not work today")
+            raise error
         return execute(plan, console)
 
     monkeypatch.setattr(pipeline, "execute", fails)
     words = [word for word in small if not word.startswith("rounds=")]
     answer = nasrun("search", "-m", "seed=0,1", "rounds=1", *words)
     assert answer.status == 2
-    assert "seed=0: does not work today" in answer.err
+    assert answer.err.endswith(f"{told}\n")
     assert "Traceback" not in answer.err
     assert len(list(here.rglob("search/result.json"))) == 1
+    assert "sweep" in answer.out  # the closing table
+    (journal,) = here.rglob("jobs.jsonl")
+    failed, done = (json.loads(line) for line in journal.read_text().splitlines())
+    assert failed["error"] in told
+    assert "run" in done
 
 
 def test_cfg_prints_the_resolved_configuration_and_runs_nothing(nasrun, here):

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -273,7 +274,6 @@ def _run_job(command: Any, source: Any, journal: Path, number: int, total: int) 
     """One job of a sweep, in whatever process its launcher chose; returns its accuracy."""
     from filelock import FileLock
 
-    from nasrun.budget import BudgetSpent
     from nasrun.pipeline import execute
     from nasrun.plan import prepare
     from nasrun.report import score
@@ -286,9 +286,11 @@ def _run_job(command: Any, source: Any, journal: Path, number: int, total: int) 
         run, stages = execute(prepare(command, source), console)
         record["run"] = str(run.path)
         accuracy = score(stages)
-    except (ValueError, OSError, BudgetSpent) as error:
-        record["error"] = str(error)
-        console.print(f"nasrun: {error}", markup=False)
+    except Exception as error:  # noqa: BLE001  whatever ends one job, the others go on
+        if os.environ.get("NASRUN_TRACEBACK"):
+            traceback.print_exc()
+        record["error"] = _told(error)
+        console.print(f"nasrun: {record['error']}", markup=False)
     with FileLock(journal.with_suffix(".lock")), journal.open("a") as file:
         file.write(json.dumps(record) + "\n")
     return accuracy
@@ -506,11 +508,20 @@ def _refused(error: ValueError | OSError) -> int:
     """One line on standard error; the traceback only for those who ask for it."""
     if os.environ.get("NASRUN_TRACEBACK"):
         raise error
+    print(f"nasrun: {_told(error)}", file=sys.stderr)
+    return 2
+
+
+def _told(error: Exception) -> str:
+    """One line: a refusal's own words; of what nobody foresaw its type and its first line."""
+    from nasrun.budget import BudgetSpent
+
     text = str(error)
     if isinstance(error, OSError):
         text = f"{error.filename or 'files'}: {error.strerror or error}"
-    print(f"nasrun: {' '.join(text.split())}", file=sys.stderr)
-    return 2
+    elif not isinstance(error, ValueError | BudgetSpent):
+        text = f"{type(error).__name__}: {text}".splitlines()[0]
+    return " ".join(text.split())
 
 
 def _warn(
