@@ -1,9 +1,12 @@
 """What an architecture is and costs."""
 
+import json
+
 import pytest
 
 from nasrun import show
 from nasrun.genotype import NONE
+from nasrun.run import Run
 
 
 @pytest.mark.parametrize(
@@ -70,6 +73,23 @@ def test_a_run_shows_its_newest_genotype_and_its_report(finished):
     assert record["name"] == "magnitude"
     assert {row["branch"] for row in record["report"]} == {"magnitude", "random"}
     assert all(path.startswith(str(finished)) for path in record["pictures"])
+
+
+def test_a_run_is_shown_without_a_write(nasrun, finished):
+    def state():
+        return {path: path.stat().st_mtime_ns for path in [finished, *finished.rglob("*")]}
+
+    folder = finished / "select/magnitude"
+    with Run(finished).lock():  # another command is working on it
+        before = state()
+        record = json.loads(nasrun("show", finished, "format=json").out)
+        assert state() == before
+    assert record["pictures"] == [f"{folder}/cells.png", f"{folder}/cells.svg"]
+
+
+def test_what_has_no_effect_on_a_run_is_refused(nasrun, finished):
+    for word in ("out=pictures", "space=mobile"):
+        assert f"{word}: has no effect on a run" in nasrun("show", finished, word).refusal
 
 
 def test_a_run_that_is_only_searched_shows_its_report(nasrun, small, capsys):

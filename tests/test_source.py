@@ -1,5 +1,6 @@
 """What a later verb continues and inherits, and which overrides it refuses."""
 
+import json
 import os
 
 
@@ -97,3 +98,30 @@ def test_a_later_verb_counts_limits_in_the_layout_of_the_search(nasrun, here, sm
     refusal = nasrun("search", f"run={run}", "retrain.channels=10").refusal
     assert f"retrain.channels=10: {run} is searched with retrain.channels=8" in refusal
     assert nasrun("search", f"run={run}").status == 0
+
+
+def test_a_folder_that_is_neither_a_run_nor_a_selection_is_refused(nasrun, finished):
+    for verb, inside in (
+        ("retrain", "retrain/random"),
+        ("transfer", "transfer/magnitude-mnist5k"),
+        ("select", "search"),
+        ("search", "config.yaml"),
+        ("run", "select"),
+        ("plan", "select/magnitude/cells"),
+    ):
+        refusal = nasrun(verb, f"run={finished}/{inside}").refusal
+        assert f"run={finished}/{inside}: neither a run nor a selection in one" in refusal
+        assert f"run={finished}, or" in refusal
+
+
+def test_the_training_of_a_genotype_is_no_search_to_continue(nasrun, here):
+    (here / "run").mkdir()
+    for name in ("config.yaml", "run.json"):
+        (here / "run" / name).write_text("{}")
+    record = {"fingerprint": "a", "genotype": "darts_v2", "scale": {}}
+    record["choices"] = {"space": "darts", "dataset": "digits"}
+    (here / "run/run.json").write_text(json.dumps(record))
+    for verb in ("search", "run", "select", "plan"):
+        refusal = nasrun(verb, "run=run").refusal
+        assert "run=run: holds a training of genotype=darts_v2, nothing to search" in refusal
+    assert len(list((here / "run").iterdir())) == 2

@@ -168,13 +168,15 @@ def _check_flags(flags: Sequence[str]) -> None:
 def _run_stages(line: Line) -> int:
     """A stage verb: one command, or a sweep of them."""
     from nasrun.config import compose
-    from nasrun.source import Source, find_source, inherited_choices
+    from nasrun.source import Source, find_source, inherited_choices, refuse_folder
 
-    outputs = Path(line.typed("outputs") or "outputs")
+    outputs, run = Path(line.typed("outputs") or "outputs"), line.typed("run")
     selector = None if line.verb in ("run", "search", "select") else line.typed("selector")
     try:
+        if run is not None:
+            refuse_folder(line.verb, run)
         source: Source | None = find_source(
-            line.verb, outputs, line.typed("run"), line.typed("genotype"), selector
+            line.verb, outputs, run, line.typed("genotype"), selector
         )
     except ValueError:
         for job in _jobs(line.overrides) if line.multirun else [line.overrides]:
@@ -409,6 +411,11 @@ def _show(words: Sequence[str]) -> int:
         name, space, out = keys["genotype"], keys.get("space"), keys.get("out")
         record = show.genotype(name, network, space, out, trusted, table)
     else:
+        if idle := [f"{key}={keys[key]}" for key in ("space", "out") if key in keys]:
+            raise ValueError(
+                f"{idle[0]}: has no effect on a run, which has its space and its pictures; leave "
+                "it out"
+            )
         record = show.run(names[0], network, trusted, table)
     if form == "json":
         print(json.dumps(record, indent=2))

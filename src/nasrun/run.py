@@ -175,7 +175,13 @@ class Run:
                 yield StageFolder(path.parent, read_yaml(path, "fingerprint")["fingerprint"])
 
     def write_report(self) -> list[dict[str, Any]]:
-        """Write `report.json`, one row per branch with a finished stage, and return the rows."""
+        """Write the report to `report.json` and return its rows."""
+        if rows := self.report():
+            write_json(self.path / "report.json", rows)
+        return rows
+
+    def report(self) -> list[dict[str, Any]]:
+        """One row per branch with a finished stage."""
         rows: dict[tuple[str, str], dict[str, Any]] = {}
         finished = [stage for stage in self.stages() if stage.finished]
         selected = {stage.branch: stage.result for stage in finished if stage.kind == "select"}
@@ -192,8 +198,6 @@ class Run:
             elif stage.kind == "transfer":
                 dataset = stage.branch.removeprefix(f"{stage.source}-")
                 row(stage.source, stage.source).setdefault("transfer", {})[dataset] = stage.result
-        if finished:
-            write_json(self.path / "report.json", list(rows.values()))
         return list(rows.values())
 
 

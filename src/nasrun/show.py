@@ -56,16 +56,17 @@ def genotype(
     option = space_name or _space_of(name)
     space = build(resolve(compose([f"space={option}"]).config["space"]), "space", trusted)
     short, chosen = named_genotype(name, space, option, seed=0)
-    record = _record(short, chosen, space, network, Path(out or "outputs/genotypes") / short)
+    record = _record(short, chosen, space, network)
+    record["pictures"] = _drawn(short, chosen, space, Path(out or "outputs/genotypes") / short)
     return record | _truth(space, chosen, table)
 
 
 def run(
     path: str, network: str | None, trusted: Sequence[str], table: str | None = None
 ) -> dict[str, Any]:
-    """A run's report and its newest selected architecture, drawn in its folder."""
+    """A run's report and its newest selected architecture; nothing is written."""
     from nasrun.plan import import_trusted
-    from nasrun.source import find_source
+    from nasrun.source import find_run, find_source
 
     for package in trusted:
         import_trusted(package)
@@ -73,14 +74,14 @@ def run(
         source = find_source("retrain", Path(), path, None, None)
     except ValueError:
         source = None
-    whole = find_source("search", Path(), path, None, None)
-    assert whole is not None
-    record: dict[str, Any] = {"run": str(whole.run.path), "report": whole.run.write_report()}
+    whole = find_run(path)
+    record: dict[str, Any] = {"run": str(whole.path), "report": whole.report()}
     if source is not None and source.selected is not None:
         space = build(source.run.config["space"], "space", trusted)
         folder = source.selected.path
         chosen = space.check(Genotype.read(folder / "genotype.json"))
-        record |= _record(source.selected.branch, chosen, space, network, folder / "cells")
+        record |= _record(source.selected.branch, chosen, space, network)
+        record["pictures"] = [str(path) for path in sorted(folder.glob("cells.*"))]
         known = {"true": source.selected.result.get("true")}
         record |= _truth(space, chosen, table) or (known if known["true"] else {})
     return record
@@ -137,10 +138,7 @@ def _results(row: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return found + [(f"transfer {name}", r) for name, r in row.get("transfer", {}).items()]
 
 
-def _record(
-    name: str, chosen: Genotype, space: Any, network: str | None, stem: Path
-) -> dict[str, Any]:
-    from nasrun.draw import draw_cells
+def _record(name: str, chosen: Genotype, space: Any, network: str | None) -> dict[str, Any]:
     from nasrun.spaces.base import SearchSpace
 
     costs: dict[str, Any] = {}
@@ -148,19 +146,24 @@ def _record(
         costs = _costs(chosen, space, network)
     elif network is not None:
         raise ValueError(f"network={network}: has no effect on space={chosen.space}, leave it out")
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        pictures = draw_cells(space.cells(chosen), stem, name)
-    except OSError as error:
-        raise ValueError(f"out={stem.parent}: cannot write there ({error.strerror})") from error
     return {
         "name": name,
         "space": chosen.space,
         "genotype": space.render(chosen),
         "choices": dict(chosen),
         **costs,
-        "pictures": [str(path) for path in pictures],
     }
+
+
+def _drawn(name: str, chosen: Genotype, space: Any, stem: Path) -> list[str]:
+    """The pictures of an architecture, drawn beside the stem."""
+    from nasrun.draw import draw_cells
+
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        return [str(path) for path in draw_cells(space.cells(chosen), stem, name)]
+    except OSError as error:
+        raise ValueError(f"out={stem.parent}: cannot write there ({error.strerror})") from error
 
 
 def _costs(chosen: Genotype, space: SearchSpace, network: str | None) -> dict[str, Any]:

@@ -50,6 +50,28 @@ class Source:
     selected: StageFolder | None = None
 
 
+def find_run(path: str) -> Run:
+    """The run that a path is, or is inside of; ValueError if there is none."""
+    folder = Path(path)
+    inside = (p for p in (folder, *folder.parents) if (p / "run.json").is_file())
+    return Run.open(next(inside, folder))
+
+
+def refuse_folder(verb: str, path: str) -> None:
+    """ValueError unless `run=` names a run that the verb can continue, or a selection in one."""
+    folder, run = Path(path), find_run(path)
+    if folder != run.path and folder.parent != run.path / "select":
+        raise ValueError(
+            f"run={path}: neither a run nor a selection in one; run={run.path}, or a folder of "
+            f"{run.path / 'select'}, would do"
+        )
+    if verb in ("run", "search", "select") and "strategy" not in run.record["choices"]:
+        raise ValueError(
+            f"run={path}: holds a training of genotype={run.record['genotype']}, nothing to "
+            "search; leave it out, or name a run that was searched"
+        )
+
+
 def find_source(
     verb: str, outputs: Path, path: str | None, genotype: str | None, branch: str | None
 ) -> Source | None:
@@ -59,10 +81,8 @@ def find_source(
     needs is meant. `branch` narrows the genotypes of a run to those of one selector.
     """
     if path is not None:
-        folder = Path(path)
-        inside = next((p for p in (folder, *folder.parents) if (p / "run.json").is_file()), folder)
-        runs = [Run.open(inside)]
-        if folder.parent.parent == inside and folder.parent.name == "select":
+        folder, runs = Path(path), [find_run(path)]
+        if folder.parent == runs[0].path / "select":
             if branch not in (None, folder.name):
                 raise ValueError(
                     f"selector={branch}: run={path} is another's choice; leave one of the two out"
