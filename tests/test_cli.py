@@ -134,6 +134,34 @@ REFUSED = {
     "unknown stage": ("run stages=[serach]", "stages: unknown stage serach, did you mean search?"),
     "no stages": ("run stages=[]", "stages=[]: a run begins with search"),
     "group left out": ("run transfer=null", "transfer=null: needed; leave a stage out"),
+    "keys of a stage left out": (
+        "run stages=[search] epochs=9",
+        "epochs=9: has no effect with stages=[search]; leave it out, or add retrain to the stages",
+    ),
+    "selector of a stage left out": (
+        "run stages=[search] method=perturb",
+        "selector=perturb: has no effect with stages=[search]; leave it out, or add select",
+    ),
+    "transfer left out": (
+        "run stages=[search,select,retrain] transfer.epochs=3",
+        "transfer.epochs=3: has no effect with stages=[search,select,retrain]",
+    ),
+    "baseline of a retraining left out": (
+        "run stages=[search,select] baseline=false",
+        "baseline=false: has no effect with stages=[search,select]",
+    ),
+    "retraining that an experiment leaves out": (
+        "run experiment=radars_memory dataset=digits retrain.layers=7",
+        "retrain.layers=7: has no effect with stages=[search]",
+    ),
+    "epochs of a retraining left out within limits": (
+        "run stages=[search] budget.max_params_m=1 epochs=9",
+        "epochs=9: has no effect with stages=[search]",
+    ),
+    "stage left out of a sweep": (
+        "run -m stages=[search] epochs=8,9",
+        "epochs=8: has no effect with stages=[search]",
+    ),
     "selector on a search": (
         "search selector=argmax",
         "has no effect on `nasrun search`, type it on",
@@ -449,6 +477,45 @@ def test_a_failed_job_of_a_sweep_is_told_and_the_others_go_on(
     failed, done = (json.loads(line) for line in journal.read_text().splitlines())
     assert failed["error"] in told
     assert "run" in done
+
+
+def test_a_sweep_continues_what_each_of_its_jobs_names(nasrun, here, finished, small, short):
+    assert nasrun("select", "method=argmax", "budget.threads=1").status == 0
+    answer = nasrun("retrain", "-m", "selector=magnitude,argmax", *short)
+    assert answer.status == 0, answer.err
+    retrained = {path.name for path in (finished / "retrain").iterdir()}
+    assert retrained == {"magnitude", "argmax", "random"}
+
+    assert nasrun("search", "strategy=random", "strategy.num_candidates=2", *small[1:]).status == 0
+    other = finished.parents[1] / "digits-darts-random/v001"
+    answer = nasrun("select", "-m", f"run={finished},{other}", "budget.threads=1")
+    assert answer.status == 0, answer.err
+    assert (other / "select/fittest/genotype.json").is_file()  # the selector of its strategy
+    assert "select fittest" in answer.out[answer.out.rindex("sweep") :]
+
+    refusal = nasrun("retrain", "-m", f"run={finished},nowhere", *short).refusal
+    assert "run=nowhere: no run there" in refusal
+
+
+def test_a_sweep_with_a_searchpath_of_its_own_finds_its_options(nasrun, here, small):
+    (here / "conf/dataset").mkdir(parents=True)
+    text = "# mine\ndefaults: [digits]\nvalidation: 0.3\n"
+    (here / "conf/dataset/mine.yaml").write_text(text)
+    words = ["hydra.searchpath=[file://conf]", "dataset=digits,mine", "rounds=1", *small[1:]]
+    answer = nasrun("search", "-m", *words)
+    assert answer.status == 0, answer.err
+    assert sorted(path.name for path in (here / "outputs").glob("*-darts-darts")) == [
+        "digits-darts-darts", "mine-darts-darts",
+    ]  # fmt: skip
+    (journal,) = here.rglob("jobs.jsonl")
+    first, second = (json.loads(line) for line in journal.read_text().splitlines())
+    assert first["overrides"] == ["dataset=digits", "rounds=1", *small[1:]]
+    assert second["overrides"][0] == "dataset=mine"
+
+
+def test_limits_may_come_with_the_layout_that_they_are_counted_in(nasrun, small):
+    words = ["stages=[search]", "retrain.layers=7", "budget.max_params_m=9", *small]
+    assert nasrun("run", *words).status == 0
 
 
 def test_cfg_prints_the_resolved_configuration_and_runs_nothing(nasrun, here):

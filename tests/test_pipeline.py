@@ -381,10 +381,8 @@ def test_selectors_share_a_search_and_a_second_configuration_has_a_folder_of_its
     assert {row["branch"] for row in rows} == {*names, "random"}
 
 
-def test_a_run_with_another_selector_goes_on_from_the_same_search(
-    nasrun, here, finished, small, short, moved
-):
-    words = [*small, *short, *moved, "stages=[search,select]", "selector=argmax"]
+def test_a_run_with_another_selector_goes_on_from_the_same_search(nasrun, here, finished, small):
+    words = [*small, "stages=[search,select]", "selector=argmax"]
     answer = nasrun("run", *words)
     assert answer.status == 0
     assert "search  round" not in answer.out

@@ -11,15 +11,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 import traceback
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from nasrun.plan import Plan
+    from nasrun.source import Source
 
 VERBS = {
     "run": "search, select, retrain and transfer, one after the other",
@@ -154,6 +159,11 @@ class Line:
         quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
         return text[1:-1] if quoted else text
 
+    def split(self) -> tuple[list[str], list[str]]:
+        """The overrides that are nasrun's, and those that are Hydra's own."""
+        own = [o for o in self.overrides if not re.match("hydra[./]", o.lstrip("+~"))]
+        return own, [o for o in self.overrides if o not in own]
+
 
 def _check_flags(flags: Sequence[str]) -> None:
     """ValueError for what Hydra would answer with a page, or take for a run without a verb."""
@@ -168,43 +178,64 @@ def _check_flags(flags: Sequence[str]) -> None:
 def _run_stages(line: Line) -> int:
     """A stage verb: one command, or a sweep of them."""
     from nasrun.config import compose
-    from nasrun.source import Source, find_source, inherited_choices, refuse_folder
+
+    if line.only_foreseen and line.multirun:
+        raise ValueError("plan -m: takes one configuration at a time")
+    if line.multirun and line.flags:
+        return _hydra(["--multirun", *line.flags, *line.overrides], lambda config: None)
+    if line.multirun:
+        return _sweep(line)
+    source = _source(line)
+    if line.flags:
+        overrides = _overrides(line, source)
+        compose(overrides)  # a mistyped word is told in one line
+        return _hydra([*line.flags, *overrides], lambda config: None)
+    return _run_one(line, source)
+
+
+def _source(line: Line) -> Source | None:
+    """What a command continues, None if it begins a run."""
+    from nasrun.config import compose
+    from nasrun.source import find_source, refuse_folder
 
     outputs, run = Path(line.typed("outputs") or "outputs"), line.typed("run")
     selector = None if line.verb in ("run", "search", "select") else line.typed("selector")
     try:
         if run is not None:
             refuse_folder(line.verb, run)
-        source: Source | None = find_source(
-            line.verb, outputs, run, line.typed("genotype"), selector
-        )
+        return find_source(line.verb, outputs, run, line.typed("genotype"), selector)
     except ValueError:
-        for job in _jobs(line.overrides) if line.multirun else [line.overrides]:
-            compose(job)  # a mistyped word is told first
+        compose(line.overrides)  # a mistyped word is told first
         raise
-    if line.only_foreseen and line.multirun:
-        raise ValueError("plan -m: takes one configuration at a time")
-    inherited = inherited_choices(source, line.overrides) if source else []
-    overrides = [*inherited, *line.overrides]
-    if line.multirun and line.flags:
-        return _hydra(["--multirun", *line.flags, *overrides], lambda config: None)
-    if line.multirun:
-        return _sweep(line, overrides, source)
-    composed = compose(overrides)
-    if line.flags:
-        return _hydra([*line.flags, *overrides], lambda config: None)
-    return _run_one(line, composed, source)
 
 
-def _run_one(line: Line, composed: Any, source: Any) -> int:
-    from nasrun.budget import BudgetSpent
-    from nasrun.pipeline import execute
+def _overrides(line: Line, source: Source | None) -> list[str]:
+    """What is typed, after the options of what is continued."""
+    from nasrun.source import inherited_choices
+
+    return [*(inherited_choices(source, line.overrides) if source else []), *line.overrides]
+
+
+def _plan(line: Line, source: Source | None) -> Plan:
+    """What a command will need, checked and built."""
+    from nasrun.config import compose
     from nasrun.plan import Command, prepare
-    from nasrun.report import print_run
+    from nasrun.source import refuse_left_out
 
-    console = _console()
+    composed = compose(_overrides(line, source))
     command = Command(line.verb, composed, line.overrides, line.trusted, line.only_foreseen)
     plan = prepare(command, source)
+    if line.verb == "run":
+        refuse_left_out(plan.stages, plan.budget.limited, line.overrides)
+    return plan
+
+
+def _run_one(line: Line, source: Source | None) -> int:
+    from nasrun.budget import BudgetSpent
+    from nasrun.pipeline import execute
+    from nasrun.report import print_run
+
+    console, plan = _console(), _plan(line, source)
     warnings.showwarning = _warn
     if line.only_foreseen:
         return _foresee(console, plan)
@@ -229,37 +260,36 @@ def _foresee(console: Any, plan: Any) -> int:
     return 0
 
 
-def _sweep(line: Line, overrides: list[str], source: Any) -> int:
+def _sweep(line: Line) -> int:
     """Hydra's multirun: every job is checked before the first begins, then the table is printed."""
-    from nasrun.config import Composed, compose
-    from nasrun.plan import Command, prepare
     from nasrun.report import print_runs
 
-    jobs = _jobs(overrides)
-    given = len(overrides) - len(line.overrides)
-    for job in jobs or [[o for o in overrides if "(" not in o]]:
-        prepare(Command(line.verb, compose(job), tuple(job[given:]), line.trusted), source)
+    own, of_hydra = line.split()
+    line, sources = replace(line, overrides=(*own, *of_hydra)), {}
+    jobs = _jobs(line.overrides)
+    for job in jobs or [tuple(o for o in line.overrides if "(" not in o)]:
+        one = replace(line, overrides=job)
+        sources[job] = _source(one)
+        _plan(one, sources[job])
     folder = (
         Path(line.typed("outputs") or "outputs") / "sweeps" / time.strftime("%Y-%m-%d/%H-%M-%S")
     )
+    # Hydra composes every job once more, with what the first inherits: the values fit all jobs
+    overrides = _overrides(line, next(iter(sources.values())))
+    given = len(overrides) - len(line.overrides)
     if line.typed("hydra.sweep.dir") is None:
         overrides = [*overrides, f"hydra.sweep.dir={folder}"]
     else:
         folder = Path(str(line.typed("hydra.sweep.dir")))
-    verb, trusted = line.verb, line.trusted
 
     def job_function(config: Any) -> float:
+        from hydra.core.global_hydra import GlobalHydra
         from hydra.core.hydra_config import HydraConfig
 
         hydra = HydraConfig.get()
-        choices = {k: v for k, v in hydra.runtime.choices.items() if "hydra/" not in k}
-        return _run_job(
-            Command(verb, Composed(config, choices), tuple(hydra.overrides.task[given:]), trusted),
-            source,
-            folder / "jobs.jsonl",
-            hydra.job.num,
-            len(jobs),
-        )
+        GlobalHydra.instance().clear()  # the job is composed anew, with what it inherits itself
+        job = replace(line, overrides=(*hydra.overrides.task[given:], *of_hydra))
+        return _run_job(job, sources, folder / "jobs.jsonl", hydra.job.num, len(jobs))
 
     journal = folder / "jobs.jsonl"
     journal.unlink(missing_ok=True)  # of the same sweep before
@@ -272,20 +302,30 @@ def _sweep(line: Line, overrides: list[str], source: Any) -> int:
     return 2 if failed else 0
 
 
-def _run_job(command: Any, source: Any, journal: Path, number: int, total: int) -> float:
-    """One job of a sweep, in whatever process its launcher chose; returns its accuracy."""
+def _run_job(
+    line: Line,
+    sources: Mapping[tuple[str, ...], Source | None],
+    journal: Path,
+    number: int,
+    total: int,
+) -> float:
+    """One job of a sweep, in whatever process its launcher chose; returns its accuracy.
+
+    `sources` are what the jobs that were known beforehand continue.
+    """
     from filelock import FileLock
 
     from nasrun.pipeline import execute
-    from nasrun.plan import prepare
     from nasrun.report import score
 
-    console = _console()
-    console.rule(f"{number + 1} of {total}  {' '.join(command.typed)}", align="left")
-    record: dict[str, Any] = {"overrides": list(command.typed)}
+    console, (typed, _) = _console(), line.split()
+    console.rule(f"{number + 1} of {total}  {' '.join(typed)}", align="left")
+    record: dict[str, Any] = {"overrides": list(typed)}
     accuracy = float("nan")
     try:
-        run, stages = execute(prepare(command, source), console)
+        known = line.overrides in sources
+        source = sources[line.overrides] if known else _source(line)
+        run, stages = execute(_plan(line, source), console)
         record["run"] = str(run.path)
         accuracy = score(stages)
     except Exception as error:  # noqa: BLE001  whatever ends one job, the others go on
@@ -298,7 +338,7 @@ def _run_job(command: Any, source: Any, journal: Path, number: int, total: int) 
     return accuracy
 
 
-def _jobs(overrides: Sequence[str]) -> list[list[str]]:
+def _jobs(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     """The overrides of every job of a sweep; empty where a sweeper draws them as it goes."""
     import itertools
 
@@ -318,7 +358,7 @@ def _jobs(overrides: Sequence[str]) -> list[list[str]]:
             axes.append([f"{key}={value}" for value in override.sweep_string_iterator()])
         else:
             return []
-    return [list(job) for job in itertools.product(*axes)]
+    return list(itertools.product(*axes))
 
 
 def _hydra(arguments: Sequence[str], function: Any) -> int:

@@ -24,13 +24,20 @@ from nasrun.config import (
 )
 from nasrun.run import Run, StageFolder
 
+STAGE = {
+    "search": ("engine",),
+    "select": ("engine", "selector", "discretisation"),
+    "retrain": ("retrain", "epochs", "baseline"),
+    "transfer": ("transfer",),
+}
+"""What each stage of `nasrun run` reads besides what is upstream and `ALWAYS`."""
 OWN = {
     "run": (
         *("engine", "selector", "retrain", "transfer", "stages", "baseline", "discretisation"),
         "epochs",
     ),
-    "search": ("engine",),
-    "select": ("engine", "selector", "discretisation"),
+    "search": STAGE["search"],
+    "select": STAGE["select"],
     "retrain": ("retrain", "epochs", "genotype", "selector"),
     "transfer": ("transfer", "genotype", "selector"),
 }
@@ -140,6 +147,22 @@ def refuse_idle(verb: str, typed: Sequence[str], *, limited: bool) -> None:
             verbs = ("search", "select", "retrain", "transfer", "run")
             home = next(other for other in verbs if root in OWN[other])
             raise ValueError(f"{override}: has no effect on `nasrun {verb}`, type it on `{home}`")
+
+
+def refuse_left_out(stages: Sequence[str], limited: bool, typed: Sequence[str]) -> None:
+    """No setting without effect: a key of stages that `nasrun run` leaves out is an error.
+
+    Limits on the found network are counted in the layout of `retrain`, which so stays allowed.
+    """
+    read = {key for stage in stages for key in STAGE[stage]} | ({"retrain"} if limited else set())
+    for override in typed:
+        root = root_of(key_of(override))
+        homes = [stage for stage, keys in STAGE.items() if root in keys]
+        if homes and root not in read:
+            raise ValueError(
+                f"{override}: has no effect with stages=[{','.join(stages)}]; leave it out, or add "
+                f"{homes[0]} to the stages"
+            )
 
 
 def refuse_search(typed: Sequence[str]) -> None:
