@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from types import SimpleNamespace
 
+import yaml
 from rich.console import Console
 
 from nasrun.report import print_run, print_runs, score
@@ -82,6 +83,51 @@ def test_seeds_are_one_row_with_their_mean_and_the_deviation_of_a_sample(tmp_pat
     cells = [cell.strip() for cell in row.strip("│").split("│")]
     assert cells == ["toy/v001", "search", "3", "30.00% ± 26.46", "3.0"]
     assert "toy/v002" not in text and "toy/v003" not in text
+
+
+def later(run, kind, branch, parent, **own):
+    """A finished stage that follows another one, or a genotype by its name."""
+    mark = parent if isinstance(parent, str) else parent.fingerprint
+    folder = run.branch(kind, branch, own, mark)
+    folder.path.mkdir(parents=True)
+    (folder.path / "config.yaml").write_text(
+        yaml.safe_dump({"fingerprint": folder.fingerprint, "parent": mark, **own})
+    )
+    (folder.path / "result.json").write_text(json.dumps({"test_accuracy": 0.5, "seconds": 60}))
+    return folder
+
+
+def rows_of(paths):
+    lines = [line.strip("│").split("│") for line in listed(paths).splitlines() if "toy/" in line]
+    return [(cells[1].strip(), cells[2].strip()) for cells in lines]
+
+
+def test_seeds_are_one_row_whatever_else_was_done_in_their_runs(tmp_path):
+    first, second = (Run(path) for path in seeds(tmp_path, (0.1, 60), (0.2, 60)))
+    later(second, "select", "perturb", "search", selector={"interval": 9})
+    for seed, run in enumerate((first, second)):
+        found = later(run, "select", "perturb", run.search(), selector={"interval": 3})
+        assert found.branch == ("perturb", "perturb-2")[seed]
+        own = {"epochs": 2, "source": found.branch, "genotype": [seed]}
+        later(run, "retrain", found.branch, found, **own)
+        later(run, "retrain", "random", f"drawn {seed}", source="random", genotype=[seed])
+    assert rows_of([first.path, second.path]) == [
+        ("search", "2"),
+        ("select perturb", "2"),
+        ("retrain perturb", "2"),
+        ("retrain random", "2"),
+        ("select perturb", "1"),
+    ]
+
+
+def test_two_selectors_and_two_genotypes_of_one_run_are_rows_of_their_own(tmp_path):
+    (path,) = seeds(tmp_path, (0.1, 60))
+    run = Run(path)
+    for name in ("argmax", "magnitude"):
+        later(run, "select", name, "search", selector={})
+    for genotype in ("a", "b"):  # both in a file called mine.json
+        later(run, "retrain", "mine", genotype, source="mine", genotype=[genotype])
+    assert [n for _, n in rows_of([path])] == ["1"] * 5
 
 
 def test_a_damaged_run_is_named_and_the_others_are_listed(tmp_path):

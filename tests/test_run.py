@@ -286,8 +286,11 @@ def test_a_second_configuration_of_a_branch_gets_the_next_name(tmp_path):
     )
 
 
-def finish(run, kind, branch, source, result):
-    folder = run.branch(kind, branch, {"x": branch, "source": source}, source)
+def finish(run, kind, branch, parent, result):
+    """A finished stage that follows another one or, by its name, a genotype."""
+    named = isinstance(parent, str)
+    source, mark = (parent, parent) if named else (parent.branch, parent.fingerprint)
+    folder = run.branch(kind, branch, {"x": branch, "source": source}, mark)
     folder.restore(Count())
     folder.finish(result)
     return folder
@@ -295,12 +298,12 @@ def finish(run, kind, branch, source, result):
 
 def test_a_report_has_a_row_for_each_branch_and_puts_results_where_they_belong(tmp_path):
     run = Run.claim(tmp_path, "a", CONFIG, RECORD)
-    finish(run, "select", "perturb", "", {"genotype": "one"})
-    finish(run, "select", "perturb-2", "", {"genotype": "two"})
-    finish(run, "retrain", "perturb", "perturb", {"test_accuracy": 0.1})
-    finish(run, "retrain", "perturb-2", "perturb-2", {"test_accuracy": 0.2})
+    one = finish(run, "select", "perturb", "", {"genotype": "one"})
+    two = finish(run, "select", "perturb-2", "", {"genotype": "two"})
+    finish(run, "retrain", "perturb", one, {"test_accuracy": 0.1})
+    finish(run, "retrain", "perturb-2", two, {"test_accuracy": 0.2})
     finish(run, "retrain", "random", "random", {"test_accuracy": 0.3})
-    finish(run, "transfer", "perturb-2-mnist5k", "perturb-2", {"test_accuracy": 0.4})
+    finish(run, "transfer", "perturb-2-mnist5k", two, {"test_accuracy": 0.4})
     rows = {row["branch"]: row for row in run.write_report()}
     assert list(rows) == ["perturb", "perturb-2", "random"]
     assert rows["perturb"]["retrain"]["test_accuracy"] == 0.1
@@ -313,15 +316,24 @@ def test_a_report_has_a_row_for_each_branch_and_puts_results_where_they_belong(t
 
 def test_a_second_retraining_of_a_branch_is_a_row_of_its_own(tmp_path):
     run = Run.claim(tmp_path, "a", CONFIG, RECORD)
-    finish(run, "select", "perturb", "", {"genotype": "one"})
-    finish(run, "retrain", "perturb", "perturb", {"test_accuracy": 0.1})
-    again = run.branch("retrain", "perturb", {"epochs": 2, "source": "perturb"}, "perturb")
+    chosen = finish(run, "select", "perturb", "", {"genotype": "one"})
+    finish(run, "retrain", "perturb", chosen, {"test_accuracy": 0.1})
+    again = run.branch("retrain", "perturb", {"epochs": 2, "source": "perturb"}, chosen.fingerprint)
     again.restore(Count())
     again.finish({"test_accuracy": 0.2})
     rows = run.write_report()
     assert [row["branch"] for row in rows] == ["perturb", "perturb-2"]
     assert [row["retrain"]["test_accuracy"] for row in rows] == [0.1, 0.2]
     assert [row["select"]["genotype"] for row in rows] == ["one", "one"]
+
+
+def test_a_genotype_named_as_a_selection_is_no_retraining_of_it(tmp_path):
+    run = Run.claim(tmp_path, "a", CONFIG, RECORD)
+    finish(run, "select", "perturb", "", {"genotype": "one"})
+    finish(run, "retrain", "perturb", "perturb", {"test_accuracy": 0.1})  # of perturb.json
+    selection, retraining = run.report()
+    assert "retrain" not in selection
+    assert retraining == {"branch": "perturb", "retrain": retraining["retrain"]}
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"a": 1}', "\udcff"])

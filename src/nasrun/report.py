@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ def discretised(stage: StageFolder) -> str:
 
 @dataclass
 class Group:
-    """One stage of one configuration, over all its seeds."""
+    """One stage of one configuration, over all its seeds; its title is that of the first."""
 
     first: Path
     title: str
@@ -134,6 +135,10 @@ class Group:
         return where, title, f"{len(done)}{among}", mean + spread, f"{minutes:.1f}"
 
 
+Key = tuple[str, str, str]
+"""The fingerprint of a run's configuration, a kind of stage, and the fingerprint of its own."""
+
+
 def _percents(
     judge: Callable[[dict[str, Any]], float | None], results: Sequence[dict[str, Any]]
 ) -> list[float]:
@@ -145,7 +150,7 @@ def print_runs(console: Console, paths: Sequence[Path], title: str) -> None:
 
     A run that cannot be read is named below the others.
     """
-    groups: dict[tuple[str, str, str], Group] = {}
+    groups: dict[Key, Group] = {}
     damaged = []
     for path in dict.fromkeys(paths):
         try:
@@ -153,21 +158,39 @@ def print_runs(console: Console, paths: Sequence[Path], title: str) -> None:
         except ValueError as error:
             damaged.append(str(error))
             continue
-        for key, result in stages:
-            groups.setdefault(key, Group(path, key[1])).results.append(result)
+        for key, title, result in stages:
+            groups.setdefault(key, Group(path, title)).results.append(result)
     columns = ("first run", "stage", "n", "accuracy, mean ± std", "minutes")
     table(console, title, columns, [group.row() for group in groups.values()])
     for reason in damaged:
         console.print(f"not shown: {reason}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _stages(run: Run) -> Iterator[tuple[tuple[str, str, str], dict[str, Any] | None]]:
-    """Every stage as its seeds have it in common, and its result, null for none."""
+def _stages(run: Run) -> Iterator[tuple[Key, str, dict[str, Any] | None]]:
+    """Every stage as its seeds have it in common, its title, and its result, null for none."""
     seeded = ("seed", "genotype") if run.record.get("genotype") == "random" else ("seed",)
     config = {key: value for key, value in run.config.items() if key not in seeded}
+    chosen: dict[str, str] = {}  # by the fingerprint of a selection what its seeds have in common
     for stage in run.stages():
-        own = stage.config if stage.kind != "search" else {}
-        unique = ("fingerprint", "parent", "genotype")
-        own = {key: value for key, value in own.items() if key not in unique}
-        key = (fingerprint(config), stage.title, fingerprint(own))
-        yield key, stage.result if stage.finished else None
+        mark = fingerprint(_common(stage, chosen))
+        if stage.kind == "select":
+            chosen[stage.fingerprint] = mark
+        key = (fingerprint(config), stage.kind, mark)
+        yield key, stage.title, stage.result if stage.finished else None
+
+
+def _common(stage: StageFolder, chosen: Mapping[str, str]) -> dict[str, Any]:
+    """A stage's own configuration without what differs from seed to seed.
+
+    A number that a folder got, as in `perturb-2`, tells what else was done in that run.
+    """
+    if stage.kind == "search":
+        return {}
+    own = {k: v for k, v in stage.config.items() if k not in ("fingerprint", "parent")}
+    if stage.kind == "select":
+        return {**own, "option": re.sub(r"-\d+$", "", stage.branch)}
+    if stage.parent in chosen:
+        own["source"] = chosen[stage.parent]
+    elif stage.source != "random":
+        return own
+    return {key: value for key, value in own.items() if key != "genotype"}

@@ -181,23 +181,23 @@ class Run:
         return rows
 
     def report(self) -> list[dict[str, Any]]:
-        """One row per branch with a finished stage."""
+        """One row per branch with a finished stage, beside the selection whose genotype it has."""
         rows: dict[tuple[str, str], dict[str, Any]] = {}
         finished = [stage for stage in self.stages() if stage.finished]
-        selected = {stage.branch: stage.result for stage in finished if stage.kind == "select"}
+        selected = {stage.fingerprint: stage.result for stage in finished if stage.kind == "select"}
 
-        def row(source: str, name: str) -> dict[str, Any]:
-            chosen = {"select": selected[source]} if source in selected else {}
-            return rows.setdefault((source, name), {"branch": name, **chosen})
+        def row(parent: str, name: str) -> dict[str, Any]:
+            chosen = {"select": selected[parent]} if parent in selected else {}
+            return rows.setdefault((parent, name), {"branch": name, **chosen})
 
         for stage in finished:
             if stage.kind == "select":
-                row(stage.branch, stage.branch)
+                row(stage.fingerprint, stage.branch)
             elif stage.kind == "retrain":
-                row(stage.source, stage.branch)["retrain"] = stage.result
+                row(stage.parent, stage.branch)["retrain"] = stage.result
             elif stage.kind == "transfer":
                 dataset = stage.branch.removeprefix(f"{stage.source}-")
-                row(stage.source, stage.source).setdefault("transfer", {})[dataset] = stage.result
+                row(stage.parent, stage.source).setdefault("transfer", {})[dataset] = stage.result
         return list(rows.values())
 
 
@@ -229,6 +229,11 @@ class StageFolder:
     def source(self) -> str:
         """The branch or published cell whose genotype a retraining or transfer trains."""
         return self.config["source"]
+
+    @property
+    def parent(self) -> str:
+        """The fingerprint of what a later stage reads: of a search, a selection or a genotype."""
+        return read_yaml(self.path / "config.yaml", "parent")["parent"]
 
     @property
     def title(self) -> str:
