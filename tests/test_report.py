@@ -149,3 +149,18 @@ def test_a_sweeper_is_given_the_last_validation_accuracy_and_no_test_accuracy():
     assert score([searched, selected, retrained]) == 0.5
     assert score([searched, selected, validated]) == 0.7
     assert math.isnan(score([retrained]))
+    population, best = ({key: -0.04, "judged_by": "score"} for key in ("score", "validation_score"))
+    assert score([SimpleNamespace(result=population)]) == -0.04
+    assert score([searched, SimpleNamespace(result=best)]) == -0.04
+
+
+def test_a_population_is_judged_by_what_its_results_name(tmp_path):
+    kept = {"test_fid": 0.02749, "judged_by": "test_fid"}
+    text = printed(**kept)
+    assert "50.00%" in text and "fid" not in text  # an accuracy, where there is one
+    paths = list(seeds(tmp_path, (0.1, 60), (0.2, 60)))
+    for path, fid in zip(paths, (0.02, 0.04), strict=True):
+        result = {"test_fid": fid, "judged_by": "test_fid", "seconds": 60}
+        (path / "search/result.json").write_text(json.dumps(result))
+    assert rows_of(paths) == [("search (test_fid)", "2")]
+    assert "0.03 ± 0.01414" in listed(paths)

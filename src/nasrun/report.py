@@ -27,13 +27,19 @@ def true_accuracy(result: dict[str, Any]) -> float | None:
     return next((known["accuracy"] for known in result.get("true", {}).values()), None)
 
 
-def score(stages: Sequence[StageFolder]) -> float:
-    """The validation accuracy of the last stage that has one: what a sweeper maximises.
+def judgement(result: dict[str, Any]) -> float | None:
+    """What else than an accuracy a stage is judged by; its result names it."""
+    return result.get(result.get("judged_by", ""))
 
-    Not the test accuracy, which no setting is to be chosen by.
+
+def score(stages: Sequence[StageFolder]) -> float:
+    """The validation accuracy or score of the last stage that has one: what a sweeper maximises.
+
+    Not what the test says, by which no setting is to be chosen.
     """
-    found = [stage.result.get("validation_accuracy") for stage in stages]
-    return next((score for score in reversed(found) if score is not None), float("nan"))
+    names = ("score", "validation_score", "validation_accuracy")
+    found = [stage.result[name] for stage in stages for name in names if name in stage.result]
+    return found[-1] if found else float("nan")
 
 
 def print_run(console: Console, run: Run) -> None:
@@ -81,16 +87,19 @@ def _print_search(console: Console, result: dict[str, Any]) -> None:
 def _row(stage: StageFolder) -> tuple[str, ...]:
     result = stage.result
     part, value = "-", accuracy(result)
+    shown = percent(value)
     if value is not None:
         seen = "validation" in result.get("trained_on", "")
         part = "validation, seen" if seen else "validation"
         part = "test" if "test_accuracy" in result else part
     elif (value := true_accuracy(result)) is not None:
-        part = "table"
+        part, shown = "table", percent(value)
+    elif (value := judgement(result)) is not None:
+        part, shown = result["judged_by"], f"{value:.4g}"
     return (
         stage.kind,
         stage.branch,
-        percent(value),
+        shown,
         part,
         percent(result.get("test_top5_accuracy")),
         f"{result['params'] / 1e6:.3f} M" if "params" in result else "-",
@@ -124,11 +133,13 @@ class Group:
     def row(self) -> tuple[str, ...]:
         """First run, stage, how many, mean and standard deviation, minutes."""
         done = [result for result in self.results if result is not None]
-        title, scores = self.title, _percents(accuracy, done)
+        title, scores, unit, digits = self.title, _percents(accuracy, done), "%", ".2f"
         if not scores and (scores := _percents(true_accuracy, done)):
             title = f"{title} (table)"
-        mean = f"{statistics.fmean(scores):.2f}%" if scores else "-"
-        spread = f" ± {statistics.stdev(scores):.2f}" if len(scores) > 1 else ""
+        if not scores and (scores := [x for x in map(judgement, done) if x is not None]):
+            title, unit, digits = f"{title} ({done[0]['judged_by']})", "", ".4g"
+        mean = f"{statistics.fmean(scores):{digits}}{unit}" if scores else "-"
+        spread = f" ± {statistics.stdev(scores):{digits}}" if len(scores) > 1 else ""
         minutes = statistics.fmean(result["seconds"] / 60 for result in done) if done else 0.0
         among = f" of {len(self.results)}" if len(done) < len(self.results) else ""
         where = f"{self.first.parent.name}/{self.first.name}"
