@@ -169,8 +169,8 @@ def print_runs(console: Console, paths: Sequence[Path], title: str) -> None:
         except ValueError as error:
             damaged.append(str(error))
             continue
-        for key, title, result in stages:
-            groups.setdefault(key, Group(path, title)).results.append(result)
+        for key, stage, result in stages:
+            groups.setdefault(key, Group(path, stage)).results.append(result)
     columns = ("first run", "stage", "n", "accuracy, mean ± std", "minutes")
     table(console, title, columns, [group.row() for group in groups.values()])
     for reason in damaged:
