@@ -32,10 +32,7 @@ STAGE = {
 }
 """What each stage of `nasrun run` reads besides what is upstream and `ALWAYS`."""
 OWN = {
-    "run": (
-        *("engine", "selector", "retrain", "transfer", "stages", "baseline", "discretisation"),
-        "epochs",
-    ),
+    "run": ("stages", *(key for keys in STAGE.values() for key in keys)),
     "search": STAGE["search"],
     "select": STAGE["select"],
     "retrain": ("retrain", "epochs", "genotype", "selector"),
