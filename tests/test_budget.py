@@ -76,6 +76,16 @@ def test_a_thread_that_runs_beside_this_one_is_counted():
             other.kill()
 
 
+def test_a_gpu_waits_for_no_cores(monkeypatch, recwarn):
+    monkeypatch.setattr(module, "busy", lambda: 64)
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
+    on_gpu = budget(threads=2)
+    on_gpu.resolved["device"] = "cuda"
+    monkeypatch.setattr(Budget, "apply_to_cuda", lambda self: None)
+    on_gpu.apply()
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize(
     ("threads", "others", "warned"),
     [(2, 0, False), (2, 1, True), (1, 9, False), (1, 0, False)],

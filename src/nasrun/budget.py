@@ -178,22 +178,26 @@ class Budget:
         Numbers too small for full precision become zero: at low temperatures a CPU would spend most
         of its time on them, since mixtures weigh most choices by about 1e-40. On CUDA arithmetic is
         chosen too. The peak of memory is counted from now on: a sweep's jobs share a process.
-        Warns where others leave too few cores: the threads of an operation wait for the last one.
         """
         import torch
 
-        threads, others, cores = self.resolved["threads"], busy(), os.cpu_count() or 1
-        if threads > 1 and threads + others > cores:
-            warnings.warn(
-                f"budget.threads={threads}: other work runs on {min(others, cores)} of {cores} "
-                "cores and operations wait for it; budget.threads=1 may be several times faster",
-                stacklevel=2,
-            )
+        if self.resolved["device"] == "cpu":
+            self._warn_of_others()
         forget_peak()
         torch.set_flush_denormal(True)  # threads inherit it, so before there are others
         torch.set_num_threads(self.resolved["threads"])
         self.apply_to_cuda()
         allocate(frugally=self.max_memory_gib is not None)
+
+    def _warn_of_others(self) -> None:
+        """Where others leave too few cores the threads of an operation wait for the last one."""
+        threads, others, cores = self.resolved["threads"], busy(), os.cpu_count() or 1
+        if threads > 1 and threads + others > cores:
+            warnings.warn(
+                f"budget.threads={threads}: other work runs on {min(others, cores)} of {cores} "
+                "cores and operations wait for it; budget.threads=1 may be several times faster",
+                stacklevel=3,
+            )
 
     def apply_to_cuda(self) -> None:
         """Choose this process's arithmetic on CUDA, before anything runs there."""

@@ -11,7 +11,7 @@ from nasrun.config import build
 from nasrun.genotype import Genotype
 from nasrun.plan import import_trusted
 from nasrun.run import Run, StageFolder, seed_everything
-from nasrun.source import find_source
+from nasrun.source import find_run
 
 if TYPE_CHECKING:
     from nasrun.predictor import Predictor
@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 
 def trained_folder(path: Path, branch: str | None) -> StageFolder:
     """The finished retraining or transfer in a run (its newest, or a branch), or at its path."""
-    source = find_source("search", path, str(path), None, None)
-    assert source is not None
-    trained = [s for s in source.run.stages() if s.kind in ("retrain", "transfer") and s.finished]
-    if path.resolve() != source.run.path.resolve():
+    run = find_run(str(path))
+    trained = [s for s in run.stages() if s.kind in ("retrain", "transfer") and s.finished]
+    if path.resolve() != run.path.resolve():
         trained = [stage for stage in trained if stage.path.resolve() == path.resolve()]
     if branch is not None:
         found = [stage for stage in trained if stage.branch == branch]
@@ -33,10 +32,7 @@ def trained_folder(path: Path, branch: str | None) -> StageFolder:
         trained = found
     found = [stage for stage in trained if stage.source != "random"] or trained
     if not found:
-        weights = [
-            s.path / "weights.safetensors" for s in source.run.stages() if s.kind == "select"
-        ]
-        if kept := [file for file in weights if file.is_file()]:
+        if kept := sorted(run.path.glob("select/*/weights.safetensors")):
             raise ValueError(
                 f"run={path}: a population's network is loaded by hand, from {kept[-1]}"
             )

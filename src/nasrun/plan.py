@@ -37,6 +37,7 @@ from nasrun.source import (
     inherit_budget,
     inherit_layout,
     refuse_idle,
+    refuse_left_out,
     refuse_other,
     refuse_search,
     refuse_unlike,
@@ -87,8 +88,10 @@ def prepare(command: Command, source: Source | None) -> Plan:
     _refuse_missing(config, stages)
     if source is not None and "search" in stages:
         inherit_budget(config, command.typed, source.run)
-    selecting = bool({"search", "select"} & set(stages))
-    if source is not None and selecting and _limited(verb, config, source):
+    limited = _limited(verb, config, source)
+    if verb == "run":
+        refuse_left_out(stages, command.typed, limited=limited)
+    if source is not None and limited and {"search", "select"} & set(stages):
         inherit_layout(config, command.typed, source.run)
 
     def make(key: str) -> Any:

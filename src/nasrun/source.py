@@ -146,10 +146,10 @@ def refuse_idle(verb: str, typed: Sequence[str], *, limited: bool) -> None:
             raise ValueError(f"{override}: has no effect on `nasrun {verb}`, type it on `{home}`")
 
 
-def refuse_left_out(stages: Sequence[str], limited: bool, typed: Sequence[str]) -> None:
+def refuse_left_out(stages: Sequence[str], typed: Sequence[str], *, limited: bool) -> None:
     """No setting without effect: a key of stages that `nasrun run` leaves out is an error.
 
-    Limits on the found network are counted in the layout of `retrain`, which so stays allowed.
+    limited: the found network is, counted in the layout of `retrain`, which so stays allowed.
     """
     read = {key for stage in stages for key in STAGE[stage]} | ({"retrain"} if limited else set())
     for override in typed:

@@ -334,8 +334,9 @@ def scaled(image: "Image", box: tuple[float, float, float, float], size: int) ->
 def decoded(listing: Listing, chosen: Tensor, size: int, channels: int, cache: Path) -> Tensor:
     """The chosen images as (n, channels, size, size) uint8, from the cache if they are there.
 
-    A file that changes its name, length or modification time makes a new cache entry. Where the
-    cache cannot be written, the images are decoded each time, with a warning.
+    A file that changes its name, length or modification time makes a new cache entry, and so does
+    a folder that is moved. Where the cache cannot be written, the images are decoded each time,
+    with a warning.
     """
     from filelock import FileLock
     from safetensors import SafetensorError

@@ -327,13 +327,13 @@ class DrqLearner(MemberLearner):
         episodes = self.task.environment.start()
         observation, over = torch.as_tensor(episodes.reset(_seed())), False
         frames: list[Observation] = []
-        try:
-            while not over and len(frames) < LONGEST_VIDEO:
+        while not over and len(frames) < LONGEST_VIDEO:
+            try:
                 frames.append(episodes.frame())
-                step = episodes.step(self._act(observation).numpy())
-                observation, over = torch.as_tensor(step.observation), step.over
-        except Exception:  # noqa: BLE001  drivers fail in ways of their own
-            return []
+            except Exception:  # noqa: BLE001  drivers fail in ways of their own
+                return []
+            step = episodes.step(self._act(observation).numpy())
+            observation, over = torch.as_tensor(step.observation), step.over
         return frames
 
     def trained(self) -> Trained:
