@@ -68,6 +68,17 @@ def test_running_statistics_move_as_those_of_batch_norm():
         torch.testing.assert_close(term.norm.state_dict(), batch_norm.state_dict())
 
 
+def test_a_forward_pass_that_waits_bears_that_another_moves_the_statistics():
+    (term,) = terms(affine=True, count=1)
+    z = term.state.map.requires_grad_()
+    waiting = term.map()  # batch norm itself, as where few pixels do not fold
+    normalised([Term(State(torch.randn_like(z)), None, term.norm)], add=True)
+    g = torch.randn_like(z)
+    (found,) = torch.autograd.grad(waiting, z, g)
+    (expected,) = torch.autograd.grad(plainly(term), z, g)
+    torch.testing.assert_close(found, expected)
+
+
 def test_a_plain_average_over_all_batches_is_kept_without_a_momentum():
     given = terms(count=1)
     given[0].norm.momentum = None

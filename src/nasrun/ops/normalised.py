@@ -145,12 +145,16 @@ def advance(norm: nn.BatchNorm2d) -> float:
 
 
 def _track(norms: Sequence[nn.BatchNorm2d], mean: Tensor, variance: Tensor, count: int) -> None:
-    """Move the running statistics of all norms to those of a batch of so many pixels, (K, C)."""
+    """Move the running statistics of all norms to those of a batch of so many pixels, (K, C).
+
+    Unseen by autograd, as batch norm's own kernel moves them: another forward pass that waits for
+    its gradient (MiLeNAS keeps two) has saved them, and does not read them.
+    """
     shares = [advance(norm) for norm in norms]
     if any(shares):
         unbiased = variance * (count / max(1, count - 1))
         for name, values in (("running_mean", mean), ("running_var", unbiased)):
-            running = [getattr(norm, name) for norm in norms]
+            running = [getattr(norm, name).data for norm in norms]
             torch._foreach_lerp_(running, list(values), shares[0])
 
 
