@@ -65,7 +65,7 @@ def steps(
     import yaml
 
     from nasrun.config import GENOTYPES, build, compose, conf_folder, resolve
-    from nasrun.spaces.region import compile_regions
+    from nasrun.supernet.region import compile_regions
 
     budget, device = alternation.budget(arguments), arguments.device
     torch.manual_seed(0)

@@ -67,7 +67,8 @@ def begun(arguments: argparse.Namespace) -> Any:
 
     from nasrun.budget import Budget
     from nasrun.config import build, compose, resolve
-    from nasrun.data.images import Facts, TensorSplit
+    from nasrun.data.facts import Facts
+    from nasrun.data.images import TensorSplit
 
     class Noise:
         """As many random images in every part."""

@@ -77,9 +77,9 @@ def steps(arguments: argparse.Namespace) -> dict[str, Callable[[], None]]:
     import torch.nn.functional as F
 
     from nasrun.config import build, compose, resolve
-    from nasrun.spaces.region import compile_regions
-    from nasrun.spaces.relaxation import Concrete, HardGumbel, Softmax
-    from nasrun.spaces.supernet import Supernet
+    from nasrun.supernet.region import compile_regions
+    from nasrun.supernet.relaxation import Concrete, HardGumbel, Softmax
+    from nasrun.supernet.supernet import Supernet
 
     budget, device = alternation.budget(arguments), arguments.device
     torch.manual_seed(0)

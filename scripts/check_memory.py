@@ -82,7 +82,7 @@ def build(settings: dict[str, str]):  # type: ignore[no-untyped-def]
 
 def draw(settings: dict[str, str], count: int) -> list[tuple[int, dict[str, list[str]]]]:
     """Random subspaces whose predictions lie in the wanted range, in the order drawn."""
-    from nasrun.memory import Shapes, optimizer_slots
+    from nasrun.costs.memory import Shapes, optimizer_slots
 
     space, strategy = build(settings)
     shapes = Shapes(
@@ -114,8 +114,8 @@ def measure(settings: dict[str, str], kept: dict[str, list[str]]) -> dict[str, i
 
     from nasrun.budget import Budget
     from nasrun.spaces.base import batch_statistics
-    from nasrun.spaces.supernet import Supernet
     from nasrun.strategies.levels import Search
+    from nasrun.supernet.supernet import Supernet
 
     budget = Budget(
         device=settings["device"],  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from typing import Any
 
 from evidence import compare, nasrun, spread
 
-from nasrun.tabular import Table
+from nasrun.data.table import Table
 
 SCALE = ("dataset=cifar10", "width=8", "depth=5", "space.stem=cifar_half")
 """Maps of 16 x 16 pixels, 8 channels, 5 cells."""

@@ -34,9 +34,9 @@ def main() -> None:
     import torch
 
     from nasrun.config import build, compose, resolve
+    from nasrun.costs.limits import Amounts
     from nasrun.genotype import NONE
-    from nasrun.limits import Amounts
-    from nasrun.spaces.base import Mixture
+    from nasrun.supernet.mixture import Mixture
 
     words = [word for word in sys.argv[1:] if word.split("=")[0] not in OWN]
     own = OWN | dict(word.split("=", 1) for word in sys.argv[1:] if word.split("=")[0] in OWN)

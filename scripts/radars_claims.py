@@ -31,7 +31,7 @@ from typing import Any
 from evidence import compare, nasrun, spread
 from scipy import stats
 
-from nasrun.tabular import Table
+from nasrun.data.table import Table
 
 COMMON = ("budget.threads=1", "budget.device=cpu")
 TEST = "cifar10_test_200ep"
@@ -226,7 +226,7 @@ def draw_memory(found: Mapping[str, Mapping[int, float]], budget: float, path: P
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    from nasrun.plots import COLOURS, INK, save
+    from nasrun.pictures.plots import COLOURS, INK, save
 
     figure = Figure(figsize=(6, 4), layout=ConstrainedLayoutEngine(), facecolor="white")
     axes = figure.add_subplot()
@@ -373,7 +373,7 @@ def share_until(job: Job, accuracy: float) -> float:
 
 def foresee(words: Sequence[str]) -> dict[str, Any]:
     """What `nasrun plan` says, by stage."""
-    from nasrun.pipeline import foresee as outlook
+    from nasrun.pipeline.execution import foresee as outlook
 
     return {forecast.stage: vars(forecast) for forecast in outlook(_plan(words)).stages}
 
@@ -390,8 +390,8 @@ def _plan(words: Sequence[str]) -> Any:
     """What `nasrun plan` builds."""
     from nasrun.cli import Line
     from nasrun.config import compose
-    from nasrun.plan import Command, prepare
-    from nasrun.source import find_source, inherited_choices
+    from nasrun.pipeline.plan import Command, prepare
+    from nasrun.pipeline.source import find_source, inherited_choices
 
     line = Line.parse("plan", words)
     source = find_source(line.verb, Path("outputs"), line.typed("run"), None, None)

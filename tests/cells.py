@@ -1,6 +1,6 @@
 """Cells to lay out and to draw."""
 
-from nasrun.layered import CELL_INPUTS
+from nasrun.pictures.layered import CELL_INPUTS
 
 TWO_BACK, ONE_BACK = CELL_INPUTS
 

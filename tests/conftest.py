@@ -75,8 +75,8 @@ def here(tmp_path, monkeypatch):
 def no_pictures(monkeypatch):
     """Nothing is drawn: pictures take longer than a small search."""
     for name in ("_draw", "size_frontier", "event_scores"):
-        monkeypatch.setattr(f"nasrun.plots.{name}", lambda *arguments: None)
-    monkeypatch.setattr("nasrun.draw.draw_cells", lambda *arguments: [])
+        monkeypatch.setattr(f"nasrun.pictures.plots.{name}", lambda *arguments: None)
+    monkeypatch.setattr("nasrun.pictures.cells.draw_cells", lambda *arguments: [])
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def begin():
     """Begins the strategy of a command's words on the embedded digits, and returns it."""
     from nasrun.budget import Budget
     from nasrun.config import build, compose, resolve
-    from nasrun.run import seed_everything
+    from nasrun.runs.run import seed_everything
 
     def make(*words):
         budget = Budget(device="cpu", precision="auto", threads=1, max_hours=None)

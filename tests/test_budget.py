@@ -11,7 +11,7 @@ import torch
 
 from nasrun import budget as module
 from nasrun.budget import Budget, BudgetSpent
-from nasrun.budget import busy as count_busy
+from nasrun.machine import busy as count_busy
 
 
 def budget(**settings):
@@ -58,7 +58,7 @@ def test_threads_are_given_to_torch():
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="rusage is kept on Linux")
 def test_the_peak_is_not_that_of_whoever_started_this_process():
-    code = "from nasrun.budget import memory_gib; print(memory_gib())"
+    code = "from nasrun.machine import memory_gib; print(memory_gib())"
     parent = (
         "import subprocess, sys; large = bytearray(2**31); "
         f"subprocess.run([sys.executable, '-c', {code!r}])"
@@ -115,7 +115,7 @@ def test_numbers_too_small_for_full_precision_become_zero():
 @pytest.mark.parametrize(("before", "frugally"), [(True, False), (False, True)])
 def test_freed_memory_is_kept_or_given_back_whatever_an_earlier_job_did(before, frugally):
     program = f"""
-from nasrun.budget import allocate, resident_gib
+from nasrun.machine import allocate, resident_gib
 allocate(frugally={before})
 maps = [bytearray(b"1") * 2**20 for _ in range(200)]
 del maps

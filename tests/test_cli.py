@@ -456,7 +456,7 @@ def test_a_sweep_runs_every_combination_and_closes_with_a_table(nasrun, here, sm
 def test_a_failed_job_of_a_sweep_is_told_and_the_others_go_on(
     error, told, nasrun, here, small, monkeypatch
 ):
-    from nasrun import pipeline
+    from nasrun.pipeline import execution as pipeline
 
     execute = pipeline.execute
 

@@ -5,10 +5,10 @@ import torch
 
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
+from nasrun.costs.memory import Ledger, Shapes, optimizer_slots, sizes
 from nasrun.engines.base import OnEngine
 from nasrun.engines.local import Pool, Serial
-from nasrun.memory import Ledger, Shapes, optimizer_slots, sizes
-from nasrun.run import seed_everything
+from nasrun.runs.run import seed_everything
 from nasrun.stage import Stage
 
 CPU = Budget(device="cpu", precision="auto", threads=1, max_hours=None)

@@ -12,7 +12,7 @@ from toys import run
 
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
-from nasrun.run import seed_everything
+from nasrun.runs.run import seed_everything
 from nasrun.spaces.base import Layout
 
 CPU = Budget(device="cpu", precision="auto", threads=1, max_hours=None)
@@ -123,7 +123,7 @@ def test_a_lonely_last_image_is_left_out(begun):
 
 
 def test_the_result_has_the_test_accuracy_and_the_cost_of_the_network(begun, tmp_path, monkeypatch):
-    monkeypatch.setattr("nasrun.plots._draw", lambda *arguments: None)
+    monkeypatch.setattr("nasrun.pictures.plots._draw", lambda *arguments: None)
     stage = begun("retrain.epochs=1")
     run(stage)
     result = stage.finish(SimpleNamespace(path=tmp_path, metrics=lambda: []))
@@ -156,7 +156,7 @@ def test_a_share_of_the_images_is_trained_on_and_all_test_images_are_used(begun)
 
 
 def test_an_auxiliary_head_is_trained_and_not_counted(begun, tmp_path, monkeypatch):
-    monkeypatch.setattr("nasrun.plots._draw", lambda *arguments: None)
+    monkeypatch.setattr("nasrun.pictures.plots._draw", lambda *arguments: None)
     folder = SimpleNamespace(path=tmp_path, metrics=lambda: [])
     counts = []
     for auxiliary in ("true", "false"):

@@ -1,6 +1,6 @@
 """Small spaces, scores in a given order, and a loop without a folder."""
 
-from nasrun.evaluators import Evaluator
+from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import NONE, AtMost, Decision
 from nasrun.spaces.base import SearchSpace
 from nasrun.spaces.darts import DartsSpace

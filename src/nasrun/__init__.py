@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nasrun.finished import load
+    from nasrun.runs.finished import load
 
 __all__ = ["load"]
 
@@ -13,7 +13,7 @@ __all__ = ["load"]
 def __getattr__(name: str) -> object:
     """`nasrun.load`, imported when asked for: the command line must not wait for torch."""
     if name == "load":
-        from nasrun.finished import load
+        from nasrun.runs.finished import load
 
         return load
     raise AttributeError(name)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
+
+from nasrun.machine import allocate, busy, cores, forget_peak, memory_gib
+
+LIMITS = ("max_params_m", "max_macs_m", "max_latency_ms")
+"""The keys that limit what the found network costs."""
 
 
 class BudgetSpent(Exception):
@@ -110,7 +113,7 @@ class Budget:
             precision = "bf16" if device == "cuda" else "fp32"
         if precision == "tf32" and device != "cuda":
             raise ValueError(f"budget.precision=tf32: device={device} has none, fp32 would do")
-        threads = self.threads or _cores()
+        threads = self.threads or cores()
         limits = {key: getattr(self, key) for key in ("max_memory_gib", *LIMITS)}
         if self.max_memory_gib is not None:
             limits |= {"reserve_gib": self.reserve_gib, "memory_factor": self.memory_factor}
@@ -191,10 +194,10 @@ class Budget:
 
     def _warn_of_others(self) -> None:
         """Where others leave too few cores the threads of an operation wait for the last one."""
-        threads, others, cores = self.resolved["threads"], busy(), os.cpu_count() or 1
-        if threads > 1 and threads + others > cores:
+        threads, others, there = self.resolved["threads"], busy(), os.cpu_count() or 1
+        if threads > 1 and threads + others > there:
             warnings.warn(
-                f"budget.threads={threads}: other work runs on {min(others, cores)} of {cores} "
+                f"budget.threads={threads}: other work runs on {min(others, there)} of {there} "
                 "cores and operations wait for it; budget.threads=1 may be several times faster",
                 stacklevel=3,
             )
@@ -235,93 +238,3 @@ class Budget:
             )
         if self.max_hours is not None and time.monotonic() - self.started > self.max_hours * 3600:
             raise BudgetSpent(f"max_hours={self.max_hours} spent")
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def busy() -> int:
-    """Threads other than this one that run on the machine now, or 0 where the system has no /proc.
-
-    The least of a few counts: what runs for a moment is not in the way.
-    """
-    counts = []
-    for _ in range(5):
-        try:
-            text = Path("/proc/stat").read_text()
-        except OSError:
-            return 0
-        counts += [int(count) - 1 for count in re.findall(r"procs_running (\d+)", text)]
-        time.sleep(0.01)
-    return min(counts, default=0)
-
-
-LIMITS = ("max_params_m", "max_macs_m", "max_latency_ms")
-"""The keys that limit what the found network costs."""
-
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-"""Parameters of glibc's `mallopt`."""
-
-
-def allocate(*, frugally: bool) -> None:
-    """Have glibc give freed blocks of 64 KiB and more back to the system at once, or keep them all.
-
-    Kept, they lie in a heap full of holes, which takes half as much again as the tensors do, or
-    more. Given back, every map of the next step is new to the process, page by page. By default
-    glibc does something of both. Other C libraries are left alone.
-    """
-    import ctypes
-    import platform
-
-    if platform.libc_ver()[0] != "glibc":
-        return
-    library = ctypes.CDLL(None)
-    library.mallopt(MMAP_THRESHOLD, 2**16 if frugally else 2**30)
-    library.mallopt(TRIM_THRESHOLD, 2**17 if frugally else 2**31 - 1)
-    if frugally:
-        library.malloc_trim(0)  # what an earlier job of a sweep kept
-
-
-def resident_gib() -> float | None:
-    """What this process takes now; null where the system has no /proc."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
-
-
-def forget_peak() -> None:
-    """Count the peak of memory anew, where the system can."""
-    import torch
-
-    with suppress(OSError):  # no Linux
-        Path("/proc/self/clear_refs").write_text("5")
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-
-
-def memory_gib() -> float:
-    """The peak memory so far: the GPU allocator's where one is used, else this process's.
-
-    `getrusage` knows no process's beginning: it keeps the peak of whoever started this one.
-    """
-    import platform
-
-    import torch
-
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated() / 2**30
-    with suppress(OSError, IndexError):  # no Linux
-        status = Path("/proc/self/status").read_text()
-        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 2**20
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0.0
-    scale = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**30

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from nasrun.plan import Plan
-    from nasrun.source import Source
+    from nasrun.pipeline.plan import Plan
+    from nasrun.pipeline.source import Source
 
 VERBS = {
     "run": "search, select, retrain and transfer, one after the other",
@@ -196,7 +196,7 @@ def _run_stages(line: Line) -> int:
 def _source(line: Line) -> Source | None:
     """What a command continues, None if it begins a run."""
     from nasrun.config import compose
-    from nasrun.source import find_source, refuse_folder
+    from nasrun.pipeline.source import find_source, refuse_folder
 
     outputs, run = Path(line.typed("outputs") or "outputs"), line.typed("run")
     selector = None if line.verb in ("run", "search", "select") else line.typed("selector")
@@ -211,7 +211,7 @@ def _source(line: Line) -> Source | None:
 
 def _overrides(line: Line, source: Source | None) -> list[str]:
     """What is typed, after the options of what is continued."""
-    from nasrun.source import inherited_choices
+    from nasrun.pipeline.source import inherited_choices
 
     return [*(inherited_choices(source, line.overrides) if source else []), *line.overrides]
 
@@ -219,7 +219,7 @@ def _overrides(line: Line, source: Source | None) -> list[str]:
 def _plan(line: Line, source: Source | None) -> Plan:
     """What a command will need, checked and built."""
     from nasrun.config import compose
-    from nasrun.plan import Command, prepare
+    from nasrun.pipeline.plan import Command, prepare
 
     composed = compose(_overrides(line, source))
     command = Command(line.verb, composed, line.overrides, line.trusted, line.only_foreseen)
@@ -228,8 +228,8 @@ def _plan(line: Line, source: Source | None) -> Plan:
 
 def _run_one(line: Line, source: Source | None) -> int:
     from nasrun.budget import BudgetSpent
-    from nasrun.pipeline import execute
-    from nasrun.report import print_run
+    from nasrun.pipeline.execution import execute
+    from nasrun.runs.report import print_run
 
     console, plan = _console(), _plan(line, source)
     warnings.showwarning = _warn
@@ -246,8 +246,8 @@ def _run_one(line: Line, source: Source | None) -> int:
 
 def _foresee(console: Any, plan: Any) -> int:
     """The tables of `nasrun plan`; 2 where the run cannot be."""
-    from nasrun.forecast import print_outlook
-    from nasrun.pipeline import foresee
+    from nasrun.pipeline.execution import foresee
+    from nasrun.pipeline.forecast import print_outlook
 
     outlook = foresee(plan)
     print_outlook(console, plan.family, outlook)
@@ -258,7 +258,7 @@ def _foresee(console: Any, plan: Any) -> int:
 
 def _sweep(line: Line) -> int:
     """Hydra's multirun: every job is checked before the first begins, then the table is printed."""
-    from nasrun.report import print_runs
+    from nasrun.runs.report import print_runs
 
     own, of_hydra = line.split()
     line, sources = replace(line, overrides=(*own, *of_hydra)), {}
@@ -311,8 +311,8 @@ def _run_job(
     """
     from filelock import FileLock
 
-    from nasrun.pipeline import execute
-    from nasrun.report import score
+    from nasrun.pipeline.execution import execute
+    from nasrun.runs.report import score
 
     console, (typed, _) = _console(), line.split()
     console.rule(f"{number + 1} of {total}  {' '.join(typed)}", align="left")
@@ -417,8 +417,8 @@ def _list(words: Sequence[str]) -> int:
     if "runs" in names and names != ["runs"]:
         raise ValueError(f"list {' '.join(names)}: runs are listed alone")
     if names == ["runs"]:
-        from nasrun.report import print_runs
-        from nasrun.run import Run
+        from nasrun.runs.report import print_runs
+        from nasrun.runs.run import Run
 
         outputs = Path(keys.get("outputs", "outputs"))
         print_runs(console, [run.path for run in Run.all(outputs)], str(outputs))
@@ -433,7 +433,7 @@ def _list(words: Sequence[str]) -> int:
 
 def _show(words: Sequence[str]) -> int:
     """`nasrun show RUN` or `nasrun show genotype=NAME`."""
-    from nasrun import show
+    from nasrun.runs import show
 
     keys, names = _keys(words, show.KEYS)
     if ("genotype" in keys) + len(names) != 1:
@@ -469,7 +469,7 @@ def _export(words: Sequence[str]) -> int:
         )
     if keys.get("format", "onnx") != "onnx":
         raise ValueError(f"format={keys['format']}: onnx is what can be written")
-    from nasrun.finished import load, trained_folder
+    from nasrun.runs.finished import load, trained_folder
 
     folder = trained_folder(Path(names[0]), keys.get("branch"))
     trusted = _packages(keys.get("trust", ""))
@@ -520,7 +520,7 @@ def _help_of(verb: str) -> str:
     text = [f"nasrun {verb}: {VERBS[verb]}", "", *(f"  {e}" for e in EXAMPLES[verb].splitlines())]
     if verb in COMPOSED:
         from nasrun.config import GROUPS, options
-        from nasrun.source import ALWAYS, OWN
+        from nasrun.pipeline.source import ALWAYS, OWN
 
         reads = [key for key in (*ALWAYS, *OWN.get(verb, OWN["run"])) if key != "hydra"]
         text += ["", "groups (group=option, group.key=value):"]
@@ -528,7 +528,7 @@ def _help_of(verb: str) -> str:
         text += ["", "keys: " + ", ".join(key for key in reads if key not in GROUPS)]
         text += ["", "--cfg job prints the resolved configuration, -m sweeps over a,b,c values."]
     elif verb == "show":
-        from nasrun.show import KEYS
+        from nasrun.runs.show import KEYS
 
         text += ["", "keys: " + ", ".join(f"{key}={value}" for key, value in KEYS.items())]
     return "\n".join(text)

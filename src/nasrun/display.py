@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
 
-from nasrun.budget import memory_gib
+from nasrun.machine import memory_gib
 from nasrun.stage import Display, Metrics, Stage
 
 SHOWN = {

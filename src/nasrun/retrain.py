@@ -13,13 +13,13 @@ from typing import Any, Literal
 import torch
 
 from nasrun.budget import Budget
-from nasrun.cost import count
+from nasrun.costs.cost import count
+from nasrun.costs.memory import network_bytes
 from nasrun.genotype import Genotype
-from nasrun.memory import network_bytes
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import Layout, SearchSpace, Stem
-from nasrun.spaces.region import compile_regions
 from nasrun.stage import Metrics, Stage
+from nasrun.supernet.region import compile_regions
 from nasrun.tasks.base import Dataset, ImageTask, OptimizerFactory, Part
 
 
@@ -144,7 +144,7 @@ class Retrain(Stage):
     def finish(self, folder: Any) -> dict[str, Any]:
         from safetensors.torch import save_file
 
-        from nasrun.plots import retrain_curves
+        from nasrun.pictures.plots import retrain_curves
 
         network = self.learner.network
         weights = {

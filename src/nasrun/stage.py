@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 
 
 class Folder(Protocol):
-    """Where a stage's state and results lie: `nasrun.run.StageFolder`."""
+    """Where a stage's state and results lie: `nasrun.runs.run.StageFolder`."""
 
     def restore(self, stage: Stage) -> None: ...
     def log(self, round: int, metrics: Metrics) -> None: ...

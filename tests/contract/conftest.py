@@ -15,10 +15,10 @@ from rich.console import Console
 
 from nasrun import config as configuration
 from nasrun.data.images import TensorDataset
-from nasrun.pipeline import execute
-from nasrun.plan import Command, prepare
-from nasrun.run import Run, StageFolder
-from nasrun.source import find_source, inherited_choices
+from nasrun.pipeline.execution import execute
+from nasrun.pipeline.plan import Command, prepare
+from nasrun.pipeline.source import find_source, inherited_choices
+from nasrun.runs.run import Run, StageFolder
 from nasrun.strategies.base import PopulationStrategy
 from nasrun.tasks.classification import Classification
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nasrun.data.augment import Augment, _jittered, _turned, crop_sides, normalise
-from nasrun.data.images import Facts
+from nasrun.data.facts import Facts
 
 PLAIN = {"padding": 0.0, "flip": False}
 

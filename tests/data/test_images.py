@@ -4,15 +4,8 @@ import pytest
 import torch
 
 from nasrun.data.augment import Augment
-from nasrun.data.images import (
-    Digits,
-    Facts,
-    Mnist5k,
-    TensorSplit,
-    cache_folder,
-    measured,
-    resized,
-)
+from nasrun.data.facts import Facts
+from nasrun.data.images import Digits, Mnist5k, TensorSplit, cache_folder, measured, resized
 
 CPU = torch.device("cpu")
 

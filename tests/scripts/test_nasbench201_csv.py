@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nasrun.tabular import Table
+from nasrun.data.table import Table
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "nasbench201_csv.py"
 CELLS = ["|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",

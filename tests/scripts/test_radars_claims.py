@@ -5,8 +5,8 @@ from itertools import product
 
 import pytest
 
+from nasrun.data.table import Table
 from nasrun.spaces.nasbench201 import NasBench201
-from nasrun.tabular import Table
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 

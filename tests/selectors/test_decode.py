@@ -7,8 +7,8 @@ import pytest
 from nasrun.config import build, compose, resolve
 from nasrun.genotype import NONE
 from nasrun.selectors.decode import Decode
-from nasrun.spaces.supernet import Supernet, argmax, magnitude
 from nasrun.strategies.base import SupernetStrategy
+from nasrun.supernet.supernet import Supernet, argmax, magnitude
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def strategy(space):
     """A strategy at its end, whose edges prefer: none, skip, pool, none but skip, ..."""
     import torch
 
-    from nasrun.spaces.relaxation import Softmax
+    from nasrun.supernet.relaxation import Softmax
 
     class Ended(SupernetStrategy):
         rounds = run_round = state_dict = load_state_dict = finish = None

@@ -12,7 +12,7 @@ from toys import Decisions
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
 from nasrun.genotype import NONE, AtMost, Decision
-from nasrun.run import seed_everything
+from nasrun.runs.run import seed_everything
 from nasrun.selectors.perturbation import Perturbation
 from nasrun.stage import Silent
 from nasrun.strategies.base import SupernetStrategy

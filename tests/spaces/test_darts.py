@@ -15,9 +15,10 @@ from torch import nn
 from nasrun.config import build, compose, resolve
 from nasrun.genotype import NONE, Genotype
 from nasrun.ops.conv import FactorizedReduce
-from nasrun.spaces.auxiliary import AuxiliaryHead
-from nasrun.spaces.base import Layout, Mixture, batch_statistics
+from nasrun.spaces.base import Layout, batch_statistics
 from nasrun.spaces.darts import DartsSpace
+from nasrun.supernet.auxiliary import AuxiliaryHead
+from nasrun.supernet.mixture import Mixture
 
 GENOTYPES = Path(__file__).parents[2] / "conf" / "genotypes"
 OPERATIONS = (

@@ -12,8 +12,8 @@ from oracle import PlainDarts, PlainNasBench201
 from nasrun.spaces.base import batch_statistics
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.nasbench201 import NasBench201
-from nasrun.spaces.relaxation import Concrete, HardGumbel, Softmax
-from nasrun.spaces.supernet import Supernet
+from nasrun.supernet.relaxation import Concrete, HardGumbel, Softmax
+from nasrun.supernet.supernet import Supernet
 
 DARTS = DartsSpace(
     operations=(

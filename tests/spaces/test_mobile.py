@@ -7,12 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nasrun.cost import count
+from nasrun.costs.cost import count
 from nasrun.genotype import SKIP, Genotype
-from nasrun.spaces.base import Layout, Mixture, batch_statistics
+from nasrun.spaces.base import Layout, batch_statistics
 from nasrun.spaces.mobile import MobileSpace, stages
-from nasrun.spaces.relaxation import Softmax
-from nasrun.spaces.supernet import Supernet, argmax, magnitude
+from nasrun.supernet.mixture import Mixture
+from nasrun.supernet.relaxation import Softmax
+from nasrun.supernet.supernet import Supernet, argmax, magnitude
 
 
 def space(**changes):

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from oracle import PlainNasBench201
 from torch import nn
 
-from nasrun.cost import count, params
+from nasrun.costs.cost import count, params
 from nasrun.genotype import NONE, Genotype
-from nasrun.spaces.base import Layout, Mixture, batch_statistics
+from nasrun.spaces.base import Layout, batch_statistics
 from nasrun.spaces.nasbench201 import NasBench201
-from nasrun.spaces.relaxation import Softmax
-from nasrun.spaces.supernet import Supernet, argmax
+from nasrun.supernet.mixture import Mixture
+from nasrun.supernet.relaxation import Softmax
+from nasrun.supernet.supernet import Supernet, argmax
 
 GENOTYPES = Path(__file__).parents[2] / "conf" / "genotypes"
 TABLE = Path(__file__).parents[3] / "shared" / "data" / "nasbench201-cifar10.csv"

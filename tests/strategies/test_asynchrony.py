@@ -13,12 +13,10 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nasrun.data.augment import Augment
-from nasrun.data.images import Facts
+from nasrun.data.facts import Facts
 from nasrun.ops.term import Term
 from nasrun.spaces.base import Layout
 from nasrun.spaces.darts import DartsSpace
-from nasrun.spaces.relaxation import Concrete, Dirichlet, HardGumbel, OneHot, Softmax
-from nasrun.spaces.supernet import Supernet
 from nasrun.strategies.levels import (
     Bilevel,
     MixedLevel,
@@ -30,6 +28,8 @@ from nasrun.strategies.levels import (
 )
 from nasrun.strategies.penalties import DirichletKL, Exact, ResourceCost, Score
 from nasrun.strategies.sdarts import Adversarial, RandomNoise, Smoothed
+from nasrun.supernet.relaxation import Concrete, Dirichlet, HardGumbel, OneHot, Softmax
+from nasrun.supernet.supernet import Supernet
 
 META = torch.device("meta")
 SPACE = DartsSpace(

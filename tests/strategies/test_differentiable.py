@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from nasrun.config import build, compose, resolve
-from nasrun.spaces.supernet import argmax, magnitude
 from nasrun.strategies.differentiable import Differentiable
 from nasrun.strategies.levels import Bilevel, Switched, WeightsOnly
+from nasrun.supernet.supernet import argmax, magnitude
 
 SMALL = ["rounds=4", "width=2", "depth=3", "batch_size=16", "images=64", "space.nodes=1"]
 SMALL += ["space.kept_edges=1", "space.operations=[none,max_pool_3x3,skip_connect,sep_conv_3x3]"]

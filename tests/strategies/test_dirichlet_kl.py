@@ -6,9 +6,9 @@ from torch.distributions import Dirichlet as Distribution
 from torch.distributions import kl_divergence
 
 from nasrun.spaces.darts import DartsSpace
-from nasrun.spaces.relaxation import Dirichlet, Softmax
-from nasrun.spaces.supernet import Supernet
 from nasrun.strategies.penalties import DirichletKL
+from nasrun.supernet.relaxation import Dirichlet, Softmax
+from nasrun.supernet.supernet import Supernet
 
 SPACE = DartsSpace(
     operations=("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from toys import Scores, Task, Toy, run
 
-from nasrun.evaluators import Tabular
+from nasrun.evaluators.tabular import Tabular
 from nasrun.spaces.nasbench201 import NasBench201
 from nasrun.strategies.evolution import Evolution
 from nasrun.strategies.random_search import RandomSearch

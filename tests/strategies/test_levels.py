@@ -10,8 +10,6 @@ import torch.nn.functional as F
 from torch.autograd import grad
 
 from nasrun.spaces.darts import DartsSpace
-from nasrun.spaces.relaxation import Softmax
-from nasrun.spaces.supernet import Supernet
 from nasrun.strategies.levels import (
     Bilevel,
     MixedLevel,
@@ -22,6 +20,8 @@ from nasrun.strategies.levels import (
     UnrolledMixed,
     WeightsOnly,
 )
+from nasrun.supernet.relaxation import Softmax
+from nasrun.supernet.supernet import Supernet
 
 MIXED = MixedLevel(lam_train=1.0, lam_val=1.0, normalise=True)
 RADIUS = 0.01  # the released code's, divided by the norm of the direction

@@ -8,13 +8,13 @@ import torch
 
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
-from nasrun.cost import Cost, count
+from nasrun.costs.cost import Cost, count
 from nasrun.genotype import Genotype
-from nasrun.run import seed_everything
+from nasrun.runs.run import seed_everything
 from nasrun.spaces.darts import DartsSpace
-from nasrun.spaces.relaxation import Concrete, OneHot, Softmax
-from nasrun.spaces.supernet import Supernet, argmax
 from nasrun.strategies.penalties import Exact, Reparametrised, ResourceCost, Score, linear, log
+from nasrun.supernet.relaxation import Concrete, OneHot, Softmax
+from nasrun.supernet.supernet import Supernet, argmax
 
 OPERATIONS = (
     *("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nasrun.memory import Additive
+from nasrun.costs.memory import Additive
 from nasrun.strategies.pruning import subspace
 
 

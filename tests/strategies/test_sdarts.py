@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasrun.spaces.darts import DartsSpace
-from nasrun.spaces.relaxation import Softmax
-from nasrun.spaces.supernet import Supernet
 from nasrun.strategies.levels import Bilevel, Search
 from nasrun.strategies.sdarts import Adversarial, RandomNoise, Smoothed, distributions
+from nasrun.supernet.relaxation import Softmax
+from nasrun.supernet.supernet import Supernet
 
 OPERATIONS = ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3")
 SPACE = DartsSpace(operations=OPERATIONS, nodes=1, kept_edges=1, channels=2, layers=3).restrict(

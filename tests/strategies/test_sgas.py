@@ -8,10 +8,10 @@ import pytest
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
 from nasrun.genotype import NONE
-from nasrun.run import seed_everything
-from nasrun.spaces.supernet import magnitude
+from nasrun.runs.run import seed_everything
 from nasrun.strategies.judges import Magnitude
 from nasrun.strategies.sgas import Greedy
+from nasrun.supernet.supernet import magnitude
 
 CPU = Budget(device="cpu", precision="auto", threads=1, max_hours=None)
 TINY = ["width=2", "depth=3", "batch_size=8", "images=40", "dataset.size=8"]

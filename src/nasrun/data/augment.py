@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from nasrun.data.images import Facts
+    from nasrun.data.facts import Facts
 
 RATIO = (3 / 4, 4 / 3)  # width / height of a resized crop: Inception (1409.4842)
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nasrun.data.facts import Facts
 from nasrun.data.folder import Layout, decoded, read_layout
-from nasrun.data.images import Facts, Stored, TensorDataset, cache_folder, resized
+from nasrun.data.images import Stored, TensorDataset, cache_folder, resized
 
 SIDE = 32  # pixels, of all three sets
 

@@ -25,15 +25,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from nasrun.data.images import (
-    TEST_SEED,
-    Facts,
-    Stored,
-    TensorDataset,
-    cache_folder,
-    measured,
-    stratified,
-)
+from nasrun.data.facts import Facts
+from nasrun.data.images import TEST_SEED, Stored, TensorDataset, cache_folder, measured, stratified
 
 if TYPE_CHECKING:
     from PIL.Image import Image

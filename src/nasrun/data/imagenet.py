@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as MapDataset
 
 from nasrun.data.augment import Augment, crop_sides, normalise
+from nasrun.data.facts import Facts
 from nasrun.data.folder import (
     Layout,
     Listing,
@@ -26,7 +27,6 @@ from nasrun.data.folder import (
 from nasrun.data.images import (
     TEST_SEED,
     Dataset,
-    Facts,
     Holdout,
     Part,
     Split,

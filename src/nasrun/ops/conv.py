@@ -42,7 +42,7 @@ class FactorizedReduce(Operation):
 
     Of an odd number of channels the first has one more; a single one has no second convolution.
     Where gradients are needed all reductions of a state share the pixels that they read; otherwise
-    what it reads is to be seen in the shapes (`nasrun.cost`).
+    what it reads is to be seen in the shapes (`nasrun.costs.cost`).
     """
 
     def __init__(self, inputs: int, outputs: int, affine: bool) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from nasrun.budget import Budget
+from nasrun.costs.limits import Limits
 from nasrun.genotype import Genotype
-from nasrun.limits import Limits
 from nasrun.spaces.base import Space
 from nasrun.stage import Metrics, Rehearsal, Stage
 from nasrun.strategies.base import Strategy

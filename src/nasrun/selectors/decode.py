@@ -7,8 +7,8 @@ from typing import Any
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Immediate
 from nasrun.spaces.base import Space
-from nasrun.spaces.supernet import Rule
 from nasrun.strategies.base import Strategy, SupernetStrategy
+from nasrun.supernet.supernet import Rule
 
 
 class Decode(Immediate):

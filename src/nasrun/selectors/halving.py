@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from nasrun.evaluators import FromScratch
+from nasrun.evaluators.from_scratch import FromScratch
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Selector
 from nasrun.spaces.base import SearchSpace, Space

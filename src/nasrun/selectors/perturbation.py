@@ -237,7 +237,7 @@ class Perturbation(Selector):
         self.limit_order = list(state["limit_order"])
 
     def report(self, folder: Any) -> dict[str, Any]:
-        from nasrun.plots import event_scores
+        from nasrun.pictures.plots import event_scores
 
         folder.write("scores.json", self.scores)
         event_scores(self.scores, folder.path / "scores.png")

@@ -11,15 +11,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nasrun import ops
-from nasrun.cost import CandidateCosts, candidate_costs
+from nasrun.costs.cost import CandidateCosts, candidate_costs
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.ops.noise import Noise
+from nasrun.supernet.mixture import Mixture
 
 if TYPE_CHECKING:
-    from nasrun.spaces.stacked import StackedNetwork
+    from nasrun.supernet.stacked import StackedNetwork
 
 Stem = Literal["cifar", "cifar_half", "imagenet"]
 
@@ -55,18 +56,6 @@ class Layout:
             raise ValueError(f"layers={self.layers}: at least 3, so that each cell type occurs")
 
 
-@dataclass(frozen=True)
-class Mixture:
-    """How much every candidate counts in a forward pass.
-
-    `weights` is (decisions, choices), rows in the order of the space's decisions; `active` names
-    the columns to run in each row, as plain Python, so that no tensor is asked during a step.
-    """
-
-    weights: Tensor
-    active: tuple[tuple[int, ...], ...]
-
-
 class Space(ABC):
     """Decisions and limits; frozen, without tensors.
 
@@ -84,7 +73,7 @@ class Space(ABC):
     limits: tuple[AtMost, ...]
     none_is_a_choice: bool = False
     table: str | None = None
-    """A file with the true accuracies of all genotypes, for reports (`nasrun.tabular`)."""
+    """A file with the true accuracies of all genotypes, for reports (`nasrun.data.table`)."""
     layer_wise: bool = False
     """Whether a network has one layer a decision, whatever its width: then no other `layers` fit,
     and there is no auxiliary head."""
@@ -256,7 +245,7 @@ class SearchSpace(Space):
     ) -> CandidateCosts:
         """What every candidate costs in the network with all choices, on square images.
 
-        `size` is their side in pixels; the network needs `nasrun.cost.Candidates`.
+        `size` is their side in pixels; the network needs `nasrun.costs.cost.Candidates`.
         """
         with torch.device("meta"):
             network = self.network(inputs=inputs, outputs=outputs, layout=layout)

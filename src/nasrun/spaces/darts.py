@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.ops.conv import FactorizedReduce, ReLUConvBN
 from nasrun.ops.term import State, Sum
-from nasrun.spaces.auxiliary import AuxiliaryHead
-from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
-from nasrun.spaces.edge import Edge, check_operations
-from nasrun.spaces.partial import bypassed
-from nasrun.spaces.region import Maps, Probability, Region, running
-from nasrun.spaces.stacked import StackedNetwork, States
+from nasrun.spaces.base import Layout, SearchSpace, Stem
+from nasrun.supernet.auxiliary import AuxiliaryHead
+from nasrun.supernet.edge import Edge, check_operations
+from nasrun.supernet.mixture import Mixture
+from nasrun.supernet.partial import bypassed
+from nasrun.supernet.region import Maps, Probability, Region, running
+from nasrun.supernet.stacked import StackedNetwork, States
 
 CELLS = ("normal", "reduce")
 INPUTS = 2

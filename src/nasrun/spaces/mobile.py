@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from nasrun.genotype import SKIP, Decision, Genotype
 from nasrun.ops.mbconv import MBConv, Projection
 from nasrun.ops.term import State
-from nasrun.spaces.base import Layout, Mixture, SearchSpace, Stem
-from nasrun.spaces.region import Maps, Probability, Region, dropped, drops
-from nasrun.spaces.stacked import StackedNetwork, States
+from nasrun.spaces.base import Layout, SearchSpace, Stem
+from nasrun.supernet.mixture import Mixture
+from nasrun.supernet.region import Maps, Probability, Region, dropped, drops
+from nasrun.supernet.stacked import StackedNetwork, States
 
 Plan = tuple[tuple[float, int, int], ...]
 CIFAR: Plan = ((1, 1, 1), (2, 2, 1), (4, 2, 1))

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from nasrun.budget import Budget
+from nasrun.costs.limits import Limits
 from nasrun.engines.base import OnEngine
 from nasrun.genotype import Genotype
-from nasrun.limits import Limits
 from nasrun.spaces.base import Layout, SearchSpace, Space
 from nasrun.spaces.modular import ModularSpace
-from nasrun.spaces.supernet import Supernet
 from nasrun.stage import Metrics, Stage
 from nasrun.strategies.history import History
+from nasrun.supernet.supernet import Supernet
 from nasrun.tasks.base import ImageTask, PopulationTask, Split, Task, Trained
 
 Mask = tuple[str, str]
@@ -134,7 +134,7 @@ class CandidateStrategy(ScoredStrategy):
         return {}
 
     def finish(self, folder: Any) -> dict[str, Any]:
-        from nasrun.plots import search_curves
+        from nasrun.pictures.plots import search_curves
 
         search_curves(folder.metrics(), folder.path / "search.png")
         best = max(candidate.score for candidate in self.candidates)

@@ -15,17 +15,18 @@ import torch
 from torch import Tensor
 
 from nasrun.budget import Budget
-from nasrun.memory import Shapes
+from nasrun.costs.memory import Shapes
 from nasrun.schedules import Constant, Schedule
-from nasrun.spaces.base import Layout, Mixture, SearchSpace, batch_statistics
-from nasrun.spaces.region import compile_regions
-from nasrun.spaces.relaxation import Relaxation
-from nasrun.spaces.supernet import Supernet, argmax
+from nasrun.spaces.base import Layout, SearchSpace, batch_statistics
 from nasrun.stage import Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Mask, SupernetStrategy
 from nasrun.strategies.history import History, StopAtSize, Watchdog, frontier
 from nasrun.strategies.levels import Level, Search
 from nasrun.strategies.penalties import Penalty, Within
+from nasrun.supernet.mixture import Mixture
+from nasrun.supernet.region import compile_regions
+from nasrun.supernet.relaxation import Relaxation
+from nasrun.supernet.supernet import Supernet, argmax
 from nasrun.tasks.base import Batch, ImageTask, OptimizerFactory, Part, Split, optimizer_of
 
 
@@ -307,7 +308,7 @@ class Differentiable(SupernetStrategy, Foreseen):
         self.stopped = self.history.stopped
 
     def finish(self, folder: Any) -> dict[str, Any]:
-        from nasrun.plots import search_curves, size_frontier
+        from nasrun.pictures.plots import search_curves, size_frontier
 
         search_curves(folder.metrics(), folder.path / "search.png", self.space.groups)
         folder.write("history.json", self.history.state_dict())

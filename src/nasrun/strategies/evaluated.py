@@ -10,7 +10,7 @@ from typing import Any
 
 from nasrun.budget import Budget
 from nasrun.engines.base import OnEngine
-from nasrun.evaluators import Evaluator
+from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Display, Foreseen, Metrics, Rehearsal, Silent

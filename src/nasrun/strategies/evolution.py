@@ -9,7 +9,7 @@ import math
 
 import torch
 
-from nasrun.evaluators import Evaluator
+from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
 from nasrun.strategies.evaluated import EvaluatedSearch
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from nasrun.budget import Budget
+from nasrun.costs.memory import Additive, Shapes
 from nasrun.genotype import NONE, Genotype
-from nasrun.memory import Additive, Shapes
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import SearchSpace, batch_statistics
 from nasrun.stage import Metrics, Stage

@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 import torch
 
-from nasrun.cost import params as count_params
+from nasrun.costs.cost import params as count_params
 from nasrun.genotype import NONE, SKIP, Genotype
 from nasrun.spaces.base import SearchSpace
-from nasrun.spaces.supernet import Supernet, argmax, magnitude
 from nasrun.stage import Metrics
+from nasrun.supernet.supernet import Supernet, argmax, magnitude
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from nasrun.spaces.supernet import Supernet
+from nasrun.supernet.supernet import Supernet
 
 Losses = dict[str, Tensor]
 

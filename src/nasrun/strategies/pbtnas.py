@@ -322,7 +322,7 @@ class Population(PopulationStrategy):
         self.history = list(state["history"])
 
     def finish(self, folder: Any) -> dict[str, Any]:
-        from nasrun.plots import lineage
+        from nasrun.pictures.plots import lineage
 
         lineage(self.history, folder.path / "lineage.png")
         folder.write("lineage.json", self.history)

@@ -10,11 +10,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from nasrun.costs.limits import Limits
 from nasrun.genotype import NONE
-from nasrun.limits import Limits
-from nasrun.spaces.relaxation import Concrete, Dirichlet
-from nasrun.spaces.supernet import Supernet
 from nasrun.stage import Metrics
+from nasrun.supernet.relaxation import Concrete, Dirichlet
+from nasrun.supernet.supernet import Supernet
 from nasrun.tasks.base import ImageTask
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from nasrun.costs.memory import Additive
 from nasrun.genotype import NONE
-from nasrun.memory import Additive
 
 Marginals = Mapping[str, Mapping[str, float]]
 """Per decision how likely each choice is; what is not listed is not to be had."""

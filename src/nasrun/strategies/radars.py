@@ -21,8 +21,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from nasrun.budget import Budget
+from nasrun.costs.memory import Additive, Shapes
 from nasrun.genotype import NONE
-from nasrun.memory import Additive, Shapes
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Mask, SupernetStrategy
@@ -315,7 +315,7 @@ class Radars(SupernetStrategy, Foreseen):
         self.exploit.inner.load_state_dict(state["exploit"])
 
     def finish(self, folder: Any) -> dict[str, Any]:
-        from nasrun.plots import search_curves, shrinking_space
+        from nasrun.pictures.plots import search_curves, shrinking_space
 
         metrics, names = folder.metrics(), list(self.space.rows)
         search_curves(metrics, folder.path / "search.png", self.space.groups)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nasrun.budget import Budget
-from nasrun.memory import Shapes
+from nasrun.costs.memory import Shapes
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Candidate, CandidateStrategy, from_plain, plain

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasrun.spaces.supernet import Supernet
 from nasrun.strategies.levels import Level, Losses, Search
+from nasrun.supernet.supernet import Supernet
 
 Loss = Callable[[Tensor], Tensor]
 

@@ -14,7 +14,8 @@ from torch.nn.utils import clip_grad_norm_
 
 from nasrun.budget import Budget
 from nasrun.data.augment import Augment
-from nasrun.data.images import Dataset, Facts, Part, Split, Subset, refuse_empty, stratified
+from nasrun.data.facts import Facts
+from nasrun.data.images import Dataset, Part, Split, Subset, refuse_empty, stratified
 from nasrun.stage import Metrics
 from nasrun.tasks.base import (
     Batch,

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasrun.budget import Budget
-from nasrun.data.images import Dataset, Facts, Part
+from nasrun.data.facts import Facts
+from nasrun.data.images import Dataset, Part
 from nasrun.stage import Metrics
 
 Sampler = Callable[[int], Tensor]

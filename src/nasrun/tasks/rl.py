@@ -301,7 +301,7 @@ class DrqLearner(MemberLearner):
 
     def show(self, path: Path) -> list[str]:
         """The returns of its line's training episodes; frames of one more where it can render."""
-        from nasrun.plots import returns
+        from nasrun.pictures.plots import returns
 
         curve = path.with_name(path.name + "_returns.png")
         returns(self.returns, curve)

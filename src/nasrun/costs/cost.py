@@ -1,0 +1,181 @@
+"""What a network costs, and what every candidate of a search network adds to it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from nasrun.genotype import Decision
+
+POOLS = (torch.ops.aten.max_pool2d_with_indices, torch.ops.aten.avg_pool2d)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """`params` and `macs` (multiply-adds of convolutions and linear layers, one image)."""
+
+    params: int
+    macs: int
+
+
+def count(network: nn.Module, inputs: int, size: int) -> Cost:
+    """The cost of a network at inference on square images; auxiliary heads are not counted.
+
+    `inputs` is the number of channels, `size` the side in pixels. Nothing is computed: shapes are
+    inferred on the meta device.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    shape_only = copy.deepcopy(network).to("meta").eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        shape_only(torch.empty(1, inputs, size, size, device="meta"))
+    return Cost(params(network), counter.get_total_flops() // 2)
+
+
+def params(network: nn.Module) -> int:
+    """The number of parameters, those of an auxiliary head left out."""
+    return sum(
+        parameter.numel()
+        for name, parameter in network.named_parameters()
+        if not name.startswith("auxiliary")
+    )
+
+
+class Candidates(nn.Module):
+    """A place in a network where the candidates of one decision read one and the same map.
+
+    `row` is the decision's, `candidates` the operations by choice (`none` has no module). A forward
+    calls it with something that has the `map` as first argument, whatever runs there: so costs are
+    read from shapes.
+    """
+
+    row: int
+    candidates: nn.ModuleDict
+
+
+@dataclass(frozen=True)
+class CandidateCosts:
+    """What every candidate costs in every place, for one image; `none` and a missing choice cost 0.
+
+    A place is an edge of one cell; all cells of a type share their decisions. Costs are (places,
+    choices), in float64 on the CPU: `params`; `macs`, counted as in `count`; `flops`, which are the
+    multiply-adds and a step per pixel of a pooling window; `access`, the numbers that convolutions
+    and pools read and write, weights included, or an input and output where none of them runs.
+    `rows` (places,) names each place's decision, `places` (decisions,) counts those of each.
+    `rest` is what no decision changes.
+    """
+
+    rows: Tensor
+    places: Tensor
+    params: Tensor
+    macs: Tensor
+    flops: Tensor
+    access: Tensor
+    rest: Cost
+
+    def by_decision(self, costs: Tensor) -> Tensor:
+        """Costs (places, ...) summed over the places of each decision: (decisions, ...)."""
+        total = costs.new_zeros(len(self.places), *costs.shape[1:])
+        return total.index_add(0, self.rows, costs)
+
+    def expected(self, costs: Tensor, weights: Tensor) -> Tensor:
+        """What every place costs, (places,), where choices count as `weights` (decisions, choices).
+
+        Linear in the weights: with probabilities it is the exact expectation over genotypes.
+        """
+        return (costs * weights[self.rows]).sum(1)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> CandidateCosts:
+        """The same on another device, its costs in another precision."""
+        return CandidateCosts(
+            rows=self.rows.to(device),
+            places=self.places.to(device),
+            params=self.params.to(device, dtype),
+            macs=self.macs.to(device, dtype),
+            flops=self.flops.to(device, dtype),
+            access=self.access.to(device, dtype),
+            rest=self.rest,
+        )
+
+
+def candidate_costs(
+    network: nn.Module, decisions: Sequence[Decision], idle: Any, *, inputs: int, size: int
+) -> CandidateCosts:
+    """The costs of all candidates in a network on the meta device, on square images.
+
+    `idle` is the mixture in which no candidate runs. Most callers want `SearchSpace.costs`.
+    """
+    found: list[tuple[Candidates, Tensor]] = []
+
+    def meet(place: nn.Module, arguments: tuple[Any, ...]) -> None:
+        assert isinstance(place, Candidates)
+        found.append((place, arguments[0].map))
+
+    network.eval()
+    places = [module for module in network.modules() if isinstance(module, Candidates)]
+    handles = [place.register_forward_pre_hook(meet) for place in places]
+    with torch.no_grad(), Meter() as rest:
+        network(torch.empty(1, inputs, size, size, device="meta"), idle)
+    for handle in handles:
+        handle.remove()
+    if not found:
+        raise ValueError(
+            "the network of this space has no nasrun.costs.cost.Candidates, so the cost of its "
+            "choices is unknown; set penalty=null"
+        )
+    shape = (len(found), max(len(decision.choices) for decision in decisions))
+    sizes, macs, flops, access = (torch.zeros(shape, dtype=torch.float64) for _ in range(4))
+    for position, (place, x) in enumerate(found):
+        for choice, module in place.candidates.items():
+            cell = position, decisions[place.row].choices.index(choice)
+            with torch.no_grad(), Meter() as meter:
+                y = module(x)
+            sizes[cell] = sum(parameter.numel() for parameter in module.parameters())
+            macs[cell], flops[cell] = meter.macs, meter.macs + meter.pooling
+            access[cell] = meter.access or x.numel() + y.numel()
+    rows = torch.tensor([place.row for place, _ in found])
+    return CandidateCosts(
+        rows=rows,
+        places=torch.bincount(rows, minlength=len(decisions)),
+        params=sizes,
+        macs=macs,
+        flops=flops,
+        access=access,
+        rest=Cost(params(network) - int(sizes.sum()), rest.macs),
+    )
+
+
+class Meter(TorchDispatchMode):
+    """Adds up the convolutions, matrix products and pools that run inside the context.
+
+    What works element by element (activations, batch norms, sums) is taken as fused with them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.macs, self.pooling, self.access = 0, 0, 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        from torch.utils.flop_counter import flop_registry
+
+        answer = func(*args, **(kwargs or {}))
+        y = answer[0] if isinstance(answer, tuple) else answer
+        if func.overloadpacket in flop_registry:
+            flops = flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=y)
+            self.macs += flops // 2
+        elif func.overloadpacket in POOLS:
+            self.pooling += math.prod(args[1]) * y.numel()
+        else:
+            return answer
+        read = sum(value.numel() for value in args if isinstance(value, Tensor))
+        self.access += read + y.numel()
+        return answer

@@ -1,0 +1,249 @@
+"""Hard limits of what the found network may cost, and the architectures that meet them.
+
+Costs are sums over choices: `base` and what each choice adds. Selection asks `allow` and
+`complete`, and ends with `nearest`, so that whatever a selector chose, its result is within the
+limits.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+import torch
+
+from nasrun.budget import LIMITS, Budget
+from nasrun.costs.cost import Meter
+from nasrun.costs.memory import Ledger, sizes
+from nasrun.genotype import NONE, Genotype
+from nasrun.spaces.base import Layout, SearchSpace
+from nasrun.supernet.mixture import Mixture
+
+Probabilities = Mapping[str, Mapping[str, float]]
+LEAST = 1e-12
+"""Stands for a probability of zero."""
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """One kind of cost as a sum: `base`, and `each` for decision and choice."""
+
+    base: float
+    each: Mapping[str, Mapping[str, float]]
+
+    def of(self, genotype: Mapping[str, str]) -> float:
+        """The cost of a network."""
+        return self.base + sum(self.each[name].get(c, 0.0) for name, c in genotype.items())
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest costs (`maxima`) that a network of the space may have, by budget key."""
+
+    space: SearchSpace
+    maxima: Mapping[str, float]
+    amounts: Mapping[str, Amounts]
+
+    @classmethod
+    def of(
+        cls,
+        budget: Budget,
+        space: SearchSpace,
+        layout: Layout,
+        *,
+        inputs: int,
+        outputs: int,
+        size: int,
+    ) -> Limits:
+        """The limits of a budget on networks of this layout; ValueError names an impossible one."""
+        maxima = {key: getattr(budget, key) for key in LIMITS if getattr(budget, key) is not None}
+        amounts: dict[str, Amounts] = {}
+        if {"max_params_m", "max_macs_m"} & set(maxima):
+            params, macs = count_choices(space, layout, inputs=inputs, outputs=outputs, size=size)
+            amounts = {"max_params_m": params, "max_macs_m": macs}
+        if "max_latency_ms" in maxima:
+            table = Path(str(budget.latency_table))
+            amounts["max_latency_ms"] = read_latencies(table, space, layout)
+        limits = cls(space, maxima, {key: amounts[key] for key in maxima})
+        limits.check()
+        return limits
+
+    def check(self) -> None:
+        """ValueError if no genotype of the space is within the limits."""
+        for key, most in self.maxima.items():
+            least = self.amounts[key].of(self._cheapest({}, {key: 1.0}))
+            if least > most:
+                raise ValueError(
+                    f"budget.{key}={most}: the cheapest network of this space has {least:.4g}; "
+                    "that or more would do"
+                )
+        if self.complete({}) is None:
+            named = " ".join(f"budget.{key}={most}" for key, most in self.maxima.items())
+            raise ValueError(f"{named}: each can be met alone, together not; larger ones would do")
+
+    def inside(self, space: SearchSpace) -> Limits | None:
+        """The same limits on a part of the space; None if none is found there that meets them."""
+        limits = replace(self, space=space)
+        return None if limits.complete({}) is None else limits
+
+    def cost(self, genotype: Mapping[str, str]) -> dict[str, float]:
+        """What a network costs, by budget key."""
+        return {key: amounts.of(genotype) for key, amounts in self.amounts.items()}
+
+    def allow(self, genotype: Mapping[str, str]) -> bool:
+        """Whether a network is within all limits."""
+        return self._excess(genotype) == 0.0
+
+    def complete(self, fixed: Mapping[str, str]) -> Genotype | None:
+        """A genotype within the limits that decides so, None if there is none to be found.
+
+        It keeps what the space's own limits keep: an edge fixed to an operation may be dropped for
+        them. With one limit the answer is exact; with several, mixtures of costs are tried.
+        """
+        for weights in self._mixtures():
+            found = self._cheapest(fixed, weights)
+            if self.allow(found):
+                return found
+        return None
+
+    def nearest(self, genotype: Genotype, probabilities: Probabilities | None = None) -> Genotype:
+        """The genotype itself if it is within the limits, else one that is, found greedily.
+
+        Operations are exchanged one by one: least loss of ln p for what is saved. Where that is not
+        enough, decisions follow the cheapest network's, edges that a limit of the space ties
+        together at once.
+        """
+        chosen = dict(genotype)
+        while not self.allow(chosen):
+            move = self._best_exchange(chosen, probabilities)
+            if move is None:
+                break
+            chosen |= move
+        if not self.allow(chosen):
+            target = self.complete({})
+            assert target is not None, "limits are checked when they are made"
+            for unit in self._units():
+                chosen |= {name: target[name] for name in unit}
+                if self.allow(chosen):
+                    break
+        return Genotype(genotype.space, chosen)
+
+    def _excess(self, genotype: Mapping[str, str]) -> float:
+        """By how much limits are exceeded, as the sum of shares of them."""
+        costs = self.cost(genotype)
+        return sum(max(0.0, costs[key] / most - 1.0) for key, most in self.maxima.items())
+
+    def _best_exchange(
+        self, chosen: Mapping[str, str], probabilities: Probabilities | None
+    ) -> dict[str, str] | None:
+        """The decision to change and its new operation, None if no change of one helps."""
+        excess = self._excess(chosen)
+        best: tuple[float, float, str, str] | None = None
+        for decision in self.space.decisions:
+            name, now = decision.name, chosen[decision.name]
+            if now == NONE:
+                continue
+            for choice in self.space.candidates(decision):
+                saved = excess - self._excess({**chosen, name: choice})
+                if choice == now or saved <= 1e-12:
+                    continue
+                loss = 0.0
+                if probabilities is not None:
+                    p = probabilities.get(name, {})
+                    loss = math.log(max(p.get(now, 0.0), LEAST) / max(p.get(choice, 0.0), LEAST))
+                rank = (max(loss, 0.0) / saved, -saved, name, choice)
+                if best is None or rank < best:
+                    best = rank
+        return None if best is None else {best[2]: best[3]}
+
+    def _mixtures(self) -> Iterator[dict[str, float]]:
+        """Weights of the limits: each alone, all alike, and pairs in thirds."""
+        keys = list(self.maxima)
+        yield dict.fromkeys(keys, 1.0)
+        for key in keys:
+            yield {key: 1.0}
+        for one, other in combinations(keys, 2):
+            yield {one: 2.0, other: 1.0}
+            yield {one: 1.0, other: 2.0}
+
+    def _units(self) -> list[tuple[str, ...]]:
+        """Decisions that a limit of the space ties together, and the others alone."""
+        tied = [limit.decisions for limit in self.space.limits]
+        inside = {name for names in tied for name in names}
+        return [*tied, *((name,) for name in self.space.rows if name not in inside)]
+
+    def _cheapest(self, fixed: Mapping[str, str], weights: Mapping[str, float]) -> Genotype:
+        """The network that costs least by these weights, among those that decide so."""
+
+        def price(name: str, choice: str) -> float:
+            return sum(
+                weight / self.maxima[key] * self.amounts[key].each[name].get(choice, 0.0)
+                for key, weight in weights.items()
+            )
+
+        return self.space.cheapest(price, fixed)
+
+
+def count_choices(
+    space: SearchSpace, layout: Layout, *, inputs: int, outputs: int, size: int
+) -> tuple[Amounts, Amounts]:
+    """Millions of parameters and of multiply-adds for one image, of every choice in a layout."""
+    with torch.device("meta"):
+        network = space.network(inputs=inputs, outputs=outputs, layout=layout).eval()
+        image = torch.empty(1, inputs, size, size)
+    learned = sizes(network.parameters())
+
+    def spent(row: int = -1, column: int = -1) -> tuple[float, float]:
+        active = tuple((column,) if row == r else () for r in range(len(space.decisions)))
+        weights = torch.empty(len(active), space.width, device="meta")
+        ledger = Ledger(learned)
+        with ledger, Meter() as counter:
+            network(image, Mixture(weights, active))
+        return ledger.read / 4e6, counter.macs / 1e6
+
+    base = spent()
+    params: dict[str, dict[str, float]] = {}
+    macs: dict[str, dict[str, float]] = {}
+    for row, decision in enumerate(space.decisions):
+        for column, choice in enumerate(decision.choices):
+            more = base if choice == NONE else spent(row, column)
+            params.setdefault(decision.name, {})[choice] = more[0] - base[0]
+            macs.setdefault(decision.name, {})[choice] = more[1] - base[1]
+    return Amounts(base[0], params), Amounts(base[1], macs)
+
+
+def read_latencies(path: Path, space: SearchSpace, layout: Layout) -> Amounts:
+    """The milliseconds that scripts/measure_latency.py measured; ValueError for other networks'."""
+    key = f"budget.latency_table={path}"
+    try:
+        table = json.loads(path.read_text())
+        measured = {name: table[name] for name in ("space", "channels", "layers")}
+        each = {
+            name: {choice: _milliseconds(value) for choice, value in row.items()}
+            for name, row in table["each"].items()
+        }
+        amounts = Amounts(_milliseconds(table["base"]), each)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{key}: no table ({error.__class__.__name__}: {error})") from error
+    wanted = {"space": space.name, "channels": layout.channels, "layers": layout.layers}
+    for name, value in wanted.items():
+        if measured[name] != value:
+            raise ValueError(
+                f"{key}: of networks with {name}={measured[name]}, these have {value}; measure it "
+                "anew"
+            )
+    for decision in space.decisions:
+        for choice in decision.choices:
+            if choice != NONE and choice not in amounts.each.get(decision.name, {}):
+                raise ValueError(f"{key}: does not have {decision.name}={choice}; measure it anew")
+    return amounts
+
+
+def _milliseconds(value: float) -> float:
+    if not math.isfinite(number := float(value)):
+        raise ValueError(f"{value} is no time")
+    return number

@@ -1,0 +1,206 @@
+"""Scores by a brief training of each architecture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+import torch
+
+from nasrun import ops
+from nasrun.budget import Budget
+from nasrun.costs.memory import Shapes, network_bytes
+from nasrun.engines.base import OnEngine, one_thread
+from nasrun.evaluators.base import Evaluator
+from nasrun.genotype import Genotype
+from nasrun.schedules import Schedule
+from nasrun.spaces.base import Layout, SearchSpace, Stem
+from nasrun.stage import Display, Metrics, Rehearsal, Stage, tracked
+from nasrun.tasks.base import ImageTask, Learner, OptimizerFactory, Split, Track
+
+
+class FromScratch(Evaluator, OnEngine):
+    """Weights trained from scratch on the training part for a few epochs.
+
+    The engine trains several architectures side by side, each on one thread.
+    """
+
+    def __init__(
+        self,
+        *,
+        epochs: int,
+        batch_size: int,
+        channels: int,
+        layers: int,
+        stem: Stem,
+        optimizer: OptimizerFactory,
+        schedule: Schedule,
+        clip: float | None,
+    ) -> None:
+        if epochs < 1 or batch_size < 2:
+            raise ValueError(
+                f"epochs={epochs} batch_size={batch_size}: "
+                "at least 1 epoch, at least 2 images a batch"
+            )
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.layout = Layout(channels=channels, layers=layers, stem=stem)
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.clip = clip
+
+    @property
+    def warm_up_rounds(self) -> int:
+        return 0
+
+    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
+        task.split("train"), task.split("validation")  # what is wrong with them is told now
+        self.threads = budget.resolved["threads"]
+        self.job = TrainFromScratch(
+            space=space,
+            task=task,
+            budget=budget,
+            layout=self.layout,
+            batch_size=self.batch_size,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            clip=self.clip,
+            modules=ops.modules(choice for d in space.decisions for choice in d.choices),
+        )
+
+    def step_bytes(self) -> int:
+        return self.job.step_bytes()
+
+    def warm_up(self, stage: Stage, progress: float) -> Metrics:
+        raise AssertionError("training from scratch needs no warm-up")
+
+    def __call__(self, genotype: Genotype) -> Metrics:
+        (metrics,) = self.evaluate([genotype])
+        return metrics
+
+    def evaluate(
+        self,
+        genotypes: Sequence[Genotype],
+        track: Track | None = None,
+        *,
+        epochs: int | None = None,
+    ) -> list[Metrics]:
+        """As for every evaluator, after so many `epochs`; null is what the settings say."""
+        length = self.epochs if epochs is None else epochs
+        orders = [
+            Order(genotype.space, dict(genotype), length, int(torch.randint(2**62, ())))
+            for genotype in genotypes
+        ]
+        results: Iterable[tuple[int, Metrics]] = self.engine.run(self.job, orders, self.threads)
+        if track is not None:
+            results = track(results, len(orders))
+        found = dict(results)
+        return [found[position] for position in range(len(orders))]
+
+    def rehearsal(
+        self, genotype: Genotype, count: int, together: int, *, epochs: int | None = None
+    ) -> Rehearsal:
+        """On one thread, as the engine's processes have: those that follow one another."""
+        job, abreast = self.job, self.engine.side_by_side(self.threads)
+        rounds, left = divmod(count, together)
+        each = rounds * math.ceil(together / abreast) + math.ceil(left / abreast)
+        learner = job.learner(genotype)
+
+        def play(display: Display) -> None:
+            with one_thread():
+                job.train(learner, 0.0, display)
+
+        def rest() -> None:
+            with one_thread():
+                job.measure(learner)
+
+        length = self.epochs if epochs is None else epochs
+        return Rehearsal(each * length, play, each, rest)
+
+    def report(self) -> dict[str, Any]:
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to continue from: every architecture starts from scratch."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """An architecture to train, for so many epochs and with random numbers of this seed."""
+
+    space: str
+    choices: Mapping[str, str]
+    epochs: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class TrainFromScratch:
+    """The job that an engine runs: train one architecture, measure it on the validation part."""
+
+    space: SearchSpace
+    task: ImageTask
+    budget: Budget
+    layout: Layout
+    batch_size: int
+    optimizer: OptimizerFactory
+    schedule: Schedule
+    clip: float | None
+    modules: tuple[str, ...]
+
+    def __call__(self, order: Order) -> Metrics:
+        for module in self.modules:  # operations of a user's are known to this process too
+            import_module(module)
+        self.budget.apply_to_cuda()
+        torch.manual_seed(order.seed)
+        learner = self.learner(Genotype(order.space, order.choices))
+        for epoch in range(order.epochs):
+            self.train(learner, epoch / order.epochs)
+        return self.measure(learner)
+
+    def learner(self, genotype: Genotype) -> Learner:
+        """A fresh network with its optimizer."""
+        task = self.task
+        network = self.space.network(
+            genotype, inputs=task.inputs, outputs=task.outputs, layout=self.layout
+        )
+        return task.learner(network, optimizer=self.optimizer, clip=self.clip)
+
+    def step_bytes(self) -> int:
+        """What the largest network takes, trained or measured, by shapes."""
+        shapes = Shapes.of(self.space, self.task, self.budget, self.optimizer)
+        return network_bytes(
+            self.space,
+            shapes.largest(self.batch_size),
+            self.layout,
+            self.task,
+            budget=self.budget,
+            batch_size=self.batch_size,
+            test_batch=min(2 * self.batch_size, len(self._splits[1])),
+            optimizer=self.optimizer,
+        )
+
+    def train(self, learner: Learner, progress: float, display: Display | None = None) -> None:
+        """One epoch, before which this share of the training is done."""
+        images, _ = self._splits
+        order = torch.randperm(len(images))
+        batches = self.task.batches(images, self.batch_size, order)
+        if display is not None:
+            batches = tracked(batches, math.ceil(len(images) / self.batch_size), display)
+        learner.train(batches, self.schedule.at(progress, learner.first_lr))
+
+    def measure(self, learner: Learner) -> Metrics:
+        """The validation metrics."""
+        return learner.evaluate(self._splits[1], 2 * self.batch_size)
+
+    @cached_property
+    def _splits(self) -> tuple[Split, Split]:
+        """Read where the job runs, so that images are not sent."""
+        return self.task.split("train"), self.task.split("validation")

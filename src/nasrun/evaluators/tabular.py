@@ -1,0 +1,57 @@
+"""Scores that are looked up in a table of a benchmark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nasrun.budget import Budget
+from nasrun.data.table import VALIDATION, Table, header
+from nasrun.evaluators.base import Evaluator
+from nasrun.genotype import Genotype
+from nasrun.spaces.base import SearchSpace
+from nasrun.stage import Metrics, Stage
+from nasrun.tasks.base import ImageTask
+
+
+class Tabular(Evaluator):
+    """Validation accuracies that stand in a table: nothing is trained.
+
+    A search with it has read the table, so it is no rival of one that has not: its report says so.
+    """
+
+    def __init__(self, *, table: str | None, column: str) -> None:
+        if table is None:
+            raise ValueError("table=null: needs one, space=nasbench201 space.table=FILE.csv")
+        if VALIDATION.fullmatch(column) is None:
+            raise ValueError(
+                f"column={column}: a validation accuracy is needed to search by, such as "
+                "cifar10_val_12ep; test accuracies are for reports"
+            )
+        self.path, self.column = Path(table), column
+        header(self.path, column)
+
+    @property
+    def warm_up_rounds(self) -> int:
+        return 0
+
+    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
+        self.space, self.table = space, Table.read(self.path)
+
+    def warm_up(self, stage: Stage, progress: float) -> Metrics:
+        raise AssertionError("a table needs no warm-up")
+
+    def __call__(self, genotype: Genotype) -> Metrics:
+        return {"accuracy": self.table.accuracy(self.space.render(genotype), self.column)}
+
+    def step_bytes(self) -> int:
+        return 0
+
+    def report(self) -> dict[str, Any]:
+        return {"note": f"scores are read from the table {self.path.name}, column {self.column}"}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to continue from: the table is read anew."""

@@ -1,0 +1,1 @@
+"""Cells and curves as pictures."""

@@ -1,0 +1,241 @@
+"""What a verb reads, and what a later verb continues, inherits and refuses.
+
+A later verb takes everything upstream of it from its parent's configuration. A key that a verb does
+not read, and an upstream value that differs from the parent's, are errors: no setting without
+effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nasrun.config import (
+    SCALE,
+    UPSTREAM,
+    DictConfig,
+    did_you_mean,
+    key_of,
+    put,
+    root_of,
+    value_at,
+)
+from nasrun.runs.run import Run, StageFolder
+
+STAGE = {
+    "search": ("engine",),
+    "select": ("engine", "selector", "discretisation"),
+    "retrain": ("retrain", "epochs", "baseline"),
+    "transfer": ("transfer",),
+}
+"""What each stage of `nasrun run` reads besides what is upstream and `ALWAYS`."""
+OWN = {
+    "run": ("stages", *(key for keys in STAGE.values() for key in keys)),
+    "search": STAGE["search"],
+    "select": STAGE["select"],
+    "retrain": ("retrain", "epochs", "genotype", "selector"),
+    "transfer": ("transfer", "genotype", "selector"),
+}
+"""What a verb reads besides what is upstream and `ALWAYS`; another key typed there is refused."""
+TABLE = "space.table"
+"""Upstream, but it changes no result: a later verb may be given another than its parent."""
+LAYOUT = ("channels", "layers", "stem")
+"""Of the retrained network: what limits on it are counted in."""
+ALWAYS = ("budget", "outputs", "run", "progress", "experiment", "hydra", *UPSTREAM, *SCALE)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a later verb continues: a run and, after selection, the folder of a genotype."""
+
+    run: Run
+    selected: StageFolder | None = None
+
+
+def find_run(path: str) -> Run:
+    """The run that a path is, or is inside of; ValueError if there is none."""
+    folder = Path(path)
+    inside = (p for p in (folder, *folder.parents) if (p / "run.json").is_file())
+    return Run.open(next(inside, folder))
+
+
+def refuse_folder(verb: str, path: str) -> None:
+    """ValueError unless `run=` names a run that the verb can continue, or a selection in one."""
+    folder, run = Path(path), find_run(path)
+    if folder != run.path and folder.parent != run.path / "select":
+        raise ValueError(
+            f"run={path}: neither a run nor a selection in one; run={run.path}, or a folder of "
+            f"{run.path / 'select'}, would do"
+        )
+    if verb in ("run", "search", "select") and "strategy" not in run.record["choices"]:
+        raise ValueError(
+            f"run={path}: holds a training of genotype={run.record['genotype']}, nothing to "
+            "search; leave it out, or name a run that was searched"
+        )
+
+
+def find_source(
+    verb: str, outputs: Path, path: str | None, genotype: str | None, branch: str | None
+) -> Source | None:
+    """The run that a verb continues, None if it starts one; ValueError if there is none.
+
+    `path` names a run or a folder inside one; without it the newest run that has what the verb
+    needs is meant. `branch` narrows the genotypes of a run to those of one selector.
+    """
+    if path is not None:
+        folder, runs = Path(path), [find_run(path)]
+        if folder.parent == runs[0].path / "select":
+            if branch not in (None, folder.name):
+                raise ValueError(
+                    f"selector={branch}: run={path} is another's choice; leave one of the two out"
+                )
+            branch = folder.name
+    elif verb in ("run", "search") or genotype is not None:
+        return None
+    else:
+        runs = Run.all(outputs)[::-1]
+    if verb in ("run", "search") or genotype is not None:
+        return Source(runs[0])
+    for run in runs:
+        stages = [stage for stage in run.stages() if stage.finished]
+        if verb == "select":
+            if any(stage.kind == "search" for stage in stages):
+                return Source(run)
+            continue
+        chosen = [s for s in stages if s.kind == "select" and branch in (None, s.branch)]
+        if chosen:
+            newest = max(chosen, key=lambda stage: stage.finished_at)
+            return Source(run, newest)
+    where = f"run={path}" if path else f"outputs={outputs}"
+    if verb == "select":
+        raise ValueError(f"{where}: no finished search to select from, type `nasrun search` first")
+    of = f" of selector={branch}" if branch else ""
+    raise ValueError(
+        f"{where}: no selected genotype{of}, type `nasrun select` first or give genotype=NAME"
+    )
+
+
+def inherited_choices(source: Source, typed: Sequence[str]) -> list[str]:
+    """The overrides that choose the parent's upstream groups, but for those that are typed."""
+    given = {key_of(override) for override in typed}
+    choices = source.run.record["choices"]
+    return [f"{g}={choices[g]}" for g in UPSTREAM if g in choices and g not in given]
+
+
+def refuse_idle(verb: str, typed: Sequence[str], *, limited: bool) -> None:
+    """No setting without effect: a key that the verb does not read is an error.
+
+    limited: the found network is, and so what says in which layout it is counted is read.
+    """
+    allowed = {*OWN[verb], *ALWAYS}
+    known = {*ALWAYS, *(key for keys in OWN.values() for key in keys)}
+    counted = {"retrain", *(f"retrain.{name}" for name in LAYOUT)} if limited else set()
+    for override in typed:
+        key = key_of(override)
+        if key in counted:
+            continue
+        root = root_of(key)
+        if root not in known:
+            raise ValueError(f"{override}: unknown key{did_you_mean(root, known)}")
+        # after selection `selector` only says whose genotype is meant
+        if root not in allowed or (key.startswith("selector.") and verb not in ("run", "select")):
+            verbs = ("search", "select", "retrain", "transfer", "run")
+            home = next(other for other in verbs if root in OWN[other])
+            raise ValueError(f"{override}: has no effect on `nasrun {verb}`, type it on `{home}`")
+
+
+def refuse_left_out(stages: Sequence[str], typed: Sequence[str], *, limited: bool) -> None:
+    """No setting without effect: a key of stages that `nasrun run` leaves out is an error.
+
+    limited: the found network is, counted in the layout of `retrain`, which so stays allowed.
+    """
+    read = {key for stage in stages for key in STAGE[stage]} | ({"retrain"} if limited else set())
+    for override in typed:
+        root = root_of(key_of(override))
+        homes = [stage for stage, keys in STAGE.items() if root in keys]
+        if homes and root not in read:
+            raise ValueError(
+                f"{override}: has no effect with stages=[{','.join(stages)}]; leave it out, or add "
+                f"{homes[0]} to the stages"
+            )
+
+
+def refuse_search(typed: Sequence[str]) -> None:
+    """Where a genotype is given, no setting of a search has an effect."""
+    for override in typed:
+        if key_of(override).split(".")[0] in ("strategy", "task", "selector", "rounds", "alpha_lr"):
+            raise ValueError(f"{override}: has no effect beside genotype=, nothing is searched")
+
+
+def refuse_other(config: DictConfig, typed: Sequence[str], run: Run) -> None:
+    """An upstream value typed on a later verb must be the parent's."""
+    parent, record = run.config, run.record
+    for override in typed:
+        key = key_of(override)
+        root = root_of(key)
+        if root not in (*UPSTREAM, *SCALE) or key == TABLE:
+            continue
+        if "@" in key:
+            raise ValueError(
+                f"{override}: {run.path} is searched already; leave it out, or search anew with "
+                f"{override}"
+            )
+        if root == key and root in record["choices"]:
+            theirs, ours = record["choices"][root], override.partition("=")[2]
+        elif root in SCALE:
+            theirs, ours = record["scale"][root], config[root]
+        else:
+            theirs, ours = value_at(parent, key), value_at(config, key)
+        if theirs != ours:
+            raise ValueError(
+                f"{override}: {run.path} was searched with {key}={theirs}; leave it out, or search "
+                f"anew with {override}"
+            )
+
+
+def inherit(config: DictConfig, run: Run) -> None:
+    """Put the parent's upstream groups and scale into a composed configuration."""
+    parent, scale = run.config, run.record["scale"]
+    table = value_at(config, TABLE) or run.record.get("table")
+    put(config, {key: parent[key] for key in UPSTREAM if key in parent} | scale)
+    if table is not None:
+        put(config, {"space": {**parent["space"], "table": table}})
+
+
+def inherit_budget(config: DictConfig, typed: Sequence[str], run: Run) -> None:
+    """Continue a search on what it began with: threads, device and limits change its numbers."""
+    given = {key_of(override) for override in typed}
+    for name, theirs in run.config["budget"].items():
+        if f"budget.{name}" not in given:
+            config["budget"][name] = theirs
+
+
+def inherit_layout(config: DictConfig, typed: Sequence[str], run: Run) -> None:
+    """Count limits in the parent's layout, unless the command line names a recipe or a part."""
+    given = {key_of(override) for override in typed}
+    for name, theirs in run.config.get("layout", {}).items():
+        if not given & {"retrain", f"retrain.{name}"}:
+            config["retrain"][name] = theirs
+
+
+def refuse_unlike(
+    group: str,
+    ours: Mapping[str, Any],
+    theirs: Mapping[str, Any],
+    typed: Sequence[str],
+    run: Run,
+) -> None:
+    """ValueError where a search that is not finished would go on with other keys of a group."""
+    changed = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
+    if not changed:
+        return
+    given = {key_of(override): override for override in typed}
+    name = next((name for name in changed if f"{group}.{name}" in given), changed[0])
+    override = given.get(f"{group}.{name}", f"{group}.{name}={ours.get(name)}")
+    was = "null" if theirs.get(name) is None else theirs[name]
+    raise ValueError(
+        f"{override}: {run.path} is searched with {group}.{name}={was}; leave it out, or search "
+        f"anew with {override}"
+    )

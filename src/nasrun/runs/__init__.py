@@ -1,0 +1,1 @@
+"""Runs on disk: folders, reports, and what a finished one holds."""

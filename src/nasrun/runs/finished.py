@@ -1,0 +1,83 @@
+"""Opening what a run has left: its trained network, or its strategy as the search ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nasrun import config as configuration
+from nasrun.config import build
+from nasrun.genotype import Genotype
+from nasrun.pipeline.plan import import_trusted
+from nasrun.pipeline.source import find_run
+from nasrun.runs.run import Run, StageFolder, seed_everything
+
+if TYPE_CHECKING:
+    from nasrun.runs.network import Predictor
+    from nasrun.strategies.base import Strategy
+
+
+def trained_folder(path: Path, branch: str | None) -> StageFolder:
+    """The finished retraining or transfer in a run (its newest, or a branch), or at its path."""
+    run = find_run(str(path))
+    trained = [s for s in run.stages() if s.kind in ("retrain", "transfer") and s.finished]
+    if path.resolve() != run.path.resolve():
+        trained = [stage for stage in trained if stage.path.resolve() == path.resolve()]
+    if branch is not None:
+        found = [stage for stage in trained if stage.branch == branch]
+        if not found:
+            names = ", ".join(stage.branch for stage in trained) or "none"
+            raise ValueError(f"branch={branch}: not trained in {path}; trained are {names}")
+        trained = found
+    found = [stage for stage in trained if stage.source != "random"] or trained
+    if not found:
+        if kept := sorted(run.path.glob("select/*/weights.safetensors")):
+            raise ValueError(
+                f"run={path}: a population's network is loaded by hand, from {kept[-1]}"
+            )
+        raise ValueError(f"run={path}: nothing trained there, type `nasrun retrain` first")
+    return max(found, key=lambda stage: (stage.kind == "retrain", stage.finished_at))
+
+
+def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
+    """The strategy of a finished search as it ended, with its space and its data.
+
+    `run` is a run's folder; `trust` lists the packages outside nasrun that its configuration names.
+    """
+    found = Run.open(Path(run))
+    if not found.search().finished:
+        raise ValueError(f"run={run}: no finished search there, type `nasrun search` first")
+    for package in trust:
+        import_trusted(package)
+    config = found.config
+    space, dataset, task, strategy = (
+        build(config[key], key, trust) for key in ("space", "dataset", "task", "strategy")
+    )
+    defaults = configuration.resolve(configuration.compose([]).config["budget"])
+    budget = build(defaults | config["budget"], "budget")
+    budget.apply()
+    seed_everything(config["seed"], "search")
+    task.begin(dataset, budget)
+    strategy.begin(space, task, budget)
+    found.search().load(strategy)
+    return strategy
+
+
+def load(run: str | Path, branch: str | None = None, trust: Sequence[str] = ()) -> Predictor:
+    """The trained network of a run with its preprocessing, in evaluation mode on the CPU.
+
+    `run` is a run's folder, or one of its `retrain/` or `transfer/` folders; `branch` names one of
+    several. `trust` lists the packages outside nasrun that the run's configuration names.
+    """
+    from nasrun.runs.network import Predictor
+
+    folder = trained_folder(Path(run), branch)
+    for package in trust:
+        import_trusted(package)
+    own = folder.config
+    space = build(Run.open(folder.path.parents[1]).config["space"], "space", trust)
+    stage = {key: value for key, value in own[folder.kind].items() if key != "dataset"}
+    layout = build(stage, folder.kind, trust).layout
+    genotype = space.check(Genotype.from_json(own["genotype"]))
+    return Predictor.restore(folder, space, genotype, layout)

@@ -1,0 +1,200 @@
+"""What an architecture is and costs: table, JSON and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from nasrun.config import (
+    GENOTYPES,
+    build,
+    compose,
+    conf_folder,
+    did_you_mean,
+    options,
+    resolve,
+)
+from nasrun.data.table import Table, describe
+from nasrun.genotype import Genotype
+
+if TYPE_CHECKING:
+    from nasrun.spaces.base import SearchSpace
+
+KEYS = {
+    "genotype": "NAME|FILE",
+    "network": "cifar|imagenet|nasbench201",
+    "table": "FILE.csv",
+    "format": "table|json",
+    "space": "NAME",
+    "out": "DIR",
+    "trust": "[PACKAGE]",
+}
+NETWORKS: dict[str, dict[str, Any]] = {
+    "cifar": {"channels": 36, "layers": 20, "stem": "cifar", "size": 32, "classes": 10},
+    "imagenet": {"channels": 48, "layers": 14, "stem": "imagenet", "size": 224, "classes": 1000},
+    "nasbench201": {"channels": 16, "layers": 15, "stem": "cifar", "size": 32, "classes": 10},
+}
+"""The networks of the papers; a space that has one of its own name is shown as that by default."""
+
+
+def genotype(
+    name: str,
+    network: str | None,
+    space_name: str | None,
+    out: str | None,
+    trusted: Sequence[str],
+    table: str | None = None,
+) -> dict[str, Any]:
+    """A published or given architecture; its pictures go to `out`, outputs/genotypes by default."""
+    from nasrun.pipeline.plan import import_trusted, named_genotype
+
+    for package in trusted:
+        import_trusted(package)
+    option = space_name or _space_of(name)
+    space = build(resolve(compose([f"space={option}"]).config["space"]), "space", trusted)
+    short, chosen = named_genotype(name, space, option, seed=0)
+    record = _record(short, chosen, space, network)
+    record["pictures"] = _drawn(short, chosen, space, Path(out or "outputs/genotypes") / short)
+    return record | _truth(space, chosen, table)
+
+
+def run(
+    path: str, network: str | None, trusted: Sequence[str], table: str | None = None
+) -> dict[str, Any]:
+    """A run's report and its newest selected architecture; nothing is written."""
+    from nasrun.pipeline.plan import import_trusted
+    from nasrun.pipeline.source import find_run, find_source
+
+    for package in trusted:
+        import_trusted(package)
+    try:
+        source = find_source("retrain", Path(), path, None, None)
+    except ValueError:
+        source = None
+    whole = find_run(path)
+    record: dict[str, Any] = {"run": str(whole.path), "report": whole.report()}
+    if source is not None and source.selected is not None:
+        space = build(source.run.config["space"], "space", trusted)
+        folder = source.selected.path
+        chosen = space.check(Genotype.read(folder / "genotype.json"))
+        record |= _record(source.selected.branch, chosen, space, network)
+        record["pictures"] = [str(path) for path in sorted(folder.glob("cells.*"))]
+        known = {"true": source.selected.result.get("true")}
+        record |= _truth(space, chosen, table) or (known if known["true"] else {})
+    return record
+
+
+def _truth(space: Any, chosen: Genotype, table: str | None) -> dict[str, Any]:
+    return {"true": Table.read(Path(table)).truth(space.render(chosen))} if table else {}
+
+
+def print_record(console: Any, record: dict[str, Any]) -> None:
+    """The record as tables."""
+    from nasrun.display import duration, percent, table
+
+    if "report" in record:
+        rows = []
+        for row in record["report"]:
+            for data, known in row.get("select", {}).get("true", {}).items():
+                rank = f"true, {data}, rank {known['rank']:,}"
+                rows.append((row["branch"], rank, percent(known["accuracy"]), "-", "-", "-"))
+            for kind, result in _results(row):
+                rows.append((row["branch"], kind, percent(result.get("test_accuracy")),
+                             f"{result['params'] / 1e6:.3f} M", f"{result['macs'] / 1e6:.1f} M",
+                             duration(result["seconds"])))  # fmt: skip
+        columns = ("branch", "stage", "test accuracy", "params", "MACs", "time")
+        table(console, record["run"], columns, rows)
+    if "genotype" not in record:
+        return
+    title, costs = record["name"], []
+    if "network" in record:
+        facts = record["network"]
+        title += f"  as a {facts['name']} network, C={facts['channels']} L={facts['layers']}"
+        costs = [
+            ("parameters", f"{record['params']:,}"),
+            ("multiply-adds", f"{record['macs'] / 1e6:,.1f} M at {facts['size']}x{facts['size']}"),
+        ]
+    table(console, title, ("", ""), [
+        *costs,
+        *_lines(record["genotype"]),
+        *([("true accuracy", describe(record["true"]))] if "true" in record else []),
+        ("pictures", " ".join(record["pictures"])),
+    ])  # fmt: skip
+
+
+def _lines(genotype: str) -> list[tuple[str, str]]:
+    """A cell a row; what has no cells is one."""
+    if ";" not in genotype:
+        return [("layers", genotype)]
+    parts = (part.strip().partition(" ") for part in genotype.split(";"))
+    return [(cell, text.strip()) for cell, _, text in parts]
+
+
+def _results(row: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    found = [("retrain", row["retrain"])] if "retrain" in row else []
+    return found + [(f"transfer {name}", r) for name, r in row.get("transfer", {}).items()]
+
+
+def _record(name: str, chosen: Genotype, space: Any, network: str | None) -> dict[str, Any]:
+    from nasrun.spaces.base import SearchSpace
+
+    costs: dict[str, Any] = {}
+    if isinstance(space, SearchSpace):
+        costs = _costs(chosen, space, network)
+    elif network is not None:
+        raise ValueError(f"network={network}: has no effect on space={chosen.space}, leave it out")
+    return {
+        "name": name,
+        "space": chosen.space,
+        "genotype": space.render(chosen),
+        "choices": dict(chosen),
+        **costs,
+    }
+
+
+def _drawn(name: str, chosen: Genotype, space: Any, stem: Path) -> list[str]:
+    """The pictures of an architecture, drawn beside the stem."""
+    from nasrun.pictures.cells import draw_cells
+
+    try:
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        return [str(path) for path in draw_cells(space.cells(chosen), stem, name)]
+    except OSError as error:
+        raise ValueError(f"out={stem.parent}: cannot write there ({error.strerror})") from error
+
+
+def _costs(chosen: Genotype, space: SearchSpace, network: str | None) -> dict[str, Any]:
+    """What the genotype costs as one of the published networks."""
+    import torch
+
+    from nasrun.costs.cost import count
+    from nasrun.spaces.base import Layout
+
+    if network is None:
+        network = space.name if space.name in NETWORKS else "cifar"
+    if network not in NETWORKS:
+        hint = did_you_mean(network, NETWORKS) or f"; there are {', '.join(NETWORKS)}"
+        raise ValueError(f"network={network}: unknown network{hint}")
+    facts = dict(NETWORKS[network])
+    if space.layer_wise:
+        facts["layers"] = len(space.decisions)
+    layout = Layout(
+        channels=facts["channels"],
+        layers=facts["layers"],
+        stem=facts["stem"],
+        auxiliary=not space.layer_wise,
+    )
+    with torch.device("meta"):
+        built = space.network(chosen, inputs=3, outputs=facts["classes"], layout=layout)
+    cost = count(built, 3, facts["size"])
+    return {"network": {"name": network, **facts}, "params": cost.params, "macs": cost.macs}
+
+
+def _space_of(name: str) -> str:
+    """The space option that a published genotype's file names, `darts` for any other."""
+    if name not in options(GENOTYPES):
+        return "darts"
+    return yaml.safe_load((conf_folder() / GENOTYPES / f"{name}.yaml").read_text())["space"]

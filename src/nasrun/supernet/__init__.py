@@ -1,0 +1,1 @@
+"""A network in which every decision is still open, and its parts."""

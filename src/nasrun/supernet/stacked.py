@@ -1,0 +1,86 @@
+"""What the networks with a supernet have in common: a stem, blocks one after the other, a head."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Sequence
+
+from torch import Tensor, nn
+
+from nasrun.ops.term import State
+from nasrun.supernet.auxiliary import AuxiliaryHead
+from nasrun.supernet.mixture import Mixture
+from nasrun.supernet.region import Maps, Region
+
+States = tuple[State, ...]
+
+
+class StackedNetwork(nn.Module, ABC):
+    """Images (B, C, H, W) to logits, then in training the auxiliary head's if there is one.
+
+    From block to block go the states that the next one reads, the latest last. `drop_path` is the
+    probability that what the candidates give is dropped for a sample while training.
+    """
+
+    last: nn.Module
+    """What the last map goes through before it is pooled for the classifier."""
+
+    classifier: nn.Linear
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop_path = 0.0
+        self.auxiliary: AuxiliaryHead | None = None
+        self.auxiliary_at = 0  # the block after which it sits
+        self.pool = nn.AdaptiveAvgPool2d(1)
+
+    @property
+    @abstractmethod
+    def blocks(self) -> Sequence[Region]:
+        """In order."""
+
+    @abstractmethod
+    def enter(self, x: Tensor) -> States:
+        """What the first block reads, from images."""
+
+    @abstractmethod
+    def read(self, number: int, states: States) -> Maps:
+        """The maps that a block takes, from the states before it."""
+
+    def forward(self, x: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, ...]:
+        drop_path = self.drop_path if self.training else 0.0
+        extra: tuple[Tensor, ...] = ()
+        states = self.enter(x)
+        for number in range(len(self.blocks)):
+            states = self._after(number, states, self.read(number, states), mixture, drop_path)
+            if self.training and self.auxiliary is not None and number == self.auxiliary_at:
+                extra = (self.auxiliary(states[-1].map),)
+        return (self._classify(states), *extra)
+
+    def compared(
+        self, x: Tensor, mixtures: Sequence[Mixture], rows: Collection[int]
+    ) -> Iterator[tuple[Tensor]]:
+        """`forward` with each mixture, in evaluation, where they differ in these rows alone.
+
+        What comes before them runs once.
+        """
+        numbers = range(len(self.blocks))
+        first = next((n for n in numbers if self.blocks[n].columns.keys() & rows), 0)
+        states = self.enter(x)
+        for number in numbers[:first]:
+            states = self._after(number, states, self.read(number, states), mixtures[0], 0.0)
+        maps = self.read(first, states)
+        for mixture in mixtures:
+            ends = self._after(first, states, maps, mixture, 0.0)
+            for number in numbers[first + 1 :]:
+                ends = self._after(number, ends, self.read(number, ends), mixture, 0.0)
+            yield (self._classify(ends),)
+
+    def _after(
+        self, number: int, states: States, maps: Maps, mixture: Mixture | None, drop_path: float
+    ) -> States:
+        """What follows a block that takes these maps."""
+        return *states[1:], State(self.blocks[number](maps, mixture, drop_path))
+
+    def _classify(self, states: States) -> Tensor:
+        return self.classifier(self.pool(self.last(states[-1].map)).flatten(1))

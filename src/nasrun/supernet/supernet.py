@@ -1,0 +1,208 @@
+"""The supernet: all choices of a space with their alphas, and what of them is already decided."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nasrun.genotype import NONE, Genotype
+from nasrun.spaces.base import SearchSpace
+from nasrun.supernet.mixture import Mixture
+from nasrun.supernet.region import running
+from nasrun.supernet.relaxation import Relaxation
+from nasrun.supernet.stacked import StackedNetwork
+
+Probabilities = dict[str, dict[str, float]]
+Rule = Callable[[SearchSpace, Probabilities], Genotype]
+
+
+class Supernet(nn.Module):
+    """A network with all candidates, one alpha vector per decision, and the decisions taken.
+
+    A decision in `fixed` runs its one choice with weight one and its alphas get no gradient.
+    Called on images it mixes the candidates as the relaxation says: a sample in training, the
+    choices' probabilities otherwise.
+
+    With a `beta_std` the edges into a node compete too: every decision has a beta, and its weights
+    are multiplied by the softmax of the betas that enter its node (PC-DARTS, 1907.05737). Null is
+    none: every edge counts one.
+    """
+
+    missing: Tensor
+    rivals: Tensor
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        network: StackedNetwork,
+        relaxation: Relaxation,
+        *,
+        alpha_mean: float,
+        alpha_std: float,
+        beta_std: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.space = space
+        self.network = network
+        self.relaxation = relaxation
+        self.progress = 1.0
+        self.fixed: dict[str, str] = {}
+        shape = (len(space.decisions), space.width)
+        self.alpha = nn.Parameter(alpha_mean + alpha_std * torch.randn(shape))
+        lengths = torch.tensor([len(decision.choices) for decision in space.decisions])
+        has_choice = torch.arange(space.width) < lengths[:, None]
+        self.register_buffer("missing", ~has_choice, persistent=False)
+        self.beta: nn.Parameter | None = None
+        if beta_std is not None:
+            self.beta = nn.Parameter(beta_std * torch.randn(len(space.decisions)))
+        nodes = [decision.node for decision in space.decisions]
+        same_node = torch.tensor([[node == other for other in nodes] for node in nodes])
+        self.register_buffer("rivals", same_node, persistent=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return self.network(x, self.mixture())
+
+    def weights(self) -> list[nn.Parameter]:
+        """The parameters that are not alphas."""
+        return list(self.network.parameters())
+
+    def alphas(self) -> list[nn.Parameter]:
+        """The parameters of the architecture: alpha, and beta where there is one."""
+        return [self.alpha] if self.beta is None else [self.alpha, self.beta]
+
+    def edges(self) -> Tensor | None:
+        """The weight of every edge among those that enter its node, (decisions,); null is one."""
+        if self.beta is None:
+            return None
+        rivals = torch.where(self.rivals, self.beta, -math.inf)  # (decisions, decisions)
+        return (self.beta - torch.logsumexp(rivals, dim=-1)).exp()
+
+    def mixture(
+        self,
+        *,
+        without: tuple[str, str] | None = None,
+        sampled: bool | None = None,
+        weights: Tensor | None = None,
+    ) -> Mixture:
+        """The current weights of all candidates, decided rows one-hot.
+
+        `sampled` asks for a sample or for the mean of the relaxation; null is as the mode says.
+        `without=(decision, choice)` sets one candidate's weight to zero and leaves the others as
+        they are: a mask, not a new normalisation (DARTS-PT). `weights` (decisions, choices) takes
+        the place of the relaxation's.
+        """
+        only: tuple[int, ...] | None = None
+        if weights is None and (self.training if sampled is None else sampled):
+            weights, only = self.relaxation.sample(self.logits, self.progress)
+        elif weights is None:
+            weights, only = self.relaxation.mean(self.logits)
+        active = [self._open_columns(row) for row in range(len(self.space.decisions))]
+        if only is not None:
+            active = [
+                tuple(column for column in columns if column == chosen)
+                for columns, chosen in zip(active, only, strict=True)
+            ]
+        weights = self.decided(weights)
+        for decision, choice in self.fixed.items():
+            row = self.space.rows[decision]
+            active[row] = () if choice == NONE else (self._column(decision, choice),)
+        if (edges := self.edges()) is not None:
+            weights = weights * edges[:, None]
+        if without is not None:
+            decision, choice = without
+            row, masked = self.space.rows[decision], self._column(decision, choice)
+            active[row] = tuple(other for other in active[row] if other != masked)
+        return Mixture(weights, tuple(active))
+
+    def at(self, genotype: Genotype) -> Mixture:
+        """The mixture that runs exactly this genotype with the supernet's own weights."""
+        return self.space.one_hot(genotype, self.alpha.device)
+
+    @property
+    def logits(self) -> Tensor:
+        """The alphas, -inf for a choice that a decision does not have: (decisions, choices)."""
+        return self.alpha.masked_fill(self.missing, -math.inf)
+
+    def expectation(self) -> Tensor:
+        """softmax(alpha), decided rows one-hot: the mean of drawn one-hot choices.
+
+        (decisions, choices), differentiable; it is the same for every relaxation.
+        """
+        return self.decided(torch.softmax(self.logits, -1))
+
+    def decided(self, weights: Tensor) -> Tensor:
+        """The weights with the rows of decisions that are taken one-hot, without a gradient."""
+        if not self.fixed:
+            return weights
+        kept, chosen = torch.ones_like(weights), torch.zeros_like(weights)
+        for decision, choice in self.fixed.items():
+            row = self.space.rows[decision]
+            kept[row] = 0.0
+            if choice != NONE:
+                chosen[row, self._column(decision, choice)] = 1.0
+        return weights * kept + chosen
+
+    def probabilities(self) -> Probabilities:
+        """Per decision the probability of each choice, `none` included; decided ones are 0 or 1.
+
+        Where edges have weights, a row is multiplied by its edge's: what rules compare.
+        """
+        with torch.no_grad():
+            table_rows = torch.softmax(self.logits, -1)
+            if (edges := self.edges()) is not None:
+                table_rows = table_rows * edges[:, None]
+            rows = table_rows.tolist()
+        table = {}
+        for row, decision in enumerate(self.space.decisions):
+            pairs = dict(zip(decision.choices, rows[row], strict=False))
+            if decision.name in self.fixed:
+                pairs = {choice: float(choice == self.fixed[decision.name]) for choice in pairs}
+            table[decision.name] = pairs
+        return table
+
+    def genotype(self, rule: Rule) -> Genotype:
+        """The architecture that a rule reads from the alphas."""
+        return self.space.check(rule(self.space, self.probabilities()))
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"fixed": dict(self.fixed), "progress": self.progress}
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        self.fixed = dict(state["fixed"])
+        self.progress = state["progress"]
+
+    def _column(self, decision: str, choice: str) -> int:
+        return self.space.decisions[self.space.rows[decision]].choices.index(choice)
+
+    def _open_columns(self, row: int) -> tuple[int, ...]:
+        return running(self.space.decisions[row].choices)
+
+
+def argmax(space: SearchSpace, probabilities: Probabilities) -> Genotype:
+    """SNAS's rule (1812.09926): the likeliest choice of each decision, `none` included."""
+    likeliest = {name: max(row, key=row.__getitem__) for name, row in probabilities.items()}
+    absent = {name for name, row in probabilities.items() if row[likeliest[name]] == 0}  # decided
+    return Genotype(space.name, likeliest | dict.fromkeys(absent, NONE))
+
+
+def magnitude(space: SearchSpace, probabilities: Probabilities) -> Genotype:
+    """DARTS's rule (1806.09055): the likeliest operation, and the strongest edges of each node.
+
+    The strength of an edge is the largest probability of an operation other than `none`, with
+    `none` in the normaliser. Ties go to the earlier one.
+    """
+    chosen, strength = {}, {}
+    for name, row in probabilities.items():
+        kept = {choice: p for choice, p in row.items() if choice != NONE}
+        best = max(kept, key=kept.__getitem__)
+        strength[name] = kept[best]
+        chosen[name] = best if strength[name] > 0 else NONE  # an edge that is decided to be absent
+    for limit in space.limits:
+        ranked = sorted(limit.decisions, key=lambda name: -strength[name])
+        for name in ranked[limit.count :]:
+            chosen[name] = NONE
+    return Genotype(space.name, chosen)

@@ -1,0 +1,120 @@
+"""The diagnostics of a finished search: tables, strengths, and edges that change places."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from nasrun.analysis.diagnose import (
+    diagnose,
+    exchanged,
+    main,
+    report,
+    shuffled_accuracies,
+    skip_against_parametric,
+    strengths,
+)
+from nasrun.runs.finished import load_search
+
+WORDS = ["rounds=1", "width=2", "depth=4", "batch_size=16", "images=64", "dataset.size=8"]
+WORDS += ["space=darts_s3", "space.nodes=2", "budget.threads=1", "budget.device=cpu"]
+RUN = "outputs/digits-darts_s3-darts/v001"
+
+
+@pytest.fixture
+def searched(nasrun):
+    """The path of a finished search."""
+    assert nasrun("search", *WORDS).status == 0
+    return RUN
+
+
+def state(strategy):
+    return {name: value.clone() for name, value in strategy.supernet.network.state_dict().items()}
+
+
+def test_skips_are_compared_with_the_likeliest_operation_that_has_parameters(searched):
+    strategy = load_search(searched)
+    rows = skip_against_parametric(strategy)
+    assert [row["edge"] for row in rows] == list(strategy.space.rows)
+    p = torch.softmax(strategy.supernet.alpha.detach(), 1).tolist()
+    for row, (_, skip, convolution) in zip(rows, p, strict=True):
+        assert row["skip"] == pytest.approx(skip)
+        assert row["parametric"] == pytest.approx(convolution)
+
+
+def test_an_operation_is_as_strong_as_the_supernet_tuned_with_the_edge_fixed_to_it(searched):
+    strategy = load_search(searched)
+    before, plain = state(strategy), strategy.validate()["accuracy"]
+    rows = strengths(strategy, ["normal/2-0", "reduce/3-1"], rounds=0, rate=0.01)
+    assert [row["operation"] for row in rows] == ["none", "skip_connect", "sep_conv_3x3"] * 2
+    assert rows[0]["accuracy_without"] == plain  # masking none changes nothing
+    for row in rows:
+        strategy.supernet.fixed = {row["edge"]: row["operation"]}
+        assert row["accuracy_discretised"] == strategy.validate()["accuracy"]
+    strategy.supernet.fixed = {}
+    tuned = strengths(strategy, ["normal/2-0"], rounds=2, rate=0.05)
+    assert tuned == strengths(strategy, ["normal/2-0"], rounds=2, rate=0.05)
+    assert tuned != rows[:3]
+    assert strategy.supernet.fixed == {}
+    assert strategy.validate()["accuracy"] == plain
+    for name, value in state(strategy).items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_exchanged_edges_are_back_afterwards_and_only_like_ones_change_places(searched):
+    strategy = load_search(searched)
+    network = strategy.supernet.network
+    for seed in range(5):
+        places = [dict(cell.edges.items()) for cell in network.cells]
+        with exchanged(network, torch.Generator().manual_seed(seed)):
+            for cell, old in zip(network.cells, places, strict=True):
+                moved = [name for name, edge in cell.edges.items() if edge is not old[name]]
+                assert len(moved) == 2
+                first, second = moved
+                assert cell.edges[first] is old[second]
+                if cell.stride == 2:
+                    inner = [name.endswith("-2") for name in moved]
+                    assert inner[0] == inner[1]
+            network(torch.zeros(2, 1, 8, 8), strategy.supernet.mixture())
+        assert places == [dict(cell.edges.items()) for cell in network.cells]
+    plain = strategy.validate()
+    found = shuffled_accuracies(strategy, 4)
+    assert len(found) == 4
+    assert strategy.validate() == plain
+
+
+def test_the_command_prints_and_writes_all_three(searched, here, monkeypatch, capsys):
+    words = [searched, "--edges", "1", "--rounds", "1", "--shuffles", "2"]
+    monkeypatch.setattr(sys, "argv", ["diagnose", *words])
+    main()
+    out = capsys.readouterr().out
+    record = json.loads((here / searched / "diagnostics.json").read_text())
+    assert out.strip() == "\n".join(report(record)).strip()
+    assert len(record["strengths"]) == 3
+    assert len(record["shuffled_accuracies"]) == 2
+    assert "skip is likelier than every parametric operation on" in out
+    assert "2 times" in out
+
+
+def test_what_cannot_be_shuffled_is_refused_before_anything_is_tuned(nasrun, here):
+    words = ["space=nasbench201", "rounds=1", "width=2", "depth=3", "images=64", "batch_size=16"]
+    assert nasrun("search", *words, "budget.threads=1").status == 0
+    (run,) = here.glob("outputs/*nasbench201*/v001")
+    with pytest.raises(ValueError, match="--shuffles 0 would do"):
+        diagnose(str(run), 1, 1_000_000, 1, [])
+    assert len(diagnose(str(run), 1, 1, 0, [])["strengths"]) == 5
+
+
+def test_what_has_no_supernet_is_refused_in_one_line(nasrun, here, monkeypatch, capsys):
+    with pytest.raises(ValueError, match=r"^run=nowhere"):
+        diagnose("nowhere", 1, 1, 1, [])
+    given = [word for word in WORDS if not word.startswith("space=")]
+    small = ["strategy.num_candidates=1", "strategy.evaluator.epochs=1", "strategy=random"]
+    assert nasrun("search", *given, *small).status == 0
+    monkeypatch.setattr(sys, "argv", ["diagnose", "outputs/digits-darts-random/v001"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("nasrun: run=outputs/digits-darts-random/v001: its strategy leaves")

@@ -1,0 +1,504 @@
+"""Hard limits: their costs are the networks', and whatever a selector chose, they are met."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import SMALL
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nasrun.budget import Budget
+from nasrun.costs.cost import count
+from nasrun.costs.limits import Amounts, Limits, count_choices, read_latencies
+from nasrun.genotype import NONE, Genotype
+from nasrun.spaces.base import Layout
+from nasrun.spaces.darts import DartsSpace
+from nasrun.spaces.mobile import MobileSpace
+from nasrun.spaces.nasbench201 import NasBench201
+from nasrun.strategies.penalties import Within
+from nasrun.supernet.relaxation import Softmax
+from nasrun.supernet.supernet import Supernet
+
+MOBILE = MobileSpace(
+    kernels=(3, 5),
+    expansions=(1, 3),
+    widths=(100, 50),
+    squeeze=(False, True),
+    skip=True,
+    channels=4,
+    layers=4,
+)
+DARTS = DartsSpace(
+    operations=("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_5x5"),
+    nodes=3,
+    kept_edges=2,
+    channels=4,
+    layers=3,
+)
+CELLS = NasBench201(
+    operations=("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"),
+    channels=4,
+    layers=3,
+)
+SPACES = {
+    "mobile": (MOBILE, Layout(channels=6, layers=4)),
+    "nasbench201": (CELLS, Layout(channels=6, layers=5)),
+    "darts": (DARTS, Layout(channels=6, layers=5, auxiliary=True)),
+}
+SIZE = {"inputs": 3, "outputs": 7, "size": 16}
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return {name: count_choices(space, layout, **SIZE) for name, (space, layout) in SPACES.items()}
+
+
+@pytest.mark.parametrize("name", sorted(SPACES))
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_sum_over_choices_is_the_cost_of_the_network(name, seed, tables):
+    space, layout = SPACES[name]
+    genotype = space.sample(torch.Generator().manual_seed(seed))
+    network = space.network(genotype, inputs=3, outputs=7, layout=layout)
+    cost = count(network, 3, 16)
+    params, macs = tables[name]
+    assert params.of(genotype) * 1e6 == pytest.approx(cost.params, abs=0.5)
+    assert macs.of(genotype) * 1e6 == pytest.approx(cost.macs, abs=0.5)
+
+
+def limits(name, tables, **maxima):
+    params, macs = tables[name]
+    known = {"max_params_m": params, "max_macs_m": macs}
+    return Limits(SPACES[name][0], maxima, {key: known[key] for key in maxima})
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(sorted(SPACES)),
+    seed=st.integers(0, 9999),
+    shares=st.tuples(st.floats(0.0, 1.2), st.floats(0.0, 1.2)),
+    both=st.booleans(),
+)
+def test_any_limits_are_met_or_named_as_impossible(tables, name, seed, shares, both):
+    space = SPACES[name][0]
+    generator = torch.Generator().manual_seed(seed)
+    sampled = [space.sample(generator) for _ in range(12)]
+    maxima = {}
+    for key, amounts, share in zip(
+        ("max_params_m", "max_macs_m"), tables[name], shares, strict=True
+    ):
+        costs = [amounts.of(genotype) for genotype in sampled]
+        maxima[key] = max(1e-9, min(costs) * 0.8 + share * (max(costs) - 0.8 * min(costs)))
+    if not both:
+        maxima.pop("max_macs_m")
+    made = limits(name, tables, **maxima)
+    if any(made.allow(genotype) for genotype in sampled):
+        made.check()
+    elif made.complete({}) is None:
+        with pytest.raises(ValueError, match=r"budget\.max_"):
+            made.check()
+        return
+    table = torch.rand(len(space.decisions), space.width, generator=generator)
+    probabilities = {
+        d.name: dict(zip(d.choices, row.softmax(0).tolist(), strict=False))
+        for d, row in zip(space.decisions, table, strict=True)
+    }
+    for genotype in sampled:
+        for likely in (None, probabilities):
+            near = made.nearest(genotype, likely)
+            assert made.allow(space.check(near))
+            if made.allow(genotype):
+                assert near == genotype
+            for limit in space.limits:
+                assert sum(near[n] != NONE for n in limit.decisions) == limit.count
+
+
+def test_a_limit_that_no_network_meets_is_named_with_what_would_do(tables):
+    with pytest.raises(ValueError, match=r"budget\.max_params_m=1e-05: the cheapest .* has 0\.0"):
+        limits("mobile", tables, max_params_m=1e-5).check()
+
+
+def test_the_least_that_is_named_is_enough(tables):
+    for name in SPACES:
+        params = tables[name][0]
+        made = limits(name, tables, max_params_m=1e-9)
+        least = params.of(made._cheapest({}, {"max_params_m": 1.0}))
+        enough = limits(name, tables, max_params_m=least + 1e-12)
+        enough.check()
+        assert enough.allow(enough.nearest(SPACES[name][0].sample()))
+
+
+def test_limits_that_can_only_be_met_alone_are_named_together():
+    each = {"layer00": {"k3e1": 0.0, "skip_connect": 1.0}}
+    other = {"layer00": {"k3e1": 1.0, "skip_connect": 0.0}}
+    space = MOBILE.restrict({"layer00": ("k3e1", "skip_connect")})
+    for decision in space.decisions[1:]:
+        each[decision.name] = other[decision.name] = dict.fromkeys(decision.choices, 0.0)
+    amounts = {"max_params_m": Amounts(0.0, each), "max_macs_m": Amounts(0.0, other)}
+    made = Limits(space, dict.fromkeys(amounts, 0.5), amounts)
+    with pytest.raises(ValueError, match="together not"):
+        made.check()
+
+
+def test_an_exchange_gives_up_the_least_likelihood_for_what_it_saves(tables):
+    genotype = Genotype("mobile", dict.fromkeys(MOBILE.rows, "k5e3"))
+    params = tables["mobile"][0]
+    made = limits("mobile", tables, max_params_m=params.of(genotype) - 1e-6)
+    sure = {"k5e3": 0.99, "skip_connect": 0.001}
+    unsure = {"k5e3": 0.5, "k3e3": 0.49}
+    likely = {name: unsure if name == "layer02" else sure for name in MOBILE.rows}
+    near = made.nearest(genotype, likely)
+    assert {name for name in near if near[name] != "k5e3"} == {"layer02"}
+    assert near["layer02"] == "k3e3"
+
+
+def test_limits_inside_a_part_of_the_space_are_on_what_it_has(tables):
+    params = tables["mobile"][0]
+    dear, cheap = (
+        MOBILE.restrict(dict.fromkeys(MOBILE.rows, kept)) for kept in (("k5e3",), ("k3e1", "k5e3"))
+    )
+    least = params.of(dict.fromkeys(MOBILE.rows, "k3e1"))
+    made = Limits(MOBILE, {"max_params_m": least}, {"max_params_m": params})
+    assert made.inside(dear) is None
+    inside = made.inside(cheap)
+    assert inside is not None
+    found = inside.nearest(MOBILE.parse(" ".join(["k5e3"] * len(MOBILE.decisions))))
+    assert set(found.values()) == {"k3e1"}
+
+
+def test_completions_keep_what_is_fixed(tables):
+    params = tables["darts"][0]
+    free = limits("darts", tables, max_params_m=1e9)
+    dearest = {d.name: "sep_conv_3x3" for d in DARTS.decisions}
+    whole = free.complete(dearest)
+    assert all(whole[name] in ("sep_conv_3x3", NONE) for name in whole)
+    tight = limits("darts", tables, max_params_m=params.of(whole) * 0.999)
+    assert tight.complete(dearest) is None
+    assert tight.complete({"normal/2-0": "sep_conv_3x3"})["normal/2-0"] == "sep_conv_3x3"
+
+
+def test_a_budget_without_limits_limits_nothing():
+    budget = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
+    made = Limits.of(budget, MOBILE, SPACES["mobile"][1], **SIZE)
+    assert made.maxima == {}
+    assert made.allow(MOBILE.sample())
+
+
+def test_a_latency_table_of_another_space_is_refused(tmp_path):
+    path = written(tmp_path / "table.json", "mobile", 1.0, {"layer00": {"skip_connect": 0.1}})
+    layout = SPACES["mobile"][1]
+    with pytest.raises(ValueError, match="layer00=k3e1; measure it anew"):
+        read_latencies(path, MOBILE, layout)
+    with pytest.raises(ValueError, match="space=mobile, these have darts; measure it anew"):
+        read_latencies(path, DARTS, layout)
+    for key, value in (("channels", 8), ("layers", 5)):
+        with pytest.raises(ValueError, match=f"with {key}=.*, these have {value}; measure it"):
+            read_latencies(path, MOBILE, replace(layout, **{key: value}))
+    with pytest.raises(ValueError, match="no table"):
+        read_latencies(tmp_path / "missing.json", MOBILE, layout)
+
+
+@pytest.mark.parametrize(
+    ("base", "each"),
+    [
+        (math.nan, {}),
+        (1.0, []),
+        (1.0, {"layer00": {"skip_connect": None}}),
+        (1.0, {"layer00": {"skip_connect": math.inf}}),
+        ("long", {}),
+    ],
+)
+def test_a_table_without_times_is_refused(tmp_path, base, each):
+    path = written(tmp_path / "table.json", "mobile", base, each)
+    with pytest.raises(ValueError, match="no table"):
+        read_latencies(path, MOBILE, SPACES["mobile"][1])
+
+
+def milliseconds(choice):
+    return 0.25 if choice == "skip_connect" else {"k3": 1.0, "k5": 2.0}[choice[:2]]
+
+
+def written(path, name, base, each):
+    space, layout = SPACES[name]
+    table = {"space": space.name, "channels": layout.channels, "layers": layout.layers}
+    path.write_text(json.dumps({**table, "base": base, "each": each}))
+    return path
+
+
+@pytest.fixture
+def timed(tmp_path):
+    """Limits of so many milliseconds on MOBILE: 3, and layer l's choice l times its own."""
+    each = {
+        decision.name: {choice: layer * milliseconds(choice) for choice in decision.choices}
+        for layer, decision in enumerate(MOBILE.decisions, 1)
+    }
+    path = written(tmp_path / "table.json", "mobile", 3.0, each)
+
+    def make(most):
+        budget = Budget(
+            device="cpu",
+            precision="fp32",
+            threads=1,
+            max_hours=None,
+            max_latency_ms=most,
+            latency_table=str(path),
+        )
+        return Limits.of(budget, MOBILE, SPACES["mobile"][1], **SIZE)
+
+    return make
+
+
+def test_the_latency_of_a_network_is_the_tables_base_and_its_choices(timed):
+    genotype = MOBILE.parse("k3e1 skip_connect k5e3 k3e3w50se")
+    made = timed(14.4)
+    assert made.cost(genotype) == {"max_latency_ms": 3.0 + 1 * 1.0 + 2 * 0.25 + 3 * 2.0 + 4 * 1.0}
+    assert not made.allow(genotype)
+    assert timed(14.5).allow(genotype)
+
+
+def test_an_edge_that_is_dropped_takes_no_time_and_has_no_entry(tmp_path):
+    """Three nodes of two kinds of cells keep two edges each."""
+    each = {d.name: {c: 1.0 for c in d.choices if c != NONE} for d in DARTS.decisions}
+    path = written(tmp_path / "table.json", "darts", 5.0, each)
+    amounts = read_latencies(path, DARTS, SPACES["darts"][1])
+    genotype = DARTS.sample(torch.Generator().manual_seed(0))
+    assert amounts.of(genotype) == 5.0 + 2 * 3 * 2
+
+
+@pytest.mark.parametrize("most", [5.5, 9.0, 14.0])
+def test_what_is_nearest_meets_a_latency(timed, most):
+    made = timed(most)
+    generator = torch.Generator().manual_seed(0)
+    moved = 0
+    for _ in range(20):
+        genotype = MOBILE.sample(generator)
+        near = made.nearest(genotype)
+        taken, before = (
+            3.0 + sum(layer * milliseconds(c) for layer, c in enumerate(network.values(), 1))
+            for network in (near, genotype)
+        )
+        assert taken <= most
+        assert (near == genotype) == (before <= most)
+        moved += near != genotype
+    assert moved > 0
+
+
+def test_a_latency_that_no_network_meets_is_named_with_what_would_do(timed):
+    """All layers skipped take 3 + (1 + 2 + 3 + 4) / 4."""
+    with pytest.raises(ValueError, match=r"max_latency_ms=5\.4: the cheapest .* has 5\.5; that"):
+        timed(5.4)
+
+
+def supernet(name):
+    space = SPACES[name][0]
+    network = space.network(inputs=3, outputs=7)
+    return Supernet(space, network, Softmax(), alpha_mean=0.0, alpha_std=1.0)
+
+
+def test_the_expected_cost_is_the_mean_of_drawn_networks(tables):
+    torch.manual_seed(0)
+    mixed = supernet("mobile")
+    made = limits("mobile", tables, max_params_m=0.01)
+    within = Within(made, weight=1.0, rate=0.0)
+    within.begin(mixed, None)
+    rows = mixed.probabilities()
+    drawn = []
+    for _ in range(3000):
+        picked = {
+            n: list(row)[int(torch.multinomial(torch.tensor(list(row.values())), 1))]
+            for n, row in rows.items()
+        }
+        drawn.append(made.cost(picked)["max_params_m"])
+    expected = within.metrics()["expected_params_m"]
+    assert expected == pytest.approx(sum(drawn) / len(drawn), rel=0.03)
+
+
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_the_penalty_drives_the_expected_cost_to_its_limit_and_then_rests(name, tables):
+    torch.manual_seed(0)
+    mixed = supernet(name)
+    space = SPACES[name][0]
+    costs = sorted(tables[name][0].of(space.sample()) for _ in range(20))
+    made = limits(name, tables, max_params_m=costs[0])
+    within = Within(made, weight=1.0, rate=0.0)
+    within.begin(mixed, None)
+    optimizer = torch.optim.Adam([mixed.alpha], lr=0.1)
+    first = float(within())
+    for _ in range(200):
+        optimizer.zero_grad()
+        within().backward()
+        optimizer.step()
+    assert first > 0.01
+    assert float(within()) < 0.01
+    roomy = Within(limits(name, tables, max_params_m=1e3), weight=1.0, rate=0.0)
+    roomy.begin(mixed, None)
+    assert float(roomy()) == 0.0
+
+
+@pytest.mark.parametrize("name", sorted(SPACES))
+def test_once_all_is_decided_the_expected_cost_is_the_networks_and_nothing_is_pushed(name, tables):
+    torch.manual_seed(0)
+    mixed, space = supernet(name), SPACES[name][0]
+    made = limits(name, tables, max_params_m=1.01 * tables[name][0].of(space.sample()))
+    within = Within(made, weight=1.0, rate=0.0)
+    within.begin(mixed, None)
+    genotype = space.sample()
+    mixed.fixed.update(genotype)
+    expected = within.metrics()["expected_params_m"]
+    assert expected == pytest.approx(made.cost(genotype)["max_params_m"], rel=1e-5)
+    (gradient,) = torch.autograd.grad(sum(within._shares().values()), [mixed.alpha])
+    assert not gradient.any()
+
+
+def expected_shares(mixed, made):
+    """Each limit's share of the mean cost, choice by choice."""
+    rows = mixed.probabilities()
+    return {
+        key: (
+            amounts.base
+            + sum(p * amounts.each[n][c] for n, row in rows.items() for c, p in row.items())
+        )
+        / made.maxima[key]
+        for key, amounts in made.amounts.items()
+    }
+
+
+def test_a_multiplier_ascends_by_the_excess_and_weighs_it(tables):
+    torch.manual_seed(0)
+    mixed = supernet("mobile")
+    params, macs = tables["mobile"]
+    dear = MOBILE.parse(" ".join(["k5e3"] * len(MOBILE.decisions)))
+    most = {"max_params_m": 0.3 * params.of(dear), "max_macs_m": 2.0 * macs.of(dear)}
+    made = Limits(MOBILE, most, {"max_params_m": params, "max_macs_m": macs})
+    within = Within(made, weight=0.5, rate=0.2)
+    within.begin(mixed, None)
+    lam = dict.fromkeys(most, 0.5)
+    for _ in range(8):
+        with torch.no_grad():
+            mixed.alpha += torch.randn_like(mixed.alpha)
+        shares = expected_shares(mixed, made)
+        term = sum(lam[key] * max(0.0, share - 1.0) for key, share in shares.items())
+        assert float(within().detach()) == pytest.approx(term, rel=1e-4)
+        within.ascend()
+        lam = {key: max(0.0, lam[key] + 0.2 * (shares[key] - 1.0)) for key in lam}
+        assert within.state_dict() == pytest.approx(lam, rel=1e-4)
+    assert lam["max_params_m"] > 0.5
+    assert lam["max_macs_m"] == 0.0
+
+
+def test_a_multiplier_meets_a_limit_that_the_fixed_weight_gives_up(tables):
+    """The loss gains by every parameter, three times what the weight of one takes."""
+    params = tables["mobile"][0]
+    cheapest, dearest = (
+        params.of({d.name: c for d in MOBILE.decisions}) for c in ("skip_connect", "k5e3")
+    )
+    most = dearest / 2
+    made = Limits(MOBILE, {"max_params_m": most}, {"max_params_m": params})
+    lowest = Limits(MOBILE, {"max_params_m": cheapest}, {"max_params_m": params})
+
+    def share(rate):
+        mixed = supernet("mobile")
+        with torch.no_grad():
+            mixed.alpha.zero_()
+        within = Within(made, weight=1.0, rate=rate)
+        gain = Within(lowest, weight=3.0 * cheapest / most, rate=0.0)
+        within.begin(mixed, None)
+        gain.begin(mixed, None)
+        optimizer = torch.optim.Adam([mixed.alpha], lr=0.05)
+        for _ in range(400):
+            optimizer.zero_grad()
+            (within() - gain()).backward()
+            optimizer.step()
+            within.ascend()
+        return expected_shares(mixed, made)["max_params_m"]
+
+    assert share(0.0) > 1.5
+    assert share(0.1) == pytest.approx(1.0, abs=0.2)
+
+
+@pytest.mark.parametrize("limit", ["max_params_m=0.03", "max_macs_m=1"])
+def test_a_limit_can_be_given_after_a_search_without_it(nasrun, here, limit):
+    words = [word for word in RUN if not word.startswith(("strategy.", "stages", "retrain."))]
+    first = ["budget.max_params_m=1"] if "macs" in limit else []
+    assert nasrun("search", *words, *first).status == 0
+    answer = nasrun("select", f"budget.{limit}", "budget.threads=1", "progress=false")
+    assert answer.status == 0, answer.err
+
+
+def test_a_search_that_decides_edges_on_the_way_is_held_to_the_limits_too(nasrun, here):
+    words = [*SMALL, "strategy=sgas", "budget.max_params_m=0.2", "budget.limit_rate=1"]
+    assert nasrun("search", *words).status == 0
+    metrics = here / "outputs/digits-darts-sgas/v001/search/metrics.jsonl"
+    first, second = map(json.loads, metrics.read_text().splitlines())
+    grown = first["multiplier_params_m"] + first["expected_params_m"] / 0.2 - 1
+    assert second["multiplier_params_m"] == pytest.approx(max(0.0, grown), rel=1e-5)
+
+
+def test_a_search_goes_on_with_its_multipliers(nasrun, here):
+    words = [word for word in RUN if "num_candidates" not in word and "stages" not in word]
+    words = [word for word in words if not word.startswith(("retrain.", "rounds"))]
+    words += ["rounds=3", "budget.max_params_m=0.025", "budget.limit_rate=2"]
+    for _ in range(2):
+        assert nasrun("search", *words, "outputs=parts", "budget.max_hours=1e-9").status == 75
+    assert nasrun("search", *words, "outputs=parts").status == 0
+    assert nasrun("search", *words, "outputs=whole").status == 0
+    parts, whole = (
+        (here / name / "digits-mobile-darts/v001/search/metrics.jsonl").read_text()
+        for name in ("parts", "whole")
+    )
+    assert parts == whole
+    first, second, third = (json.loads(line) for line in whole.splitlines())
+    assert first["multiplier_params_m"] == 1.0
+    for before, after in ((first, second), (second, third)):
+        grown = before["multiplier_params_m"] + 2 * (before["expected_params_m"] / 0.025 - 1)
+        assert after["multiplier_params_m"] == pytest.approx(grown, rel=1e-5)
+
+
+RUN = ["space=mobile", "rounds=1", "depth=3", "width=2", "images=64", "batch_size=16"]
+RUN += ["budget.threads=1", "budget.device=cpu", "progress=false", "retrain.epochs=1"]
+RUN += ["stages=[search,select,retrain]", "strategy.num_candidates=2", "retrain.channels=4"]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "selector"),
+    [
+        ("darts", "magnitude"),
+        ("darts", "argmax"),
+        ("darts", "perturb"),
+        ("radars", "perturb"),
+        ("random_inherited", "fittest"),
+        ("reinforce", "fittest"),
+    ],
+)
+def test_the_retrained_network_is_within_the_limits(nasrun, here, strategy, selector):
+    words = [word for word in RUN if "num_candidates" not in word or selector == "fittest"]
+    limit = 0.006
+    words += [f"strategy={strategy}", f"selector={selector}", f"budget.max_params_m={limit}"]
+    answer = nasrun("run", *words)
+    assert answer.status == 0, answer.err
+    (chosen,) = here.glob(f"outputs/*/v001/select/{selector}/result.json")
+    assert json.loads(chosen.read_text())["costs"]["max_params_m"] <= limit
+    results = list(here.glob("outputs/*/v001/retrain/*/result.json"))
+    assert len(results) == 2  # the random rival is within them too
+    for path in results:
+        assert json.loads(path.read_text())["params"] <= limit * 1e6
+
+
+def test_limits_that_the_kept_subspace_cannot_meet_lead_out_of_it(nasrun, here):
+    words = [word for word in RUN if "num_candidates" not in word]
+    words += ["strategy=radars", "strategy.most=1", "selector=argmax", "budget.max_params_m=0.0025"]
+    answer = nasrun("run", *words)
+    assert answer.status == 0, answer.err
+    (select,) = here.glob("outputs/*/v001/select/argmax")
+    assert json.loads((select / "result.json").read_text())["costs"]["max_params_m"] <= 0.0025
+    assert not (select / "discretisation.json").exists()  # the supernet has no such child
+
+
+def test_a_network_beyond_the_limits_is_not_retrained(nasrun):
+    words = ["space=mobile", "depth=3", "width=2", "images=64", "retrain.channels=4"]
+    words += ["budget.device=cpu", "budget.max_params_m=0.0021", "genotype=random"]
+    refusal = nasrun("retrain", *words).refusal
+    assert refusal.startswith("nasrun: budget.max_params_m=0.0021: the network to retrain has ")
+    assert refusal.endswith("; that or more would do")

@@ -1,0 +1,252 @@
+"""Tables: what they hold, what is refused, and that nobody looks before a genotype is written."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nasrun.data import table as tabular
+from nasrun.data.table import Table, describe, header
+from nasrun.evaluators.tabular import Tabular
+from nasrun.genotype import Genotype
+from nasrun.runs import show
+from nasrun.runs.run import StageFolder
+from nasrun.spaces.nasbench201 import NasBench201
+
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "nasbench201-cifar10.csv"
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+SPACE = NasBench201(operations=OPERATIONS, channels=2, layers=3)
+SMALL = ["space=nasbench201", "rounds=1", "width=2", "depth=3", "images=64", "batch_size=16"]
+HERE = ["budget.threads=1", "budget.device=cpu", "progress=false"]
+SMALL += HERE
+
+
+def value(chosen):
+    """The made-up percentage of an architecture: its number in base five."""
+    digits = [OPERATIONS.index(choice) for choice in chosen]
+    return 10 + sum(digit * 5**place for place, digit in enumerate(digits[::-1])) / 200
+
+
+def text_of(*chosen):
+    return SPACE.render(Genotype("nasbench201", dict(zip(SPACE.rows, chosen, strict=True))))
+
+
+def test_the_truth_is_a_fraction_and_a_rank_among_all(table):
+    read = Table.read(table)
+    best, worst = text_of(*["avg_pool_3x3"] * 6), text_of(*["none"] * 6)
+    assert read.truth(best) == {
+        "cifar10": {"accuracy": pytest.approx(0.8812), "rank": 1, "of": 15_625}
+    }
+    assert read.truth(worst) == {"cifar10": {"accuracy": 0.1, "rank": 15_625, "of": 15_625}}
+    assert read.accuracy(best, "cifar10_val_12ep") == pytest.approx(0.1188)
+    assert describe(read.truth(best)) == "cifar10 88.12%, rank 1 of 15,625"
+
+
+def test_equals_share_the_better_rank(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("architecture,a_test_200ep,b_test_200ep\nx,90,1\ny,95.5,2\nz,90,3\n")
+    read = Table.read(path)
+    assert [read.truth(name)["a"]["rank"] for name in "xyz"] == [2, 1, 2]
+    assert [read.truth(name)["b"]["rank"] for name in "xyz"] == [3, 2, 1]
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason=f"{SHARED} is not there")
+def test_the_benchmark_has_its_published_ceiling_and_its_collapsed_cell(tmp_path):
+    read = Table.read(SHARED)
+    best = show.genotype("nb201_best", None, None, str(tmp_path), (), str(SHARED))
+    assert best["true"]["cifar10"]["rank"] == 1
+    column = read.columns["cifar10_test_200ep"]
+    assert len(column) == 15_625
+    assert round(100 * max(column.values()), 2) == 94.37
+    assert sum(accuracy >= 0.94 for accuracy in column.values()) == 42
+    collapsed = read.truth(text_of(*["skip_connect"] * 6))["cifar10"]
+    assert round(100 * collapsed["accuracy"], 2) == 54.30
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (None, "cannot be read"),
+        ("", "has no column architecture; its first line is nothing"),
+        ("architecture,cifar10_val_12ep\n", "has no column cifar10_test_200ep"),
+        ("cell,cifar10_test_200ep\n", "has no column architecture"),
+        ("architecture,cifar10_test_200ep\nx,ninety\n", "line 2: cifar10_test_200ep='ninety'"),
+        ("architecture,cifar10_test_200ep\nx\n", "line 2: cifar10_test_200ep=None"),
+        ("architecture,cifar10_test_200ep\nx,1\ny,101\n", "line 3: cifar10_test_200ep=101"),
+        ("architecture,cifar10_test_200ep\nx,nan\n", "line 2: cifar10_test_200ep=nan"),
+        ("architecture,cifar10_test_200ep\nx,1\nx,1\n", "line 3 has x again"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused_by_what_is_wrong(tmp_path, content, named):
+    path = tmp_path / "t.csv"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ValueError, match=named) as refused:
+        Table.read(path)
+    assert str(refused.value).startswith(f"table={path}: ")
+
+
+def test_a_binary_file_is_refused(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00\x80" * 10)
+    with pytest.raises(ValueError, match=r"t\.csv: cannot be read"):
+        header(tmp_path / "t.csv")
+
+
+def test_an_unknown_architecture_is_named(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("architecture,cifar10_test_200ep\nx,90\n")
+    with pytest.raises(ValueError, match="it has no architecture y"):
+        Table.read(path).truth("y")
+
+
+def test_the_evaluator_reads_its_column_and_says_so(table):
+    evaluator = Tabular(table=str(table), column="cifar10_val_12ep")
+    evaluator.begin(SPACE, None, None)
+    chosen = ("nor_conv_3x3",) * 6
+    genotype = Genotype("nasbench201", dict(zip(SPACE.rows, chosen, strict=True)))
+    assert evaluator(genotype)["accuracy"] == pytest.approx(1 - value(chosen) / 100)
+    assert evaluator.report() == {
+        "note": "scores are read from the table made-up.csv, column cifar10_val_12ep"
+    }
+
+
+# In a run
+
+
+def test_test_accuracies_are_not_searched_by(table):
+    for column in ("cifar10_test_200ep", "architecture"):
+        with pytest.raises(ValueError, match=f"column={column}: a validation accuracy"):
+            Tabular(table=str(table), column=column)
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """The genotype files that were there each time a table was read."""
+    seen, read = [], Table.read
+
+    def watched(path):
+        seen.append(sorted(Path("outputs").rglob("genotype.json")))
+        return read(path)
+
+    monkeypatch.setattr(tabular.Table, "read", staticmethod(watched))
+    return seen
+
+
+@pytest.mark.parametrize("strategy", ["darts", "snas", "random_inherited"])
+@pytest.mark.parametrize("verb", [["search"], ["select"]])
+def test_no_search_or_selection_reads_the_table(nasrun, table, monkeypatch, strategy, verb):
+    """All of a strategy and a selector runs while reading is impossible; then it is looked up."""
+    short = ["strategy.num_candidates=1"] if "random" in strategy else []
+    words = [*SMALL, *short, f"strategy={strategy}", f"space.table={table}"]
+    written = []
+
+    def unreadable(path):
+        written.extend(Path("outputs").rglob("genotype.json"))
+        raise AssertionError
+
+    monkeypatch.setattr(tabular.Table, "read", staticmethod(unreadable))
+    if verb == ["search"]:
+        assert nasrun("search", *words).status == 0
+        assert written == []
+    else:
+        from nasrun.cli import dispatch
+
+        with pytest.raises(AssertionError):
+            dispatch(["run", "stages=[search,select]", *words])
+        assert len(written) == 1
+        assert json.loads(written[0].read_text())["space"] == "nasbench201"
+
+
+def test_the_result_and_the_closing_table_tell_the_truth(nasrun, table, looks):
+    words = [*SMALL, "stages=[search,select]", f"space.table={table}", "selector=argmax"]
+    answer = nasrun("run", *words)
+    assert answer.status == 0, answer.err
+    folder = Path("outputs/digits-nasbench201-darts/v001/select/argmax")
+    assert looks == [[folder / "genotype.json"]]
+    genotype = Genotype.read(folder / "genotype.json")
+    known = json.loads((folder / "result.json").read_text())["true"]["cifar10"]
+    assert known["accuracy"] == pytest.approx(value(tuple(genotype.values())) / 100)
+    assert f"rank {known['rank']:,} of 15,625" in answer.out
+    report = json.loads((folder.parents[1] / "report.json").read_text())
+    assert report[0]["select"]["true"]["cifar10"] == known
+
+
+def test_a_table_changes_no_search_and_a_finished_run_can_be_looked_up_later(nasrun, table):
+    words = [*SMALL, "stages=[search,select]"]
+    assert nasrun("run", *words).status == 0
+    run = Path("outputs/digits-nasbench201-darts/v001")
+    result = run / "select/magnitude/result.json"
+    assert "true" not in json.loads(result.read_text())
+    shown = nasrun("show", run, f"table={table}", "format=json")
+    truth = json.loads(shown.out)["true"]["cifar10"]
+    assert "true" not in json.loads(result.read_text())  # shown only
+    assert nasrun("select", f"run={run}", *HERE, f"space.table={table}").status == 0
+    assert [path.name for path in (run / "select").iterdir()] == ["magnitude"]
+    assert json.loads(result.read_text())["true"]["cifar10"] == truth
+    assert nasrun("run", *words, f"space.table={table}").status == 0
+    assert [path.name for path in run.parent.iterdir()] == ["v001"]
+    assert "table" not in (run / "config.yaml").read_text()
+    assert "88.12%" not in nasrun("show", run).out
+    assert f"rank {truth['rank']:,} of 15,625" in nasrun("show", run).out
+
+
+def test_a_later_selection_uses_the_table_that_the_search_was_given(nasrun, table):
+    assert nasrun("search", *SMALL, f"space.table={table}").status == 0
+    assert nasrun("select", "method=argmax").status == 0
+    (result,) = Path("outputs").rglob("select/argmax/result.json")
+    assert json.loads(result.read_text())["true"]["cifar10"]["of"] == 15_625
+
+
+@pytest.mark.parametrize("verb", ["search", "run"])
+def test_a_bad_table_is_refused_before_anything_runs(nasrun, tmp_path, verb):
+    missing = tmp_path / "missing.csv"
+    refusal = nasrun(verb, *SMALL, f"space.table={missing}").refusal
+    assert f"space.table={missing}: cannot be read" in refusal
+    assert not Path("outputs").exists()
+
+
+def test_another_table_may_be_given_later_but_no_other_space(nasrun, table, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text("architecture,cifar100_test_200ep\nx,90\n")
+    assert nasrun("search", *SMALL).status == 0
+    assert "it has no architecture |" in nasrun("select", f"space.table={other}").refusal
+    assert "space.layers" in nasrun("select", "space.layers=4").refusal
+
+
+def test_tabular_search_is_labelled_and_finds_the_best_of_its_draws(nasrun, table):
+    words = [*SMALL, "strategy=random_tabular", "strategy.num_candidates=20"]
+    refusal = nasrun("search", *words).refusal
+    assert "strategy.evaluator.table=null: needs one, space=nasbench201" in refusal
+    answer = nasrun("run", "stages=[search,select]", *words, f"space.table={table}")
+    assert answer.status == 0, answer.err
+    assert "scores are read from the table made-up.csv" in answer.out
+    (run,) = Path("outputs").glob("digits-nasbench201-random_tabular/v001")
+    searched = json.loads((run / "search/result.json").read_text())
+    selected = json.loads((run / "select/fittest/result.json").read_text())
+    assert searched["candidates"] == 20
+    # the made-up columns add up to one
+    assert searched["validation_accuracy"] == pytest.approx(
+        1 - selected["true"]["cifar10"]["accuracy"]
+    )
+
+
+def test_a_table_of_another_space_has_no_key_for_it(nasrun, table):
+    assert "unknown key" in nasrun("search", f"space.table={table}").refusal
+
+
+def test_a_published_cell_is_shown_as_the_network_of_its_benchmark(tmp_path, table):
+    record = show.genotype("nb201_best", None, None, str(tmp_path), (), str(table))
+    assert record["network"]["channels"] == 16
+    assert record["network"]["layers"] == 15
+    assert record["params"] == 1_073_466  # 4 of 3x3 and 1 of 1x1 an edge: see test_nasbench201
+    assert set(record["true"]) == {"cifar10"}
+
+
+def test_an_amended_result_keeps_what_it_had(tmp_path):
+    folder = StageFolder(tmp_path, "mark")
+    (tmp_path / "result.json").write_text('{"genotype": "x", "seconds": 1.0}')
+    before = (tmp_path / "result.json").stat().st_mtime_ns
+    folder.amend({"seconds": 1.0})
+    assert (tmp_path / "result.json").stat().st_mtime_ns == before
+    folder.amend({"true": {}})
+    assert folder.result == {"genotype": "x", "seconds": 1.0, "true": {}}

@@ -1,0 +1,436 @@
+"""The pipeline from end to end: stops of every kind, damaged files, data, what is taken away."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy
+import pytest
+from PIL import Image
+
+COMMAND = [sys.executable, "-m", "nasrun"]
+
+
+def metrics(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def start(*words):
+    """A command in a process of its own."""
+    return subprocess.Popen(
+        [*COMMAND, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a signal to it is no signal to us
+        # A job in a shell's background inherits SIGINT as ignored; a terminal's does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def wait_for_a_round(process, folder, least=1):
+    """Return as soon as a round is saved, while a later one is running."""
+    until = time.monotonic() + 90
+    while time.monotonic() < until:
+        if (folder / "state.pt").exists() and len(metrics(folder / "metrics.jsonl")) >= least:
+            assert process.poll() is None, "it ended before it could be stopped"
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    raise AssertionError("no round was saved in time")
+
+
+def stop(process, number):
+    """The exit status and the lines on standard error of a process that gets a signal."""
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err.splitlines()
+
+
+# Rounds long enough to be hit within, short enough to be many.
+LONG = ["rounds=3", "width=2", "depth=3", "batch_size=8", "images=100", "space.nodes=1"]
+LONG += ["space.kept_edges=1", "budget.threads=1", "budget.device=cpu"]
+
+
+@pytest.mark.parametrize("strategy", ["darts", "random"])
+def test_a_search_killed_within_a_round_ends_as_if_it_was_not(nasrun, here, strategy):
+    words = [f"strategy={strategy}", *LONG, *["strategy.together=1"] * (strategy == "random")]
+    killed = Path(f"killed/digits-darts-{strategy}/v001/search")
+    process = start("search", *words, "outputs=killed")
+    wait_for_a_round(process, here / killed)
+    assert stop(process, signal.SIGKILL)[0] == -signal.SIGKILL
+    saved = len(metrics(here / killed / "metrics.jsonl"))
+    assert 1 <= saved < 3
+    assert nasrun("search", *words, "outputs=killed").status == 0
+    assert nasrun("search", *words, "outputs=whole").status == 0
+    whole = here / "whole" / killed.relative_to("killed")
+    assert len(metrics(whole / "metrics.jsonl")) == 3
+    assert (here / killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    for outputs in ("killed", "whole"):
+        assert nasrun("select", "budget.threads=1", f"outputs={outputs}").status == 0
+    (chosen,) = whole.parent.glob("select/*/genotype.json")
+    other = here / "killed" / chosen.relative_to(here / "whole")
+    assert other.read_bytes() == chosen.read_bytes()
+
+
+def test_a_selection_killed_within_a_round_ends_as_if_it_was_not(nasrun, here, finished):
+    shutil.copytree("outputs", "whole")
+    folder = here / finished / "select/perturb"
+    words = ["method=perturb", "selector.interval=3", "budget.threads=1"]
+    process = start("select", *words)
+    wait_for_a_round(process, folder)
+    assert stop(process, signal.SIGKILL)[0] == -signal.SIGKILL
+    assert not (folder / "result.json").exists()
+    assert nasrun("select", *words).status == 0
+    assert nasrun("select", *words, "outputs=whole").status == 0
+    whole = here / "whole" / finished.relative_to("outputs") / "select/perturb"
+    assert len(metrics(whole / "metrics.jsonl")) == 7
+    for name in ("metrics.jsonl", "genotype.json", "scores.json"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+
+
+KILLER = """
+import os
+import signal
+from pathlib import Path
+
+from nasrun.strategies.judges import Judge, Masked
+
+
+class Killer(Judge):
+    passes = 1
+
+    def __init__(self, *, criterion: str, images: int | None) -> None:
+        self.masked, self.decisions = Masked(criterion=criterion, images=images), 0
+
+    def operations(self, strategy, decision):
+        self.decisions += 1
+        if self.decisions == 4 and Path("kill").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.masked.operations(strategy, decision)
+
+    def edges(self, strategy, decided):
+        return self.masked.edges(strategy, decided)
+"""
+
+
+def test_a_selection_killed_within_an_event_decides_and_scores_the_same_again(here, finished):
+    """The fourth decision is in the middle of the second event, after one round of tuning."""
+    shutil.copytree("outputs", "whole")
+    (here / "killer.py").write_text(KILLER)
+    (here / "kill").touch()
+    words = ["select", "method=perturb", "selector.judge._target_=killer.Killer"]
+    words += ["trust=[killer]", "budget.threads=1"]
+    folder = here / finished / "select/perturb"
+    process = start(*words)
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
+    assert len(metrics(folder / "metrics.jsonl")) == 1
+    (here / "kill").unlink()
+    for outputs in ("outputs", "whole"):
+        process = start(*words, f"outputs={outputs}")
+        assert process.communicate(timeout=120)[1] == ""
+        assert process.returncode == 0
+    whole = here / "whole" / finished.relative_to("outputs") / "select/perturb"
+    for name in ("metrics.jsonl", "genotype.json", "scores.json"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+    assert len(json.loads((folder / "scores.json").read_text())) == 6
+
+
+def test_ctrl_c_is_one_line_and_status_130_and_finished_rounds_are_kept(nasrun, here):
+    words = [word for word in LONG if not word.startswith("rounds=")]
+    process = start("search", "rounds=50", *words)
+    folder = here / "outputs/digits-darts-darts/v001/search"
+    wait_for_a_round(process, folder)
+    status, lines = stop(process, signal.SIGINT)
+    assert status == 130
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("nasrun: interrupted; finished rounds are kept")
+    before = (folder / "metrics.jsonl").read_bytes()
+    assert 1 <= len(before.splitlines()) < 50
+    assert nasrun("search", "rounds=50", *words, "budget.max_hours=1e-9").status == 75
+    after = (folder / "metrics.jsonl").read_bytes()
+    assert after.startswith(before)
+    assert len(after.splitlines()) == len(before.splitlines()) + 1
+
+
+def test_a_second_command_on_a_run_at_work_is_refused(nasrun, here):
+    words = [word for word in LONG if not word.startswith("rounds=")]
+    process = start("search", "rounds=50", *words)
+    wait_for_a_round(process, here / "outputs/digits-darts-darts/v001/search")
+    refusal = nasrun("search", "rounds=50", *words).refusal
+    stop(process, signal.SIGKILL)
+    assert "run=outputs/digits-darts-darts/v001: another nasrun is working on it" in refusal
+
+
+def test_spent_hours_stop_between_two_rounds_and_the_same_command_continues(nasrun, here, small):
+    stopped = nasrun("search", *small, "budget.max_hours=1e-9")
+    assert stopped.status == 75
+    assert "max_hours" in stopped.out
+    assert "the same command continues" in stopped.out
+    folder = here / "outputs/digits-darts-darts/v001/search"
+    assert len(metrics(folder / "metrics.jsonl")) == 1
+    assert nasrun("search", *small, "budget.max_hours=1e-9").status == 0  # its last round
+    assert nasrun("search", *small, "outputs=whole").status == 0
+    whole = here / "whole/digits-darts-darts/v001/search/metrics.jsonl"
+    assert (folder / "metrics.jsonl").read_bytes() == whole.read_bytes()
+    assert len(list(here.glob("outputs/*/v*"))) == 1
+
+
+def test_a_truncated_state_is_told_and_the_one_before_is_used(nasrun, here, small):
+    assert nasrun("search", *small, "budget.max_hours=1e-9").status == 75
+    folder = here / "outputs/digits-darts-darts/v001/search"
+    shutil.copy(folder / "state.pt", folder / "state.previous.pt")
+    (folder / "state.pt").write_bytes((folder / "state.pt").read_bytes()[:100])
+    answer = nasrun("search", *small)
+    assert answer.status == 0
+    assert len(answer.err.splitlines()) == 1
+    assert answer.err.startswith("nasrun: warning: damaged state")
+    for name in ("state.pt", "state.previous.pt"):
+        (folder / name).write_bytes(b"")
+    (folder / "result.json").unlink()
+    refusal = nasrun("search", *small).refusal
+    assert "state.pt" in refusal
+    assert "state.previous.pt" in refusal
+
+
+def test_a_damaged_state_of_a_search_stops_its_selection(nasrun, finished):
+    for path in finished.glob("search/state*.pt"):
+        path.write_bytes(b"")
+    assert "damaged state" in nasrun("select", "method=argmax").refusal
+    assert not (finished / "select/argmax").exists()
+    for path in finished.glob("search/state*.pt"):
+        path.unlink()
+    assert "has no state" in nasrun("select", "method=argmax").refusal
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+@pytest.mark.parametrize(
+    ("verb", "name"),
+    [
+        ("select", "run.json"),
+        ("run", "run.json"),
+        ("select", "config.yaml"),
+        ("show", "config.yaml"),
+        ("export", "config.yaml"),
+    ],
+)
+def test_damaged_files_of_a_run_are_named_in_one_line(
+    nasrun, finished, small, short, moved, name, content, verb
+):
+    path = finished / name
+    path.write_text(content)
+    words = {
+        "select": ["select", "method=argmax"],
+        "show": ["show", str(finished)],
+        "export": ["export", str(finished)],
+        "run": ["run", *small, *short, *moved],
+    }[verb]
+    assert str(path) in nasrun(*words).refusal
+
+
+def test_a_damaged_configuration_of_a_stage_is_named(nasrun, finished):
+    path = finished / "select/magnitude/config.yaml"
+    path.write_text("")
+    for words in (["select"], ["retrain"], ["show", finished]):
+        assert str(path) in nasrun(*words).refusal
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}"])
+@pytest.mark.parametrize("name", ["run.json", "config.yaml", "select/magnitude/config.yaml"])
+def test_damaged_files_are_named_below_the_list_of_runs(nasrun, finished, name, content):
+    path = finished / name
+    path.write_text(content)
+    answer = nasrun("list", "runs")
+    assert answer.status == 0
+    assert f"not shown: {path}" in answer.out
+
+
+def test_damaged_weights_are_named(nasrun, finished):
+    path = finished / "retrain/magnitude/weights.safetensors"
+    for content in (path.read_bytes()[:50], b""):
+        path.write_bytes(content)
+        assert str(path) in nasrun("export", finished).refusal
+    path.unlink()
+    assert str(path) in nasrun("export", finished).refusal
+
+
+def test_a_damaged_genotype_of_a_run_is_named(nasrun, finished):
+    path = finished / "select/magnitude/genotype.json"
+    path.write_text("{")
+    assert str(path) in nasrun("retrain").refusal
+    assert str(path) in nasrun("show", finished).refusal
+
+
+def paint(folder, classes=2, count=12):
+    generator = numpy.random.default_rng(0)
+    for label in range(classes):
+        for position in range(count):
+            path = Path(folder) / f"class{label}" / f"{position}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noise = generator.integers(0, 256, (9, 9, 3)).astype(numpy.uint8)
+            Image.fromarray(noise).save(path)
+    return Path(folder)
+
+
+def test_an_empty_class_folder_is_refused_and_leaves_nothing(nasrun, here, small):
+    (paint("set") / "class2").mkdir()
+    words = [word for word in small if not word.startswith("images=")]
+    refusal = nasrun("search", *words, "dataset=image_folder", "dataset.root=set").refusal
+    assert "dataset.root=" in refusal
+    assert "class2 has no images" in refusal
+    assert [path.name for path in here.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize("verb", ["search", "run", "retrain"])
+def test_a_corrupt_image_is_refused_and_leaves_nothing(nasrun, here, small, verb):
+    broken = paint("set") / "class1" / "0.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    words = [word for word in small if not word.startswith(("images=", "rounds="))]
+    words += ["genotype=random"] if verb == "retrain" else []
+    refusal = nasrun(verb, *words, "dataset=image_folder", "dataset.root=set").refusal
+    assert "class1/0.png" in refusal
+    assert "dataset.root" in refusal
+    assert [path.name for path in here.iterdir()] == ["set"]
+
+
+def test_a_transfer_folder_is_looked_at_before_anything_runs(nasrun, here, small):
+    words = ["run", *small, "transfer=folder", "transfer.dataset.root=set"]
+    assert "transfer.dataset.root=set: there is no such folder" in nasrun(*words).refusal
+    (paint("set") / "class2").mkdir()
+    refusal = nasrun(*words).refusal
+    assert "transfer.dataset.root=" in refusal
+    assert "class2 has no images" in refusal
+    assert [path.name for path in here.iterdir()] == ["set"]
+
+
+def test_a_corrupt_transfer_image_keeps_what_is_finished(nasrun, here, finished):
+    broken = paint("set") / "class1" / "0.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    before = sorted(finished.rglob("*"))
+    words = ["transfer=folder", "transfer.dataset.root=set", "images=64", "transfer.channels=2"]
+    refusal = nasrun("transfer", *words).refusal
+    assert "class1/0.png" in refusal
+    assert "transfer.dataset.root" in refusal
+    assert [path for path in finished.rglob("*") if path not in before] == []
+
+
+def test_a_folder_of_pictures_goes_through_the_whole_pipeline(nasrun, here, small, short, moved):
+    paint("set", classes=3)
+    words = [word for word in (*small, *short, *moved) if not word.startswith("images=")]
+    answer = nasrun("run", *words, "dataset=image_folder", "dataset.root=set")
+    assert answer.status == 0, answer.err
+    report = json.loads((here / "outputs/image_folder-darts-darts/v001/report.json").read_text())
+    assert {row["branch"] for row in report} == {"magnitude", "random"}
+    assert report[0]["retrain"]["data"]["classes"] == ["class0", "class1", "class2"]
+
+
+def test_test_data_are_read_once_a_training_and_only_at_its_end(
+    nasrun, here, small, short, moved, monkeypatch
+):
+    from nasrun.data.images import Digits, Mnist5k
+    from nasrun.retrain import Retrain
+    from nasrun.strategies.differentiable import Differentiable
+
+    events = []
+
+    def watched(kind, method, name):
+        original = getattr(kind, method)
+
+        def wrapper(self, *arguments, **keywords):
+            text = name(arguments)
+            events.append(text) if text else None
+            return original(self, *arguments, **keywords)
+
+        monkeypatch.setattr(kind, method, wrapper)
+
+    for kind in (Digits, Mnist5k):
+        watched(kind, "split", lambda parts, kind=kind: f"{kind.__name__} {'+'.join(parts)}")
+    watched(Retrain, "run_round", lambda _: "round")
+    watched(Differentiable, "run_round", lambda _: "search")
+    assert nasrun("run", *small, *short, *moved).status == 0
+    assert events == [
+        *("Digits train", "Digits validation", "search", "search"),
+        *("Digits train", "Digits validation"),  # for the selection
+        *("Digits train+validation", "round", "round", "Digits test"),
+        *("Digits train+validation", "round", "round", "Digits test"),  # the random genotype
+        *("Mnist5k train+validation", "round", "Mnist5k test"),
+    ]
+
+
+def test_selectors_share_a_search_and_a_second_configuration_has_a_folder_of_its_own(
+    nasrun, here, finished
+):
+    search = {path: path.read_bytes() for path in finished.glob("search/*") if path.is_file()}
+    for words in (
+        ["method=argmax", "budget.threads=1"],
+        ["method=perturb", "budget.threads=1"],
+        ["method=perturb", "budget.threads=1", "selector.weight_lr=0.1"],
+        ["method=perturb", "budget.threads=1"],
+    ):
+        assert nasrun("select", *words).status == 0
+    names = sorted(path.name for path in (finished / "select").iterdir())
+    assert names == ["argmax", "magnitude", "perturb", "perturb-2"]
+    assert {path: path.read_bytes() for path in search} == search
+    rows = json.loads((finished / "report.json").read_text())
+    assert {row["branch"] for row in rows} == {*names, "random"}
+
+
+def test_a_run_with_another_selector_goes_on_from_the_same_search(nasrun, here, finished, small):
+    words = [*small, "stages=[search,select]", "selector=argmax"]
+    answer = nasrun("run", *words)
+    assert answer.status == 0
+    assert "search  round" not in answer.out
+    assert (finished / "select/argmax/genotype.json").is_file()
+    assert len(list(here.glob("outputs/*/v*"))) == 1
+
+
+def test_the_baseline_is_the_random_genotype_of_the_seed_and_trained_equally(finished):
+    random, chosen = (
+        json.loads((finished / f"retrain/{name}/result.json").read_text())
+        for name in ("random", "magnitude")
+    )
+    for key in ("epochs", "channels", "layers", "trained_on", "train_images", "weights_of"):
+        assert random[key] == chosen[key]
+    from nasrun.config import build
+    from nasrun.pipeline.plan import random_genotype
+    from nasrun.runs.run import Run
+
+    space = build(Run(finished).config["space"], "space")
+    drawn = random_genotype(space, 0)
+    assert random["genotype"] == space.render(drawn)
+    assert random_genotype(space, 0) == drawn
+    assert any(random_genotype(space, seed) != drawn for seed in range(1, 5))
+
+
+def test_results_say_what_a_reader_needs(finished):
+    result = json.loads((finished / "retrain/magnitude/result.json").read_text())
+    assert {"test_accuracy", "params", "macs", "seconds", "genotype", "epochs"} <= set(result)
+    assert 0 <= result["test_accuracy"] <= 1
+    record = json.loads((finished / "run.json").read_text())
+    assert {"fingerprint", "seed", "choices", "versions", "git", "created"} <= set(record)
+    assert not any("seconds" in row for row in metrics(finished / "search/metrics.jsonl"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_refused(nasrun, here, small):
+    here.chmod(0o500)
+    assert "no permission" in nasrun("search", *small).refusal
+
+
+def test_a_folder_that_may_not_be_written_is_refused(nasrun, here, small, monkeypatch):
+    """As above, for whoever may write anywhere."""
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    assert "outputs=outputs: no permission to write in" in nasrun("search", *small).refusal
+    assert list(here.iterdir()) == []
+
+
+def test_another_cache_is_the_same_run(nasrun, here, finished, small, monkeypatch):
+    monkeypatch.setenv("NASRUN_CACHE", str(here / "cache"))
+    assert str(finished) in nasrun("search", *small).out
+    assert [path.name for path in finished.parent.iterdir()] == ["v001"]

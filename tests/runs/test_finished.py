@@ -1,0 +1,77 @@
+"""Opening what a run has left: the search as it ended, the trained network, its export."""
+
+import json
+import os
+import shutil
+
+import numpy
+import pytest
+import torch
+
+from nasrun.runs.finished import load_search, trained_folder
+
+
+def test_a_loaded_search_is_the_supernet_as_it_ended(finished):
+    strategy = load_search(finished)
+    result = json.loads((finished / "search/result.json").read_text())
+    assert strategy.validate()["accuracy"] == result["validation_accuracy"]
+    assert strategy.done
+
+
+def digits_test_part():
+    from nasrun.data.images import Digits
+
+    stored = Digits().stored(test=True)
+    return stored.pixels(torch.arange(len(stored.labels))), stored.labels
+
+
+def test_a_loaded_network_has_the_test_accuracy_of_its_result(finished):
+    import nasrun
+
+    network = nasrun.load(finished)
+    images, labels = digits_test_part()
+    assert images.dtype == torch.uint8
+    with torch.no_grad():
+        logits = network(images)
+        halves = network(images.float() / 255)
+    accuracy = float((logits.argmax(1) == labels).double().mean())
+    result = json.loads((finished / "retrain/magnitude/result.json").read_text())
+    assert accuracy == pytest.approx(result["test_accuracy"], abs=1e-9)
+    assert torch.allclose(logits, halves, atol=1e-5)
+    assert network.classes == tuple("0123456789")
+    assert not network.training
+    assert network.result == result
+    other = nasrun.load(finished, branch="random")
+    assert other.genotype != network.genotype
+    moved = nasrun.load(finished / "transfer/magnitude-mnist5k")
+    assert moved.size == 32
+    with pytest.raises(ValueError, match="branch=nope: not trained"):
+        nasrun.load(finished, branch="nope")
+    with pytest.raises(ValueError, match="images have 3 channels, the network takes 1"):
+        network(torch.rand(1, 3, 8, 8))
+
+
+def test_the_random_baseline_of_a_second_recipe_is_not_what_is_loaded(finished, tmp_path):
+    run = tmp_path / finished.parent.name / finished.name
+    shutil.copytree(finished, run)
+    shutil.copytree(run / "retrain/random", run / "retrain/random-2")
+    os.utime(run / "retrain/random-2/result.json")  # it ended last
+    assert trained_folder(run, None).branch == "magnitude"
+
+
+def test_an_exported_network_agrees_with_the_loaded_one(nasrun, finished):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    import nasrun as package
+
+    answer = nasrun("export", finished, "format=onnx")
+    assert answer.status == 0, answer.err
+    path = finished / "retrain/magnitude/network.onnx"
+    assert str(path) in answer.out
+    images, _ = digits_test_part()
+    images = images[:7].float() / 255
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (theirs,) = session.run(None, {"images": images.numpy()})
+    with torch.no_grad():
+        ours = package.load(finished)(images)
+    assert numpy.abs(theirs - ours.numpy()).max() < 1e-4

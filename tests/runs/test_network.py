@@ -1,0 +1,128 @@
+"""A trained network with its preprocessing."""
+
+from dataclasses import asdict
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from nasrun.data.folder import ImageFolder
+from nasrun.data.imagenet import ImageNet
+from nasrun.genotype import Genotype
+from nasrun.runs.network import Predictor
+
+RESULT = {
+    "data": {
+        "classes": ["cat", "dog"],
+        "channels": 3,
+        "size": 4,
+        "mean": [0.1, 0.2, 0.3],
+        "std": [0.5, 0.25, 0.2],
+    }
+}
+
+
+class Sum(nn.Module):
+    """Logits that show what arrived: the mean of each channel."""
+
+    def forward(self, x):
+        assert x.shape[2:] == (4, 4)
+        return (x.mean(dim=(2, 3)),)
+
+
+class Seen(nn.Module):
+    """What arrived itself."""
+
+    def forward(self, x):
+        return (x,)
+
+
+@pytest.fixture
+def predictor():
+    return Predictor(Sum(), Genotype("toy", {}), RESULT).eval()
+
+
+def test_pixels_and_fractions_are_the_same_image(predictor):
+    pixels = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8)
+    assert torch.allclose(predictor(pixels), predictor(pixels.float() / 255))
+
+
+def test_channels_are_normalised_as_in_training(predictor):
+    image = torch.full((1, 3, 4, 4), 0.6)
+    assert torch.allclose(predictor(image), torch.tensor([[1.0, 1.6, 1.5]]))
+
+
+def test_an_image_of_another_size_is_brought_to_the_trained_one(predictor):
+    image = torch.full((1, 3, 9, 7), 0.6)
+    assert torch.allclose(predictor(image), torch.tensor([[1.0, 1.6, 1.5]]), atol=1e-5)
+
+
+@pytest.fixture(params=[(24, 24), (50, 37), (37, 90), (20, 23)], ids=str)
+def folder(request, tmp_path):
+    """Smooth pictures of one width and height in two classes, two of each for the test."""
+    generator = numpy.random.default_rng(0)
+    for part in ("train", "val"):
+        for name in "ab":
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(2):
+                coarse = generator.integers(0, 256, (6, 6, 3)).astype(numpy.uint8)
+                picture = Image.fromarray(coarse).resize(request.param, Image.Resampling.BICUBIC)
+                picture.save(tmp_path / part / name / f"{number}.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (ImageNet, {"size": 24, "resize": 28, "workers": 0}),
+        (ImageNet, {"size": 24, "resize": 24, "workers": 0}),
+        (ImageFolder, {"size": 24}),
+    ],
+)
+def test_an_original_is_seen_as_the_test_saw_it(folder, kind, settings):
+    dataset = kind(root=str(folder), validation=0.5, **settings)
+    network = Predictor(Seen(), Genotype("toy", {}), {"data": asdict(dataset.facts())})
+    originals = [
+        torch.from_numpy(numpy.array(Image.open(path))).permute(2, 0, 1)
+        for path in sorted(folder.glob("val/*/*.png"))
+    ]
+    seen = network(torch.stack(originals))
+    tested, _ = next(dataset.split("test", device=torch.device("cpu")).batches(4))
+    differences = (seen.unsqueeze(1) - tested).abs() * network.std * 255
+    nearest = differences.flatten(2).amax(2).min(1).values  # the test part is shuffled
+    assert nearest.max() < 2  # of 255: Pillow rounds twice
+
+
+def test_an_export_takes_what_is_cropped_inside(predictor, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    predictor.kept = 0.5
+    path = tmp_path / "network.onnx"
+    assert predictor.export(path) < 1e-5
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    images = torch.rand(2, 3, 8, 8)
+    images[:, :, 2:6, 2:6] = 0.6
+    (logits,) = session.run(None, {"images": images.numpy()})
+    assert numpy.abs(logits - numpy.array([[1.0, 1.6, 1.5]])).max() < 1e-5
+
+
+def test_an_image_of_other_channels_is_refused(predictor):
+    with pytest.raises(ValueError, match="images have 1 channels, the network takes 3"):
+        predictor(torch.zeros(1, 1, 4, 4))
+
+
+def test_it_names_its_classes_and_moves_as_a_module(predictor):
+    assert predictor.classes == ("cat", "dog")
+    assert {"mean", "std"} <= set(predictor.state_dict())
+    assert predictor.to(torch.float64).mean.dtype == torch.float64
+
+
+def test_an_export_without_the_extra_says_what_to_install(predictor, tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ValueError, match=r"pip install 'nasrun\[onnx\]'"):
+        predictor.export(tmp_path / "network.onnx")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,363 @@
+"""Runs on disk: versions, locks, states that survive interruptions and damage, no code executed."""
+
+import json
+import multiprocessing
+import os
+import pickle
+import random
+import shutil
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+
+from nasrun.runs.run import (
+    Run,
+    StageFolder,
+    random_state,
+    read_json,
+    read_yaml,
+    seed_everything,
+    set_random_state,
+)
+from nasrun.stage import Stage
+
+RECORD = {"choices": {}, "scale": {}}
+CONFIG = {"seed": 0, "space": {}, "dataset": {}, "budget": {"threads": 1}}
+
+
+class Count(Stage):
+    """A stage of random numbers."""
+
+    rounds = 4
+
+    def __init__(self):
+        self.drawn = []
+
+    def run_round(self):
+        self.drawn.append(float(torch.rand(())))
+        return {"drawn": self.drawn[-1], "python": random.random(), "numpy": numpy.random.rand()}
+
+    def state_dict(self):
+        return {"drawn": list(self.drawn)}
+
+    def load_state_dict(self, state):
+        self.drawn = list(state["drawn"])
+
+    def finish(self, folder):
+        return {"sum": sum(self.drawn)}
+
+
+def one_round(stage, folder):
+    metrics = stage.run_round()
+    stage.round += 1
+    folder.log(stage.round, metrics)
+    folder.save(stage)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_same_configuration_has_one_version_and_another_one_the_next(tmp_path):
+    first = Run.claim(tmp_path, "a", CONFIG, RECORD)
+    second = Run.claim(tmp_path, "a", {**CONFIG, "seed": 1}, RECORD)
+    again = Run.claim(tmp_path, "a", dict(CONFIG), RECORD)
+    assert [run.path.name for run in (first, second, again)] == ["v001", "v002", "v001"]
+    assert Run.find(tmp_path, "a", {**CONFIG, "seed": 1}) == second
+    assert Run.find(tmp_path, "a", {**CONFIG, "seed": 2}) is None
+    assert Run.find(tmp_path, "b", CONFIG) is None
+    assert first.config == CONFIG
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["v001", "v002"]
+
+
+def test_a_thousandth_version_is_followed_by_the_next(tmp_path):
+    for number in (1, 999, 1000):
+        (tmp_path / "a" / f"v{number:03d}").mkdir(parents=True)
+        (tmp_path / "a" / f"v{number:03d}" / "mine").touch()
+    assert Run.claim(tmp_path, "a", CONFIG, RECORD).path.name == "v1001"
+
+
+def test_a_copy_that_a_user_made_is_no_version(tmp_path):
+    run = Run.claim(tmp_path, "a", CONFIG, RECORD)
+    shutil.copytree(run.path, run.path.with_name("v001.old"))
+    shutil.copytree(run.path, run.path.with_name("v001-copy"))
+    assert Run.all(tmp_path) == [run]
+    assert Run.claim(tmp_path, "a", {**CONFIG, "seed": 1}, RECORD).path.name == "v002"
+
+
+def claim(outputs, seed, barrier, answers):
+    barrier.wait()
+    run = Run.claim(outputs, "a", {**CONFIG, "seed": seed}, RECORD)
+    answers.put((seed, str(run.path), sorted(path.name for path in run.path.iterdir())))
+
+
+@pytest.mark.parametrize("seeds", [(0, 1, 2, 3), (7, 7, 7, 7)], ids=["different", "same"])
+def test_processes_that_race_for_a_version_get_complete_ones(tmp_path, seeds):
+    context = multiprocessing.get_context("fork")
+    barrier, answers = context.Barrier(len(seeds)), context.Queue()
+    racers = [
+        context.Process(target=claim, args=(tmp_path, seed, barrier, answers)) for seed in seeds
+    ]
+    for racer in racers:
+        racer.start()
+    got = [answers.get(timeout=60) for _ in racers]
+    for racer in racers:
+        racer.join()
+    assert len({path for _, path, _ in got}) == len(set(seeds))
+    assert all(files == ["config.yaml", "run.json"] for *_, files in got)
+    for seed, path, _ in got:
+        assert Run(Path(path)).config["seed"] == seed
+    assert len(list((tmp_path / "a").iterdir())) == len(set(seeds))  # no drafts are left
+
+
+def test_a_run_is_locked_against_a_second_worker(tmp_path):
+    run = Run.claim(tmp_path, "a", CONFIG, RECORD)
+    with run.lock(), pytest.raises(ValueError, match="another nasrun is working on it"), run.lock():
+        pass
+    with run.lock():
+        pass
+
+
+def test_a_lock_is_released_when_the_work_fails(tmp_path):
+    run = Run.claim(tmp_path, "a", CONFIG, RECORD)
+    with pytest.raises(RuntimeError, match="failed"), run.lock():
+        raise RuntimeError("failed")
+    with run.lock():
+        pass
+
+
+def test_the_run_used_last_is_the_newest(tmp_path):
+    first = Run.claim(tmp_path, "a", CONFIG, RECORD)
+    second = Run.claim(tmp_path, "b", CONFIG, RECORD)
+    assert Run.all(tmp_path) == [first, second]
+    os.utime(first.path / "run.json", ns=(2**62, 2**62))
+    assert Run.all(tmp_path) == [second, first]
+
+
+def test_a_stage_continues_from_its_last_saved_round(tmp_path):
+    seed_everything(0, "test")
+    whole, parts = (StageFolder(tmp_path / name / "search", "mark") for name in ("whole", "parts"))
+    stage = Count()
+    whole.restore(stage)
+    for _ in range(4):
+        one_round(stage, whole)
+    seed_everything(0, "test")
+    stage = Count()
+    parts.restore(stage)
+    one_round(stage, parts)
+    one_round(stage, parts)
+    parts.log(3, stage.run_round())  # stopped between log and save
+    with (parts.path / "metrics.jsonl").open("a") as file:
+        file.write('{"round": 4, "dra')  # and within a line
+    stage = Count()
+    parts.restore(stage)
+    assert stage.round == 2
+    assert len(lines(parts.path / "metrics.jsonl")) == 2
+    for _ in range(2):
+        one_round(stage, parts)
+    for name in ("metrics.jsonl",):
+        assert (parts.path / name).read_bytes() == (whole.path / name).read_bytes()
+    assert len(lines(parts.path / "timing.jsonl")) == 4
+
+
+def test_a_stopped_stage_reports_the_seconds_of_all_its_parts(tmp_path, monkeypatch):
+    """Those from a restoring to the last save, neither what came after it nor the pause."""
+    now = 0.0
+    monkeypatch.setattr("nasrun.runs.run.time.monotonic", lambda: now)
+    for begun, seconds in ((100.0, 7.0), (1000.0, 10.5)):
+        now = begun
+        folder, stage = StageFolder(tmp_path / "search", "mark"), Count()
+        now += 40.0
+        folder.restore(stage)
+        now += seconds
+        one_round(stage, folder)
+        now += 300.0
+        folder.log(stage.round + 1, stage.run_round())
+    now = 5000.0
+    folder, stage = StageFolder(tmp_path / "search", "mark"), Count()
+    folder.restore(stage)
+    now += 0.25
+    folder.finish({})
+    assert folder.result["seconds"] == 7.0 + 10.5 + 0.25
+    assert [row["seconds"] for row in folder.timing()] == [7.0, 10.5]
+
+
+def test_a_stage_stopped_between_its_two_renames_continues_from_the_state_before(tmp_path):
+    folder, stage = StageFolder(tmp_path / "search", "mark"), Count()
+    folder.restore(stage)
+    one_round(stage, folder)
+    one_round(stage, folder)
+    (folder.path / "state.pt").rename(folder.path / "state.tmp")
+    stage = Count()
+    folder.restore(stage)
+    assert stage.round == 1
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "another object"])
+def test_a_damaged_state_falls_back_to_the_one_before_with_a_warning(tmp_path, damage):
+    folder, stage = StageFolder(tmp_path / "search", "mark"), Count()
+    folder.restore(stage)
+    one_round(stage, folder)
+    one_round(stage, folder)
+    path = folder.path / "state.pt"
+    if damage == "another object":
+        torch.save({"weights": torch.ones(1)}, path)
+    else:
+        whole = path.read_bytes()
+        path.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b""}.get(damage, b"hi"))
+    again = Count()
+    with pytest.warns(UserWarning, match=r"damaged state .*state\.pt.*going on from .*previous"):
+        folder.restore(again)
+    assert again.round == 1
+    assert again.drawn == stage.drawn[:1]
+    assert len(lines(folder.path / "metrics.jsonl")) == 1
+
+
+def test_two_damaged_states_are_an_error_that_names_both(tmp_path):
+    folder, stage = StageFolder(tmp_path / "search", "mark"), Count()
+    folder.restore(stage)
+    one_round(stage, folder)
+    one_round(stage, folder)
+    for name in ("state.pt", "state.previous.pt"):
+        (folder.path / name).write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"state\.pt.*and.*state\.previous\.pt.*delete"):
+        folder.restore(Count())
+    assert len(lines(folder.path / "metrics.jsonl")) == 2  # nothing was thrown away
+
+
+class Malicious:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.path),))
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("write", [torch.save, lambda o, path: path.write_bytes(pickle.dumps(o))])
+def test_a_state_that_would_run_code_is_refused_and_does_not_run_it(tmp_path, write):
+    folder = StageFolder(tmp_path / "search", "mark")
+    folder.path.mkdir()
+    written = {"round": 1, "stage": Malicious(tmp_path / "hacked"), "random": {}, "seconds": 0.0}
+    write(written, folder.path / "state.pt")
+    with pytest.raises(ValueError, match="damaged state"):
+        folder.restore(Count())
+    assert not (tmp_path / "hacked").exists()
+    with pytest.raises(pickle.UnpicklingError):  # it is malicious: torch would refuse it too
+        torch.load(folder.path / "state.pt", weights_only=True)
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_a_state_of_another_configuration_is_an_error(tmp_path):
+    folder, stage = StageFolder(tmp_path / "search", "mark"), Count()
+    folder.restore(stage)
+    one_round(stage, folder)
+
+    class Other(Count):
+        def load_state_dict(self, state):
+            self.drawn = state["other"]
+
+    with pytest.raises(ValueError, match="state of another configuration"):
+        folder.restore(Other())
+
+
+def test_every_generator_continues():
+    seed_everything(3, "test")
+    state = random_state()
+    first = (torch.rand(3).tolist(), random.random(), numpy.random.rand())
+    set_random_state(state)
+    assert (torch.rand(3).tolist(), random.random(), numpy.random.rand()) == first
+    seed_everything(3, "another purpose")
+    assert (torch.rand(3).tolist(), random.random(), numpy.random.rand()) != first
+
+
+def test_a_second_configuration_of_a_branch_gets_the_next_name(tmp_path):
+    run = Run.claim(tmp_path, "a", CONFIG, RECORD)
+    names = []
+    for interval in (1, 2, 1, 3):
+        folder = run.branch("select", "perturb", {"selector": {"interval": interval}}, "parent")
+        folder.restore(Count())
+        names.append(folder.branch)
+    assert names == ["perturb", "perturb-2", "perturb", "perturb-3"]
+    assert run.branch("select", "perturb", {"selector": {"interval": 1}}, "other").branch == (
+        "perturb-4"
+    )
+
+
+def finish(run, kind, branch, parent, result):
+    """A finished stage that follows another one or, by its name, a genotype."""
+    named = isinstance(parent, str)
+    source, mark = (parent, parent) if named else (parent.branch, parent.fingerprint)
+    folder = run.branch(kind, branch, {"x": branch, "source": source}, mark)
+    folder.restore(Count())
+    folder.finish(result)
+    return folder
+
+
+def test_a_report_has_a_row_for_each_branch_and_puts_results_where_they_belong(tmp_path):
+    run = Run.claim(tmp_path, "a", CONFIG, RECORD)
+    one = finish(run, "select", "perturb", "", {"genotype": "one"})
+    two = finish(run, "select", "perturb-2", "", {"genotype": "two"})
+    finish(run, "retrain", "perturb", one, {"test_accuracy": 0.1})
+    finish(run, "retrain", "perturb-2", two, {"test_accuracy": 0.2})
+    finish(run, "retrain", "random", "random", {"test_accuracy": 0.3})
+    finish(run, "transfer", "perturb-2-mnist5k", two, {"test_accuracy": 0.4})
+    rows = {row["branch"]: row for row in run.write_report()}
+    assert list(rows) == ["perturb", "perturb-2", "random"]
+    assert rows["perturb"]["retrain"]["test_accuracy"] == 0.1
+    assert "transfer" not in rows["perturb"]
+    assert rows["perturb-2"]["select"]["genotype"] == "two"
+    assert rows["perturb-2"]["retrain"]["test_accuracy"] == 0.2
+    assert rows["perturb-2"]["transfer"]["mnist5k"]["test_accuracy"] == 0.4
+    assert json.loads((run.path / "report.json").read_text()) == list(rows.values())
+
+
+def test_a_second_retraining_of_a_branch_is_a_row_of_its_own(tmp_path):
+    run = Run.claim(tmp_path, "a", CONFIG, RECORD)
+    chosen = finish(run, "select", "perturb", "", {"genotype": "one"})
+    finish(run, "retrain", "perturb", chosen, {"test_accuracy": 0.1})
+    again = run.branch("retrain", "perturb", {"epochs": 2, "source": "perturb"}, chosen.fingerprint)
+    again.restore(Count())
+    again.finish({"test_accuracy": 0.2})
+    rows = run.write_report()
+    assert [row["branch"] for row in rows] == ["perturb", "perturb-2"]
+    assert [row["retrain"]["test_accuracy"] for row in rows] == [0.1, 0.2]
+    assert [row["select"]["genotype"] for row in rows] == ["one", "one"]
+
+
+def test_a_genotype_named_as_a_selection_is_no_retraining_of_it(tmp_path):
+    run = Run.claim(tmp_path, "a", CONFIG, RECORD)
+    finish(run, "select", "perturb", "", {"genotype": "one"})
+    finish(run, "retrain", "perturb", "perturb", {"test_accuracy": 0.1})  # of perturb.json
+    selection, retraining = run.report()
+    assert "retrain" not in selection
+    assert retraining == {"branch": "perturb", "retrain": retraining["retrain"]}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"a": 1}', "\udcff"])
+@pytest.mark.parametrize("read", [read_json, read_yaml])
+def test_a_damaged_file_is_an_error_that_names_it(tmp_path, read, content):
+    path = tmp_path / "file"
+    path.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(ValueError, match=str(path)) as error:
+        read(path, "needed")
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="missing"):
+        read(tmp_path / "missing", "needed")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ValueError, match=r"outputs=.*no permission"):
+        Run.check_writable(tmp_path / "outputs")
+    with pytest.raises(ValueError, match=r"outputs=.*no permission"):
+        Run.claim(tmp_path / "outputs", "a", CONFIG, RECORD)
+
+
+def test_outputs_below_a_file_are_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"outputs=.*file is no folder"):
+        Run.check_writable(tmp_path / "file" / "outputs")

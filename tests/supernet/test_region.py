@@ -1,0 +1,228 @@
+"""Compiled regions: the same numbers, one kind of call, and no word but one where it fails.
+
+The compiler's last step, the machine code, is left out: what torch traces is run as it is.
+"""
+
+import copy
+import warnings
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+from nasrun.budget import Budget
+from nasrun.spaces.base import batch_statistics
+from nasrun.spaces.darts import DartsSpace
+from nasrun.spaces.mobile import MobileSpace
+from nasrun.spaces.nasbench201 import NasBench201
+from nasrun.supernet.region import Region, compile_regions, dropped
+from nasrun.supernet.relaxation import Softmax
+from nasrun.supernet.supernet import Supernet
+
+DARTS = DartsSpace(
+    operations=("none", "skip_connect", "max_pool_3x3", "sep_conv_3x3"),
+    nodes=1,
+    kept_edges=1,
+    channels=4,
+    layers=3,
+)
+TINY = replace(DARTS, operations=("none", "skip_connect", "max_pool_3x3"))
+SPACES = {
+    "darts": DARTS,
+    "nasbench201": NasBench201(
+        operations=("none", "skip_connect", "nor_conv_1x1"), channels=4, layers=3
+    ),
+    "mobile": MobileSpace(
+        kernels=(3,),
+        expansions=(1, 2),
+        widths=(100,),
+        squeeze=(False,),
+        skip=True,
+        channels=4,
+        layers=3,
+    ),
+}
+
+
+def budget(**settings):
+    return Budget(device="cpu", precision="fp32", threads=1, max_hours=None, **settings)
+
+
+COMPILED = budget(compile=True)
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """What is compiled is traced and run; the calls that programs served are counted by region."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    compiler, served = torch.compile, []
+
+    def compile(function, **settings):
+        program = compiler(function, backend="eager", fullgraph=True, **settings)
+
+        def run(region, *arguments):
+            served.append(region)
+            return program(region, *arguments)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile)
+    return served
+
+
+def supernet_of(space):
+    torch.manual_seed(0)
+    network = space.network(inputs=1, outputs=3)
+    made = Supernet(space, network, Softmax(), alpha_mean=0.0, alpha_std=1.0)
+    return made.to(memory_format=torch.channels_last).train()
+
+
+def images(count=4):
+    return torch.randn(count, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def step(network, x):
+    """Logits and gradients from the same state of the norms, and the norms' next state."""
+    logits = network(x)[0]
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(logits.square().sum(), parameters, allow_unused=True)
+    return [logits, *(g for g in gradients if g is not None), *network.buffers()]
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_compiled_supernet_computes_the_same(name, traced):
+    plain, compiled = (supernet_of(SPACES[name]) for _ in range(2))
+    compile_regions(compiled.network, COMPILED)
+    for _ in range(2):
+        expected, found = step(plain, images()), step(compiled, images())
+        for one, other in zip(expected, found, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    assert len(traced) == 2 * sum(isinstance(m, Region) for m in compiled.modules())
+
+
+def test_a_compiled_discretised_network_computes_the_same_whatever_it_drops(traced):
+    genotype = DARTS.parse("normal sep_conv_3x3@0; reduce max_pool_3x3@1")
+    torch.manual_seed(0)
+    plain = DARTS.network(genotype, inputs=1, outputs=3).train()
+    compiled = copy.deepcopy(plain)
+    compile_regions(compiled, COMPILED)
+    for drop_path in (0.0, 0.0, 0.3, 0.5):  # each epoch's is another: no new program for it
+        plain.drop_path = compiled.drop_path = drop_path
+        results = []
+        for network in (plain, compiled):
+            torch.manual_seed(2)
+            results.append(step(network, images()))
+        for one, other in zip(*results, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    assert len(traced) == 12
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    assert graphs == 6  # three cells, once without and once with dropped paths
+
+
+def test_only_training_steps_with_full_batches_and_all_candidates_are_compiled(traced):
+    supernet = supernet_of(TINY)
+    compile_regions(supernet.network, COMPILED)
+    normal, *reductions = supernet.network.blocks
+    step(supernet, images())
+    assert traced == [normal, *reductions]
+    traced.clear()
+    step(supernet, images(3))
+    assert not traced
+    supernet.network(images(), supernet.mixture(without=("normal/2-0", "skip_connect")))
+    assert traced == reductions
+    traced.clear()
+    supernet.fixed["normal/2-0"] = "skip_connect"
+    step(supernet, images())
+    assert traced == reductions
+    traced.clear()
+    with batch_statistics(supernet), torch.no_grad():
+        supernet(images())
+    with torch.no_grad():
+        supernet(images())
+    assert not traced
+
+
+def test_a_drawn_path_is_not_compiled_however_often_it_comes(traced):
+    supernet = supernet_of(TINY)
+    compile_regions(supernet.network, COMPILED)
+    path = TINY.one_hot(TINY.parse("normal skip_connect@0; reduce max_pool_3x3@1"))
+    for _ in range(3):
+        supernet.network(images(), path)
+    assert not traced
+
+
+def test_what_is_compiled_does_not_depend_on_earlier_steps(traced):
+    """An interrupted run, whose process is another, goes on by the same programs."""
+    served = []
+    for earlier in (0, 2):
+        supernet = supernet_of(TINY)
+        compile_regions(supernet.network, COMPILED)
+        for _ in range(earlier):
+            step(supernet, images())
+        traced.clear()
+        step(supernet, images())
+        places = list(supernet.modules())
+        served.append([places.index(region) for region in traced])
+    assert served[0] == served[1]
+    assert len(served[0]) == 3
+
+
+def test_names_and_copies_stay_as_they_are(traced):
+    supernet = supernet_of(TINY)
+    names = list(supernet.state_dict())
+    compile_regions(supernet.network, COMPILED)
+    assert list(supernet.state_dict()) == names
+    step(supernet, images())
+    copied = copy.deepcopy(supernet)
+    traced.clear()
+    step(copied, images())
+    assert traced == list(copied.network.blocks)
+
+
+def test_nothing_is_compiled_unless_the_budget_says_so(monkeypatch):
+    monkeypatch.setattr(torch, "compile", None)
+    compile_regions(supernet_of(TINY).network, budget())
+
+
+@pytest.mark.parametrize("failing", ["without a compiler", "in the compiler", "in the gradient"])
+def test_where_compiling_fails_one_line_says_so_and_the_numbers_are_the_same(failing, monkeypatch):
+    torch._dynamo.reset()
+
+    def backend(graph, inputs):
+        if failing == "in the gradient":
+            from torch._dynamo.backends.common import aot_autograd
+
+            return aot_autograd(fw_compiler=lambda g, _: g, bw_compiler=_broken)(graph, inputs)
+        return _broken(graph, inputs)
+
+    def missing(*arguments):
+        raise RuntimeError("Cannot find a working triton installation.\nMore of it")
+
+    def _broken(graph, inputs):
+        raise NotImplementedError("this operation is not supported")
+
+    stub = partial(torch.compile, backend=backend)
+    if failing == "without a compiler":
+        stub = lambda function, **settings: missing  # noqa: E731
+    plain, compiled = (supernet_of(TINY) for _ in range(2))
+    monkeypatch.setattr(torch, "compile", stub)
+    compile_regions(compiled.network, COMPILED)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            for one, other in zip(step(plain, images()), step(compiled, images()), strict=True):
+                assert torch.equal(one, other)
+    lines = [str(warning.message) for warning in told if "budget.compile" in str(warning.message)]
+    assert len(lines) == 1 and "\n" not in lines[0]
+
+
+def test_dropped_samples_are_zero_and_the_others_keep_the_mean():
+    torch.manual_seed(0)
+    y = dropped(torch.ones(1000, 2, 1, 1), 0.25)
+    assert torch.equal(y.unique(), torch.tensor([0.0, 1 / 0.75]))
+    assert torch.equal(y[:, 0], y[:, 1])  # a sample as a whole
+    assert float(y.mean()) == pytest.approx(1.0, abs=0.06)  # 3.3 standard deviations
+    torch.manual_seed(0)
+    assert torch.equal(dropped(torch.ones(1000, 2, 1, 1), torch.tensor(0.25)), y)
