@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import alternation
 
-PROGRAM = "import nasrun.budget, nasrun.cli; {}; nasrun.cli.main()"
+PROGRAM = "import nasrun.budget, nasrun.cli.main; {}; nasrun.cli.main.main()"
 SIDES = {"left": "nasrun.budget.allocate = lambda **_: None", "kept": "pass"}
 
 

@@ -388,12 +388,12 @@ def foretell(words: Sequence[str]) -> dict[str, Any]:
 
 def _plan(words: Sequence[str]) -> Any:
     """What `nasrun plan` builds."""
-    from nasrun.cli import Line
+    from nasrun.cli.line import Line
     from nasrun.config import compose
     from nasrun.pipeline.plan import Command, prepare
     from nasrun.pipeline.source import find_source, inherited_choices
 
-    line = Line.parse("plan", words)
+    line = Line.parse("run", words, only_foreseen=True)
     source = find_source(line.verb, Path("outputs"), line.typed("run"), None, None)
     inherited = inherited_choices(source, line.overrides) if source else []
     composed = compose([*inherited, *line.overrides])

@@ -91,7 +91,7 @@ def nasrun(here, capsys, request):
         request.getfixturevalue("no_pictures")
 
     def run(*words) -> Answer:
-        from nasrun.cli import main
+        from nasrun.cli.main import main
 
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
@@ -135,7 +135,7 @@ def table(tmp_path_factory):
 @pytest.fixture(scope="session")
 def whole_run(tmp_path_factory):
     """`nasrun run`, once; a test takes a copy of it by `finished`."""
-    from nasrun.cli import main
+    from nasrun.cli.main import main
 
     outputs = tmp_path_factory.mktemp("whole") / "outputs"
     cache = tmp_path_factory.getbasetemp() / "cache"

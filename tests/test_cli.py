@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nasrun.cli import VERBS
+from nasrun.cli.verbs import VERBS
 
 # command | words that the one line of refusal must have
 REFUSED = {
@@ -332,7 +332,7 @@ QUICK = [
 ]
 PROBE = """
 import json, sys, time
-from nasrun.cli import main
+from nasrun.cli.main import main
 for words in json.loads(sys.argv[1]):
     begun = time.perf_counter()
     try:

@@ -37,7 +37,7 @@ def test_the_wheel_has_the_configuration_and_the_command(wheel):
         assert f"nasrun/conf/{name}" in names
     shipped = {name for name in names if name.startswith("nasrun/conf/")}
     assert len(shipped) == len(list((ROOT / "conf").rglob("*.yaml")))
-    assert "nasrun = nasrun.cli:main" in points
+    assert "nasrun = nasrun.cli.main:main" in points
     assert not any("tests/" in name for name in names)
 
 
@@ -45,7 +45,7 @@ def test_an_unpacked_wheel_works_in_any_folder(wheel, here):
     place = here.parent / "unpacked"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(place)
-    program = f"import sys; sys.path.insert(0, {str(place)!r}); import nasrun.cli as c; "
+    program = f"import sys; sys.path.insert(0, {str(place)!r}); import nasrun.cli.main as c; "
     program += "assert c.__file__.startswith(sys.path[0]), c.__file__; c.main(['list', 'strategy'])"
     told = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False

@@ -1,5 +1,5 @@
 """`python -m nasrun` is `nasrun`."""
 
-from nasrun.cli import main
+from nasrun.cli.main import main
 
 main()

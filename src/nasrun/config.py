@@ -35,10 +35,6 @@ GROUPS = (
     "transfer",
     "experiment",
 )
-UPSTREAM = ("seed", "space", "strategy", "dataset", "task")
-"""What a later verb takes from its parent."""
-SCALE = ("rounds", "width", "depth", "batch_size", "alpha_lr", "images")
-"""Frame keys that upstream groups refer to; a later verb takes them from its parent too."""
 GENOTYPES = "genotypes"
 """The folder of published cells: by another name than the key `genotype`, or Hydra takes that key
 for a group."""

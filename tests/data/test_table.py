@@ -149,7 +149,7 @@ def test_no_search_or_selection_reads_the_table(nasrun, table, monkeypatch, stra
         assert nasrun("search", *words).status == 0
         assert written == []
     else:
-        from nasrun.cli import dispatch
+        from nasrun.cli.main import dispatch
 
         with pytest.raises(AssertionError):
             dispatch(["run", "stages=[search,select]", *words])

@@ -136,7 +136,7 @@ import os
 import signal
 import sys
 
-from nasrun.cli import main
+from nasrun.cli.main import main
 from nasrun.{module} import {owner}
 
 calls, method = 0, {owner}.{name}

@@ -22,7 +22,6 @@ import yaml
 from nasrun import config as configuration
 from nasrun.config import (
     GENOTYPES,
-    SCALE,
     Composed,
     build,
     conf_folder,
@@ -43,6 +42,7 @@ from nasrun.pipeline.source import (
     refuse_search,
     refuse_unlike,
 )
+from nasrun.pipeline.stages import SCALE
 
 if TYPE_CHECKING:
     from nasrun.budget import Budget

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from nasrun.config import (
-    SCALE,
-    UPSTREAM,
     DictConfig,
     did_you_mean,
     key_of,
@@ -22,28 +20,24 @@ from nasrun.config import (
     root_of,
     value_at,
 )
+from nasrun.pipeline.stages import (
+    ALWAYS,
+    KINDS,
+    RETRAIN,
+    RUN,
+    SCALE,
+    SEARCH,
+    SELECT,
+    STAGES,
+    UPSTREAM,
+    read_by,
+)
 from nasrun.runs.run import Run, StageFolder
 
-STAGE = {
-    "search": ("engine",),
-    "select": ("engine", "selector", "discretisation"),
-    "retrain": ("retrain", "epochs", "baseline"),
-    "transfer": ("transfer",),
-}
-"""What each stage of `nasrun run` reads besides what is upstream and `ALWAYS`."""
-OWN = {
-    "run": ("stages", *(key for keys in STAGE.values() for key in keys)),
-    "search": STAGE["search"],
-    "select": STAGE["select"],
-    "retrain": ("retrain", "epochs", "genotype", "selector"),
-    "transfer": ("transfer", "genotype", "selector"),
-}
-"""What a verb reads besides what is upstream and `ALWAYS`; another key typed there is refused."""
 TABLE = "space.table"
 """Upstream, but it changes no result: a later verb may be given another than its parent."""
 LAYOUT = ("channels", "layers", "stem")
 """Of the retrained network: what limits on it are counted in."""
-ALWAYS = ("budget", "outputs", "run", "progress", "experiment", "hydra", *UPSTREAM, *SCALE)
 
 
 @dataclass(frozen=True)
@@ -52,6 +46,16 @@ class Source:
 
     run: Run
     selected: StageFolder | None = None
+
+
+def begins_run(verb: str) -> bool:
+    """Whether a verb needs nothing to continue."""
+    return verb == RUN or KINDS[verb].parent is None
+
+
+def reads_search(verb: str) -> bool:
+    """Whether a verb searches, or reads what a search left."""
+    return verb == RUN or not KINDS[verb].trains
 
 
 def find_run(path: str) -> Run:
@@ -64,12 +68,12 @@ def find_run(path: str) -> Run:
 def refuse_folder(verb: str, path: str) -> None:
     """ValueError unless `run=` names a run that the verb can continue, or a selection in one."""
     folder, run = Path(path), find_run(path)
-    if folder != run.path and folder.parent != run.path / "select":
+    if folder != run.path and folder.parent != run.path / SELECT.name:
         raise ValueError(
             f"run={path}: neither a run nor a selection in one; run={run.path}, or a folder of "
-            f"{run.path / 'select'}, would do"
+            f"{run.path / SELECT.name}, would do"
         )
-    if verb in ("run", "search", "select") and "strategy" not in run.record["choices"]:
+    if reads_search(verb) and "strategy" not in run.record["choices"]:
         raise ValueError(
             f"run={path}: holds a training of genotype={run.record['genotype']}, nothing to "
             "search; leave it out, or name a run that was searched"
@@ -86,30 +90,30 @@ def find_source(
     """
     if path is not None:
         folder, runs = Path(path), [find_run(path)]
-        if folder.parent == runs[0].path / "select":
+        if folder.parent == runs[0].path / SELECT.name:
             if branch not in (None, folder.name):
                 raise ValueError(
                     f"selector={branch}: run={path} is another's choice; leave one of the two out"
                 )
             branch = folder.name
-    elif verb in ("run", "search") or genotype is not None:
+    elif begins_run(verb) or genotype is not None:
         return None
     else:
         runs = Run.all(outputs)[::-1]
-    if verb in ("run", "search") or genotype is not None:
+    if begins_run(verb) or genotype is not None:
         return Source(runs[0])
     for run in runs:
         stages = [stage for stage in run.stages() if stage.finished]
-        if verb == "select":
-            if any(stage.kind == "search" for stage in stages):
+        if verb == SELECT.name:
+            if any(stage.kind == SEARCH.name for stage in stages):
                 return Source(run)
             continue
-        chosen = [s for s in stages if s.kind == "select" and branch in (None, s.branch)]
+        chosen = [s for s in stages if s.kind == SELECT.name and branch in (None, s.branch)]
         if chosen:
             newest = max(chosen, key=lambda stage: stage.finished_at)
             return Source(run, newest)
     where = f"run={path}" if path else f"outputs={outputs}"
-    if verb == "select":
+    if verb == SELECT.name:
         raise ValueError(f"{where}: no finished search to select from, type `nasrun search` first")
     of = f" of selector={branch}" if branch else ""
     raise ValueError(
@@ -129,9 +133,10 @@ def refuse_idle(verb: str, typed: Sequence[str], *, limited: bool) -> None:
 
     limited: the found network is, and so what says in which layout it is counted is read.
     """
-    allowed = {*OWN[verb], *ALWAYS}
-    known = {*ALWAYS, *(key for keys in OWN.values() for key in keys)}
-    counted = {"retrain", *(f"retrain.{name}" for name in LAYOUT)} if limited else set()
+    verbs = (*KINDS, RUN)
+    allowed = {*read_by(verb), *ALWAYS}
+    known = {*ALWAYS, *(key for other in verbs for key in read_by(other))}
+    counted = {RETRAIN.name, *(f"{RETRAIN.name}.{name}" for name in LAYOUT)} if limited else set()
     for override in typed:
         key = key_of(override)
         if key in counted:
@@ -140,9 +145,8 @@ def refuse_idle(verb: str, typed: Sequence[str], *, limited: bool) -> None:
         if root not in known:
             raise ValueError(f"{override}: unknown key{did_you_mean(root, known)}")
         # after selection `selector` only says whose genotype is meant
-        if root not in allowed or (key.startswith("selector.") and verb not in ("run", "select")):
-            verbs = ("search", "select", "retrain", "transfer", "run")
-            home = next(other for other in verbs if root in OWN[other])
+        if root not in allowed or (key.startswith("selector.") and not reads_search(verb)):
+            home = next(other for other in verbs if root in read_by(other))
             raise ValueError(f"{override}: has no effect on `nasrun {verb}`, type it on `{home}`")
 
 
@@ -151,10 +155,11 @@ def refuse_left_out(stages: Sequence[str], typed: Sequence[str], *, limited: boo
 
     limited: the found network is, counted in the layout of `retrain`, which so stays allowed.
     """
-    read = {key for stage in stages for key in STAGE[stage]} | ({"retrain"} if limited else set())
+    read = {key for stage in stages for key in KINDS[stage].read}
+    read |= {RETRAIN.name} if limited else set()
     for override in typed:
         root = root_of(key_of(override))
-        homes = [stage for stage, keys in STAGE.items() if root in keys]
+        homes = [kind.name for kind in STAGES if root in kind.read]
         if homes and root not in read:
             raise ValueError(
                 f"{override}: has no effect with stages=[{','.join(stages)}]; leave it out, or add "
@@ -216,8 +221,8 @@ def inherit_layout(config: DictConfig, typed: Sequence[str], run: Run) -> None:
     """Count limits in the parent's layout, unless the command line names a recipe or a part."""
     given = {key_of(override) for override in typed}
     for name, theirs in run.config.get("layout", {}).items():
-        if not given & {"retrain", f"retrain.{name}"}:
-            config["retrain"][name] = theirs
+        if not given & {RETRAIN.name, f"{RETRAIN.name}.{name}"}:
+            config[RETRAIN.name][name] = theirs
 
 
 def refuse_unlike(

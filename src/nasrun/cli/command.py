@@ -1,0 +1,64 @@
+"""One command of stages: found its source, prepared, and run or foreseen."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+from nasrun.cli import screen
+from nasrun.cli.hydra_app import run_hydra
+from nasrun.cli.line import Line
+from nasrun.cli.prepared import overrides_of, plan_of, source_of
+from nasrun.cli.sweep import run_sweep
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nasrun.pipeline.plan import Plan
+    from nasrun.pipeline.source import Source
+
+
+def run_line(line: Line) -> int:
+    """One command, a sweep of them, or what Hydra's flags ask for."""
+    from nasrun.config import compose
+
+    if line.multirun and line.flags:
+        return run_hydra(["--multirun", *line.flags, *line.overrides], lambda config: None)
+    if line.multirun:
+        return run_sweep(line)
+    source = source_of(line)
+    if line.flags:
+        overrides = overrides_of(line, source)
+        compose(overrides)  # a mistyped word is told in one line
+        return run_hydra([*line.flags, *overrides], lambda config: None)
+    return _run_one(line, source)
+
+
+def _run_one(line: Line, source: Source | None) -> int:
+    from nasrun.budget import BudgetSpent
+    from nasrun.pipeline.execution import execute
+    from nasrun.runs.report import print_run
+
+    console, plan = screen.console(), plan_of(line, source)
+    warnings.showwarning = screen.warn
+    if line.only_foreseen:
+        return _foresee(console, plan)
+    try:
+        run, _ = execute(plan, console)
+    except BudgetSpent as spent:
+        console.print(f"{spent}; the same command continues", highlight=False)
+        return 75
+    print_run(console, run)
+    return 0
+
+
+def _foresee(console: Console, plan: Plan) -> int:
+    """The tables of `nasrun plan`; 2 where the run cannot be."""
+    from nasrun.pipeline.execution import foresee
+    from nasrun.pipeline.forecast import print_outlook
+
+    outlook = foresee(plan)
+    print_outlook(console, plan.family, outlook)
+    if outlook.refusals:
+        raise ValueError("; ".join(outlook.refusals))
+    return 0

@@ -1,0 +1,77 @@
+"""`nasrun VERB ...`: the verb is looked up in the table of verbs and gets the words behind it.
+
+Exit status: 0 done, 2 wrong input, 75 the hours of the budget are spent (the same command
+continues), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from nasrun.cli import completion
+from nasrun.cli.screen import refused
+from nasrun.cli.verbs import VERBS
+from nasrun.cli.words import near
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit."""
+    try:
+        status = dispatch(list(sys.argv[1:] if arguments is None else arguments))
+    except BrokenPipeError:  # `nasrun list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except (ValueError, OSError) as error:
+        status = refused(error)
+    except KeyboardInterrupt:
+        behind_the_echo = "\n" if sys.stderr.isatty() else ""  # a terminal shows ^C
+        text = "interrupted; finished rounds are kept, the same command continues"
+        print(f"{behind_the_echo}nasrun: {text}", file=sys.stderr)
+        status = 130
+    sys.exit(status)
+
+
+def dispatch(arguments: list[str]) -> int:
+    """The exit status of a command; ValueError for wrong input."""
+    if completion.asked(arguments):
+        return completion.complete(arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"nasrun {version('nasrun')}")
+        return 0
+    word, rest = arguments[0], arguments[1:]
+    if word not in VERBS:
+        hint = near(word, VERBS) or f"; the verbs are {', '.join(VERBS)}"
+        raise ValueError(f"{word}: unknown verb{hint}")
+    verb = VERBS[word]
+    if "-h" in rest or "--help" in rest:
+        print("\n".join(verb.help()))
+        return 0
+    return verb.run(rest)
+
+
+def _help() -> str:
+    verbs = "\n".join(f"  {name:10}{verb.text}" for name, verb in VERBS.items())
+    return f"""nasrun: neural architecture search, one command per stage
+
+usage: nasrun VERB [key=value ...] [-m]
+
+{verbs}
+
+examples:
+  nasrun run                                 the whole pipeline on the embedded data
+  nasrun search strategy=snas                one stage; then
+  nasrun select method=perturb               on the newest search, or run=PATH; then
+  nasrun retrain                             the newest selection, or genotype=darts_v2
+  nasrun search -m strategy=darts,snas seed=0,1,2
+
+Groups and options: nasrun list. A verb's keys: nasrun VERB --help. The resolved configuration:
+nasrun VERB ... --cfg job. Shell completion: eval "$(nasrun -sc install=bash)" (or zsh, fish).
+"""

@@ -1,0 +1,45 @@
+"""From a command line to a plan: what it continues, and its composed configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nasrun.cli.line import Line
+
+if TYPE_CHECKING:
+    from nasrun.pipeline.plan import Plan
+    from nasrun.pipeline.source import Source
+
+
+def source_of(line: Line) -> Source | None:
+    """What a command continues, None if it begins a run."""
+    from nasrun.config import compose
+    from nasrun.pipeline.source import find_source, reads_search, refuse_folder
+
+    outputs, run = Path(line.typed("outputs") or "outputs"), line.typed("run")
+    selector = None if reads_search(line.verb) else line.typed("selector")
+    try:
+        if run is not None:
+            refuse_folder(line.verb, run)
+        return find_source(line.verb, outputs, run, line.typed("genotype"), selector)
+    except ValueError:
+        compose(line.overrides)  # a mistyped word is told first
+        raise
+
+
+def overrides_of(line: Line, source: Source | None) -> list[str]:
+    """What is typed, after the options of what is continued."""
+    from nasrun.pipeline.source import inherited_choices
+
+    return [*(inherited_choices(source, line.overrides) if source else []), *line.overrides]
+
+
+def plan_of(line: Line, source: Source | None) -> Plan:
+    """What a command will need, checked and built."""
+    from nasrun.config import compose
+    from nasrun.pipeline.plan import Command, prepare
+
+    composed = compose(overrides_of(line, source))
+    command = Command(line.verb, composed, line.overrides, line.trusted, line.only_foreseen)
+    return prepare(command, source)

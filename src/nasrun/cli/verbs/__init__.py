@@ -1,0 +1,18 @@
+"""The table of verbs: one file here for each, and one for the stages."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from nasrun.cli.verb import Verb
+
+
+def _table() -> dict[str, Verb]:
+    """The verbs of every file here, those of the stages first, in the pipeline's order."""
+    names = sorted((module.name for module in iter_modules(__path__)), key=lambda n: n != "stages")
+    files = [import_module(f"{__name__}.{name}") for name in names]
+    return {verb.name: verb for file in files for verb in file.VERBS}
+
+
+VERBS = _table()

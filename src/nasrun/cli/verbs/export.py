@@ -1,0 +1,42 @@
+"""`nasrun export RUN format=onnx`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nasrun.cli.verb import Verb
+from nasrun.cli.words import packages, sorted_out
+
+KEYS = {"format": "onnx", "branch": "NAME", "trust": "[PACKAGE]"}
+
+
+def export(words: Sequence[str]) -> int:
+    """Write the trained network of a run, and compare its outputs."""
+    keys, names = sorted_out(words, KEYS)
+    if len(names) != 1:
+        raise ValueError(
+            "export: takes one run's folder, for example `nasrun list runs` shows them"
+        )
+    if keys.get("format", "onnx") != "onnx":
+        raise ValueError(f"format={keys['format']}: onnx is what can be written")
+    from nasrun.runs.finished import load, trained_folder
+
+    folder = trained_folder(Path(names[0]), keys.get("branch"))
+    path = folder.path / "network.onnx"
+    difference = load(folder.path, trust=packages(keys.get("trust", ""))).export(path)
+    if difference > 1e-3:
+        raise ValueError(f"{path}: its outputs differ by {difference:.2g} from the network's")
+    print(f"{path}  largest difference of the outputs {difference:.1e}")
+    return 0
+
+
+VERBS = (
+    Verb(
+        name="export",
+        text="write a trained network in another format (export RUN format=onnx)",
+        examples=("nasrun export outputs/digits-darts-darts/v001 format=onnx",),
+        run=export,
+        keys=KEYS,
+    ),
+)

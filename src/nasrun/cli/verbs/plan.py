@@ -1,0 +1,49 @@
+"""`nasrun plan [VERB] ...`: memory, time and network sizes before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from nasrun.cli.line import Line
+from nasrun.cli.verb import Verb
+from nasrun.cli.words import near
+from nasrun.pipeline.stages import ALWAYS, KINDS, RUN, read_by
+
+FORESEEN = (RUN, *KINDS)
+
+
+def plan(words: Sequence[str]) -> int:
+    """The tables of what a run, or the stage that comes first, would take."""
+    named = words and words[0][:1].isalpha() and "=" not in words[0]
+    verb, rest = (words[0], words[1:]) if named else (RUN, words)
+    if verb not in FORESEEN:
+        hint = near(verb, FORESEEN) or f"; it foresees {', '.join(FORESEEN)}"
+        raise ValueError(f"plan {verb}: unknown verb{hint}")
+    line = Line.parse(verb, rest, only_foreseen=True)
+    if line.multirun:
+        raise ValueError("plan -m: takes one configuration at a time")
+    from nasrun.cli.command import run_line
+
+    return run_line(line)
+
+
+def offered(before: Sequence[str]) -> Iterable[str]:
+    """The verbs, in front."""
+    return () if before else FORESEEN
+
+
+VERBS = (
+    Verb(
+        name="plan",
+        text="what a run, or `plan VERB` would take: memory, time, networks; a few steps are run",
+        examples=(
+            "nasrun plan strategy=darts space=mobile_28 depth=20",
+            "nasrun plan strategy=radars space=mobile_28 depth=20 budget.max_memory_gib=2",
+            "nasrun plan retrain genotype=darts_v2 retrain=cifar dataset=cifar10",
+        ),
+        run=plan,
+        offers=offered,
+        composed=True,
+        reads=(*(key for key in ALWAYS if key != "hydra"), *read_by(RUN)),
+    ),
+)

@@ -1,0 +1,63 @@
+"""`nasrun show RUN` or `nasrun show genotype=NAME`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from nasrun.cli import screen
+from nasrun.cli.verb import Verb
+from nasrun.cli.words import packages, sorted_out
+
+KEYS = {
+    "genotype": "NAME|FILE",
+    "network": "cifar|imagenet|nasbench201",
+    "table": "FILE.csv",
+    "format": "table|json",
+    "space": "NAME",
+    "out": "DIR",
+    "trust": "[PACKAGE]",
+}
+
+
+def show(words: Sequence[str]) -> int:
+    """An architecture or a run, as tables or JSON."""
+    from nasrun.runs import show
+
+    keys, names = sorted_out(words, KEYS)
+    if ("genotype" in keys) + len(names) != 1:
+        raise ValueError("show: takes a run's folder or genotype=NAME, one of the two")
+    form = keys.get("format", "table")
+    if form not in ("table", "json"):
+        raise ValueError(f"format={form}: table or json")
+    network, trusted = keys.get("network"), packages(keys.get("trust", ""))
+    table = keys.get("table")
+    if "genotype" in keys:
+        name, space, out = keys["genotype"], keys.get("space"), keys.get("out")
+        record = show.genotype(name, network, space, out, trusted, table)
+    else:
+        if idle := [f"{key}={keys[key]}" for key in ("space", "out") if key in keys]:
+            raise ValueError(
+                f"{idle[0]}: has no effect on a run, which has its space and its pictures; leave "
+                "it out"
+            )
+        record = show.run(names[0], network, trusted, table)
+    if form == "json":
+        print(json.dumps(record, indent=2))
+    else:
+        show.print_record(screen.console(), record)
+    return 0
+
+
+VERBS = (
+    Verb(
+        name="show",
+        text="an architecture, drawn and counted, or a run's report",
+        examples=(
+            "nasrun show outputs/digits-darts-darts/v001",
+            "nasrun show genotype=darts_v2 network=imagenet format=json",
+        ),
+        run=show,
+        keys=KEYS,
+    ),
+)

@@ -1,0 +1,111 @@
+"""The table of stages: what each is called, what it reads, and what it continues.
+
+Sources, folders, help, completion and refusals derive from it. A new stage is one entry here and
+one file that begins it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class StageKind:
+    """One stage of the pipeline.
+
+    groups: the configuration groups that it alone reads; the first one chooses its object, and
+        `null` takes it away. keys: the keys of the frame that it reads as a part of `nasrun run`.
+    parent: the stage whose result it continues, `None` if it begins a run. own: the keys that it
+        reads as a verb of its own, if they are others than those of the run.
+    trains: it trains a network from scratch on the result of `parent`, or on a given genotype.
+    """
+
+    name: str
+    text: str
+    examples: tuple[str, ...]
+    groups: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    parent: str | None = None
+    trains: bool = False
+    own: tuple[str, ...] | None = None
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The groups and keys that it reads as a part of `nasrun run`."""
+        return (*self.groups, *self.keys)
+
+    @property
+    def read_alone(self) -> tuple[str, ...]:
+        """The groups and keys that it reads as a verb of its own."""
+        return (*self.groups, *(self.keys if self.own is None else self.own))
+
+
+SEARCH = StageKind(
+    name="search",
+    text="train what a strategy learns from",
+    examples=(
+        "nasrun search strategy=snas",
+        "nasrun search -m strategy=darts,snas seed=0,1,2",
+    ),
+    groups=("engine",),
+)
+SELECT = StageKind(
+    name="select",
+    text="turn what a search learned into one architecture (method=NAME chooses how)",
+    examples=(
+        "nasrun select",
+        "nasrun select method=perturb run=outputs/digits-darts-darts/v001",
+    ),
+    groups=("selector", "engine"),
+    keys=("discretisation",),
+    parent="search",
+)
+RETRAIN = StageKind(
+    name="retrain",
+    text="train a selected or published architecture from scratch and test it",
+    examples=(
+        "nasrun retrain",
+        "nasrun retrain genotype=darts_v2 retrain=cifar dataset=cifar10",
+    ),
+    groups=("retrain",),
+    keys=("epochs", "baseline"),
+    parent="select",
+    trains=True,
+    own=("epochs", "genotype", "selector"),
+)
+TRANSFER = StageKind(
+    name="transfer",
+    text="train it from scratch on another data set (transfer=imagenet) and test it",
+    examples=(
+        "nasrun transfer",
+        "nasrun transfer transfer=imagenet transfer.dataset.root=DIR",
+    ),
+    groups=("transfer",),
+    parent="select",
+    trains=True,
+    own=("genotype", "selector"),
+)
+STAGES = (SEARCH, SELECT, RETRAIN, TRANSFER)
+"""All stages, in the order of the pipeline."""
+KINDS = {kind.name: kind for kind in STAGES}
+UPSTREAM = ("seed", "space", "strategy", "dataset", "task")
+"""What a later verb takes from its parent."""
+SCALE = ("rounds", "width", "depth", "batch_size", "alpha_lr", "images")
+"""Frame keys that upstream groups refer to; a later verb takes them from its parent too."""
+ALWAYS = ("budget", "outputs", "run", "progress", "experiment", "hydra", *UPSTREAM, *SCALE)
+"""The groups and keys that every verb reads."""
+RUN = "run"
+"""The verb that does several stages, one after the other."""
+
+
+def kinds_of(verb: str, chosen: Sequence[str]) -> tuple[StageKind, ...]:
+    """The stages of a verb: those `chosen` for `nasrun run`, else the one of its name."""
+    return tuple(KINDS[name] for name in (chosen if verb == RUN else (verb,)))
+
+
+def read_by(verb: str) -> tuple[str, ...]:
+    """The groups and keys that a verb reads besides those that every verb reads."""
+    if verb == RUN:
+        return ("stages", *dict.fromkeys(key for kind in STAGES for key in kind.read))
+    return KINDS[verb].read_alone
