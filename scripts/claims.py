@@ -9,7 +9,7 @@
 timed, one after the other on all cores. Every job is a `nasrun` command: it continues where it was
 stopped. What a finished run found becomes a line of --found, and what stands there is not done
 again; docs/claims.jsonl is what we found. CIFAR is a folder that `dataset=cifar10` reads. CSV is a
-NAS-Bench-201 table (scripts/nasbench201_csv.py); only `tables` reads it.
+NAS-Bench-201 table (`nasrun table`); only `tables` reads it.
 """
 
 from __future__ import annotations

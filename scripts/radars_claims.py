@@ -9,7 +9,7 @@
 
 Every job is a `nasrun` command: it continues where it was stopped, and what is finished is not done
 again. CIFAR is a folder that `dataset=cifar10` reads. CSV is a NAS-Bench-201 table
-(scripts/nasbench201_csv.py); only `tables` reads it. Costs are CPU seconds of single-threaded
+(`nasrun table`); only `tables` reads it. Costs are CPU seconds of single-threaded
 commands, so that other work on the machine changes them little.
 """
 

@@ -21,7 +21,9 @@ EVERYONE_MAY = {
 MAY = {
     "__init__": {"runs.finished"},
     "__main__": {"cli"},
-    "cli": {"cli", "pipeline", "runs", "config", "display"},
+    "cli": {
+        *("cli", "pipeline", "runs", "analysis", "config", "display", "costs", "data.nasbench201"),
+    },
     "config": set(),
     "pipeline": {
         *("pipeline", "runs.run", "config", "display", "retrain", "data.table", "data.images"),
@@ -40,7 +42,7 @@ MAY = {
         ),
         *("pictures.cells", "spaces.base", "strategies.base"),
     },
-    "analysis": {"runs", "ops", "spaces.darts", "supernet", "strategies.base"},
+    "analysis": {"runs", "display", "ops", "spaces.darts", "supernet", "strategies.base"},
     "display": set(),
     "pictures": {"pictures"},
     "evaluators": {

@@ -1,6 +1,8 @@
 """What is shipped: the wheel has the configuration and the command, the scripts can be run."""
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from nasrun.cli.verbs import VERBS
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,6 +37,12 @@ def test_the_wheel_has_the_configuration_and_the_command(wheel):
         names = set(archive.namelist())
         (entry,) = [name for name in names if name.endswith("entry_points.txt")]
         points = archive.read(entry).decode()
+        (metadata,) = [name for name in names if name.endswith(".dist-info/METADATA")]
+        facts = archive.read(metadata).decode()
+    assert "\nAuthor: nasrun's authors\n" in facts
+    assert "\nSummary: Neural architecture search" in facts
+    for name in VERBS:
+        assert any(f"nasrun/cli/verbs/{file}.py" in names for file in (name, "stages")), name
     for name in ("config.yaml", "strategy/snas.yaml", "genotypes/darts_v2.yaml"):
         assert f"nasrun/conf/{name}" in names
     shipped = {name for name in names if name.startswith("nasrun/conf/")}
@@ -53,6 +63,19 @@ def test_an_unpacked_wheel_works_in_any_folder(wheel, here):
     assert told.returncode == 0, told.stderr
     assert "1812.09926" in told.stdout
     assert list(here.iterdir()) == []
+
+
+def test_no_message_sends_to_a_script_that_a_wheel_does_not_have():
+    for path in (ROOT / "src").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        told = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        explained = {
+            node.value.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        }
+        for text in map(str, told - explained):
+            assert not re.search(r"scripts/|python -m", text), f"{path}: {text}"
 
 
 @pytest.mark.parametrize("name", ["scripts/demo", "scripts/test"])

@@ -88,7 +88,7 @@ class Budget:
         if self.max_latency_ms is not None and self.latency_table is None:
             raise ValueError(
                 f"max_latency_ms={self.max_latency_ms}: needs latency_table=FILE, which "
-                "scripts/measure_latency.py writes"
+                "`nasrun latency` writes"
             )
 
     @cached_property

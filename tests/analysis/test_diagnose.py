@@ -1,16 +1,11 @@
 """The diagnostics of a finished search: tables, strengths, and edges that change places."""
 
-import json
-import sys
-
 import pytest
 import torch
 
 from nasrun.analysis.diagnose import (
     diagnose,
     exchanged,
-    main,
-    report,
     shuffled_accuracies,
     skip_against_parametric,
     strengths,
@@ -84,37 +79,24 @@ def test_exchanged_edges_are_back_afterwards_and_only_like_ones_change_places(se
     assert strategy.validate() == plain
 
 
-def test_the_command_prints_and_writes_all_three(searched, here, monkeypatch, capsys):
-    words = [searched, "--edges", "1", "--rounds", "1", "--shuffles", "2"]
-    monkeypatch.setattr(sys, "argv", ["diagnose", *words])
-    main()
-    out = capsys.readouterr().out
-    record = json.loads((here / searched / "diagnostics.json").read_text())
-    assert out.strip() == "\n".join(report(record)).strip()
-    assert len(record["strengths"]) == 3
-    assert len(record["shuffled_accuracies"]) == 2
-    assert "skip is likelier than every parametric operation on" in out
-    assert "2 times" in out
-
-
 def test_what_cannot_be_shuffled_is_refused_before_anything_is_tuned(nasrun, here):
     words = ["space=nasbench201", "rounds=1", "width=2", "depth=3", "images=64", "batch_size=16"]
     assert nasrun("search", *words, "budget.threads=1").status == 0
     (run,) = here.glob("outputs/*nasbench201*/v001")
-    with pytest.raises(ValueError, match="--shuffles 0 would do"):
-        diagnose(str(run), 1, 1_000_000, 1, [])
-    assert len(diagnose(str(run), 1, 1, 0, [])["strengths"]) == 5
+    with pytest.raises(ValueError, match="use shuffles=0"):
+        diagnose(str(run), edges=1, rounds=1_000_000, shuffles=1, trust=[])
+    found = diagnose(str(run), edges=1, rounds=1, shuffles=0, trust=[])
+    assert len(found["strengths"]) == 5
 
 
-def test_what_has_no_supernet_is_refused_in_one_line(nasrun, here, monkeypatch, capsys):
-    with pytest.raises(ValueError, match=r"^run=nowhere"):
-        diagnose("nowhere", 1, 1, 1, [])
-    given = [word for word in WORDS if not word.startswith("space=")]
-    small = ["strategy.num_candidates=1", "strategy.evaluator.epochs=1", "strategy=random"]
-    assert nasrun("search", *given, *small).status == 0
-    monkeypatch.setattr(sys, "argv", ["diagnose", "outputs/digits-darts-random/v001"])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("nasrun: run=outputs/digits-darts-random/v001: its strategy leaves")
+def test_numbers_that_mean_nothing_are_refused_before_the_run_is_read():
+    """A negative number of edges was all but the last of them, one of shuffles was none."""
+    right = {"edges": 1, "rounds": 1, "shuffles": 1}
+    for key in right:
+        with pytest.raises(ValueError, match=f"^{key}=-1: use 0 or more"):
+            diagnose("nowhere", **{**right, key: -1}, trust=[])
+
+
+def test_more_edges_than_there_are_are_refused(searched):
+    with pytest.raises(ValueError, match="edges=11: the space has 10, use 10 or fewer"):
+        diagnose(searched, edges=11, rounds=1, shuffles=0, trust=[])

@@ -1,8 +1,6 @@
 """Does magnitude mean strength? DARTS-PT's analysis (2108.04392) of a finished search.
 
-    python -m nasrun.analysis.diagnose RUN --edges 3 --rounds 5
-
-Three looks at the supernet of a run, printed and written to `diagnostics.json` in its folder:
+Three looks at the supernet of a run, written to `diagnostics.json` in its folder:
 
 - per edge, the probability of the skip connection beside that of the likeliest operation with
   parameters;
@@ -14,19 +12,19 @@ Three looks at the supernet of a run, printed and written to `diagnostics.json` 
 
 from __future__ import annotations
 
-import argparse
 import copy
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
 import torch
+from rich.console import Console
 from torch import nn
 
 from nasrun import ops
+from nasrun.display import percent, table
 from nasrun.genotype import SKIP
 from nasrun.runs.finished import load_search
 from nasrun.runs.run import seed_everything, write_json
@@ -93,8 +91,8 @@ def cells_of(strategy: SupernetStrategy) -> CellNetwork:
     network = strategy.supernet.network
     if not isinstance(network, CellNetwork):
         raise ValueError(
-            f"space={strategy.supernet.space.name}: the shuffle test needs DARTS cells; "
-            "--shuffles 0 would do"
+            f"space={strategy.supernet.space.name}: only edges of DARTS cells can be exchanged; "
+            "use shuffles=0"
         )
     return network
 
@@ -127,15 +125,20 @@ def _exchange(pairs: list[tuple[nn.ModuleDict, tuple[str, str]]]) -> None:
 
 
 def diagnose(
-    run: str, edges: int, rounds: int, shuffles: int, trust: Sequence[str]
+    run: str, *, edges: int, rounds: int, shuffles: int, trust: Sequence[str]
 ) -> dict[str, Any]:
     """All three looks at a run's search."""
+    for key, value in (("edges", edges), ("rounds", rounds), ("shuffles", shuffles)):
+        if value < 0:
+            raise ValueError(f"{key}={value}: use 0 or more")
     strategy = load_search(run, trust)
     if not isinstance(strategy, SupernetStrategy):
         raise ValueError(f"run={run}: its strategy leaves {strategy.leaves}, not a supernet")
     if shuffles:
         cells_of(strategy)
     names = [d.name for d in strategy.supernet.space.decisions]
+    if edges > len(names):
+        raise ValueError(f"edges={edges}: the space has {len(names)}, use {len(names)} or fewer")
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(0)).tolist()
     chosen = [names[position] for position in order[:edges]]
     record: dict[str, Any] = {
@@ -150,46 +153,37 @@ def diagnose(
     return record
 
 
-def report(record: dict[str, Any]) -> Iterator[str]:
-    """The lines to print, accuracies in percent."""
+def print_record(console: Console, record: Mapping[str, Any]) -> None:
+    """The three looks, accuracies in percent."""
     rows = record["skip_against_parametric"]
     if rows:
         higher = sum(row["skip"] > row["parametric"] for row in rows)
         gap = fmean(row["skip"] - row["parametric"] for row in rows)
-        yield f"skip is likelier than every parametric operation on {higher} of {len(rows)} edges"
-        yield f"mean of p(skip) - p(parametric): {gap:+.4f}"
-    yield f"\n{'edge':12} {'operation':14} {'p':>7} {'without':>8} {'discretised':>12}"
-    for row in record["strengths"]:
-        yield (
-            f"{row['edge']:12} {row['operation']:14} {row['probability']:7.4f} "
-            f"{100 * row['accuracy_without']:7.2f}% {100 * row['accuracy_discretised']:11.2f}%"
+        _say(
+            console,
+            f"skip is likelier than every parametric operation on {higher} of {len(rows)} edges",
+            f"mean of p(skip) - p(parametric): {gap:+.4f}",
         )
-    after = record.get("shuffled_accuracies")
-    if after:
-        before = 100 * record["validation_accuracy"]
-        yield (
-            f"\ntwo edges of each cell exchanged: {before:.2f}% -> "
-            f"{100 * fmean(after):.2f} +- {100 * pstdev(after):.2f}% ({len(after)} times)"
+    columns = ("edge", "operation", "probability", "accuracy without", "discretised")
+    strengths = [
+        (
+            row["edge"],
+            row["operation"],
+            f"{row['probability']:.4f}",
+            percent(row["accuracy_without"]),
+            percent(row["accuracy_discretised"]),
+        )
+        for row in record["strengths"]
+    ]
+    table(console, f"tuned for {record['tuning_rounds']} rounds", columns, strengths)
+    if after := record.get("shuffled_accuracies"):
+        _say(
+            console,
+            f"two edges of each cell exchanged: {percent(record['validation_accuracy'])} -> "
+            f"{100 * fmean(after):.2f} ± {100 * pstdev(after):.2f}% ({len(after)} times)",
         )
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m nasrun.analysis.diagnose", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("run", help="the folder of a run whose search is finished")
-    parser.add_argument("--edges", type=int, default=3, help="edges to measure (the paper: 3)")
-    parser.add_argument("--rounds", type=int, default=5, help="of tuning after discretising")
-    parser.add_argument("--shuffles", type=int, default=5, help="0 leaves the shuffle test out")
-    parser.add_argument("--trust", nargs="*", default=[], help="packages that the run names")
-    words = parser.parse_args()
-    try:
-        record = diagnose(words.run, words.edges, words.rounds, words.shuffles, words.trust)
-    except ValueError as error:
-        print(f"nasrun: {error}", file=sys.stderr)
-        sys.exit(2)
-    print("\n".join(report(record)))
-
-
-if __name__ == "__main__":
-    main()
+def _say(console: Console, *lines: str) -> None:
+    for line in lines:
+        console.print(line, highlight=False, markup=False)

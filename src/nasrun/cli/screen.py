@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+Item = TypeVar("Item")
 
 
 def console() -> Console:
@@ -16,6 +19,16 @@ def console() -> Console:
     from rich.console import Console  # not above: a mistyped option must not wait for rich
 
     return Console(width=None if sys.stdout.isatty() else 140)
+
+
+def watched(items: Iterable[Item], text: str, total: int) -> Iterable[Item]:
+    """The items, with a bar on standard error while they come, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    return track(items, text, total, console=console, transient=True, disable=hidden)
 
 
 def refused(error: ValueError | OSError) -> int:

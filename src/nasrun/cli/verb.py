@@ -14,15 +14,17 @@ def _nothing(before: Sequence[str]) -> Iterable[str]:
 class Verb:
     """What `nasrun NAME words...` does.
 
-    run: the exit status of its words; ValueError for wrong ones. keys: its `key=value` words with
-    the form of their values. offers: the words that may come after those that stand already.
-    composed: its words are overrides of the configuration, of which it reads `reads`.
+    run: the exit status of its words; ValueError for wrong ones. note: what its help says besides.
+    keys: its `key=value` words with the form of their values. offers: the words that may come after
+    those that stand already. composed: its words are overrides of the configuration, of which it
+    reads `reads`.
     """
 
     name: str
     text: str
     examples: tuple[str, ...]
     run: Callable[[Sequence[str]], int]
+    note: str = ""
     keys: Mapping[str, str] = field(default_factory=dict)
     offers: Callable[[Sequence[str]], Iterable[str]] = _nothing
     composed: bool = False
@@ -31,6 +33,8 @@ class Verb:
     def help(self) -> list[str]:
         """The lines of `nasrun NAME --help`."""
         lines = [f"nasrun {self.name}: {self.text}", "", *(f"  {line}" for line in self.examples)]
+        if self.note:
+            lines += ["", self.note]
         if self.keys:
             forms = ", ".join(f"{key}={form}" for key, form in self.keys.items())
             lines += ["", f"keys: {forms}"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 
 def sorted_out(words: Sequence[str], known: Iterable[str]) -> tuple[dict[str, str], list[str]]:
@@ -14,6 +16,28 @@ def sorted_out(words: Sequence[str], known: Iterable[str]) -> tuple[dict[str, st
             hint = near(key, known) or f"; there are {', '.join(known)}"
             raise ValueError(f"{key}: unknown key{hint}")
     return keys, [word for word in words if "=" not in word]
+
+
+def whole(keys: Mapping[str, str], name: str, default: int, *, least: int) -> int:
+    """A key's whole number; ValueError for another text, or a number below the least."""
+    text = keys.get(name, str(default))
+    try:
+        value = int(text)
+    except ValueError:
+        raise ValueError(f"{name}={text}: expected a whole number") from None
+    if value < least:
+        raise ValueError(f"{name}={text}: use {least} or more")
+    return value
+
+
+def new_file(keys: Mapping[str, str], name: str, default: str) -> Path:
+    """A key's path, where a file can be written; ValueError if there is one, or no folder."""
+    path = Path(keys.get(name, default))
+    if path.exists():
+        raise ValueError(f"{name}={path}: there is such a file already, name another")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise ValueError(f"{name}={path}: no folder that can be written in, make it first")
+    return path
 
 
 def packages(text: str) -> list[str]:

@@ -217,7 +217,7 @@ def count_choices(
 
 
 def read_latencies(path: Path, space: SearchSpace, layout: Layout) -> Amounts:
-    """The milliseconds that scripts/measure_latency.py measured; ValueError for other networks'."""
+    """The milliseconds that `nasrun latency` measured; ValueError for other networks'."""
     key = f"budget.latency_table={path}"
     try:
         table = json.loads(path.read_text())

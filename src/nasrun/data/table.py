@@ -79,7 +79,7 @@ def header(path: Path, *needed: str) -> list[str]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else "no text"
         raise ValueError(
-            f"table={path}: cannot be read ({reason}); scripts/nasbench201_csv.py makes one"
+            f"table={path}: cannot be read ({reason}); `nasrun table` makes one"
         ) from error
     missing = [name for name in (ARCHITECTURE, *needed) if name not in names]
     if not missing and not any(map(TRUE.fullmatch, names)):

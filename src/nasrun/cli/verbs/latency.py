@@ -1,0 +1,88 @@
+"""`nasrun latency space=NAME`: measures this device and writes the table that limits read."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from nasrun.cli import screen
+from nasrun.cli.line import Line
+from nasrun.cli.verb import Verb
+from nasrun.cli.words import new_file, whole
+from nasrun.pipeline.latency import READS
+
+if TYPE_CHECKING:
+    from nasrun.costs.latency import Stopwatch
+    from nasrun.costs.limits import Amounts
+
+KEYS = {"out": "FILE.json", "batch": "1", "repeats": "30", "holdout": "10"}
+
+
+def latency(words: Sequence[str]) -> int:
+    """Measure every choice, write the table, and compare it with whole networks."""
+    own = dict(word.split("=", 1) for word in words if word.partition("=")[0] in KEYS)
+    line = Line.parse("latency", [word for word in words if word.partition("=")[0] not in KEYS])
+    if line.flags or line.multirun:
+        raise ValueError(f"latency {line.flags[0] if line.flags else '-m'}: takes no flags")
+    batch = whole(own, "batch", 1, least=1)
+    repeats = whole(own, "repeats", 30, least=1)
+    holdout = whole(own, "holdout", 10, least=0)
+    path = new_file(own, "out", "latency.json")
+    from nasrun.costs.limits import Amounts
+    from nasrun.pipeline.latency import stopwatch
+    from nasrun.runs.run import write_json
+
+    watch = stopwatch(line.overrides, line.trusted, batch=batch, repeats=repeats)
+    count = sum(len(decision.choices) for decision in watch.space.decisions)
+    each: dict[str, dict[str, float]] = {}
+    for name, choice, milliseconds in screen.watched(watch.choices(), "measuring", count):
+        each.setdefault(name, {})[choice] = milliseconds
+    amounts = Amounts(watch.base, each)
+    table = watch.table(amounts)
+    write_json(path, table)
+    print(f"{path}: {table['unit']}, on {table['machine']}")
+    _compare(watch, amounts, holdout)
+    return 0
+
+
+def offered(before: Sequence[str]) -> Iterable[str]:
+    """Its own keys; the others are the configuration's."""
+    return (f"{key}=" for key in KEYS)
+
+
+def _compare(watch: Stopwatch, amounts: Amounts, count: int) -> None:
+    """The milliseconds of random networks by the table, and measured as they are retrained."""
+    import torch
+
+    from nasrun.display import table
+
+    seeds = (torch.Generator().manual_seed(seed) for seed in range(count))
+    rows: list[tuple[int, str, str, str]] = []
+    errors: list[float] = []
+    for genotype in screen.watched(map(watch.space.sample, seeds), "comparing", count):
+        summed, measured = amounts.of(genotype), watch.whole(genotype)
+        errors.append(summed / measured - 1)
+        rows.append((len(rows), f"{summed:.3f}", f"{measured:.3f}", f"{errors[-1]:+.1%}"))
+    if not rows:
+        return
+    columns = ("random network", "by the table, ms", "measured, ms", "error")
+    table(screen.console(), "", columns, rows)
+    print(f"mean absolute error: {statistics.fmean(map(abs, errors)):.1%}")
+
+
+VERBS = (
+    Verb(
+        name="latency",
+        text="measure what every choice of a space takes on this device (budget.latency_table)",
+        examples=(
+            "nasrun latency space=mobile out=latency.json",
+            "nasrun latency space=mobile depth=12 retrain.channels=32 batch=8 budget.device=cuda",
+        ),
+        run=latency,
+        keys=KEYS,
+        offers=offered,
+        composed=True,
+        reads=READS,
+    ),
+)

@@ -1,0 +1,55 @@
+"""`nasrun table BENCHMARK out=FILE.csv`: a benchmark's official files as a table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from nasrun.cli import screen
+from nasrun.cli.verb import Verb
+from nasrun.cli.words import near, new_file, packages, sorted_out
+
+KEYS = {"out": "FILE.csv", "data": "[cifar10,cifar100,imagenet16]"}
+
+
+def table(words: Sequence[str]) -> int:
+    """Read the benchmark's true accuracies and write them."""
+    from nasrun.data import nasbench201
+
+    keys, names = sorted_out(words, KEYS)
+    if len(names) != 1:
+        raise ValueError("table: takes the benchmark's file or folder, for example BENCHMARK.pth")
+    chosen = packages(keys.get("data", "cifar10"))
+    if not chosen:
+        raise ValueError(f"data=[]: name one or more of {', '.join(nasbench201.DATA)}")
+    for name in chosen:
+        if name not in nasbench201.DATA:
+            hint = near(name, nasbench201.DATA) or f"; there are {', '.join(nasbench201.DATA)}"
+            raise ValueError(f"data={name}: unknown data set{hint}")
+    path = new_file(keys, "out", "nasbench201.csv")
+    benchmark = nasbench201.open_benchmark(Path(names[0]))
+    rows = screen.watched(nasbench201.rows(benchmark, chosen), "reading", len(benchmark))
+    found = list(rows)
+    with path.open("x", newline="") as file:
+        csv.writer(file).writerows([nasbench201.header(chosen), *found])
+    print(f"{path}: {len(found):,} architectures")
+    return 0
+
+
+VERBS = (
+    Verb(
+        name="table",
+        text="make the table that space.table=FILE.csv reads from NAS-Bench-201's official files",
+        examples=(
+            "nasrun table NATS-tss-v1_0-3ffb9-simple out=nasbench201.csv",
+            "nasrun table NATS-tss-v1_0-3ffb9.pickle.pbz2 data=[cifar10,imagenet16]",
+            "nasrun table NAS-Bench-201-v1_1-096897.pth data=[cifar100]",
+        ),
+        run=table,
+        note="A NATS-Bench file or folder needs `pip install nats_bench`, a NAS-Bench-201 file\n"
+        "`pip install nas-bench-201`. These packages unpickle the files, which can run code: take\n"
+        "them only from where their authors publish them.",
+        keys=KEYS,
+    ),
+)

@@ -1,0 +1,105 @@
+"""What every choice of a space adds to the time of the retrained network on this device.
+
+A choice's time is the median over some forward passes of the network in which it alone runs, less
+that of the network in which nothing does, never below zero. `budget.latency_table` reads them.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from nasrun.budget import Budget
+from nasrun.costs.limits import Amounts
+from nasrun.genotype import NONE, Genotype
+from nasrun.spaces.base import Layout, SearchSpace
+from nasrun.supernet.mixture import Mixture
+
+WARM_UP = 3
+"""Passes before those that are timed: a first one allocates and chooses algorithms."""
+
+
+class Stopwatch:
+    """Times networks of a space in one layout, for batches of one size, where the budget says."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        layout: Layout,
+        budget: Budget,
+        *,
+        inputs: int,
+        outputs: int,
+        size: int,
+        batch: int,
+        repeats: int,
+    ) -> None:
+        self.space, self.layout, self.budget, self.repeats = space, layout, budget, repeats
+        self.inputs, self.outputs = inputs, outputs
+        self.images = torch.rand(batch, inputs, size, size, device=budget.torch_device)
+        self.network = self._network(None)
+        self.base = self._alone()
+        """The milliseconds of the network in which no choice runs."""
+
+    def choices(self) -> Iterator[tuple[str, str, float]]:
+        """The milliseconds of every choice of each decision, one after the other."""
+        for row, decision in enumerate(self.space.decisions):
+            for column, choice in enumerate(decision.choices):
+                more = 0.0 if choice == NONE else self._alone(row, column) - self.base
+                yield decision.name, choice, max(0.0, more)
+
+    def whole(self, genotype: Genotype) -> float:
+        """The milliseconds of a network as it is retrained."""
+        network = self._network(genotype)
+        return self._median(lambda: network(self.images))
+
+    def table(self, amounts: Amounts) -> dict[str, Any]:
+        """What the file holds: the milliseconds, of which networks they are, and measured where."""
+        batch, _, side, _ = self.images.shape
+        where = {key: self.budget.resolved[key] for key in ("device", "precision", "threads")}
+        cuda = where["device"] == "cuda"
+        return {
+            "unit": f"milliseconds for a batch of {batch}, {side}x{side}",
+            "machine": torch.cuda.get_device_name() if cuda else platform.machine(),
+            **where,
+            "repeats": self.repeats,
+            "space": self.space.name,
+            "channels": self.layout.channels,
+            "layers": self.layout.layers,
+            "base": amounts.base,
+            "each": amounts.each,
+        }
+
+    def _network(self, genotype: Genotype | None) -> nn.Module:
+        network = self.space.network(
+            genotype, inputs=self.inputs, outputs=self.outputs, layout=self.layout
+        )
+        return network.to(self.budget.torch_device).eval()
+
+    def _alone(self, row: int = -1, column: int = -1) -> float:
+        active = tuple((column,) if row == r else () for r in range(len(self.space.decisions)))
+        weights = torch.ones(len(active), self.space.width, device=self.images.device)
+        return self._median(lambda: self.network(self.images, Mixture(weights, active)))
+
+    def _median(self, forward: Callable[[], object]) -> float:
+        spent = []
+        with torch.no_grad(), self.budget.autocast():
+            for _ in range(WARM_UP + self.repeats):
+                started = time.perf_counter()
+                forward()
+                self._wait()
+                spent.append(1e3 * (time.perf_counter() - started))
+        return statistics.median(spent[WARM_UP:])
+
+    def _wait(self) -> None:
+        """Until the device has done what it was given."""
+        if self.images.device.type == "cuda":
+            torch.cuda.synchronize()
+        elif self.images.device.type == "mps":
+            torch.mps.synchronize()

@@ -1,0 +1,64 @@
+"""From a configuration to what is measured for a latency table: a space, a layout, a device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from nasrun.config import build, compose, key_of, resolve, root_of
+from nasrun.pipeline.plan import import_trusted
+from nasrun.pipeline.source import LAYOUT
+from nasrun.pipeline.stages import RETRAIN
+
+if TYPE_CHECKING:
+    from nasrun.costs.latency import Stopwatch
+
+WHERE = ("device", "precision", "threads")
+"""Keys of the budget that say where a network runs; the others say what a run may spend."""
+READS = ("space", "dataset", "budget", RETRAIN.name, "width", "depth", "experiment")
+"""Groups and keys of the configuration that a measurement reads."""
+
+
+def stopwatch(
+    overrides: Sequence[str], trusted: Sequence[str], *, batch: int, repeats: int
+) -> Stopwatch:
+    """What times the networks of a space as `retrain` trains them; ValueError for idle words."""
+    composed = compose(overrides)
+    for override in overrides:
+        if not _read(override):
+            raise ValueError(f"{override}: has no effect on `nasrun latency`, leave it out")
+    for package in trusted:
+        import_trusted(package)
+    budget, space, dataset, recipe = (
+        build(resolve(composed.config[group]), group, trusted)
+        for group in ("budget", "space", "dataset", RETRAIN.name)
+    )
+    from nasrun.costs.latency import Stopwatch
+    from nasrun.data.images import Dataset
+    from nasrun.spaces.base import SearchSpace
+
+    for group, part, kind in (("space", space, SearchSpace), ("dataset", dataset, Dataset)):
+        if not isinstance(part, kind):
+            option = composed.choices[group]
+            raise ValueError(f"{group}={option}: a latency table needs {kind.words}")
+    dataset.check()
+    facts = dataset.facts()
+    budget.apply()
+    return Stopwatch(
+        space,
+        recipe.layout,
+        budget,
+        inputs=facts.channels,
+        outputs=facts.num_classes,
+        size=facts.size,
+        batch=batch,
+        repeats=repeats,
+    )
+
+
+def _read(override: str) -> bool:
+    key = key_of(override)
+    group, _, name = key.partition(".")
+    if group in ("budget", RETRAIN.name) and name:
+        return name in (WHERE if group == "budget" else LAYOUT)
+    return root_of(key) in (*READS, "hydra")

@@ -1,0 +1,41 @@
+"""`nasrun diagnose`: what it prints, writes and refuses."""
+
+import json
+
+WORDS = ["rounds=1", "width=2", "depth=4", "batch_size=16", "images=64", "dataset.size=8"]
+WORDS += ["space.nodes=2", "budget.threads=1", "budget.device=cpu"]
+
+
+def test_it_prints_and_writes_all_three_looks(nasrun, here):
+    assert nasrun("search", "space=darts_s3", *WORDS).status == 0
+    run = "outputs/digits-darts_s3-darts/v001"
+    answer = nasrun("diagnose", run, "edges=1", "rounds=1", "shuffles=2")
+    assert answer.status == 0, answer.err
+    record = json.loads((here / run / "diagnostics.json").read_text())
+    assert len(record["strengths"]) == 3
+    assert len(record["shuffled_accuracies"]) == 2
+    rows = [line.split() for line in answer.out.splitlines() if line.startswith("│")]
+    assert [row[3] for row in rows] == [row["operation"] for row in record["strengths"]]
+    assert "skip is likelier than every parametric operation on" in answer.out
+    assert "(2 times)" in answer.out
+
+
+def test_wrong_words_are_refused_in_one_line(nasrun, here):
+    for words, told in {
+        "": "diagnose: takes one run's folder",
+        "a b": "diagnose: takes one run's folder",
+        "nowhere": "run=nowhere: no run there",
+        "nowhere shuffles=-1": "shuffles=-1: use 0 or more",
+        "nowhere edges=-2": "edges=-2: use 0 or more",
+        "nowhere rounds=many": "rounds=many: expected a whole number",
+        "nowhere edge=1": "edge: unknown key, did you mean edges?",
+    }.items():
+        assert told in nasrun("diagnose", *words.split()).refusal
+    assert list(here.iterdir()) == []
+
+
+def test_a_search_without_a_supernet_is_refused(nasrun):
+    small = ["strategy.num_candidates=1", "strategy.evaluator.epochs=1", "strategy=random"]
+    assert nasrun("search", *WORDS, *small).status == 0
+    refusal = nasrun("diagnose", "outputs/digits-darts-random/v001").refusal
+    assert "run=outputs/digits-darts-random/v001: its strategy leaves" in refusal
