@@ -39,6 +39,7 @@ MAY = {
             "config",
             "display",
             "data.table",
+            "data.folder",
         ),
         *("pictures.cells", "spaces.base", "strategies.base"),
     },

@@ -235,7 +235,7 @@ REFUSED = {
     "no run to export": ("export nowhere", "run=nowhere: no run there"),
     "no run to show": ("show nowhere", "run=nowhere: no run there"),
     "export of nothing": ("export", "export: takes one run's folder"),
-    "unknown format": ("export x format=tflite", "format=tflite: onnx is what can be written"),
+    "unknown format": ("export x format=tflite", "format=tflite: use onnx"),
     "unknown genotype": (
         "retrain genotype=darts_v3",
         "genotype=darts_v3: neither a published cell nor",
@@ -249,7 +249,7 @@ REFUSED = {
         "show genotype=darts_v2 network=cifra",
         "network=cifra: unknown network, did",
     ),
-    "unknown table": ("show genotype=darts_v2 format=xml", "format=xml: table or json"),
+    "unknown table": ("show genotype=darts_v2 format=xml", "format=xml: use table or json"),
     "show of nothing": ("show", "show: takes a run's folder or genotype=NAME"),
     "unknown key of show": (
         "show genotyp=darts_v2",

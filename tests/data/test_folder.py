@@ -2,6 +2,8 @@
 
 import logging
 import os
+import pathlib
+import pickle
 
 import numpy
 import pytest
@@ -9,7 +11,7 @@ import torch
 from PIL import Image
 
 from nasrun.data import folder
-from nasrun.data.folder import ImageFolder, load_image, square
+from nasrun.data.folder import ImageFolder, Unreadable, load_image, square
 
 CPU = torch.device("cpu")
 
@@ -323,3 +325,10 @@ def test_a_link_to_nowhere_is_refused_by_its_path(fill):
     link.symlink_to(root / "gone.png")
     with pytest.raises(ValueError, match=f"{link} .*remove or replace it"):
         ImageFolder(root=str(root), size=12).split("train", device=CPU)
+
+
+def test_what_a_worker_finds_unreadable_reaches_the_process_that_asked():
+    error = Unreadable(pathlib.Path("a/b.png"), "truncated")
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error)
+    assert "a/b.png (truncated)" in str(again)

@@ -1,5 +1,6 @@
 """A trained network with its preprocessing."""
 
+import json
 from dataclasses import asdict
 
 import numpy
@@ -11,7 +12,7 @@ from torch import nn
 from nasrun.data.folder import ImageFolder
 from nasrun.data.imagenet import ImageNet
 from nasrun.genotype import Genotype
-from nasrun.runs.network import Predictor
+from nasrun.runs.network import TrainedNetwork
 
 RESULT = {
     "data": {
@@ -40,23 +41,23 @@ class Seen(nn.Module):
 
 
 @pytest.fixture
-def predictor():
-    return Predictor(Sum(), Genotype("toy", {}), RESULT).eval()
+def network():
+    return TrainedNetwork(Sum(), Genotype("toy", {}), RESULT).eval()
 
 
-def test_pixels_and_fractions_are_the_same_image(predictor):
+def test_pixels_and_fractions_are_the_same_image(network):
     pixels = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8)
-    assert torch.allclose(predictor(pixels), predictor(pixels.float() / 255))
+    assert torch.allclose(network(pixels), network(pixels.float() / 255))
 
 
-def test_channels_are_normalised_as_in_training(predictor):
+def test_channels_are_normalised_as_in_training(network):
     image = torch.full((1, 3, 4, 4), 0.6)
-    assert torch.allclose(predictor(image), torch.tensor([[1.0, 1.6, 1.5]]))
+    assert torch.allclose(network(image), torch.tensor([[1.0, 1.6, 1.5]]))
 
 
-def test_an_image_of_another_size_is_brought_to_the_trained_one(predictor):
+def test_an_image_of_another_size_is_brought_to_the_trained_one(network):
     image = torch.full((1, 3, 9, 7), 0.6)
-    assert torch.allclose(predictor(image), torch.tensor([[1.0, 1.6, 1.5]]), atol=1e-5)
+    assert torch.allclose(network(image), torch.tensor([[1.0, 1.6, 1.5]]), atol=1e-5)
 
 
 @pytest.fixture(params=[(24, 24), (50, 37), (37, 90), (20, 23)], ids=str)
@@ -83,7 +84,7 @@ def folder(request, tmp_path):
 )
 def test_an_original_is_seen_as_the_test_saw_it(folder, kind, settings):
     dataset = kind(root=str(folder), validation=0.5, **settings)
-    network = Predictor(Seen(), Genotype("toy", {}), {"data": asdict(dataset.facts())})
+    network = TrainedNetwork(Seen(), Genotype("toy", {}), {"data": asdict(dataset.facts())})
     originals = [
         torch.from_numpy(numpy.array(Image.open(path))).permute(2, 0, 1)
         for path in sorted(folder.glob("val/*/*.png"))
@@ -95,12 +96,12 @@ def test_an_original_is_seen_as_the_test_saw_it(folder, kind, settings):
     assert nearest.max() < 2  # of 255: Pillow rounds twice
 
 
-def test_an_export_takes_what_is_cropped_inside(predictor, tmp_path):
+def test_an_export_takes_what_is_cropped_inside(network, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    predictor.kept = 0.5
+    network.kept = 0.5
     path = tmp_path / "network.onnx"
-    assert predictor.export(path) < 1e-5
+    assert network.export(path) < 1e-5
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     images = torch.rand(2, 3, 8, 8)
     images[:, :, 2:6, 2:6] = 0.6
@@ -108,21 +109,43 @@ def test_an_export_takes_what_is_cropped_inside(predictor, tmp_path):
     assert numpy.abs(logits - numpy.array([[1.0, 1.6, 1.5]])).max() < 1e-5
 
 
-def test_an_image_of_other_channels_is_refused(predictor):
+def test_an_export_tells_its_classes_and_what_it_does_to_an_image(network, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    network.kept = 0.5
+    path = tmp_path / "network.onnx"
+    network.export(path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    told = session.get_modelmeta().custom_metadata_map
+    assert json.loads(told["classes"]) == ["cat", "dog"]
+    assert json.loads(told["mean"]) == pytest.approx([0.1, 0.2, 0.3])
+    assert json.loads(told["std"]) == pytest.approx([0.5, 0.25, 0.2])
+    assert (told["size"], told["crop"], told["channels"]) == ("4", "0.5", "RGB")
+    assert "(batch, 3, 8, 8) floats in 0..1" in told["input"]
+    assert [file.name for file in tmp_path.iterdir()] == ["network.onnx"]
+
+
+def test_arrays_and_pictures_are_taken_and_a_single_image_is_a_batch_of_one(network):
+    picture = Image.new("RGB", (9, 7), (153, 153, 153))
+    for image in (torch.full((3, 4, 4), 0.6), numpy.full((9, 7, 3), 0.6), picture, [picture]):
+        assert torch.allclose(network(image), torch.tensor([[1.0, 1.6, 1.5]]), atol=1e-5)
+
+
+def test_an_image_of_other_channels_is_refused(network):
     with pytest.raises(ValueError, match="images have 1 channels, the network takes 3"):
-        predictor(torch.zeros(1, 1, 4, 4))
+        network(torch.zeros(1, 1, 4, 4))
 
 
-def test_it_names_its_classes_and_moves_as_a_module(predictor):
-    assert predictor.classes == ("cat", "dog")
-    assert {"mean", "std"} <= set(predictor.state_dict())
-    assert predictor.to(torch.float64).mean.dtype == torch.float64
+def test_it_names_its_classes_and_moves_as_a_module(network):
+    assert network.classes == ("cat", "dog")
+    assert {"mean", "std"} <= set(network.state_dict())
+    assert network.to(torch.float64).mean.dtype == torch.float64
 
 
-def test_an_export_without_the_extra_says_what_to_install(predictor, tmp_path, monkeypatch):
+def test_an_export_without_the_extra_says_what_to_install(network, tmp_path, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ValueError, match=r"pip install 'nasrun\[onnx\]'"):
-        predictor.export(tmp_path / "network.onnx")
+        network.export(tmp_path / "network.onnx")
     assert list(tmp_path.iterdir()) == []

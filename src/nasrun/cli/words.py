@@ -30,6 +30,14 @@ def whole(keys: Mapping[str, str], name: str, default: int, *, least: int) -> in
     return value
 
 
+def one_of(keys: Mapping[str, str], name: str, known: Sequence[str]) -> str:
+    """A key's word, the first one known if it is not given; ValueError for another word."""
+    word = keys.get(name, known[0])
+    if word not in known:
+        raise ValueError(f"{name}={word}: use {', '.join(known[:-1])} or {known[-1]}")
+    return word
+
+
 def new_file(keys: Mapping[str, str], name: str, default: str) -> Path:
     """A key's path, where a file can be written; ValueError if there is one, or no folder."""
     path = Path(keys.get(name, default))

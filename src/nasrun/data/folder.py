@@ -234,7 +234,7 @@ def _listing(root: Path, part: Path, classes: tuple[str, ...]) -> Listing:
     files: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        images = _images(part / name, root)
+        images = image_names(part / name, root)
         if not images:
             raise ValueError(
                 f"dataset.root={root}: the class folder {part / name} has no images; images with "
@@ -249,8 +249,8 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _images(folder: Path, root: Path) -> list[str]:
-    """The images below a class folder, as Tiny-ImageNet nests them; hidden files are no images."""
+def image_names(folder: Path, root: Path) -> list[str]:
+    """The images below a folder, relative to the root; hidden files are no images."""
     found = []
     for place, _, names in os.walk(folder, followlinks=True):
         inner = os.path.relpath(place, root)
@@ -273,25 +273,29 @@ def peek(listing: Listing) -> tuple[int, int]:
 
 
 def open_image(path: Path) -> "Image":
-    """The image at `path`, its header read; ValueError naming it if it is none."""
+    """The image at `path`, its header read; Unreadable if it is none."""
     from PIL import Image
 
     try:
         return Image.open(path)
     except _broken() as error:
-        raise _unreadable(path, error) from error
+        raise Unreadable(path, str(error)) from error
 
 
 def load_image(path: Path, channels: int) -> "Image":
-    """The decoded image at `path`, grey or RGB whatever its mode; ValueError if it is broken."""
-    mode = "L" if channels == 1 else "RGB"
+    """The decoded image at `path`, grey or RGB whatever its mode; Unreadable if it is broken."""
     try:
         with open_image(path) as image:
-            if image.mode == "I" or image.mode.startswith("I;16"):
-                image = image.point(lambda value: value * (1 / 256)).convert("L")  # 16 bits to 8
-            return image.convert(mode)
+            return in_channels(image, channels)
     except _broken() as error:
-        raise _unreadable(path, error) from error
+        raise Unreadable(path, str(error)) from error
+
+
+def in_channels(image: "Image", channels: int) -> "Image":
+    """The image in grey or in RGB, whatever its mode."""
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        image = image.point(lambda value: value * (1 / 256)).convert("L")  # 16 bits to 8
+    return image.convert("L" if channels == 1 else "RGB")
 
 
 def _broken() -> tuple[type[Exception], ...]:
@@ -301,8 +305,17 @@ def _broken() -> tuple[type[Exception], ...]:
     return (OSError, SyntaxError, EOFError, struct.error, DecompressionBombError)
 
 
-def _unreadable(path: Path, error: Exception) -> ValueError:
-    return ValueError(f"dataset.root: cannot read the image {path} ({error}): remove or replace it")
+class Unreadable(ValueError):
+    """A file that is no image, or a broken one; it can travel between processes."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return (
+            f"dataset.root: cannot read the image {self.path} ({self.reason}): remove or replace it"
+        )
 
 
 def square(image: "Image", size: int, kept: float = 1.0) -> Tensor:
@@ -365,7 +378,7 @@ def _digest(listing: Listing, size: int, channels: int) -> str:
         try:
             status = os.stat(listing.root / name)
         except OSError as error:  # a link to nowhere
-            raise _unreadable(listing.root / name, error) from error
+            raise Unreadable(listing.root / name, str(error)) from error
         digest.update(f"\n{name}\0{status.st_size}\0{status.st_mtime_ns}".encode())
     return digest.hexdigest()
 

@@ -14,7 +14,7 @@ from nasrun.pipeline.source import find_run
 from nasrun.runs.run import Run, StageFolder, seed_everything
 
 if TYPE_CHECKING:
-    from nasrun.runs.network import Predictor
+    from nasrun.runs.network import TrainedNetwork
     from nasrun.strategies.base import Strategy
 
 
@@ -64,13 +64,13 @@ def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
     return strategy
 
 
-def load(run: str | Path, branch: str | None = None, trust: Sequence[str] = ()) -> Predictor:
+def load(run: str | Path, branch: str | None = None, trust: Sequence[str] = ()) -> TrainedNetwork:
     """The trained network of a run with its preprocessing, in evaluation mode on the CPU.
 
     `run` is a run's folder, or one of its `retrain/` or `transfer/` folders; `branch` names one of
     several. `trust` lists the packages outside nasrun that the run's configuration names.
     """
-    from nasrun.runs.network import Predictor
+    from nasrun.runs.network import TrainedNetwork
 
     folder = trained_folder(Path(run), branch)
     for package in trust:
@@ -80,4 +80,4 @@ def load(run: str | Path, branch: str | None = None, trust: Sequence[str] = ()) 
     stage = {key: value for key, value in own[folder.kind].items() if key != "dataset"}
     layout = build(stage, folder.kind, trust).layout
     genotype = space.check(Genotype.from_json(own["genotype"]))
-    return Predictor.restore(folder, space, genotype, layout)
+    return TrainedNetwork.restore(folder, space, genotype, layout)

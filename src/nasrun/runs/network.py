@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from nasrun.genotype import Genotype
+from nasrun.runs.preprocessing import Images, Preprocessing
 from nasrun.runs.run import StageFolder
 from nasrun.spaces.base import Layout, SearchSpace
 
 
-class Predictor(nn.Module):
+class TrainedNetwork(nn.Module):
     """Images to logits: crops, scales and normalises as the test did, and runs the network.
 
-    Takes (B, C, H, W) images, uint8 in 0..255 or floats in 0..1, whole and of any size, and returns
-    (B, classes) logits. `classes` names the outputs, `result` is the stage's `result.json`; `kept`
-    is the side of the central square that is seen, as a fraction of the shorter side.
+    Takes one image or several, whole and of any size: a tensor (B, C, H, W) or (C, H, W), an array
+    (B, H, W, C) or (H, W, C), each of uint8 in 0..255 or of floats in 0..1, a picture of Pillow, or
+    a list of these; returns (B, classes) logits. `classes` names the outputs, `result` is the
+    stage's `result.json`; `kept` is the side of the central square that is seen, as a fraction of
+    the shorter side.
     """
 
     mean: Tensor
@@ -40,7 +44,7 @@ class Predictor(nn.Module):
     @classmethod
     def restore(
         cls, folder: StageFolder, space: SearchSpace, genotype: Genotype, layout: Layout
-    ) -> Predictor:
+    ) -> TrainedNetwork:
         """The network that a retraining or transfer left in its folder."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -60,22 +64,25 @@ class Predictor(nn.Module):
             raise ValueError(f"{path}: not this network's weights ({reason})") from error
         return cls(network, genotype, result).eval()
 
-    def forward(self, images: Tensor) -> Tensor:
-        x = images.float() / 255 if images.dtype == torch.uint8 else images
-        if x.shape[1] != self.channels:
-            raise ValueError(
-                f"images have {x.shape[1]} channels, the network takes {self.channels}"
-            )
-        if self.kept < 1 or x.shape[2:] != (self.size, self.size):
-            x = central_square(x, self.size, self.kept)
-        logits: Tensor = self.network((x - self.mean) / self.std)[0]
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the network sees of an image."""
+        return Preprocessing(self.channels, self.size, self.kept)
+
+    def forward(self, images: Images) -> Tensor:
+        return self.logits(self.preprocessing.read(images, like=self.mean))
+
+    def logits(self, seen: Tensor) -> Tensor:
+        """Of (B, C, size, size) floats in 0..1."""
+        logits: Tensor = self.network((seen - self.mean) / self.std)[0]
         return logits
 
     def export(self, path: Path) -> float:
         """Write ONNX with a dynamic batch; returns the largest difference of its outputs to ours.
 
         The file takes square float images in 0..1, of the side that keeps the trained size after
-        the crop. ValueError without the extra.
+        the crop; its metadata names the classes and tells the preprocessing, which is inside.
+        ValueError without the extra.
         """
         try:
             import onnxruntime
@@ -87,38 +94,46 @@ class Predictor(nn.Module):
         generator = torch.Generator().manual_seed(0)
         side = round(self.size / self.kept)
         images = torch.rand((3, self.channels, side, side), generator=generator)
-        torch.onnx.export(
-            self,
+        program = torch.onnx.export(
+            _OfTensors(self).eval(),
             (images,),
-            path,
             dynamo=True,
             input_names=["images"],
             output_names=["logits"],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
-            external_data=False,
             verbose=False,
         )
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        assert program is not None
+        program.model.metadata_props.update(self._metadata(side))
+        draft = path.with_name(path.name + ".tmp")
+        program.save(draft, external_data=False)
+        session = onnxruntime.InferenceSession(draft, providers=["CPUExecutionProvider"])
         other = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+        draft.replace(path)
         with torch.no_grad():
             return float((self(images) - other).abs().max())
 
+    def _metadata(self, side: int) -> dict[str, str]:
+        """What one needs to know to use the exported file, as texts."""
+        facts = {
+            "classes": list(self.classes),
+            "mean": self.mean.flatten().tolist(),
+            "std": self.std.flatten().tolist(),
+            "size": self.size,
+            "crop": self.kept,
+            "channels": "grey" if self.channels == 1 else "RGB",
+            "input": f"(batch, {self.channels}, {side}, {side}) floats in 0..1; the central crop, "
+            "scaling and normalisation are in the graph",
+        }
+        return {key: x if isinstance(x, str) else json.dumps(x) for key, x in facts.items()}
 
-def central_square(images: Tensor, size: int, kept: float) -> Tensor:
-    """The square of `kept` of the shorter side amid float (B, C, H, W) images, at `size` pixels.
 
-    Bilinear and antialiased as `data.folder.square`, without rounding; returns (B, C, size, size).
-    """
-    height, width = images.shape[2:]
-    side = min(height, width) * kept
-    rows, columns = (_weights(length, side, size).to(images) for length in (height, width))
-    return rows @ images @ columns.T
+class _OfTensors(nn.Module):
+    """The trained network on whole float (B, C, H, W) images, without a look at their values."""
 
+    def __init__(self, trained: TrainedNetwork) -> None:
+        super().__init__()
+        self.trained = trained
 
-def _weights(length: int, side: float, size: int) -> Tensor:
-    """What every pixel gives to those of the scaled square: (size, length), rows sum to 1."""
-    scale = side / size
-    centres = (length - side) / 2 + (torch.arange(size) + 0.5) * scale
-    distances = torch.arange(length) + 0.5 - centres.unsqueeze(1)
-    weights = (1 - distances.abs() / max(scale, 1.0)).clamp(min=0)
-    return weights / weights.sum(1, keepdim=True)
+    def forward(self, images: Tensor) -> Tensor:
+        return self.trained.logits(self.trained.preprocessing.square(images))

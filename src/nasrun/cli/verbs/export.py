@@ -19,7 +19,7 @@ def export(words: Sequence[str]) -> int:
             "export: takes one run's folder, for example `nasrun list runs` shows them"
         )
     if keys.get("format", "onnx") != "onnx":
-        raise ValueError(f"format={keys['format']}: onnx is what can be written")
+        raise ValueError(f"format={keys['format']}: use onnx, nothing else can be written")
     from nasrun.runs.finished import load, trained_folder
 
     folder = trained_folder(Path(names[0]), keys.get("branch"))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from nasrun.cli import screen
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import packages, sorted_out
+from nasrun.cli.words import one_of, packages, sorted_out
 
 KEYS = {
     "genotype": "NAME|FILE",
@@ -27,9 +27,7 @@ def show(words: Sequence[str]) -> int:
     keys, names = sorted_out(words, KEYS)
     if ("genotype" in keys) + len(names) != 1:
         raise ValueError("show: takes a run's folder or genotype=NAME, one of the two")
-    form = keys.get("format", "table")
-    if form not in ("table", "json"):
-        raise ValueError(f"format={form}: table or json")
+    form = one_of(keys, "format", ("table", "json"))
     network, trusted = keys.get("network"), packages(keys.get("trust", ""))
     table = keys.get("table")
     if "genotype" in keys:

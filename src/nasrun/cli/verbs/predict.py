@@ -1,0 +1,85 @@
+"""`nasrun predict RUN IMAGES...`: the classes of images by a run's trained network."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nasrun.cli import screen
+from nasrun.cli.verb import Verb
+from nasrun.cli.words import one_of, packages, sorted_out, whole
+
+if TYPE_CHECKING:
+    from nasrun.runs.predictions import Prediction
+
+KEYS = {"top": "5", "format": "table|json|csv", "branch": "NAME", "trust": "[PACKAGE]"}
+FORMATS = ("table", "json", "csv")
+
+
+def predict(words: Sequence[str]) -> int:
+    """Look at every image and print its likeliest classes."""
+    files = [word for word in words if "=" in word and Path(word).exists()]
+    keys, names = sorted_out([word for word in words if word not in files], KEYS)
+    if len(names) + len(files) < 2:
+        raise ValueError("predict: takes a run's folder, then images or folders of images")
+    form, top = one_of(keys, "format", FORMATS), whole(keys, "top", 5, least=1)
+    run, *images = [word for word in words if word in (*names, *files)]
+    from nasrun.runs import predictions
+    from nasrun.runs.finished import load
+
+    paths = predictions.image_files(images)
+    network = load(run, keys.get("branch"), packages(keys.get("trust", "")))
+    count = len(network.classes)
+    if "top" in keys and top > count:
+        raise ValueError(f"top={top}: the network knows {count} classes, use {count} or fewer")
+    watched = screen.watched(paths, "looking", len(paths))
+    _print(predictions.predict(network, watched, min(top, count)), form)
+    return 0
+
+
+def _print(found: Sequence[Prediction], form: str) -> None:
+    """Probabilities as fractions in files, in percent on the screen."""
+    if form == "json":
+        records = [
+            {
+                "image": str(each.path),
+                "classes": [{"class": name, "probability": p} for name, p in each.classes],
+            }
+            for each in found
+        ]
+        print(json.dumps(records, indent=2))
+    elif form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(("image", "rank", "class", "probability"))
+        for each in found:
+            for rank, (name, p) in enumerate(each.classes, 1):
+                writer.writerow((each.path, rank, name, p))
+    else:
+        from nasrun.display import percent, table
+
+        rows = []
+        for each in found:
+            (name, p), *others = each.classes
+            then = ", ".join(f"{name} {percent(p)}" for name, p in others)
+            rows.append((each.path, name, percent(p), then))
+        table(screen.console(), "", ("image", "class", "probability", "then"), rows)
+
+
+VERBS = (
+    Verb(
+        name="predict",
+        text="the classes of images by a trained network (predict RUN IMAGES...)",
+        examples=(
+            "nasrun predict outputs/digits-darts-darts/v001 picture.png",
+            "nasrun predict outputs/digits-darts-darts/v001 folder/ format=csv top=3 > classes.csv",
+        ),
+        run=predict,
+        note="Images are files and folders; every one is cropped, scaled and normalised as the\n"
+        "test's were.",
+        keys=KEYS,
+    ),
+)

@@ -1,0 +1,81 @@
+"""The classes of image files by a trained network, each seen as the test saw its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from nasrun.data.folder import EXTENSIONS, Unreadable, image_names, load_image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from nasrun.runs.network import TrainedNetwork
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The likeliest classes of a file with their probabilities, the likeliest first."""
+
+    path: Path
+    classes: tuple[tuple[str, float], ...]
+
+
+def image_files(names: Sequence[str]) -> list[Path]:
+    """The files that are named, and all images below the folders that are; each once."""
+    found: dict[Path, None] = {}
+    for name in names:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            below = [path / inner for inner in image_names(path, path)]
+            if not below:
+                endings = " ".join(sorted(EXTENSIONS))
+                raise ValueError(f"{name}: no images in this folder, they end in {endings}")
+            found |= dict.fromkeys(below)
+        elif path.exists():
+            found[path] = None
+        else:
+            raise ValueError(f"{name}: there is no such file or folder")
+    return list(found)
+
+
+def predict(network: TrainedNetwork, paths: Iterable[Path], top: int) -> list[Prediction]:
+    """The `top` classes of every file; ValueError names all that cannot be read as images."""
+    found: list[Prediction] = []
+    broken: list[Unreadable] = []
+    for files, images in _batches(paths, network.channels, broken):
+        with torch.no_grad():
+            shares, labels = network(images).softmax(1).topk(top)
+        for path, row, numbers in zip(files, labels.tolist(), shares.tolist(), strict=True):
+            names = (network.classes[label] for label in row)
+            found.append(Prediction(path, tuple(zip(names, numbers, strict=True))))
+    if broken:
+        named = "; ".join(f"{each.path} ({each.reason})" for each in broken)
+        raise ValueError(f"cannot be read as images, leave them out: {named}")
+    return found
+
+
+def _batches(
+    paths: Iterable[Path], channels: int, broken: list[Unreadable]
+) -> Iterator[tuple[list[Path], list[Image]]]:
+    """Files and their pictures, so many at a time; those that are broken go to their list."""
+    files: list[Path] = []
+    images: list[Image] = []
+    for path in paths:
+        try:
+            images.append(load_image(path, channels))
+        except Unreadable as error:
+            broken.append(error)
+            continue
+        files.append(path)
+        if len(files) == BATCH:
+            yield files, images
+            files, images = [], []
+    if files:
+        yield files, images
