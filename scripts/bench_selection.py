@@ -67,6 +67,7 @@ def begun(arguments: argparse.Namespace) -> Any:
 
     from nasrun.budget import Budget
     from nasrun.config import build, compose, resolve
+    from nasrun.context import Context
     from nasrun.data.facts import Facts
     from nasrun.data.images import TensorSplit
 
@@ -92,7 +93,7 @@ def begun(arguments: argparse.Namespace) -> Any:
     )
     budget = Budget(device="cpu", precision="fp32", threads=arguments.threads, max_hours=None)
     task.begin(Noise(), budget)
-    strategy.begin(space, task, budget)
+    strategy.begin(Context(space=space, task=task, budget=budget))
     return strategy
 
 

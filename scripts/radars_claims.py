@@ -382,7 +382,7 @@ def foretell(words: Sequence[str]) -> dict[str, Any]:
     """What `nasrun plan` says of a search's memory; no step is taken."""
     plan = _plan(words)
     plan.task.begin(plan.dataset, plan.budget)
-    plan.strategy.begin(plan.space, plan.task, plan.budget)
+    plan.strategy.begin(plan.context(plan.task))
     return {"search": {"memory_gib": plan.budget.whole(plan.strategy.foreseen_bytes())}}
 
 

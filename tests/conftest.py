@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from toys import context
 
 SMALL = ["rounds=2", "width=2", "depth=3", "batch_size=16", "images=64", "space.nodes=1"]
 SMALL += ["space.kept_edges=1", "budget.threads=1", "budget.device=cpu"]
@@ -170,7 +171,7 @@ def begin():
         )
         seed_everything(0, "test")
         task.begin(dataset, budget)
-        strategy.begin(space, task, budget)
+        strategy.begin(context(space, task, budget))
         return strategy
 
     return make

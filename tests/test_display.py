@@ -64,7 +64,7 @@ def test_a_terminal_shows_the_title_the_round_and_the_last_metrics(terminal):
     stage = SimpleNamespace(round=0, rounds=4)
     metrics = {"train_loss": 1.5, "lr": 0.1, "validation_accuracy": 0.25, "skip_share": 0.5}
     with watch(terminal.console, "select perturb", True) as display:
-        display.begin(stage)
+        display.begin(stage, {})
         begun = terminal.line(display)
         steps(terminal, display, 1, 2, 1.0)
         half = terminal.line(display)
@@ -85,7 +85,7 @@ def test_a_terminal_shows_the_title_the_round_and_the_last_metrics(terminal):
 def test_the_time_left_is_that_of_the_rounds_left(terminal):
     stage = SimpleNamespace(round=0, rounds=4)
     with watch(terminal.console, "search", True) as display:
-        display.begin(stage)
+        display.begin(stage, {})
         steps(terminal, display, 10, 10, 2.0)
         stage.round = 1
         display.round(stage, {})
@@ -98,7 +98,7 @@ def test_the_time_left_is_that_of_the_rounds_left(terminal):
 def test_the_time_left_of_slow_rounds_is_theirs_and_not_that_of_saving(terminal):
     stage = SimpleNamespace(round=0, rounds=100)
     with watch(terminal.console, "search", True) as display:
-        display.begin(stage)
+        display.begin(stage, {})
         lines = []
         for _ in range(2):
             steps(terminal, display, 1, 1, 299.0)
@@ -113,7 +113,7 @@ def test_the_time_left_of_slow_rounds_is_theirs_and_not_that_of_saving(terminal)
 def test_a_narrow_terminal_has_room_for_the_round_and_the_time_left(monkeypatch):
     terminal, stage = narrow(80, monkeypatch), SimpleNamespace(round=0, rounds=50)
     with watch(terminal.console, "retrain perturb", True) as display:
-        display.begin(stage)
+        display.begin(stage, {})
         steps(terminal, display, 10, 10, 2.0)
         stage.round = 1
         display.round(stage, dict.fromkeys(("train_loss", "entropy_normal", "entropy_reduce"), 1.5))
@@ -125,7 +125,7 @@ def test_a_resumed_stage_begins_at_its_round_and_foretells_by_what_it_does_itsel
     stage = SimpleNamespace(round=3, rounds=4)
     terminal.now = 1000.0
     with watch(terminal.console, "search", True) as display:
-        display.begin(stage)
+        display.begin(stage, {})
         begun = terminal.line(display)
         steps(terminal, display, 5, 10, 2.0)
         half = terminal.line(display)
@@ -136,14 +136,14 @@ def test_a_resumed_stage_begins_at_its_round_and_foretells_by_what_it_does_itsel
 
 def test_a_stage_without_rounds_is_shown_as_done(terminal):
     with watch(terminal.console, "select argmax", True) as display:
-        display.begin(SimpleNamespace(round=0, rounds=0))
+        display.begin(SimpleNamespace(round=0, rounds=0), {})
         line = terminal.line(display)
     assert re.match(r"select argmax ━{20} 0\.0/0 ", line)
 
 
 def test_more_steps_than_were_foretold_do_not_lead_beyond_the_round(terminal):
     with watch(terminal.console, "search", True) as display:
-        display.begin(SimpleNamespace(round=1, rounds=4))
+        display.begin(SimpleNamespace(round=1, rounds=4), {})
         steps(terminal, display, 3, 2, 1.0)
         beyond = terminal.line(display)
         display.step(1, 0)
@@ -158,7 +158,7 @@ def test_without_a_terminal_a_resumed_stage_has_a_line_a_round(monkeypatch):
     text = io.StringIO()
     stage = SimpleNamespace(round=3, rounds=6)
     with watch(Console(file=text, width=80), "retrain [a]", True) as display:
-        display.begin(stage)
+        display.begin(stage, {})
         for seconds, loss in ((30.0, 2.0), (50.0, 1.0)):
             now += seconds
             stage.round += 1

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from toys import context
 
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
 from nasrun.costs.memory import Ledger, Shapes, optimizer_slots, sizes
-from nasrun.engines.base import OnEngine
-from nasrun.engines.local import Pool, Serial
+from nasrun.engines.local import Pool
 from nasrun.runs.run import seed_everything
 from nasrun.stage import Stage
 
@@ -40,9 +40,7 @@ def begun():
         )
         seed_everything(0, "test")
         task.begin(dataset, CPU)
-        if isinstance(search.evaluator, OnEngine):
-            search.evaluator.engine = Serial()
-        search.evaluator.begin(space, task, CPU)
+        search.evaluator.begin(context(space, task, CPU))
         return search.evaluator, space
 
     return make

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
-from toys import run
+from toys import context, run
 
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
@@ -31,7 +31,8 @@ def begun():
         )
         genotype = space.parse("normal sep_conv_3x3@0; reduce max_pool_3x3@1")
         seed_everything(0, "test")
-        stage.begin(genotype, space, dataset, CPU)
+        stage.task.begin(dataset, CPU)
+        stage.begin(context(space, stage.task, CPU), genotype)
         return stage
 
     return make

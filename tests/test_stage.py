@@ -1,13 +1,17 @@
 """The loop that runs every stage."""
 
+from pathlib import Path
+
 import pytest
 
 from nasrun.budget import BudgetSpent
-from nasrun.stage import Silent, Stage, drive
+from nasrun.stage import Observer, Stage, drive, unseen
 
 
 class Recorder:
-    """Folder, display and budget in one: what happened, in order."""
+    """Folder, observer and budget in one: what happened, in order."""
+
+    path, settings = Path("here"), {"seed": 0}
 
     def __init__(self, restored=0, spent_after=None):
         self.events, self.restored, self.spent_after = [], restored, spent_after
@@ -26,8 +30,8 @@ class Recorder:
     def finish(self, result):
         self.events.append(f"finish {result}")
 
-    def begin(self, stage):
-        self.events.append(f"begin {stage.round}")
+    def begin(self, stage, settings):
+        self.events.append(f"begin {stage.round} {settings}")
 
     def step(self, done, total):
         self.events.append(f"step {done}/{total}")
@@ -64,12 +68,11 @@ class Rounds(Stage):
 
 def test_each_round_is_logged_and_saved_before_the_next(capsys):
     recorder, stage = Recorder(), Rounds(2)
-    stage.display = recorder
-    drive(stage, recorder, recorder)
+    drive(stage, recorder, recorder, [recorder])
     assert recorder.events == [
-        *("restore", "begin 0"),
+        *("restore", "begin 0 {'seed': 0}"),
         *("log 1 0", "save 1", "show 1", "log 2 10", "save 2", "show 2"),
-        "finish {'rounds': 2}",
+        *("finish {'rounds': 2}", "finish {'rounds': 2}"),  # written, then seen
     ]
     assert capsys.readouterr().out == ""
 
@@ -116,11 +119,67 @@ def test_a_stage_may_stop_early():
 
 def test_tracked_items_are_shown_once_they_are_done():
     recorder, stage = Recorder(), Rounds(1)
-    stage.display = recorder
+    stage.enter(recorder.path, recorder.step)
     seen = []
     for item in stage.track("ab", 2):
         assert len(recorder.events) == len(seen)
         seen.append(item)
     assert seen == ["a", "b"]
     assert recorder.events == ["step 1/2", "step 2/2"]
-    assert isinstance(Rounds(1).display, Silent)
+    stage.tell(unseen)
+    assert list(stage.track("ab", 2)) == ["a", "b"]
+    assert len(recorder.events) == 2
+
+
+class Watching(Observer):
+    """An observer that notes what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def begin(self, stage, settings):
+        self.told.append(("begin", stage.round, settings))
+
+    def step(self, done, total):
+        self.told.append(("step", done, total))
+
+    def round(self, stage, metrics):
+        self.told.append(("round", stage.round, metrics))
+
+    def finish(self, result):
+        self.told.append(("finish", result))
+
+    def fail(self, error):
+        self.told.append(("fail", str(error)))
+
+
+def test_observers_see_configuration_steps_rounds_and_the_result():
+    class Stepping(Rounds):
+        def run_round(self):
+            list(self.track("a", 1))
+            return super().run_round()
+
+    first, second = Watching(), Watching()
+    drive(Stepping(1), Recorder(), Recorder(), [first, second])
+    assert (
+        first.told
+        == second.told
+        == [
+            ("begin", 0, {"seed": 0}),
+            ("step", 1, 1),
+            ("round", 1, {"value": 0}),
+            ("finish", {"rounds": 1}),
+        ]
+    )
+
+
+@pytest.mark.parametrize("error", [ValueError("diverged"), KeyboardInterrupt("stopped")])
+def test_observers_see_a_failure(error):
+    class Failing(Rounds):
+        def run_round(self):
+            raise error
+
+    watching = Watching()
+    with pytest.raises(type(error)):
+        drive(Failing(1), Recorder(), Recorder(), [watching])
+    assert watching.told[-1] == ("fail", str(error))

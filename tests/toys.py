@@ -1,5 +1,7 @@
 """Small spaces, scores in a given order, and a loop without a folder."""
 
+from nasrun.context import Context
+from nasrun.engines.local import Serial
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import NONE, AtMost, Decision
 from nasrun.spaces.base import SearchSpace
@@ -55,7 +57,7 @@ class Scores(Evaluator):
     def warm_up_rounds(self):
         return self._warm_up_rounds
 
-    def begin(self, space, task, budget):
+    def begin(self, context):
         pass
 
     def warm_up(self, stage, progress):
@@ -81,6 +83,12 @@ class Scores(Evaluator):
 
 class Task:
     objective = "accuracy"
+
+
+def context(space=None, task=None, budget=None, **others):
+    """What a stage works with, of which a test needs a part."""
+    parts = {"engine": Serial(), **others}
+    return Context(space=space, task=Task() if task is None else task, budget=budget, **parts)
 
 
 def run(search, rounds=None):

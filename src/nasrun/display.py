@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column, Table
 
 from nasrun.machine import memory_gib
-from nasrun.stage import Display, Metrics, Stage
+from nasrun.stage import Metrics, Observer, Stage
 
 SHOWN = {
     "train_loss": "loss",
@@ -105,7 +105,7 @@ class Pace:
         return duration(each * (self.rounds - done))
 
 
-class Lines(Display):
+class Lines(Observer):
     """One plain line a round, for logs and pipes."""
 
     def __init__(self, console: Console, title: str) -> None:
@@ -116,7 +116,7 @@ class Lines(Display):
 
     def __exit__(self, *exception: object) -> None: ...
 
-    def begin(self, stage: Stage) -> None:
+    def begin(self, stage: Stage, settings: dict[str, Any]) -> None:
         self.pace = Pace(stage)
         if 0 < stage.round < stage.rounds:
             self.console.print(f"{self.title}  continues after round {stage.round}", markup=False)
@@ -132,8 +132,12 @@ class Lines(Display):
             soft_wrap=True,
         )
 
+    def finish(self, result: dict[str, Any]) -> None: ...
 
-class Live(Display):
+    def fail(self, error: BaseException) -> None: ...
+
+
+class Live(Observer):
     """A bar over the rounds with the last metrics, redrawn in place, for terminals.
 
     What a narrow terminal has no room for are metrics.
@@ -164,7 +168,7 @@ class Live(Display):
     ) -> None:
         self.bar.stop()
 
-    def begin(self, stage: Stage) -> None:
+    def begin(self, stage: Stage, settings: dict[str, Any]) -> None:
         self.done = stage.round
         self.rounds = stage.rounds
         self.pace = Pace(stage)
@@ -197,6 +201,10 @@ class Live(Display):
             metrics=summary(metrics),
             memory=f"{memory_gib():.2f} GiB",
         )
+
+    def finish(self, result: dict[str, Any]) -> None: ...
+
+    def fail(self, error: BaseException) -> None: ...
 
     def _position(self, part: float) -> str:
         return f"{min(self.done + part, self.rounds):.1f}/{self.rounds}"

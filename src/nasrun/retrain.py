@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from nasrun.budget import Budget
+from nasrun.context import Context
 from nasrun.costs.cost import count
 from nasrun.costs.memory import network_bytes
 from nasrun.genotype import Genotype
@@ -20,7 +20,7 @@ from nasrun.schedules import Schedule
 from nasrun.spaces.base import Layout, SearchSpace, Stem
 from nasrun.stage import Metrics, Stage
 from nasrun.supernet.region import compile_regions
-from nasrun.tasks.base import Dataset, ImageTask, OptimizerFactory, Part
+from nasrun.tasks.base import ImageTask, OptimizerFactory, Part
 
 
 class Retrain(Stage):
@@ -76,13 +76,12 @@ class Retrain(Stage):
     def rounds(self) -> int:
         return self.epochs * self.rounds_per_epoch
 
-    def begin(
-        self, genotype: Genotype, space: SearchSpace, dataset: Dataset, budget: Budget
-    ) -> None:
-        """Build the network of a genotype and read the training data."""
-        self.task.begin(dataset, budget)
-        self.genotype, self.space, self.budget, self.dataset = genotype, space, budget, dataset
-        self.facts = dataset.facts()
+    def begin(self, context: Context[SearchSpace, ImageTask], genotype: Genotype) -> None:
+        """Build the network of a genotype and read the training data; the task is its own."""
+        space, budget = context.space, context.budget
+        self.genotype, self.space, self.budget = genotype, space, budget
+        assert context.task is self.task
+        self.round = 0
         budget.refuse_beyond(self.step_bytes, "training this network")
         self.train = self.task.split(*self.parts)
         if len(self.train) < 2 * self.rounds_per_epoch:
@@ -155,7 +154,7 @@ class Retrain(Stage):
         rounds = folder.metrics()
         retrain_curves(rounds, folder.path / "curves.png")
         last = {} if self.validation is None else rounds[-1]
-        cost = count(network, self.task.inputs, self.facts.size)
+        cost = count(network, self.task.inputs, self.task.size)
         test = self.learner.evaluate(self.task.split("test"), 2 * self.batch_size)
         return {
             **{f"test_{name}": value for name, value in test.items()},
@@ -169,5 +168,5 @@ class Retrain(Stage):
             "trained_on": "+".join(self.parts),
             "train_images": len(self.train),
             "genotype": self.space.render(self.genotype),
-            "data": asdict(self.facts),
+            "data": asdict(self.task.facts),
         }

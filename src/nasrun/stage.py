@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -15,31 +15,49 @@ Metrics = dict[str, float]
 Item = TypeVar("Item")
 
 
+Step = Callable[[int, int], None]
+"""Told after every step of a round: how many of how many are done."""
+
+
+def unseen(done: int, total: int) -> None:
+    """A step that nobody watches."""
+
+
 class Folder(Protocol):
     """Where a stage's state and results lie: `nasrun.runs.run.StageFolder`."""
 
+    path: Path
+
+    @property
+    def settings(self) -> dict[str, Any]: ...
     def restore(self, stage: Stage) -> None: ...
     def log(self, round: int, metrics: Metrics) -> None: ...
     def save(self, stage: Stage) -> None: ...
     def finish(self, result: dict[str, Any]) -> None: ...
 
 
-class Display(Protocol):
-    """What a user watches while a stage runs: `nasrun.display`."""
+class Observer(ABC):
+    """Who watches a stage run: the display, and whatever keeps its own record of runs."""
 
-    def begin(self, stage: Stage) -> None: ...
-    def step(self, done: int, total: int) -> None: ...
-    def round(self, stage: Stage, metrics: Metrics) -> None: ...
+    @abstractmethod
+    def begin(self, stage: Stage, settings: dict[str, Any]) -> None:
+        """The stage goes on from its last saved round, configured like this."""
 
+    @abstractmethod
+    def step(self, done: int, total: int) -> None:
+        """So many of so many steps of the running round are done."""
 
-class Silent:
-    """A display that shows nothing."""
+    @abstractmethod
+    def round(self, stage: Stage, metrics: Metrics) -> None:
+        """A round is done and saved."""
 
-    def begin(self, stage: Stage) -> None: ...
+    @abstractmethod
+    def finish(self, result: dict[str, Any]) -> None:
+        """The stage is done; its result is written."""
 
-    def step(self, done: int, total: int) -> None: ...
-
-    def round(self, stage: Stage, metrics: Metrics) -> None: ...
+    @abstractmethod
+    def fail(self, error: BaseException) -> None:
+        """The stage ends before it is done: by an error, an interruption, or a spent budget."""
 
 
 class Stage(ABC):
@@ -52,10 +70,20 @@ class Stage(ABC):
     round: int = 0
     stopped: str | None = None
     """Why the stage ends before its last round; a round, or a restored state, may set it."""
-    display: Display = Silent()
     home: Path
     """The stage's folder, known before its first round; files of its own lie there, named in its
     state."""
+    step: Step = staticmethod(unseen)
+    """Whoever is told of the steps of a round."""
+
+    def enter(self, home: Path, step: Step = unseen) -> None:
+        """Take the folder that the rounds run in, and who is told of their steps."""
+        self.home = home
+        self.tell(step)
+
+    def tell(self, step: Step) -> None:
+        """Tell the steps of the rounds to come there."""
+        self.step = step
 
     @property
     @abstractmethod
@@ -83,35 +111,35 @@ class Stage(ABC):
         """Whether no round is left, or the stage stopped early."""
         return self.stopped is not None or self.round >= self.rounds
 
-    def play(self, display: Display) -> Metrics:
-        """One round, its steps shown on this display."""
-        self.display = display
+    def play(self, step: Step) -> Metrics:
+        """One round whose steps are told to `step`."""
+        before, self.step = self.step, step
         try:
             return self.run_round()
         finally:
-            self.display = Silent()
+            self.step = before
 
     def track(self, items: Iterable[Item], total: int) -> Iterator[Item]:
-        """The items, with the position among `total` shown on the display."""
-        return tracked(items, total, self.display)
+        """The items, with the position among `total` told to whoever watches."""
+        return tracked(items, total, self.step)
 
 
-def tracked(items: Iterable[Item], total: int, display: Display) -> Iterator[Item]:
-    """The items, with the position among `total` shown on a display."""
+def tracked(items: Iterable[Item], total: int, step: Step) -> Iterator[Item]:
+    """The items, with the position among `total` told after each."""
     for position, item in enumerate(items, 1):
         yield item
-        display.step(position, total)
+        step(position, total)
 
 
 class Rehearsal(NamedTuple):
     """One kind of work that lies ahead: so many `rounds` of `play`, and so many times `rest`.
 
-    `play` does one round and shows its steps on a display, to be broken off after a few; `rest` is
-    what has no steps, and is called after that. Null is nothing of the kind.
+    `play` does one round and tells of its steps, to be broken off after a few; `rest` is what has
+    no steps, and is called after that. `None` is nothing of the kind.
     """
 
     rounds: float = 0
-    play: Callable[[Display], object] | None = None
+    play: Callable[[Step], object] | None = None
     rests: float = 0
     rest: Callable[[], object] | None = None
 
@@ -130,22 +158,38 @@ class Foreseen(ABC):
 
     @abstractmethod
     def rehearsals(self) -> Iterator[Rehearsal]:
-        """All that lies ahead, kind by kind; the stage is of no other use any more."""
+        """All that lies ahead, kind by kind; the stage cannot be used afterwards."""
 
 
-def drive(stage: Stage, folder: Folder, budget: Budget) -> None:
+def drive(stage: Stage, folder: Folder, budget: Budget, observers: Sequence[Observer] = ()) -> None:
     """Run the rounds that are left, each saved before the next, then finish.
 
     Raises BudgetSpent between two rounds when the hours are over.
     """
+
+    def step(done: int, total: int) -> None:
+        for observer in observers:
+            observer.step(done, total)
+
+    stage.enter(folder.path, step)
     folder.restore(stage)
-    stage.display.begin(stage)
-    while not stage.done:
-        metrics = stage.run_round()
-        stage.round += 1
-        folder.log(stage.round, metrics)
-        folder.save(stage)
-        stage.display.round(stage, metrics)
-        if not stage.done:
-            budget.check()
-    folder.finish(stage.finish(folder))
+    for observer in observers:
+        observer.begin(stage, folder.settings)
+    try:
+        while not stage.done:
+            metrics = stage.run_round()
+            stage.round += 1
+            folder.log(stage.round, metrics)
+            folder.save(stage)
+            for observer in observers:
+                observer.round(stage, metrics)
+            if not stage.done:
+                budget.check()
+        result = stage.finish(folder)
+        folder.finish(result)
+    except BaseException as error:
+        for observer in observers:
+            observer.fail(error)
+        raise
+    for observer in observers:
+        observer.finish(result)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from toys import context
 
 from nasrun.data import table as tabular
 from nasrun.data.table import Table, describe, header
@@ -101,7 +102,7 @@ def test_an_unknown_architecture_is_named(tmp_path):
 
 def test_the_evaluator_reads_its_column_and_says_so(table):
     evaluator = Tabular(table=str(table), column="cifar10_val_12ep")
-    evaluator.begin(SPACE, None, None)
+    evaluator.begin(context(SPACE))
     chosen = ("nor_conv_3x3",) * 6
     genotype = Genotype("nasbench201", dict(zip(SPACE.rows, chosen, strict=True)))
     assert evaluator(genotype)["accuracy"] == pytest.approx(1 - value(chosen) / 100)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from toys import DARTS, Scores, Task, Toy
+from toys import DARTS, Scores, Toy, context
 
 from nasrun.budget import Budget
 from nasrun.costs.limits import Amounts
@@ -225,9 +225,9 @@ def test_the_test_at_the_end_is_timed_by_images_that_are_trained_on():
     )
     seen = []
     learner = SimpleNamespace(evaluate=lambda split, together: seen.append((split, together)))
-    dataset = SimpleNamespace(count_test=lambda: 1000)
+    task = SimpleNamespace(dataset=SimpleNamespace(count_test=lambda: 1000))
     rehearsal = forecast._test(
-        SimpleNamespace(batch_size=8, train=train, dataset=dataset, learner=learner)
+        SimpleNamespace(batch_size=8, train=train, task=task, learner=learner)
     )
     rehearsal.rest()
     assert (rehearsal.rounds, rehearsal.rests) == (0, 1000 / 16)
@@ -329,7 +329,7 @@ def test_a_plan_that_cannot_be_ends_with_two_and_the_number(nasrun):
 
 def test_a_limit_on_memory_counts_no_processes_of_an_engine(nasrun):
     words = [*PLANNED, "stages=[search]", "strategy=random", "budget.max_memory_gib=4"]
-    assert "engine=serial would do" in nasrun("plan", *words).refusal
+    assert "use engine=serial" in nasrun("plan", *words).refusal
     assert nasrun("plan", *words, "engine=serial").status == 0
 
 
@@ -374,11 +374,12 @@ def test_no_more_workers_are_foreseen_than_there_is_work(
             return cores
 
     class Elsewhere(Scores, OnEngine):
-        engine = Engine()
+        on_engine = True
 
     monkeypatch.setattr(Engine, "elsewhere", elsewhere, raising=False)
     search = RandomSearch(num_candidates=candidates, together=together, evaluator=Elsewhere([]))
-    search.begin(Toy(), Task(), Budget(device="cpu", precision="fp32", threads=8, max_hours=None))
+    budget = Budget(device="cpu", precision="fp32", threads=8, max_hours=None)
+    search.begin(context(Toy(), budget=budget, engine=Engine()))
     assert search.workers == workers
 
 

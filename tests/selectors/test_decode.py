@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from toys import context
 
 from nasrun.config import build, compose, resolve
 from nasrun.genotype import NONE
@@ -42,7 +43,7 @@ def strategy(space):
 def decoded(option, strategy, space):
     selector = build(resolve(compose([f"selector={option}"]).config["selector"]), "selector")
     assert isinstance(selector, Decode)
-    selector.begin(strategy, space)
+    selector.begin(context(space), strategy)
     assert selector.rounds == 0
     assert selector.done
     return selector

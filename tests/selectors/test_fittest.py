@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from toys import Scores, Task, Toy, run
+from toys import Scores, Toy, context, run
 
 from nasrun.genotype import NONE, Genotype
 from nasrun.selectors.fittest import Fittest
@@ -12,10 +12,10 @@ from nasrun.strategies.random_search import RandomSearch
 
 def test_the_fittest_is_the_first_of_the_best():
     search = RandomSearch(num_candidates=3, together=1, evaluator=Scores([0.2, 0.5, 0.5]))
-    search.begin(Toy(), Task(), None)
+    search.begin(context(Toy()))
     run(search)
     selector = Fittest()
-    selector.begin(search, Toy())
+    selector.begin(context(Toy()), search)
     assert selector.rounds == 0
     assert selector.done
     assert selector.genotype == search.candidates[1].genotype
@@ -27,7 +27,7 @@ def test_the_fittest_is_the_first_of_the_best():
 def test_a_score_is_that_of_the_chosen_network_and_not_of_one_beyond_the_limits(most, best, scored):
     """The architectures have 1, 2 and 2 operations; where none may have that many, one is made."""
     search = RandomSearch(num_candidates=3, together=1, evaluator=Scores([0.2, 0.5, 0.4]))
-    search.begin(Toy(), Task(), None)
+    search.begin(context(Toy()))
     proposed = iter(
         Genotype("toy", dict(zip(Toy().rows, row, strict=True)))
         for row in (("a", NONE, NONE), ("a", "b", NONE), ("b", "b", NONE))
@@ -35,9 +35,9 @@ def test_a_score_is_that_of_the_chosen_network_and_not_of_one_beyond_the_limits(
     search.propose = lambda: next(proposed)
     run(search)
     selector = Fittest()
-    selector.limits = SimpleNamespace(
+    limits = SimpleNamespace(
         allow=lambda genotype: sum(c != NONE for c in genotype.values()) <= most
     )
-    selector.begin(search, Toy())
+    selector.begin(context(Toy(), limits=limits), search)
     assert selector._best.score == best
     assert ("validation_score" in selector.report(None)) == scored

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from toys import Scores, Task, Toy, run
+from toys import Scores, Toy, context, run
 
 from nasrun.engines.local import Serial
 from nasrun.genotype import Genotype
@@ -35,11 +35,10 @@ class Folder:
 def begun(found, scores, contestants=4, eta=2):
     """The selector at a search that ended with such scores, its own trainings giving others."""
     search = RandomSearch(num_candidates=len(found), together=1, evaluator=Scores(found))
-    search.begin(Toy(), Task(), None)
+    search.begin(context(Toy()))
     run(search)
     selector = Halving(contestants=contestants, eta=eta, evaluator=Longer(scores))
-    selector.task, selector.budget = Task(), None
-    selector.begin(search, Toy())
+    selector.begin(context(Toy()), search)
     return selector, [candidate.genotype for candidate in search.candidates]
 
 
@@ -68,15 +67,14 @@ def test_every_rung_trains_the_better_part_longer():
 def test_an_architecture_is_as_good_as_its_best_score():
     torch.manual_seed(3)
     search = RandomSearch(num_candidates=4, together=1, evaluator=Scores([0.9, 0.8, 0.7, 0.1]))
-    search.begin(Toy(), Task(), None)
+    search.begin(context(Toy()))
     first, second, third = (Toy().sample() for _ in range(3))
     assert len({first, second, third}) == 3
     proposed = iter([first, second, third, first])
     search.propose = lambda: next(proposed)
     run(search)
     selector = Halving(contestants=2, eta=2, evaluator=Longer([0.5, 0.4]))
-    selector.task, selector.budget = Task(), None
-    selector.begin(search, Toy())
+    selector.begin(context(Toy()), search)
     run(selector)
     assert selector.evaluator.asked == [first, second]
 
@@ -84,31 +82,28 @@ def test_an_architecture_is_as_good_as_its_best_score():
 def test_where_the_limits_allow_no_candidate_those_contest_that_it_is_exchanged_for():
     torch.manual_seed(3)
     search = RandomSearch(num_candidates=3, together=1, evaluator=Scores([0.9, 0.8, 0.7]))
-    search.begin(Toy(), Task(), None)
+    search.begin(context(Toy()))
     run(search)
     allowed = {c.genotype: Genotype("toy", {**c.genotype, "e0": "a"}) for c in search.candidates}
     selector = Halving(contestants=3, eta=3, evaluator=Longer([0.1, 0.2, 0.3]))
-    selector.task, selector.budget = Task(), None
-    selector.limits = SimpleNamespace(allow=lambda g: False, nearest=allowed.__getitem__)
-    selector.begin(search, Toy())
+    limits = SimpleNamespace(allow=lambda g: False, nearest=allowed.__getitem__)
+    selector.begin(context(Toy(), limits=limits), search)
     run(selector)
     assert set(selector.evaluator.asked) == set(allowed.values())
     assert selector.report(Folder())["validation_accuracy"] > 0
     alone = Halving(contestants=1, eta=3, evaluator=Longer([]))
-    alone.task, alone.budget, alone.limits = Task(), None, selector.limits
-    alone.begin(search, Toy())
+    alone.begin(context(Toy(), limits=limits), search)
     assert alone.report(Folder()) == {"candidates": 1}
 
 
 def test_an_architecture_contests_once():
     search = RandomSearch(num_candidates=3, together=1, evaluator=Scores([0.2, 0.5, 0.4]))
-    search.begin(Toy(), Task(), None)
+    search.begin(context(Toy()))
     genotype = Toy().sample()
     search.propose = lambda: genotype
     run(search)
     selector = Halving(contestants=4, eta=2, evaluator=Longer([]))
-    selector.task, selector.budget = Task(), None
-    selector.begin(search, Toy())
+    selector.begin(context(Toy()), search)
     assert selector.rounds == 0
     assert selector.genotype == search.candidates[0].genotype
     assert selector.report(Folder()) == {"validation_accuracy": 0.5, "candidates": 1}
@@ -154,12 +149,10 @@ def test_limits_are_obeyed_where_a_candidate_does():
             return genotype["e0"] == "none"
 
     search = RandomSearch(num_candidates=20, together=1, evaluator=Scores(distinct(20)))
-    search.begin(Toy(), Task(), None)
+    search.begin(context(Toy()))
     run(search)
     selector = Halving(contestants=3, eta=2, evaluator=Longer([0.0] * 9))
-    selector.limits = Few()
-    selector.task, selector.budget = Task(), None
-    selector.begin(search, Toy())
+    selector.begin(context(Toy(), limits=Few()), search)
     run(selector)
     assert {genotype["e0"] for genotype in selector.evaluator.asked} == {"none"}
 

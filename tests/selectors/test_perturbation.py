@@ -7,14 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from toys import Decisions
+from toys import Decisions, context
 
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
 from nasrun.genotype import NONE, AtMost, Decision
 from nasrun.runs.run import seed_everything
 from nasrun.selectors.perturbation import Perturbation
-from nasrun.stage import Silent
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.strategies.judges import Magnitude, Masked, MaskedInTraining
 
@@ -59,9 +58,8 @@ class Scripted(SupernetStrategy):
         self.missed = missed
         self.supernet = SimpleNamespace(fixed={}, space=space)
         self.asked, self.tuned, self.events = [], [], []
-        self.display = Silent()
 
-    def begin(self, space, task, budget):
+    def begin(self, context):
         raise NotImplementedError
 
     def masked(self, masks, *, images=None, in_training=False):
@@ -98,7 +96,7 @@ def selection(missed, space=None, *, criterion="accuracy", **settings):
     }
     selector = Perturbation(**{**defaults, **settings})
     strategy = Scripted(missed, space)
-    selector.begin(strategy, space)
+    selector.begin(context(space), strategy)
     return selector, strategy
 
 
@@ -303,7 +301,7 @@ def test_a_supernet_that_is_decided_already_takes_no_rounds():
     strategy.supernet.fixed.update(dict.fromkeys(space.rows, "skip"))
     for name in ("normal/3-0", "reduce/3-0", "reduce/3-1"):
         strategy.supernet.fixed[name] = NONE
-    selector.begin(strategy, space)
+    selector.begin(context(space), strategy)
     assert (selector.events, selector.rounds, selector.done) == (0, 0, True)
     assert set(selector.genotype.values()) == {"skip", NONE}
 
@@ -353,8 +351,8 @@ def real(*overrides, perturbed=()):
     )
     seed_everything(0, "test")
     task.begin(dataset, CPU)
-    strategy.begin(space, task, CPU)
-    selector.begin(strategy, space)
+    strategy.begin(context(space, task, CPU))
+    selector.begin(context(space), strategy)
     return selector, strategy
 
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toys import context
 
 from nasrun.genotype import Genotype
 from nasrun.selectors.recorded import AtLeast, Frontier, Healthy
@@ -24,11 +25,11 @@ class Ended(SupernetStrategy):
     begin = masked = tune = None
 
 
-def chosen(selector, *records, watchdog=WATCHDOG):
+def chosen(selector, *records, watchdog=WATCHDOG, limits=None):
     strategy = Ended.__new__(Ended)
     space = SimpleNamespace(groups=("normal", "reduce"), render=lambda genotype: genotype["a"])
     strategy.history = SimpleNamespace(records=list(records), watchdog=watchdog, space=space)
-    selector.begin(strategy, space)
+    selector.begin(context(space, limits=limits), strategy)
     assert selector.rounds == 0
     assert selector.done
     return selector
@@ -109,8 +110,8 @@ def test_any_size_is_the_last_round_s():
 def test_a_round_within_the_limits_is_taken_or_an_exchanged_one_is_said_to_be():
     def within(*allowed):
         selector = Frontier(size=None, max_params=None)
-        selector.limits = SimpleNamespace(allow=lambda genotype: int(genotype["a"]) in allowed)
-        return chosen(selector, *SHRINKING)
+        limits = SimpleNamespace(allow=lambda genotype: int(genotype["a"]) in allowed)
+        return chosen(selector, *SHRINKING, limits=limits)
 
     assert within(2, 3).genotype["a"] == "2"
     assert within(2, 3).report(None)["size"] == [6, 0]

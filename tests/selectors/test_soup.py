@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from toys import run
+from toys import context, run
 
 from nasrun.genotype import Genotype
 from nasrun.selectors.soup import Soup, mean
@@ -41,7 +41,7 @@ class Members(PopulationStrategy):
 
 def soup_of(strategy):
     soup = Soup()
-    soup.begin(strategy, None)
+    soup.begin(context(), strategy)
     return soup
 
 

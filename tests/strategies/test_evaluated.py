@@ -1,7 +1,7 @@
 """Searches that score whole architectures: warm-up, then proposals and their scores."""
 
 import pytest
-from toys import Scores, Task, Toy, run
+from toys import Scores, Toy, context, run
 
 from nasrun.genotype import NONE
 from nasrun.strategies.random_search import RandomSearch
@@ -9,7 +9,7 @@ from nasrun.strategies.random_search import RandomSearch
 
 def begun(evaluator, candidates, together=1):
     search = RandomSearch(num_candidates=candidates, together=together, evaluator=evaluator)
-    search.begin(Toy(), Task(), None)
+    search.begin(context(Toy()))
     return search
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toys import Scores, Task, Toy, run
+from toys import Scores, Toy, context, run
 
 from nasrun.evaluators.tabular import Tabular
 from nasrun.spaces.nasbench201 import NasBench201
@@ -23,7 +23,7 @@ def begun(scores, population=4, tournament=4, together=1):
         tournament=tournament,
         evaluator=Scores(scores),
     )
-    search.begin(Toy(), Task(), None)
+    search.begin(context(Toy()))
     return search
 
 
@@ -100,7 +100,7 @@ def test_in_the_table_it_beats_random_search_as_published():
         torch.manual_seed(seed)
         evaluator = Tabular(table=str(TABLE), column="cifar10_val_12ep")
         search = make(num_candidates=150, together=1, evaluator=evaluator)
-        search.begin(space, Task(), None)
+        search.begin(context(space))
         run(search)
         best = max(search.candidates, key=lambda candidate: candidate.score)
         return evaluator.table.truth(space.render(best.genotype))["cifar10"]["accuracy"]

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from toys import DARTS
+from toys import DARTS, context
 
 from nasrun.budget import Budget
 from nasrun.data.augment import Augment
@@ -75,7 +75,7 @@ def explore(**changes):
         share=1.0,
     )
     task.begin(Digits(size=None, images=64, validation=0.25, split_seed=0), CPU)
-    made.begin(SPACE, task, CPU)
+    made.begin(context(SPACE, task, CPU))
     return made
 
 

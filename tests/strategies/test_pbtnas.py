@@ -9,11 +9,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from toys import run
+from toys import context, run
 
 from nasrun.budget import Budget
 from nasrun.data.images import Data
-from nasrun.engines.local import Serial
 from nasrun.genotype import Decision
 from nasrun.spaces.gan import OPERATIONS, GanSpace
 from nasrun.strategies.pbtnas import (
@@ -129,9 +128,9 @@ class Counter(MemberLearner):
 
 def begun(home, variation=None, seed=0, **changes):
     search = Population(**{**RECIPE, **changes}, variation=variation)
-    search.engine, search.home = Serial(), home
+    search.enter(home)
     torch.manual_seed(seed)
-    search.begin(SPACE, Numbers(), BUDGET)
+    search.begin(context(SPACE, Numbers(), BUDGET))
     return search
 
 

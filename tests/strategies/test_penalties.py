@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from toys import context
 
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
@@ -216,7 +217,7 @@ def searched(*overrides):
     )
     seed_everything(0, "test")
     task.begin(dataset, CPU)
-    strategy.begin(space, task, CPU)
+    strategy.begin(context(space, task, CPU))
     metrics = []
     for _ in range(4):
         metrics.append(strategy.run_round())

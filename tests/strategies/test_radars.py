@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toys import context
 
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
@@ -40,7 +41,7 @@ def begun(*overrides, space="mobile", strategy="radars", **limits):
         share=1.0,
     )
     task.begin(Digits(size=None, images=48, validation=0.34, split_seed=0), budget)
-    searching.begin(made, task, budget)
+    searching.begin(context(made, task, budget))
     return searching
 
 

@@ -1,7 +1,7 @@
 """Random search: uniform draws."""
 
 import pytest
-from toys import Scores, Task, Toy, run
+from toys import Scores, Toy, context, run
 
 from nasrun.genotype import NONE
 from nasrun.strategies.random_search import RandomSearch
@@ -9,7 +9,7 @@ from nasrun.strategies.random_search import RandomSearch
 
 def test_draws_are_uniform():
     search = RandomSearch(num_candidates=2000, together=1, evaluator=Scores([0.0] * 2000))
-    search.begin(Toy(), Task(), None)
+    search.begin(context(Toy()))
     run(search)
     genotypes = [candidate.genotype for candidate in search.candidates]
     for name in ("e0", "e1", "e2"):

@@ -4,6 +4,7 @@ import math
 from types import SimpleNamespace
 
 import pytest
+from toys import context
 
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
@@ -25,7 +26,7 @@ def begun(*overrides, strategy="sgas"):
     )
     seed_everything(0, "test")
     task.begin(dataset, CPU)
-    made.begin(space, task, CPU)
+    made.begin(context(space, task, CPU))
     return made
 
 
@@ -72,7 +73,7 @@ def test_begun_again_it_is_as_new():
         strategy.run_round()
     assert strategy.inner.batch_size > 8
     assert strategy.decisions
-    strategy.begin(strategy.space, strategy.task, CPU)
+    strategy.begin(context(strategy.space, strategy.task, CPU))
     assert strategy.batch_size == strategy.inner.batch_size == 8
     assert strategy.decisions == []
 

@@ -68,7 +68,18 @@ def prepare_worker() -> None:
     torch.set_flush_denormal(True)
 
 
-class OnEngine:
-    """What hands jobs to an engine, which is known before it begins."""
+class OnEngine(ABC):
+    """What may hand jobs to the engine of its context; `on_engine` says whether it does."""
 
     engine: Engine
+
+    @property
+    @abstractmethod
+    def on_engine(self) -> bool:
+        """Whether it needs an engine, as it is set up."""
+
+
+def given(engine: Engine | None) -> Engine:
+    """The engine of a context; a plan gives one to whatever is `OnEngine`."""
+    assert engine is not None
+    return engine

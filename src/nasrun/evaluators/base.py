@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from nasrun.budget import Budget
+from nasrun.context import Context
 from nasrun.genotype import Genotype
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Metrics, Rehearsal, Stage
@@ -22,8 +22,8 @@ class Evaluator(ABC):
         """How often `warm_up` is to be called before the first evaluation."""
 
     @abstractmethod
-    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
-        """Take the data; the task has begun."""
+    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+        """Take the data."""
 
     @abstractmethod
     def warm_up(self, stage: Stage, progress: float) -> Metrics:

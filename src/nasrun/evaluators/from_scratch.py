@@ -13,13 +13,14 @@ import torch
 
 from nasrun import ops
 from nasrun.budget import Budget
+from nasrun.context import Context
 from nasrun.costs.memory import Shapes, network_bytes
-from nasrun.engines.base import OnEngine, one_thread
+from nasrun.engines.base import OnEngine, given, one_thread
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import Layout, SearchSpace, Stem
-from nasrun.stage import Display, Metrics, Rehearsal, Stage, tracked
+from nasrun.stage import Metrics, Rehearsal, Stage, Step, tracked, unseen
 from nasrun.tasks.base import ImageTask, Learner, OptimizerFactory, Split, Track
 
 
@@ -54,10 +55,16 @@ class FromScratch(Evaluator, OnEngine):
         self.clip = clip
 
     @property
+    def on_engine(self) -> bool:
+        return True
+
+    @property
     def warm_up_rounds(self) -> int:
         return 0
 
-    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
+    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+        space, task, budget = context.space, context.task, context.budget
+        self.engine = given(context.engine)
         task.split("train"), task.split("validation")  # what is wrong with them is told now
         self.threads = budget.resolved["threads"]
         self.job = TrainFromScratch(
@@ -110,9 +117,9 @@ class FromScratch(Evaluator, OnEngine):
         each = rounds * math.ceil(together / abreast) + math.ceil(left / abreast)
         learner = job.learner(genotype)
 
-        def play(display: Display) -> None:
+        def play(step: Step) -> None:
             with one_thread():
-                job.train(learner, 0.0, display)
+                job.train(learner, 0.0, step)
 
         def rest() -> None:
             with one_thread():
@@ -187,14 +194,13 @@ class TrainFromScratch:
             optimizer=self.optimizer,
         )
 
-    def train(self, learner: Learner, progress: float, display: Display | None = None) -> None:
+    def train(self, learner: Learner, progress: float, step: Step = unseen) -> None:
         """One epoch, before which this share of the training is done."""
         images, _ = self._splits
         order = torch.randperm(len(images))
         batches = self.task.batches(images, self.batch_size, order)
-        if display is not None:
-            batches = tracked(batches, math.ceil(len(images) / self.batch_size), display)
-        learner.train(batches, self.schedule.at(progress, learner.first_lr))
+        shown = tracked(batches, math.ceil(len(images) / self.batch_size), step)
+        learner.train(shown, self.schedule.at(progress, learner.first_lr))
 
     def measure(self, learner: Learner) -> Metrics:
         """The validation metrics."""

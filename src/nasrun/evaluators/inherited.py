@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from nasrun.budget import Budget
+from nasrun.context import Context
 from nasrun.costs.memory import Shapes
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
@@ -44,7 +44,8 @@ class Inherited(Evaluator):
     def warm_up_rounds(self) -> int:
         return self.rounds
 
-    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
+    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+        space, task, budget = context.space, context.task, context.budget
         self.space, self.task = space, task
         self.train, self.validation = task.split("train"), task.split("validation")
         self.device, self.budget = budget.torch_device, budget

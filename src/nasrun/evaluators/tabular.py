@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nasrun.budget import Budget
+from nasrun.context import Context
 from nasrun.data.table import VALIDATION, Table, header
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
@@ -35,8 +35,8 @@ class Tabular(Evaluator):
     def warm_up_rounds(self) -> int:
         return 0
 
-    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
-        self.space, self.table = space, Table.read(self.path)
+    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+        self.space, self.table = context.space, Table.read(self.path)
 
     def warm_up(self, stage: Stage, progress: float) -> Metrics:
         raise AssertionError("a table needs no warm-up")

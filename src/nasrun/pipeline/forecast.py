@@ -27,7 +27,7 @@ from nasrun.costs.limits import Amounts, count_choices
 from nasrun.genotype import Genotype
 from nasrun.machine import resident_gib
 from nasrun.spaces.base import Layout, SearchSpace
-from nasrun.stage import Display, Foreseen, Metrics, Rehearsal, Stage
+from nasrun.stage import Foreseen, Rehearsal, Stage, Step
 from nasrun.strategies.base import Strategy, SupernetStrategy
 from nasrun.tasks.base import Subset
 
@@ -197,7 +197,7 @@ def _test(stage: Retrain) -> Rehearsal:
     """The test at the end, timed on a few training images: test images are counted, not seen."""
     together = 2 * stage.batch_size
     few = Subset(stage.train, torch.arange(min(len(stage.train), together)))
-    times = stage.dataset.count_test() / len(few)
+    times = stage.task.dataset.count_test() / len(few)
     return Rehearsal(rests=times, rest=lambda: stage.learner.evaluate(few, together))
 
 
@@ -206,13 +206,11 @@ class _Enough(Exception):
 
 
 class _Clock:
-    """A display that looks at the time after every step."""
+    """Looks at the time after every step."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
         self.total = 1
-
-    def begin(self, stage: Stage) -> None: ...
 
     def step(self, done: int, total: int) -> None:
         self.times.append(time.perf_counter())
@@ -220,15 +218,13 @@ class _Clock:
         if len(self.times) > STEPS:
             raise _Enough
 
-    def round(self, stage: Stage, metrics: Metrics) -> None: ...
 
-
-def timed(play: Callable[[Display], object]) -> tuple[float, int]:
+def timed(play: Callable[[Step], object]) -> tuple[float, int]:
     """Seconds of a step, and the steps of a round, which is broken off."""
     clock = _Clock()
     started = time.perf_counter()
     with suppress(_Enough):
-        play(clock)
+        play(clock.step)
     lasted = [after - before for before, after in pairwise([started, *clock.times])]
     return median(lasted[1:] or lasted), clock.total
 

@@ -20,18 +20,27 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from nasrun import config as configuration
-from nasrun.config import (
-    GENOTYPES,
-    Composed,
-    build,
-    conf_folder,
-    did_you_mean,
-    key_of,
-)
+from nasrun.budget import LIMITS
+from nasrun.config import GENOTYPES, DictConfig, build, conf_folder, did_you_mean
+from nasrun.context import AnyContext, Context
 from nasrun.data.table import header
 from nasrun.genotype import Genotype
+from nasrun.pipeline.command import Command
+from nasrun.pipeline.layout import layout_of
+from nasrun.pipeline.refusals import (
+    refuse_discretisation,
+    refuse_engine,
+    refuse_idle_epochs,
+    refuse_limits,
+    refuse_mismatch,
+    refuse_missing,
+    refuse_other_budget,
+    refuse_other_layout,
+    refuse_retraining,
+    refuse_strangers,
+    refuse_unforeseen,
+)
 from nasrun.pipeline.source import (
-    LAYOUT,
     Source,
     inherit,
     inherit_budget,
@@ -40,9 +49,17 @@ from nasrun.pipeline.source import (
     refuse_left_out,
     refuse_other,
     refuse_search,
-    refuse_unlike,
 )
-from nasrun.pipeline.stages import SCALE
+from nasrun.pipeline.stages import (
+    RETRAIN,
+    RUN,
+    SCALE,
+    SEARCH,
+    SELECT,
+    TRANSFER,
+    StageKind,
+    kinds_of,
+)
 
 if TYPE_CHECKING:
     from nasrun.budget import Budget
@@ -52,29 +69,117 @@ if TYPE_CHECKING:
     from nasrun.retrain import Retrain
     from nasrun.selectors.base import Selector
     from nasrun.spaces.base import Layout, SearchSpace, Space
-    from nasrun.stage import Stage
     from nasrun.strategies.base import Strategy
     from nasrun.tasks.base import Task
 
 
-@dataclass(frozen=True)
-class Command:
-    """A verb with its composed configuration, the overrides as typed, and the trusted packages.
-
-    One of `nasrun plan` is only to be foreseen.
-    """
-
-    verb: str
-    composed: Composed
-    typed: tuple[str, ...]
-    trusted: tuple[str, ...]
-    only_foreseen: bool = False
-
-
 def prepare(command: Command, source: Source | None) -> Plan:
-    """Check and build everything that the command needs."""
-    verb, composed = command.verb, command.composed
-    config = composed.config
+    """Check and build everything that the command needs: its words, then its parts."""
+    config = configured(command, source)
+    frame = configuration.frame(config)
+    kinds = kinds_of(command.verb, frame.stages)
+    choices = command.composed.choices
+    settings = {
+        group: configuration.resolve(config[group])
+        for group in ("space", "strategy", "dataset", "task", "selector", "retrain")
+        if config.get(group) is not None
+    }
+
+    def make(key: str) -> Any:
+        return build(configuration.resolve(config[key]), key, command.trusted)
+
+    budget, space, dataset = make("budget"), make("space"), make("dataset")
+    settings["budget"] = budget.resolved
+    settings["space"].pop("table", None)  # for reports: the search is the same without it
+    refuse_other_budget(command, source, kinds, budget.resolved)
+    searching = _searching(command, kinds, make, budget, space, dataset)
+    if budget.limited or command.only_foreseen:
+        refuse_unforeseen(choices, space)
+    training = _training(command, kinds, make, budget, space, dataset)
+    refuse_other_layout(command, source, kinds, training["layout"])
+    if training["transfer"] is not None:
+        settings["transfer"] = configuration.resolve(config["transfer"])
+    name, genotype = None, None
+    if frame.genotype is not None:
+        name, genotype = named_genotype(frame.genotype, space, choices["space"], frame.seed)
+    plan = Plan(
+        kinds=kinds,
+        seed=frame.seed,
+        outputs=Path(frame.outputs),
+        progress=frame.progress,
+        baseline=frame.baseline and command.verb == RUN and RETRAIN in kinds,
+        discretisation=frame.discretisation,
+        choices=choices,
+        settings=settings,
+        scale={key: config[key] for key in SCALE},
+        budget=budget,
+        space=space,
+        dataset=dataset,
+        source=source,
+        **searching,
+        **training,
+        genotype_name=name,
+        genotype=genotype,
+    )
+    plan.check_data()
+    return plan
+
+
+def _searching(
+    command: Command,
+    kinds: Sequence[StageKind],
+    make: Callable[[str], Any],
+    budget: Budget,
+    space: Space,
+    dataset: Data,
+) -> dict[str, Any]:
+    """Strategy, task, selector and engine, as far as the stages need them."""
+    parts: dict[str, Any] = dict.fromkeys(("task", "strategy", "selector", "engine"))
+    if SEARCH not in kinds and SELECT not in kinds:
+        return parts
+    task, strategy = make("task"), make("strategy")
+    refuse_strangers(command.composed.choices, strategy, task, space, dataset)
+    stages, selector = [strategy], None
+    if SELECT in kinds:
+        selector = make("selector")
+        refuse_mismatch(command.composed.choices, selector, strategy)
+        refuse_discretisation(command.typed, command.composed.choices, strategy)
+        stages.append(selector)
+    engine = make("engine")
+    refuse_engine(stages, engine, budget, command.typed)
+    return {"task": task, "strategy": strategy, "selector": selector, "engine": engine}
+
+
+def _training(
+    command: Command,
+    kinds: Sequence[StageKind],
+    make: Callable[[str], Any],
+    budget: Budget,
+    space: Space,
+    dataset: Data,
+) -> dict[str, Any]:
+    """The recipes of the stages that train, and the layout that limits are counted in."""
+    parts: dict[str, Any] = dict.fromkeys(("retrain", "layout", "transfer", "transfer_dataset"))
+    if any(kind.trains for kind in kinds):
+        refuse_retraining(command.composed.choices, space, dataset)
+    if RETRAIN in kinds:
+        refuse_idle_epochs(command)
+        parts["retrain"] = make("retrain")
+    if kinds == (TRANSFER,):
+        refuse_limits(budget)
+    if budget.limited:  # they are the retrained network's, whichever verb asks for them
+        parts["layout"] = (parts["retrain"] or make("retrain")).layout
+    if TRANSFER in kinds:
+        node = configuration.resolve(command.composed.config["transfer"])
+        key = "transfer.dataset"
+        parts["transfer_dataset"] = build(node.pop("dataset"), key, command.trusted)
+        parts["transfer"] = build(node, "transfer", command.trusted)
+    return parts
+
+
+def configured(command: Command, source: Source | None) -> DictConfig:
+    """The composed configuration with what is inherited; no word is typed without effect."""
+    verb, config = command.verb, command.composed.config
     refuse_idle(verb, command.typed, limited=_limited(verb, config, source))
     if source is not None:
         refuse_other(config, command.typed, source.run)
@@ -84,99 +189,31 @@ def prepare(command: Command, source: Source | None) -> Plan:
         refuse_search(command.typed)
     for package in command.trusted:
         import_trusted(package)
-    stages = tuple(frame.stages) if verb == "run" else (verb,)
-    _refuse_missing(config, stages)
-    if source is not None and "search" in stages:
+    kinds = kinds_of(verb, frame.stages)
+    refuse_missing(config, kinds)
+    if source is not None and SEARCH in kinds:
         inherit_budget(config, command.typed, source.run)
     limited = _limited(verb, config, source)
-    if verb == "run":
-        refuse_left_out(stages, command.typed, limited=limited)
-    if source is not None and limited and {"search", "select"} & set(stages):
+    if verb == RUN:
+        refuse_left_out(kinds, command.typed, limited=limited)
+    if source is not None and limited and (SEARCH in kinds or SELECT in kinds):
         inherit_layout(config, command.typed, source.run)
-
-    def make(key: str) -> Any:
-        return build(configuration.resolve(config[key]), key, command.trusted)
-
-    plan = Plan(
-        stages=stages,
-        seed=frame.seed,
-        outputs=Path(frame.outputs),
-        progress=frame.progress,
-        baseline=frame.baseline and verb == "run" and "retrain" in stages,
-        discretisation=frame.discretisation,
-        choices=composed.choices,
-        settings={
-            group: configuration.resolve(config[group])
-            for group in ("space", "strategy", "dataset", "task", "selector", "retrain")
-            if config.get(group) is not None
-        },
-        scale={key: config[key] for key in SCALE},
-        budget=make("budget"),
-        space=make("space"),
-        dataset=make("dataset"),
-        source=source,
-    )
-    plan.settings["budget"] = plan.budget.resolved
-    unfinished = source is not None and "search" in stages and not source.run.search().finished
-    if source is not None and unfinished:
-        refuse_unlike(
-            "budget", plan.budget.resolved, source.run.config["budget"], command.typed, source.run
-        )
-    plan.settings["space"].pop("table", None)  # for reports: the search is the same without it
-    _add_search(plan, command, make)
-    if plan.budget.limited or command.only_foreseen:
-        _refuse_unforeseen(plan)
-    _add_trainings(plan, command, make)
-    if source is not None and unfinished and "layout" in source.run.config:
-        theirs = source.run.config["layout"]
-        refuse_unlike("retrain", plan.counted["layout"], theirs, command.typed, source.run)
-    if frame.genotype is not None:
-        plan.genotype_name, plan.genotype = named_genotype(
-            frame.genotype, plan.space, plan.choices["space"], frame.seed
-        )
-    plan.check_data()
-    return plan
+    return config
 
 
-def _add_search(plan: Plan, command: Command, make: Callable[[str], Any]) -> None:
-    """Strategy, task, selector and engine, as far as the stages need them."""
-    if not {"search", "select"} & set(plan.stages):
-        return
-    plan.task, plan.strategy = make("task"), make("strategy")
-    assert plan.task is not None
-    assert plan.strategy is not None
-    _refuse_strangers(plan.choices, plan.strategy, plan.task, plan.space, plan.dataset)
-    if "select" in plan.stages:
-        plan.selector = make("selector")
-        assert plan.selector is not None
-        _refuse_mismatch(plan.choices, plan.selector, plan.strategy)
-        _refuse_discretisation(command.typed, plan.choices, plan.strategy)
-    _attach_engine((plan.strategy, plan.selector), make("engine"), plan.budget, command.typed)
+def _limited(verb: str, config: Mapping[str, Any], source: Source | None) -> bool:
+    """Whether the found network's cost is, by the command or by the search that it goes on with."""
+    budgets = [config.get("budget") or {}]
+    if verb == SEARCH.name and source is not None:
+        budgets.append(source.run.config["budget"])
+    return any(budget.get(key) is not None for budget in budgets for key in LIMITS)
 
 
-def _add_trainings(plan: Plan, command: Command, make: Callable[[str], Any]) -> None:
-    """The recipes of the stages that train, and the layout that limits are counted in."""
-    if {"retrain", "transfer"} & set(plan.stages):
-        _refuse_retraining(plan)
-    if "retrain" in plan.stages:
-        _refuse_idle_epochs(command)
-        plan.retrain = make("retrain")
-    if plan.stages == ("transfer",):
-        _refuse_limits(plan.budget)
-    if plan.budget.limited:  # they are the retrained network's, whichever verb asks for them
-        plan.layout = (plan.retrain or make("retrain")).layout
-    if "transfer" in plan.stages:
-        node = configuration.resolve(command.composed.config["transfer"])
-        plan.settings["transfer"] = dict(node)
-        plan.transfer_dataset = build(node.pop("dataset"), "transfer.dataset", command.trusted)
-        plan.transfer = build(node, "transfer", command.trusted)
-
-
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """Everything built, nothing begun: what `execute` runs stage by stage."""
 
-    stages: tuple[str, ...]
+    kinds: tuple[StageKind, ...]
     seed: int
     outputs: Path
     progress: bool
@@ -189,15 +226,16 @@ class Plan:
     space: Space
     dataset: Data
     source: Source | None
-    task: Task | None = None
-    strategy: Strategy | None = None
-    selector: Selector | None = None
-    retrain: Retrain | None = None
-    layout: Layout | None = None
-    transfer: Retrain | None = None
-    transfer_dataset: Dataset | None = None
-    genotype_name: str | None = None
-    genotype: Genotype | None = None
+    task: Task | None
+    strategy: Strategy | None
+    selector: Selector | None
+    engine: Engine | None
+    retrain: Retrain | None
+    layout: Layout | None
+    transfer: Retrain | None
+    transfer_dataset: Dataset | None
+    genotype_name: str | None
+    genotype: Genotype | None
 
     def check_data(self) -> None:
         """Look whether the data of every stage are there, without reading them."""
@@ -225,6 +263,16 @@ class Plan:
             inputs=facts.channels,
             outputs=facts.num_classes,
             size=facts.size,
+        )
+
+    def context(self, task: Task, space: Space | None = None) -> AnyContext:
+        """What a stage on this task works with."""
+        return Context(
+            space=self.space if space is None else space,
+            task=task,
+            budget=self.budget,
+            limits=self.limits,
+            engine=self.engine,
         )
 
     @property
@@ -265,10 +313,17 @@ class Plan:
             return config | self.counted
         return config | {"genotype": self.genotype.to_json()}
 
-
-def layout_of(layout: Layout) -> dict[str, Any]:
-    """What of a layout a network's cost depends on."""
-    return {key: getattr(layout, key) for key in LAYOUT}
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a new run notes of the command besides its configuration."""
+        groups = ("space", "dataset", *(() if self.genotype else ("strategy", "task")))
+        return {
+            "seed": self.seed,
+            "choices": {group: self.choices[group] for group in groups},
+            "scale": self.scale,
+            "genotype": self.genotype_name,
+            "table": self.space.table,
+        }
 
 
 def random_genotype(space: Space, seed: int) -> Genotype:
@@ -316,143 +371,6 @@ def import_trusted(package: str) -> None:
         if error.name != package.split(".")[0]:
             raise
         raise ValueError(f"trust=[{package}]: no such package here or installed") from error
-
-
-def _limited(verb: str, config: Mapping[str, Any], source: Source | None) -> bool:
-    """Whether the found network's cost is, by the command or by the search that it goes on with."""
-    from nasrun.budget import LIMITS
-
-    budgets = [config.get("budget") or {}]
-    if verb == "search" and source is not None:
-        budgets.append(source.run.config["budget"])
-    return any(budget.get(key) is not None for budget in budgets for key in LIMITS)
-
-
-def _refuse_missing(config: Mapping[str, Any], stages: Sequence[str]) -> None:
-    """A stage without its group, which null takes away, cannot be."""
-    for group in ("space", "dataset", "budget", *stages):
-        name = {"search": "strategy", "select": "selector"}.get(group, group)
-        if config.get(name) is None:
-            raise ValueError(
-                f"{name}=null: needed here; leave a stage out with stages=[search,...]"
-            )
-
-
-def _refuse_mismatch(choices: dict[str, str], selector: Selector, strategy: Strategy) -> None:
-    """A selector that cannot read what the strategy leaves behind is refused at once."""
-    if not isinstance(strategy, selector.accepts):
-        raise ValueError(
-            f"selector={choices['selector']}: needs {selector.accepts.leaves}, and "
-            f"strategy={choices['strategy']} leaves {strategy.leaves}; use "
-            f"selector={strategy.read_by}"
-        )
-
-
-def _refuse_strangers(
-    choices: dict[str, str], strategy: Strategy, task: Task, space: Space, dataset: Data
-) -> None:
-    """Strategy, space, task and data that do not go together are refused at once."""
-    if not isinstance(task, strategy.learns):
-        raise ValueError(
-            f"task={choices['task']}: strategy={choices['strategy']} needs {strategy.learns.words}"
-        )
-    if not isinstance(space, strategy.searches):
-        raise ValueError(
-            f"space={choices['space']}: strategy={choices['strategy']} needs "
-            f"{strategy.searches.words}"
-        )
-    if not isinstance(dataset, task.learns_from):
-        raise ValueError(
-            f"dataset={choices['dataset']}: task={choices['task']} learns from "
-            f"{task.learns_from.words}, and this is {dataset.words}"
-        )
-
-
-def _attach_engine(
-    stages: Sequence[Stage | None], engine: Engine, budget: Budget, typed: Sequence[str]
-) -> None:
-    """Give whatever trains networks side by side its engine; else a typed one has no effect."""
-    from nasrun.engines.base import OnEngine
-
-    parts = [part for stage in stages for part in (stage, getattr(stage, "evaluator", None))]
-    users = [part for part in parts if isinstance(part, OnEngine)]
-    if users:
-        engine.check(budget)
-        if budget.max_memory_gib is not None and engine.elsewhere:
-            raise ValueError(
-                f"budget.max_memory_gib={budget.max_memory_gib}: the memory of an engine's other "
-                "processes is not counted; engine=serial would do, or max_memory_gib=null"
-            )
-        for user in users:
-            user.engine = engine
-        return
-    idle = [override for override in typed if key_of(override).split(".")[0] == "engine"]
-    if idle:
-        raise ValueError(
-            f"{idle[0]}: has no effect, an engine trains populations and candidates from scratch"
-        )
-
-
-def _refuse_limits(budget: Budget) -> None:
-    """What is selected and retrained is limited, not what is transferred."""
-    from nasrun.budget import LIMITS
-
-    for key in LIMITS:
-        if (limit := getattr(budget, key)) is not None:
-            raise ValueError(
-                f"budget.{key}={limit}: has no effect on `nasrun transfer`; it limits the network "
-                "that is selected and retrained; leave it out"
-            )
-
-
-def _refuse_idle_epochs(command: Command) -> None:
-    """The key of the frame is read by those recipes only that refer to it."""
-    given = [override for override in command.typed if key_of(override) == "epochs"]
-    if given and not configuration.refers(command.composed.config["retrain"], "epochs"):
-        raise ValueError(
-            f"{given[-1]}: has no effect, retrain={command.composed.choices['retrain']} has epochs "
-            f"of its own; retrain.{given[-1]} would do"
-        )
-
-
-def _refuse_retraining(plan: Plan) -> None:
-    """What a population trained needs no retraining, and the recipes train classifiers only."""
-    from nasrun.data.images import Dataset
-    from nasrun.spaces.base import SearchSpace
-
-    if not isinstance(plan.dataset, Dataset):
-        raise ValueError(f"dataset={plan.choices['dataset']}: retraining needs {Dataset.words}")
-    if not isinstance(plan.space, SearchSpace):
-        raise ValueError(
-            f"space={plan.choices['space']}: its networks are trained when the search ends and "
-            "need no retraining; the member chosen is in select/; stages=[search,select] for "
-            "`nasrun run`"
-        )
-
-
-def _refuse_unforeseen(plan: Plan) -> None:
-    """What a population's networks cost is not known before they train."""
-    from nasrun.spaces.base import SearchSpace
-
-    if not isinstance(plan.space, SearchSpace):
-        raise ValueError(
-            f"space={plan.choices['space']}: limits on the found network and `nasrun plan` need "
-            f"{SearchSpace.words}"
-        )
-
-
-def _refuse_discretisation(
-    typed: Sequence[str], choices: dict[str, str], strategy: Strategy
-) -> None:
-    """Only of a supernet a child can be cut out."""
-    from nasrun.strategies.base import SupernetStrategy
-
-    for override in typed:
-        if key_of(override) == "discretisation" and not isinstance(strategy, SupernetStrategy):
-            raise ValueError(
-                f"{override}: has no effect on strategy={choices['strategy']}, which leaves "
-                f"{strategy.leaves}; leave it out"
-            )
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from nasrun.config import (
     root_of,
     value_at,
 )
+from nasrun.pipeline.layout import LAYOUT
 from nasrun.pipeline.stages import (
     ALWAYS,
     KINDS,
@@ -30,14 +31,13 @@ from nasrun.pipeline.stages import (
     SELECT,
     STAGES,
     UPSTREAM,
+    StageKind,
     read_by,
 )
 from nasrun.runs.run import Run, StageFolder
 
 TABLE = "space.table"
 """Upstream, but it changes no result: a later verb may be given another than its parent."""
-LAYOUT = ("channels", "layers", "stem")
-"""Of the retrained network: what limits on it are counted in."""
 
 
 @dataclass(frozen=True)
@@ -150,19 +150,20 @@ def refuse_idle(verb: str, typed: Sequence[str], *, limited: bool) -> None:
             raise ValueError(f"{override}: has no effect on `nasrun {verb}`, type it on `{home}`")
 
 
-def refuse_left_out(stages: Sequence[str], typed: Sequence[str], *, limited: bool) -> None:
+def refuse_left_out(kinds: Sequence[StageKind], typed: Sequence[str], *, limited: bool) -> None:
     """No setting without effect: a key of stages that `nasrun run` leaves out is an error.
 
     limited: the found network is, counted in the layout of `retrain`, which so stays allowed.
     """
-    read = {key for stage in stages for key in KINDS[stage].read}
+    read = {key for kind in kinds for key in kind.read}
     read |= {RETRAIN.name} if limited else set()
     for override in typed:
         root = root_of(key_of(override))
         homes = [kind.name for kind in STAGES if root in kind.read]
         if homes and root not in read:
+            stages = ",".join(kind.name for kind in kinds)
             raise ValueError(
-                f"{override}: has no effect with stages=[{','.join(stages)}]; leave it out, or add "
+                f"{override}: has no effect with stages=[{stages}]; leave it out, or add "
                 f"{homes[0]} to the stages"
             )
 

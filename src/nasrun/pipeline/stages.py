@@ -8,27 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nasrun.pipeline.work import Work
+    from nasrun.runs.run import StageFolder
 
 
 @dataclass(frozen=True)
 class StageKind:
     """One stage of the pipeline.
 
-    groups: the configuration groups that it alone reads; the first one chooses its object, and
-        `null` takes it away. keys: the keys of the frame that it reads as a part of `nasrun run`.
-    parent: the stage whose result it continues, `None` if it begins a run. own: the keys that it
-        reads as a verb of its own, if they are others than those of the run.
+    made_of: the group that chooses its object. groups: the configuration groups that it reads
+        besides those that every verb reads. keys: the keys of the frame that it reads as a part of
+        `nasrun run`. own: those that it reads as a verb of its own, if they are others.
+    parent: the stage whose result it continues, `None` if it begins a run.
     trains: it trains a network from scratch on the result of `parent`, or on a given genotype.
     """
 
     name: str
     text: str
     examples: tuple[str, ...]
+    made_of: str
     groups: tuple[str, ...]
     keys: tuple[str, ...] = ()
     parent: str | None = None
     trains: bool = False
     own: tuple[str, ...] | None = None
+
+    def perform(self, work: Work) -> list[StageFolder]:
+        """Do the stage, by the file of its name here; the folders of what is done."""
+        return import_module(f"nasrun.pipeline.{self.name}").perform(work)
 
     @property
     def read(self) -> tuple[str, ...]:
@@ -48,6 +59,7 @@ SEARCH = StageKind(
         "nasrun search strategy=snas",
         "nasrun search -m strategy=darts,snas seed=0,1,2",
     ),
+    made_of="strategy",
     groups=("engine",),
 )
 SELECT = StageKind(
@@ -57,7 +69,8 @@ SELECT = StageKind(
         "nasrun select",
         "nasrun select method=perturb run=outputs/digits-darts-darts/v001",
     ),
-    groups=("selector", "engine"),
+    made_of="selector",
+    groups=("engine", "selector"),
     keys=("discretisation",),
     parent="search",
 )
@@ -68,6 +81,7 @@ RETRAIN = StageKind(
         "nasrun retrain",
         "nasrun retrain genotype=darts_v2 retrain=cifar dataset=cifar10",
     ),
+    made_of="retrain",
     groups=("retrain",),
     keys=("epochs", "baseline"),
     parent="select",
@@ -81,6 +95,7 @@ TRANSFER = StageKind(
         "nasrun transfer",
         "nasrun transfer transfer=imagenet transfer.dataset.root=DIR",
     ),
+    made_of="transfer",
     groups=("transfer",),
     parent="select",
     trains=True,

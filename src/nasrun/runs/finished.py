@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nasrun import config as configuration
 from nasrun.config import build
+from nasrun.context import Context
 from nasrun.genotype import Genotype
 from nasrun.pipeline.plan import import_trusted
 from nasrun.pipeline.source import find_run
@@ -59,7 +60,7 @@ def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
     budget.apply()
     seed_everything(config["seed"], "search")
     task.begin(dataset, budget)
-    strategy.begin(space, task, budget)
+    strategy.begin(Context(space=space, task=task, budget=budget))
     found.search().load(strategy)
     return strategy
 

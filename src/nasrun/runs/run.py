@@ -251,6 +251,11 @@ class StageFolder:
         return read_yaml(self.path / "config.yaml", "fingerprint")
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """All that it was configured with: the search's is the run's own configuration."""
+        return Run(self.path.parent).config if self.kind == "search" else self.config
+
+    @property
     def finished(self) -> bool:
         """Whether the stage has a result."""
         return (self.path / "result.json").is_file()
@@ -271,7 +276,6 @@ class StageFolder:
     def restore(self, stage: Stage) -> None:
         """Put the last saved state into a stage that has begun; the random state comes last."""
         self.path.mkdir(parents=True, exist_ok=True)
-        stage.home = self.path
         if self._config is not None:
             write_yaml(self.path / "config.yaml", self._config)
         state = self._read_state()
@@ -295,7 +299,7 @@ class StageFolder:
         state = self._read_state()
         if state is None:
             raise ValueError(f"{self.path}: has no state, run `nasrun {self.kind}` first")
-        stage.home = self.path
+        stage.enter(self.path)
         stage.load_state_dict(state["stage"])
         stage.round = state["round"]
 

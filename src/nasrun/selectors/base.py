@@ -3,43 +3,46 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from nasrun.budget import Budget
-from nasrun.costs.limits import Limits
+from nasrun.context import AnyContext
 from nasrun.genotype import Genotype
 from nasrun.spaces.base import Space
 from nasrun.stage import Metrics, Rehearsal, Stage
 from nasrun.strategies.base import Strategy
-from nasrun.tasks.base import Task
 
 
 class Selector(Stage):
     """A stage that ends with a genotype; `accepts` is the kind of strategy that it can read.
 
-    `limits` are what the genotype may cost, null for none; `task` has begun, and `budget` is the
-    command's. All are set before `begin`. A selector may choose among what the limits allow; in the
-    end a choice that they do not is exchanged for the nearest.
+    It may choose among what the limits of its context allow; in the end a choice that they do not
+    allow is exchanged for the nearest. `space` is the one that its choice is in.
     """
 
     accepts: type[Strategy]
+    context: AnyContext
     space: Space
-    limits: Limits | None = None
-    task: Task
-    budget: Budget
-    measure: Callable[[Genotype], Metrics] | None = None
-    """What the pipeline wants to know of the choice besides; the strategy may be put back by it."""
+
+    def begin(self, context: AnyContext, strategy: Strategy) -> None:
+        """Take a strategy at the end of its search."""
+        self.context, self.space = context, context.space
+        self.read(strategy)
 
     @abstractmethod
-    def begin(self, strategy: Strategy, space: Space) -> None:
-        """Take a strategy at the end of its search."""
+    def read(self, strategy: Strategy) -> None:
+        """Take from the strategy what the choice depends on."""
 
     def check(self, strategy: Strategy, space: Space) -> None:
         """ValueError if what this strategy, begun and not yet searched, will leave cannot do."""
 
-    def rehearsals(self, strategy: Strategy, space: Space) -> Iterable[Rehearsal]:
-        """What lies ahead at a strategy that has begun, not searched, and is of no other use."""
+    def rehearse(self, context: AnyContext, strategy: Strategy) -> Iterable[Rehearsal]:
+        """What lies ahead at a strategy that has begun, and cannot be used afterwards."""
+        self.context, self.space = context, context.space
+        return self.rehearsals(strategy)
+
+    def rehearsals(self, strategy: Strategy) -> Iterable[Rehearsal]:
+        """What lies ahead, kind by kind."""
         return ()
 
     @property
@@ -54,13 +57,13 @@ class Selector(Stage):
     def finish(self, folder: Any) -> dict[str, Any]:
         genotype = self.genotype
         costs = {}
-        if self.limits is not None:
-            genotype = self.limits.nearest(genotype)
-            costs = {"costs": self.limits.cost(genotype)}
+        if (limits := self.context.limits) is not None:
+            genotype = limits.nearest(genotype)
+            costs = {"costs": limits.cost(genotype)}
         folder.write("genotype.json", genotype.to_json())
         result = {"genotype": self.space.render(genotype), **costs, **self.report(folder)}
-        if self.measure is not None:
-            measured = self.measure(genotype)
+        if self.context.measure is not None:
+            measured = self.context.measure(genotype)
             if measured:
                 folder.write("discretisation.json", measured)
             result |= measured
@@ -68,7 +71,7 @@ class Selector(Stage):
 
 
 class Immediate(Selector):
-    """A selector without rounds: `begin` has the choice, and there is nothing to continue from."""
+    """A selector without rounds: `read` has the choice, and there is nothing to continue from."""
 
     @property
     def rounds(self) -> int:

@@ -6,7 +6,6 @@ from typing import Any
 
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Immediate
-from nasrun.spaces.base import Space
 from nasrun.strategies.base import Strategy, SupernetStrategy
 from nasrun.supernet.supernet import Rule
 
@@ -19,13 +18,12 @@ class Decode(Immediate):
     def __init__(self, *, rule: Rule) -> None:
         self.rule = rule
 
-    def begin(self, strategy: Strategy, space: Space) -> None:
+    def read(self, strategy: Strategy) -> None:
         assert isinstance(strategy, SupernetStrategy)
-        self.space = space
         self._genotype = strategy.supernet.genotype(self.rule)
-        if self.limits is not None:
+        if (limits := self.context.limits) is not None:
             likely = strategy.supernet.probabilities()
-            self._genotype = self.limits.nearest(self._genotype, likely)
+            self._genotype = limits.nearest(self._genotype, likely)
 
     @property
     def genotype(self) -> Genotype:

@@ -17,7 +17,7 @@ from torch import nn
 
 from nasrun.genotype import Genotype
 from nasrun.spaces.base import batch_statistics
-from nasrun.stage import Display, Metrics, Rehearsal, tracked
+from nasrun.stage import Metrics, Rehearsal, Step, tracked
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.supernet import Supernet, argmax
@@ -90,10 +90,10 @@ def rehearsals(strategy: SupernetStrategy) -> Iterator[Rehearsal]:
     child = _child(strategy, strategy.supernet.space.sample())
     learner = task.learner(child, optimizer=TUNING, clip=CLIP)
 
-    def play(display: Display) -> None:
+    def play(step: Step) -> None:
         batches = task.batches(images, strategy.batch_size, torch.randperm(len(images)))
         steps = math.ceil(len(images) / strategy.batch_size)
-        learner.train(tracked(batches, steps, display), learner.first_lr)
+        learner.train(tracked(batches, steps, step), learner.first_lr)
 
     def rest() -> None:
         learner.evaluate(strategy.validation, 8 * strategy.batch_size)

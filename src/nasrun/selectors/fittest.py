@@ -6,7 +6,6 @@ from typing import Any
 
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Immediate
-from nasrun.spaces.base import Space
 from nasrun.strategies.base import ScoredStrategy, Strategy
 
 
@@ -15,10 +14,10 @@ class Fittest(Immediate):
 
     accepts = ScoredStrategy
 
-    def begin(self, strategy: Strategy, space: Space) -> None:
+    def read(self, strategy: Strategy) -> None:
         assert isinstance(strategy, ScoredStrategy)
-        self.strategy, self.space = strategy, space
-        limits, candidates = self.limits, strategy.candidates
+        self.strategy = strategy
+        limits, candidates = self.context.limits, strategy.candidates
         if limits is not None:
             candidates = [c for c in candidates if limits.allow(c.genotype)] or candidates
         self._best = max(candidates, key=lambda candidate: candidate.score)
@@ -30,6 +29,7 @@ class Fittest(Immediate):
 
     def report(self, folder: Any) -> dict[str, Any]:
         found: dict[str, Any] = {"candidates": self._among}
-        if self.limits is None or self.limits.allow(self._best.genotype):
+        limits = self.context.limits
+        if limits is None or limits.allow(self._best.genotype):
             found["validation_score"] = self._best.score  # else it is exchanged for another
         return {**found, **self.strategy.deliver(self._best, folder)}

@@ -10,16 +10,17 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from nasrun.engines.base import OnEngine, given
 from nasrun.evaluators.from_scratch import FromScratch
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Selector
-from nasrun.spaces.base import SearchSpace, Space
+from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Metrics, Rehearsal
 from nasrun.strategies.base import Candidate, CandidateStrategy, Strategy, from_plain, plain
 from nasrun.tasks.base import ImageTask
 
 
-class Halving(Selector):
+class Halving(Selector, OnEngine):
     """A round is a rung; from one to the next epochs grow by `eta`, contestants shrink by it.
 
     The first rung has the `contestants` best-scored distinct candidates and `evaluator.epochs`.
@@ -27,7 +28,6 @@ class Halving(Selector):
 
     accepts = CandidateStrategy
     space: SearchSpace
-    task: ImageTask
 
     def __init__(self, *, contestants: int, eta: float, evaluator: FromScratch) -> None:
         if contestants < 1:
@@ -38,12 +38,12 @@ class Halving(Selector):
         self.eta = eta
         self.evaluator = evaluator
 
-    def begin(self, strategy: Strategy, space: Space) -> None:
+    def read(self, strategy: Strategy) -> None:
         assert isinstance(strategy, CandidateStrategy)
-        self._begin(space)
+        self._begin()
         candidates = sorted(strategy.candidates, key=lambda candidate: -candidate.score)
         self._exchanged = False
-        if (limits := self.limits) is not None:
+        if (limits := self.context.limits) is not None:
             allowed = [c for c in candidates if limits.allow(c.genotype)]
             self._exchanged = not allowed
             candidates = allowed or [
@@ -54,20 +54,24 @@ class Halving(Selector):
             best.setdefault(candidate.genotype, candidate)
         self._contestants = list(best.values())[: self.contestants]
 
-    def _begin(self, space: Space) -> None:
-        assert isinstance(space, SearchSpace)
-        self.space = space
+    def _begin(self) -> None:
+        self.task: ImageTask = self.context.task
         self._rungs: list[list[Candidate]] = []
-        self.evaluator.begin(space, self.task, self.budget)
+        self.engine = given(self.context.engine)
+        self.evaluator.begin(self.context)
 
-    def rehearsals(self, strategy: Strategy, space: Space) -> Iterator[Rehearsal]:
+    def rehearsals(self, strategy: Strategy) -> Iterator[Rehearsal]:
         assert isinstance(strategy, CandidateStrategy)
-        self._begin(space)
+        self._begin()
         left, rung = min(self.contestants, strategy.num_candidates), 0
         while left > 1:
             genotype = self.space.sample()
             yield self.evaluator.rehearsal(genotype, left, left, epochs=self._epochs(rung))
             left, rung = self._survivors(left), rung + 1
+
+    @property
+    def on_engine(self) -> bool:
+        return True
 
     @property
     def rounds(self) -> int:
@@ -102,7 +106,7 @@ class Halving(Selector):
         scored.sort(key=lambda candidate: -candidate.score)
         self._rungs.append(scored)
         if self.round + 1 == self.rounds:
-            self.evaluator.engine.close()
+            self.engine.close()
         return {
             f"best_validation_{objective}": scored[0].score,
             f"worst_validation_{objective}": scored[-1].score,

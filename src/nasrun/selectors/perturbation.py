@@ -65,7 +65,7 @@ class Perturbation(Selector):
         self.drop_together = drop_together
         self.scores: list[Score] = []
 
-    def begin(self, strategy: Strategy, space: Space) -> None:
+    def read(self, strategy: Strategy) -> None:
         assert isinstance(strategy, SupernetStrategy)
         self.space = space = strategy.supernet.space  # of RADARS a part of the whole
         self.strategy = strategy
@@ -80,12 +80,12 @@ class Perturbation(Selector):
         assert isinstance(strategy, SupernetStrategy)
         self.judge.check(strategy, "selector")
 
-    def rehearsals(self, strategy: Strategy, space: Space) -> Iterator[Rehearsal]:
+    def rehearsals(self, strategy: Strategy) -> Iterator[Rehearsal]:
         """With all candidates, then with one an edge: what is decided on the way costs ever less.
 
         Validation passes are measured on a part of the images.
         """
-        self.begin(strategy, space)
+        self.read(strategy)
         strategy, space = self.strategy, self.space
         judge, whole = copy.copy(self.judge), len(strategy.validation)
         if judge.images is None:
@@ -152,7 +152,7 @@ class Perturbation(Selector):
         )
 
     def run_round(self) -> Metrics:
-        self.strategy.display = self.display
+        self.strategy.tell(self.step)
         for event in range(self.events):
             if self.round_of(event) == self.round:
                 decide = self._operation if event < self.operation_events else self._topology
@@ -197,10 +197,10 @@ class Perturbation(Selector):
 
     def _within(self, decision: str, choices: Sequence[str]) -> list[str]:
         """Those of the choices after which the limits can still be met, all if none is."""
-        if self.limits is None:
+        if (limits := self.context.limits) is None:
             return list(choices)
         decided = [{**self.fixed, decision: choice} for choice in choices]
-        met = [self.limits.complete(fixed) is not None for fixed in decided]
+        met = [limits.complete(fixed) is not None for fixed in decided]
         return [c for c, possible in zip(choices, met, strict=True) if possible] or list(choices)
 
     def _crowded(self, group: str) -> list[AtMost]:

@@ -29,13 +29,12 @@ class Recorded(Immediate):
     def pick(self, history: History, records: Sequence[Record]) -> Record:
         """The one of these rounds to take; ValueError if none will do."""
 
-    def begin(self, strategy: Strategy, space: Space) -> None:
+    def read(self, strategy: Strategy) -> None:
         assert isinstance(strategy, SupernetStrategy)
-        self.check(strategy, space)
-        self.space = space
+        self.check(strategy, self.space)
         records = strategy.history.records
-        if self.limits is not None:
-            records = [r for r in records if self.limits.allow(r.genotype)] or records
+        if (limits := self.context.limits) is not None:
+            records = [r for r in records if limits.allow(r.genotype)] or records
         self._record = self.pick(strategy.history, records)
 
     @property
@@ -44,7 +43,8 @@ class Recorded(Immediate):
 
     def report(self, folder: Any) -> dict[str, Any]:
         record = self._record
-        if self.limits is not None and not self.limits.allow(record.genotype):
+        limits = self.context.limits
+        if limits is not None and not limits.allow(record.genotype):
             note = f"round {record.round}, operations exchanged to be within the limits"
             return {"round": record.round, "note": note}
         size = list(record.size)

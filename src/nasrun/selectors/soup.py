@@ -14,7 +14,6 @@ import torch
 
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Selector
-from nasrun.spaces.base import Space
 from nasrun.stage import Metrics
 from nasrun.strategies.base import PopulationStrategy, Strategy
 from nasrun.tasks.base import Tensors, Trained
@@ -27,9 +26,9 @@ class Soup(Selector):
 
     accepts = PopulationStrategy
 
-    def begin(self, strategy: Strategy, space: Space) -> None:
+    def read(self, strategy: Strategy) -> None:
         assert isinstance(strategy, PopulationStrategy)
-        self.strategy, self.space = strategy, space
+        self.strategy = strategy
         ranked = sorted(strategy.candidates, key=lambda candidate: -candidate.score)
         self._best = ranked[0]
         self._others = [other for other in ranked[1:] if other.genotype == self._best.genotype]

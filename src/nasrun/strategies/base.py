@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from nasrun.budget import Budget
-from nasrun.costs.limits import Limits
+from nasrun.context import AnyContext
 from nasrun.engines.base import OnEngine
 from nasrun.genotype import Genotype
 from nasrun.spaces.base import Layout, SearchSpace, Space
@@ -35,18 +34,16 @@ class Strategy(Stage):
 
     `leaves` says in a user's words what a search ends with, `read_by` which selectors take it.
     `searches` and `learns` are the kinds of space and task that `begin` takes.
-    `limits` are what the found network may cost, set before `begin`, null for none.
     """
 
     leaves: ClassVar[str]
     read_by: ClassVar[str]
     searches: ClassVar[type[Space]]
     learns: ClassVar[type[Task]]
-    limits: Limits | None = None
 
     @abstractmethod
-    def begin(self, space: Any, task: Any, budget: Budget) -> None:
-        """Take the data and build what trains; the task has begun."""
+    def begin(self, context: AnyContext) -> None:
+        """Take the data and build what trains."""
 
 
 class SupernetStrategy(Strategy):
@@ -151,6 +148,10 @@ class PopulationStrategy(ScoredStrategy, OnEngine):
     read_by = "fittest or soup"
     searches = ModularSpace
     learns = PopulationTask
+
+    @property
+    def on_engine(self) -> bool:
+        return True
 
     @property
     @abstractmethod

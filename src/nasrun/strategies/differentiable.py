@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from nasrun.budget import Budget
+from nasrun.context import Context
 from nasrun.costs.memory import Shapes
 from nasrun.schedules import Constant, Schedule
 from nasrun.spaces.base import Layout, SearchSpace, batch_statistics
@@ -99,13 +99,14 @@ class Differentiable(SupernetStrategy, Foreseen):
     def rounds(self) -> int:
         return self._rounds
 
-    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
+    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+        space, task, budget = context.space, context.task, context.budget
         self.space, self.task, self.budget = space, task, budget
         self.train, self.validation = task.split(*self.parts), task.split("validation")
         self.layout = self.layout_of(space)
         instead = "a smaller batch_size, or strategy=radars"
         budget.refuse_beyond(self.foreseen_bytes, "this supernet", instead)
-        self._build(space, task, budget)
+        self._build(context)
 
     def layout_of(self, space: SearchSpace) -> Layout:
         """The search network's; ValueError if the channels cannot be parted as asked."""
@@ -122,7 +123,8 @@ class Differentiable(SupernetStrategy, Foreseen):
             )
         return replace(space.search_layout, partial=self.partial_channels)
 
-    def _build(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
+    def _build(self, context: Context[SearchSpace, ImageTask]) -> None:
+        space, task, budget = context.space, context.task, context.budget
         network = space.network(inputs=task.inputs, outputs=task.outputs, layout=self.layout)
         network.drop_path = self.drop_path
         self.supernet = Supernet(
@@ -137,8 +139,8 @@ class Differentiable(SupernetStrategy, Foreseen):
         compile_regions(network, budget)
         self.penalties = [] if self.penalty is None else [self.penalty]
         self.within: Within | None = None
-        if self.limits is not None:
-            self.within = Within(self.limits, weight=budget.limit_weight, rate=budget.limit_rate)
+        if context.limits is not None:
+            self.within = Within(context.limits, weight=budget.limit_weight, rate=budget.limit_rate)
             self.penalties.append(self.within)
         for penalty in self.penalties:
             penalty.begin(self.supernet, task)

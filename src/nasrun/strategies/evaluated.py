@@ -8,17 +8,17 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
-from nasrun.budget import Budget
-from nasrun.engines.base import OnEngine
+from nasrun.context import Context
+from nasrun.engines.base import OnEngine, given
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
 from nasrun.spaces.base import SearchSpace
-from nasrun.stage import Display, Foreseen, Metrics, Rehearsal, Silent
+from nasrun.stage import Foreseen, Metrics, Rehearsal, Step, unseen
 from nasrun.strategies.base import Candidate, CandidateStrategy, from_plain, plain
 from nasrun.tasks.base import ImageTask
 
 
-class EvaluatedSearch(CandidateStrategy, Foreseen):
+class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
     """The evaluator's warm-up, then rounds of `together` proposals, `num_candidates` in all.
 
     So an evaluator that shares weights trains them first, and all scores come from one state.
@@ -39,6 +39,10 @@ class EvaluatedSearch(CandidateStrategy, Foreseen):
         """The next architecture to score; `candidates` are those of the rounds before."""
 
     @property
+    def on_engine(self) -> bool:
+        return isinstance(self.evaluator, OnEngine) and self.evaluator.on_engine
+
+    @property
     def rounds(self) -> int:
         return self.evaluator.warm_up_rounds + math.ceil(self.num_candidates / self.together)
 
@@ -46,9 +50,12 @@ class EvaluatedSearch(CandidateStrategy, Foreseen):
     def candidates(self) -> list[Candidate]:
         return self._candidates
 
-    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
-        self.space, self.task, self.budget = space, task, budget
-        self.evaluator.begin(space, task, budget)
+    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+        self.space, self.task, self.budget = context.space, context.task, context.budget
+        self.limits = context.limits
+        if self.on_engine:
+            self.engine = given(context.engine)
+        self.evaluator.begin(context)
 
     def run_round(self) -> Metrics:
         warm_up = self.evaluator.warm_up_rounds
@@ -59,8 +66,8 @@ class EvaluatedSearch(CandidateStrategy, Foreseen):
         if self.limits is not None:
             proposed = [self.limits.nearest(genotype) for genotype in proposed]
         found = self.evaluator.evaluate(proposed, self.track)
-        if self.round + 1 == self.rounds and isinstance(self.evaluator, OnEngine):
-            self.evaluator.engine.close()
+        if self.round + 1 == self.rounds and self.on_engine:
+            self.engine.close()
         objective = self.task.objective
         self._candidates += [
             Candidate(genotype, metrics[objective])
@@ -76,18 +83,18 @@ class EvaluatedSearch(CandidateStrategy, Foreseen):
 
     @property
     def workers(self) -> int:
-        if not isinstance(self.evaluator, OnEngine) or not self.evaluator.engine.elsewhere:
+        if not self.on_engine or not self.engine.elsewhere:
             return 0
-        abreast = self.evaluator.engine.side_by_side(self.budget.resolved["threads"])
+        abreast = self.engine.side_by_side(self.budget.resolved["threads"])
         return min(abreast, self.together, self.num_candidates)
 
     def rehearsals(self) -> Iterator[Rehearsal]:
-        def warm_up(display: Display) -> object:
-            self.display = display
+        def warm_up(step: Step) -> object:
+            self.tell(step)
             return self.evaluator.warm_up(self, 0.0)
 
         yield Rehearsal(self.evaluator.warm_up_rounds, warm_up)
-        self.display = Silent()
+        self.tell(unseen)
         yield self.evaluator.rehearsal(self.space.sample(), self.num_candidates, self.together)
 
     def state_dict(self) -> dict[str, Any]:

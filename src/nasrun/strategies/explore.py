@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasrun.budget import Budget
+from nasrun.context import Context
 from nasrun.costs.memory import Additive, Shapes
 from nasrun.genotype import NONE, Genotype
 from nasrun.schedules import Schedule
@@ -62,10 +62,10 @@ class Explore:
         self.samples = samples
         self.images = images
 
-    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
-        """Put first weights of every choice into the bank; the task has begun."""
-        self.space, self.task = space, task
-        self.device = budget.torch_device
+    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+        """Put first weights of every choice into the bank."""
+        self.space, self.task = space, task = context.space, context.task
+        self.device = context.budget.torch_device
         self.train, self.validation = task.split("train"), task.split("validation")
         self.controller.begin(space)
         self.bank = Bank(self.optimizer, mapped=self.device.type == "cpu" and os.name == "posix")

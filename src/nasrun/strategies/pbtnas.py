@@ -23,7 +23,8 @@ from typing import Any
 
 import torch
 
-from nasrun.budget import Budget
+from nasrun.context import Context
+from nasrun.engines.base import given
 from nasrun.genotype import Decision, Genotype, fingerprint
 from nasrun.spaces.modular import ModularSpace
 from nasrun.stage import Metrics
@@ -99,19 +100,22 @@ class Population(PopulationStrategy):
     def needs(self) -> str:
         return self._needs
 
-    def begin(self, space: ModularSpace, task: PopulationTask, budget: Budget) -> None:
-        self.space, self.task, self.budget = space, task, budget
+    def begin(self, context: Context[ModularSpace, PopulationTask]) -> None:
+        self.space, self.task, self.budget = context.space, context.task, context.budget
+        self.engine = given(context.engine)
         self._kept_job: TrainMember | None = None
         self.seed = int(torch.randint(2**62, ()))
         generator = torch.Generator().manual_seed(self._stream(0, 0, "population"))
-        genotypes = stratified_genotypes(space.name, space.decisions, self.size, generator)
+        genotypes = stratified_genotypes(
+            self.space.name, self.space.decisions, self.size, generator
+        )
         self.members = [
             Member(genotype, math.nan, slot, founders=dict.fromkeys(genotype, slot))
             for slot, genotype in enumerate(genotypes)
         ]
         network = self._network(genotypes[0], self._stream(0, 0, "check"))
-        task.check(network)
-        self._needs = task.needs(network, self.size, self.intervals)
+        self.task.check(network)
+        self._needs = self.task.needs(network, self.size, self.intervals)
 
     def run_round(self) -> Metrics:
         interval = self.round

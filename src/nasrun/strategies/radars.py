@@ -15,12 +15,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import torch
 
-from nasrun.budget import Budget
+from nasrun.context import Context
 from nasrun.costs.memory import Additive, Shapes
 from nasrun.genotype import NONE
 from nasrun.spaces.base import SearchSpace
@@ -111,13 +112,14 @@ class Radars(SupernetStrategy, Foreseen):
     def rounds(self) -> int:
         return len(self.turns)
 
-    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
-        self.space, self.task, self.budget = space, task, budget
+    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+        self.context = context
+        self.space, self.task, self.budget = context.space, context.task, context.budget
         self.exploit, self.tuning, self.prunings, self.layers = None, False, [], []
-        self.explore.begin(space, task, budget)
+        self.explore.begin(context)
         self.validation = self.explore.validation
         self.seen = self.explore.controller.marginals()
-        budget.refuse_beyond(self._least_bytes, "even one path at a time")
+        self.budget.refuse_beyond(self._least_bytes, "even one path at a time")
 
     @cached_property
     def shapes(self) -> Shapes:
@@ -236,10 +238,8 @@ class Radars(SupernetStrategy, Foreseen):
         self.explore.keep(left)
 
     def _exploit(self, kept: Kept, need: int) -> Exploit:
-        inner = copy.deepcopy(self.inner)
-        inner.limits = self.limits
-        exploit = Exploit(inner, kept, self.budget.whole(need))
-        exploit.begin(self.space, self.task, self.budget)
+        exploit = Exploit(copy.deepcopy(self.inner), kept, self.budget.whole(need))
+        exploit.begin(self.context)
         inner = exploit.inner
         self.supernet, self.history, self.layout = inner.supernet, inner.history, inner.layout
         self.train, self.batch_size = inner.train, inner.batch_size
@@ -343,13 +343,13 @@ class Exploit:
         self.kept = kept
         self.memory_gib = memory_gib
 
-    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
+    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
         """Build the subspace's supernet."""
-        self.inner.begin(space.restrict(self.kept), task, budget)
+        self.inner.begin(replace(context, space=context.space.restrict(self.kept)))
 
     def run_round(self, stage: Radars) -> Metrics:
-        """One round of the inner strategy, shown on the display of the whole."""
-        return self.inner.play(stage.display)
+        """One round of the inner strategy, its steps told to whoever watches the whole."""
+        return self.inner.play(stage.step)
 
 
 def _smallest(sizes: Mapping[str, Mapping[str, int]]) -> Kept:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from nasrun.budget import Budget
+from nasrun.context import Context
 from nasrun.costs.memory import Shapes
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
@@ -46,10 +46,10 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
     def candidates(self) -> list[Candidate]:
         return self._candidates
 
-    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
-        self.space, self.task = space, task
-        self.explore.begin(space, task, budget)
-        self.budget = budget
+    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+        self.space, self.task, self.budget = context.space, context.task, context.budget
+        self.limits = context.limits
+        self.explore.begin(context)
 
     def run_round(self) -> Metrics:
         if self.round < self.exploring:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from nasrun.budget import Budget
+from nasrun.context import Context
 from nasrun.genotype import NONE
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
@@ -66,12 +66,11 @@ class Greedy(SupernetStrategy, Foreseen):
     def rounds(self) -> int:
         return self.inner.rounds
 
-    def begin(self, space: SearchSpace, task: ImageTask, budget: Budget) -> None:
-        self.space, self.task = space, task
+    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+        self.space, self.task = space, _ = context.space, context.task
         self.past, self.decisions = [], []
         self._grow()  # not at all yet, whatever a search before did
-        self.inner.limits = self.limits
-        self.inner.begin(space, task, budget)
+        self.inner.begin(context)
         self.train, self.validation = self.inner.train, self.inner.validation
         self.supernet, self.history = self.inner.supernet, self.inner.history
         self.layout = self.inner.layout
@@ -97,7 +96,7 @@ class Greedy(SupernetStrategy, Foreseen):
 
     def run_round(self) -> Metrics:
         self.inner.round = self.round
-        metrics = self.inner.play(self.display)
+        metrics = self.inner.play(self.step)
         self.stopped = self.inner.stopped
         for _ in range(self.due(self.round + 1) - self.due(self.round)):
             for group in self.space.groups:

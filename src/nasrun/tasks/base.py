@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nasrun.budget import Budget
+from nasrun.data.facts import Facts
 from nasrun.data.images import Data, Dataset, Part, Split
 from nasrun.data.images import Subset as Subset
 from nasrun.stage import Metrics
@@ -80,6 +81,12 @@ class ImageTask(Task):
 
     words = "a task on labelled images: task=classification"
     learns_from = Dataset
+
+    dataset: Dataset
+    """The images, known after `begin`."""
+
+    facts: Facts
+    """What a network needs to know of them, known after `begin`."""
 
     size: int
     """Side of an input in pixels, known after `begin`."""

@@ -14,7 +14,6 @@ from torch.nn.utils import clip_grad_norm_
 
 from nasrun.budget import Budget
 from nasrun.data.augment import Augment
-from nasrun.data.facts import Facts
 from nasrun.data.images import Dataset, Part, Split, Subset, refuse_empty, stratified
 from nasrun.stage import Metrics
 from nasrun.tasks.base import (
@@ -54,7 +53,7 @@ class Classification(ImageTask):
 
     def begin(self, dataset: Dataset, budget: Budget) -> None:
         self.dataset, self.budget = dataset, budget
-        self.facts: Facts = dataset.facts()
+        self.facts = dataset.facts()
         self.inputs, self.outputs = self.facts.channels, self.facts.num_classes
         self.size = self.facts.size
 

@@ -1,0 +1,21 @@
+"""A command of stages, as the pipeline gets it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nasrun.config import Composed
+
+
+@dataclass(frozen=True)
+class Command:
+    """A verb with its composed configuration, the overrides as typed, and the trusted packages.
+
+    One of `nasrun plan` is only to be foreseen.
+    """
+
+    verb: str
+    composed: Composed
+    typed: tuple[str, ...]
+    trusted: tuple[str, ...]
+    only_foreseen: bool = False

@@ -1,0 +1,167 @@
+"""What does not go together, told before anything begins: each rule is one function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nasrun.budget import LIMITS
+from nasrun.config import key_of, refers, root_of
+from nasrun.pipeline.layout import layout_of
+from nasrun.pipeline.source import Source, refuse_unlike
+from nasrun.pipeline.stages import SEARCH, StageKind
+
+if TYPE_CHECKING:
+    from nasrun.budget import Budget
+    from nasrun.data.images import Data
+    from nasrun.engines.base import Engine
+    from nasrun.pipeline.command import Command
+    from nasrun.selectors.base import Selector
+    from nasrun.spaces.base import Layout, Space
+    from nasrun.stage import Stage
+    from nasrun.strategies.base import Strategy
+    from nasrun.tasks.base import Task
+
+
+def refuse_missing(config: Mapping[str, Any], kinds: Sequence[StageKind]) -> None:
+    """A stage without its group, which `null` takes away, cannot be."""
+    for name in ("space", "dataset", "budget", *(kind.made_of for kind in kinds)):
+        if config.get(name) is None:
+            raise ValueError(
+                f"{name}=null: needed here; leave a stage out with stages=[search,...]"
+            )
+
+
+def refuse_mismatch(choices: dict[str, str], selector: Selector, strategy: Strategy) -> None:
+    """A selector that cannot read what the strategy leaves behind is refused at once."""
+    if not isinstance(strategy, selector.accepts):
+        raise ValueError(
+            f"selector={choices['selector']}: needs {selector.accepts.leaves}, and "
+            f"strategy={choices['strategy']} leaves {strategy.leaves}; use "
+            f"selector={strategy.read_by}"
+        )
+
+
+def refuse_strangers(
+    choices: dict[str, str], strategy: Strategy, task: Task, space: Space, dataset: Data
+) -> None:
+    """Strategy, space, task and data that do not go together are refused at once."""
+    if not isinstance(task, strategy.learns):
+        raise ValueError(
+            f"task={choices['task']}: strategy={choices['strategy']} needs {strategy.learns.words}"
+        )
+    if not isinstance(space, strategy.searches):
+        raise ValueError(
+            f"space={choices['space']}: strategy={choices['strategy']} needs "
+            f"{strategy.searches.words}"
+        )
+    if not isinstance(dataset, task.learns_from):
+        raise ValueError(
+            f"dataset={choices['dataset']}: task={choices['task']} learns from "
+            f"{task.learns_from.words}, and this is {dataset.words}"
+        )
+
+
+def refuse_engine(
+    stages: Sequence[Stage], engine: Engine, budget: Budget, typed: Sequence[str]
+) -> None:
+    """An engine runs where something hands it jobs; elsewhere a typed one has no effect."""
+    from nasrun.engines.base import OnEngine
+
+    if any(isinstance(stage, OnEngine) and stage.on_engine for stage in stages):
+        engine.check(budget)
+        if budget.max_memory_gib is not None and engine.elsewhere:
+            raise ValueError(
+                f"budget.max_memory_gib={budget.max_memory_gib}: the memory of an engine's other "
+                "processes is not counted; use engine=serial, or max_memory_gib=null"
+            )
+        return
+    for override in typed:
+        if root_of(key_of(override)) == "engine":
+            raise ValueError(
+                f"{override}: has no effect, an engine trains populations and candidates from "
+                "scratch; leave it out"
+            )
+
+
+def refuse_other_budget(
+    command: Command, source: Source | None, kinds: Sequence[StageKind], resolved: dict[str, Any]
+) -> None:
+    """A search that is not finished goes on with the budget that it began with."""
+    if source is not None and _unfinished(source, kinds):
+        theirs = source.run.config["budget"]
+        refuse_unlike("budget", resolved, theirs, command.typed, source.run)
+
+
+def refuse_other_layout(
+    command: Command, source: Source | None, kinds: Sequence[StageKind], layout: Layout | None
+) -> None:
+    """A limited search that is not finished goes on with the layout that it counts limits in."""
+    if source is not None and _unfinished(source, kinds) and "layout" in source.run.config:
+        ours = {} if layout is None else layout_of(layout)
+        theirs = source.run.config["layout"]
+        refuse_unlike("retrain", ours, theirs, command.typed, source.run)
+
+
+def _unfinished(source: Source, kinds: Sequence[StageKind]) -> bool:
+    return SEARCH in kinds and not source.run.search().finished
+
+
+def refuse_limits(budget: Budget) -> None:
+    """What is selected and retrained is limited, not what is transferred."""
+    for key in LIMITS:
+        if (limit := getattr(budget, key)) is not None:
+            raise ValueError(
+                f"budget.{key}={limit}: has no effect on `nasrun transfer`; it limits the network "
+                "that is selected and retrained; leave it out"
+            )
+
+
+def refuse_idle_epochs(command: Command) -> None:
+    """The key of the frame is read by those recipes only that refer to it."""
+    given = [override for override in command.typed if key_of(override) == "epochs"]
+    if given and not refers(command.composed.config["retrain"], "epochs"):
+        raise ValueError(
+            f"{given[-1]}: has no effect, retrain={command.composed.choices['retrain']} has epochs "
+            f"of its own; retrain.{given[-1]} would do"
+        )
+
+
+def refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> None:
+    """What a population trained needs no retraining, and the recipes train classifiers only."""
+    from nasrun.data.images import Dataset
+    from nasrun.spaces.base import SearchSpace
+
+    if not isinstance(dataset, Dataset):
+        raise ValueError(f"dataset={choices['dataset']}: retraining needs {Dataset.words}")
+    if not isinstance(space, SearchSpace):
+        raise ValueError(
+            f"space={choices['space']}: its networks are trained when the search ends and "
+            "need no retraining; the member chosen is in select/; stages=[search,select] for "
+            "`nasrun run`"
+        )
+
+
+def refuse_unforeseen(choices: dict[str, str], space: Space) -> None:
+    """What a population's networks cost is not known before they train."""
+    from nasrun.spaces.base import SearchSpace
+
+    if not isinstance(space, SearchSpace):
+        raise ValueError(
+            f"space={choices['space']}: limits on the found network and `nasrun plan` need "
+            f"{SearchSpace.words}"
+        )
+
+
+def refuse_discretisation(
+    typed: Sequence[str], choices: dict[str, str], strategy: Strategy
+) -> None:
+    """A child can be cut out of a supernet only."""
+    from nasrun.strategies.base import SupernetStrategy
+
+    for override in typed:
+        if key_of(override) == "discretisation" and not isinstance(strategy, SupernetStrategy):
+            raise ValueError(
+                f"{override}: has no effect on strategy={choices['strategy']}, which leaves "
+                f"{strategy.leaves}; leave it out"
+            )

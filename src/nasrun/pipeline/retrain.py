@@ -1,0 +1,21 @@
+"""Retraining of the chosen architecture, and of a random one in the same way."""
+
+from __future__ import annotations
+
+from nasrun.genotype import fingerprint
+from nasrun.pipeline.stages import RETRAIN
+from nasrun.pipeline.training import train, warn_of_other_layout
+from nasrun.pipeline.work import Chosen, Work
+from nasrun.runs.run import StageFolder
+
+
+def perform(work: Work) -> list[StageFolder]:
+    """Train the choice; the random rival's training is no result of the command."""
+    plan = work.plan
+    if work.selected is not None:
+        warn_of_other_layout(plan, work.selected)
+    trained = train(work, RETRAIN, work.chosen, work.ready_training)
+    if plan.baseline:
+        rival = Chosen("random", plan.rival, fingerprint(plan.rival.to_json()))
+        train(work, RETRAIN, rival, None)
+    return [trained]

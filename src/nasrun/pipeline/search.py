@@ -1,0 +1,38 @@
+"""The search: the first stage of a run."""
+
+from __future__ import annotations
+
+from nasrun.pipeline.plan import Plan
+from nasrun.pipeline.work import Work
+from nasrun.runs.run import StageFolder, seed_everything
+from nasrun.stage import Foreseen
+from nasrun.strategies.base import Strategy
+
+
+def perform(work: Work) -> list[StageFolder]:
+    """Search, unless that is done."""
+    plan, folder = work.plan, work.run.search()
+    return [work.drive(folder, lambda: work.ready or start_search(plan))]
+
+
+def begin_search(plan: Plan) -> Strategy:
+    """The strategy with its data, as it begins to search."""
+    assert plan.strategy is not None
+    assert plan.task is not None
+    seed_everything(plan.seed, "search")
+    plan.task.begin(plan.dataset, plan.budget)
+    plan.strategy.begin(plan.context(plan.task))
+    return plan.strategy
+
+
+def start_search(plan: Plan) -> Strategy:
+    """Begin a search that will run.
+
+    ValueError if it would not fit into the memory, or could not be selected from as is asked.
+    """
+    strategy = begin_search(plan)
+    if isinstance(strategy, Foreseen):
+        plan.budget.refuse_beyond(strategy.foreseen_bytes, "this search")
+    if plan.selector is not None:
+        plan.selector.check(strategy, plan.space)
+    return strategy

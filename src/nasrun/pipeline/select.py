@@ -1,0 +1,107 @@
+"""The selection: from what a search left to one architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from nasrun.context import AnyContext
+from nasrun.data.table import Table
+from nasrun.genotype import Genotype
+from nasrun.pictures.cells import draw_cells
+from nasrun.pipeline.plan import Plan, table_key
+from nasrun.pipeline.search import begin_search
+from nasrun.pipeline.work import Work, read_genotype
+from nasrun.runs.run import Run, StageFolder, seed_everything
+from nasrun.selectors.base import Selector
+from nasrun.selectors.discretisation import discretise, rehearsals
+from nasrun.spaces.base import Space
+from nasrun.stage import Metrics, Rehearsal
+from nasrun.strategies.base import Strategy, SupernetStrategy
+
+
+def perform(work: Work) -> list[StageFolder]:
+    """Select, unless that is done; then look the choice up and draw it."""
+    plan = work.plan
+    own = {
+        "selector": plan.settings["selector"],
+        "budget": plan.settings["budget"],
+        **plan.counted,
+    }
+    parent = work.run.search().fingerprint
+    folder = work.run.branch("select", plan.choices["selector"], own, parent)
+    work.drive(folder, lambda: _begin(plan, work.run))
+    _look_up(plan.space, folder)
+    _draw(plan.space, folder)
+    return [folder]
+
+
+def _begin(plan: Plan, run: Run) -> Selector:
+    assert plan.selector is not None
+    strategy = begin_search(plan)
+    run.search().load(strategy)
+    context = _context(plan, strategy)
+    if plan.discretisation and isinstance(strategy, SupernetStrategy):
+        context = replace(context, measure=partial(_discretise, plan, run, strategy))
+    plan.selector.begin(context, strategy)
+    return plan.selector
+
+
+def _context(plan: Plan, strategy: Strategy) -> AnyContext:
+    """What the selector works with.
+
+    Limits are on what a supernet still has, unless only others of the space can meet them.
+    """
+    assert plan.strategy is not None
+    assert plan.task is not None
+    limits = plan.limits
+    if limits is not None and isinstance(strategy, SupernetStrategy):
+        limits = limits.inside(strategy.supernet.space) or limits
+    return replace(plan.context(plan.task), limits=limits)
+
+
+def rehearse(plan: Plan) -> tuple[Selector, Strategy, Iterator[Rehearsal]]:
+    """The selector, what it reads, and what it will do, on supernets that are not trained."""
+    assert plan.selector is not None
+    strategy = begin_search(plan)
+    return plan.selector, strategy, _rehearsals(plan, plan.selector, strategy)
+
+
+def _rehearsals(plan: Plan, selector: Selector, strategy: Strategy) -> Iterator[Rehearsal]:
+    if isinstance(strategy, SupernetStrategy):
+        strategy.skip_ahead()
+    yield from selector.rehearse(_context(plan, strategy), strategy)
+    if plan.discretisation and isinstance(strategy, SupernetStrategy):
+        begin_search(plan)  # the selector may have changed the supernet
+        strategy.skip_ahead()
+        yield from rehearsals(strategy)
+
+
+def _discretise(plan: Plan, run: Run, strategy: SupernetStrategy, genotype: Genotype) -> Metrics:
+    """What the choice loses in the supernet as the search left it, whatever a selector did to it.
+
+    With random numbers of its own: it comes after all rounds, so a stop in it costs its repetition.
+    Nothing where limits led out of the supernet.
+    """
+    run.search().load(strategy)
+    left = strategy.supernet.space.open_choices(None)
+    if any(choice not in left[name] for name, choice in genotype.items()):
+        return {}
+    seed_everything(plan.seed, "discretisation")
+    return discretise(strategy, genotype)
+
+
+def _look_up(space: Space, folder: StageFolder) -> None:
+    """Add to a result what the space's table knows of the architecture, now that it is chosen."""
+    if space.table is not None:
+        with table_key():
+            table = Table.read(Path(space.table))
+            known = table.truth(space.render(read_genotype(folder, space)))
+        folder.amend({"true": known})
+
+
+def _draw(space: Space, folder: StageFolder) -> None:
+    if not (folder.path / "cells.svg").exists():
+        draw_cells(space.cells(read_genotype(folder, space)), folder.path / "cells")

@@ -1,0 +1,13 @@
+"""Transfer: the chosen architecture trained on another data set."""
+
+from __future__ import annotations
+
+from nasrun.pipeline.stages import TRANSFER
+from nasrun.pipeline.training import train
+from nasrun.pipeline.work import Work
+from nasrun.runs.run import StageFolder
+
+
+def perform(work: Work) -> list[StageFolder]:
+    """Train the choice there."""
+    return [train(work, TRANSFER, work.chosen, work.ready_training)]

@@ -1,0 +1,89 @@
+"""A plan at work in a run: what its stages share, and how each is driven."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nasrun.display import watch
+from nasrun.genotype import Genotype, fingerprint
+from nasrun.pipeline.plan import Plan
+from nasrun.pipeline.stages import SELECT
+from nasrun.retrain import Retrain
+from nasrun.runs.run import Run, StageFolder, seed_everything
+from nasrun.spaces.base import Space
+from nasrun.stage import Stage, drive
+from nasrun.strategies.base import PopulationStrategy
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A genotype to train, its branch's name, and the fingerprint of where it comes from."""
+
+    branch: str
+    genotype: Genotype
+    mark: str
+
+
+@dataclass
+class Work:
+    """The stages of a plan in a run; `done` are the folders of those that are done.
+
+    ready: the first stage, where it has begun already, so that its refusal leaves no folder.
+    """
+
+    plan: Plan
+    run: Run
+    console: Console
+    ready: Stage | None
+    done: list[StageFolder] = field(default_factory=list)
+
+    @property
+    def selected(self) -> StageFolder | None:
+        """The selection whose genotype is trained: this command's, else the one it continues."""
+        own = [folder for folder in self.done if folder.kind == SELECT.name]
+        source = self.plan.source
+        return own[-1] if own else source.selected if source is not None else None
+
+    @property
+    def chosen(self) -> Chosen:
+        """The genotype that is trained."""
+        found = chosen(self.plan, self.selected)
+        assert found is not None
+        return found
+
+    @property
+    def ready_training(self) -> Retrain | None:
+        """The training that has begun already, if the command begins with it."""
+        return self.ready if isinstance(self.ready, Retrain) and not self.done else None
+
+    def drive(self, folder: StageFolder, begin: Callable[[], Stage]) -> StageFolder:
+        """Begin a stage if it is not finished, and run its rounds under a display."""
+        if folder.finished:
+            return folder
+        stage = begin()
+        if isinstance(stage, PopulationStrategy) and stage.needs:
+            self.console.print(f"needs {stage.needs}", highlight=False, markup=False)
+        seed_everything(self.plan.seed, f"{folder.kind} rounds")
+        with watch(self.console, folder.title, self.plan.progress) as display:
+            drive(stage, folder, self.plan.budget, [display])
+        return folder
+
+
+def chosen(plan: Plan, selected: StageFolder | None) -> Chosen | None:
+    """The genotype that the command names, or that was selected; `None` before that."""
+    if plan.genotype is not None:
+        name = str(plan.genotype_name)
+        return Chosen(name, plan.genotype, fingerprint(plan.genotype.to_json()))
+    if selected is not None:
+        return Chosen(selected.branch, read_genotype(selected, plan.space), selected.fingerprint)
+    return None
+
+
+def read_genotype(folder: StageFolder, space: Space) -> Genotype:
+    """The genotype that a selection chose."""
+    return space.check(Genotype.read(folder.path / "genotype.json"))
