@@ -158,7 +158,7 @@ def digests(name: str) -> Digests:
 
 def command(*words: str) -> None:
     """A command in this process; what it prints is shown only if it fails."""
-    from nasrun.cli import main
+    from nasrun.cli.main import main
 
     said = io.StringIO()
     try:
