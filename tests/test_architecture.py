@@ -60,6 +60,7 @@ MAY = {
         *("selectors.base", "strategies.base", "strategies.differentiable", "evaluators"),
         *("strategies.judges", "strategies.history", "spaces.base", "supernet", "costs"),
         "tasks.base",
+        "engines.base",
     },
     "strategies": {
         *("strategies.base", "strategies.levels", "strategies.differentiable", "evaluators.base"),
