@@ -29,8 +29,8 @@ class First(CandidateStrategy):
     def candidates(self):
         return self.found
 
-    def begin(self, space, task, budget):
-        self.space = space
+    def begin(self, context):
+        self.space = context.space
 
     def run_round(self):
         genotype = self.space.sample()
