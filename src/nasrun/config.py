@@ -109,14 +109,14 @@ def conf_folder() -> Path:
 
 
 def options(group: str, folders: Sequence[Path] = ()) -> dict[str, str]:
-    """The options of a group with the first comment line of their files."""
+    """The options of a group with the line that their files begin with, and the command in it."""
     found = {}
     for folder in (conf_folder(), *folders):
         for path in sorted((folder / group).glob("[!_]*.yaml")):
-            first = path.read_text().split("\n", 1)[0]
-            if first.startswith("# @package"):
-                first = path.read_text().split("\n", 2)[1]
-            found[path.stem] = first.removeprefix("#").strip()
+            lines = path.read_text().splitlines()
+            told = (x.removeprefix("#").strip() for x in lines if not x.startswith("# @package"))
+            first = next(told, "")
+            found[path.stem] = f"{first}\n{next(told, '')}" if first.endswith(":") else first
     return found
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def run_sweep(line: Line) -> int:
     """Hydra's multirun: every job is checked before the first begins, then the table is printed."""
-    from nasrun.runs.report import print_runs
+    from nasrun.runs.comparison import print_runs
 
     own, of_hydra = line.split()
     line, sources = replace(line, overrides=(*own, *of_hydra)), {}

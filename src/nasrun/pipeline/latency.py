@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nasrun.config import build, compose, key_of, resolve, root_of
-from nasrun.pipeline.plan import import_trusted
-from nasrun.pipeline.source import LAYOUT
 from nasrun.pipeline.stages import RETRAIN
 
 if TYPE_CHECKING:
@@ -23,6 +20,9 @@ def stopwatch(
     overrides: Sequence[str], trusted: Sequence[str], *, batch: int, repeats: int
 ) -> Stopwatch:
     """What times the networks of a space as `retrain` trains them; ValueError for idle words."""
+    from nasrun.config import build, compose, resolve
+    from nasrun.pipeline.plan import import_trusted
+
     composed = compose(overrides)
     for override in overrides:
         if not _read(override):
@@ -57,6 +57,9 @@ def stopwatch(
 
 
 def _read(override: str) -> bool:
+    from nasrun.config import key_of, root_of
+    from nasrun.pipeline.source import LAYOUT
+
     key = key_of(override)
     group, _, name = key.partition(".")
     if group in ("budget", RETRAIN.name) and name:

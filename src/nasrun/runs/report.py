@@ -1,35 +1,46 @@
-"""The closing tables: what a run's stages reached, and how runs compare over seeds."""
+"""The closing tables of a run: what its stages reached."""
 
 from __future__ import annotations
 
-import re
-import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 
 from nasrun.data.table import describe
 from nasrun.display import duration, percent, table
-from nasrun.genotype import fingerprint
 from nasrun.runs.run import Run, StageFolder
 
 
-def accuracy(result: dict[str, Any]) -> float | None:
-    """What a stage is judged by: test accuracy where it has one, else validation accuracy."""
-    return result.get("test_accuracy", result.get("validation_accuracy"))
+@dataclass(frozen=True)
+class Standing:
+    """What a stage is judged by: an accuracy, as a fraction, or another number that `on` names."""
 
+    value: float
+    on: str
+    is_accuracy: bool
 
-def true_accuracy(result: dict[str, Any]) -> float | None:
-    """What a table says of a selected architecture, on the table's first data set."""
-    return next((known["accuracy"] for known in result.get("true", {}).values()), None)
+    @classmethod
+    def of(cls, result: Mapping[str, Any]) -> Standing | None:
+        """The test accuracy where a result has one, else the validation accuracy.
 
+        Else what a table says on its first data set, else what the result names.
+        """
+        if "test_accuracy" in result:
+            return cls(result["test_accuracy"], "test", True)
+        if "validation_accuracy" in result:
+            seen = "validation" in result.get("trained_on", "")
+            return cls(
+                result["validation_accuracy"], "validation, seen" if seen else "validation", True
+            )
+        for known in result.get("true", {}).values():
+            return cls(known["accuracy"], "table", True)
+        name = result.get("judged_by", "")
+        return cls(result[name], name, False) if name in result else None
 
-def judgement(result: dict[str, Any]) -> float | None:
-    """What else than an accuracy a stage is judged by; its result names it."""
-    return result.get(result.get("judged_by", ""))
+    def __str__(self) -> str:
+        return percent(self.value) if self.is_accuracy else f"{self.value:.4g}"
 
 
 def score(stages: Sequence[StageFolder]) -> float:
@@ -85,22 +96,12 @@ def _print_search(console: Console, result: dict[str, Any]) -> None:
 
 
 def _row(stage: StageFolder) -> tuple[str, ...]:
-    result = stage.result
-    part, value = "-", accuracy(result)
-    shown = percent(value)
-    if value is not None:
-        seen = "validation" in result.get("trained_on", "")
-        part = "validation, seen" if seen else "validation"
-        part = "test" if "test_accuracy" in result else part
-    elif (value := true_accuracy(result)) is not None:
-        part, shown = "table", percent(value)
-    elif (value := judgement(result)) is not None:
-        part, shown = result["judged_by"], f"{value:.4g}"
+    result, standing = stage.result, Standing.of(stage.result)
     return (
         stage.kind,
         stage.branch,
-        shown,
-        part,
+        "-" if standing is None else str(standing),
+        "-" if standing is None else standing.on,
         percent(result.get("test_top5_accuracy")),
         f"{result['params'] / 1e6:.3f} M" if "params" in result else "-",
         f"{result['macs'] / 1e6:.1f} M" if "macs" in result else "-",
@@ -120,88 +121,3 @@ def discretised(stage: StageFolder) -> str:
         f"(gap {100 * result['gap']:.2f}), batch norms recalibrated {recalibrated}, "
         f"one epoch {tuned}"
     )
-
-
-@dataclass
-class Group:
-    """One stage of one configuration, over all its seeds; its title is that of the first."""
-
-    first: Path
-    title: str
-    results: list[dict[str, Any] | None] = field(default_factory=list)
-
-    def row(self) -> tuple[str, ...]:
-        """First run, stage, how many, mean and standard deviation, minutes."""
-        done = [result for result in self.results if result is not None]
-        title, scores, unit, digits = self.title, _percents(accuracy, done), "%", ".2f"
-        if not scores and (scores := _percents(true_accuracy, done)):
-            title = f"{title} (table)"
-        if not scores and (scores := [x for x in map(judgement, done) if x is not None]):
-            title, unit, digits = f"{title} ({done[0]['judged_by']})", "", ".4g"
-        mean = f"{statistics.fmean(scores):{digits}}{unit}" if scores else "-"
-        spread = f" ± {statistics.stdev(scores):{digits}}" if len(scores) > 1 else ""
-        minutes = statistics.fmean(result["seconds"] / 60 for result in done) if done else 0.0
-        among = f" of {len(self.results)}" if len(done) < len(self.results) else ""
-        where = f"{self.first.parent.name}/{self.first.name}"
-        return where, title, f"{len(done)}{among}", mean + spread, f"{minutes:.1f}"
-
-
-Key = tuple[str, str, str]
-"""The fingerprint of a run's configuration, a kind of stage, and the fingerprint of its own."""
-
-
-def _percents(
-    judge: Callable[[dict[str, Any]], float | None], results: Sequence[dict[str, Any]]
-) -> list[float]:
-    return [100 * value for value in map(judge, results) if value is not None]
-
-
-def print_runs(console: Console, paths: Sequence[Path], title: str) -> None:
-    """Runs grouped by configuration without the seed: n, mean and standard deviation.
-
-    A run that cannot be read is named below the others.
-    """
-    groups: dict[Key, Group] = {}
-    damaged = []
-    for path in dict.fromkeys(paths):
-        try:
-            stages = list(_stages(Run(path)))
-        except ValueError as error:
-            damaged.append(str(error))
-            continue
-        for key, stage, result in stages:
-            groups.setdefault(key, Group(path, stage)).results.append(result)
-    columns = ("first run", "stage", "n", "accuracy, mean ± std", "minutes")
-    table(console, title, columns, [group.row() for group in groups.values()])
-    for reason in damaged:
-        console.print(f"not shown: {reason}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _stages(run: Run) -> Iterator[tuple[Key, str, dict[str, Any] | None]]:
-    """Every stage as its seeds have it in common, its title, and its result, null for none."""
-    seeded = ("seed", "genotype") if run.record.get("genotype") == "random" else ("seed",)
-    config = {key: value for key, value in run.config.items() if key not in seeded}
-    chosen: dict[str, str] = {}  # by the fingerprint of a selection what its seeds have in common
-    for stage in run.stages():
-        mark = fingerprint(_common(stage, chosen))
-        if stage.kind == "select":
-            chosen[stage.fingerprint] = mark
-        key = (fingerprint(config), stage.kind, mark)
-        yield key, stage.title, stage.result if stage.finished else None
-
-
-def _common(stage: StageFolder, chosen: Mapping[str, str]) -> dict[str, Any]:
-    """A stage's own configuration without what differs from seed to seed.
-
-    A number that a folder got, as in `perturb-2`, tells what else was done in that run.
-    """
-    if stage.kind == "search":
-        return {}
-    own = {k: v for k, v in stage.config.items() if k not in ("fingerprint", "parent")}
-    if stage.kind == "select":
-        return {**own, "option": re.sub(r"-\d+$", "", stage.branch)}
-    if stage.parent in chosen:
-        own["source"] = chosen[stage.parent]
-    elif stage.source != "random":
-        return own
-    return {key: value for key, value in own.items() if key != "genotype"}

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import csv
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nasrun.cli import screen
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import near, sorted_out
+from nasrun.cli.words import near, one_of, packages, sorted_out
 
-KEYS = {"outputs": "DIR"}
+FORMATS = ("table", "json", "csv")
+KEYS = {
+    "format": "|".join(FORMATS),
+    "outputs": "DIR",
+    "sort": "used|accuracy|time|name",
+    **dict.fromkeys(("dataset", "space", "strategy", "genotype", "seed"), "NAME,NAME"),
+    "finished": "STAGE|true|false",
+}
 RUNS = "runs"
 
 
@@ -23,43 +34,87 @@ def list_(words: Sequence[str]) -> int:
             raise ValueError(f"{name}: nothing to list{hint}")
     if RUNS in names and names != [RUNS]:
         raise ValueError(f"list {' '.join(names)}: runs are listed alone")
+    form = one_of(keys, "format", FORMATS)
     if names == [RUNS]:
-        _list_runs(Path(keys.get("outputs", "outputs")))
-    else:
-        _list_options(names or [name for name in known if name != RUNS])
+        _list_runs(keys, form)
+        return 0
+    if idle := [f"{key}={value}" for key, value in keys.items() if key != "format"]:
+        raise ValueError(f"{idle[0]}: has no effect on options, type it on `list runs`")
+    _list_options(names or [name for name in known if name != RUNS], form)
     return 0
 
 
 def listable(before: Sequence[str] = ()) -> Iterable[str]:
-    """Everything that can be listed."""
+    """Everything that can be listed; what runs are chosen by behind `runs`."""
     from nasrun.config import GROUPS
 
-    return (*GROUPS, "genotype", RUNS)
+    return (f"{key}=" for key in KEYS) if RUNS in before else (*GROUPS, "genotype", RUNS)
 
 
-def _list_runs(outputs: Path) -> None:
-    from nasrun.runs.report import print_runs
+def _list_runs(keys: Mapping[str, str], form: str) -> None:
+    from nasrun.runs import comparison
     from nasrun.runs.run import Run
 
-    print_runs(screen.console(), [run.path for run in Run.all(outputs)], str(outputs))
+    order = one_of(keys, "sort", tuple(comparison.ORDERS))
+    outputs = Path(keys.get("outputs", "outputs"))
+    if "outputs" in keys and not outputs.is_dir():
+        raise ValueError(f"outputs={outputs}: there is no such folder")
+    chosen = (*comparison.FACTS, "finished")
+    wanted = {key: packages(keys[key]) for key in chosen if key in keys}
+    paths = [run.path for run in comparison.chosen(Run.all(outputs), wanted)]
+    if form != "table":
+        records, damaged = comparison.records(paths, order)
+        _print_records(comparison.Record.names(), [each.plain() for each in records], form)
+        for reason in damaged:
+            print(f"nasrun: not listed: {reason}", file=sys.stderr)
+    elif paths:
+        comparison.print_runs(screen.console(), paths, str(outputs), order)
+    else:
+        print(f"{outputs}: no such runs" if wanted else f"{outputs}: no runs, try `nasrun run`")
 
 
-def _list_options(groups: Sequence[str]) -> None:
+def _list_options(groups: Sequence[str], form: str) -> None:
     from nasrun.config import GENOTYPES, options
     from nasrun.display import table
 
-    console = screen.console()
-    for group in groups:
-        folder = GENOTYPES if group == "genotype" else group
-        table(console, group, ("option", "what it is"), list(options(folder).items()))
+    found = {group: options(GENOTYPES if group == "genotype" else group) for group in groups}
+    if form == "table":
+        console = screen.console()
+        for group, texts in found.items():
+            table(console, group, ("option", "what it is"), list(texts.items()))
+        return
+    records = [
+        {"group": group, "option": option, "text": text}
+        for group, texts in found.items()
+        for option, text in texts.items()
+    ]
+    _print_records(("group", "option", "text"), records, form)
+
+
+def _print_records(names: Sequence[str], records: Sequence[Mapping[str, Any]], form: str) -> None:
+    """Records as programs read them, numbers as they are; null is an empty cell in CSV."""
+    if form == "json":
+        print(json.dumps(records, indent=2))
+        return
+    writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
 
 
 VERBS = (
     Verb(
         name="list",
         text="the groups, the options of one (list strategy), or the runs (list runs)",
-        examples=("nasrun list", "nasrun list strategy", "nasrun list runs"),
+        examples=(
+            "nasrun list",
+            "nasrun list strategy",
+            "nasrun list runs",
+            "nasrun list runs strategy=darts,snas finished=retrain sort=accuracy",
+            "nasrun list runs format=csv > runs.csv",
+        ),
         run=list_,
+        note="The table has a row per stage and configuration, over all seeds; in JSON and CSV\n"
+        "every stage of every run is a record.",
         keys=KEYS,
         offers=listable,
     ),

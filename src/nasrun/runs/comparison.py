@@ -1,0 +1,270 @@
+"""Many runs: which are meant, how they compare over seeds, and as records for programs."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from rich.console import Console
+
+from nasrun.config import did_you_mean
+from nasrun.display import table
+from nasrun.genotype import fingerprint
+from nasrun.runs.report import Standing
+from nasrun.runs.run import KINDS, Run, StageFolder
+
+FACTS = ("dataset", "space", "strategy", "genotype", "seed")
+"""What runs can be chosen by, as it is typed when a run is made."""
+FINISHED = ("true", "false", *KINDS)
+
+
+class Ranked(Protocol):
+    """What rows can be sorted by."""
+
+    @property
+    def run(self) -> str: ...
+    @property
+    def score(self) -> float | None: ...
+    @property
+    def seconds(self) -> float | None: ...
+
+
+ORDERS: dict[str, Callable[[Ranked], Any]] = {
+    "used": lambda row: 0,
+    "accuracy": lambda row: math.inf if row.score is None else -row.score,
+    "time": lambda row: math.inf if row.seconds is None else row.seconds,
+    "name": lambda row: row.run,
+}
+"""The run used last at the end, the best first, the quickest first, or by name."""
+Row = TypeVar("Row", bound=Ranked)
+
+
+def ordered(rows: Sequence[Row], order: str) -> list[Row]:
+    """The rows in an order; equal ones stay as they are."""
+    return sorted(rows, key=ORDERS[order])
+
+
+def facts(run: Run) -> dict[str, str]:
+    """What a run was made with, by the names in `FACTS`."""
+    record = run.record
+    known = {**record["choices"], "genotype": record.get("genotype"), "seed": record.get("seed")}
+    return {name: str(known[name]) for name in FACTS if known.get(name) is not None}
+
+
+def chosen(runs: Sequence[Run], wanted: Mapping[str, Sequence[str]]) -> list[Run]:
+    """The runs with one of the wanted values of each fact; ValueError for one that none has.
+
+    `finished` is a stage that a run has finished, or whether it has finished all that it began.
+    A run that cannot be read stays, to be named.
+    """
+    known = {run: made for run in runs if (made := _readable(run)) is not None}
+    for key, values in wanted.items():
+        there = sorted({made[key] for made in known.values() if key in made})
+        if key == "finished":
+            there = list(FINISHED)
+        for value in values:
+            if value not in there:
+                hint = did_you_mean(value, there) or f"; there are {', '.join(there) or 'none'}"
+                raise ValueError(f"{key}={value}: no run has it{hint}")
+
+    def meant(run: Run, made: Mapping[str, str]) -> bool:
+        return all(
+            any(_finished(run, value) for value in values)
+            if key == "finished"
+            else made.get(key) in values
+            for key, values in wanted.items()
+        )
+
+    return [run for run in runs if run not in known or meant(run, known[run])]
+
+
+def _readable(run: Run) -> dict[str, str] | None:
+    try:
+        return facts(run)
+    except ValueError:
+        return None
+
+
+def _finished(run: Run, what: str) -> bool:
+    stages = list(run.stages())
+    if what in KINDS:
+        return any(stage.finished for stage in stages if stage.kind == what)
+    return (bool(stages) and all(stage.finished for stage in stages)) == (what == "true")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A stage of a run; an accuracy is a fraction, `on` says which or names another score."""
+
+    run: str
+    dataset: str | None
+    space: str | None
+    strategy: str | None
+    genotype: str | None
+    seed: int | None
+    stage: str
+    branch: str
+    finished: bool
+    score: float | None
+    on: str | None
+    top5_accuracy: float | None
+    params: int | None
+    macs: int | None
+    seconds: float | None
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names of its fields."""
+        return tuple(field.name for field in fields(cls))
+
+    def plain(self) -> dict[str, Any]:
+        """Its fields by name."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, run: Run, stage: StageFolder) -> Record:
+        """What a stage has reached."""
+        made = facts(run)
+        result = stage.result if stage.finished else {}
+        standing = Standing.of(result)
+        return cls(
+            run=str(run.path),
+            dataset=made.get("dataset"),
+            space=made.get("space"),
+            strategy=made.get("strategy"),
+            genotype=made.get("genotype"),
+            seed=run.record.get("seed"),
+            stage=stage.kind,
+            branch=stage.branch,
+            finished=stage.finished,
+            score=None if standing is None else standing.value,
+            on=None if standing is None else standing.on,
+            top5_accuracy=result.get("test_top5_accuracy"),
+            params=result.get("params"),
+            macs=result.get("macs"),
+            seconds=result.get("seconds"),
+        )
+
+
+@dataclass
+class Group:
+    """One stage of one configuration, over all its seeds; its title is that of the first."""
+
+    first: Path
+    title: str
+    results: list[dict[str, Any] | None] = field(default_factory=list)
+
+    @property
+    def run(self) -> str:
+        """The first run."""
+        return f"{self.first.parent.name}/{self.first.name}"
+
+    @property
+    def done(self) -> list[dict[str, Any]]:
+        """The results of the runs that have finished the stage."""
+        return [result for result in self.results if result is not None]
+
+    @property
+    def standings(self) -> list[Standing]:
+        """What the finished ones are judged by, where that is the same."""
+        found = [standing for result in self.done if (standing := Standing.of(result))]
+        return [standing for standing in found if standing.on == found[0].on]
+
+    @property
+    def score(self) -> float | None:
+        """The mean."""
+        scores = [standing.value for standing in self.standings]
+        return statistics.fmean(scores) if scores else None
+
+    @property
+    def seconds(self) -> float | None:
+        """The mean."""
+        return statistics.fmean(result["seconds"] for result in self.done) if self.done else None
+
+    def row(self) -> tuple[str, ...]:
+        """First run, stage, how many, mean and standard deviation, on what, minutes."""
+        standings = self.standings
+        mean, on = "-", "-"
+        if standings:
+            scores, on = [standing.value for standing in standings], standings[0].on
+            scale, unit, digits = (100, "%", ".2f") if standings[0].is_accuracy else (1, "", ".4g")
+            mean = f"{scale * statistics.fmean(scores):{digits}}{unit}"
+            if len(scores) > 1:
+                mean += f" ± {scale * statistics.stdev(scores):{digits}}"
+        among = f" of {len(self.results)}" if len(self.done) < len(self.results) else ""
+        minutes = f"{(self.seconds or 0.0) / 60:.1f}"
+        return self.run, self.title, f"{len(self.done)}{among}", mean, on, minutes
+
+
+Key = tuple[str, str, str]
+"""The fingerprint of a run's configuration, a kind of stage, and the fingerprint of its own."""
+
+
+def records(paths: Sequence[Path], order: str = "used") -> tuple[list[Record], list[str]]:
+    """A record of every stage of the runs, and why others cannot be read."""
+    found: list[Record] = []
+    damaged = []
+    for path in dict.fromkeys(paths):
+        run = Run(path)
+        try:
+            found += [Record.of(run, stage) for stage in run.stages()]
+        except ValueError as error:
+            damaged.append(str(error))
+    return ordered(found, order), damaged
+
+
+def print_runs(console: Console, paths: Sequence[Path], title: str, order: str = "used") -> None:
+    """Runs grouped by configuration without the seed: n, mean and standard deviation.
+
+    A run that cannot be read is named below the others.
+    """
+    groups: dict[Key, Group] = {}
+    damaged = []
+    for path in dict.fromkeys(paths):
+        try:
+            stages = list(_stages(Run(path)))
+        except ValueError as error:
+            damaged.append(str(error))
+            continue
+        for key, stage, result in stages:
+            groups.setdefault(key, Group(path, stage)).results.append(result)
+    columns = ("first run", "stage", "n", "mean ± std", "on", "minutes")
+    rows = ordered(list(groups.values()), order)
+    table(console, title, columns, [group.row() for group in rows])
+    for reason in damaged:
+        console.print(f"not shown: {reason}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _stages(run: Run) -> Iterator[tuple[Key, str, dict[str, Any] | None]]:
+    """Every stage as its seeds have it in common, its title, and its result, null for none."""
+    seeded = ("seed", "genotype") if run.record.get("genotype") == "random" else ("seed",)
+    config = {key: value for key, value in run.config.items() if key not in seeded}
+    chosen: dict[str, str] = {}  # by the fingerprint of a selection what its seeds have in common
+    for stage in run.stages():
+        mark = fingerprint(_common(stage, chosen))
+        if stage.kind == "select":
+            chosen[stage.fingerprint] = mark
+        key = (fingerprint(config), stage.kind, mark)
+        yield key, stage.title, stage.result if stage.finished else None
+
+
+def _common(stage: StageFolder, chosen: Mapping[str, str]) -> dict[str, Any]:
+    """A stage's own configuration without what differs from seed to seed.
+
+    A number that a folder got, as in `perturb-2`, tells what else was done in that run.
+    """
+    if stage.kind == "search":
+        return {}
+    own = {k: v for k, v in stage.config.items() if k not in ("fingerprint", "parent")}
+    if stage.kind == "select":
+        return {**own, "option": re.sub(r"-\d+$", "", stage.branch)}
+    if stage.parent in chosen:
+        own["source"] = chosen[stage.parent]
+    elif stage.source != "random":
+        return own
+    return {key: value for key, value in own.items() if key != "genotype"}

@@ -1,0 +1,63 @@
+"""`nasrun list`: options, and runs that are chosen, sorted and printed for programs."""
+
+import csv
+import io
+import json
+
+from nasrun.cli.verbs.list import KEYS
+from nasrun.runs import comparison
+
+
+def test_an_experiment_is_described_to_its_end(nasrun):
+    """Descriptions were cut at their colon, before the command."""
+    records = json.loads(nasrun("list", "experiment", "format=json").out)
+    told = {record["option"]: record["text"] for record in records}
+    assert told["hopper"].endswith("\nnasrun run strategy=pbtnas experiment=hopper")
+    assert not [option for option, text in told.items() if text.endswith(":")]
+    assert len(set(told.values())) == len(told)
+    assert "nasrun run strategy=pbtnas experiment=hopper" in nasrun("list", "experiment").out
+
+
+def test_options_are_listed_for_programs(nasrun):
+    rows = list(csv.DictReader(io.StringIO(nasrun("list", "strategy", "format=csv").out)))
+    assert {"group": "strategy", "option": "snas"}.items() <= {**rows[0], "option": "snas"}.items()
+    assert "1812.09926" in next(row["text"] for row in rows if row["option"] == "snas")
+
+
+def test_the_help_names_every_order_and_fact(nasrun):
+    assert KEYS["sort"].split("|") == list(comparison.ORDERS)
+    assert set(comparison.FACTS) < set(KEYS)
+
+
+def test_runs_are_chosen_sorted_and_printed_for_programs(nasrun, finished):
+    answer = nasrun("list", "runs", "format=json", "finished=transfer", "sort=accuracy")
+    records = json.loads(answer.out)
+    assert {record["run"] for record in records} == {str(finished)}
+    stages = {(record["stage"], record["branch"]): record for record in records}
+    assert set(stages) == {
+        ("search", ""),
+        ("select", "magnitude"),
+        ("retrain", "magnitude"),
+        ("retrain", "random"),
+        ("transfer", "magnitude-mnist5k"),
+    }
+    result = json.loads((finished / "retrain/magnitude/result.json").read_text())
+    retrained = stages["retrain", "magnitude"]
+    assert retrained["score"] == result["test_accuracy"]
+    assert (retrained["on"], retrained["params"]) == ("test", result["params"])
+    rows = list(csv.DictReader(io.StringIO(nasrun("list", "runs", "format=csv").out)))
+    assert len(rows) == 5
+    assert float(rows[0]["score"]) == stages["search", ""]["score"]
+    assert rows[1]["score"] == ""
+    assert nasrun("list", "runs", "strategy=darts,snas").refusal
+
+
+def test_wrong_words_are_refused_in_one_line(nasrun, finished):
+    for words, told in {
+        "runs sort=speed": "sort=speed: use used, accuracy, time or name",
+        "runs format=xml": "format=xml: use table, json or csv",
+        "runs strategy=snas": "strategy=snas: no run has it; there are darts",
+        "runs outputs=nowhere": "outputs=nowhere: there is no such folder",
+        "strategy sort=name": "sort=name: has no effect on options",
+    }.items():
+        assert told in nasrun("list", *words.split()).refusal

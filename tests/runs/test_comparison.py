@@ -1,0 +1,209 @@
+"""Many runs: which are meant, their table over seeds, and their records."""
+
+import io
+import json
+import statistics
+
+import pytest
+import yaml
+from rich.console import Console
+
+from nasrun.runs.comparison import chosen, facts, print_runs, records
+from nasrun.runs.run import Run
+
+
+def seeds(outputs, *results):
+    """Runs that differ in their seed alone, each with a finished search of this result."""
+    config = {"space": {}, "dataset": {}, "budget": {}}
+    record = {"choices": {}, "scale": {}}
+    for seed, (accuracy, seconds) in enumerate(results):
+        run = Run.claim(outputs, "toy", {**config, "seed": seed}, record)
+        (run.path / "search").mkdir()
+        result = {"validation_accuracy": accuracy, "seconds": seconds}
+        (run.path / "search/result.json").write_text(json.dumps(result))
+        yield run.path
+
+
+def listed(paths, order="used"):
+    text = io.StringIO()
+    print_runs(Console(file=text, width=120), paths, "runs", order)
+    return text.getvalue()
+
+
+def test_seeds_are_one_row_with_their_mean_and_the_deviation_of_a_sample(tmp_path):
+    """The squares of -20, -10 and 30 add up to 1400, and the root of 1400 / 2 is 26.46."""
+    text = listed(list(seeds(tmp_path, (0.1, 60), (0.2, 150), (0.6, 330))))
+    (row,) = [line for line in text.splitlines() if "toy/v001" in line]
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert cells == ["toy/v001", "search", "3", "30.00% ± 26.46", "validation", "3.0"]
+    assert "toy/v002" not in text and "toy/v003" not in text
+
+
+def later(run, kind, branch, parent, **own):
+    """A finished stage that follows another one, or a genotype by its name."""
+    mark = parent if isinstance(parent, str) else parent.fingerprint
+    folder = run.branch(kind, branch, own, mark)
+    folder.path.mkdir(parents=True)
+    (folder.path / "config.yaml").write_text(
+        yaml.safe_dump({"fingerprint": folder.fingerprint, "parent": mark, **own})
+    )
+    (folder.path / "result.json").write_text(json.dumps({"test_accuracy": 0.5, "seconds": 60}))
+    return folder
+
+
+def rows_of(paths):
+    lines = [line.strip("│").split("│") for line in listed(paths).splitlines() if "toy/" in line]
+    return [(cells[1].strip(), cells[2].strip()) for cells in lines]
+
+
+def test_seeds_are_one_row_whatever_else_was_done_in_their_runs(tmp_path):
+    first, second = (Run(path) for path in seeds(tmp_path, (0.1, 60), (0.2, 60)))
+    later(second, "select", "perturb", "search", selector={"interval": 9})
+    for seed, run in enumerate((first, second)):
+        found = later(run, "select", "perturb", run.search(), selector={"interval": 3})
+        assert found.branch == ("perturb", "perturb-2")[seed]
+        own = {"epochs": 2, "source": found.branch, "genotype": [seed]}
+        later(run, "retrain", found.branch, found, **own)
+        later(run, "retrain", "random", f"drawn {seed}", source="random", genotype=[seed])
+    assert rows_of([first.path, second.path]) == [
+        ("search", "2"),
+        ("select perturb", "2"),
+        ("retrain perturb", "2"),
+        ("retrain random", "2"),
+        ("select perturb", "1"),
+    ]
+
+
+def test_two_selectors_and_two_genotypes_of_one_run_are_rows_of_their_own(tmp_path):
+    (path,) = seeds(tmp_path, (0.1, 60))
+    run = Run(path)
+    for name in ("argmax", "magnitude"):
+        later(run, "select", name, "search", selector={})
+    for genotype in ("a", "b"):  # both in a file called mine.json
+        later(run, "retrain", "mine", genotype, source="mine", genotype=[genotype])
+    assert [n for _, n in rows_of([path])] == ["1"] * 5
+
+
+def test_a_damaged_run_is_named_and_the_others_are_listed(tmp_path):
+    paths = list(seeds(tmp_path, (0.25, 60), (0.75, 60)))
+    (paths[0] / "config.yaml").write_text("space: {}")
+    text = listed(paths)
+    assert "75.00%" in text
+    assert "25.00%" not in text
+    assert f"not shown: {paths[0] / 'config.yaml'}: damaged" in text.replace("\n", "")
+
+
+def test_a_population_is_judged_by_what_its_results_name(tmp_path):
+    paths = list(seeds(tmp_path, (0.1, 60), (0.2, 60)))
+    for path, fid in zip(paths, (0.02, 0.04), strict=True):
+        result = {"test_fid": fid, "judged_by": "test_fid", "seconds": 60}
+        (path / "search/result.json").write_text(json.dumps(result))
+    assert rows_of(paths) == [("search", "2")]
+    (row,) = [line for line in listed(paths).splitlines() if "toy/" in line]
+    assert [cell.strip() for cell in row.split("│")[4:6]] == ["0.03 ± 0.01414", "test_fid"]
+
+
+def made(outputs, strategy, seed, accuracy=None, seconds=60.0, **more):
+    """A run with a finished search, or one that has only begun."""
+    config = {"space": {}, "dataset": {}, "budget": {}, "strategy": strategy, "seed": seed}
+    choices = {"dataset": "digits", "space": "darts", "strategy": strategy}
+    record = {"choices": choices, "scale": {}, "seed": seed, "genotype": None}
+    run = Run.claim(outputs, f"digits-darts-{strategy}", config, record)
+    (run.path / "search").mkdir()
+    if accuracy is not None:
+        result = {"validation_accuracy": accuracy, "seconds": seconds, **more}
+        (run.path / "search/result.json").write_text(json.dumps(result))
+    return run
+
+
+@pytest.fixture
+def four(tmp_path):
+    """Two seeds of darts, one of snas, and one of snas that is not finished."""
+    return [
+        made(tmp_path, "darts", 0, 0.5, 90),
+        made(tmp_path, "darts", 1, 0.7, 30),
+        made(tmp_path, "snas", 0, 0.65, 20, params=5),
+        made(tmp_path, "snas", 1),
+    ]
+
+
+def test_runs_are_chosen_by_what_they_were_made_with_and_what_they_finished(four):
+    a, b, c, d = four
+    for wanted, expected in (
+        ({}, four),
+        ({"strategy": ["snas"]}, [c, d]),
+        ({"strategy": ["snas", "darts"], "seed": ["1"]}, [b, d]),
+        ({"finished": ["search"]}, [a, b, c]),
+        ({"finished": ["retrain"]}, []),
+        ({"finished": ["true"], "strategy": ["snas"]}, [c]),
+        ({"finished": ["false"]}, [d]),
+        ({"dataset": ["digits"], "space": ["darts"]}, four),
+    ):
+        assert chosen(four, wanted) == expected, wanted
+    assert facts(a) == {"dataset": "digits", "space": "darts", "strategy": "darts", "seed": "0"}
+
+
+def test_a_value_that_no_run_has_is_refused_with_those_that_they_have(four):
+    for wanted, told in (
+        ({"strategy": ["snass"]}, "strategy=snass: no run has it, did you mean snas?"),
+        ({"seed": ["7"]}, "seed=7: no run has it; there are 0, 1"),
+        ({"genotype": ["mine"]}, "genotype=mine: no run has it; there are none"),
+        ({"finished": ["serach"]}, "finished=serach: no run has it, did you mean search?"),
+    ):
+        with pytest.raises(ValueError, match=told.replace("?", r"\?")):
+            chosen(four, wanted)
+
+
+def test_a_run_that_cannot_be_read_stays_to_be_named(four):
+    (four[0].path / "run.json").write_text("{}")
+    assert chosen(four, {"strategy": ["snas"]}) == [four[0], *four[2:]]
+
+
+def test_records_have_raw_numbers_and_every_order_is_that_of_its_numbers(four):
+    found, damaged = records([run.path for run in four])
+    assert damaged == []
+    assert [record.score for record in found] == [0.5, 0.7, 0.65, None]
+    assert [record.finished for record in found] == [True, True, True, False]
+    assert found[2].plain() == {
+        "run": str(four[2].path),
+        "dataset": "digits",
+        "space": "darts",
+        "strategy": "snas",
+        "genotype": None,
+        "seed": 0,
+        "stage": "search",
+        "branch": "",
+        "finished": True,
+        "score": 0.65,
+        "on": "validation",
+        "top5_accuracy": None,
+        "params": 5,
+        "macs": None,
+        "seconds": 20,
+    }
+    paths = [run.path for run in four]
+    for order, expected in {
+        "used": [0.5, 0.7, 0.65, None],
+        "accuracy": [0.7, 0.65, 0.5, None],
+        "time": [0.65, 0.7, 0.5, None],
+        "name": [0.5, 0.7, 0.65, None],
+    }.items():
+        assert [record.score for record in records(paths, order)[0]] == expected, order
+
+
+def test_a_table_is_sorted_by_the_means_of_its_rows(four):
+    """darts has the best run, snas the better mean, and the quicker one."""
+    paths = [run.path for run in four]
+    assert statistics.fmean((0.5, 0.7)) < 0.65
+    for order, first in (("used", "darts"), ("accuracy", "snas"), ("time", "snas")):
+        rows = [line for line in listed(paths, order).splitlines() if "search" in line]
+        assert [f"-{first}/" in row for row in rows] == [True, False], order
+    assert "2 │ 60.00% ± 14.14" in listed(paths)
+    assert "1 of 2 │" in listed(paths)
+
+
+def test_a_damaged_stage_is_named_beside_the_records(four):
+    (four[1].path / "search/result.json").write_text("no json")
+    found, damaged = records([run.path for run in four])
+    assert len(found) == 3
+    assert str(four[1].path) in damaged[0]
