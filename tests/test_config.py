@@ -82,6 +82,9 @@ def test_the_frame_has_bounds():
         assert told(frame, compose([f"{key}={bad}"]).config).startswith(f"{key}={bad}: at least")
 
 
+POINT = "nasrun.config.checking.Point"
+
+
 class Point:
     def __init__(
         self,
@@ -107,9 +110,9 @@ class Point:
 @pytest.fixture
 def point(monkeypatch):
     """The target of a node that may be built."""
-    monkeypatch.setattr("nasrun.config.Point", Point, raising=False)
-    monkeypatch.setattr(Point, "__module__", "nasrun.config")
-    return "nasrun.config.Point"
+    monkeypatch.setattr("nasrun.config.checking.Point", Point, raising=False)
+    monkeypatch.setattr(Point, "__module__", "nasrun.config.checking")
+    return POINT
 
 
 def test_a_node_is_built_with_its_children(point):
@@ -123,7 +126,7 @@ def test_a_node_is_built_with_its_children(point):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({}, "node.x: nasrun.config.Point needs it, and it is not given"),
+        ({}, "node.x: nasrun.config.checking.Point needs it, and it is not given"),
         ({"x": "one"}, "node.x=one: expected a whole number"),
         ({"x": 1.5}, "node.x=1.5: expected a whole number"),
         ({"x": True}, "node.x=True: expected a whole number"),
@@ -142,8 +145,14 @@ def test_a_node_is_built_with_its_children(point):
         ({"x": 1, "kept": {"edge": "a"}}, "expected keys, each with a list of a text or null"),
         ({"x": 1, "loose": [1]}, "float() argument must be"),
         ({"x": 1, "inner": 3}, "expected Point or null"),
-        ({"x": 1, "inner": {"_target_": "nasrun.config.Point", "x": -2}}, "node.inner.x=-2: from"),
-        ({"x": 1, "inner": {"_target_": "nasrun.config.Point", "z": 2}}, "node.inner.z=2: nasrun"),
+        (
+            {"x": 1, "inner": {"_target_": POINT, "x": -2}},
+            "inner.x=-2: from",
+        ),
+        (
+            {"x": 1, "inner": {"_target_": "nasrun.config.checking.Point", "z": 2}},
+            "inner.z=2: n",
+        ),
         ({"x": 1, "nane": "a"}, "has no such keyword, did you mean name?"),
     ],
 )
@@ -161,13 +170,13 @@ def test_a_wrong_keyword_or_type_is_told_before_anything_is_built(point, setting
         ("builtins.eval", "not trusted"),
         (3, "not trusted"),
         ("nasrun.nothing.X", "there is no module nasrun.nothing"),
-        ("nasrun.config.Nothing", "nasrun.config has no Nothing"),
+        ("nasrun.config.keys.Nothing", "nasrun.config.keys has no Nothing"),
         ("torch.optim.Sdg", "torch.optim has no Sdg"),
     ],
 )
 def test_a_target_must_be_trusted_and_exist(target, expected):
     assert expected in told(build, {"_target_": target}, "node")
-    outer = {"_target_": "nasrun.config.Frame", "space": {"a": [{"_target_": target}]}}
+    outer = {"_target_": "nasrun.config.keys.Frame", "space": {"a": [{"_target_": target}]}}
     assert "node.space.a[0]._target_" in told(build, outer, "node")
 
 

@@ -1,0 +1,46 @@
+"""From overrides to a checked configuration, and from a configuration to objects.
+
+The YAML is the call: `_target_` and a constructor's keywords; the constructor is the schema. What
+can be wrong is found in this order: groups, options and keys against the YAML files (no torch),
+then keywords and types against the constructors, then values by the constructors themselves.
+"""
+
+from omegaconf import DictConfig
+
+from nasrun.config.building import build
+from nasrun.config.checking import check_targets
+from nasrun.config.composing import (
+    Composed,
+    compose,
+    frame,
+    put,
+    refers,
+    register,
+    resolve,
+    value_at,
+)
+from nasrun.config.folders import conf_folder, options
+from nasrun.config.keys import GENOTYPES, GROUPS, Frame
+from nasrun.config.words import did_you_mean, key_of, root_of
+
+__all__ = [
+    "GENOTYPES",
+    "GROUPS",
+    "Composed",
+    "DictConfig",
+    "Frame",
+    "build",
+    "check_targets",
+    "compose",
+    "conf_folder",
+    "did_you_mean",
+    "frame",
+    "key_of",
+    "options",
+    "put",
+    "refers",
+    "register",
+    "resolve",
+    "root_of",
+    "value_at",
+]
