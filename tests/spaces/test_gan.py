@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from nasrun.genotype import Genotype
 from nasrun.spaces.drqv2 import DrqSpace, Pixels, Vector
@@ -93,6 +94,34 @@ def test_as_released_a_branch_is_there_by_its_own_first_operation():
 
     torch.testing.assert_close(block(c1="none", c4="none"), x)  # the right one: the left has c3
     torch.testing.assert_close(block(c1="none", c2="none", downsample="halve"), x)
+
+
+@pytest.mark.parametrize("released", [False, True], ids=["both_branches", "released"])
+def test_without_a_further_operation_a_branch_stays_as_it_is(released):
+    x = torch.randn(1, 2, 4, 4)
+    further = {"c5": "none", "c6": "none"}
+    block = DiscriminatorBlock(2, 2, {**BLOCK, **further}, first=False)
+    block.released_sum = released
+    torch.testing.assert_close(block(x), 2 * x if released else 4 * x)
+
+
+@pytest.mark.parametrize("released", [False, True], ids=["both_branches", "released"])
+def test_a_pool_at_the_input_halves_what_crosses_over_behind_its_operation(released):
+    x = torch.randn(1, 2, 8, 8)
+    halved = {"downsample": "halve", "down0": "max_pool_input", "c2": "none", "c4": "none"}
+    block = DiscriminatorBlock(2, 2, {**BLOCK, **halved, "c3": "conv_3x3"}, first=False)
+    block.released_sum = released
+    crossing = F.max_pool2d(block["c3"].conv(F.relu(x)), 2)
+    torch.testing.assert_close(block(x), F.max_pool2d(x, 2) + crossing)
+
+
+def test_a_branch_without_a_further_operation_is_drawn_whole():
+    space = GanSpace(**FULL, hard=True)
+    chosen = {decision.name: decision.choices[-1] for decision in space.decisions}
+    chosen |= {f"discriminator/block2/{key}": "none" for key in ("c0", "c5")}
+    drawn = space.cells(Genotype("gan", chosen))["discriminator/block2"]
+    assert ("n1", "left", "skip_connect") in drawn
+    assert not any(target == "n0" for _, target, _ in drawn)
 
 
 @pytest.mark.parametrize("down", ["avg_pool", "avg_pool_input", "conv_3x3", "dil_conv_5x5"])

@@ -6,8 +6,9 @@ projections and AutoGAN's discriminator (1908.03835) are fixed. `hard=true` sear
 Where we differ from the released code: a discriminator block adds up both of its branches as drawn
 (there the sum is overwritten by the left one), what crosses over makes a branch whose own first
 operation is `none` (there it is dropped), and a block without branches halves the map (there it
-does not); `released_sum=true` does all three as released. And a cell's own output is not changed in
-place by what is added to it.
+does not); `released_sum=true` does all three as released. In both modes the rest of a block is as
+released: without c5 or c6 the sum before it stays, and a pool at the input halves both terms of the
+sum. And a cell's own output is not changed in place by what is added to it.
 """
 
 from __future__ import annotations
@@ -166,8 +167,11 @@ class GanSpace(ModularSpace):
         drawn = []
         for edge, name in zip(edges, named, strict=True):
             source, target = edge.split()
-            if genotype[name] != NONE:
-                drawn.append((source, target, genotype[name]))
+            choice = genotype[name]
+            if choice == NONE and target in ("left", "right"):
+                choice = "skip_connect"  # the sum before it stays as it is
+            if choice != NONE:
+                drawn.append((source, target, choice))
         return drawn
 
 
@@ -391,10 +395,11 @@ class SearchedDiscriminator(nn.ModuleDict):
 
 
 class DiscriminatorBlock(nn.ModuleDict):
-    """Two branches beside a node n0; a branch is halved at its start (`..._input`) or at its end.
+    """Two branches beside a node n0, each a sum and, unless it is `none`, an operation on the sum.
 
-    Without any branch n0 is the output, or the input where that is missing too, halved by average.
-    A map of one pixel is halved no more.
+    A branch is halved at its end, or by `..._input` where it begins: then both terms of the sum
+    are. Without any branch n0 is the output, or the input where that is missing too, halved by
+    average. A map of one pixel is halved no more.
     """
 
     released_sum: bool
@@ -434,7 +439,9 @@ class DiscriminatorBlock(nn.ModuleDict):
             halving = self[down]
             assert isinstance(halving, Downsampling)
             early, late = (halving, late) if halving.at_input else (early, halving)
-        return late(self[along](_sum(early(n), self[across](early(n0)))))
+        summed = _sum(early(n), early(self[across](n0)))
+        further = self[along](summed)
+        return late(summed if further is None else further)
 
 
 class Downsampling(nn.Module):
