@@ -148,7 +148,7 @@ def test_every_kind_of_round_is_timed_and_counted_as_often_as_it_comes(monkeypat
     assert phases.did == [*[10] * 4, "nothing", *[4] * 4, "rest"]
     assert found.memory_gib == pytest.approx(process.gib + 1.0)
     assert found.steps == 24
-    assert found.disk_gib == forecast.COPIES * forecast.saved_bytes({}) / 2**30
+    assert found.disk_gib == 2 * forecast.saved_bytes({}) / 2**30
     assert found.step_seconds == 1.0
     assert found.hours == pytest.approx((24 + 3) / 3600)  # a second a step and a rest
 

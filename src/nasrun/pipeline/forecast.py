@@ -3,8 +3,8 @@
 Memory is what this process takes before the first step, and the step's by shapes; where other
 processes take the steps, each of them as much. Time comes from real steps: of every kind of round
 the median of three after one that warms up, times the steps of all such rounds, and what a round
-does besides. What lies on disk is the state after these steps, twice. No step is taken where the
-memory would not suffice.
+does besides. What lies on disk is the state after these steps, of a search twice. No step is taken
+where the memory would not suffice.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 STEPS = 3
 """Real steps whose median counts, after one."""
-COPIES = 2
-"""Of a stage's state on disk: the last one and that before."""
+COPIES = {"search": 2}
+"""Of a finished stage's state on disk: of a search the last one and that before, else one."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _sum(
             resting += rehearsal.rests * (time.perf_counter() - started)
     seconds_a_step = stepping / steps if steps else None
     hours = (stepping + resting) / 3600
-    disk = COPIES * saved_bytes(stage.state_dict()) / 2**30
+    disk = COPIES.get(name, 1) * saved_bytes(stage.state_dict()) / 2**30
     return Forecast(name, memory, seconds_a_step, round(steps), hours, disk)
 
 

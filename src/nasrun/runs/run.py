@@ -298,7 +298,10 @@ class StageFolder:
         """Put a finished stage's state into `stage`, leaving the random state alone."""
         state = self._read_state()
         if state is None:
-            raise ValueError(f"{self.path}: has no state, run `nasrun {self.kind}` first")
+            raise ValueError(
+                f"{self.path}: its state is gone, as after `nasrun clean`; delete result.json "
+                f"there and type `nasrun {self.kind} run={self.path.parent}` to train it again"
+            )
         stage.enter(self.path)
         stage.load_state_dict(state["stage"])
         stage.round = state["round"]
@@ -336,7 +339,12 @@ class StageFolder:
         write_json(self.path / name, content)
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write the result: from now on the stage is finished."""
+        """Write the result: from now on the stage is finished.
+
+        The state before the last one is kept only of a search, which later stages read.
+        """
+        if self.kind != "search":
+            (self.path / PREVIOUS).unlink(missing_ok=True)
         seconds = self._spent + time.monotonic() - self._started
         write_json(self.path / "result.json", {**result, "seconds": round(seconds, 3)})
 

@@ -1,0 +1,68 @@
+"""`nasrun clean [RUN...]`: the states of finished stages go."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nasrun.cli import screen
+from nasrun.cli.verb import Verb
+from nasrun.cli.words import one_of, sorted_out
+
+KEYS = {"yes": "true", "search": "true", "outputs": "DIR"}
+SWITCH = ("false", "true")
+
+
+def clean(words: Sequence[str]) -> int:
+    """Show what would be freed, and free it with `yes=true`."""
+    keys, names = sorted_out(words, KEYS)
+    sure, searches = (one_of(keys, key, SWITCH) == "true" for key in ("yes", "search"))
+    if names and "outputs" in keys:
+        raise ValueError(f"outputs={keys['outputs']}: has no effect beside runs, leave it out")
+    from nasrun.display import storage, table
+    from nasrun.runs.cleaning import leftovers
+    from nasrun.runs.run import Run
+
+    outputs = Path(keys.get("outputs", "outputs"))
+    if "outputs" in keys and not outputs.is_dir():
+        raise ValueError(f"outputs={outputs}: there is no such folder")
+    runs = [Run.open(Path(name)) for name in names] or Run.all(outputs)
+    rows, freed, kept = [], 0, []
+    for run in runs:
+        try:
+            found = list(leftovers(run, searches=searches))
+            rows += [(run.path, each.stage.title, storage(each.size / 2**30)) for each in found]
+            size = sum(each.size for each in found)
+            if sure and found:
+                with run.lock():
+                    for each in found:
+                        each.remove()
+            freed += size
+        except ValueError as error:
+            kept.append(str(error))
+    console = screen.console()
+    if rows:
+        table(console, "", ("run", "stage", "state"), rows)
+    told = "freed" if sure else "can be freed"
+    print(f"{storage(freed / 2**30)} {told}" + ("" if sure or not freed else ", type yes=true"))
+    for reason in kept:
+        print(f"nasrun: left alone: {reason}", file=sys.stderr)
+    return 2 if kept else 0
+
+
+VERBS = (
+    Verb(
+        name="clean",
+        text="delete the states of finished stages; without yes=true they are only shown",
+        examples=(
+            "nasrun clean",
+            "nasrun clean outputs/digits-darts-darts/v001 yes=true",
+            "nasrun clean search=true yes=true",
+        ),
+        run=clean,
+        note="Results, weights, metrics, genotypes and pictures stay. search=true: also the\n"
+        "searches' states, without which nothing more can be selected from them.",
+        keys=KEYS,
+    ),
+)

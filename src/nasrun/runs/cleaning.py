@@ -1,0 +1,48 @@
+"""States that finished stages keep and nothing reads any more, or only a later selection.
+
+A finished selection, retraining or transfer is never continued. The state of a finished search is
+what selectors and `nasrun diagnose` read: it goes only where that is asked for.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nasrun.runs.run import PREVIOUS, STATE, Run, StageFolder
+
+OWNED = "members"
+"""Where a population keeps what its state names."""
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What a finished stage can do without."""
+
+    stage: StageFolder
+    paths: tuple[Path, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        files = [file for path in self.paths for file in (path, *path.rglob("*"))]
+        return sum(file.stat().st_size for file in files if file.is_file())
+
+    def remove(self) -> None:
+        """Delete it, the older state first: what a stop leaves is the newest, or none."""
+        for path in self.paths:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def leftovers(run: Run, *, searches: bool) -> Iterator[Leftover]:
+    """Of every finished stage of a run; of its search only where that is wanted."""
+    for stage in run.stages():
+        if stage.finished and (searches or stage.kind != "search"):
+            places = (stage.path / name for name in (PREVIOUS, STATE, OWNED))
+            if paths := tuple(path for path in places if path.exists()):
+                yield Leftover(stage, paths)

@@ -1,0 +1,99 @@
+"""`nasrun clean`: states of finished stages go, everything else stays."""
+
+import json
+import shutil
+from pathlib import Path
+
+from nasrun.runs.run import Run
+
+STATES = {
+    "select/magnitude/state.pt",
+    "retrain/magnitude/state.pt",
+    "retrain/random/state.pt",
+    "transfer/magnitude-mnist5k/state.pt",
+}
+
+
+def files(run):
+    return {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+
+
+def test_stages_after_the_search_keep_no_state_before_the_last(finished):
+    kept = {name for name in files(finished) if "state" in Path(name).name}
+    assert kept - {"select/magnitude/state.pt"} == {
+        "search/state.pt", "search/state.previous.pt", *STATES - {"select/magnitude/state.pt"},
+    }  # fmt: skip
+
+
+def test_what_is_shown_is_freed_with_yes_and_nothing_else(nasrun, finished):
+    before = files(finished)
+    states = STATES & before
+    size = sum((finished / name).stat().st_size for name in states) / 2**20
+    shown = nasrun("clean")
+    assert (shown.status, files(finished)) == (0, before)
+    assert f"{size:.1f} MiB can be freed, type yes=true" in shown.out
+    assert f"{size:.1f} MiB freed" in nasrun("clean", finished, "yes=true").out
+    assert before - files(finished) == states
+    assert nasrun("clean").out == "0.0 MiB can be freed\n"
+    assert nasrun("select", "method=argmax", "budget.threads=1").status == 0
+    assert (
+        nasrun("predict", finished, finished / "select").status == 0
+    )  # its picture, by the network
+
+
+def test_a_search_without_its_state_says_how_to_get_it_back(nasrun, finished, small):
+    assert nasrun("clean", "search=true", "yes=true").status == 0
+    assert not [name for name in files(finished) if name.endswith(".pt")]
+    for words in (["select", "method=argmax", "budget.threads=1"], ["diagnose", finished]):
+        refusal = nasrun(*words).refusal
+        assert f"{finished}/search: its state is gone" in refusal
+        assert f"delete result.json there and type `nasrun search run={finished}`" in refusal
+    metrics = (finished / "search/metrics.jsonl").read_bytes()
+    (finished / "search/result.json").unlink()
+    assert nasrun("search", f"run={finished}").status == 0
+    assert (finished / "search/metrics.jsonl").read_bytes() == metrics
+    assert nasrun("select", "method=argmax", "budget.threads=1").status == 0
+
+
+def test_an_unfinished_stage_keeps_its_state(nasrun, finished):
+    for name in ("search", "retrain/magnitude"):
+        (finished / name / "result.json").unlink()
+    before = files(finished)
+    assert nasrun("clean", "search=true", "yes=true").status == 0
+    gone = before - files(finished)
+    assert "retrain/random/state.pt" in gone
+    assert not [name for name in gone if name.startswith(("search", "retrain/magnitude"))]
+
+
+def test_the_members_of_a_population_go_with_the_state_that_names_them(nasrun, finished):
+    (finished / "search/members/001").mkdir(parents=True)
+    (finished / "search/members/001/00.pt").write_bytes(bytes(2**20))
+    assert nasrun("clean", "yes=true").status == 0
+    assert (finished / "search/members/001/00.pt").exists()
+    assert nasrun("clean", "search=true", "yes=true").status == 0
+    assert not (finished / "search/members").exists()
+
+
+def test_a_run_that_another_works_on_is_left_alone_and_the_others_are_cleaned(nasrun, finished):
+    other = finished.with_name("v002")
+    shutil.copytree(finished, other)
+    before = files(finished)
+    with Run(finished).lock():
+        answer = nasrun("clean", "yes=true")
+    assert answer.status == 2
+    assert answer.err == f"nasrun: left alone: run={finished}: another nasrun is working on it\n"
+    assert files(finished) >= before
+    assert not STATES & files(other)
+
+
+def test_wrong_words_are_refused_in_one_line(nasrun, finished):
+    before = files(finished)
+    for words, told in {
+        "nowhere yes=true": "run=nowhere: no run there",
+        f"{finished} outputs=x": "outputs=x: has no effect beside runs, leave it out",
+        "yes=maybe": "yes=maybe: use false or true",
+        "outputs=nowhere": "outputs=nowhere: there is no such folder",
+    }.items():
+        assert told in nasrun("clean", *words.split()).refusal
+    assert files(finished) == before
+    assert json.loads((finished / "report.json").read_text())
