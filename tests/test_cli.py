@@ -400,7 +400,7 @@ def test_show_prints_a_runs_report_and_names_its_pictures(nasrun, finished, pict
     text = answer.out
     assert "magnitude" in text
     assert "random" in text
-    assert "transfer mnist5k" in text
+    assert "magnitude-mnist5k" in text
     assert "parameters" in text
     assert "select/magnitude/cells.svg" in "".join(text.split())
     record = json.loads(nasrun("show", finished, "format=json").out)

@@ -176,9 +176,11 @@ def test_records_have_raw_numbers_and_every_order_is_that_of_its_numbers(four):
         "finished": True,
         "score": 0.65,
         "on": "validation",
+        "is_accuracy": True,
         "top5_accuracy": None,
         "params": 5,
         "macs": None,
+        "rounds": 0,
         "seconds": 20,
     }
     paths = [run.path for run in four]

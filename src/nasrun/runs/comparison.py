@@ -112,9 +112,11 @@ class Record:
     finished: bool
     score: float | None
     on: str | None
+    is_accuracy: bool
     top5_accuracy: float | None
     params: int | None
     macs: int | None
+    rounds: int
     seconds: float | None
 
     @classmethod
@@ -144,9 +146,11 @@ class Record:
             finished=stage.finished,
             score=None if standing is None else standing.value,
             on=None if standing is None else standing.on,
+            is_accuracy=standing is not None and standing.is_accuracy,
             top5_accuracy=result.get("test_top5_accuracy"),
             params=result.get("params"),
             macs=result.get("macs"),
+            rounds=len(stage.metrics()),
             seconds=result.get("seconds"),
         )
 

@@ -69,7 +69,9 @@ def print_run(console: Console, run: Run) -> None:
                 text = f"{stage.branch}, true accuracy: {describe(stage.result['true'])}"
                 console.print(text, highlight=False, markup=False)
             if "child_accuracy" in stage.result:
-                console.print(discretised(stage), highlight=False, markup=False)
+                console.print(
+                    discretised(stage.branch, stage.result), highlight=False, markup=False
+                )
         elif note:
             console.print(f"{stage.title}:{note}", highlight=False, markup=False)
     console.print(f"report: {run.path / 'report.json'}", highlight=False, markup=False)
@@ -109,15 +111,14 @@ def _row(stage: StageFolder) -> tuple[str, ...]:
     )
 
 
-def discretised(stage: StageFolder) -> str:
-    """What the choice loses in the supernet, as one line."""
-    result = stage.result
+def discretised(branch: str, result: Mapping[str, Any]) -> str:
+    """What a choice loses in the supernet, as one line."""
     supernet, child, recalibrated, tuned = (
         percent(result[f"{name}_accuracy"])
         for name in ("supernet", "child", "child_recalibrated", "child_tuned")
     )
     return (
-        f"{stage.branch}: supernet {supernet}, without retraining {child} "
+        f"{branch}: supernet {supernet}, without retraining {child} "
         f"(gap {100 * result['gap']:.2f}), batch norms recalibrated {recalibrated}, "
         f"one epoch {tuned}"
     )

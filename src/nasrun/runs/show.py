@@ -23,15 +23,6 @@ from nasrun.genotype import Genotype
 if TYPE_CHECKING:
     from nasrun.spaces.base import SearchSpace
 
-KEYS = {
-    "genotype": "NAME|FILE",
-    "network": "cifar|imagenet|nasbench201",
-    "table": "FILE.csv",
-    "format": "table|json",
-    "space": "NAME",
-    "out": "DIR",
-    "trust": "[PACKAGE]",
-}
 NETWORKS: dict[str, dict[str, Any]] = {
     "cifar": {"channels": 36, "layers": 20, "stem": "cifar", "size": 32, "classes": 10},
     "imagenet": {"channels": 48, "layers": 14, "stem": "imagenet", "size": 224, "classes": 1000},
@@ -64,9 +55,10 @@ def genotype(
 def run(
     path: str, network: str | None, trusted: Sequence[str], table: str | None = None
 ) -> dict[str, Any]:
-    """A run's report and its newest selected architecture; nothing is written."""
+    """A run at one glance and its newest selected architecture; nothing is written."""
     from nasrun.pipeline.plan import import_trusted
     from nasrun.pipeline.source import find_run, find_source
+    from nasrun.runs.overview import overview
 
     for package in trusted:
         import_trusted(package)
@@ -75,7 +67,7 @@ def run(
     except ValueError:
         source = None
     whole = find_run(path)
-    record: dict[str, Any] = {"run": str(whole.path), "report": whole.report()}
+    record = overview(whole)
     if source is not None and source.selected is not None:
         space = build(source.run.config["space"], "space", trusted)
         folder = source.selected.path
@@ -93,20 +85,11 @@ def _truth(space: Any, chosen: Genotype, table: str | None) -> dict[str, Any]:
 
 def print_record(console: Any, record: dict[str, Any]) -> None:
     """The record as tables."""
-    from nasrun.display import duration, percent, table
+    from nasrun.display import table
+    from nasrun.runs.overview import print_overview
 
-    if "report" in record:
-        rows = []
-        for row in record["report"]:
-            for data, known in row.get("select", {}).get("true", {}).items():
-                rank = f"true, {data}, rank {known['rank']:,}"
-                rows.append((row["branch"], rank, percent(known["accuracy"]), "-", "-", "-"))
-            for kind, result in _results(row):
-                rows.append((row["branch"], kind, percent(result.get("test_accuracy")),
-                             f"{result['params'] / 1e6:.3f} M", f"{result['macs'] / 1e6:.1f} M",
-                             duration(result["seconds"])))  # fmt: skip
-        columns = ("branch", "stage", "test accuracy", "params", "MACs", "time")
-        table(console, record["run"], columns, rows)
+    if "run" in record:
+        print_overview(console, record)
     if "genotype" not in record:
         return
     title, costs = record["name"], []
@@ -131,11 +114,6 @@ def _lines(genotype: str) -> list[tuple[str, str]]:
         return [("layers", genotype)]
     parts = (part.strip().partition(" ") for part in genotype.split(";"))
     return [(cell, text.strip()) for cell, _, text in parts]
-
-
-def _results(row: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    found = [("retrain", row["retrain"])] if "retrain" in row else []
-    return found + [(f"transfer {name}", r) for name, r in row.get("transfer", {}).items()]
 
 
 def _record(name: str, chosen: Genotype, space: Any, network: str | None) -> dict[str, Any]:

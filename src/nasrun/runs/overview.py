@@ -1,0 +1,105 @@
+"""A run at one glance: what it was made with, how far it is, what its stages reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console
+
+from nasrun.data.table import describe
+from nasrun.display import duration, percent, storage, summary, table
+from nasrun.runs.comparison import Record
+from nasrun.runs.report import Standing, discretised
+from nasrun.runs.run import Run
+
+
+def overview(run: Run) -> dict[str, Any]:
+    """What there is to know of a run, without its architectures."""
+    record, budget = run.record, run.config["budget"]
+    stages = list(run.stages())
+    searched = [stage.metrics() for stage in stages if stage.kind == "search"]
+    files = [path for path in run.path.rglob("*") if path.is_file()]
+    found = {
+        "run": str(run.path),
+        "made": {**record["choices"], "genotype": record.get("genotype"), "seed": record["seed"]},
+        "scale": record["scale"],
+        "ran_on": {
+            **{key: record.get(key) for key in ("created", "git", "machine", "python")},
+            "torch": record.get("versions", {}).get("torch"),
+            **{key: budget.get(key) for key in ("device", "precision", "threads")},
+        },
+        "stages": [Record.of(run, stage).plain() for stage in stages],
+        "search": searched[0][-1] if searched and searched[0] else {},
+        "report": run.report(),
+        "files": sorted(str(path) for path in files if path.suffix in (".png", ".svg", ".onnx")),
+        "bytes": sum(path.stat().st_size for path in files),
+    }
+    return {**found, "next": _next(run, found["stages"])}
+
+
+def print_overview(console: Console, record: Mapping[str, Any]) -> None:
+    """The facts, a row per stage, and what the choices lose without retraining."""
+    table(console, record["run"], ("", ""), list(_facts(record)))
+    columns = ("stage", "branch", "accuracy", "on", "top-5", "params", "MACs", "rounds", "time")
+    table(console, "", columns, [_row(stage) for stage in record["stages"]])
+    for row in record["report"]:
+        chosen, lines = row.get("select", {}), []
+        if "true" in chosen:
+            lines.append(f"{row['branch']}, true accuracy: {describe(chosen['true'])}")
+        if "gap" in chosen:
+            lines.append(discretised(row["branch"], chosen))
+        for line in lines:
+            console.print(line, highlight=False, markup=False)
+
+
+def _facts(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    ran = record["ran_on"]
+    where = [ran["device"], ran["precision"], f"threads={ran['threads']}", ran["machine"]]
+    yield "of", _typed(record["made"])
+    yield "scale", _typed(record["scale"])
+    yield "made", " ".join(filter(None, (ran["created"], ran["git"] and f"git {ran['git'][:10]}")))
+    yield "on", ", ".join(map(str, [*where, f"torch {ran['torch']}", f"Python {ran['python']}"]))
+    if record["search"]:
+        ended = record["stages"][0]["finished"]
+        yield "search ended with" if ended else "search so far", summary(record["search"])
+    if record["files"]:
+        start = len(record["run"]) + 1
+        yield "pictures and exports", " ".join(file[start:] for file in record["files"])
+    yield "on disk", storage(record["bytes"] / 2**30)
+    if record["next"]:
+        yield "next", record["next"]
+
+
+def _typed(values: Mapping[str, Any]) -> str:
+    """As it is typed, what is not set left out."""
+    return " ".join(f"{key}={value}" for key, value in values.items() if value is not None)
+
+
+def _row(stage: Mapping[str, Any]) -> tuple[str, ...]:
+    standing = Standing(stage["score"], stage["on"], stage["is_accuracy"]) if stage["on"] else None
+    reached = "-" if standing is None else standing.on
+    return (
+        stage["stage"],
+        stage["branch"],
+        "-" if standing is None else str(standing),
+        reached if stage["finished"] else "not finished",
+        percent(stage["top5_accuracy"]),
+        f"{stage['params'] / 1e6:.3f} M" if stage["params"] else "-",
+        f"{stage['macs'] / 1e6:.1f} M" if stage["macs"] else "-",
+        str(stage["rounds"]),
+        duration(stage["seconds"]),
+    )
+
+
+def _next(run: Run, stages: list[dict[str, Any]]) -> str | None:
+    """What is there to do, `None` where the pipeline is through."""
+    if unfinished := [stage for stage in stages if not stage["finished"]]:
+        names = ", ".join(f"{stage['stage']} {stage['branch']}".strip() for stage in unfinished)
+        return f"{names}: not finished, the same command continues"
+    kinds = {stage["stage"] for stage in stages}
+    if "search" in kinds and "select" not in kinds:
+        return f"nasrun select run={run.path}"
+    if "select" in kinds and not {"retrain", "transfer"} & kinds:
+        return f"nasrun retrain run={run.path}"
+    return None
