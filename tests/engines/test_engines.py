@@ -1,7 +1,10 @@
 """Engines: the same results everywhere, lost processes replaced, errors told."""
 
 import os
+import select
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +57,28 @@ class Fails:
         raise ValueError(f"order={order}: cannot be done")
 
 
+@dataclass(frozen=True)
+class Endless:
+    """Tells that it works, and works on while the pipe stands open."""
+
+    pipe: str
+
+    def __call__(self, order):
+        with open(self.pipe, "w") as pipe:
+            print("working", file=pipe, flush=True)
+            signal.pause()
+
+
+class Slow:
+    """A job that arrives slowly, as one does whose modules take long to import."""
+
+    def __init__(self, pipe):
+        self.pipe = pipe
+
+    def __reduce__(self):
+        return Endless(self.pipe), (0,)
+
+
 def results(engine, job, orders, cores=2):
     try:
         return dict(engine.run(job, orders, cores))
@@ -93,6 +118,70 @@ def test_a_jobs_own_error_is_raised_here():
     with pytest.raises(ValueError, match="order=7: cannot be done") as raised:
         results(Pool(processes=1, retries=2), Fails(), [7])
     assert "in __call__" in str(raised.value.__cause__)  # where it was, in the other process
+
+
+@pytest.fixture
+def parent(tmp_path):
+    """Starts a process whose pool has a job; returns it and a pipe that its worker holds."""
+    name = tmp_path / "pipe"
+    os.mkfifo(name)
+    held = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
+    processes = []
+
+    def start(job):
+        text = f"""
+if __name__ == "__main__":
+    from nasrun.engines.local import Pool
+    from tests.engines.test_engines import {job}
+    try:
+        dict(Pool(processes=1, retries=0).run({job}({str(name)!r}), [0], 1))
+    except KeyboardInterrupt:
+        raise SystemExit(130)
+"""
+        path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-c", text],
+                env={**os.environ, **path},
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        )
+        return processes[-1], held
+
+    yield start
+    os.close(held)
+    for process in processes:
+        with process:
+            process.kill()
+
+
+def read(held, lines):
+    """So many lines that are written into a pipe, fewer once nobody holds it any more."""
+    text = b""
+    while text.count(b"\n") < lines:
+        assert select.select([held], [], [], 30)[0], text
+        if not (more := os.read(held, 100)):
+            break
+        text += more
+    return text.splitlines()
+
+
+def test_workers_end_with_a_parent_that_is_killed(parent):
+    process, held = parent("Endless")
+    assert read(held, 1) == [b"working"]
+    process.kill()
+    assert process.wait(30) == -signal.SIGKILL
+    assert read(held, 1) == []  # the worker holds it no more
+
+
+def test_an_interrupt_while_workers_start_is_heard_by_their_parent_alone(parent):
+    process, held = parent("Slow")
+    assert read(held, 1) == [b"working"]
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    assert process.wait(30) == 130
+    assert read(held, 1) == []
+    assert process.stderr.read() == b""
 
 
 def test_ray_gives_what_this_process_gives():

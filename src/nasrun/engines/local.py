@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from threading import Thread
 from typing import Any
 
 import torch
@@ -53,7 +57,8 @@ class Worker:
         spawn = multiprocessing.get_context("spawn")  # a fork would inherit locked threads
         ours, theirs = spawn.Pipe()
         process = spawn.Process(target=_work, args=(theirs, job), daemon=True)
-        process.start()
+        with _deaf():
+            process.start()
         theirs.close()  # so that the death of the process is the end of the line
         return cls(process, ours)
 
@@ -149,22 +154,46 @@ def _lost(worker: Worker, times: int) -> str:
     )
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """No process that starts inside hears Ctrl-C; this one hears it at the end.
+
+    A terminal sends it to all of them, and the one that the user started ends the others.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # when it starts it would let this process hear again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(line: Connection, job: Job) -> None:
     """A worker's life: it ends with its parent, whose end of the line closes then."""
+    Thread(target=_end_with_parent, daemon=True).start()
     prepare_worker()
     while True:
         try:
             order = line.recv()
-        except (EOFError, ConnectionResetError, KeyboardInterrupt):
+        except (EOFError, ConnectionResetError):
             return
         answer: tuple[Any, str | None]  # a result, or an error and where it was raised
         try:
             answer = job(order), None
-        except KeyboardInterrupt:  # a terminal sends it to the whole group; the parent tells
-            return
         except Exception as error:  # noqa: BLE001  whatever it is, the parent raises it
             answer = error, traceback.format_exc()
         try:
             line.send(answer)
         except (BrokenPipeError, ConnectionResetError):
             return
+
+
+def _end_with_parent() -> None:
+    """End this process at once, whatever it is doing, when its parent was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
