@@ -213,6 +213,28 @@ def pairs(config):
     ]
 
 
+def searches_of(bench, strategy):
+    """The settings of every differentiable search that a strategy is, or has inside."""
+
+    def within(node):
+        if isinstance(node, dict):
+            if "level" in node:
+                yield node
+            for value in node.values():
+                yield from within(value)
+
+    return within(bench.node("strategy", strategy))
+
+
+def levels(config):
+    """Every way to step that the strategies name, once: a strategy, and its search's settings."""
+    bench, found = Bench(config.getoption("--conf"), (), None, None), {}
+    for strategy in names(config, "strategy"):
+        for settings in searches_of(bench, strategy):
+            found.setdefault(str(settings), (strategy, settings))
+    return list(found.values())
+
+
 def pytest_generate_tests(metafunc):
     for group in configuration.GROUPS:
         if group in metafunc.fixturenames:
@@ -220,6 +242,9 @@ def pytest_generate_tests(metafunc):
     if "pair" in metafunc.fixturenames:
         found = pairs(metafunc.config)
         metafunc.parametrize("pair", found, ids=["-".join(pair) for pair in found])
+    if "level" in metafunc.fixturenames:
+        found = levels(metafunc.config)
+        metafunc.parametrize("level", found, ids=[strategy for strategy, _ in found])
 
 
 @pytest.fixture

@@ -1,0 +1,65 @@
+"""What holds for a step of every level and relaxation that a strategy names."""
+
+import math
+
+import torch
+from toys import context
+
+from nasrun import config as configuration
+from nasrun.budget import Budget
+from nasrun.ops import term
+from nasrun.runs.run import seed_everything
+
+SMALLER = ["depth=3", "space.nodes=2"]
+"""The default supernet with all its operations, and cells that cost a third."""
+MANY, FEW = 32, 3
+"""Images of a batch of which maps fold, and of a short last one of which none do."""
+THRESHOLD = 2**15
+"""Of so many numbers folding begins here, an eighth of the default: also of one path's maps."""
+
+
+def begun(strategy, settings):
+    """The differentiable search of a strategy on the embedded digits, in double precision."""
+    config = configuration.compose([f"strategy={strategy}", *SMALLER]).config
+    space, dataset, task = (
+        configuration.build(configuration.resolve(config[key]), key)
+        for key in ("space", "dataset", "task")
+    )
+    budget = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
+    seed_everything(0, "levels")
+    task.begin(dataset, budget)
+    search = configuration.build(dict(settings), "strategy")
+    search.begin(context(space, task, budget))
+    search.supernet.double().train()
+    return search
+
+
+def stepped(strategy, settings):
+    """The losses of steps with both sizes of batches on both sides, and what they leave."""
+    search = begun(strategy, settings)
+    images, labels = next(search.task.batches(search.train, 2 * MANY, torch.arange(2 * MANY)))
+    few, many = ((images[:n].double(), labels[:n]) for n in (FEW, MANY))
+    losses = []
+    for begins, share in search.level.phases:
+        search.search.progress = search.supernet.progress = begins + share
+        for train, val in ((few, many), (many, few)):
+            losses.append(search.level.step(search.search, train, val))
+    return losses, search.supernet.state_dict()
+
+
+def test_a_step_is_the_same_whichever_of_its_batches_fold(level, monkeypatch):
+    folded, normalised = set(), term.normalised
+
+    def noted(terms, *arguments, **settings):
+        folded.add(len(terms[0].state.map))
+        return normalised(terms, *arguments, **settings)
+
+    monkeypatch.setattr(term, "normalised", noted)
+    monkeypatch.setattr(term, "MANY", THRESHOLD)
+    found = stepped(*level)
+    assert folded == {MANY}
+    monkeypatch.setattr(term, "MANY", math.inf)
+    folded.clear()
+    expected = stepped(*level)
+    assert not folded
+    torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-9)

@@ -1,0 +1,58 @@
+"""What is run on which versions, and how it is told; nothing is installed here."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from nasrun.config import options
+
+
+@pytest.fixture
+def versions(script):
+    return script("check_versions")
+
+
+def test_every_strategy_is_run_and_those_of_a_table_where_there_is_one(versions):
+    known = set(options("strategy"))
+    tabular = {name for name in known if name.endswith("_tabular")}
+    assert {name for name, _ in versions.strategies(None)} == known - tabular
+    with_table = dict(versions.strategies(Path("a.csv")))
+    assert with_table.keys() == known
+    needs = ["space=nasbench201", f"space.table={Path('a.csv').absolute()}"]
+    assert all(with_table[name] == needs for name in tabular)
+
+
+def test_the_lowest_versions_are_those_of_the_project(versions):
+    assert [found.split("==")[0] for found in versions.lowest()] == ["torch", "torchvision"]
+    text = (versions.ROOT / "pyproject.toml").read_text()
+    assert all(f'"{found.replace("==", ">=")}' in text for found in versions.lowest())
+
+
+def test_a_search_that_fails_is_kept_with_what_it_said(versions):
+    ended = versions.search(Path(sys.executable), ["strategy=nope"])
+    assert ended["status"] == 2
+    assert "nope" in ended["error"]
+    assert versions.version(Path(sys.executable)) == torch.__version__
+
+
+def test_what_is_done_is_not_done_again(versions, tmp_path, monkeypatch, capsys):
+    ran = []
+    monkeypatch.setattr(
+        versions, "search", lambda python, words: ran.append(words) or {"status": 0, "seconds": 6}
+    )
+    done = tmp_path / "done.jsonl"
+    row = {"strategy": "darts", "images": "400", "torch": "2.6", "status": 1, "seconds": 6}
+    done.write_text(json.dumps({**row, "error": "broken"}) + "\n")
+    for _ in range(2):
+        versions.check(Path("python"), "2.6", done, None)
+    assert ["strategy=darts", "images=400"] not in ran
+    assert ["strategy=darts", "images=320"] in ran
+    assert len(ran) == len(versions.read(done)) - 1
+    capsys.readouterr()
+    versions.table(versions.read(done))
+    shown = capsys.readouterr().out
+    assert "| darts | 2.6 | done | failed | done | done | done | 0.5 |" in shown
+    assert "darts images=400 torch 2.6: failed (broken)" in shown
