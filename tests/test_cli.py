@@ -329,6 +329,13 @@ QUICK = [
     ["search", "strategy.weight_optimizer.lrr=1"],
     ["retrain", "method=dart"],
     ["run", "transfer.dataset.siz=3"],
+    ["search", "space.nodes=abc"],
+    ["search", "strategy.level=abc"],
+    ["search", "strategy.weight_optimizer=null"],
+    ["search", "+strategy.weight_optimizer.momentom=0"],
+    ["run", "transfer.dataset.size=big"],
+    ["run", "selector.rule._target_=nasrun.runs.run.write_json"],
+    ["retrain", "genotype=darts_v2", "retrain.layers=1.5"],
 ]
 PROBE = """
 import json, sys, time

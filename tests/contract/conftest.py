@@ -105,7 +105,7 @@ class Bench:
         plan = self.plan(verb, *overrides, run=run)
         ends = {"select"} if isinstance(plan.strategy, PopulationStrategy) else set()
         with pytest.MonkeyPatch.context() as patch:
-            if not {"retrain", "transfer", *ends} & set(plan.stages):
+            if not {"retrain", "transfer", *ends} & {kind.name for kind in plan.kinds}:
                 patch.setattr(TensorDataset, "split", split_without_test)
             found, _ = execute(plan, Console(file=io.StringIO()))
         return found

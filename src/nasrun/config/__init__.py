@@ -7,8 +7,8 @@ then keywords and types against the constructors, then values by the constructor
 
 from omegaconf import DictConfig
 
-from nasrun.config.building import build
-from nasrun.config.checking import check_targets
+from nasrun.config.building import build, build_all
+from nasrun.config.checking import check
 from nasrun.config.composing import (
     Composed,
     compose,
@@ -30,7 +30,8 @@ __all__ = [
     "DictConfig",
     "Frame",
     "build",
-    "check_targets",
+    "build_all",
+    "check",
     "compose",
     "conf_folder",
     "did_you_mean",

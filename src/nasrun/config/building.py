@@ -1,26 +1,59 @@
-"""From a checked node to the object that it describes."""
+"""From checked nodes to the objects that they describe: the one place where a target is called."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib import import_module
 from typing import Any
 
-from nasrun.config.checking import check_targets
+from nasrun.config.checking import check
+from nasrun.config.kinds import Call
 
 
 def build(node: Mapping[str, Any], key: str, trusted: Sequence[str] = ()) -> Any:
-    """The object that a plain, resolved node describes, its targets and keywords checked first."""
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
+    """The object that a plain, resolved node describes, all of it checked first."""
+    return build_all({key: node}, trusted)[key]
 
-    check_targets(node, trusted, key)
+
+def build_all(nodes: Mapping[str, Any], trusted: Sequence[str] = ()) -> dict[str, Any]:
+    """The objects that several nodes describe; none is made before all are checked."""
+    return {key: _made(call) for key, call in check(nodes, trusted).items()}
+
+
+def _made(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_made(child) for child in value]
+    if isinstance(value, Mapping):
+        return {name: _made(child) for name, child in value.items()}
+    if not isinstance(value, Call):
+        return value
+    module, _, name = value.target.rpartition(".")
+    target = getattr(import_module(module), name)
+    given = {word: _made(child) for word, child in value.given.items()}
     try:
-        return instantiate(dict(node), _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError | TypeError):
-            inner = re.search(r"full_key: (\S+)", str(error))
-            path = f"{key}.{inner[1]}" if inner else key
-            text, last = str(error.__cause__), path.rpartition(".")[2]
-            raise ValueError(f"{path}.{text.removeprefix(f'{last}.')}") from error
-        raise
+        if not value.partial:
+            return target(**given)
+        later = partial(target, **given)
+        if value.target.startswith("torch.optim."):
+            _try(later, given)
+        return later
+    except (ValueError, TypeError) as error:
+        last = value.key.rpartition(".")[2]
+        text = str(error).strip().splitlines()[0]
+        joint = ": " if value.partial else "."
+        raise ValueError(f"{value.key}{joint}{text.removeprefix(f'{last}.')}") from error
+
+
+def _try(optimizer: Any, given: Mapping[str, Any]) -> None:
+    """A partial passes silently until it is called: so an optimizer makes one step, on nothing."""
+    import torch
+
+    nothing = torch.zeros(1, 1, requires_grad=True)
+    nothing.grad = torch.ones_like(nothing)
+    try:
+        made = optimizer([nothing])
+        if not given.get("capturable"):  # only on a GPU
+            made.step()
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error

@@ -1,157 +1,144 @@
-"""Whether a node can be built: its targets, their keywords and the types of their values."""
+"""Whether nodes can be built: their targets, the keywords of these and the types of the values.
+
+All of it is found out without importing anything, so that nothing of a configuration runs before
+the whole of it is found to be right. A target is a class, defined in a module of nasrun, of
+`torch.optim` or of a package that the command line trusts, and it derives from what its place is
+for: the group's base class, or the type of the parameter. A function is one only for a parameter
+that takes functions of its very signature, and it is called later (`_partial_: true`).
+"""
 
 from __future__ import annotations
 
-import inspect
 import math
-import types
-import typing
 from collections.abc import Mapping, Sequence
-from functools import partial
-from importlib import import_module
-from typing import Any, Literal, Union
+from typing import Any
 
-from nasrun.config.explaining import first_line
+from nasrun.config.kinds import Call, Kind, calls_in
+from nasrun.config.reading import instance, module_of, signature
 from nasrun.config.words import did_you_mean
 
+TARGET, PARTIAL = "_target_", "_partial_"
 TRUSTED = ("nasrun.", "torch.optim.")
+BASES = {
+    "space": "nasrun.spaces.base.Space",
+    "strategy": "nasrun.strategies.base.Strategy",
+    "selector": "nasrun.selectors.base.Selector",
+    "dataset": "nasrun.data.images.Data",
+    "task": "nasrun.tasks.base.Task",
+    "budget": "nasrun.budget.Budget",
+    "engine": "nasrun.engines.base.Engine",
+    "retrain": "nasrun.retrain.Retrain",
+    "transfer": "nasrun.retrain.Retrain",
+    "transfer.dataset": "nasrun.data.images.Dataset",
+}
+"""What the object of a key derives from."""
+LARGEST = 3.4e38
+"""Of 32 bits; torch takes no larger number into a tensor of such."""
 
 
-def check_targets(node: Any, trusted: Sequence[str], key: str = "") -> None:
-    """Every `_target_` is admitted, exists, and takes the keywords and types that are given.
+def check(nodes: Mapping[str, Any], trusted: Sequence[str]) -> dict[str, Call]:
+    """The calls that plain, resolved nodes describe, by the keys where they stand.
 
-    Numbers are finite.
+    ValueError names the key and the value of what cannot be built.
     """
+    calls = {}
+    for key, node in nodes.items():
+        call = _read(node, key, trusted)
+        _check_kind(call, instance(BASES[key]), key, node)
+        _check_keywords(call)
+        calls[key] = call
+    return calls
+
+
+def _read(node: Any, key: str, trusted: Sequence[str]) -> Any:
+    """The value with its nodes as calls; their targets are admitted, their numbers finite."""
     if isinstance(node, Mapping):
-        for name, child in node.items():
-            check_targets(child, trusted, f"{key}.{name}" if key else str(name))
-        if "_target_" in node:
-            _check_call(node, trusted, key)
-    elif isinstance(node, list):
-        for index, child in enumerate(node):
-            check_targets(child, trusted, f"{key}[{index}]")
-    elif isinstance(node, float) and not math.isfinite(node):
+        called = (TARGET, PARTIAL) if TARGET in node else ()
+        given = {
+            str(name): _read(child, f"{key}.{name}", trusted)
+            for name, child in node.items()
+            if name not in called
+        }
+        return _call(node, key, given, trusted) if called else given
+    if isinstance(node, list):
+        return [_read(child, f"{key}[{index}]", trusted) for index, child in enumerate(node)]
+    if isinstance(node, float) and not math.isfinite(node):
         raise ValueError(f"{key}={node}: expected a finite number")
+    if isinstance(node, float) and abs(node) > LARGEST:
+        raise ValueError(f"{key}={node:g}: use at most {LARGEST:g}, which 32 bits hold")
+    if isinstance(node, int) and abs(node) >= 2**63:
+        raise ValueError(f"{key}={_shown(node)}: use less than 2 to the power of 63")
+    return node
 
 
-def _check_call(node: Mapping[str, Any], trusted: Sequence[str], key: str) -> None:
-    target = node["_target_"]
+def _call(
+    node: Mapping[str, Any], key: str, given: Mapping[str, Any], trusted: Sequence[str]
+) -> Call:
+    target = node[TARGET]
+    told = f"{key}.{TARGET}={_shown(target)}"
     admitted = (*TRUSTED, *(f"{name.rstrip('.')}." for name in trusted))
     if not isinstance(target, str) or not target.startswith(admitted):
         package = str(target).split(".")[0]
-        raise ValueError(
-            f"{key}._target_={target}: not trusted; code outside nasrun needs trust=[{package}]"
-        )
-    call = _locate(target, key)
-    parameters = inspect.signature(call).parameters
-    try:
-        hints = typing.get_type_hints(call.__init__ if inspect.isclass(call) else call)
-    except NameError:  # names that only a type checker imports: the types go unchecked
-        hints = {}
-    given = {name: value for name, value in node.items() if not name.startswith("_")}
-    for name, value in given.items():
-        if name not in parameters:
+        raise ValueError(f"{told}: not trusted; code outside nasrun needs trust=[{package}]")
+    parts = target.split(".")
+    if any(part.startswith("_") or not part.isidentifier() for part in parts):
+        raise ValueError(f"{told}: private; name a class that is not")
+    for name in given:
+        if name.startswith("_"):
+            raise ValueError(f"{key}.{name}: is not read; give what {target} takes by its name")
+    partial = node.get(PARTIAL, False)
+    if not isinstance(partial, bool):
+        raise ValueError(f"{key}.{PARTIAL}={_shown(partial)}: expected true or false")
+    found = signature(target)
+    if found is None:
+        raise ValueError(f"{told}: {_absent(target)}")
+    return Call(key, target, found, partial, given)
+
+
+def _absent(target: str) -> str:
+    """Why a target is none."""
+    module_name, _, name = target.rpartition(".")
+    module = module_of(module_name)
+    if module is None:
+        return f"there is no module {module_name}"
+    elsewhere = module.bound.get(name)
+    if isinstance(elsewhere, str):
+        return f"{module_name} only imports it; name a class where it is defined, {elsewhere}"
+    known = [name for name in module.bound if signature(f"{module_name}.{name}") is not None]
+    return f"{module_name} has no {name}{did_you_mean(name, known)}"
+
+
+def _check_kind(value: Any, kind: Kind, key: str, shown: Any) -> None:
+    if not kind.admits(value):
+        raise ValueError(f"{key}={_shown(shown)}: expected {kind.words}")
+
+
+def _check_keywords(call: Call) -> None:
+    """Every keyword of a call and of those within is one that its target takes, of its type."""
+    parameters = call.signature.parameters
+    for name, value in call.given.items():
+        key = f"{call.key}.{name}"
+        if name in parameters:
+            _check_kind(value, parameters[name].kind, key, value)
+        elif not call.signature.loose:
             raise ValueError(
-                f"{key}.{name}={_shown(value)}: {target} has no such keyword"
+                f"{key}={_shown(value)}: {call.target} has no such keyword"
                 f"{did_you_mean(name, parameters)}"
             )
-        if name in hints and not _fits(value, hints[name]):
-            raise ValueError(f"{key}.{name}={_shown(value)}: expected {_named(hints[name])}")
-    if node.get("_partial_"):
-        _check_partial(call, given, key)
+        for inner in calls_in(value):
+            _check_keywords(inner)
+    if call.partial:
         return
     for name, parameter in parameters.items():
-        if parameter.default is parameter.empty and name not in given:
-            raise ValueError(f"{key}.{name}: {target} needs it, and it is not given")
-
-
-def _check_partial(call: Any, given: Mapping[str, Any], key: str) -> None:
-    """A partial passes silently until it is called: so an optimizer is made once, on nothing."""
-    if not call.__module__.startswith("torch.optim"):
-        return
-    import torch
-
-    try:
-        partial(call, **given)([torch.zeros(1, requires_grad=True)])
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{key}: {first_line(error)}") from error
-
-
-def _locate(target: str, key: str) -> Any:
-    module_name, _, name = target.rpartition(".")
-    try:
-        module = import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
-            raise
-        raise ValueError(f"{key}._target_={target}: there is no module {error.name}") from error
-    if not hasattr(module, name):
-        hint = did_you_mean(name, dir(module))
-        raise ValueError(f"{key}._target_={target}: {module_name} has no {name}{hint}")
-    return getattr(module, name)
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a YAML value can be meant for a parameter of this type; unsure is yes."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, argument) for argument in arguments)
-    if isinstance(value, Mapping) and "_target_" in value:
-        return _makes(value, hint)
-    if origin is Literal:
-        return value in arguments
-    if hint is type(None):
-        return value is None
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint in (bool, str):
-        return isinstance(value, hint)
-    if origin is tuple and isinstance(value, list):
-        if len(arguments) == 2 and arguments[1] is Ellipsis:
-            return all(_fits(item, arguments[0]) for item in value)
-        return len(value) == len(arguments) and all(map(_fits, value, arguments))
-    if origin is Sequence:
-        return isinstance(value, list) and all(_fits(item, *arguments) for item in value)
-    if origin is Mapping:
-        return isinstance(value, Mapping) and all(_fits(x, arguments[1]) for x in value.values())
-    module = hint.__module__ if inspect.isclass(hint) else ""
-    # a list or an object is needed, and this is neither
-    return origin is not tuple and not module.startswith(("nasrun.", "torch"))
-
-
-def _makes(node: Mapping[str, Any], hint: Any) -> bool:
-    """Whether the object that a node describes can be of this type."""
-    made = _locate(node["_target_"], "")
-    ours = inspect.isclass(hint) and hint.__module__.startswith("nasrun.")
-    if ours and inspect.isclass(made) and not node.get("_partial_"):
-        return issubclass(made, hint)
-    return (
-        hint not in (bool, int, float, str, type(None)) and typing.get_origin(hint) is not Literal
-    )
-
-
-def _named(hint: Any) -> str:
-    """A type in a user's words."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return " or ".join(map(str, arguments))
-    if origin in (Union, types.UnionType):
-        return " or ".join(map(_named, arguments))
-    if origin is tuple:
-        if arguments[-1] is Ellipsis:
-            return f"a list of {_named(arguments[0])}"
-        return f"a list of {len(arguments)} {_named(arguments[0])}"
-    if origin is Sequence:
-        return f"a list of {_named(*arguments)}"
-    if origin is Mapping:
-        return f"keys, each with {_named(arguments[1])}"
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-    return "null" if hint is type(None) else names.get(hint, getattr(hint, "__name__", str(hint)))
+        if parameter.required and name not in call.given:
+            raise ValueError(f"{call.key}.{name}: {call.target} needs it, and it is not given")
 
 
 def _shown(value: Any) -> str:
+    """A value as it is typed, an object by its target."""
+    if isinstance(value, Call):
+        return value.target
     if isinstance(value, Mapping):
-        return str(value.get("_target_", "{...}"))
-    return "null" if value is None else str(value)
+        return str(value.get(TARGET, "{...}"))
+    text = "null" if value is None else str(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."

@@ -20,7 +20,7 @@ def stopwatch(
     overrides: Sequence[str], trusted: Sequence[str], *, batch: int, repeats: int
 ) -> Stopwatch:
     """What times the networks of a space as `retrain` trains them; ValueError for idle words."""
-    from nasrun.config import build, compose, resolve
+    from nasrun.config import build_all, compose, resolve
     from nasrun.pipeline.plan import import_trusted
 
     composed = compose(overrides)
@@ -29,10 +29,9 @@ def stopwatch(
             raise ValueError(f"{override}: has no effect on `nasrun latency`, leave it out")
     for package in trusted:
         import_trusted(package)
-    budget, space, dataset, recipe = (
-        build(resolve(composed.config[group]), group, trusted)
-        for group in ("budget", "space", "dataset", RETRAIN.name)
-    )
+    groups = ("budget", "space", "dataset", RETRAIN.name)
+    nodes = {group: resolve(composed.config[group]) for group in groups}
+    budget, space, dataset, recipe = build_all(nodes, trusted).values()
     from nasrun.costs.latency import Stopwatch
     from nasrun.data.images import Dataset
     from nasrun.spaces.base import SearchSpace

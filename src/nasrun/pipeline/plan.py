@@ -85,8 +85,12 @@ def prepare(command: Command, source: Source | None) -> Plan:
         if config.get(group) is not None
     }
 
+    limited = _limited(command.verb, config, source)
+    nodes = _nodes(config, kinds, limited=limited)
+    configuration.check(nodes, command.trusted)  # all of them, before any takes its time
+
     def make(key: str) -> Any:
-        return build(configuration.resolve(config[key]), key, command.trusted)
+        return build(nodes[key], key, command.trusted)
 
     budget, space, dataset = make("budget"), make("space"), make("dataset")
     settings["budget"] = budget.resolved
@@ -170,11 +174,24 @@ def _training(
     if budget.limited:  # they are the retrained network's, whichever verb asks for them
         parts["layout"] = (parts["retrain"] or make("retrain")).layout
     if TRANSFER in kinds:
-        node = configuration.resolve(command.composed.config["transfer"])
-        key = "transfer.dataset"
-        parts["transfer_dataset"] = build(node.pop("dataset"), key, command.trusted)
-        parts["transfer"] = build(node, "transfer", command.trusted)
+        parts["transfer_dataset"], parts["transfer"] = make("transfer.dataset"), make("transfer")
     return parts
+
+
+def _nodes(
+    config: DictConfig, kinds: Sequence[StageKind], *, limited: bool
+) -> dict[str, dict[str, Any]]:
+    """What is to be built, resolved, by its keys; the data set of transfer is one of its own."""
+    groups = ["budget", "space", "dataset"]
+    if SEARCH in kinds or SELECT in kinds:
+        groups += ["task", "strategy", "engine"]
+    groups += [kind.made_of for kind in kinds if kind != SEARCH]
+    if limited:
+        groups.append(RETRAIN.name)
+    nodes = {group: configuration.resolve(config[group]) for group in groups}
+    if TRANSFER in kinds:
+        nodes["transfer.dataset"] = nodes["transfer"].pop("dataset", None)
+    return nodes
 
 
 def configured(command: Command, source: Source | None) -> DictConfig:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasrun import config as configuration
-from nasrun.config import build
+from nasrun.config import build_all
 from nasrun.context import Context
 from nasrun.genotype import Genotype
 from nasrun.pipeline.plan import import_trusted
@@ -52,11 +52,10 @@ def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
     for package in trust:
         import_trusted(package)
     config = found.config
-    space, dataset, task, strategy = (
-        build(config[key], key, trust) for key in ("space", "dataset", "task", "strategy")
-    )
     defaults = configuration.resolve(configuration.compose([]).config["budget"])
-    budget = build(defaults | config["budget"], "budget")
+    nodes = {key: config[key] for key in ("space", "dataset", "task", "strategy")}
+    nodes["budget"] = defaults | config["budget"]
+    space, dataset, task, strategy, budget = build_all(nodes, trust).values()
     budget.apply()
     seed_everything(config["seed"], "search")
     task.begin(dataset, budget)
@@ -77,8 +76,8 @@ def load(run: str | Path, branch: str | None = None, trust: Sequence[str] = ()) 
     for package in trust:
         import_trusted(package)
     own = folder.config
-    space = build(Run.open(folder.path.parents[1]).config["space"], "space", trust)
-    stage = {key: value for key, value in own[folder.kind].items() if key != "dataset"}
-    layout = build(stage, folder.kind, trust).layout
+    recipe = {key: value for key, value in own[folder.kind].items() if key != "dataset"}
+    space = Run.open(folder.path.parents[1]).config["space"]
+    space, stage = build_all({"space": space, folder.kind: recipe}, trust).values()
     genotype = space.check(Genotype.from_json(own["genotype"]))
-    return TrainedNetwork.restore(folder, space, genotype, layout)
+    return TrainedNetwork.restore(folder, space, genotype, stage.layout)
