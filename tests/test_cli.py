@@ -494,7 +494,7 @@ def test_a_sweep_continues_what_each_of_its_jobs_names(nasrun, here, finished, s
     assert retrained == {"magnitude", "argmax", "random"}
 
     assert nasrun("search", "strategy=random", "strategy.num_candidates=2", *small[1:]).status == 0
-    other = finished.parents[1] / "digits-darts-random/v001"
+    other = finished.parents[1] / "digits-darts-random-from_scratch/v001"
     answer = nasrun("select", "-m", f"run={finished},{other}", "budget.threads=1")
     assert answer.status == 0, answer.err
     assert (other / "select/fittest/genotype.json").is_file()  # the selector of its strategy

@@ -34,6 +34,7 @@ def page(tmp_path_factory):
         ("search,select", ["space=blur"]),
         ("search,select", ["strategy=hill"]),
         ("search,select", ["strategy=hill", "space=blur"]),  # trained in another process
+        ("search,select", ["strategy=hill", "evaluator=naswot"]),
         ("search,select", ["selector=lottery"]),
         ("search,select", ["selector=no_skip"]),
         ("search,select", ["space=chain"]),

@@ -4,6 +4,7 @@ from nasrun.context import Context
 from nasrun.engines.local import Serial
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import NONE, AtMost, Decision
+from nasrun.score import Score
 from nasrun.spaces.base import SearchSpace
 from nasrun.spaces.darts import DartsSpace
 
@@ -66,7 +67,8 @@ class Scores(Evaluator):
 
     def __call__(self, genotype):
         self.asked.append(genotype)
-        return {"accuracy": self.scores[len(self.asked) - 1], "loss": 2.0}
+        metrics = {"accuracy": self.scores[len(self.asked) - 1], "loss": 2.0}
+        return Score.validation(metrics, "accuracy")
 
     def step_bytes(self):
         return 0

@@ -52,6 +52,9 @@ def summary(metrics: Metrics) -> str:
         else:
             text = f"{value:.3f}"
         parts.append(f"{name} {text}")
+    for key in metrics.keys() - SHOWN.keys():
+        if f"best_{key}" in metrics:  # a score by a name of its own
+            parts.append(f"{key} {metrics[key]:.4g}  best {metrics[f'best_{key}']:.4g}")
     if scores := [value for key, value in metrics.items() if re.fullmatch(r"score_\d+", key)]:
         parts.append(bars(scores))
     return "  ".join(parts)

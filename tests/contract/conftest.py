@@ -49,7 +49,7 @@ SMALLER = {
 }
 """What is made small where an option has it."""
 TABLE = ["space=nasbench201", "space.table={table}"]
-ELSEWHERE = {"strategy=random_tabular": TABLE, "strategy=evolution_tabular": TABLE}
+ELSEWHERE = {"evaluator@strategy=tabular": TABLE}
 """Options that only some spaces have room for, with what they need in place of SMALL's space."""
 
 

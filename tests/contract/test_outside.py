@@ -11,6 +11,7 @@ import pytest
 STRATEGY = '''
 """The first of a few drawn architectures: no training at all."""
 
+from nasrun.score import Score
 from nasrun.strategies.base import Candidate, CandidateStrategy
 
 
@@ -35,21 +36,21 @@ class First(CandidateStrategy):
     def run_round(self):
         genotype = self.space.sample()
         score = sum(choice == "skip_connect" for choice in genotype.values()) / len(genotype)
-        self.found.append(Candidate(genotype, score))
-        return {"validation_accuracy": score}
+        self.found.append(Candidate(genotype, Score("skips", score)))
+        return {"skips": score}
 
     def state_dict(self):
-        return {"found": [[dict(one.genotype), one.score] for one in self.found]}
+        return {"found": [[dict(one.genotype), one.score.value] for one in self.found]}
 
     def load_state_dict(self, state):
         genotype = self.space.sample
         self.found = [
-            Candidate(type(genotype())(self.space.name, choices), score)
+            Candidate(type(genotype())(self.space.name, choices), Score("skips", score))
             for choices, score in state["found"]
         ]
 
     def finish(self, folder):
-        return {"validation_accuracy": max(one.score for one in self.found)}
+        return {"judged_by": "skips", "skips": max(one.score.value for one in self.found)}
 '''
 YAML = """# The first of a few drawn architectures, without training
 defaults:
@@ -87,13 +88,11 @@ def test_it_runs_from_the_command_line(outside):
     assert ended.returncode == 0, ended.stderr
     run = outside / "outputs/digits-darts-first/v001"
     scores = [
-        json.loads(line)["validation_accuracy"]
+        json.loads(line)["skips"]
         for line in (run / "search/metrics.jsonl").read_text().splitlines()
     ]
     assert len(scores) == 3
-    assert json.loads((run / "select/fittest/result.json").read_text())["validation_score"] == max(
-        scores
-    )
+    assert json.loads((run / "select/fittest/result.json").read_text())["skips"] == max(scores)
 
 
 def test_untrusted_it_is_refused_with_the_word_that_would_do(outside, nasrun):

@@ -105,7 +105,7 @@ def test_the_evaluator_reads_its_column_and_says_so(table):
     evaluator.begin(context(SPACE))
     chosen = ("nor_conv_3x3",) * 6
     genotype = Genotype("nasbench201", dict(zip(SPACE.rows, chosen, strict=True)))
-    assert evaluator(genotype)["accuracy"] == pytest.approx(1 - value(chosen) / 100)
+    assert evaluator(genotype).value == pytest.approx(1 - value(chosen) / 100)
     assert evaluator.report() == {
         "note": "scores are read from the table made-up.csv, column cifar10_val_12ep"
     }
@@ -133,12 +133,12 @@ def looks(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize("strategy", ["darts", "snas", "random_inherited"])
+@pytest.mark.parametrize("strategy", ["darts", "snas", "random evaluator=inherited"])
 @pytest.mark.parametrize("verb", [["search"], ["select"]])
 def test_no_search_or_selection_reads_the_table(nasrun, table, monkeypatch, strategy, verb):
     """All of a strategy and a selector runs while reading is impossible; then it is looked up."""
     short = ["strategy.num_candidates=1"] if "random" in strategy else []
-    words = [*SMALL, *short, f"strategy={strategy}", f"space.table={table}"]
+    words = [*SMALL, *short, *f"strategy={strategy}".split(), f"space.table={table}"]
     written = []
 
     def unreadable(path):
@@ -215,13 +215,13 @@ def test_another_table_may_be_given_later_but_no_other_space(nasrun, table, tmp_
 
 
 def test_tabular_search_is_labelled_and_finds_the_best_of_its_draws(nasrun, table):
-    words = [*SMALL, "strategy=random_tabular", "strategy.num_candidates=20"]
+    words = [*SMALL, "strategy=random", "evaluator=tabular", "strategy.num_candidates=20"]
     refusal = nasrun("search", *words).refusal
     assert "strategy.evaluator.table=null: needs one, space=nasbench201" in refusal
     answer = nasrun("run", "stages=[search,select]", *words, f"space.table={table}")
     assert answer.status == 0, answer.err
     assert "scores are read from the table made-up.csv" in answer.out
-    (run,) = Path("outputs").glob("digits-nasbench201-random_tabular/v001")
+    (run,) = Path("outputs").glob("digits-nasbench201-random-tabular/v001")
     searched = json.loads((run / "search/result.json").read_text())
     selected = json.loads((run / "select/fittest/result.json").read_text())
     assert searched["candidates"] == 20

@@ -172,13 +172,14 @@ WORDS += ["budget.device=cpu", "stages=[search,select,retrain]", "retrain.batch_
         # 48 images to train on, in batches of 16
         (["strategy=random", "strategy.num_candidates=3"], 3 * 2),
         (["strategy=evolution", "strategy.num_candidates=16"], 16 * 2),
-        (["strategy=random_inherited", "strategy.evaluator.rounds=5"], 5),
+        (["strategy=random", "evaluator=inherited", "evaluator.rounds=5"], 5),
         (["strategy=reinforce", "rounds=4", "strategy.explore.updates=1"], 2 + 4),
     ],
 )
 def test_searches_of_whole_networks_are_timed_by_steps_of_training(words, steps, nasrun):
-    epochs = "strategy.evaluator.epochs=2"
-    words = [*words, epochs] if {"strategy=random", "strategy=evolution"} & set(words) else words
+    trained = {"strategy=random", "strategy=evolution"} & set(words)
+    if trained and "evaluator=inherited" not in words:
+        words = [*words, "evaluator.epochs=2"]
     answer = nasrun("plan", *PLANNED, "stages=[search]", *words)
     assert answer.status == 0, answer.err
     found = rf"search +│ [\d.]+ GiB +│ [\d.]+ s +│ +{3 * steps} "
@@ -333,11 +334,20 @@ def test_a_limit_on_memory_counts_no_processes_of_an_engine(nasrun):
     assert nasrun("plan", *words, "engine=serial").status == 0
 
 
-@pytest.mark.parametrize("strategy", ["random", "random_inherited", "reinforce", "radars", "darts"])
-def test_a_search_that_does_not_fit_is_refused_with_what_would_do(strategy, nasrun, here):
-    words = ["space=mobile", "depth=3", "width=8", "images=64", f"strategy={strategy}"]
+@pytest.mark.parametrize(
+    "searched",
+    [
+        ["strategy=random", "engine=serial"],
+        ["strategy=random", "evaluator=inherited"],
+        ["strategy=reinforce"],
+        ["strategy=radars"],
+        ["strategy=darts"],
+    ],
+    ids=" ".join,
+)
+def test_a_search_that_does_not_fit_is_refused_with_what_would_do(searched, nasrun, here):
+    words = ["space=mobile", "depth=3", "width=8", "images=64", *searched]
     words += ["budget.device=cpu", "budget.threads=1"]
-    words += ["engine=serial"] if strategy == "random" else []
     refusal = nasrun("search", *words, "budget.max_memory_gib=0.8001").refusal
     found = re.search(r"needs about ([\d.]+) GiB", refusal)
     assert found is not None, refusal

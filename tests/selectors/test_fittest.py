@@ -20,7 +20,11 @@ def test_the_fittest_is_the_first_of_the_best():
     assert selector.done
     assert selector.genotype == search.candidates[1].genotype
     assert isinstance(selector.genotype, Genotype)
-    assert selector.report(None) == {"validation_score": 0.5, "candidates": 3}
+    assert selector.report(None) == {
+        "candidates": 3,
+        "judged_by": "validation_accuracy",
+        "validation_accuracy": 0.5,
+    }
 
 
 @pytest.mark.parametrize(("most", "best", "scored"), [(1, 0.2, True), (0, 0.5, False)])
@@ -32,12 +36,12 @@ def test_a_score_is_that_of_the_chosen_network_and_not_of_one_beyond_the_limits(
         Genotype("toy", dict(zip(Toy().rows, row, strict=True)))
         for row in (("a", NONE, NONE), ("a", "b", NONE), ("b", "b", NONE))
     )
-    search.propose = lambda: next(proposed)
+    search.propose = lambda count: [next(proposed)]
     run(search)
     selector = Fittest()
     limits = SimpleNamespace(
         allow=lambda genotype: sum(c != NONE for c in genotype.values()) <= most
     )
     selector.begin(context(Toy(), limits=limits), search)
-    assert selector._best.score == best
-    assert ("validation_score" in selector.report(None)) == scored
+    assert selector._best.score.value == best
+    assert ("validation_accuracy" in selector.report(None)) == scored

@@ -71,7 +71,7 @@ def test_an_architecture_is_as_good_as_its_best_score():
     first, second, third = (Toy().sample() for _ in range(3))
     assert len({first, second, third}) == 3
     proposed = iter([first, second, third, first])
-    search.propose = lambda: next(proposed)
+    search.propose = lambda count: [next(proposed)]
     run(search)
     selector = Halving(contestants=2, eta=2, evaluator=Longer([0.5, 0.4]))
     selector.begin(context(Toy()), search)
@@ -100,13 +100,17 @@ def test_an_architecture_contests_once():
     search = RandomSearch(num_candidates=3, together=1, evaluator=Scores([0.2, 0.5, 0.4]))
     search.begin(context(Toy()))
     genotype = Toy().sample()
-    search.propose = lambda: genotype
+    search.propose = lambda count: [genotype]
     run(search)
     selector = Halving(contestants=4, eta=2, evaluator=Longer([]))
     selector.begin(context(Toy()), search)
     assert selector.rounds == 0
     assert selector.genotype == search.candidates[0].genotype
-    assert selector.report(Folder()) == {"validation_accuracy": 0.5, "candidates": 1}
+    assert selector.report(Folder()) == {
+        "judged_by": "validation_accuracy",
+        "validation_accuracy": 0.5,
+        "candidates": 1,
+    }
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from toys import context, run
 from nasrun.genotype import Genotype
 from nasrun.selectors.soup import Soup, mean
 from nasrun.strategies.base import Candidate, PopulationStrategy
+from nasrun.strategies.pbtnas import scored
 from nasrun.tasks.base import Trained
 
 OURS, OTHER = (Genotype("toy", {"e0": choice}) for choice in "ab")
@@ -22,7 +23,7 @@ class Members(PopulationStrategy):
     begin = run_round = finish = deliver = state_dict = load_state_dict = None
 
     def __init__(self, *members):
-        self.candidates = [Candidate(genotype, score) for genotype, score, _ in members]
+        self.candidates = [Candidate(genotype, scored(score)) for genotype, score, _ in members]
         self.weights = [weight for _, _, weight in members]
         self.tasted = []
 
@@ -98,6 +99,7 @@ def test_a_worse_member_is_left_out_and_a_better_or_equal_one_stays():
     assert [metrics["best_score"] for metrics in rounds] == [-0.25, -0.25, 0, 0]
     assert [metrics["ingredients"] for metrics in rounds] == [2, 2, 3, 4]
     assert soup.report(None) == {
+        "judged_by": "validation_score",
         "validation_score": 0,
         "ingredients": 4,
         "delivered": (OURS, 1.0),
@@ -135,6 +137,7 @@ def test_without_another_member_of_its_genotype_the_best_is_the_soup():
     soup = soup_of(Members((OTHER, 0.8, 5.0), (OURS, 0.9, 3.0)))
     assert soup.done
     assert soup.report(None) == {
+        "judged_by": "validation_score",
         "validation_score": 0.9,
         "ingredients": 1,
         "delivered": (OURS, 3.0),

@@ -41,7 +41,7 @@ def test_the_state_brings_back_candidates_and_evaluator():
     other.round = 2
     assert other.candidates == search.candidates
     assert run(other)[-1]["best_validation_accuracy"] == 0.5
-    assert [candidate.score for candidate in other.candidates] == [0.2, 0.5, 0.1, 0.4]
+    assert [candidate.score.value for candidate in other.candidates] == [0.2, 0.5, 0.1, 0.4]
 
 
 def test_no_candidates_are_refused():
@@ -55,4 +55,4 @@ def test_candidates_of_a_round_are_scored_together():
     metrics = run(search)
     assert [m["validation_accuracy"] for m in metrics] == pytest.approx([0.4, 0.2, 0.5])
     assert [m["best_validation_accuracy"] for m in metrics] == [0.6, 0.6, 0.6]
-    assert [candidate.score for candidate in search.candidates] == [0.2, 0.6, 0.1, 0.3, 0.5]
+    assert [candidate.score.value for candidate in search.candidates] == [0.2, 0.6, 0.1, 0.3, 0.5]

@@ -62,7 +62,7 @@ def test_a_tournament_of_one_is_a_uniform_draw(monkeypatch):
     run(search, 2)
     monkeypatch.setattr(Toy, "mutate", lambda space, parent: parent)
     first = search.candidates[0].genotype
-    drawn = [search.propose() is first for _ in range(400)]
+    drawn = [search.propose(1)[0] is first for _ in range(400)]
     assert sum(drawn) == pytest.approx(200, abs=40)
 
 
@@ -102,7 +102,7 @@ def test_in_the_table_it_beats_random_search_as_published():
         search = make(num_candidates=150, together=1, evaluator=evaluator)
         search.begin(context(space))
         run(search)
-        best = max(search.candidates, key=lambda candidate: candidate.score)
+        best = max(search.candidates, key=lambda candidate: candidate.score.merit)
         return evaluator.table.truth(space.render(best.genotype))["cifar10"]["accuracy"]
 
     def evolution(**settings):

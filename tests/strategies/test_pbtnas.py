@@ -149,7 +149,7 @@ def test_the_worst_make_room_for_children_of_the_best(tmp_path, size, children, 
         assert birth["donor"] in ranked[:parents]
         assert ranked.index(birth["base"]) < ranked.index(birth["donor"])
         child = search.members[birth["child"]]
-        assert math.isnan(child.score)  # it enters unevaluated
+        assert math.isnan(child.score.value)  # it enters unevaluated
         for decision, choice in child.genotype.items():
             giver = birth["donor"] if decision in birth["changed"] else birth["base"]
             assert choice == before[giver].genotype[decision]
@@ -186,7 +186,7 @@ def test_nobody_is_replaced_after_the_last_interval_or_in_random_search(tmp_path
     mixing = begun(tmp_path / "mixing", MIXING)
     run(mixing)
     assert [len(past["births"]) for past in mixing.history] == [3, 3, 3, 0]
-    assert all(math.isfinite(member.score) for member in mixing.members)
+    assert all(member.sound for member in mixing.members)
     random = begun(tmp_path / "random")
     run(random)
     assert [past["births"] for past in random.history] == [[]] * 4
@@ -278,13 +278,13 @@ def test_a_damaged_file_of_an_interval_that_was_stopped_is_trained_again(tmp_pat
     run(search, 1)
     state = search.state_dict()
     run(search, 1)
-    expected = [member.score for member in search.members]
+    expected = [member.score.value for member in search.members]
     torn = tmp_path / search.members[0].file
     torn.write_bytes(torn.read_bytes()[:99])
     search.load_state_dict(state)
     search.round = 1
     run(search, 1)
-    assert [member.score for member in search.members] == expected
+    assert [member.score.value for member in search.members] == expected
     assert torn.stat().st_size > 99
 
 
@@ -309,7 +309,7 @@ def test_only_the_files_of_the_last_two_states_and_of_the_best_stay(tmp_path):
     assert [folder.name for folder in folders[-2:]] == ["0007", "0008"]
     old = {f"members/{f.name}/{file.name}" for f in folders[:-2] for file in f.iterdir()}
     assert old <= {member.file for member in (search.best, search.former_best)}
-    assert max(search.candidates, key=lambda member: member.score) == search.best
+    assert max(search.candidates, key=lambda member: member.score.merit) == search.best
 
 
 def test_a_best_member_of_the_last_interval_is_one_candidate(tmp_path):
@@ -339,7 +339,7 @@ def test_a_diverged_member_is_replaced_and_never_the_best(tmp_path, diverging):
     lost = {slot for slot, score in enumerate(scores) if math.isnan(score)}
     assert lost
     assert lost <= {birth["child"] for birth in search.history[0]["births"]}
-    assert search.best.score == max(s for s in scores if not math.isnan(s))
+    assert search.best.score.value == max(s for s in scores if not math.isnan(s))
 
 
 def test_a_member_that_diverged_in_the_last_interval_is_no_candidate(tmp_path, diverging):

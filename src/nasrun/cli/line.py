@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from nasrun.cli.words import near, packages
+from nasrun.pipeline.stages import INSIDE
 
 ASKED = {
     **dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")),
@@ -49,10 +50,8 @@ class Line:
                 takes_value = word in ("--cfg", "-c", "--package", "-p", "--info", "-i")
             elif word.startswith("trust="):
                 trusted += packages(word.removeprefix("trust="))
-            elif word.startswith("method="):
-                overrides.append("selector=" + word[7:])
             else:
-                overrides.append(word)
+                overrides.append(_override(word))
         _check_flags(flags)
         return cls(verb, only_foreseen, tuple(overrides), tuple(flags), multirun, tuple(trusted))
 
@@ -69,6 +68,18 @@ class Line:
         """The overrides that are nasrun's, and those that are Hydra's own."""
         own = [o for o in self.overrides if not re.match("hydra[./]", o.lstrip("+~"))]
         return own, [o for o in self.overrides if o not in own]
+
+
+def _override(word: str) -> str:
+    """The word as Hydra takes it: `method=`, and groups that are a part of another one."""
+    if word.startswith("method="):
+        return "selector=" + word.removeprefix("method=")
+    for inner, outer in INSIDE.items():
+        if word.startswith(f"{inner}="):
+            return f"{inner}@{outer}" + word.removeprefix(inner)
+        if word.startswith(f"{inner}."):
+            return f"{outer}.{word}"
+    return word
 
 
 def _check_flags(flags: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from nasrun.config.folders import conf_folder, options, search_folders
-from nasrun.config.keys import GROUPS
+from nasrun.config.keys import FORMER, GROUPS
 from nasrun.config.words import did_you_mean, key_of
 
 
@@ -30,6 +30,8 @@ def explain(overrides: Sequence[str], error: Exception) -> str:
         if group in GROUPS and not value.startswith(("{", "[")):
             known = options(group, folders)
             for option in value.split(","):
+                if (former := f"{group}={option}") in FORMER:
+                    return f"{former}: is two choices now; type {FORMER[former]}"
                 if option not in known and option != "null":
                     hint = did_you_mean(option, known) or f"; there are {', '.join(known)}"
                     return f"{group}={option}: unknown option{hint}"
@@ -39,6 +41,11 @@ def explain(overrides: Sequence[str], error: Exception) -> str:
             return f"{override}: unknown key{unknown}"
     key = getattr(getattr(error, "__cause__", None), "full_key", None) or ""
     text = first_line(error.__cause__ or error)
+    for override in overrides:
+        group, at, outer = key_of(override).partition("@")
+        if at and f"'{group}@{outer}'" in text:
+            value = override.partition("=")[2]
+            return f"{group}={value}: has no effect, this {outer} has no {group}; leave it out"
     if "is not in struct" in text:
         text = "unknown key; a new one is added by + in front of the override"
     return f"{key}: {text}" if key and key not in text else text

@@ -11,6 +11,7 @@ from nasrun.config.words import did_you_mean
 GROUPS = (
     "space",
     "strategy",
+    "evaluator",
     "selector",
     "dataset",
     "task",
@@ -20,6 +21,12 @@ GROUPS = (
     "transfer",
     "experiment",
 )
+FORMER = {
+    f"strategy={proposer}_{evaluator}": f"strategy={proposer} evaluator={evaluator}"
+    for proposer in ("random", "evolution")
+    for evaluator in ("inherited", "tabular")
+}
+"""Options that have become two, and the words that name them now."""
 GENOTYPES = "genotypes"
 """The folder of published cells: by another name than the key `genotype`, or Hydra takes that key
 for a group."""

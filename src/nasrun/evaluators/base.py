@@ -1,4 +1,4 @@
-"""From a genotype to its validation metrics."""
+"""From a genotype to a score: what proposes architectures leaves their judgement to this."""
 
 from __future__ import annotations
 
@@ -8,52 +8,57 @@ from typing import Any
 
 from nasrun.context import Context
 from nasrun.genotype import Genotype
+from nasrun.score import Score
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Metrics, Rehearsal, Stage
 from nasrun.tasks.base import ImageTask, Track
 
 
 class Evaluator(ABC):
-    """`Genotype -> Metrics` on validation data; settings first, data with `begin`."""
+    """`Genotype -> Score`; settings in the constructor, data with `begin`.
 
-    @property
-    @abstractmethod
-    def warm_up_rounds(self) -> int:
-        """How often `warm_up` is to be called before the first evaluation."""
+    All scores of one evaluator have one name. The rest is for those that train: warm-up rounds
+    before the first score, a state, what a step takes.
+    """
 
     @abstractmethod
     def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
         """Take the data."""
 
     @abstractmethod
-    def warm_up(self, stage: Stage, progress: float) -> Metrics:
-        """One round of preparation for the stage, `progress` of which is done."""
+    def __call__(self, genotype: Genotype) -> Score:
+        """The score of an architecture."""
 
-    @abstractmethod
-    def __call__(self, genotype: Genotype) -> Metrics:
-        """Validation metrics of an architecture."""
-
-    def evaluate(self, genotypes: Sequence[Genotype], track: Track | None = None) -> list[Metrics]:
-        """Validation metrics of several architectures; `track` sees them come."""
+    def evaluate(self, genotypes: Sequence[Genotype], track: Track | None = None) -> list[Score]:
+        """The scores of several architectures; `track` sees them come."""
         shown = genotypes if track is None else track(genotypes, len(genotypes))
         return [self(genotype) for genotype in shown]
 
+    @property
+    def warm_up_rounds(self) -> int:
+        """How often `warm_up` is to be called before the first score."""
+        return 0
+
+    def warm_up(self, stage: Stage, progress: float) -> Metrics:
+        """One round of preparation for the stage, `progress` of which is done."""
+        raise AssertionError("it asks for no warm-up")
+
     def rehearsal(self, genotype: Genotype, count: int, together: int) -> Rehearsal:
-        """What evaluating so many such architectures will take, `together` at once."""
+        """What scoring so many such architectures will take, `together` at once."""
         return Rehearsal(0, None, count, lambda: self(genotype))
 
-    @abstractmethod
     def step_bytes(self) -> int:
-        """The bytes, by shapes, of a step of warm-up or evaluation with the largest network."""
+        """The bytes, by shapes, of a step of warm-up or scoring with the largest network."""
+        return 0
 
-    @abstractmethod
     def report(self) -> dict[str, Any]:
         """What a search's `result.json` says of where its scores come from."""
+        return {}
 
-    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """What the next evaluation depends on."""
+        """What the next score depends on."""
+        return {}
 
-    @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from such a state."""
+        assert not state

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from typing import Any
 
 import torch
 
@@ -19,8 +18,9 @@ from nasrun.engines.base import OnEngine, given, one_thread
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
 from nasrun.schedules import Schedule
+from nasrun.score import Score
 from nasrun.spaces.base import Layout, SearchSpace, Stem
-from nasrun.stage import Metrics, Rehearsal, Stage, Step, tracked, unseen
+from nasrun.stage import Metrics, Rehearsal, Step, tracked, unseen
 from nasrun.tasks.base import ImageTask, Learner, OptimizerFactory, Split, Track
 
 
@@ -58,10 +58,6 @@ class FromScratch(Evaluator, OnEngine):
     def on_engine(self) -> bool:
         return True
 
-    @property
-    def warm_up_rounds(self) -> int:
-        return 0
-
     def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
         space, task, budget = context.space, context.task, context.budget
         self.engine = given(context.engine)
@@ -82,12 +78,9 @@ class FromScratch(Evaluator, OnEngine):
     def step_bytes(self) -> int:
         return self.job.step_bytes()
 
-    def warm_up(self, stage: Stage, progress: float) -> Metrics:
-        raise AssertionError("training from scratch needs no warm-up")
-
-    def __call__(self, genotype: Genotype) -> Metrics:
-        (metrics,) = self.evaluate([genotype])
-        return metrics
+    def __call__(self, genotype: Genotype) -> Score:
+        (score,) = self.evaluate([genotype])
+        return score
 
     def evaluate(
         self,
@@ -95,8 +88,8 @@ class FromScratch(Evaluator, OnEngine):
         track: Track | None = None,
         *,
         epochs: int | None = None,
-    ) -> list[Metrics]:
-        """As for every evaluator, after so many `epochs`; null is what the settings say."""
+    ) -> list[Score]:
+        """As for every evaluator, after so many `epochs`; `None` is what the settings say."""
         length = self.epochs if epochs is None else epochs
         orders = [
             Order(genotype.space, dict(genotype), length, int(torch.randint(2**62, ())))
@@ -106,7 +99,8 @@ class FromScratch(Evaluator, OnEngine):
         if track is not None:
             results = track(results, len(orders))
         found = dict(results)
-        return [found[position] for position in range(len(orders))]
+        objective = self.job.task.objective
+        return [Score.validation(found[place], objective) for place in range(len(orders))]
 
     def rehearsal(
         self, genotype: Genotype, count: int, together: int, *, epochs: int | None = None
@@ -127,15 +121,6 @@ class FromScratch(Evaluator, OnEngine):
 
         length = self.epochs if epochs is None else epochs
         return Rehearsal(each * length, play, each, rest)
-
-    def report(self) -> dict[str, Any]:
-        return {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to continue from: every architecture starts from scratch."""
 
 
 @dataclass(frozen=True)

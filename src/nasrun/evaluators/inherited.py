@@ -12,6 +12,7 @@ from nasrun.costs.memory import Shapes
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
 from nasrun.schedules import Schedule
+from nasrun.score import Score
 from nasrun.spaces.base import SearchSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
 from nasrun.tasks.base import ImageTask, OptimizerFactory
@@ -59,14 +60,15 @@ class Inherited(Evaluator):
         batches = stage.track(self.task.batches(self.train, self.batch_size, order), steps)
         return self.learner.train(batches, self.schedule.at(progress, self.learner.first_lr))
 
-    def __call__(self, genotype: Genotype) -> Metrics:
+    def __call__(self, genotype: Genotype) -> Score:
         mixture = self.space.one_hot(genotype, self.device)
         with batch_statistics(self.path):
-            return self.task.evaluate(
+            metrics = self.task.evaluate(
                 lambda images: self.path.network(images, mixture),
                 self.validation,
                 4 * self.batch_size,
             )
+        return Score.validation(metrics, self.task.objective)
 
     def step_bytes(self) -> int:
         shapes = Shapes.of(self.space, self.task, self.budget, self.optimizer)
@@ -74,9 +76,6 @@ class Inherited(Evaluator):
         idle = shapes.weight_bytes({}) - shapes.weight_bytes(path)
         together = min(4 * self.batch_size, len(self.validation))
         return idle + shapes.step(path, self.batch_size, together)
-
-    def report(self) -> dict[str, Any]:
-        return {}
 
     def state_dict(self) -> dict[str, Any]:
         return self.learner.state_dict()

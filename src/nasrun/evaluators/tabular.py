@@ -9,8 +9,8 @@ from nasrun.context import Context
 from nasrun.data.table import VALIDATION, Table, header
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
+from nasrun.score import Score
 from nasrun.spaces.base import SearchSpace
-from nasrun.stage import Metrics, Stage
 from nasrun.tasks.base import ImageTask
 
 
@@ -31,27 +31,12 @@ class Tabular(Evaluator):
         self.path, self.column = Path(table), column
         header(self.path, column)
 
-    @property
-    def warm_up_rounds(self) -> int:
-        return 0
-
     def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
         self.space, self.table = context.space, Table.read(self.path)
 
-    def warm_up(self, stage: Stage, progress: float) -> Metrics:
-        raise AssertionError("a table needs no warm-up")
-
-    def __call__(self, genotype: Genotype) -> Metrics:
-        return {"accuracy": self.table.accuracy(self.space.render(genotype), self.column)}
-
-    def step_bytes(self) -> int:
-        return 0
+    def __call__(self, genotype: Genotype) -> Score:
+        accuracy = self.table.accuracy(self.space.render(genotype), self.column)
+        return Score("validation_accuracy", accuracy)
 
     def report(self) -> dict[str, Any]:
         return {"note": f"scores are read from the table {self.path.name}, column {self.column}"}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to continue from: the table is read anew."""

@@ -51,6 +51,7 @@ from nasrun.pipeline.source import (
     refuse_search,
 )
 from nasrun.pipeline.stages import (
+    INSIDE,
     RETRAIN,
     RUN,
     SCALE,
@@ -316,8 +317,17 @@ class Plan:
     @property
     def family(self) -> str:
         """The name of the run's folder: data, space, and strategy or genotype."""
-        last = self.genotype_name if self.genotype is not None else self.choices["strategy"]
-        return f"{self.choices['dataset']}-{self.choices['space']}-{last}"
+        if self.genotype is not None:
+            last = [str(self.genotype_name)]
+        else:
+            last = [self.choices["strategy"], *self.inside.values()]
+        return "-".join([self.choices["dataset"], self.choices["space"], *last])
+
+    @property
+    def inside(self) -> dict[str, str]:
+        """The options of groups that are a part of the strategy."""
+        found = {inner: self.choices.get(f"{inner}@{outer}") for inner, outer in INSIDE.items()}
+        return {inner: option for inner, option in found.items() if option is not None}
 
     @property
     def config(self) -> dict[str, Any]:
@@ -334,9 +344,10 @@ class Plan:
     def record(self) -> dict[str, Any]:
         """What a new run notes of the command besides its configuration."""
         groups = ("space", "dataset", *(() if self.genotype else ("strategy", "task")))
+        inside = {} if self.genotype else self.inside
         return {
             "seed": self.seed,
-            "choices": {group: self.choices[group] for group in groups},
+            "choices": {**{group: self.choices[group] for group in groups}, **inside},
             "scale": self.scale,
             "genotype": self.genotype_name,
             "table": self.space.table,

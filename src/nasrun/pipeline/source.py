@@ -23,6 +23,7 @@ from nasrun.config import (
 from nasrun.pipeline.layout import LAYOUT
 from nasrun.pipeline.stages import (
     ALWAYS,
+    INSIDE,
     KINDS,
     RETRAIN,
     RUN,
@@ -125,7 +126,13 @@ def inherited_choices(source: Source, typed: Sequence[str]) -> list[str]:
     """The overrides that choose the parent's upstream groups, but for those that are typed."""
     given = {key_of(override) for override in typed}
     choices = source.run.record["choices"]
-    return [f"{g}={choices[g]}" for g in UPSTREAM if g in choices and g not in given]
+    words = {group: group for group in UPSTREAM}
+    words |= {inner: f"{inner}@{outer}" for inner, outer in INSIDE.items()}
+    return [
+        f"{word}={choices[group]}"
+        for group, word in words.items()
+        if group in choices and word not in given
+    ]
 
 
 def refuse_idle(verb: str, typed: Sequence[str], *, limited: bool) -> None:

@@ -60,7 +60,7 @@ SEARCH = StageKind(
         "nasrun search -m strategy=darts,snas seed=0,1,2",
     ),
     made_of="strategy",
-    groups=("engine",),
+    groups=("engine", "evaluator"),
 )
 SELECT = StageKind(
     name="select",
@@ -110,6 +110,8 @@ SCALE = ("rounds", "width", "depth", "batch_size", "alpha_lr", "images")
 """Frame keys that upstream groups refer to; a later verb takes them from its parent too."""
 ALWAYS = ("budget", "outputs", "run", "progress", "experiment", "hydra", *UPSTREAM, *SCALE)
 """The groups and keys that every verb reads."""
+INSIDE = {"evaluator": "strategy"}
+"""Groups whose options become a part of another group; a command line names them alone."""
 RUN = "run"
 """The verb that does several stages, one after the other."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,14 +29,14 @@ class Standing:
         """
         if "test_accuracy" in result:
             return cls(result["test_accuracy"], "test", True)
-        if "validation_accuracy" in result:
+        name = result.get("judged_by", "validation_accuracy")
+        if name == "validation_accuracy" and name in result:
             seen = "validation" in result.get("trained_on", "")
             return cls(
                 result["validation_accuracy"], "validation, seen" if seen else "validation", True
             )
         for known in result.get("true", {}).values():
             return cls(known["accuracy"], "table", True)
-        name = result.get("judged_by", "")
         return cls(result[name], name, False) if name in result else None
 
     def __str__(self) -> str:
@@ -48,9 +48,16 @@ def score(stages: Sequence[StageFolder]) -> float:
 
     Not what the test says, by which no setting is to be chosen.
     """
-    names = ("score", "validation_score", "validation_accuracy")
-    found = [stage.result[name] for stage in stages for name in names if name in stage.result]
+    found = [merit for stage in stages for merit in _merits(stage.result)]
     return found[-1] if found else float("nan")
+
+
+def _merits(result: Mapping[str, Any]) -> Iterator[float]:
+    """What selection knew of a result, more being better."""
+    for name in (result.get("judged_by", ""), "validation_score", "validation_accuracy"):
+        if name in result and not name.startswith("test_"):
+            yield result[name] if result.get("higher_is_better", True) else -result[name]
+            return
 
 
 def print_run(console: Console, run: Run) -> None:

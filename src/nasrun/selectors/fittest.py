@@ -20,7 +20,7 @@ class Fittest(Immediate):
         limits, candidates = self.context.limits, strategy.candidates
         if limits is not None:
             candidates = [c for c in candidates if limits.allow(c.genotype)] or candidates
-        self._best = max(candidates, key=lambda candidate: candidate.score)
+        self._best = max(candidates, key=lambda candidate: candidate.score.merit)
         self._among = len(strategy.candidates)
 
     @property
@@ -31,5 +31,5 @@ class Fittest(Immediate):
         found: dict[str, Any] = {"candidates": self._among}
         limits = self.context.limits
         if limits is None or limits.allow(self._best.genotype):
-            found["validation_score"] = self._best.score  # else it is exchanged for another
+            found |= self._best.score.report()  # else it is exchanged for another
         return {**found, **self.strategy.deliver(self._best, folder)}

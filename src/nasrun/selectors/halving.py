@@ -17,7 +17,6 @@ from nasrun.selectors.base import Selector
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Metrics, Rehearsal
 from nasrun.strategies.base import Candidate, CandidateStrategy, Strategy, from_plain, plain
-from nasrun.tasks.base import ImageTask
 
 
 class Halving(Selector, OnEngine):
@@ -41,7 +40,7 @@ class Halving(Selector, OnEngine):
     def read(self, strategy: Strategy) -> None:
         assert isinstance(strategy, CandidateStrategy)
         self._begin()
-        candidates = sorted(strategy.candidates, key=lambda candidate: -candidate.score)
+        candidates = sorted(strategy.candidates, key=lambda candidate: -candidate.score.merit)
         self._exchanged = False
         if (limits := self.context.limits) is not None:
             allowed = [c for c in candidates if limits.allow(c.genotype)]
@@ -55,7 +54,6 @@ class Halving(Selector, OnEngine):
         self._contestants = list(best.values())[: self.contestants]
 
     def _begin(self) -> None:
-        self.task: ImageTask = self.context.task
         self._rungs: list[list[Candidate]] = []
         self.engine = given(self.context.engine)
         self.evaluator.begin(self.context)
@@ -98,18 +96,14 @@ class Halving(Selector, OnEngine):
         epochs = self._epochs(self.round)
         genotypes = [candidate.genotype for candidate in running]
         found = self.evaluator.evaluate(genotypes, self.track, epochs=epochs)
-        objective = self.task.objective
-        scored = [
-            Candidate(genotype, metrics[objective])
-            for genotype, metrics in zip(genotypes, found, strict=True)
-        ]
-        scored.sort(key=lambda candidate: -candidate.score)
+        scored = [*map(Candidate, genotypes, found)]
+        scored.sort(key=lambda candidate: -candidate.score.merit)
         self._rungs.append(scored)
         if self.round + 1 == self.rounds:
             self.engine.close()
         return {
-            f"best_validation_{objective}": scored[0].score,
-            f"worst_validation_{objective}": scored[-1].score,
+            f"best_{found[0].name}": scored[0].score.value,
+            f"worst_{found[0].name}": scored[-1].score.value,
             "contestants": float(len(scored)),
             "epochs": float(epochs),
         }
@@ -127,11 +121,11 @@ class Halving(Selector, OnEngine):
         rungs = [
             {
                 "epochs": self._epochs(number),
-                "scores": [[self.space.render(c.genotype), c.score] for c in rung],
+                "scores": [[self.space.render(c.genotype), c.score.value] for c in rung],
             }
             for number, rung in enumerate(self._rungs)
         ]
         folder.write("rungs.json", rungs)
         known = bool(self._rungs) or not self._exchanged  # else the score is another network's
-        scored = {f"validation_{self.task.objective}": self._best.score} if known else {}
+        scored = self._best.score.report() if known else {}
         return {**scored, "candidates": len(self._contestants)}

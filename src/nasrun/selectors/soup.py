@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from nasrun.genotype import Genotype
+from nasrun.score import Score
 from nasrun.selectors.base import Selector
 from nasrun.stage import Metrics
 from nasrun.strategies.base import PopulationStrategy, Strategy
@@ -29,11 +30,11 @@ class Soup(Selector):
     def read(self, strategy: Strategy) -> None:
         assert isinstance(strategy, PopulationStrategy)
         self.strategy = strategy
-        ranked = sorted(strategy.candidates, key=lambda candidate: -candidate.score)
+        ranked = sorted(strategy.candidates, key=lambda candidate: -candidate.score.merit)
         self._best = ranked[0]
         self._others = [other for other in ranked[1:] if other.genotype == self._best.genotype]
         self._taken = [0]
-        self._score = self._best.score
+        self._score = self._best.score.value
 
     @property
     def rounds(self) -> int:
@@ -65,7 +66,7 @@ class Soup(Selector):
         self._taken, self._score = list(state["taken"]), state["score"]
 
     def report(self, folder: Any) -> dict[str, Any]:
-        told = {"validation_score": self._score, "ingredients": len(self._taken)}
+        told = {**Score("validation_score", self._score).report(), "ingredients": len(self._taken)}
         trained = self._soup(self._taken)
         return {**told, **self.strategy.deliver_trained(self.genotype, trained, folder)}
 

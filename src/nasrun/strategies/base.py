@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from nasrun.context import AnyContext
 from nasrun.engines.base import OnEngine
 from nasrun.genotype import Genotype
+from nasrun.score import Score
 from nasrun.spaces.base import Layout, SearchSpace, Space
 from nasrun.spaces.modular import ModularSpace
 from nasrun.stage import Metrics, Stage
@@ -23,10 +24,10 @@ Mask = tuple[str, str]
 
 @dataclass(frozen=True)
 class Candidate:
-    """An architecture that a search scored on validation data."""
+    """An architecture with its score."""
 
     genotype: Genotype
-    score: float
+    score: Score
 
 
 class Strategy(Stage):
@@ -134,8 +135,8 @@ class CandidateStrategy(ScoredStrategy):
         from nasrun.pictures.plots import search_curves
 
         search_curves(folder.metrics(), folder.path / "search.png")
-        best = max(candidate.score for candidate in self.candidates)
-        return {"validation_accuracy": best, "candidates": len(self.candidates)}
+        best = max((c.score for c in self.candidates), key=lambda score: score.merit)
+        return {**best.report(), "candidates": len(self.candidates)}
 
 
 class PopulationStrategy(ScoredStrategy, OnEngine):
@@ -173,9 +174,12 @@ class PopulationStrategy(ScoredStrategy, OnEngine):
 
 def plain(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:
     """Candidates as a state holds them."""
-    return [{"choices": dict(c.genotype), "score": c.score} for c in candidates]
+    return [{"choices": dict(c.genotype), "score": asdict(c.score)} for c in candidates]
 
 
 def from_plain(space: SearchSpace, state: Iterable[Mapping[str, Any]]) -> list[Candidate]:
     """The candidates of such a state."""
-    return [Candidate(Genotype(space.name, saved["choices"]), saved["score"]) for saved in state]
+    return [
+        Candidate(Genotype(space.name, saved["choices"]), Score(**saved["score"]))
+        for saved in state
+    ]

@@ -35,8 +35,8 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
         self._candidates: list[Candidate] = []
 
     @abstractmethod
-    def propose(self) -> Genotype:
-        """The next architecture to score; `candidates` are those of the rounds before."""
+    def propose(self, count: int) -> list[Genotype]:
+        """The next round's architectures, scored together; `candidates` have their scores."""
 
     @property
     def on_engine(self) -> bool:
@@ -62,21 +62,19 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
         if self.round < warm_up:
             return self.evaluator.warm_up(self, self.round / warm_up)
         left = self.num_candidates - len(self._candidates)
-        proposed = [self.propose() for _ in range(min(self.together, left))]
+        proposed = self.propose(min(self.together, left))
         if self.limits is not None:
             proposed = [self.limits.nearest(genotype) for genotype in proposed]
         found = self.evaluator.evaluate(proposed, self.track)
         if self.round + 1 == self.rounds and self.on_engine:
             self.engine.close()
-        objective = self.task.objective
-        self._candidates += [
-            Candidate(genotype, metrics[objective])
-            for genotype, metrics in zip(proposed, found, strict=True)
-        ]
-        means = {name: statistics.fmean(metrics[name] for metrics in found) for name in found[0]}
-        named = {f"validation_{name}": value for name, value in means.items()}
-        best = max(candidate.score for candidate in self._candidates)
-        return {**named, f"best_validation_{objective}": best}
+        self._candidates += map(Candidate, proposed, found)
+        name = found[0].name
+        means = {name: statistics.fmean(score.value for score in found)}
+        for other in found[0].others:
+            means[other] = statistics.fmean(score.others[other] for score in found)
+        best = max((c.score for c in self._candidates), key=lambda score: score.merit)
+        return {**means, f"best_{name}": best.value}
 
     def foreseen_bytes(self) -> int:
         return self.evaluator.step_bytes()

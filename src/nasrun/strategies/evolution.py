@@ -44,10 +44,13 @@ class Evolution(EvaluatedSearch):
         self.population = population
         self.tournament = tournament
 
-    def propose(self) -> Genotype:
+    def propose(self, count: int) -> list[Genotype]:
+        return [self._child() for _ in range(count)]
+
+    def _child(self) -> Genotype:
         alive = self.candidates[-self.population :]
         if len(alive) < self.population:
             return self.space.sample()
         drawn = torch.randperm(len(alive))[: self.tournament].tolist()
-        parent = max((alive[place] for place in drawn), key=lambda candidate: candidate.score)
+        parent = max((alive[place] for place in drawn), key=lambda candidate: candidate.score.merit)
         return self.space.mutate(parent.genotype)

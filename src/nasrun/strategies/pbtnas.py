@@ -26,6 +26,7 @@ import torch
 from nasrun.context import Context
 from nasrun.engines.base import given
 from nasrun.genotype import Decision, Genotype, fingerprint
+from nasrun.score import Score
 from nasrun.spaces.modular import ModularSpace
 from nasrun.stage import Metrics
 from nasrun.strategies.base import Candidate, PopulationStrategy
@@ -90,7 +91,7 @@ class Population(PopulationStrategy):
 
     @property
     def candidates(self) -> Sequence[Member]:
-        sound = [member for member in self.members if math.isfinite(member.score)] or self.members
+        sound = [member for member in self.members if member.sound] or self.members
         if not self.best_ever or self.best is None:
             return sound
         still_there = any(member.file == self.best.file for member in sound)
@@ -110,7 +111,7 @@ class Population(PopulationStrategy):
             self.space.name, self.space.decisions, self.size, generator
         )
         self.members = [
-            Member(genotype, math.nan, slot, founders=dict.fromkeys(genotype, slot))
+            Member(genotype, UNKNOWN, slot, founders=dict.fromkeys(genotype, slot))
             for slot, genotype in enumerate(genotypes)
         ]
         network = self._network(genotypes[0], self._stream(0, 0, "check"))
@@ -132,7 +133,7 @@ class Population(PopulationStrategy):
         if interval + 1 == self.intervals:
             self.engine.close()
         for slot, metrics in enumerate(found):
-            score = metrics[self.task.objective]
+            score = scored(metrics[self.task.objective])
             self.members[slot] = replace(self.members[slot], score=score, file=orders[slot].target)
         self._remember_best()
         summary = self._summary(found)
@@ -176,7 +177,13 @@ class Population(PopulationStrategy):
             giver = base if child.from_base else donor
             founders = {**base.founders, **{name: giver.founders[name] for name in child.changed}}
             self.members[loser.slot] = Member(
-                child.genotype, math.nan, loser.slot, file, founders, self.round + 1, base.score
+                child.genotype,
+                UNKNOWN,
+                loser.slot,
+                file,
+                founders,
+                born=self.round + 1,
+                base_score=base.score.value,
             )
             births.append(
                 {
@@ -224,7 +231,7 @@ class Population(PopulationStrategy):
             self.best = best
 
     def _summary(self, found: Sequence[Metrics]) -> Metrics:
-        scores = [member.score for member in self.members]
+        scores = [member.score.value for member in self.members]
         ranked = sorted(score if math.isfinite(score) else -math.inf for score in scores)
         born = [m for m in self.members if m.born == self.round and m.born > 0]
         names = [name for name in found[0] if name != self.task.objective]
@@ -236,7 +243,7 @@ class Population(PopulationStrategy):
             "distinct": float(len({member.genotype for member in self.members})),
         }
         if born:  # how far children are from their base parent's score, one interval after birth
-            summary["child_gain"] = statistics.fmean(m.score - m.base_score for m in born)
+            summary["child_gain"] = statistics.fmean(m.score.value - m.base_score for m in born)
         return summary | {f"score_{slot:02d}": score for slot, score in enumerate(scores)}
 
     def _shares(self) -> list[float]:
@@ -245,7 +252,7 @@ class Population(PopulationStrategy):
         return [founders.count(slot) / len(founders) for slot in range(self.size)]
 
     def _show_best(self, interval: int) -> None:
-        best = min((m for m in self.members if math.isfinite(m.score)), key=_rank, default=None)
+        best = min((m for m in self.members if m.sound), key=_rank, default=None)
         if best is not None:
             learner = self._learner(best.genotype, self.training_of(best), "show")
             with torch.random.fork_rng():
@@ -330,7 +337,7 @@ class Population(PopulationStrategy):
 
         lineage(self.history, folder.path / "lineage.png")
         folder.write("lineage.json", self.history)
-        best = max(member.score for member in self.candidates)
+        best = max(member.score.merit for member in self.candidates)
         trained = sum(len(past["scores"]) for past in self.history)
         return {
             "judged_by": "score",
@@ -340,9 +347,18 @@ class Population(PopulationStrategy):
         }
 
 
+def scored(objective: float) -> Score:
+    """A member's score: the task's objective, of which more is better."""
+    return Score("validation_score", objective)
+
+
+UNKNOWN = scored(math.nan)
+"""Of a member that has not been scored."""
+
+
 def _rank(member: Member) -> tuple[float, int]:
     """The fittest first; what diverged or was never scored last; of equals the lower slot."""
-    return (-member.score if math.isfinite(member.score) else math.inf, member.slot)
+    return (-member.score.merit, member.slot)
 
 
 def _folder(interval: int) -> str:
@@ -363,11 +379,16 @@ class Member(Candidate):
     born: int = 0
     base_score: float = math.nan
 
+    @property
+    def sound(self) -> bool:
+        """Whether it has a score: it was scored, and did not diverge."""
+        return math.isfinite(self.score.value)
+
     def to_plain(self) -> dict[str, Any]:
         """As tensors, numbers, strings, lists and dicts."""
         return {
             "choices": dict(self.genotype),
-            "score": self.score,
+            "score": self.score.value,
             "slot": self.slot,
             "file": self.file,
             "founders": dict(self.founders or {}),
@@ -378,8 +399,8 @@ class Member(Candidate):
     @classmethod
     def from_plain(cls, space: str, plain: dict[str, Any]) -> Member:
         """The member of such a record."""
-        rest = {key: value for key, value in plain.items() if key != "choices"}
-        return cls(Genotype(space, plain["choices"]), **rest)
+        rest = {key: value for key, value in plain.items() if key not in ("choices", "score")}
+        return cls(Genotype(space, plain["choices"]), scored(plain["score"]), **rest)
 
 
 def stratified_genotypes(

@@ -1,4 +1,4 @@
-"""Random search: draw architectures uniformly, score each on validation data, keep the best.
+"""Random search: draw architectures uniformly, score each, keep the best.
 
 The baseline of every search (1902.07638).
 """
@@ -12,5 +12,5 @@ from nasrun.strategies.evaluated import EvaluatedSearch
 class RandomSearch(EvaluatedSearch):
     """Every proposal is drawn uniformly."""
 
-    def propose(self) -> Genotype:
-        return self.space.sample()
+    def propose(self, count: int) -> list[Genotype]:
+        return [self.space.sample() for _ in range(count)]

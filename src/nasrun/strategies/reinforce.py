@@ -11,6 +11,7 @@ from typing import Any
 
 from nasrun.context import Context
 from nasrun.costs.memory import Shapes
+from nasrun.score import Score
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Candidate, CandidateStrategy, from_plain, plain
@@ -59,13 +60,11 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
         if self.limits is not None:
             drawn = [self.limits.nearest(genotype) for genotype in drawn]
         for genotype in self.track(drawn, len(drawn)):
-            self._candidates.append(Candidate(genotype, self.explore.score(genotype)))
-        scores = [candidate.score for candidate in self._candidates]
-        name = self.task.objective
-        return {
-            f"validation_{name}": sum(scores) / len(scores),
-            f"best_validation_{name}": max(scores),
-        }
+            score = Score(f"validation_{self.task.objective}", self.explore.score(genotype))
+            self._candidates.append(Candidate(genotype, score))
+        values = [candidate.score.value for candidate in self._candidates]
+        name = self._candidates[0].score.name
+        return {name: sum(values) / len(values), f"best_{name}": max(values)}
 
     def foreseen_bytes(self) -> int:
         explore = self.explore

@@ -37,5 +37,5 @@ def test_wrong_words_are_refused_in_one_line(nasrun, here):
 def test_a_search_without_a_supernet_is_refused(nasrun):
     small = ["strategy.num_candidates=1", "strategy.evaluator.epochs=1", "strategy=random"]
     assert nasrun("search", *WORDS, *small).status == 0
-    refusal = nasrun("diagnose", "outputs/digits-darts-random/v001").refusal
-    assert "run=outputs/digits-darts-random/v001: its strategy leaves" in refusal
+    refusal = nasrun("diagnose", "outputs/digits-darts-random-from_scratch/v001").refusal
+    assert "run=outputs/digits-darts-random-from_scratch/v001: its strategy leaves" in refusal

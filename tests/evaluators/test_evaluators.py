@@ -28,13 +28,13 @@ Bare.__abstractmethods__ = frozenset()
 def begun():
     """An evaluator that has begun on a few digits, and its space."""
 
-    def make(strategy, *overrides):
+    def make(option, *overrides):
         words = (
             [*SMALL, *overrides]
             if "space=nasbench201" in overrides
             else [*SMALL, *CELL, *overrides]
         )
-        composed = compose([*words, f"strategy={strategy}"]).config
+        composed = compose([*words, "strategy=random", f"evaluator@strategy={option}"]).config
         space, dataset, task, search = (
             build(resolve(composed[key]), key) for key in ("space", "dataset", "task", "strategy")
         )
@@ -47,24 +47,25 @@ def begun():
 
 
 def test_an_inherited_score_is_the_supernets_at_the_genotype(begun):
-    evaluator, space = begun("random_inherited")
+    evaluator, space = begun("inherited")
     assert evaluator.warm_up_rounds == 2
     evaluator.warm_up(Bare(), 0.0)
     genotype = space.sample()
-    metrics = evaluator(genotype)
+    score = evaluator(genotype)
     images, labels = next(iter(evaluator.validation.batches(64)))
     assert len(labels) == 16
     network = evaluator.path.network
     network.train()  # batch statistics are those of the one batch
     with torch.no_grad():
         (logits,) = network(images, space.one_hot(genotype))
-    assert metrics["accuracy"] == pytest.approx(float((logits.argmax(1) == labels).float().mean()))
+    assert score.name == "validation_accuracy"
+    assert score.value == pytest.approx(float((logits.argmax(1) == labels).float().mean()))
     expected = float(torch.nn.functional.cross_entropy(logits, labels))
-    assert metrics["loss"] == pytest.approx(expected, rel=1e-4)
+    assert score.others["validation_loss"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_an_inherited_score_leaves_no_trace(begun):
-    evaluator, space = begun("random_inherited")
+    evaluator, space = begun("inherited")
     genotype, other = space.sample(), space.sample()
     state = {name: value.clone() for name, value in evaluator.path.state_dict().items()}
     generator = torch.get_rng_state()
@@ -77,7 +78,7 @@ def test_an_inherited_score_leaves_no_trace(begun):
 
 
 def test_warm_up_trains_single_paths_at_the_scheduled_rate(begun):
-    evaluator, space = begun("random_inherited")
+    evaluator, space = begun("inherited")
     drawn = []
     sample = type(space).sample
 
@@ -97,16 +98,16 @@ def test_warm_up_trains_single_paths_at_the_scheduled_rate(begun):
 
 
 def test_an_inherited_state_continues(begun):
-    evaluator, space = begun("random_inherited")
+    evaluator, space = begun("inherited")
     evaluator.warm_up(Bare(), 0.0)
-    other, _ = begun("random_inherited")
+    other, _ = begun("inherited")
     other.load_state_dict(evaluator.state_dict())
     genotype = space.sample()
     assert other(genotype) == evaluator(genotype)
 
 
 def test_a_trained_score_is_that_of_a_fresh_network_each_time(begun):
-    evaluator, space = begun("random", "strategy.evaluator.epochs=1")
+    evaluator, space = begun("from_scratch", "strategy.evaluator.epochs=1")
     assert evaluator.warm_up_rounds == 0
     genotype = space.sample()
     generator = torch.get_rng_state()
@@ -114,12 +115,12 @@ def test_a_trained_score_is_that_of_a_fresh_network_each_time(begun):
     torch.set_rng_state(generator)
     assert evaluator(genotype) == first
     assert evaluator(genotype) != first  # other weights to begin with
-    assert 0 <= first["accuracy"] <= 1
+    assert 0 <= first.value <= 1
     assert evaluator.state_dict() == {}
 
 
 def test_several_are_trained_side_by_side_with_the_same_scores(begun):
-    evaluator, space = begun("random", "strategy.evaluator.epochs=1")
+    evaluator, space = begun("from_scratch", "strategy.evaluator.epochs=1")
     genotypes = [space.sample() for _ in range(3)]
     generator = torch.get_rng_state()
     one_by_one = evaluator.evaluate(genotypes)
@@ -144,7 +145,7 @@ def test_several_are_trained_side_by_side_with_the_same_scores(begun):
 @pytest.mark.parametrize("space", ["darts", "nasbench201"])
 def test_no_network_takes_more_than_what_is_foreseen(space, begun):
     words = [f"space={space}", "width=16", "images=600"]  # 150 to measure on, 32 at once
-    evaluator, space = begun("random", *words)
+    evaluator, space = begun("from_scratch", *words)
     job, batch_size = evaluator.job, evaluator.batch_size
     slots = optimizer_slots(evaluator.optimizer)
     batch = next(job.task.batches(job.task.split("train"), batch_size, torch.arange(batch_size)))
@@ -166,11 +167,11 @@ def test_no_network_takes_more_than_what_is_foreseen(space, begun):
 
 
 def test_a_training_can_be_asked_to_be_longer(begun):
-    evaluator, space = begun("random", "strategy.evaluator.epochs=1")
+    evaluator, space = begun("from_scratch", "strategy.evaluator.epochs=1")
     genotype = space.sample()
     generator = torch.get_rng_state()
     (longer,) = evaluator.evaluate([genotype], epochs=3)
-    other, _ = begun("random", "strategy.evaluator.epochs=3")
+    other, _ = begun("from_scratch", "strategy.evaluator.epochs=3")
     torch.set_rng_state(generator)
     assert other(genotype) == longer
 
@@ -179,26 +180,28 @@ def test_a_longer_training_scores_better(begun):
     losses = []
     for epochs in (1, 12):
         evaluator, space = begun(
-            "random", f"strategy.evaluator.epochs={epochs}", "strategy.evaluator.optimizer.lr=0.1"
+            "from_scratch",
+            f"strategy.evaluator.epochs={epochs}",
+            "strategy.evaluator.optimizer.lr=0.1",
         )
         genotype = space.parse("normal sep_conv_3x3@1; reduce sep_conv_3x3@1")
-        losses.append(evaluator(genotype)["loss"])
+        losses.append(evaluator(genotype).others["validation_loss"])
     assert losses[1] < losses[0]
 
 
 @pytest.mark.parametrize(
-    ("strategy", "setting"),
+    ("option", "setting"),
     [
-        ("random", "epochs=0"),
-        ("random", "batch_size=1"),
-        ("random", "channels=3"),
-        ("random", "layers=2"),
-        ("random_inherited", "rounds=0"),
-        ("random_inherited", "batch_size=1"),
+        ("from_scratch", "epochs=0"),
+        ("from_scratch", "batch_size=1"),
+        ("from_scratch", "channels=3"),
+        ("from_scratch", "layers=2"),
+        ("inherited", "rounds=0"),
+        ("inherited", "batch_size=1"),
     ],
 )
-def test_impossible_values_are_refused(strategy, setting):
-    words = [f"strategy={strategy}", f"strategy.evaluator.{setting}"]
+def test_impossible_values_are_refused(option, setting):
+    words = ["strategy=random", f"evaluator@strategy={option}", f"strategy.evaluator.{setting}"]
     node = resolve(compose(words).config["strategy"])
     with pytest.raises(ValueError, match=rf"^strategy\.evaluator\..*{setting}"):
         build(node, "strategy")

@@ -1,0 +1,39 @@
+"""What is said of an architecture, by a number that has a name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number: what it is called, and whether more of it is better.
+
+    others: what was measured besides, by names of their own; it is logged, and ranks nothing.
+    """
+
+    name: str
+    value: float
+    higher_is_better: bool = True
+    others: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def merit(self) -> float:
+        """The number to rank by: more is better, and what is no number comes last."""
+        if not math.isfinite(self.value):
+            return -math.inf
+        return self.value if self.higher_is_better else -self.value
+
+    @classmethod
+    def validation(cls, metrics: Mapping[str, float], objective: str) -> Score:
+        """A task's `objective` on validation data, with the other metrics."""
+        named = {f"validation_{name}": value for name, value in metrics.items()}
+        name = f"validation_{objective}"
+        return cls(name, named.pop(name), others=named)
+
+    def report(self) -> dict[str, object]:
+        """What a `result.json` holds of it."""
+        lower = {} if self.higher_is_better else {"higher_is_better": False}
+        return {"judged_by": self.name, self.name: self.value, **lower}
