@@ -49,3 +49,12 @@ def test_another_seed_searches_otherwise(bench, small, strategy, searched):
     metrics = [(run.path / "search/metrics.jsonl").read_text() for run in (first, second)]
     assert first.path != second.path
     assert metrics[0] != metrics[1]
+
+
+def test_an_evaluator_scores_by_a_name_of_its_own(bench, small, evaluator):
+    words = ["strategy=random", f"evaluator@strategy={evaluator}", *small]
+    run = bench.run("search", *words)
+    result = json.loads((run.path / "search/result.json").read_text())
+    rounds = (run.path / "search/metrics.jsonl").read_text().splitlines()
+    name = result["judged_by"]
+    assert json.loads(rounds[-1])[f"best_{name}"] == result[name]
