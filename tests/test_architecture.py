@@ -11,6 +11,7 @@ EVERYONE_MAY = {
     "genotype",
     "budget",
     "machine",
+    "score",
     "stage",
     "schedules",
     "costs.cost",
