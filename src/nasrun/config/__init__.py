@@ -19,6 +19,7 @@ from nasrun.config.composing import (
     resolve,
     value_at,
 )
+from nasrun.config.files import refuse_references
 from nasrun.config.folders import conf_folder, options
 from nasrun.config.keys import GENOTYPES, GROUPS, Frame
 from nasrun.config.words import did_you_mean, key_of, root_of
@@ -40,6 +41,7 @@ __all__ = [
     "options",
     "put",
     "refers",
+    "refuse_references",
     "register",
     "resolve",
     "root_of",

@@ -9,9 +9,17 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nasrun.config.explaining import explain, first_line
-from nasrun.config.folders import conf_folder
+from nasrun.config.explaining import explain_value, explained
+from nasrun.config.files import (
+    leaves,
+    refuse_foreign_options,
+    refuse_idle_experiment,
+    refuse_paths,
+    refuse_resolvers,
+)
+from nasrun.config.folders import conf_folder, search_folders
 from nasrun.config.keys import GROUPS, Frame
+from nasrun.config.words import key_of, root_of
 
 
 @dataclass(frozen=True)
@@ -30,26 +38,32 @@ def register() -> None:
 
 
 def compose(overrides: Sequence[str]) -> Composed:
-    """The configuration of these overrides; ValueError with key, value and what would do."""
+    """The configuration of these overrides; ValueError with key, value and what to do."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
-    from hydra.errors import HydraException
 
     register()
+    folders = search_folders(overrides)
     for override in overrides:
         group, _, value = override.partition("=")
         if group in GROUPS and group != "experiment" and value.startswith("["):
             raise ValueError(f"{override}: one option; several need -m {group}={value.strip('[]')}")
-    try:
-        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            config = hydra_compose("config", list(overrides), return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise ValueError(explain(overrides, error)) from error
-    choices = {
-        key: value for key, value in config.hydra.runtime.choices.items() if "hydra/" not in key
-    }
+    with explained(overrides), initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = hydra_compose("config", list(overrides), return_hydra_config=True)
+        if folders:
+            typed = [o for o in overrides if root_of(key_of(o)) == "hydra"]
+            typed = [o for o in typed if key_of(o) != "hydra.searchpath"]
+            plain = hydra_compose("config", typed, return_hydra_config=True)
+            refuse_foreign_options(config.hydra, plain.hydra)
+    chosen = dict(config.hydra.runtime.choices)
+    choices = {str(key): value for key, value in chosen.items() if "hydra/" not in str(key)}
+    experiments = [o.partition("=")[2] for o in overrides if key_of(o) == "experiment"]
+    experiments = [name for text in experiments for name in text.strip("[]").split(",")]
+    refuse_paths({**choices, "experiment": experiments})
+    refuse_idle_experiment(config, experiments, folders)
     with _open(config):
         del config["hydra"]
+    refuse_resolvers(OmegaConf.to_container(config, resolve=False))
     return Composed(config, choices)
 
 
@@ -58,10 +72,9 @@ def resolve(node: DictConfig) -> dict[str, Any]:
     try:
         content = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None) or "a key"
-        if "Missing mandatory value" in str(error):
-            raise ValueError(f"{key}: has no default, give it on the command line") from error
-        raise ValueError(f"{key}: {first_line(error)}") from error
+        key = str(error.full_key or "a key")
+        raw = OmegaConf.to_container(node._get_root(), resolve=False)
+        raise ValueError(explain_value(error, key, dict(leaves(raw)).get(key))) from error
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
 
@@ -86,7 +99,15 @@ def put(config: DictConfig, values: Mapping[str, Any]) -> None:
 
 def frame(config: DictConfig) -> Frame:
     """The keys of the frame, checked."""
-    plain = {name: config[name] for name in Frame.__dataclass_fields__ if name not in GROUPS}
+    raw = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(raw, dict)
+    plain = {}
+    for name in Frame.__dataclass_fields__:
+        if name not in GROUPS:
+            try:
+                plain[name] = config[name]
+            except OmegaConfBaseException as error:
+                raise ValueError(explain_value(error, name, raw[name])) from error
     plain["stages"] = list(plain["stages"])
     checked = Frame(**plain)
     checked.check()

@@ -2,19 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from nasrun.config.folders import conf_folder, options, search_folders
-from nasrun.config.keys import FORMER, GROUPS
+from nasrun.config.keys import FORMER, GROUPS, Frame
 from nasrun.config.words import did_you_mean, key_of
 
 
-def explain(overrides: Sequence[str], error: Exception) -> str:
+@contextmanager
+def explained(overrides: Sequence[str]) -> Iterator[None]:
+    """Turn what Hydra and its parsers raise on these overrides into a ValueError of one line."""
+    from hydra.errors import HydraException
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "provider=.* is not available", UserWarning)
+            yield
+    except yaml.MarkedYAMLError as error:
+        raise ValueError(_unread(error)) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(_undecoded(overrides)) from error
+    except UserWarning as error:
+        path = str(error).partition("path=")[2].removesuffix(" is not available.")
+        raise ValueError(
+            f"hydra.searchpath: {path} is not there; name a folder or a package that is"
+        ) from error
+    except RecursionError as error:
+        named = " ".join(overrides)
+        raise ValueError(f"{named}: nested too deeply, in a file or a word; nest less") from error
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise ValueError(_explain(overrides, error)) from error
+
+
+def _unread(error: yaml.MarkedYAMLError) -> str:
+    """A YAML file that cannot be read, with the line where that shows."""
+    mark = error.problem_mark or error.context_mark
+    where = "a YAML file" if mark is None else f"{mark.name}, line {mark.line + 1}"
+    problem = error.problem or error.context or "no YAML"
+    return f"{where}: {problem}; write KEY: VALUE in every line, indented by spaces"
+
+
+def _undecoded(overrides: Sequence[str]) -> str:
+    """The YAML file that is no text."""
+    for folder in search_folders(overrides):
+        for path in sorted(folder.rglob("*.yaml")):
+            try:
+                path.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                return f"{path}, byte {error.start}: not in UTF-8; save the file as UTF-8"
+            except OSError:
+                continue
+    return f"{' '.join(overrides)}: a file is not in UTF-8; save it as UTF-8"
+
+
+def _explain(overrides: Sequence[str], error: Exception) -> str:
     """One line for an override that Hydra refused."""
     folders = search_folders(overrides)
     for override in overrides:
@@ -33,12 +84,13 @@ def explain(overrides: Sequence[str], error: Exception) -> str:
                 if (former := f"{group}={option}") in FORMER:
                     return f"{former}: is two choices now; type {FORMER[former]}"
                 if option not in known and option != "null":
-                    hint = did_you_mean(option, known) or f"; there are {', '.join(known)}"
-                    return f"{group}={option}: unknown option{hint}"
+                    return _unknown_option(group, option, known)
         elif bare.split(".")[0].split("/")[0] == "hydra" or key.startswith(("+", "~")):
             continue
         elif (unknown := _unknown_key(bare, overrides)) is not None:
             return f"{override}: unknown key{unknown}"
+    if in_file := _in_file(str(error), folders):
+        return in_file
     key = getattr(getattr(error, "__cause__", None), "full_key", None) or ""
     text = first_line(error.__cause__ or error)
     for override in overrides:
@@ -49,6 +101,23 @@ def explain(overrides: Sequence[str], error: Exception) -> str:
     if "is not in struct" in text:
         text = "unknown key; a new one is added by + in front of the override"
     return f"{key}: {text}" if key and key not in text else text
+
+
+def _unknown_option(group: str, option: str, known: Iterable[str]) -> str:
+    hint = did_you_mean(option, known) or f"; there are {', '.join(known)}"
+    return f"{group}={option}: unknown option{hint}"
+
+
+def _in_file(text: str, folders: Sequence[Path]) -> str:
+    """What is wrong in a YAML file that was found; empty where Hydra speaks of none."""
+    if found := re.search(r"Could not find '(\w+)(?:@[\w.]+)?/([^']+)'", text):
+        return _unknown_option(found[1], found[2], options(found[1], folders))
+    if found := re.search(r"In '(.+)': \w+ raised while composing config:\n(.+)", text):
+        key = re.fullmatch(r"Key '(.+)' not in 'Frame'", found[2].strip())
+        if key is None:
+            return f"{found[1]}.yaml: {found[2].strip()}; write keys with their values"
+        return f"{found[1]}.yaml: unknown key {key[1]}{did_you_mean(key[1], vars(Frame()))}"
+    return ""
 
 
 def _parses(override: str) -> bool:
@@ -96,6 +165,18 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
         for name in map(str, node):
             yield f"{prefix}{name}"
             yield from _keys(node._get_node(name), f"{prefix}{name}.")
+
+
+def explain_value(error: OmegaConfBaseException, key: str, value: Any) -> str:
+    """One line for a value that refers to what is not there."""
+    text, shown = str(error), f"{key}={value}"
+    if "Missing mandatory value" in text or isinstance(error, MissingMandatoryValue):
+        return f"{key}: has no default, give it on the command line"
+    if found := re.search(r"Environment variable '(.+)' not found", text):
+        return f"{shown}: there is no environment variable {found[1]}; set it"
+    if found := re.search(r"Interpolation key '(.+)' not found", text):
+        return f"{shown}: there is no key {found[1]}; refer to one that is there"
+    return f"{shown}: {first_line(error)}"
 
 
 def first_line(error: BaseException) -> str:

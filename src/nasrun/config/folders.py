@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,17 +16,37 @@ def conf_folder() -> Path:
 
 def options(group: str, folders: Sequence[Path] = ()) -> dict[str, str]:
     """The options of a group with the line that their files begin with, and the command in it."""
-    found = {}
-    for folder in (conf_folder(), *folders):
-        for path in sorted((folder / group).glob("[!_]*.yaml")):
-            lines = path.read_text().splitlines()
-            told = (x.removeprefix("#").strip() for x in lines if not x.startswith("# @package"))
-            first = next(told, "")
-            found[path.stem] = f"{first}\n{next(told, '')}" if first.endswith(":") else first
-    return found
+    return {
+        path.stem: _told(path)
+        for folder in (conf_folder(), *folders)
+        for path in sorted((folder / group).glob("[!_]*.yaml"))
+    }
+
+
+def _told(path: Path) -> str:
+    """What a file says of itself."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return f"cannot be read ({error.__class__.__name__})"
+    told = (x.removeprefix("#").strip() for x in lines if not x.startswith("# @package"))
+    first = next(told, "")
+    return f"{first}\n{next(told, '')}" if first.endswith(":") else first
 
 
 def search_folders(overrides: Sequence[str]) -> list[Path]:
-    """The folders that `hydra.searchpath=[file://DIR]` adds."""
-    text = " ".join(o for o in overrides if key_of(o) == "hydra.searchpath")
-    return [Path(found) for found in re.findall(r"file://([^,\]\s'\"]+)", text)]
+    """The folders that `hydra.searchpath=[file://DIR]` adds; none where it cannot be read."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    added: list[Path] = []
+    for override in overrides:
+        if key_of(override) == "hydra.searchpath":
+            try:
+                value = OverridesParser.create().parse_override(override).value()
+            except HydraException:
+                continue
+            named = [str(one) for one in value] if isinstance(value, list) else []
+            paths = (one.removeprefix("file://") for one in named)
+            added += [Path(path) for path in paths if "://" not in path]
+    return added

@@ -29,6 +29,7 @@ from uuid import uuid4
 
 import yaml
 
+from nasrun.config import refuse_references
 from nasrun.genotype import fingerprint
 from nasrun.machine import memory_gib
 from nasrun.stage import Metrics
@@ -436,9 +437,11 @@ def read_json(path: Path, *needed: str) -> dict[str, Any]:
 def read_yaml(path: Path, *needed: str) -> dict[str, Any]:
     """A YAML mapping; ValueError names a file that is missing, damaged, or lacks a needed key."""
     try:
-        return _object(path, yaml.safe_load(path.read_text()), needed)
+        content = _object(path, yaml.safe_load(path.read_text()), needed)
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: unreadable ({error.__class__.__name__})") from error
+    refuse_references(content, str(path))
+    return content
 
 
 def _object(path: Path, content: Any, needed: Sequence[str]) -> dict[str, Any]:

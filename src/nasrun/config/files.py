@@ -1,0 +1,109 @@
+"""What the files of a configuration may not do, and what of them would have no effect.
+
+A YAML of somebody else is read, not trusted: it chooses options and sets keys. Hydra's own options
+name code that Hydra calls, so they come from the command line and from installed plugins; and of
+OmegaConf's resolvers, functions that a value may call, only those that look something up are
+admitted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from nasrun.config.folders import conf_folder
+
+REFERENCE = re.compile(r"\$\{(\.*[\w.\[\]]+|oc\.(select|env):[^${}]*)\}")
+"""To a key, by its path from the top or, behind dots, from here; or to what may be missing."""
+
+
+def refuse_resolvers(content: Any, key: str = "") -> None:
+    """ValueError for a value that refers to more than keys and the environment."""
+    for where, text in leaves(content, key):
+        if isinstance(text, str) and "${" in REFERENCE.sub("", text):
+            raise ValueError(
+                f"{where}={text}: refer by ${{KEY}}, ${{oc.select:KEY,OTHERWISE}} or "
+                "${oc.env:NAME}, other resolvers are not admitted"
+            )
+
+
+def refuse_references(content: Any, where: str) -> None:
+    """ValueError for a value that refers to anything: a recorded configuration is resolved."""
+    for key, text in leaves(content):
+        if isinstance(text, str) and "${" in text:
+            raise ValueError(
+                f"{where}: {key}={text} refers to something, and what a run has recorded does not; "
+                "write the value itself"
+            )
+
+
+def refuse_foreign_options(hydra: DictConfig, plain: DictConfig) -> None:
+    """ValueError if files have set options of Hydra itself, which are `plain` without these."""
+    ours, theirs = _options_of(plain), _options_of(hydra)
+    for key in sorted({*ours, *theirs}):
+        if key not in ours or key not in theirs or ours[key] != theirs[key]:
+            raise ValueError(
+                f"hydra.{key}: is set in a file, and Hydra's own options are taken from the "
+                "command line only; type it there, or take it out of the file"
+            )
+
+
+def refuse_paths(choices: Mapping[str, Any]) -> None:
+    """ValueError for an option that is named by a path: runs and reports go by its name."""
+    for group, options in choices.items():
+        for option in options if isinstance(options, list) else [options]:
+            if re.search(r"(^|/)\.|^/|//|\.ya?ml$", str(option)):
+                name = Path(str(option)).name.removesuffix(".yaml").removesuffix(".yml")
+                raise ValueError(f"{group}={option}: is a path; name the option, {group}={name}")
+
+
+def refuse_idle_experiment(
+    config: DictConfig, options: Sequence[str], folders: Sequence[Path]
+) -> None:
+    """ValueError for a file of `experiment/` none of whose keys arrive where they are read."""
+    for option in options:
+        places = (folder / "experiment" / f"{option}.yaml" for folder in (conf_folder(), *folders))
+        path = next((place for place in places if place.is_file()), None)
+        if path is None:
+            continue
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        if not content:
+            raise ValueError(f"experiment={option}: {path} has no keys; give it some")
+        keys = set(content) - {"defaults"}
+        if keys and keys <= set(config.get("experiment") or ()):
+            raise ValueError(
+                f"experiment={option}: nothing of {path} arrives; let its very first line be "
+                "`# @package _global_`, without a byte order mark before it"
+            )
+    if config.get("experiment"):  # of a file in a package
+        raise ValueError(
+            f"experiment={','.join(options)}: {', '.join(map(str, config.experiment))} do not "
+            "arrive; let the very first line of the file be `# @package _global_`"
+        )
+
+
+def _options_of(hydra: DictConfig) -> dict[str, Any]:
+    """Hydra's options by their keys, without what tells of the command that was typed."""
+    content = OmegaConf.to_container(hydra, resolve=False)
+    assert isinstance(content, dict)
+    for key in ("overrides", "runtime", "searchpath"):
+        del content[key]
+    del content["job"]["override_dirname"]
+    return dict(leaves(content))
+
+
+def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a configuration with their keys."""
+    if isinstance(node, Mapping) and node:
+        for name, child in node.items():
+            yield from leaves(child, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list) and node:
+        for index, child in enumerate(node):
+            yield from leaves(child, f"{key}[{index}]")
+    else:
+        yield key, node
