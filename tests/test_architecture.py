@@ -13,6 +13,7 @@ EVERYONE_MAY = {
     "machine",
     "score",
     "stage",
+    "divergence",
     "schedules",
     "costs.cost",
     "pictures.plots",

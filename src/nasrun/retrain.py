@@ -15,12 +15,13 @@ import torch
 from nasrun.context import Context
 from nasrun.costs.cost import count
 from nasrun.costs.memory import network_bytes
+from nasrun.divergence import Diverged, finite
 from nasrun.genotype import Genotype
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import Layout, SearchSpace, Stem
 from nasrun.stage import Metrics, Stage
 from nasrun.supernet.region import compile_regions
-from nasrun.tasks.base import ImageTask, OptimizerFactory, Part
+from nasrun.tasks.base import ImageTask, OptimizerFactory, Part, Subset
 
 
 class Retrain(Stage):
@@ -122,8 +123,10 @@ class Retrain(Stage):
         lr = self.schedule.at(self.round / self.rounds, self.learner.first_lr)
         batches = self.task.batches(self.train, self.batch_size, order)
         steps = math.ceil(len(order) / self.batch_size)
-        metrics = {"lr": lr, "drop_path": drop_path}
-        metrics.update(self.learner.train(self.track(batches, steps), lr))
+        losses = self.learner.train(self.track(batches, steps), lr)
+        if not finite(losses, self.learner.network):
+            raise Diverged("the training", losses, ("optimizer.lr", "clip"))
+        metrics = {"lr": lr, "drop_path": drop_path, **losses}
         if self.validation is not None:
             metrics.update({f"validation_{name}": y for name, y in self.validate().items()})
         return metrics
@@ -146,6 +149,10 @@ class Retrain(Stage):
         from nasrun.pictures.plots import retrain_curves
 
         network = self.learner.network
+        some = Subset(self.train, torch.arange(min(len(self.train), 2 * self.batch_size)))
+        answered = self.learner.evaluate(some, 2 * self.batch_size)
+        if not finite(answered):  # the last step did it; no test image is read for that
+            raise Diverged("the training", answered, ("optimizer.lr", "clip"))
         weights = {
             name: tensor.detach().cpu().contiguous()
             for name, tensor in network.state_dict().items()

@@ -22,16 +22,26 @@ class Score:
     @property
     def merit(self) -> float:
         """The number to rank by: more is better, and what is no number comes last."""
-        if not math.isfinite(self.value):
+        if not self.sound:
             return -math.inf
         return self.value if self.higher_is_better else -self.value
 
+    @property
+    def sound(self) -> bool:
+        """Whether the value is a finite number, as that of a training which diverged is not."""
+        return math.isfinite(self.value)
+
     @classmethod
     def validation(cls, metrics: Mapping[str, float], objective: str) -> Score:
-        """A task's `objective` on validation data, with the other metrics."""
+        """A task's `objective` on validation data, with the other metrics.
+
+        A network whose loss is no number answers with none: it has no objective either.
+        """
         named = {f"validation_{name}": value for name, value in metrics.items()}
         name = f"validation_{objective}"
-        return cls(name, named.pop(name), others=named)
+        value = named.pop(name)
+        sound = all(map(math.isfinite, named.values()))
+        return cls(name, value if sound else math.nan, others=named)
 
     def report(self) -> dict[str, object]:
         """What a `result.json` holds of it."""

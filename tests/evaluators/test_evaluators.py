@@ -1,5 +1,7 @@
 """Evaluators: scores of architectures with shared weights, and trained for a while."""
 
+import math
+
 import pytest
 import torch
 from toys import context
@@ -7,7 +9,9 @@ from toys import context
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
 from nasrun.costs.memory import Ledger, Shapes, optimizer_slots, sizes
-from nasrun.engines.local import Pool
+from nasrun.divergence import Diverged
+from nasrun.engines.local import Pool, Serial
+from nasrun.evaluators.from_scratch import TrainFromScratch
 from nasrun.runs.run import seed_everything
 from nasrun.stage import Stage
 
@@ -205,3 +209,36 @@ def test_impossible_values_are_refused(option, setting):
     node = resolve(compose(words).config["strategy"])
     with pytest.raises(ValueError, match=rf"^strategy\.evaluator\..*{setting}"):
         build(node, "strategy")
+
+
+def test_a_warm_up_that_diverges_ends(begun):
+    evaluator, _ = begun("inherited")
+    with torch.no_grad():
+        next(evaluator.path.parameters()).fill_(math.nan)
+    with pytest.raises(Diverged, match=r"warm-up diverged .train_loss .*use a smaller optim"):
+        evaluator.warm_up(Bare(), 0.0)
+
+
+def test_a_candidate_whose_training_diverges_has_the_worst_score_and_all_together_none(begun):
+    evaluator, space = begun("from_scratch", "engine=serial")
+    evaluator.engine = Serial()
+    trained = TrainFromScratch.train
+
+    def sometimes(job, learner, progress, step=None):
+        losses = trained(job, learner, progress)
+        lost = torch.initial_seed() in bad
+        return {"train_loss": math.nan} if lost else losses
+
+    torch.manual_seed(1)
+    seeds = [int(torch.randint(2**62, ())) for _ in range(2)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainFromScratch, "train", sometimes)
+        bad = seeds[:1]
+        torch.manual_seed(1)
+        lost, sound = evaluator.evaluate([space.sample(torch.Generator())] * 2)
+        assert (lost.merit, lost.sound) == (-math.inf, False)
+        assert 0 <= sound.value <= 1
+        bad = seeds
+        torch.manual_seed(1)
+        with pytest.raises(Diverged, match="of every candidate diverged; use a smaller"):
+            evaluator.evaluate([space.sample(torch.Generator())] * 2)

@@ -1,6 +1,7 @@
 """Runs on disk: versions, locks, states that survive interruptions and damage, no code executed."""
 
 import json
+import math
 import multiprocessing
 import os
 import pickle
@@ -361,3 +362,19 @@ def test_outputs_below_a_file_are_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"outputs=.*file is no folder"):
         Run.check_writable(tmp_path / "file" / "outputs")
+
+
+def test_what_is_no_number_is_null_in_json_and_none_when_read(tmp_path):
+    folder = StageFolder(tmp_path / "search", "mark")
+    folder.path.mkdir()
+    folder.log(1, {"loss": math.nan, "accuracy": 0.5, "score": -math.inf})
+    text = (folder.path / "metrics.jsonl").read_text()
+    assert text == '{"round": 1, "loss": null, "accuracy": 0.5, "score": null}\n'
+    (read,) = folder.metrics()
+    assert math.isnan(read["loss"]) and math.isnan(read["score"])
+    assert (read["round"], read["accuracy"]) == (1, 0.5)
+    folder.finish({"test_loss": math.inf, "scores": [["a", math.nan]], "untrained": {"fid": 2.0}})
+    result = json.loads((folder.path / "result.json").read_text(), parse_constant=pytest.fail)
+    assert result["test_loss"] is None
+    assert result["scores"] == [["a", None]]
+    assert result["untrained"] == {"fid": 2.0}

@@ -1,6 +1,8 @@
 """What a child loses in its supernet: the numbers, what they leave alone, and stops in between."""
 
 import json
+import math
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -188,3 +190,11 @@ def test_candidates_that_were_trained_alone_have_no_supernet_to_lose_in(nasrun, 
     assert nasrun(*words, "strategy.evaluator.epochs=1").status == 0
     (folder,) = Path("outputs").glob("*/v001/select/fittest")
     assert not (folder / "discretisation.json").exists()
+
+
+def test_a_tuning_that_diverges_measures_nothing(searched, monkeypatch):
+    strategy = searched()
+    monkeypatch.setattr(discretisation, "TUNING", partial(torch.optim.SGD, lr=math.inf))
+    metrics = discretise(strategy, some(strategy))
+    lost = [name for name, value in metrics.items() if not math.isfinite(value)]
+    assert lost == ["child_tuned_accuracy"]

@@ -1,6 +1,7 @@
 """Successive halving: ever longer trainings of ever fewer contestants."""
 
 import json
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -168,3 +169,12 @@ def test_limits_are_obeyed_where_a_candidate_does():
 def test_impossible_values_are_refused(settings, wrong):
     with pytest.raises(ValueError, match=wrong):
         Halving(**settings, evaluator=Longer([]))
+
+
+def test_a_contestant_whose_training_diverges_comes_last():
+    selector, _ = begun(distinct(4), [0.3, -math.inf, 0.5, 0.4, 0.6, 0.7])
+    first, last = run(selector)
+    assert (first["best_validation_accuracy"], first["worst_validation_accuracy"]) == (0.5, 0.3)
+    assert first["diverged"] == 1
+    assert "diverged" not in last
+    assert selector.genotype == selector.evaluator.asked[-1]

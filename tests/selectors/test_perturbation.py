@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from toys import Decisions, context
 
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
+from nasrun.divergence import Diverged
 from nasrun.genotype import NONE, AtMost, Decision
 from nasrun.runs.run import seed_everything
 from nasrun.selectors.perturbation import Perturbation
@@ -567,3 +569,29 @@ def test_stopped_in_the_middle_of_an_event_it_decides_and_scores_the_same_again(
     run(again)
     assert again.scores == whole.scores
     assert again.genotype == whole.genotype
+
+
+def test_a_tuning_that_diverges_names_the_selectors_own_rate():
+    selector, strategy = selection(wanted)
+
+    def diverging():
+        raise Diverged("the search", {"train_loss": math.nan}, ["weight_optimizer.lr"])
+
+    strategy.run_round = diverging
+    with pytest.raises(Diverged, match=r"tuning .* diverged .*; use a smaller weight_lr"):
+        selector.run_round()
+
+
+def test_an_operation_without_which_the_loss_is_no_number_is_kept():
+    lost = {
+        decision.name: OPERATIONS[1 + place % 3] for place, decision in enumerate(Toy.decisions)
+    }
+
+    def missed(decision, choice):
+        return math.nan if lost.get(decision) == choice else wanted(decision, choice)
+
+    selector, _ = selection(missed, criterion="loss")
+    run(selector)
+    kept = {name: choice for name, choice in selector.genotype.items() if choice != NONE}
+    assert kept
+    assert kept.items() <= lost.items()

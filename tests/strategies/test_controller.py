@@ -1,10 +1,12 @@
 """Controllers: probabilities, lessons, and what they are told from elsewhere."""
 
+import math
 from functools import partial
 
 import pytest
 import torch
 
+from nasrun.divergence import Diverged
 from nasrun.spaces.mobile import MobileSpace
 from nasrun.strategies.controller import (
     Factorised,
@@ -163,3 +165,19 @@ def test_settings_that_cannot_work_are_refused(change, said):
         reinforce(**change)
     with pytest.raises(ValueError, match="hidden=0"):
         Recurrent(hidden=0, temperature=1.0, tanh_constant=1.0)
+
+
+@pytest.mark.parametrize("make", [Factorised, recurrent])
+def test_a_controller_that_diverges_says_so(make):
+    controller = reinforce(make())
+    with torch.no_grad():
+        next(controller.policy.parameters()).fill_(math.nan)
+    with pytest.raises(Diverged, match=r"controller diverged; use a smaller optimizer\.lr"):
+        controller.draw(3)
+
+
+def test_a_lesson_that_no_later_one_mends_is_not_kept():
+    controller = reinforce()
+    rollout = controller.draw(3)
+    with pytest.raises(Diverged, match=r"the controller diverged \(loss nan\)"):
+        controller.learn(rollout, torch.tensor([0.1, math.nan, 0.3]))

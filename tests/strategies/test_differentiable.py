@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nasrun.config import build, compose, resolve
+from nasrun.divergence import Diverged
 from nasrun.strategies.differentiable import Differentiable
 from nasrun.strategies.levels import Bilevel, Switched, WeightsOnly
 from nasrun.supernet.supernet import argmax, magnitude
@@ -92,13 +93,20 @@ def test_all_data_train_where_the_released_code_of_snas_did_so(begun, monkeypatc
     assert begun().finish(folder)["trained_on"] == "train"
 
 
-@pytest.mark.parametrize("what", ["weights", "alphas"])
+@pytest.mark.parametrize("what", ["weights", "alphas", "buffers"])
 def test_a_search_that_diverged_ends_before_its_round_is_kept(begun, what):
     strategy = begun()
-    of = strategy.supernet.alphas() if what == "alphas" else strategy.supernet.weights()
+    supernet = strategy.supernet
+    of = {
+        "weights": supernet.weights(),
+        "alphas": supernet.alphas(),
+        "buffers": [b for b in supernet.network.buffers() if b.is_floating_point()],
+    }[what]
     with torch.no_grad():
         of[0].fill_(math.nan)
-    with pytest.raises(ValueError, match=r"round 1: the search diverged \(.*weight_optimizer.lr"):
+    with pytest.raises(
+        Diverged, match=r"the search diverged \(train_loss .*; use a smaller weight_op"
+    ):
         strategy.run_round()
     assert not strategy.history.records
 

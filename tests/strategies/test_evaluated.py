@@ -1,5 +1,8 @@
 """Searches that score whole architectures: warm-up, then proposals and their scores."""
 
+import math
+from types import SimpleNamespace
+
 import pytest
 from toys import Scores, Toy, context, run
 
@@ -56,3 +59,23 @@ def test_candidates_of_a_round_are_scored_together():
     assert [m["validation_accuracy"] for m in metrics] == pytest.approx([0.4, 0.2, 0.5])
     assert [m["best_validation_accuracy"] for m in metrics] == [0.6, 0.6, 0.6]
     assert [candidate.score.value for candidate in search.candidates] == [0.2, 0.6, 0.1, 0.3, 0.5]
+
+
+def test_a_candidate_that_cannot_be_trained_is_the_worst_and_no_part_of_the_mean():
+    search = begun(Scores([-math.inf, 0.2, 0.4, -math.inf]), 4, together=2)
+    metrics = run(search)
+    assert metrics[0] == {
+        "validation_accuracy": 0.2,
+        "validation_loss": 2.0,
+        "diverged": 1,
+        "best_validation_accuracy": 0.2,
+    }
+    assert metrics[1]["validation_accuracy"] == 0.4
+    assert max(candidate.score.merit for candidate in search.candidates) == 0.4
+
+
+def test_a_search_none_of_whose_candidates_could_be_trained_has_no_result(tmp_path):
+    search = begun(Scores([-math.inf, -math.inf]), 2)
+    assert run(search) == [{"diverged": 1}, {"diverged": 1}]
+    with pytest.raises(ValueError, match=r"trained; use a smaller strategy.evaluator.opt"):
+        search.finish(SimpleNamespace(metrics=list, path=tmp_path))

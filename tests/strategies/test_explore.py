@@ -1,5 +1,6 @@
 """Exploring: shared weights outside the device, paths with copies of them, lessons."""
 
+import math
 from functools import partial
 
 import pytest
@@ -9,6 +10,7 @@ from toys import DARTS, context
 from nasrun.budget import Budget
 from nasrun.data.augment import Augment
 from nasrun.data.images import Digits
+from nasrun.divergence import Diverged
 from nasrun.genotype import NONE, Genotype
 from nasrun.schedules import Constant
 from nasrun.spaces.mobile import MobileSpace
@@ -201,3 +203,18 @@ def test_restored_it_goes_on_to_the_same_bits():
 def test_settings_that_cannot_work_are_refused(change, said):
     with pytest.raises(ValueError, match=said):
         explore(**change)
+
+
+def test_weights_that_diverge_end_the_exploring():
+    made = explore(optimizer=partial(torch.optim.SGD, lr=math.inf, momentum=0.9))
+    with pytest.raises(Diverged, match=r"exploring diverged .train_loss .*; use a smaller opt"):
+        made.run_round(Nothing(), 0.0, warm_up=True)
+
+
+def test_a_controller_that_diverges_is_named_below_the_exploring():
+    made = explore()
+    with torch.no_grad():
+        made.controller.policy.logits.fill_(float("nan"))
+    for ask in (lambda: made.draw(1), made.teach):
+        with pytest.raises(Diverged, match=r"use a smaller controller\.optimizer\.lr"):
+            ask()

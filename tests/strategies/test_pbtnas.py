@@ -324,22 +324,75 @@ def test_a_best_member_of_the_last_interval_is_one_candidate(tmp_path):
 
 @pytest.fixture
 def diverging(monkeypatch):
-    """Some members diverge."""
+    """Some members diverge: in their losses, or in their weights."""
 
     def sometimes(self):
-        return {"score": math.nan if self.draw > 0.9 else self.draw}
+        metrics = interval(self)
+        if self.draw > 0.95:
+            next(self.network.parameters()).data.fill_(math.inf)
+        return {"loss": math.nan} if 0.9 < self.draw < 0.95 else metrics
 
-    monkeypatch.setattr(Counter, "evaluate", sometimes)
+    interval = Counter.train_interval
+    monkeypatch.setattr(Counter, "train_interval", sometimes)
+    judged = []
+    monkeypatch.setattr(Counter, "evaluate", lambda self: {"score": judged.append(1) or self.draw})
+    return judged
 
 
 def test_a_diverged_member_is_replaced_and_never_the_best(tmp_path, diverging):
     search = begun(tmp_path, MIXING, seed=1)
     run(search, 1)
     scores = search.history[0]["scores"]
-    lost = {slot for slot, score in enumerate(scores) if math.isnan(score)}
+    lost = {slot for slot, score in enumerate(scores) if score == -math.inf}
     assert lost
+    assert len(diverging) == len(scores) - len(lost)  # what diverged is not measured
     assert lost <= {birth["child"] for birth in search.history[0]["births"]}
-    assert search.best.score.value == max(s for s in scores if not math.isnan(s))
+    assert search.best.score.value == max(scores)
+
+
+def test_what_diverged_is_in_no_mean_and_nobodys_parent(tmp_path, diverging):
+    search = begun(tmp_path, MIXING, seed=1)
+    (metrics,) = run(search, 1)
+    scores = search.history[0]["scores"]
+    sound = sorted(score for score in scores if math.isfinite(score))
+    assert metrics["diverged"] == len(scores) - len(sound) > 0
+    assert [metrics[f"{rank}_score"] for rank in ("worst", "best")] == [sound[0], sound[-1]]
+    assert metrics["loss"] == pytest.approx(sum(sound) / len(sound))
+    parents = {birth[role] for birth in search.history[0]["births"] for role in ("base", "donor")}
+    assert all(math.isfinite(scores[slot]) for slot in parents)
+
+
+@pytest.mark.parametrize(("sound", "births"), [(0, None), (1, 0), (2, 1)])
+def test_two_sound_members_make_children_one_goes_on_alone_and_none_ends_the_search(
+    tmp_path, monkeypatch, sound, births
+):
+    search = begun(tmp_path, MIXING, size=4, children=1, parents=3)
+    left = [0.5] * sound
+    monkeypatch.setattr(
+        Counter, "train_interval", lambda self: {"loss": left.pop() if left else math.nan}
+    )
+    if births is None:
+        with pytest.raises(ValueError, match=r"round 1: every member's .* smaller task.opt"):
+            search.run_round()
+    else:
+        (metrics,) = run(search, 1)
+        assert (metrics["diverged"], metrics["children"]) == (4 - sound, births)
+
+
+def test_a_member_that_diverged_is_trained_no_further(tmp_path, monkeypatch):
+    search = begun(tmp_path, None, size=4, children=1, parents=3)
+    trained = []
+
+    def first_diverges(self):
+        trained.append(self)
+        if len(trained) == 1:
+            next(self.network.parameters()).data.fill_(math.nan)
+        return {"loss": 0.5}
+
+    monkeypatch.setattr(Counter, "train_interval", first_diverges)
+    metrics = run(search, 2)
+    assert [each["diverged"] for each in metrics] == [1, 1]
+    assert len(trained) == 4 + 3
 
 
 def test_a_member_that_diverged_in_the_last_interval_is_no_candidate(tmp_path, diverging):

@@ -56,3 +56,10 @@ def test_noise_is_farther_than_real_images_and_few_classes_are_seen():
     assert report["smallest_class"] < 0.02
     assert report["fid"] > report["fid_floor"]
     assert report["classifier_accuracy"] > 0.8
+
+
+def test_a_classifier_that_diverges_is_told_before_anything_is_trained_on_it():
+    budget = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
+    distance = OwnFeatures(samples=40, report_samples=40, epochs=1, lr=1e30, batch_size=64)
+    with pytest.raises(ValueError, match=r"images diverged; use a smaller task\.distance\.lr"):
+        distance.begin(digits(64), budget)

@@ -265,3 +265,12 @@ def test_an_image_is_shifted_by_whole_pixels_and_its_edge_repeated():
                 columns = (torch.arange(6) + right).clamp(0, 5)
                 fits.append(torch.equal(moved[0], original[0][rows][:, columns]))
         assert sum(fits) == 1
+
+
+def test_an_agent_that_diverged_ends_its_interval_before_an_environment_gets_no_number(task):
+    agent = learner(task)
+    with torch.no_grad():
+        next(agent.actor.parameters()).fill_(float("nan"))
+    agent.train_interval()
+    assert agent.steps == task.random_steps
+    assert not agent.replay.draw(8, 1, 0.9)[1].isnan().any()

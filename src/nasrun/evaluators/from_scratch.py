@@ -14,6 +14,7 @@ from nasrun import ops
 from nasrun.budget import Budget
 from nasrun.context import Context
 from nasrun.costs.memory import Shapes, network_bytes
+from nasrun.divergence import Diverged, finite
 from nasrun.engines.base import OnEngine, given, one_thread
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
@@ -27,7 +28,8 @@ from nasrun.tasks.base import ImageTask, Learner, OptimizerFactory, Split, Track
 class FromScratch(Evaluator, OnEngine):
     """Weights trained from scratch on the training part for a few epochs.
 
-    The engine trains several architectures side by side, each on one thread.
+    The engine trains several architectures side by side, each on one thread. One whose training
+    diverges has the worst of all scores; that all of several do is told of the settings.
     """
 
     def __init__(
@@ -100,7 +102,11 @@ class FromScratch(Evaluator, OnEngine):
             results = track(results, len(orders))
         found = dict(results)
         objective = self.job.task.objective
-        return [Score.validation(found[place], objective) for place in range(len(orders))]
+        scores = [Score.validation(found[place], objective) for place in range(len(orders))]
+        if len(scores) > 1 and not any(score.sound for score in scores):
+            keys = ("optimizer.lr", "clip")
+            raise Diverged("the training of every candidate", {}, keys)
+        return scores
 
     def rehearsal(
         self, genotype: Genotype, count: int, together: int, *, epochs: int | None = None
@@ -153,9 +159,13 @@ class TrainFromScratch:
         self.budget.apply_to_cuda()
         torch.manual_seed(order.seed)
         learner = self.learner(Genotype(order.space, order.choices))
+        lost = {self.task.objective: -math.inf}
         for epoch in range(order.epochs):
-            self.train(learner, epoch / order.epochs)
-        return self.measure(learner)
+            losses = self.train(learner, epoch / order.epochs)
+            if not finite(losses, learner.network):
+                return lost
+        metrics = self.measure(learner)
+        return metrics if finite(metrics) else lost
 
     def learner(self, genotype: Genotype) -> Learner:
         """A fresh network with its optimizer."""
@@ -179,13 +189,13 @@ class TrainFromScratch:
             optimizer=self.optimizer,
         )
 
-    def train(self, learner: Learner, progress: float, step: Step = unseen) -> None:
-        """One epoch, before which this share of the training is done."""
+    def train(self, learner: Learner, progress: float, step: Step = unseen) -> Metrics:
+        """One epoch, before which this share of the training is done; the means of its losses."""
         images, _ = self._splits
         order = torch.randperm(len(images))
         batches = self.task.batches(images, self.batch_size, order)
         shown = tracked(batches, math.ceil(len(images) / self.batch_size), step)
-        learner.train(shown, self.schedule.at(progress, learner.first_lr))
+        return learner.train(shown, self.schedule.at(progress, learner.first_lr))
 
     def measure(self, learner: Learner) -> Metrics:
         """The validation metrics."""

@@ -9,6 +9,7 @@ import torch
 
 from nasrun.context import Context
 from nasrun.costs.memory import Shapes
+from nasrun.divergence import Diverged, finite
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
 from nasrun.schedules import Schedule
@@ -58,7 +59,10 @@ class Inherited(Evaluator):
         order = torch.randperm(len(self.train))
         steps = math.ceil(len(order) / self.batch_size)
         batches = stage.track(self.task.batches(self.train, self.batch_size, order), steps)
-        return self.learner.train(batches, self.schedule.at(progress, self.learner.first_lr))
+        losses = self.learner.train(batches, self.schedule.at(progress, self.learner.first_lr))
+        if not finite(losses, self.path):
+            raise Diverged("the warm-up", losses, ("optimizer.lr", "clip"))
+        return losses
 
     def __call__(self, genotype: Genotype) -> Score:
         mixture = self.space.one_hot(genotype, self.device)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nasrun.display import watch
+from nasrun.divergence import Diverged, below
 from nasrun.genotype import Genotype, fingerprint
 from nasrun.pipeline.plan import Plan
-from nasrun.pipeline.stages import SELECT
+from nasrun.pipeline.stages import KINDS, SELECT
 from nasrun.retrain import Retrain
 from nasrun.runs.run import Run, StageFolder, seed_everything
 from nasrun.spaces.base import Space
@@ -69,8 +70,18 @@ class Work:
         if isinstance(stage, PopulationStrategy) and stage.needs:
             self.console.print(f"needs {stage.needs}", highlight=False, markup=False)
         seed_everything(self.plan.seed, f"{folder.kind} rounds")
-        with watch(self.console, folder.title, self.plan.progress) as display:
-            drive(stage, folder, self.plan.budget, [display])
+        try:
+            with (
+                watch(self.console, folder.title, self.plan.progress) as display,
+                below(KINDS[folder.kind].made_of),
+            ):
+                drive(stage, folder, self.plan.budget, [display])
+        except Diverged as error:
+            where = "the last round" if stage.done else f"round {stage.round + 1}"
+            raise ValueError(
+                f"{folder.title}: {where}: {error.happened}; the rounds before it are kept, "
+                f"{error.advice}"
+            ) from error
         return folder
 
 

@@ -13,6 +13,7 @@ Torch is imported only where states are read or written, so that listing runs st
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import random
@@ -20,7 +21,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -453,7 +454,20 @@ def _object(path: Path, content: Any, needed: Sequence[str]) -> dict[str, Any]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file at once, never half of it."""
-    _write(path, json.dumps(content, indent=2) + "\n")
+    _write(path, as_json(content, indent=2) + "\n")
+
+
+def as_json(content: Any, *, indent: int | None = None) -> str:
+    """JSON of plain values; a number that JSON has no word for (NaN, an infinity) is null."""
+    return json.dumps(_known(content), indent=indent, allow_nan=False)
+
+
+def _known(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _known(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_known(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def write_yaml(path: Path, content: Any) -> None:
@@ -468,12 +482,17 @@ def _write(path: Path, text: str) -> None:
 
 
 def _records(path: Path) -> list[Metrics]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """What `_append` wrote: a null is a number again, which is none."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [
+        {name: math.nan if value is None else value for name, value in json.loads(line).items()}
+        for line in lines
+    ]
 
 
 def _append(path: Path, record: dict[str, Any]) -> None:
     with path.open("a") as file:
-        file.write(json.dumps(record) + "\n")
+        file.write(as_json(record) + "\n")
         file.flush()
         os.fsync(file.fileno())
 

@@ -15,6 +15,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from nasrun.divergence import finite
 from nasrun.genotype import Genotype
 from nasrun.spaces.base import batch_statistics
 from nasrun.stage import Metrics, Rehearsal, Step, tracked
@@ -77,9 +78,10 @@ def discretise(strategy: SupernetStrategy, genotype: Genotype) -> Metrics:
     recalibrate(child, strategy.train, strategy.batch_size)
     metrics[f"child_recalibrated_{objective}"] = measured(child)
     order = torch.randperm(len(strategy.train))
-    learner.train(task.batches(strategy.train, strategy.batch_size, order), learner.first_lr)
+    batches = task.batches(strategy.train, strategy.batch_size, order)
+    sound = finite(learner.train(batches, learner.first_lr), child)
     child.eval()
-    metrics[f"child_tuned_{objective}"] = measured(child)
+    metrics[f"child_tuned_{objective}"] = measured(child) if sound else math.nan
     metrics["gap"] = metrics[f"supernet_{objective}"] - metrics[f"child_{objective}"]
     return metrics
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from nasrun.divergence import below
 from nasrun.engines.base import OnEngine, given
 from nasrun.evaluators.from_scratch import FromScratch
 from nasrun.genotype import Genotype
@@ -95,17 +96,21 @@ class Halving(Selector, OnEngine):
             running = self._rungs[-1][: self._survivors(len(self._rungs[-1]))]
         epochs = self._epochs(self.round)
         genotypes = [candidate.genotype for candidate in running]
-        found = self.evaluator.evaluate(genotypes, self.track, epochs=epochs)
+        with below("evaluator"):
+            found = self.evaluator.evaluate(genotypes, self.track, epochs=epochs)
         scored = [*map(Candidate, genotypes, found)]
         scored.sort(key=lambda candidate: -candidate.score.merit)
         self._rungs.append(scored)
         if self.round + 1 == self.rounds:
             self.engine.close()
+        sound = [candidate.score for candidate in scored if candidate.score.sound]
+        lost = len(scored) - len(sound)
         return {
-            f"best_{found[0].name}": scored[0].score.value,
-            f"worst_{found[0].name}": scored[-1].score.value,
+            f"best_{found[0].name}": sound[0].value,
+            f"worst_{found[0].name}": sound[-1].value,
             "contestants": float(len(scored)),
             "epochs": float(epochs),
+            **({"diverged": float(lost)} if lost else {}),
         }
 
     def _epochs(self, rung: int) -> int:

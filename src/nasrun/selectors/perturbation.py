@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import torch
 
+from nasrun.divergence import Diverged
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.selectors.base import Selector
 from nasrun.spaces.base import Space
@@ -158,7 +159,10 @@ class Perturbation(Selector):
                 decide = self._operation if event < self.operation_events else self._topology
                 for group in self.space.groups:
                     decide(event, group)
-        metrics = self.strategy.run_round()
+        try:
+            metrics = self.strategy.run_round()
+        except Diverged as error:
+            raise Diverged("tuning the supernet", error.losses, ["weight_lr"]) from error
         metrics["decided"] = float(len(self.fixed))
         return metrics
 

@@ -136,6 +136,10 @@ class CandidateStrategy(ScoredStrategy):
 
         search_curves(folder.metrics(), folder.path / "search.png")
         best = max((c.score for c in self.candidates), key=lambda score: score.merit)
+        if not best.sound:
+            raise ValueError(
+                "no candidate could be trained; use a smaller strategy.evaluator.optimizer.lr"
+            )
         return {**best.report(), "candidates": len(self.candidates)}
 
 

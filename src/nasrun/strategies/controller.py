@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from nasrun.divergence import Diverged, finite
 from nasrun.genotype import Genotype
 from nasrun.spaces.base import SearchSpace
 from nasrun.tasks.base import OptimizerFactory
@@ -173,6 +174,9 @@ class Reinforce(Controller):
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
+        losses = {"loss": loss.item()}
+        if not finite(losses, self.policy):
+            raise Diverged("the controller", losses, ["optimizer.lr"])
         self.baseline += (1 - self.baseline_decay) * (mean - self.baseline)
 
     @torch.no_grad()
@@ -222,12 +226,20 @@ class Factorised(Policy):
 
     def roll(self, count: int, alive: Tensor, prior: Tensor) -> Rollout:
         log_probs = self._log_probs(alive, prior)  # (decisions, choices)
-        columns = torch.multinomial(log_probs.detach().exp(), count, replacement=True).T
+        columns = _columns(log_probs, count).T
         chosen = log_probs.expand(count, -1, -1).gather(2, columns[:, :, None])
         return Rollout(columns, chosen.sum(dim=(1, 2)), _entropy(log_probs).sum().expand(count))
 
     def marginals(self, alive: Tensor, prior: Tensor) -> Tensor:
         return self._log_probs(alive, prior).exp()
+
+
+def _columns(log_probs: Tensor, count: int) -> Tensor:
+    """(rows, count) draws from the distributions of the rows, (rows, choices)."""
+    p = log_probs.detach().exp()
+    if not bool(p.isfinite().all()):  # large weights, still finite, can do that
+        raise Diverged("the controller", {}, ["optimizer.lr"])
+    return torch.multinomial(p, count, replacement=True)
 
 
 class Recurrent(Policy):
@@ -260,7 +272,7 @@ class Recurrent(Policy):
             logits = self.tanh_constant * torch.tanh(self.readout(state[0]) / self.temperature)
             logits = (logits + prior[row]).masked_fill(~alive[row], -math.inf)
             log_probs = torch.log_softmax(logits, dim=1)  # (count, choices)
-            column = torch.multinomial(log_probs.detach().exp(), 1)
+            column = _columns(log_probs, 1)
             log_prob = log_prob + log_probs.gather(1, column)[:, 0]
             entropy = entropy + _entropy(log_probs)
             columns.append(column[:, 0])

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nasrun.context import Context
 from nasrun.costs.memory import Shapes
+from nasrun.divergence import Diverged, finite
 from nasrun.schedules import Constant, Schedule
 from nasrun.spaces.base import Layout, SearchSpace, batch_statistics
 from nasrun.stage import Foreseen, Metrics, Rehearsal
@@ -206,9 +207,17 @@ class Differentiable(SupernetStrategy, Foreseen):
         for group in self.search.weight_optimizer.param_groups:
             group["lr"] = lr
         before = self.supernet.genotype(argmax)
-        metrics = {"lr": lr, **self._epoch()}
-        self._refuse_divergence(metrics)
-        metrics |= {**self._validation(), **self._entropy()}
+        losses: Metrics = {}
+        try:
+            losses = self._epoch()
+        except (RuntimeError, ValueError):  # a distribution refuses what is no number
+            if finite({}, self.supernet):
+                raise
+        validation = self._validation() if losses and finite(losses, self.supernet) else {}
+        if not validation or not finite(validation):  # before the round is kept
+            keys = ("weight_optimizer.lr", "alpha_optimizer.lr", "weight_clip")
+            raise Diverged("the search", {**losses, **validation}, keys)
+        metrics = {"lr": lr, **losses, **validation, **self._entropy()}
         for penalty in self.penalties:
             metrics |= penalty.metrics()
         if self.within is not None:
@@ -232,17 +241,6 @@ class Differentiable(SupernetStrategy, Foreseen):
             for name, loss in self.level.step(self.search, train, next(validation)).items():
                 totals.setdefault(name, []).append(loss)
         return {name: float(torch.stack(losses).mean()) for name, losses in totals.items()}
-
-    def _refuse_divergence(self, losses: Metrics) -> None:
-        """ValueError before a round is kept that no later one can mend."""
-        finite = all(map(math.isfinite, losses.values()))
-        if finite and all(bool(alpha.isfinite().all()) for alpha in self.supernet.alphas()):
-            return
-        told = ", ".join(f"{name} {loss:.4g}" for name, loss in losses.items() if name != "lr")
-        raise ValueError(
-            f"round {self.round + 1}: the search diverged ({told}); the rounds before it are kept, "
-            "a smaller strategy.weight_optimizer.lr, alpha_lr or strategy.weight_clip would do"
-        )
 
     def _endless(self, split: Split) -> Iterator[Batch]:
         while True:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nasrun.context import Context
+from nasrun.divergence import below
 from nasrun.engines.base import OnEngine, given
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
@@ -21,7 +22,8 @@ from nasrun.tasks.base import ImageTask
 class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
     """The evaluator's warm-up, then rounds of `together` proposals, `num_candidates` in all.
 
-    So an evaluator that shares weights trains them first, and all scores come from one state.
+    So an evaluator that shares weights trains them first, and all scores come from one state. A
+    candidate whose metrics are no finite numbers could not be trained: it is the worst of all.
     """
 
     def __init__(self, *, num_candidates: int, together: int, evaluator: Evaluator) -> None:
@@ -60,21 +62,28 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
     def run_round(self) -> Metrics:
         warm_up = self.evaluator.warm_up_rounds
         if self.round < warm_up:
-            return self.evaluator.warm_up(self, self.round / warm_up)
+            with below("evaluator"):
+                return self.evaluator.warm_up(self, self.round / warm_up)
         left = self.num_candidates - len(self._candidates)
         proposed = self.propose(min(self.together, left))
         if self.limits is not None:
             proposed = [self.limits.nearest(genotype) for genotype in proposed]
-        found = self.evaluator.evaluate(proposed, self.track)
+        with below("evaluator"):
+            found = self.evaluator.evaluate(proposed, self.track)
         if self.round + 1 == self.rounds and self.on_engine:
             self.engine.close()
         self._candidates += map(Candidate, proposed, found)
-        name = found[0].name
-        means = {name: statistics.fmean(score.value for score in found)}
-        for other in found[0].others:
-            means[other] = statistics.fmean(score.others[other] for score in found)
+        sound = [score for score in found if score.sound]
+        means: Metrics = {}
+        if sound:
+            name = sound[0].name
+            means[name] = statistics.fmean(score.value for score in sound)
+            for other in sound[0].others:
+                means[other] = statistics.fmean(score.others[other] for score in sound)
+        if lost := len(found) - len(sound):
+            means["diverged"] = float(lost)
         best = max((c.score for c in self._candidates), key=lambda score: score.merit)
-        return {**means, f"best_{name}": best.value}
+        return {**means, **({f"best_{best.name}": best.value} if best.sound else {})}
 
     def foreseen_bytes(self) -> int:
         return self.evaluator.step_bytes()

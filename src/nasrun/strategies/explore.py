@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from nasrun.context import Context
 from nasrun.costs.memory import Additive, Shapes
+from nasrun.divergence import Diverged, below
 from nasrun.genotype import NONE, Genotype
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import SearchSpace, batch_statistics
@@ -90,7 +91,10 @@ class Explore:
     def run_round(self, stage: Stage, progress: float, *, warm_up: bool) -> Metrics:
         """One round for a stage whose exploring is done to this share."""
         lr = self.schedule.at(progress, self.bank.first_lr)
-        metrics = {"lr": lr, "train_loss": self._train(stage, lr, warm_up)}
+        loss = self._train(stage, lr, warm_up)
+        if not (math.isfinite(loss) and self.bank.finite):
+            raise Diverged("exploring", {"train_loss": loss}, ["optimizer.lr", "clip"])
+        metrics = {"lr": lr, "train_loss": loss}
         if not warm_up and self.updates:
             metrics["reward"] = self.teach()
         return metrics
@@ -115,12 +119,14 @@ class Explore:
         """The controller's lessons of a round; the mean reward of all paths."""
         means = []
         for _ in range(self.updates):
-            rollout = self.controller.draw(self.samples)
+            with below("controller"):
+                rollout = self.controller.draw(self.samples)
             chosen = torch.randperm(len(self.validation))[: self.images]
             part = Subset(self.validation, chosen)
             scores = [self.score(g, part) for g in genotypes(self.space, rollout.columns)]
             rewards = torch.tensor(scores)
-            self.controller.learn(rollout, rewards)
+            with below("controller"):
+                self.controller.learn(rollout, rewards)
             means.append(float(rewards.mean()))
         return sum(means) / len(means)
 
@@ -133,11 +139,13 @@ class Explore:
 
     def draw(self, count: int) -> list[Genotype]:
         """Paths from the controller."""
-        return genotypes(self.space, self.controller.draw(count).columns)
+        with below("controller"):
+            return genotypes(self.space, self.controller.draw(count).columns)
 
     def whole(self, genotype: Genotype) -> Genotype:
         """A path as an architecture: where edges exclude each other, the controller's likeliest."""
-        chosen, table = dict(genotype), self.controller.marginals()
+        with below("controller"):
+            chosen, table = dict(genotype), self.controller.marginals()
         for limit in self.space.limits:
             likely = {
                 name: float(table[self.space.rows[name], self._column(name, chosen[name])])
@@ -228,6 +236,11 @@ class Bank:
     def bytes(self) -> int:
         """The size of the block."""
         return self.block.numel() * self.block.element_size()
+
+    @property
+    def finite(self) -> bool:
+        """Whether all numbers are finite; no copy of the block is made."""
+        return bool(torch.linalg.vector_norm(self.block, math.inf).isfinite())
 
     def lend(self, network: nn.Module, device: torch.device) -> None:
         """Give a network without numbers copies of its weights."""

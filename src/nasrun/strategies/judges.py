@@ -7,6 +7,7 @@ and is dropped.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
@@ -60,7 +61,10 @@ class Judge(ABC):
 
 
 class Masking(Judge):
-    """The validation accuracy, or minus the loss, with a candidate's weight set to zero."""
+    """The validation accuracy, or minus the loss, with a candidate's weight set to zero.
+
+    Without a candidate after whose loss no number is left the supernet is worst: that one stays.
+    """
 
     passes = 1
     criterion: Criterion
@@ -80,7 +84,8 @@ class Masking(Judge):
     def _scores(self, strategy: SupernetStrategy, masks: Mapping[str, Mask]) -> Scores:
         sign = 1 if self.criterion == "accuracy" else -1
         measured = self.measured(strategy, list(masks.values()))
-        found = (sign * metrics[self.criterion] for metrics in measured)
+        found = [sign * metrics[self.criterion] for metrics in measured]
+        found = [score if math.isfinite(score) else -math.inf for score in found]
         return dict(zip(masks, found, strict=True))
 
 

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from nasrun.context import Context
+from nasrun.divergence import finite
 from nasrun.engines.base import given
 from nasrun.genotype import Decision, Genotype, fingerprint
 from nasrun.score import Score
@@ -41,7 +42,8 @@ class Population(PopulationStrategy):
     made after every `mix_every` intervals, after each one from interval `mix_always_from` on, and
     never after the last. `variation` makes them; with null nobody is ever replaced: random search
     at the same cost. The result is the best member of the last interval, or with `best_ever` of
-    any.
+    any. A member whose training diverges is the worst and nobody's parent; where all do the search
+    ends.
     """
 
     def __init__(
@@ -91,11 +93,15 @@ class Population(PopulationStrategy):
 
     @property
     def candidates(self) -> Sequence[Member]:
-        sound = [member for member in self.members if member.sound] or self.members
         if not self.best_ever or self.best is None:
-            return sound
-        still_there = any(member.file == self.best.file for member in sound)
-        return sound if still_there else [*sound, self.best]
+            return self._sound
+        still_there = any(member.file == self.best.file for member in self._sound)
+        return self._sound if still_there else [*self._sound, self.best]
+
+    @property
+    def _sound(self) -> list[Member]:
+        """The members that were scored and did not diverge."""
+        return [member for member in self.members if member.sound]
 
     @property
     def needs(self) -> str:
@@ -135,6 +141,12 @@ class Population(PopulationStrategy):
         for slot, metrics in enumerate(found):
             score = scored(metrics[self.task.objective])
             self.members[slot] = replace(self.members[slot], score=score, file=orders[slot].target)
+        if not self._sound:
+            self.engine.close()
+            raise ValueError(
+                f"round {interval + 1}: every member's training diverged; the rounds before it are "
+                "kept, use a smaller task.optimizer.lr"
+            )
         self._remember_best()
         summary = self._summary(found)
         births = self._replace_worst() if self._mixes_after(interval + 1) else []
@@ -158,7 +170,8 @@ class Population(PopulationStrategy):
         """Put children into the places of the worst; what was born of whom."""
         assert self.variation is not None
         ranked = sorted(self.members, key=_rank)
-        top, losers = ranked[: self.parents], ranked[self.size - self.children :]
+        top = [member for member in ranked[: self.parents] if member.sound]
+        losers = ranked[self.size - self.children :] if len(top) > 1 else []
         births: list[dict[str, Any]] = []
         for loser in losers:
             seed = self._stream(self.round, loser.slot, "variation")
@@ -232,10 +245,13 @@ class Population(PopulationStrategy):
 
     def _summary(self, found: Sequence[Metrics]) -> Metrics:
         scores = [member.score.value for member in self.members]
-        ranked = sorted(score if math.isfinite(score) else -math.inf for score in scores)
-        born = [m for m in self.members if m.born == self.round and m.born > 0]
-        names = [name for name in found[0] if name != self.task.objective]
-        summary = {name: statistics.fmean(each[name] for each in found) for name in names}
+        ranked = sorted(member.score.value for member in self._sound)
+        born = [m for m in self._sound if m.born == self.round and m.born > 0]
+        sound = [metrics for metrics in found if math.isfinite(metrics[self.task.objective])]
+        names = [name for name in sound[0] if name != self.task.objective]
+        summary = {name: statistics.fmean(each[name] for each in sound) for name in names}
+        if lost := len(found) - len(sound):
+            summary["diverged"] = float(lost)
         summary |= {
             "best_score": ranked[-1],
             "median_score": statistics.median(ranked),
@@ -467,10 +483,13 @@ class TrainMember:
         learner = task.learner(network)
         if order.source is not None:
             learner.load(read(self.home / order.source)[0])
-        self._seed(order, "train")
-        metrics = learner.train_interval()
-        self._seed(order, "evaluate")
-        metrics |= learner.evaluate()
+        metrics = {task.objective: -math.inf}  # of one that diverged, now or before
+        if finite({}, learner.network):
+            self._seed(order, "train")
+            losses = learner.train_interval()
+            if finite(losses, learner.network):
+                self._seed(order, "evaluate")
+                metrics = losses | learner.evaluate()
         write(target, learner.trained(), metrics, order.mark)
         return metrics
 

@@ -23,6 +23,7 @@ import torch
 
 from nasrun.context import Context
 from nasrun.costs.memory import Additive, Shapes
+from nasrun.divergence import below
 from nasrun.genotype import NONE
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
@@ -180,9 +181,10 @@ class Radars(SupernetStrategy, Foreseen):
             if turn.phase == "explore" and turn.position == 0 and turn.cycle > 0:
                 self._return()
             done = sum(earlier.phase != "exploit" for earlier in self.turns[: self.round])
-            metrics = self.explore.run_round(
-                self, done / self.exploring, warm_up=turn.phase == "warm_up"
-            )
+            with below("explore"):
+                metrics = self.explore.run_round(
+                    self, done / self.exploring, warm_up=turn.phase == "warm_up"
+                )
         alive = self.explore.alive()
         self.layers.append([len(alive[decision.name]) for decision in self.space.decisions])
         return {**metrics, "cycle": float(turn.cycle), "alive_choices": _mean_length(alive)}
@@ -215,7 +217,8 @@ class Radars(SupernetStrategy, Foreseen):
 
     def _marginals(self) -> dict[str, dict[str, float]]:
         """How likely the controller draws each alive choice."""
-        table = self.explore.controller.marginals()
+        with below("explore.controller"):
+            table = self.explore.controller.marginals()
         self.seen = torch.where(self.explore.controller.alive, table, self.seen)
         alive = self.explore.alive()
         return {
@@ -269,7 +272,8 @@ class Radars(SupernetStrategy, Foreseen):
                 decision = self.space.decisions[self.space.rows[name]]
                 table[self.space.rows[name], decision.choices.index(choice)] = p
         score = inner.validate()[self.task.objective]
-        self.explore.controller.follow(table, self.mu, score)
+        with below("explore.controller"):
+            self.explore.controller.follow(table, self.mu, score)
         self.explore.bank.take(inner.supernet.network)
 
     def masked(
@@ -349,7 +353,8 @@ class Exploit:
 
     def run_round(self, stage: Radars) -> Metrics:
         """One round of the inner strategy, its steps told to whoever watches the whole."""
-        return self.inner.play(stage.step)
+        with below("inner"):
+            return self.inner.play(stage.step)
 
 
 def _smallest(sizes: Mapping[str, Mapping[str, int]]) -> Kept:

@@ -11,6 +11,7 @@ from typing import Any
 
 from nasrun.context import Context
 from nasrun.costs.memory import Shapes
+from nasrun.divergence import below
 from nasrun.score import Score
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
@@ -55,8 +56,10 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
     def run_round(self) -> Metrics:
         if self.round < self.exploring:
             progress = self.round / self.exploring
-            return self.explore.run_round(self, progress, warm_up=self.round < self.warm_up)
-        drawn = [self.explore.whole(path) for path in self.explore.draw(self.num_candidates)]
+            with below("explore"):
+                return self.explore.run_round(self, progress, warm_up=self.round < self.warm_up)
+        with below("explore"):
+            drawn = [self.explore.whole(path) for path in self.explore.draw(self.num_candidates)]
         if self.limits is not None:
             drawn = [self.limits.nearest(genotype) for genotype in drawn]
         for genotype in self.track(drawn, len(drawn)):

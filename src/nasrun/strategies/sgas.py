@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 from nasrun.context import Context
+from nasrun.divergence import below
 from nasrun.genotype import NONE
 from nasrun.spaces.base import SearchSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
@@ -96,7 +97,8 @@ class Greedy(SupernetStrategy, Foreseen):
 
     def run_round(self) -> Metrics:
         self.inner.round = self.round
-        metrics = self.inner.play(self.step)
+        with below("inner"):
+            metrics = self.inner.play(self.step)
         self.stopped = self.inner.stopped
         for _ in range(self.due(self.round + 1) - self.due(self.round)):
             for group in self.space.groups:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from nasrun.budget import Budget
 from nasrun.data.facts import Facts
 from nasrun.data.images import Dataset, Part
+from nasrun.divergence import Diverged
 from nasrun.stage import Metrics
 
 Sampler = Callable[[int], Tensor]
@@ -107,6 +108,8 @@ class OwnFeatures(Distance):
         self.first, self.second = (self._classifier(images, labels, seed) for seed in (1, 2))
         self.real = moments(self.first.features_of(images))
         self.floor_of = moments(self.second.features_of(images))
+        if not all(bool(x.isfinite().all()) for x in (*self.real, *self.floor_of)):
+            raise Diverged("the classifier of the images", {}, ["task.distance.lr"])
 
     def _classifier(self, images: Tensor, labels: Tensor, seed: int) -> Classes:
         """A trained classifier; the seed alone decides which."""

@@ -204,6 +204,8 @@ class DrqLearner(MemberLearner):
                 self.replay.begin(observation)
                 over, earned = False, 0.0
             action = self._explore(observation)
+            if not action.isfinite().all():  # it diverged, and no environment takes that
+                break
             step = episodes.step(action.numpy())
             observation = torch.as_tensor(step.observation)
             self.replay.add(action, step.reward, step.terminated, observation)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -94,7 +93,9 @@ def _list_options(groups: Sequence[str], form: str) -> None:
 def _print_records(names: Sequence[str], records: Sequence[Mapping[str, Any]], form: str) -> None:
     """Records as programs read them, numbers as they are; null is an empty cell in CSV."""
     if form == "json":
-        print(json.dumps(records, indent=2))
+        from nasrun.runs.run import as_json
+
+        print(as_json(records, indent=2))
         return
     writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
     writer.writeheader()

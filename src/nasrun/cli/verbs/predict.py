@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +50,9 @@ def _print(found: Sequence[Prediction], form: str) -> None:
             }
             for each in found
         ]
-        print(json.dumps(records, indent=2))
+        from nasrun.runs.run import as_json
+
+        print(as_json(records, indent=2))
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(("image", "rank", "class", "probability"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from nasrun.cli import screen
@@ -41,7 +40,9 @@ def show(words: Sequence[str]) -> int:
             )
         record = show.run(names[0], network, trusted, table)
     if form == "json":
-        print(json.dumps(record, indent=2))
+        from nasrun.runs.run import as_json
+
+        print(as_json(record, indent=2))
     else:
         show.print_record(screen.console(), record)
     return 0
