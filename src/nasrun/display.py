@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn, track
 from rich.table import Column, Table
 
 from nasrun.machine import memory_gib
+from nasrun.shown import shown
 from nasrun.stage import Metrics, Observer, Stage
 
 SHOWN = {
@@ -33,6 +34,7 @@ SHOWN = {
     "children": "children",
     "child_gain": "child gain",
 }
+Item = TypeVar("Item")
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -218,6 +220,13 @@ def watch(console: Console, title: str, progress: bool) -> Lines | Live:
     return Live(console, title) if progress and console.is_terminal else Lines(console, title)
 
 
+def watched(items: Iterable[Item], text: str, total: int) -> Iterable[Item]:
+    """The items, with a bar on standard error while they come, where that is a terminal."""
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    return track(items, text, total, console=console, transient=True, disable=hidden)
+
+
 def table(
     console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> None:
@@ -226,5 +235,5 @@ def table(
     for position, column in enumerate(columns):
         drawn.add_column(column, justify="left" if position < 2 else "right", overflow="fold")
     for row in rows:
-        drawn.add_row(*(str(cell) for cell in row))
+        drawn.add_row(*("\n".join(map(shown, str(cell).split("\n"))) for cell in row))
     console.print(drawn)

@@ -16,6 +16,15 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def installed_bytes() -> int:
+    """The memory that this process may use at most: the machine's, or its container's if less."""
+    found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for limit in ("memory.max", "memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # no Linux, no container, or no limit
+            found = min(found, int(Path("/sys/fs/cgroup", limit).read_text()))
+    return found
+
+
 def busy() -> int:
     """Threads other than this one that run on the machine now, or 0 where the system has no /proc.
 

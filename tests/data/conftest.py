@@ -1,6 +1,7 @@
 """Every test has a cache folder of its own and the same random numbers."""
 
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy
@@ -47,8 +48,9 @@ def paint(tmp_path):
         path = tmp_path / "set" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if colour is None:
-            seed = sum(map(ord, name))
-            noise = numpy.random.default_rng(seed).integers(0, 256, (*size[::-1], 3))
+            noise = numpy.random.default_rng(zlib.crc32(name.encode())).integers(
+                0, 256, (*size[::-1], 3)
+            )
             image = Image.fromarray(noise.astype(numpy.uint8)).convert(mode)
         else:
             image = Image.new(mode, size, colour)
@@ -56,3 +58,17 @@ def paint(tmp_path):
         return path
 
     return painted
+
+
+@pytest.fixture
+def fill(paint, tmp_path):
+    """Fill `part/<class>/` folders with noise; returns the root."""
+
+    def filled(**counts):
+        for part, count in counts.items():
+            for name in ("ant", "bee"):
+                for number in range(count):
+                    paint(f"{part}/{name}/{number:03}.png")
+        return tmp_path / "set"
+
+    return filled

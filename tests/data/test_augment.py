@@ -176,7 +176,7 @@ def test_the_input_is_left_as_it_was():
     ],
 )
 def test_a_setting_out_of_range_is_refused_by_name_and_value(key, value):
-    with pytest.raises(ValueError, match=rf"augment.{key}=.* would do"):
+    with pytest.raises(ValueError, match=rf"augment.{key}=.*: use"):
         Augment(**{key: value})
 
 

@@ -161,3 +161,49 @@ def test_real_cifar10_images_have_the_published_mean(unpack):
     images = torch.cat([images for images, _ in train.batches(100)])
     assert images.mean((0, 2, 3)).abs().max() < 0.1
     assert (images.std((0, 2, 3)) - 1).abs().max() < 0.1
+
+
+def silent(items, text, total):
+    return items
+
+
+def test_damaged_test_files_are_found_before_anything_is_trained(tmp_path, monkeypatch):
+    from scipy.io import savemat
+    from torchvision.datasets import SVHN
+
+    folder = fake_cifar10(tmp_path, monkeypatch)
+    Cifar10(root=str(tmp_path)).look(silent)
+    (folder / "test_batch").write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"unbroken .*dataset.download=true"):
+        Cifar10(root=str(tmp_path)).look(silent)
+    generator = numpy.random.default_rng(0)
+    pixels = generator.integers(0, 256, (32, 32, 3, 20), dtype=numpy.uint8)
+    savemat(tmp_path / "train_32x32.mat", {"X": pixels, "y": numpy.arange(20)[:, None] % 10 + 1})
+    (tmp_path / "test_32x32.mat").write_bytes(b"half")
+    monkeypatch.setattr(SVHN, "_check_integrity", lambda self: self.split == "train")
+    dataset = Svhn(root=str(tmp_path))
+    dataset.check()
+    dataset.split("train", device=CPU)
+    with pytest.raises(ValueError, match=r"unbroken .*dataset.download=true"):
+        dataset.look(silent)
+
+
+def test_published_files_need_no_contents_and_class_folders_have_some(tmp_path, monkeypatch, paint):
+    fake_cifar10(tmp_path, monkeypatch)
+    assert Cifar10(root=str(tmp_path)).contents() is None
+    for part in ("train", "test"):
+        for label in range(10):
+            for number in range(2):
+                paint(f"{part}/c{label}/{number}.png", size=(32, 32))
+    dataset = Cifar10(root=str(tmp_path / "set"))
+    assert len(dataset.contents().files) == 40
+    dataset.look(silent)
+    (tmp_path / "set/test/c3/1.png").write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"test/c3/1.png"):
+        Cifar10(root=str(tmp_path / "set")).look(silent)
+
+
+@pytest.mark.parametrize("dataset", [Cifar10, Cifar100, Svhn])
+def test_a_size_beyond_the_memory_is_refused_before_anything_is_read(dataset):
+    with pytest.raises(ValueError, match=r"dataset.size=100000: \d+ images of 100000"):
+        dataset(size=100_000, download=True).check()

@@ -13,6 +13,7 @@ from nasrun.data.imagenet import ImageNet
 from nasrun.engines.local import Pool
 
 CPU = torch.device("cpu")
+PARTS = ("train", "validation", "test")
 SMALL = {"size": 24, "resize": 28, "validation": 0.25}
 
 
@@ -67,8 +68,9 @@ def test_a_pools_process_reads_images_too(root):
 def test_parts_have_their_sizes_and_val_is_the_test_part(root):
     dataset = ImageNet(root=root, workers=0, **SMALL)
     dataset.check()
-    parts = ("train", "validation", "test")
-    assert [len(dataset.split(part, device=CPU)) for part in parts] == [9, 3, 4]
+    train, validation, test = (len(dataset.split(part, device=CPU)) for part in PARTS)
+    assert (train + validation, test) == (12, 4)
+    assert min(train, validation) >= 2
     together = dataset.split("train", "validation", device=CPU)
     assert len(together) == 12
     assert sorted(together.labels.tolist()) == [0] * 6 + [1] * 6
@@ -86,8 +88,9 @@ def test_batches_have_the_shape_the_layout_and_the_labels_of_their_images(root):
 
 
 def test_the_last_smaller_batch_can_be_dropped(root):
+    whole, _, _ = epoch(root, 0)
     images, _, _ = epoch(root, 0, drop_last=True)
-    assert len(images) == 8
+    assert len(images) == len(whole) // 4 * 4 < len(whole)
 
 
 def test_evaluation_is_torchvisions_resize_and_centre_crop(root, tmp_path):
@@ -139,6 +142,40 @@ def test_a_broken_image_is_one_line_that_names_it(root, tmp_path, workers):
     assert "\n" not in str(error.value)
 
 
+def silent(items, text, total):
+    return items
+
+
+def test_headers_of_training_and_all_of_the_test_part_are_looked_at_once(root, tmp_path):
+    broken = [tmp_path / "set" / name for name in ("train/n01/1.png", "val/n02/0.png")]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(ValueError, match=f"cannot read the image {broken[1]} ") as error:
+        ImageNet(root=root, **SMALL).look(silent)
+    assert str(broken[0]) not in str(error.value)  # its header is sound
+    broken[0].write_bytes(b"not an image")
+    with pytest.raises(ValueError, match="cannot read 2 of 16 images, remove or replace them"):
+        ImageNet(root=root, **SMALL).look(silent)
+    for path in broken:
+        path.unlink()
+    ImageNet(root=root, **SMALL).look(silent)
+    ImageNet(root=root, **SMALL).look(lambda *_: pytest.fail("looked again"))
+    (tmp_path / "set/train/n01/2.png").write_bytes(b"not an image")
+    with pytest.raises(ValueError, match=r"train/n01/2.png"):
+        ImageNet(root=root, **SMALL).look(silent)
+
+
+def test_the_contents_are_the_files_of_all_parts(root, tmp_path):
+    files = ImageNet(root=root).contents().files
+    assert len(files) == 16
+    assert files["val/n01/1.png"] == (tmp_path / "set/val/n01/1.png").stat().st_size
+
+
+def test_an_image_that_does_not_fit_into_the_memory_is_refused(root):
+    with pytest.raises(ValueError, match=r"dataset.size=1000000: 1 images? of 1000000"):
+        ImageNet(root=root, size=10**6, resize=10**6).check()
+
+
 def test_flat_validation_images_are_refused_with_how_to_sort_them(root, tmp_path, paint):
     shutil.rmtree(tmp_path / "set/val")
     paint("val/ILSVRC2012_val_00000001.jpg")
@@ -148,7 +185,7 @@ def test_flat_validation_images_are_refused_with_how_to_sort_them(root, tmp_path
 
 @pytest.mark.parametrize(("key", "value"), [("size", 0), ("resize", 100), ("workers", -1)])
 def test_a_wrong_setting_is_refused_by_name_and_value(key, value):
-    with pytest.raises(ValueError, match=rf"dataset.{key}={value}: .* would do"):
+    with pytest.raises(ValueError, match=rf"dataset.{key}={value}: use"):
         ImageNet(root="anywhere", **{key: value})
 
 

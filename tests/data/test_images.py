@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
 from nasrun.data.augment import Augment
 from nasrun.data.facts import Facts
@@ -92,6 +93,31 @@ def test_another_size_is_resized_to():
     assert resized(flat, 12).unique().tolist() == [200]
 
 
+@pytest.mark.parametrize("size", [9, 16])
+def test_images_are_resized_a_few_at_a_time_to_the_same_bytes(size):
+    images, _ = Digits().read()
+    scaled = interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
+    assert torch.equal(resized(images, size), scaled.round().clamp(0, 255).to(torch.uint8))
+
+
+def test_a_size_beyond_the_memory_is_refused_before_anything_is_read(monkeypatch):
+    monkeypatch.setattr("nasrun.data.images.installed_bytes", lambda: 8 * 2**30)
+    monkeypatch.setattr(Digits, "read", lambda self: pytest.fail("read"))
+    for settings, count in (({}, 1437), ({"images": 100}, 360), ({"images": 500}, 500)):
+        most = int((8 * 2**30 / (3 * count)) ** 0.5)  # stored, divided, joined
+        Digits(size=most, **settings).check()
+        with pytest.raises(ValueError, match=rf"dataset.size={most + 1}: {count} images") as error:
+            Digits(size=most + 1, **settings).check()
+        assert f"and the machine has 8; use {most} or less" in str(error.value)
+    with pytest.raises(ValueError, match=r"dataset.size=100000: 4000 images"):
+        Mnist5k(size=100_000).check()
+
+
+def test_the_sets_name_the_numbers_of_images_that_they_have():
+    for dataset in (Digits(), Mnist5k()):
+        assert len(dataset.read()[1]) == dataset.total
+
+
 def test_a_cap_leaves_the_test_part_whole():
     digits = Digits(images=200)
     assert len(digits.split("train", "validation", device=CPU)) == 200
@@ -102,7 +128,7 @@ def test_a_cap_leaves_the_test_part_whole():
 def test_an_empty_validation_part_is_refused_when_it_is_asked_for():
     digits = Digits(validation=0.0)
     assert len(digits.split("train", "validation", device=CPU)) == 1437
-    with pytest.raises(ValueError, match=r"dataset.validation=0: .* above 0 would do"):
+    with pytest.raises(ValueError, match=r"dataset.validation=0: .* use a fraction above 0"):
         digits.split("validation", device=CPU)
 
 
@@ -126,7 +152,7 @@ def test_the_last_smaller_batch_can_be_dropped():
 
 
 def test_a_batch_larger_than_the_split_is_refused_where_it_would_be_dropped():
-    with pytest.raises(ValueError, match=r"batch_size=11: .* at most 10 would do"):
+    with pytest.raises(ValueError, match=r"batch_size=11: .* use at most 10"):
         next(small_split().batches(11, drop_last=True))
 
 

@@ -309,6 +309,40 @@ def test_a_transfer_folder_is_looked_at_before_anything_runs(nasrun, here, small
     assert [path.name for path in here.iterdir()] == ["set"]
 
 
+def test_all_broken_images_of_all_stages_are_named_before_the_first_one(nasrun, here, small):
+    """Also those that only the test at the end would have read."""
+    broken = [path for folder in ("set", "other") for path in sorted(paint(folder).rglob("*.png"))]
+    broken = broken[1::2]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:60])
+    words = [word for word in small if not word.startswith("images=")]
+    words += ["dataset=image_folder", "dataset.root=set"]
+    words += ["transfer=folder", "transfer.dataset.root=other"]
+    refusal = nasrun("run", *words).refusal
+    ours, theirs = refusal.split("; transfer.dataset.root: ")
+    for text, folder in ((ours, "set"), (theirs, "other")):
+        assert "cannot read 12 of 24 images, remove or replace them: " in text
+        assert all(str(path.absolute()) in text for path in broken if path.parts[0] == folder)
+    assert {path.name for path in here.iterdir()} == {"set", "other"}
+    for path in broken:
+        path.unlink()
+    searched = [word for word in words if "transfer" not in word]
+    assert nasrun("search", *searched, "rounds=1").status == 0
+
+
+def test_escape_codes_in_names_of_files_do_not_reach_the_terminal(nasrun, here, small):
+    path = paint("set") / "class1" / "\x1b[2J\n.png"
+    path.write_bytes(b"not an image")
+    words = [*(word for word in small if not word.startswith("images=")), "dataset=image_folder"]
+    refusal = nasrun("search", *words, "dataset.root=set").refusal
+    assert "class1/\\x1b[2J\\n.png (none of the formats" in refusal
+    path.unlink()
+    (here / "set" / "\x1b[31mred").mkdir()
+    assert "\\x1b[31mred" in nasrun("search", *words, "dataset.root=set").refusal
+    strange = nasrun("search", *words, "dataset.root='\x1b[2Jx'").refusal
+    assert "\\x1b[2Jx" in strange
+
+
 def test_a_corrupt_transfer_image_keeps_what_is_finished(nasrun, here, finished):
     broken = paint("set") / "class1" / "0.png"
     broken.write_bytes(broken.read_bytes()[:60])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nasrun.data.folder import square
+from nasrun.data.decode import square
 from nasrun.runs.preprocessing import Preprocessing
 
 COLOUR, GREY = Preprocessing(3, 8, 1.0), Preprocessing(1, 8, 0.5)
@@ -54,7 +54,7 @@ def test_every_form_of_the_same_pixels_is_seen_alike(height, width, count, view,
 @pytest.mark.parametrize("view", [COLOUR, GREY], ids=["colour", "grey"])
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "1", "I;16", "CMYK"])
 def test_a_picture_is_seen_as_the_test_sees_its_file(view, mode, tmp_path):
-    from nasrun.data.folder import load_image
+    from nasrun.data.decode import load_image
 
     pixels = numpy.random.default_rng(0).integers(0, 256, (13, 17, 3)).astype(numpy.uint8)
     picture = Image.fromarray(pixels)

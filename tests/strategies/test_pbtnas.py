@@ -78,6 +78,12 @@ class Nothing(Data):
     def check(self):
         pass
 
+    def look(self, watched):
+        pass
+
+    def contents(self):
+        return None
+
 
 class Numbers(PopulationTask):
     """Learners that count: the score of a member is its number of trained intervals, and noise."""

@@ -43,6 +43,12 @@ class Line(Environment):
     def check(self):
         pass
 
+    def look(self, watched):
+        pass
+
+    def contents(self):
+        return None
+
     def start(self):
         return Point()
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
+
+from nasrun.shown import shown
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-Item = TypeVar("Item")
 
 
 def console() -> Console:
@@ -19,16 +18,6 @@ def console() -> Console:
     from rich.console import Console  # not above: a mistyped option must not wait for rich
 
     return Console(width=None if sys.stdout.isatty() else 140)
-
-
-def watched(items: Iterable[Item], text: str, total: int) -> Iterable[Item]:
-    """The items, with a bar on standard error while they come, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    hidden = not console.is_terminal
-    return track(items, text, total, console=console, transient=True, disable=hidden)
 
 
 def refused(error: ValueError | OSError) -> int:
@@ -48,7 +37,7 @@ def told(error: Exception) -> str:
         text = f"{error.filename or 'files'}: {error.strerror or error}"
     elif not isinstance(error, ValueError | BudgetSpent):
         text = f"{type(error).__name__}: {text}".splitlines()[0]
-    return " ".join(text.split())
+    return shown(" ".join(text.split()))
 
 
 def warn(
@@ -61,4 +50,4 @@ def warn(
 ) -> None:
     """Warnings as one line; those of libraries are for their developers."""
     if Path(filename).is_relative_to(Path(__file__).parents[1]):
-        print(f"nasrun: warning: {message}", file=sys.stderr)
+        print(f"nasrun: warning: {shown(message)}", file=sys.stderr)

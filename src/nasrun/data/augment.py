@@ -42,15 +42,13 @@ class Augment:
     def __post_init__(self) -> None:
         for key in ("padding", "cutout", "jitter"):
             if not 0 <= getattr(self, key) <= 1:
-                raise ValueError(
-                    f"augment.{key}={getattr(self, key)}: a fraction from 0 to 1 would do"
-                )
+                raise ValueError(f"augment.{key}={getattr(self, key)}: use a fraction from 0 to 1")
         if self.resized_crop is not None:
             area = tuple(self.resized_crop)
             if len(area) != 2 or not 0 < area[0] <= area[1] <= 1:
                 raise ValueError(
-                    f"augment.resized_crop={list(area)}: two fractions of the image's area, "
-                    "the smaller one first, would do, for example [0.08, 1.0]"
+                    f"augment.resized_crop={list(area)}: use two fractions of the image's "
+                    "area, the smaller one first, for example [0.08, 1.0]"
                 )
             object.__setattr__(self, "resized_crop", area)  # a YAML list arrives as a list
 

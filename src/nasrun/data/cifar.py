@@ -2,15 +2,29 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from nasrun.data.contents import Contents
+from nasrun.data.decoded import decoded, look_at
 from nasrun.data.facts import Facts
-from nasrun.data.folder import Layout, decoded, read_layout
-from nasrun.data.images import Stored, TensorDataset, cache_folder, resized
+from nasrun.data.holdout import Labelled
+from nasrun.data.images import (
+    Stored,
+    TensorDataset,
+    Watched,
+    cache_folder,
+    in_stored_order,
+    in_test_order,
+    refuse_too_large,
+    resized,
+)
+from nasrun.data.layout import Layout, place, read_layout
+from nasrun.shown import shown
 
 SIDE = 32  # pixels, of all three sets
 
@@ -21,6 +35,8 @@ class Release:
 
     name: str
     num_classes: int
+    num_train: int
+    num_test: int
     train_files: str
     test_files: str
     mean: tuple[float, float, float]
@@ -62,29 +78,48 @@ class Downloaded(TensorDataset):
 
     def folder(self) -> Path:
         """Where the files are looked for."""
-        named = cache_folder() / self.release.name if self.root is None else Path(self.root)
-        return named.expanduser().absolute()
+        return place(str(cache_folder() / self.release.name) if self.root is None else self.root)
 
     def check(self) -> None:
         files = (self.release.train_files, self.release.test_files)
+        kept = min(self.release.num_train, self.holdout.images or self.release.num_train)
+        refuse_too_large(max(kept, self.release.num_test), 3, self.size or SIDE)
         if self._in_class_folders():
-            self._layout()
+            _ = self._layout
         elif not self.download and not all((self.folder() / name).exists() for name in files):
             raise ValueError(self._missing())
 
+    def look(self, watched: Watched) -> None:
+        """Downloaded files must have their checksums; what is to be fetched is fetched now."""
+        if not self._in_class_folders():
+            for test in (False, True):
+                self._read(test=test)
+            return
+        layout = self._layout
+        division = self.holdout.split(Labelled(layout.training.labels, layout.classes))
+        training = layout.training.at(in_stored_order(*division))
+        test_part = layout.test.at(in_test_order(layout.test.labels))
+        look_at((training, test_part), self.size or SIDE, 3, watched)
+
+    def contents(self) -> Contents | None:
+        """Downloaded files are the published ones: their name says what is in them."""
+        return self._layout.contents() if self._in_class_folders() else None
+
     def stored(self, *, test: bool) -> Stored:
         if self._in_class_folders():
-            layout = self._layout()
+            layout = self._layout
             listing = layout.test if test else layout.training
             size = self.size or SIDE
             return Stored(
-                listing.labels, lambda chosen: decoded(listing, chosen, size, 3, cache_folder())
+                listing.labels,
+                lambda chosen: decoded(listing.at(chosen), size, 3),
+                classes=layout.classes,
             )
-        images, labels, _ = self._read(test=test)
-        return Stored(labels, lambda chosen: resized(images[chosen], self.size))
+        images, labels, classes = self._read(test=test)
+        return Stored(labels, lambda chosen: resized(images[chosen], self.size), classes=classes)
 
     def describe(self) -> Facts:
-        classes = self._layout().classes if self._in_class_folders() else self._read(test=False)[2]
+        classes = self._layout.classes if self._in_class_folders() else self._read(test=False)[2]
         return Facts(
             name=self.release.name,
             classes=classes,
@@ -98,13 +133,15 @@ class Downloaded(TensorDataset):
     def _in_class_folders(self) -> bool:
         return (self.folder() / "train").is_dir()
 
+    @cached_property
     def _layout(self) -> Layout:
         layout = read_layout(str(self.folder()), None)
         if len(layout.classes) != self.release.num_classes or layout.aside is not None:
             raise ValueError(
-                f"dataset.root={self.root}: {self.folder()} has {len(layout.classes)} classes, "
-                f"and {self.release.name} has {self.release.num_classes} in a train and a test "
-                "folder; dataset=image_folder would do for a set of your own"
+                f"dataset.root={shown(self.root)}: {shown(self.folder())} has "
+                f"{len(layout.classes)} classes, and {self.release.name} has "
+                f"{self.release.num_classes} in a train and a test folder; use "
+                "dataset=image_folder for a set of your own"
             )
         return layout
 
@@ -128,7 +165,7 @@ class Downloaded(TensorDataset):
         except OSError as error:
             raise ValueError(
                 f"dataset.download=true: cannot fetch {self.release.name} into {folder} ({error}); "
-                "a network and a folder to write to, or dataset.root=DIR with the files, would do"
+                "see to the network and the folder, or give dataset.root=DIR with the files"
             ) from error
 
     def _missing(self) -> str:
@@ -136,8 +173,7 @@ class Downloaded(TensorDataset):
         return (
             f"dataset.root={root}: {self.release.name} is not in {self.folder()} (neither its "
             f"unbroken {self.release.train_files} and {self.release.test_files} nor "
-            "train/<class>/ folders); dataset.download=true, or a dataset.root that holds it, "
-            "would do"
+            "train/<class>/ folders); type dataset.download=true, or a dataset.root that holds it"
         )
 
 
@@ -159,6 +195,8 @@ class Cifar10(Downloaded):
             release=Release(
                 name="cifar10",
                 num_classes=10,
+                num_train=50_000,
+                num_test=10_000,
                 train_files="cifar-10-batches-py/data_batch_1",
                 test_files="cifar-10-batches-py/test_batch",
                 mean=(0.49139968, 0.48215827, 0.44653124),  # DARTS' code
@@ -200,6 +238,8 @@ class Cifar100(Downloaded):
             release=Release(
                 name="cifar100",
                 num_classes=100,
+                num_train=50_000,
+                num_test=10_000,
                 train_files="cifar-100-python/train",
                 test_files="cifar-100-python/test",
                 mean=(0.5071, 0.4865, 0.4409),  # over the train images
@@ -244,6 +284,8 @@ class Svhn(Downloaded):
             release=Release(
                 name="svhn",
                 num_classes=10,
+                num_train=73_257,
+                num_test=26_032,
                 train_files="train_32x32.mat",
                 test_files="test_32x32.mat",
                 mean=(0.4377, 0.4438, 0.4728),  # over the train images

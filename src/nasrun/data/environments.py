@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nasrun.data.images import Data
+from nasrun.data.images import Data, Watched, refuse_too_large
 
 Observation = NDArray[Any]
 RENDERERS = ("egl", "osmesa", "glfw")
@@ -89,6 +89,12 @@ class GymEnvironment(Environment):
         except Exception as error:  # packages that it needs may be missing, or too new
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"dataset.id={self.id}: {reason}") from error
+
+    def look(self, watched: Watched) -> None:
+        """It has no files."""
+
+    def contents(self) -> None:
+        """Its settings say what it is."""
 
     def start(self) -> Episodes:
         return GymEpisodes(self.id, self.action_repeat)
@@ -168,6 +174,7 @@ class DmControl(Environment):
         self.camera = camera
 
     def check(self) -> None:
+        refuse_too_large(self.stack, 3, self.size)
         _need("dm_control", "mujoco")
         check_renderer()
         from dm_control import suite
@@ -178,6 +185,12 @@ class DmControl(Environment):
                 f"dataset.domain={self.domain} dataset.task={self.task}: no such task of "
                 f"dm_control{'; it has ' + known if known else ''}"
             )
+
+    def look(self, watched: Watched) -> None:
+        """It has no files."""
+
+    def contents(self) -> None:
+        """Its settings say what it is."""
 
     def start(self) -> Episodes:
         return DmEpisodes(self)

@@ -25,13 +25,13 @@ class Facts:
         for key in ("mean", "std"):
             if len(getattr(self, key)) != self.channels:
                 raise ValueError(
-                    f"facts.{key}={getattr(self, key)}: one number for each of the "
-                    f"{self.channels} channels would do"
+                    f"facts.{key}={getattr(self, key)}: use one number per channel, "
+                    f"{self.channels} in all"
                 )
         if min(self.std) <= 0:
-            raise ValueError(f"facts.std={self.std}: numbers above 0 would do")
+            raise ValueError(f"facts.std={self.std}: use numbers above 0")
         if not 0 < self.kept <= 1:
-            raise ValueError(f"facts.kept={self.kept}: a fraction above 0, or 1, would do")
+            raise ValueError(f"facts.kept={self.kept}: use a fraction above 0, or 1")
 
     @property
     def num_classes(self) -> int:

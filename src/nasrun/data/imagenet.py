@@ -5,6 +5,7 @@ Every random number is drawn in the main process, so that the number of workers 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from multiprocessing import current_process
 from pathlib import Path
 
@@ -14,26 +15,22 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as MapDataset
 
 from nasrun.data.augment import Augment, crop_sides, normalise
+from nasrun.data.contents import Contents
+from nasrun.data.decode import load_image, scaled, square
+from nasrun.data.decoded import look_once
 from nasrun.data.facts import Facts
-from nasrun.data.folder import (
-    Layout,
-    Listing,
-    checked_fraction,
-    load_image,
-    read_layout,
-    scaled,
-    square,
-)
+from nasrun.data.holdout import Holdout
 from nasrun.data.images import (
-    TEST_SEED,
     Dataset,
-    Holdout,
     Part,
     Split,
+    Watched,
     batched,
+    in_test_order,
     refuse_empty,
-    stratified,
+    refuse_too_large,
 )
+from nasrun.data.layout import Layout, Listing, checked_fraction, read_layout
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, over ILSVRC2012's train
 
@@ -41,13 +38,14 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, over 
 class ImageNet(Dataset):
     """ILSVRC2012, or any set of originals of any size and mode in one folder for each class.
 
-    root: `train/<wnid>/*.JPEG` and `val/<wnid>/*.JPEG`, or another layout that `folder` reads;
+    root: `train/<wnid>/*.JPEG` and `val/<wnid>/*.JPEG`, or another layout that `layout` reads;
         ILSVRC2012's `val` is the test part, and validation is held out of train.
     size: side of the network's input; resize: length of the shorter side before the centre crop
         at evaluation. Both in pixels.
     workers: processes that decode; 0 decodes in the main process.
     validation: the fraction held out of train; None is the given validation part, else one half.
-    test: the fraction held out where no folder holds the test part; None is 0.2.
+    test: about the fraction held out, by the names of the files, where no folder holds the test
+        part; None is 0.2.
     """
 
     def __init__(
@@ -64,11 +62,11 @@ class ImageNet(Dataset):
         flip: bool = True,
     ) -> None:
         if size < 1:
-            raise ValueError(f"dataset.size={size}: a number of pixels above 0 would do")
+            raise ValueError(f"dataset.size={size}: use a number of pixels above 0")
         if resize < size:
-            raise ValueError(f"dataset.resize={resize}: dataset.size={size} or more would do")
+            raise ValueError(f"dataset.resize={resize}: use dataset.size={size} or more")
         if workers < 0:
-            raise ValueError(f"dataset.workers={workers}: 0 or more would do")
+            raise ValueError(f"dataset.workers={workers}: use 0 or more")
         self.root = root
         self.size = size
         self.resize = resize
@@ -79,8 +77,16 @@ class ImageNet(Dataset):
         self._layout: Layout | None = None
 
     def check(self) -> None:
-        layout = self.layout()
-        self.holdout.split(layout.training.labels, layout.aside)
+        refuse_too_large(1, 3, self.size)
+        self.holdout.split(self.layout().labelled(self.holdout.split_seed))
+
+    def look(self, watched: Watched) -> None:
+        """Of the images that training reads first the headers, of the test part every byte."""
+        parts = self._parts
+        look_once(parts["train"] + parts["validation"], parts["test"], watched)
+
+    def contents(self) -> Contents:
+        return self.layout().contents()
 
     def layout(self) -> Layout:
         """The folder's listing, read once."""
@@ -94,14 +100,7 @@ class ImageNet(Dataset):
 
     def split(self, *parts: Part, device: torch.device) -> Split:
         assert parts and set(parts) <= {"train", "validation", "test"}, parts
-        layout = self.layout()
-        train, validation = self.holdout.split(layout.training.labels, layout.aside)
-        (test,) = stratified(layout.test.labels, [len(layout.test)], TEST_SEED)
-        listings = {
-            "train": layout.training.at(train),
-            "validation": layout.training.at(validation),
-            "test": layout.test.at(test),
-        }
+        listings = self._parts
         listing = listings[parts[0]]
         for part in parts[1:]:
             listing = listing + listings[part]
@@ -115,6 +114,16 @@ class ImageNet(Dataset):
 
     def count_test(self) -> int:
         return len(self.layout().test)
+
+    @cached_property
+    def _parts(self) -> dict[Part, Listing]:
+        layout = self.layout()
+        train, validation = self.holdout.split(layout.labelled(self.holdout.split_seed))
+        return {
+            "train": layout.training.at(train),
+            "validation": layout.training.at(validation),
+            "test": layout.test.at(in_test_order(layout.test.labels)),
+        }
 
 
 class StreamSplit(Split):

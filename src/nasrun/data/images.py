@@ -1,27 +1,34 @@
 """What an image set is, how every set is split, and the two sets that need no download.
 
-A set has three parts. The test part is fixed, whatever the seed, and is read only when it is asked
-for. The rest, the training images, is capped and divided into train and validation by one seeded,
-stratified function: real sets come sorted by class, and a plain slice would then miss classes.
+A set has three parts. The test part is fixed, whatever the seed. Its images are looked at before
+anything begins, so that a broken one ends nothing late, and read only when they are asked for. The
+rest, the training images, is capped and divided into train and validation (`holdout.py`).
 """
 
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from nasrun.data.augment import Augment, normalise
+from nasrun.data.contents import Contents
 from nasrun.data.facts import Facts
+from nasrun.data.holdout import Holdout, Labelled, stratified
+from nasrun.machine import installed_bytes
 
 Part = Literal["train", "validation", "test"]
+Watched = Callable[[Iterable[Any], str, int], Iterable[Any]]
+"""Things, what is done with them, and how many they are, to the same things, the progress shown."""
+RESIZED_AT_ONCE = 256  # so many images are floats at a time
+COPIES = 3  # of the pixels at the peak: as they are stored, divided, and joined again
 TEST_SEED = 0  # test images are held out by this one seed: no split_seed ever trains on them
 
 
@@ -63,6 +70,17 @@ class Data(ABC):
     def check(self) -> None:
         """Raise ValueError if it cannot be what the settings say; decodes no image."""
 
+    @abstractmethod
+    def look(self, watched: Watched) -> None:
+        """Look at all images that any part has; ValueError names those that cannot be read.
+
+        Nothing is learned from them. Where there are many, the progress is shown.
+        """
+
+    @abstractmethod
+    def contents(self) -> Contents | None:
+        """The files that it is made of; None where its name and its settings say what is in it."""
+
 
 class Dataset(Data):
     """A set of square images with labels."""
@@ -86,129 +104,6 @@ def cache_folder() -> Path:
     """Where downloads and decoded images are kept: $NASRUN_CACHE, else ~/.cache/nasrun."""
     named = os.environ.get("NASRUN_CACHE")
     return Path(named).expanduser() if named else Path.home() / ".cache" / "nasrun"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Holdout:
-    """How the training images are capped and divided into train and validation.
-
-    images: at most so many, of both parts together; None is all.
-    validation: the fraction held out; None is what the set itself sets aside, else one half.
-    """
-
-    images: int | None
-    validation: float | None
-    split_seed: int
-
-    def __post_init__(self) -> None:
-        if self.images is not None and self.images < 1:
-            raise ValueError(f"dataset.images={self.images}: a number above 0, or null, would do")
-        if self.validation is not None and not 0 <= self.validation < 1:
-            raise ValueError(
-                f"dataset.validation={self.validation}: a fraction from 0 to below 1 would do"
-            )
-
-    def split(self, labels: Tensor, aside: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The indices of the train and of the validation images.
-
-        labels: (N,) int64 of all training images. aside: (N,) bool, the images that the set itself
-        sets aside for validation.
-        """
-        total = min(self.images or len(labels), len(labels))
-        if aside is None:
-            fraction = 0.5 if self.validation is None else self.validation
-            held = math.ceil(round(fraction * total, 6))  # 0.1 * 30 is above 3 in binary
-            train, validation = stratified(labels, [total - held, held], self.split_seed)
-            return train, validation
-        if self.validation is not None:
-            raise ValueError(
-                f"dataset.validation={self.validation}: the set has a validation part of its own; "
-                "dataset.validation=null would do"
-            )
-        given, rest = aside.nonzero().flatten(), (~aside).nonzero().flatten()
-        held = round(total * len(given) / len(labels))
-        (train,) = stratified(labels[rest], [total - held], self.split_seed)
-        (validation,) = stratified(labels[given], [held], self.split_seed)
-        return rest[train], given[validation]
-
-
-def stratified(labels: Tensor, sizes: Sequence[int], seed: int) -> list[Tensor]:
-    """Disjoint shuffled parts of the given sizes, each with every class within 1 of its share.
-
-    labels: (N,) int64, in any order. Returns one index tensor for each size; sizes that sum up to
-    less than N leave images out. The seed alone decides; the global generator is not touched.
-    """
-    assert min(sizes) >= 0
-    if sum(sizes) > len(labels):
-        raise ValueError(
-            f"parts of {list(sizes)} images: there are only {len(labels)}; smaller parts would do"
-        )
-    generator = torch.Generator().manual_seed(seed)
-    classes, counts = torch.unique(labels, return_counts=True)
-    members = torch.split(labels.argsort(stable=True), counts.tolist())
-    shares = _shares(counts.tolist(), list(sizes))
-    parts: list[list[Tensor]] = [[] for _ in sizes]
-    columns = zip(*shares, strict=True)
-    for label, images, taken in zip(classes.tolist(), members, columns, strict=True):
-        for size, count in zip(sizes, taken, strict=False):
-            if count == 0 < size:
-                raise ValueError(
-                    f"class {label}, with {len(images)} of {len(labels)} images, has none in a "
-                    f"part of {size}: more images of it, a higher dataset.images, or a "
-                    "dataset.validation nearer to 0.5 would do"
-                )
-        shuffled = images[torch.randperm(len(images), generator=generator)]
-        for part, chosen in zip(parts, torch.split(shuffled, list(taken)), strict=False):
-            part.append(chosen)
-    return [_shuffled(part, generator) for part in parts]
-
-
-def _shuffled(indices: list[Tensor], generator: torch.Generator) -> Tensor:
-    joined = torch.cat([torch.empty(0, dtype=torch.int64), *indices])
-    return joined[torch.randperm(len(joined), generator=generator)]
-
-
-def _shares(counts: list[int], sizes: list[int]) -> list[list[int]]:
-    """How many images of each class go into each part; a last row holds those left out.
-
-    Rows sum up to the sizes, columns to the counts, and every number is its proportional share
-    rounded down, or that plus one.
-    """
-    total = sum(counts)
-    sizes = [*sizes, total - sum(sizes)]
-    floors = [[size * count // total for count in counts] for size in sizes]
-    shares = [list(row) for row in floors]
-    missing = [size - sum(row) for size, row in zip(sizes, shares, strict=False)]
-    # A matrix of zeros and ones with given row and column sums, by Ryser's construction: every
-    # column puts its ones into the rows that still miss most.
-    for label, count in enumerate(counts):
-        ones = count - sum(row[label] for row in shares)
-        for part in sorted(range(len(sizes)), key=lambda row: -missing[row])[:ones]:
-            shares[part][label] += 1
-            missing[part] -= 1
-    _fill_empty(shares, floors)
-    return shares
-
-
-def _fill_empty(shares: list[list[int]], floors: list[list[int]]) -> None:
-    """Give every part an image of every class, where an exchange can keep all sums and bounds.
-
-    The exchange: the part gives its surplus image of another class to a row that has a surplus
-    image of this one. The last row, of those left out, may run empty.
-    """
-    labels = range(len(shares[0]))
-    for part in shares[:-1]:
-        for label in (label for label in labels if part[label] == 0 < sum(part)):
-            own = floors[shares.index(part)]
-            for row, floor in zip(shares, floors, strict=False):
-                spare = row[label] > floor[label] and (row is shares[-1] or row[label] > 1)
-                other = next(
-                    (k for k in labels if part[k] > max(1, own[k]) and row[k] == floor[k]), None
-                )
-                if row is not part and spare and other is not None:
-                    part[label], row[label] = part[label] + 1, row[label] - 1
-                    part[other], row[other] = part[other] - 1, row[other] + 1
-                    break
 
 
 class TensorSplit(Split):
@@ -274,8 +169,7 @@ def batched(order: Tensor, batch_size: int, drop_last: bool) -> tuple[Tensor, ..
     """The indices of each batch; the last one is smaller, or dropped."""
     if drop_last and len(order) < batch_size:
         raise ValueError(
-            f"batch_size={batch_size}: there are only {len(order)} images; "
-            f"at most {len(order)} would do"
+            f"batch_size={batch_size}: there are only {len(order)} images; use at most {len(order)}"
         )
     batches = torch.split(order, batch_size)
     return batches[:-1] if drop_last and len(order) % batch_size else batches
@@ -286,12 +180,19 @@ class Stored:
     """The images of a set that are stored together: those for training, or those for the test.
 
     labels: (N,) int64. pixels: indices -> (n, C, size, size) uint8.
-    aside: (N,) bool, the images that the set itself sets aside for validation.
+    aside, classes, draws: as in `Labelled`, where the set has them.
     """
 
     labels: Tensor
     pixels: Callable[[Tensor], Tensor]
     aside: Tensor | None = None
+    classes: Sequence[str] = ()
+    draws: Tensor | None = None
+
+    @property
+    def labelled(self) -> Labelled:
+        """The images as they are divided."""
+        return Labelled(self.labels, self.classes, self.aside, self.draws)
 
 
 class TensorDataset(Dataset):
@@ -306,7 +207,7 @@ class TensorDataset(Dataset):
         split_seed: int,
     ) -> None:
         if size is not None and size < 1:
-            raise ValueError(f"dataset.size={size}: a number of pixels, or null, would do")
+            raise ValueError(f"dataset.size={size}: use a number of pixels, or null")
         self.size = size
         self.holdout = Holdout(images=images, validation=validation, split_seed=split_seed)
         self._facts: Facts | None = None
@@ -331,7 +232,7 @@ class TensorDataset(Dataset):
             read |= self.training()
         if "test" in parts:
             test = self.stored(test=True)
-            (shuffled,) = stratified(test.labels, [len(test.labels)], TEST_SEED)
+            shuffled = in_test_order(test.labels)
             read["test"] = (test.pixels(shuffled), test.labels[shuffled])
         images = torch.cat([read[part][0] for part in parts])
         labels = torch.cat([read[part][1] for part in parts])
@@ -344,9 +245,8 @@ class TensorDataset(Dataset):
     def training(self) -> dict[Part, tuple[Tensor, Tensor]]:
         """The uint8 images and the labels of the train and of the validation part."""
         stored = self.stored(test=False)
-        train, validation = self.holdout.split(stored.labels, stored.aside)
-        # in stored order, so that decoded files are cached once, whatever the division
-        chosen = torch.cat([train, validation]).sort().values
+        train, validation = self.holdout.split(stored.labelled)
+        chosen = in_stored_order(train, validation)
         pixels = stored.pixels(chosen)
         return {
             "train": (pixels[torch.searchsorted(chosen, train)], stored.labels[train]),
@@ -357,12 +257,36 @@ class TensorDataset(Dataset):
         }
 
 
+def in_stored_order(train: Tensor, validation: Tensor) -> Tensor:
+    """The indices of all training images: so decoded files are kept once, however divided."""
+    return torch.cat([train, validation]).sort().values
+
+
+def in_test_order(labels: Tensor) -> Tensor:
+    """The indices of all test images, shuffled: stored class by class, a batch would have one."""
+    (shuffled,) = stratified(labels, [len(labels)], TEST_SEED)
+    return shuffled
+
+
+def refuse_too_large(images: int, channels: int, size: int) -> None:
+    """Raise ValueError if the machine's memory cannot hold so many square images as bytes."""
+    needed = COPIES * images * channels * size**2
+    there = installed_bytes()
+    if needed > there:
+        most = math.isqrt(there // (COPIES * images * channels))
+        raise ValueError(
+            f"dataset.size={size}: {images} images of {size} x {size} pixels take "
+            f"{needed / 2**30:,.0f} GiB, and the machine has {there / 2**30:.0f}; use {most} or "
+            "less"
+        )
+
+
 def refuse_empty(labels: Tensor, parts: Sequence[Part]) -> None:
     """Raise ValueError if the parts hold no image, as validation does with dataset.validation=0."""
     if len(labels) == 0:
         raise ValueError(
             f"dataset.validation=0: the {' + '.join(parts)} part has no images; "
-            "a fraction above 0 would do"
+            "use a fraction above 0"
         )
 
 
@@ -385,6 +309,10 @@ def resized(images: Tensor, size: int | None) -> Tensor:
     """Square uint8 images (N, C, H, H), bilinearly brought to `size` pixels; None leaves them."""
     if size is None or size == images.shape[-1]:
         return images
+    return torch.cat([_resized(some, size) for some in images.split(RESIZED_AT_ONCE)])
+
+
+def _resized(images: Tensor, size: int) -> Tensor:
     scaled = F.interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
     return scaled.round_().clamp_(0, 255).to(torch.uint8)
 
@@ -396,6 +324,7 @@ class Embedded(TensorDataset):
         self,
         *,
         name: str,
+        total: int,
         test: int,
         size: int | None,
         images: int | None,
@@ -404,6 +333,7 @@ class Embedded(TensorDataset):
     ) -> None:
         super().__init__(size=size, images=images, validation=validation, split_seed=split_seed)
         self.name = name
+        self.total = total
         self.test = test
 
     @abstractmethod
@@ -411,7 +341,14 @@ class Embedded(TensorDataset):
         """All images (N, 1, H, W) uint8 and their labels (N,) int64, as the package has them."""
 
     def check(self) -> None:
-        """Nothing can be missing."""
+        kept = min(self.total - self.test, self.holdout.images or self.total)
+        refuse_too_large(max(kept, self.test), 1, self.size or 1)
+
+    def look(self, watched: Watched) -> None:
+        """Nothing can be broken."""
+
+    def contents(self) -> None:
+        """What is in it goes with the package."""
 
     @cached_property
     def _all(self) -> tuple[Tensor, Tensor]:
@@ -447,6 +384,7 @@ class Digits(Embedded):
     ) -> None:
         super().__init__(
             name="digits",
+            total=1797,
             test=360,
             size=size,
             images=images,
@@ -475,6 +413,7 @@ class Mnist5k(Embedded):
     ) -> None:
         super().__init__(
             name="mnist5k",
+            total=5000,
             test=1000,
             size=size,
             images=images,

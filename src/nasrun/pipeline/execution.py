@@ -24,6 +24,7 @@ def execute(plan: Plan, console: Console) -> tuple[Run, list[StageFolder]]:
     from nasrun.pipeline.work import Work
 
     plan.budget.apply()
+    plan.look()
     run = plan.source.run if plan.source else Run.find(plan.outputs, plan.family, plan.config)
     ready: Stage | None = None
     if run is None:

@@ -265,6 +265,22 @@ class Plan:
             with transfer_keys():
                 self.transfer_dataset.check()
 
+    def look(self) -> None:
+        """Look at all images of all stages; ValueError names those that cannot be read."""
+        from nasrun.display import watched
+
+        looks = [self.dataset.look]
+        if self.transfer_dataset is not None:
+            looks.append(transfer_keys()(self.transfer_dataset.look))
+        broken: list[str] = []
+        for look in looks:
+            try:
+                look(watched)
+            except ValueError as error:
+                broken.append(str(error))
+        if broken:
+            raise ValueError("; ".join(broken))
+
     @cached_property
     def limits(self) -> Limits | None:
         """What the retrained network may cost; ValueError names what no genotype can meet."""

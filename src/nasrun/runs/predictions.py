@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from nasrun.data.folder import EXTENSIONS, Unreadable, image_names, load_image
+from nasrun.data.decode import EXTENSIONS, Unreadable, load_image
+from nasrun.data.layout import image_names
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,7 +34,7 @@ def image_files(names: Sequence[str]) -> list[Path]:
     for name in names:
         path = Path(name).expanduser()
         if path.is_dir():
-            below = [path / inner for inner in image_names(path, path)]
+            below = [path / inner for inner in image_names(path)]
             if not below:
                 endings = " ".join(sorted(EXTENSIONS))
                 raise ValueError(f"{name}: no images in this folder, they end in {endings}")
@@ -56,7 +57,7 @@ def predict(network: TrainedNetwork, paths: Iterable[Path], top: int) -> list[Pr
             names = (network.classes[label] for label in row)
             found.append(Prediction(path, tuple(zip(names, numbers, strict=True))))
     if broken:
-        named = "; ".join(f"{each.path} ({each.reason})" for each in broken)
+        named = "; ".join(each.described for each in broken)
         raise ValueError(f"cannot be read as images, leave them out: {named}")
     return found
 

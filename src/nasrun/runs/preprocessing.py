@@ -10,7 +10,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from nasrun.data.folder import in_channels, square
+from nasrun.data.decode import in_channels, square
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -119,7 +119,7 @@ def _floats(images: Tensor, like: Tensor) -> Tensor:
 def central_square(images: Tensor, size: int, kept: float) -> Tensor:
     """The square of `kept` of the shorter side amid float (B, C, H, W) images, at `size` pixels.
 
-    Bilinear and antialiased as `data.folder.square`, without rounding; returns (B, C, size, size).
+    Bilinear and antialiased as `data.decode.square`, without rounding; returns (B, C, size, size).
     """
     height, width = images.shape[2:]
     side = min(height, width) * kept

@@ -9,6 +9,7 @@ from pathlib import Path
 from nasrun.cli import screen
 from nasrun.cli.verb import Verb
 from nasrun.cli.words import one_of, sorted_out
+from nasrun.shown import shown
 
 KEYS = {"yes": "true", "search": "true", "outputs": "DIR"}
 SWITCH = ("false", "true")
@@ -47,7 +48,7 @@ def clean(words: Sequence[str]) -> int:
     told = "freed" if sure else "can be freed"
     print(f"{storage(freed / 2**30)} {told}" + ("" if sure or not freed else ", type yes=true"))
     for reason in kept:
-        print(f"nasrun: left alone: {reason}", file=sys.stderr)
+        print(f"nasrun: left alone: {shown(reason)}", file=sys.stderr)
     return 2 if kept else 0
 
 

@@ -30,13 +30,14 @@ def latency(words: Sequence[str]) -> int:
     holdout = whole(own, "holdout", 10, least=0)
     path = new_file(own, "out", "latency.json")
     from nasrun.costs.limits import Amounts
+    from nasrun.display import watched
     from nasrun.pipeline.latency import stopwatch
     from nasrun.runs.run import write_json
 
     watch = stopwatch(line.overrides, line.trusted, batch=batch, repeats=repeats)
     count = sum(len(decision.choices) for decision in watch.space.decisions)
     each: dict[str, dict[str, float]] = {}
-    for name, choice, milliseconds in screen.watched(watch.choices(), "measuring", count):
+    for name, choice, milliseconds in watched(watch.choices(), "measuring", count):
         each.setdefault(name, {})[choice] = milliseconds
     amounts = Amounts(watch.base, each)
     table = watch.table(amounts)
@@ -55,12 +56,12 @@ def _compare(watch: Stopwatch, amounts: Amounts, count: int) -> None:
     """The milliseconds of random networks by the table, and measured as they are retrained."""
     import torch
 
-    from nasrun.display import table
+    from nasrun.display import table, watched
 
     seeds = (torch.Generator().manual_seed(seed) for seed in range(count))
     rows: list[tuple[int, str, str, str]] = []
     errors: list[float] = []
-    for genotype in screen.watched(map(watch.space.sample, seeds), "comparing", count):
+    for genotype in watched(map(watch.space.sample, seeds), "comparing", count):
         summed, measured = amounts.of(genotype), watch.whole(genotype)
         errors.append(summed / measured - 1)
         rows.append((len(rows), f"{summed:.3f}", f"{measured:.3f}", f"{errors[-1]:+.1%}"))

@@ -11,6 +11,7 @@ from typing import Any
 from nasrun.cli import screen
 from nasrun.cli.verb import Verb
 from nasrun.cli.words import near, one_of, packages, sorted_out
+from nasrun.shown import shown
 
 FORMATS = ("table", "json", "csv")
 KEYS = {
@@ -65,7 +66,7 @@ def _list_runs(keys: Mapping[str, str], form: str) -> None:
         records, damaged = comparison.records(paths, order)
         _print_records(comparison.Record.names(), [each.plain() for each in records], form)
         for reason in damaged:
-            print(f"nasrun: not listed: {reason}", file=sys.stderr)
+            print(f"nasrun: not listed: {shown(reason)}", file=sys.stderr)
     elif paths:
         comparison.print_runs(screen.console(), paths, str(outputs), order)
     else:

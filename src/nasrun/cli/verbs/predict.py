@@ -27,6 +27,7 @@ def predict(words: Sequence[str]) -> int:
         raise ValueError("predict: takes a run's folder, then images or folders of images")
     form, top = one_of(keys, "format", FORMATS), whole(keys, "top", 5, least=1)
     run, *images = [word for word in words if word in (*names, *files)]
+    from nasrun.display import watched
     from nasrun.runs import predictions
     from nasrun.runs.finished import load
 
@@ -35,8 +36,8 @@ def predict(words: Sequence[str]) -> int:
     count = len(network.classes)
     if "top" in keys and top > count:
         raise ValueError(f"top={top}: the network knows {count} classes, use {count} or fewer")
-    watched = screen.watched(paths, "looking", len(paths))
-    _print(predictions.predict(network, watched, min(top, count)), form)
+    files_watched = watched(paths, "looking", len(paths))
+    _print(predictions.predict(network, files_watched, min(top, count)), form)
     return 0
 
 

@@ -6,7 +6,6 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from nasrun.cli import screen
 from nasrun.cli.verb import Verb
 from nasrun.cli.words import near, new_file, packages, sorted_out
 
@@ -29,7 +28,9 @@ def table(words: Sequence[str]) -> int:
             raise ValueError(f"data={name}: unknown data set{hint}")
     path = new_file(keys, "out", "nasbench201.csv")
     benchmark = nasbench201.open_benchmark(Path(names[0]))
-    rows = screen.watched(nasbench201.rows(benchmark, chosen), "reading", len(benchmark))
+    from nasrun.display import watched
+
+    rows = watched(nasbench201.rows(benchmark, chosen), "reading", len(benchmark))
     found = list(rows)
     with path.open("x", newline="") as file:
         csv.writer(file).writerows([nasbench201.header(chosen), *found])
