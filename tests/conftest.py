@@ -161,7 +161,7 @@ def begin():
     """Begins the strategy of a command's words on the embedded digits, and returns it."""
     from nasrun.budget import Budget
     from nasrun.config import build, compose, resolve
-    from nasrun.runs.run import seed_everything
+    from nasrun.runs.randomness import seed_everything
 
     def make(*words):
         budget = Budget(device="cpu", precision="auto", threads=1, max_hours=None)

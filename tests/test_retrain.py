@@ -3,7 +3,6 @@
 import json
 import math
 from itertools import chain
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +11,8 @@ from toys import context, run
 
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
-from nasrun.runs.run import seed_everything
+from nasrun.runs.randomness import seed_everything
+from nasrun.runs.run import StageFolder
 from nasrun.spaces.base import Layout
 
 CPU = Budget(device="cpu", precision="auto", threads=1, max_hours=None)
@@ -127,7 +127,7 @@ def test_the_result_has_the_test_accuracy_and_the_cost_of_the_network(begun, tmp
     monkeypatch.setattr("nasrun.pictures.plots._draw", lambda *arguments: None)
     stage = begun("retrain.epochs=1")
     run(stage)
-    result = stage.finish(SimpleNamespace(path=tmp_path, metrics=lambda: []))
+    result = stage.finish(StageFolder(tmp_path, "mark"))
     json.dumps(result)
     network = stage.space.network(
         stage.genotype, inputs=1, outputs=10, layout=Layout(channels=2, layers=3)
@@ -158,7 +158,7 @@ def test_a_share_of_the_images_is_trained_on_and_all_test_images_are_used(begun)
 
 def test_an_auxiliary_head_is_trained_and_not_counted(begun, tmp_path, monkeypatch):
     monkeypatch.setattr("nasrun.pictures.plots._draw", lambda *arguments: None)
-    folder = SimpleNamespace(path=tmp_path, metrics=lambda: [])
+    folder = StageFolder(tmp_path, "mark")
     counts = []
     for auxiliary in ("true", "false"):
         stage = begun("retrain.epochs=1", f"retrain.auxiliary={auxiliary}")

@@ -144,8 +144,6 @@ class Retrain(Stage):
         self.order_seed = state["order_seed"]
 
     def finish(self, folder: Any) -> dict[str, Any]:
-        from safetensors.torch import save_file
-
         from nasrun.pictures.plots import retrain_curves
 
         network = self.learner.network
@@ -153,11 +151,8 @@ class Retrain(Stage):
         answered = self.learner.evaluate(some, 2 * self.batch_size)
         if not finite(answered):  # the last step did it; no test image is read for that
             raise Diverged("the training", answered, ("optimizer.lr", "clip"))
-        weights = {
-            name: tensor.detach().cpu().contiguous()
-            for name, tensor in network.state_dict().items()
-        }
-        save_file(weights, folder.path / "weights.safetensors")
+        weights = network.state_dict()
+        folder.save_weights({name: tensor.detach().cpu() for name, tensor in weights.items()})
         rounds = folder.metrics()
         retrain_curves(rounds, folder.path / "curves.png")
         last = {} if self.validation is None else rounds[-1]

@@ -8,7 +8,7 @@ from toys import context
 from nasrun import config as configuration
 from nasrun.budget import Budget
 from nasrun.ops import term
-from nasrun.runs.run import seed_everything
+from nasrun.runs.randomness import seed_everything
 
 SMALLER = ["depth=3", "space.nodes=2"]
 """The default supernet with all its operations, and cells that cost a third."""

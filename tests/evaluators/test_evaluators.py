@@ -12,7 +12,7 @@ from nasrun.costs.memory import Ledger, Shapes, optimizer_slots, sizes
 from nasrun.divergence import Diverged
 from nasrun.engines.local import Pool, Serial
 from nasrun.evaluators.from_scratch import TrainFromScratch
-from nasrun.runs.run import seed_everything
+from nasrun.runs.randomness import seed_everything
 from nasrun.stage import Stage
 
 CPU = Budget(device="cpu", precision="auto", threads=1, max_hours=None)

@@ -60,7 +60,8 @@ LONG += ["space.kept_edges=1", "budget.threads=1", "budget.device=cpu"]
 @pytest.mark.parametrize("strategy", ["darts", "random"])
 def test_a_search_killed_within_a_round_ends_as_if_it_was_not(nasrun, here, strategy):
     words = [f"strategy={strategy}", *LONG, *["strategy.together=1"] * (strategy == "random")]
-    killed = Path(f"killed/digits-darts-{strategy}/v001/search")
+    name = "random-from_scratch" if strategy == "random" else strategy
+    killed = Path(f"killed/digits-darts-{name}/v001/search")
     process = start("search", *words, "outputs=killed")
     wait_for_a_round(process, here / killed)
     assert stop(process, signal.SIGKILL)[0] == -signal.SIGKILL
@@ -99,6 +100,7 @@ import os
 import signal
 from pathlib import Path
 
+from nasrun import load
 from nasrun.strategies.judges import Judge, Masked
 
 
@@ -199,6 +201,51 @@ def test_a_truncated_state_is_told_and_the_one_before_is_used(nasrun, here, smal
     assert "state.previous.pt" in refusal
 
 
+def test_no_selection_reads_the_round_before_a_damaged_one_and_what_is_told_redoes_it(
+    nasrun, finished
+):
+    path = finished / "search/state.pt"
+    expected = (finished / "search/metrics.jsonl").read_bytes()
+    genotype = (finished / "select/magnitude/genotype.json").read_bytes()
+    path.write_bytes(path.read_bytes()[:-100])
+    refusal = nasrun("select", "method=argmax").refusal
+    assert f"{path}: damaged" in refusal
+    assert "of round 1 of 2" in refusal
+    assert not (finished / "select/argmax").exists()
+    (finished / "search/result.json").unlink()  # as it is told
+    answer = nasrun("search", f"run={finished}")
+    assert answer.status == 0, answer.err
+    assert (finished / "search/metrics.jsonl").read_bytes() == expected
+    assert nasrun("select", "method=argmax").status == 0
+    assert (finished / "select/magnitude/genotype.json").read_bytes() == genotype
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "flipped"])
+def test_what_is_logged_is_rebuilt_from_the_state(nasrun, finished, damage):
+    path = finished / "search/metrics.jsonl"
+    expected = path.read_bytes()
+    (finished / "search/result.json").unlink()  # as if it was stopped before its end
+    if damage == "gone":
+        path.unlink()
+    else:
+        flipped = bytes([expected[0] ^ 4]) + expected[1:]
+        path.write_bytes({"empty": b"", "cut": expected[:40], "flipped": flipped}[damage])
+    answer = nasrun("search", f"run={finished}")
+    assert answer.status == 0, answer.err
+    assert path.read_bytes() == expected
+
+
+def test_a_flipped_bit_of_the_weights_is_refused(finished):
+    from nasrun import load
+
+    path = finished / "retrain/magnitude/weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{path}: damaged"):
+        load(finished, "magnitude")
+
+
 def test_a_damaged_state_of_a_search_stops_its_selection(nasrun, finished):
     for path in finished.glob("search/state*.pt"):
         path.write_bytes(b"")
@@ -206,7 +253,7 @@ def test_a_damaged_state_of_a_search_stops_its_selection(nasrun, finished):
     assert not (finished / "select/argmax").exists()
     for path in finished.glob("search/state*.pt"):
         path.unlink()
-    assert "has no state" in nasrun("select", "method=argmax").refusal
+    assert "its state is gone" in nasrun("select", "method=argmax").refusal
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}"])

@@ -13,15 +13,9 @@ import numpy
 import pytest
 import torch
 
-from nasrun.runs.run import (
-    Run,
-    StageFolder,
-    random_state,
-    read_json,
-    read_yaml,
-    seed_everything,
-    set_random_state,
-)
+from nasrun.files import read_json, read_yaml
+from nasrun.runs.randomness import random_state, seed_everything, set_random_state
+from nasrun.runs.run import Run, StageFolder
 from nasrun.stage import Stage
 
 RECORD = {"choices": {}, "scale": {}}

@@ -14,7 +14,7 @@ from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
 from nasrun.divergence import Diverged
 from nasrun.genotype import NONE, AtMost, Decision
-from nasrun.runs.run import seed_everything
+from nasrun.runs.randomness import seed_everything
 from nasrun.selectors.perturbation import Perturbation
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.strategies.judges import Magnitude, Masked, MaskedInTraining

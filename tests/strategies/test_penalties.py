@@ -11,7 +11,7 @@ from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
 from nasrun.costs.cost import Cost, count
 from nasrun.genotype import Genotype
-from nasrun.runs.run import seed_everything
+from nasrun.runs.randomness import seed_everything
 from nasrun.spaces.darts import DartsSpace
 from nasrun.strategies.penalties import Exact, Reparametrised, ResourceCost, Score, linear, log
 from nasrun.supernet.relaxation import Concrete, OneHot, Softmax

@@ -9,7 +9,7 @@ from toys import context
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
 from nasrun.genotype import NONE
-from nasrun.runs.run import seed_everything
+from nasrun.runs.randomness import seed_everything
 from nasrun.strategies.judges import Magnitude
 from nasrun.strategies.sgas import Greedy
 from nasrun.supernet.supernet import magnitude

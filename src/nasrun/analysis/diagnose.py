@@ -25,9 +25,10 @@ from torch import nn
 
 from nasrun import ops
 from nasrun.display import percent, table
+from nasrun.files import write_json
 from nasrun.genotype import SKIP
 from nasrun.runs.finished import load_search
-from nasrun.runs.run import seed_everything, write_json
+from nasrun.runs.randomness import seed_everything
 from nasrun.spaces.darts import Cell, CellNetwork
 from nasrun.strategies.base import SupernetStrategy
 

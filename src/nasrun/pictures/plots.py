@@ -8,9 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import cycle, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from nasrun.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -346,6 +349,6 @@ def _dress(axes: Axes, title: str, along: str) -> None:
 def save(figure: Figure, path: Path, **options: Any) -> None:
     """Write a figure at once, never half of it; the format is that of the path's suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".tmp")
-    figure.savefig(draft, format=path.suffix[1:], **options)
-    draft.replace(path)
+    picture = BytesIO()
+    figure.savefig(picture, format=path.suffix[1:], **options)
+    write_whole(path, lambda file: file.write(picture.getbuffer()))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from nasrun.pipeline.plan import Plan
 from nasrun.pipeline.work import Work
-from nasrun.runs.run import StageFolder, seed_everything
+from nasrun.runs.randomness import seed_everything
+from nasrun.runs.run import StageFolder
 from nasrun.stage import Foreseen
 from nasrun.strategies.base import Strategy
 

@@ -12,7 +12,8 @@ from nasrun.pipeline.plan import Plan, transfer_keys
 from nasrun.pipeline.stages import RETRAIN, TRANSFER, StageKind
 from nasrun.pipeline.work import Chosen, Work
 from nasrun.retrain import Retrain
-from nasrun.runs.run import StageFolder, seed_everything
+from nasrun.runs.randomness import seed_everything
+from nasrun.runs.run import StageFolder
 
 
 def train(work: Work, kind: StageKind, chosen: Chosen, ready: Retrain | None) -> StageFolder:

@@ -12,7 +12,8 @@ from nasrun.genotype import Genotype, fingerprint
 from nasrun.pipeline.plan import Plan
 from nasrun.pipeline.stages import KINDS, SELECT
 from nasrun.retrain import Retrain
-from nasrun.runs.run import Run, StageFolder, seed_everything
+from nasrun.runs.randomness import seed_everything
+from nasrun.runs.run import Run, StageFolder
 from nasrun.spaces.base import Space
 from nasrun.stage import Stage, drive
 from nasrun.strategies.base import PopulationStrategy

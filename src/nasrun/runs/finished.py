@@ -12,7 +12,8 @@ from nasrun.context import Context
 from nasrun.genotype import Genotype
 from nasrun.pipeline.plan import import_trusted
 from nasrun.pipeline.source import find_run
-from nasrun.runs.run import Run, StageFolder, seed_everything
+from nasrun.runs.randomness import seed_everything
+from nasrun.runs.run import Run, StageFolder
 
 if TYPE_CHECKING:
     from nasrun.runs.network import TrainedNetwork

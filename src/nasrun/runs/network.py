@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nasrun.files import digest_of
 from nasrun.genotype import Genotype
 from nasrun.runs.preprocessing import Images, Preprocessing
-from nasrun.runs.run import StageFolder
+from nasrun.runs.run import WEIGHTS, StageFolder
 from nasrun.spaces.base import Layout, SearchSpace
 
 
@@ -56,7 +57,13 @@ class TrainedNetwork(nn.Module):
             outputs=len(result["data"]["classes"]),
             layout=layout,
         )
-        path = folder.path / "weights.safetensors"
+        path = folder.path / WEIGHTS
+        written = result.get("digests", {}).get(WEIGHTS)
+        if written is not None and path.is_file() and digest_of(path) != written:
+            raise ValueError(
+                f"{path}: damaged, it is not what was written; delete {folder.path} and type "
+                f"`nasrun {folder.kind}` to train it again"
+            )
         try:
             network.load_state_dict(load_file(path))
         except (OSError, SafetensorError, RuntimeError) as error:

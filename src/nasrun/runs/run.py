@@ -12,33 +12,47 @@ Torch is imported only where states are read or written, so that listing runs st
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
-import random
 import re
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import yaml
-
 from nasrun.config import refuse_references
+from nasrun.files import (
+    append_line,
+    as_json,
+    flush_folder,
+    read_json,
+    read_lines,
+    read_yaml,
+    remove_drafts,
+    write_json,
+    write_text,
+    write_whole,
+    write_yaml,
+)
 from nasrun.genotype import fingerprint
 from nasrun.machine import memory_gib
+from nasrun.runs.lock import held
+from nasrun.runs.randomness import random_state, set_random_state
+from nasrun.runs.state import PREVIOUS, STATE, read_state, write_state
 from nasrun.stage import Metrics
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from nasrun.stage import Stage
 
-STATE, PREVIOUS = "state.pt", "state.previous.pt"
+METRICS, TIMING, WEIGHTS = "metrics.jsonl", "timing.jsonl", "weights.safetensors"
 KINDS = ("search", "select", "retrain", "transfer")
 
 
@@ -50,13 +64,30 @@ class Run:
 
     @classmethod
     def find(cls, outputs: Path, name: str, config: dict[str, Any]) -> Run | None:
-        """The run of this configuration under `outputs/name`, None if there is none yet."""
+        """The run of this configuration under `outputs/name`, `None` if there is none yet.
+
+        ValueError if it is damaged; another one beside it that is damaged is passed over.
+        """
         mark = fingerprint(config)
         for path in _versions(outputs / name).values():
             run = cls(path)
-            if run.exists and run.record["fingerprint"] == mark:
+            if not run.exists:
+                continue
+            try:
+                found = run.record["fingerprint"]
+            except ValueError:
+                if run.has(config):
+                    raise
+                continue
+            if found == mark:
                 return run
         return None
+
+    def has(self, config: dict[str, Any]) -> bool:
+        """Whether this is what the run was configured with, as far as it can be read."""
+        with suppress(ValueError):
+            return fingerprint(self.config) == fingerprint(config)
+        return False
 
     @classmethod
     def check_writable(cls, outputs: Path) -> None:
@@ -71,31 +102,34 @@ class Run:
     def claim(cls, outputs: Path, name: str, config: dict[str, Any], record: dict[str, Any]) -> Run:
         """The run of this configuration under `outputs/name`: the existing one, or a new version.
 
-        A version is made complete under another name and then renamed, so that no half-made or
-        empty one is ever seen; of two processes that race for a version one takes the next.
+        No half-made or empty version is ever seen.
         """
-        mark = fingerprint(config)
         family = outputs / name
-        while True:
-            if (found := cls.find(outputs, name, config)) is not None:
-                return found
-            target = family / f"v{max(_versions(family), default=0) + 1:03d}"
-            draft = family / f".{target.name}.{uuid4().hex}"  # unlike any other machine's
-            try:
-                draft.mkdir(parents=True)
-                write_yaml(draft / "config.yaml", config)
-                write_json(draft / "run.json", {"fingerprint": mark, **record, **_environment()})
-                draft.rename(target)
-            except PermissionError as error:
-                raise ValueError(
-                    f"outputs={outputs}: no permission to write {error.filename}"
-                ) from error
-            except OSError:
-                shutil.rmtree(draft, ignore_errors=True)
-                if not target.exists():
-                    raise
-                continue
-            return cls(target)
+        try:
+            family.mkdir(parents=True, exist_ok=True)
+            with held(family, wait=True):  # of equal commands at one moment, one makes the run
+                return cls.find(outputs, name, config) or cls._make(family, config, record)
+        except PermissionError as error:
+            raise ValueError(
+                f"outputs={outputs}: no permission to write {error.filename}; choose another folder"
+            ) from error
+
+    @classmethod
+    def _make(cls, family: Path, config: dict[str, Any], record: dict[str, Any]) -> Run:
+        """The next version, made complete under another name and then renamed."""
+        target = family / f"v{max(_versions(family), default=0) + 1:03d}"
+        draft = family / f".{target.name}.{uuid4().hex}"  # unlike any other machine's
+        try:
+            draft.mkdir()
+            write_yaml(draft / "config.yaml", config)
+            mark = {"fingerprint": fingerprint(config)}
+            write_json(draft / "run.json", {**mark, **record, **_environment()})
+            draft.rename(target)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        flush_folder(family)
+        return cls(target)
 
     @classmethod
     def all(cls, outputs: Path) -> list[Run]:
@@ -125,7 +159,7 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """The resolved configuration that the search ran with."""
-        return read_yaml(self.path / "config.yaml", "space", "dataset", "budget")
+        return _recorded(self.path / "config.yaml", "space", "dataset", "budget")
 
     def touch(self) -> None:
         """Make this the run that a later command means when it names none."""
@@ -133,20 +167,13 @@ class Run:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the lock of this folder; ValueError if another process works on it."""
-        from filelock import FileLock, Timeout
+        """Hold this folder; ValueError if another process works on it.
 
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise ValueError(f"run={self.path}: another nasrun is working on it") from error
-        except OSError as error:
-            raise ValueError(f"run={self.path}: no permission to write there") from error
-        try:
+        What unfinished writes have left is removed.
+        """
+        with held(self.path):
+            remove_drafts(self.path)
             yield
-        finally:
-            lock.release()
 
     def search(self) -> StageFolder:
         """The folder of the search."""
@@ -174,7 +201,7 @@ class Run:
             yield self.search()
         for kind in KINDS[1:]:
             for path in sorted((self.path / kind).glob("*/config.yaml")):
-                yield StageFolder(path.parent, read_yaml(path, "fingerprint")["fingerprint"])
+                yield StageFolder(path.parent, _recorded(path, "fingerprint")["fingerprint"])
 
     def write_report(self) -> list[dict[str, Any]]:
         """Write the report to `report.json` and return its rows."""
@@ -216,6 +243,8 @@ class StageFolder:
         self._started = time.monotonic()
         self._round_started = self._started
         self._spent = 0.0
+        self._rows: dict[str, list[Metrics]] = {}
+        self._digests: dict[str, str] = {}
 
     @property
     def kind(self) -> str:
@@ -235,7 +264,7 @@ class StageFolder:
     @property
     def parent(self) -> str:
         """The fingerprint of what a later stage reads: of a search, a selection or a genotype."""
-        return read_yaml(self.path / "config.yaml", "parent")["parent"]
+        return _recorded(self.path / "config.yaml", "parent")["parent"]
 
     @property
     def title(self) -> str:
@@ -250,7 +279,7 @@ class StageFolder:
     @property
     def config(self) -> dict[str, Any]:
         """The stage's own resolved groups, its fingerprint and its parent's."""
-        return read_yaml(self.path / "config.yaml", "fingerprint")
+        return _recorded(self.path / "config.yaml", "fingerprint")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -269,18 +298,18 @@ class StageFolder:
 
     def metrics(self) -> list[Metrics]:
         """The rounds in `metrics.jsonl`."""
-        return _records(self.path / "metrics.jsonl")
+        return _numbers(read_lines(self.path / METRICS))
 
     def timing(self) -> list[Metrics]:
         """The rounds in `timing.jsonl`: seconds, and the process's peak memory until then."""
-        return _records(self.path / "timing.jsonl")
+        return _numbers(read_lines(self.path / TIMING))
 
     def restore(self, stage: Stage) -> None:
         """Put the last saved state into a stage that has begun; the random state comes last."""
         self.path.mkdir(parents=True, exist_ok=True)
         if self._config is not None:
             write_yaml(self.path / "config.yaml", self._config)
-        state = self._read_state()
+        state = read_state(self.path)
         if state is not None:
             try:
                 stage.load_state_dict(state["stage"])
@@ -292,17 +321,42 @@ class StageFolder:
             stage.round = state["round"]
             self._spent = state["seconds"]
             set_random_state(state["random"])
-        for name in ("metrics.jsonl", "timing.jsonl"):
-            _truncate(self.path / name, stage.round)
+        self._rows = self._kept_rows(stage.round, state)
+        for name, rows in self._rows.items():
+            _rewrite(self.path / name, rows)
         self._started = self._round_started = time.monotonic()
+
+    def _kept_rows(self, rounds: int, state: dict[str, Any] | None) -> dict[str, list[Metrics]]:
+        """What is logged of the rounds that are done, from the state, which has it too.
+
+        A state of before has not: then the files must have it.
+        """
+        if state is not None and "rows" in state:
+            return {name: list(rows) for name, rows in state["rows"].items()}
+        found = {
+            name: _numbers(read_lines(self.path / name))[:rounds] for name in (METRICS, TIMING)
+        }
+        if [row.get("round") for row in found[METRICS]] != [*range(1, rounds + 1)]:
+            raise ValueError(
+                f"{self.path / METRICS}: damaged, it has not all of the {rounds} rounds that are "
+                f"done; delete {self.path} to begin this stage anew"
+            )
+        return found
 
     def load(self, stage: Stage) -> None:
         """Put a finished stage's state into `stage`, leaving the random state alone."""
-        state = self._read_state()
+        state = read_state(self.path, warn=False)
         if state is None:
             raise ValueError(
                 f"{self.path}: its state is gone, as after `nasrun clean`; delete result.json "
                 f"there and type `nasrun {self.kind} run={self.path.parent}` to train it again"
+            )
+        done = len(self.metrics())
+        if state["round"] != done:
+            raise ValueError(
+                f"{self.path / STATE}: damaged, and the state before it is of round "
+                f"{state['round']} of {done}; delete {self.path / 'result.json'} and type `nasrun "
+                f"{self.kind} run={self.path.parent}` to redo what is missing"
             )
         stage.enter(self.path)
         stage.load_state_dict(state["stage"])
@@ -311,30 +365,30 @@ class StageFolder:
     def log(self, round: int, metrics: Metrics) -> None:
         """Append a round's metrics; wall-clock figures go to a file of their own."""
         now = time.monotonic()
-        _append(self.path / "metrics.jsonl", {"round": round, **metrics})
+        self._append(METRICS, {"round": round, **metrics})
         timing = {"round": round, "seconds": now - self._round_started, "memory_gib": memory_gib()}
-        _append(self.path / "timing.jsonl", timing)
+        self._append(TIMING, timing)
         self._round_started = now
 
     def save(self, stage: Stage) -> None:
-        """Write the state to a temporary name, flush it, rename it; the one before is kept."""
-        import torch
+        """Put a new state in place of the last one, which is kept."""
+        write_state(
+            self.path,
+            {
+                "round": stage.round,
+                "stage": stage.state_dict(),
+                "random": random_state(),
+                "seconds": self._spent + time.monotonic() - self._started,
+                "rows": self._rows,
+            },
+        )
 
-        state = {
-            "round": stage.round,
-            "stage": stage.state_dict(),
-            "random": random_state(),
-            "seconds": self._spent + time.monotonic() - self._started,
-        }
-        path = self.path / STATE
-        draft = path.with_suffix(".tmp")
-        with draft.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            path.replace(self.path / PREVIOUS)
-        draft.replace(path)
+    def save_weights(self, tensors: dict[str, Tensor]) -> None:
+        """Write a trained network's weights; their digest goes into the result."""
+        from safetensors.torch import save
+
+        content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        self._digests[WEIGHTS] = write_whole(self.path / WEIGHTS, lambda file: file.write(content))
 
     def write(self, name: str, content: Any) -> None:
         """Write a JSON file of the stage's own."""
@@ -348,36 +402,25 @@ class StageFolder:
         if self.kind != "search":
             (self.path / PREVIOUS).unlink(missing_ok=True)
         seconds = self._spent + time.monotonic() - self._started
-        write_json(self.path / "result.json", {**result, "seconds": round(seconds, 3)})
+        digests = {"digests": self._digests} if self._digests else {}
+        content = {**result, **digests, "seconds": round(seconds, 3)}
+        write_json(self.path / "result.json", content)
 
     def amend(self, facts: dict[str, Any]) -> None:
         """Add facts to the result of a finished stage."""
         if not facts.items() <= self.result.items():
             write_json(self.path / "result.json", {**self.result, **facts})
 
-    def _read_state(self) -> dict[str, Any] | None:
-        """The newest readable state, None before the first round."""
-        import torch
+    def _append(self, name: str, row: Metrics) -> None:
+        self._rows.setdefault(name, []).append(row)
+        append_line(self.path / name, as_json(row))
 
-        damaged = []
-        for name in (STATE, PREVIOUS):
-            path = self.path / name
-            if not path.exists():
-                continue
-            try:
-                state = torch.load(path, map_location="cpu", weights_only=True)
-                assert {"round", "stage", "random", "seconds"} <= set(state)
-            except Exception as error:  # noqa: BLE001  damage shows itself in many types
-                damaged.append(f"{path} ({error.__class__.__name__})")
-                continue
-            if damaged:
-                import warnings
 
-                warnings.warn(f"damaged state {damaged[0]}; going on from {path}", stacklevel=2)
-            return state
-        if damaged:
-            raise ValueError(f"damaged state {' and '.join(damaged)}: delete it to begin anew")
-        return None
+def _recorded(path: Path, *needed: str) -> dict[str, Any]:
+    """A configuration that was recorded resolved: what refers to something else is refused."""
+    content = read_yaml(path, *needed)
+    refuse_references(content, str(path))
+    return content
 
 
 def _versions(family: Path) -> dict[int, Path]:
@@ -386,123 +429,16 @@ def _versions(family: Path) -> dict[int, Path]:
     return dict(sorted((int(path.name[1:]), path) for path in found))
 
 
-def random_state() -> dict[str, Any]:
-    """The state of every global generator, as tensors and numbers."""
-    import numpy as np
-    import torch
-
-    name, keys, *rest = np.random.get_state(legacy=True)
-    assert isinstance(keys, np.ndarray)
-    state: dict[str, Any] = {
-        "torch": torch.get_rng_state(),
-        "python": random.getstate(),
-        "numpy": [name, torch.from_numpy(keys.astype("int64")), *rest],
-    }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
-    return state
+def _numbers(rows: Sequence[Mapping[str, Any]]) -> list[Metrics]:
+    """The rows of a log; what is null there is a number again, which is none."""
+    return [{name: math.nan if y is None else y for name, y in row.items()} for row in rows]
 
 
-def set_random_state(state: dict[str, Any]) -> None:
-    """Continue every global generator from such a state."""
-    import numpy as np
-    import torch
-
-    torch.set_rng_state(state["torch"])
-    random.setstate(state["python"])
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype("uint32"), *rest))
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
-
-
-def seed_everything(seed: int, purpose: str) -> None:
-    """Start every global generator anew, differently for every purpose."""
-    import numpy as np
-    import torch
-
-    mixed = int(fingerprint([seed, purpose]), 16)
-    torch.manual_seed(mixed)
-    random.seed(mixed)
-    np.random.seed(mixed % 2**32)
-
-
-def read_json(path: Path, *needed: str) -> dict[str, Any]:
-    """A JSON object; ValueError names a file that is missing, damaged, or lacks a needed key."""
-    try:
-        return _object(path, json.loads(path.read_text()), needed)
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: unreadable ({error.__class__.__name__})") from error
-
-
-def read_yaml(path: Path, *needed: str) -> dict[str, Any]:
-    """A YAML mapping; ValueError names a file that is missing, damaged, or lacks a needed key."""
-    try:
-        content = _object(path, yaml.safe_load(path.read_text()), needed)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: unreadable ({error.__class__.__name__})") from error
-    refuse_references(content, str(path))
-    return content
-
-
-def _object(path: Path, content: Any, needed: Sequence[str]) -> dict[str, Any]:
-    lacking = [key for key in needed if not isinstance(content, dict) or key not in content]
-    if lacking or not isinstance(content, dict):
-        raise ValueError(f"{path}: damaged, it has no {lacking[0] if lacking else 'keys'}")
-    return content
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file at once, never half of it."""
-    _write(path, as_json(content, indent=2) + "\n")
-
-
-def as_json(content: Any, *, indent: int | None = None) -> str:
-    """JSON of plain values; a number that JSON has no word for (NaN, an infinity) is null."""
-    return json.dumps(_known(content), indent=indent, allow_nan=False)
-
-
-def _known(content: Any) -> Any:
-    if isinstance(content, Mapping):
-        return {key: _known(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_known(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
-
-
-def write_yaml(path: Path, content: Any) -> None:
-    """Write a YAML file at once, never half of it."""
-    _write(path, yaml.safe_dump(content, sort_keys=False))
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(path.name + ".tmp")
-    draft.write_text(text)
-    draft.replace(path)
-
-
-def _records(path: Path) -> list[Metrics]:
-    """What `_append` wrote: a null is a number again, which is none."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [
-        {name: math.nan if value is None else value for name, value in json.loads(line).items()}
-        for line in lines
-    ]
-
-
-def _append(path: Path, record: dict[str, Any]) -> None:
-    with path.open("a") as file:
-        file.write(as_json(record) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _truncate(path: Path, rounds: int) -> None:
-    """Drop what was logged after the last saved round, a half-written line included."""
-    if not path.exists():
-        return
-    lines = path.read_text().splitlines(keepends=True)
-    _write(path, "".join(lines[:rounds]))
+def _rewrite(path: Path, rows: Sequence[Metrics]) -> None:
+    """Make a file of rows hold these and no more."""
+    text = "".join(as_json(row) + "\n" for row in rows)
+    if (path.read_text() if path.exists() else "") != text:
+        write_text(path, text)
 
 
 def _environment() -> dict[str, Any]:

@@ -12,7 +12,6 @@ unevaluated child can never be taken for the best. What a child inherits: `varia
 from __future__ import annotations
 
 import math
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +25,7 @@ import torch
 from nasrun.context import Context
 from nasrun.divergence import finite
 from nasrun.engines.base import given
+from nasrun.files import write_whole
 from nasrun.genotype import Decision, Genotype, fingerprint
 from nasrun.score import Score
 from nasrun.spaces.modular import ModularSpace
@@ -279,7 +279,7 @@ class Population(PopulationStrategy):
         """Delete what neither the last state nor the one before it names."""
         kept = {m.file for m in (self.best, self.former_best) if m is not None}
         for folder in sorted((self.home / "members").glob("[0-9]*")):
-            if int(folder.name) < self.round - 1:
+            if int(folder.name) < self.round - 1 and not folder.is_symlink():
                 for file in folder.iterdir():
                     if f"members/{folder.name}/{file.name}" not in kept:
                         file.unlink()
@@ -305,13 +305,10 @@ class Population(PopulationStrategy):
         return self.deliver_trained(candidate.genotype, self.training_of(candidate), folder)
 
     def deliver_trained(self, genotype: Genotype, trained: Trained, folder: Any) -> dict[str, Any]:
-        from safetensors.torch import save_file
-
         weights = dict(trained.network)
         for name, average in trained.averages.items():
             weights |= {f"{name}/{key}": tensor for key, tensor in average.items()}
-        contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
-        save_file(contiguous, folder.path / "weights.safetensors")
+        folder.save_weights(weights)
         learner = self._learner(genotype, trained, "deliver")
         with torch.random.fork_rng():
             torch.manual_seed(self._stream(self.intervals, 0, "test"))
@@ -501,12 +498,8 @@ class TrainMember:
 def write(path: Path, trained: Trained, metrics: Metrics, mark: str) -> None:
     """Write what a member has learned, at once, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".tmp")
-    with draft.open("wb") as file:
-        torch.save({**vars(trained), "metrics": metrics, "mark": mark}, file)
-        file.flush()
-        os.fsync(file.fileno())  # the state that names it is on the disk before long
-    draft.replace(path)
+    content = {**vars(trained), "metrics": metrics, "mark": mark}
+    write_whole(path, lambda file: torch.save(content, file))
 
 
 def read(path: Path) -> tuple[Trained, Metrics, str]:

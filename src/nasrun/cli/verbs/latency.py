@@ -31,8 +31,8 @@ def latency(words: Sequence[str]) -> int:
     path = new_file(own, "out", "latency.json")
     from nasrun.costs.limits import Amounts
     from nasrun.display import watched
+    from nasrun.files import write_json
     from nasrun.pipeline.latency import stopwatch
-    from nasrun.runs.run import write_json
 
     watch = stopwatch(line.overrides, line.trusted, batch=batch, repeats=repeats)
     count = sum(len(decision.choices) for decision in watch.space.decisions)

@@ -94,7 +94,7 @@ def _list_options(groups: Sequence[str], form: str) -> None:
 def _print_records(names: Sequence[str], records: Sequence[Mapping[str, Any]], form: str) -> None:
     """Records as programs read them, numbers as they are; null is an empty cell in CSV."""
     if form == "json":
-        from nasrun.runs.run import as_json
+        from nasrun.files import as_json
 
         print(as_json(records, indent=2))
         return

@@ -51,7 +51,7 @@ def _print(found: Sequence[Prediction], form: str) -> None:
             }
             for each in found
         ]
-        from nasrun.runs.run import as_json
+        from nasrun.files import as_json
 
         print(as_json(records, indent=2))
     elif form == "csv":

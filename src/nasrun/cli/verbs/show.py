@@ -40,7 +40,7 @@ def show(words: Sequence[str]) -> int:
             )
         record = show.run(names[0], network, trusted, table)
     if form == "json":
-        from nasrun.runs.run import as_json
+        from nasrun.files import as_json
 
         print(as_json(record, indent=2))
     else:

@@ -1,0 +1,219 @@
+"""Files that are whole or not there, whatever ends the process or the power.
+
+Every file of a run is written under a name of its own, opened exclusively, flushed to the disk and
+renamed; then its folder is flushed. No link is followed, and a failed write leaves nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
+
+import yaml
+
+DRAFT = ".part"
+"""How the name of an unfinished file ends."""
+LARGEST = 2**26
+"""Bytes of the largest JSON or YAML file that is read."""
+MOST = 10**6
+"""Values in the largest of them: aliases in YAML can stand for far more than its bytes."""
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> str:
+    """Let `write` fill a new file, then put it in place of what is there.
+
+    Returns the SHA-256 of what was written. Raises ValueError where the disk is full, naming what
+    was to be written.
+    """
+    with drafted(path) as (draft, file):
+        counted = Hashed(file)
+        write(counted)  # type: ignore[arg-type]  # it writes, which is all that is asked of it
+        file.flush()
+        os.fsync(file.fileno())
+        os.replace(draft, path)
+        flush_folder(path.parent)
+    return counted.digest.hexdigest()
+
+
+@contextmanager
+def drafted(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
+    """A new file beside `path`, open for writing; it is gone if what is done with it fails."""
+    draft = path.with_name(f".{path.name}.{uuid4().hex}{DRAFT}")
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+        descriptor = os.open(draft, flags | getattr(os, "O_BINARY", 0), 0o666)
+        with os.fdopen(descriptor, "wb") as file:
+            yield draft, file
+    except BaseException as error:
+        with suppress(OSError):
+            draft.unlink()
+        if (cause := _cause(error)) is not None:
+            raise _told(path, cause) from error
+        raise
+
+
+FULL = {
+    errno.ENOSPC: "no space or no inodes are left on this disk",
+    errno.EDQUOT: "the quota on this disk is spent",
+    errno.EFBIG: "the limit on the size of a file is reached",
+}
+
+
+def _told(path: Path, error: OSError) -> Exception:
+    """What a failed write says: of a full disk what to do, of all else what the system says."""
+    if error.errno in FULL:
+        return ValueError(f"{path}: {FULL[error.errno]}; free some and repeat the command")
+    return OSError(error.errno, error.strerror, str(path))
+
+
+def _cause(error: BaseException | None) -> OSError | None:
+    """The failed system call behind an error; torch raises a RuntimeError of its own on top."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+class Hashed:
+    """A file to write to, front to back, that knows the digest of what was written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.digest = file, hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def flush_folder(folder: Path) -> None:
+    """Make the names in a folder last; where the system cannot, they last as long as it does."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Delete what unfinished writes have left in a folder and below, links not followed."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if name.endswith((DRAFT, ".tmp")):
+                with suppress(OSError):
+                    os.unlink(os.path.join(place, name))
+
+
+def append_line(path: Path, text: str) -> None:
+    """Add a line to a file and flush it to the disk; ValueError where the disk is full."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        with os.fdopen(os.open(path, flags, 0o666), "ab") as file:
+            file.write(f"{text}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise _told(path, error) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file at once, never half of it."""
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file at once, never half of it."""
+    write_text(path, as_json(content, indent=2) + "\n")
+
+
+def as_json(content: Any, *, indent: int | None = None) -> str:
+    """JSON of plain values; a number that JSON has no word for (NaN, an infinity) is null."""
+    return json.dumps(_known(content), indent=indent, allow_nan=False)
+
+
+def _known(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _known(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_known(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def write_yaml(path: Path, content: Any) -> None:
+    """Write a YAML file at once, never half of it."""
+    write_text(path, yaml.safe_dump(content, sort_keys=False))
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def read_json(path: Path, *needed: str) -> dict[str, Any]:
+    """A JSON object; ValueError names a file that is missing, damaged, or lacks a needed key."""
+    return _mapping(path, _read(path, json.loads), needed)
+
+
+def read_yaml(path: Path, *needed: str) -> dict[str, Any]:
+    """A YAML mapping; ValueError names a file that is missing, damaged, or lacks a needed key."""
+    return _mapping(path, _read(path, yaml.safe_load), needed)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of a file, one per line, none if there is no file; ValueError if damaged."""
+    if not path.exists():
+        return []
+    rows = _read(path, lambda text: [json.loads(line) for line in text.splitlines()])
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{path}: damaged, a line is no object; repair or delete it")
+    return rows
+
+
+def _read(path: Path, parse: Callable[[str], Any]) -> Any:
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"{path}: damaged, it has more than {LARGEST >> 20} MiB")
+        content = parse(path.read_text(encoding="utf-8"))
+        _count(content)
+    except RecursionError as error:
+        raise ValueError(f"{path}: damaged, it is nested too deep") from error
+    except OverflowError as error:
+        raise ValueError(f"{path}: damaged, it has more than {MOST:,} values") from error
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: unreadable ({error.__class__.__name__})") from error
+    return content
+
+
+def _count(content: Any) -> None:
+    """OverflowError where there are too many values, each counted as often as it is named."""
+    left, waiting = MOST, [content]
+    while waiting:
+        left -= 1
+        if left < 0:
+            raise OverflowError
+        item = waiting.pop()
+        if isinstance(item, Mapping):
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+
+
+def _mapping(path: Path, content: Any, needed: Sequence[str]) -> dict[str, Any]:
+    lacking = [key for key in needed if not isinstance(content, dict) or key not in content]
+    if lacking or not isinstance(content, dict):
+        raise ValueError(f"{path}: damaged, it has no {lacking[0] if lacking else 'keys'}")
+    return content

@@ -1,0 +1,51 @@
+"""One process at a time works on a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def held(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a folder until the end of the block; ValueError if another process does.
+
+    With `wait` it waits until that one is done.
+
+    The lock is on the folder itself where the system can lock one (all but Windows): a file in it
+    could be deleted, and a second process would make and lock another.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        with _held_by_file(folder, -1 if wait else 0):
+            yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise _taken(folder) from error
+        if not os.access(folder, os.W_OK):
+            raise ValueError(f"run={folder}: no permission to write there; use another run")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _held_by_file(folder: Path, timeout: float) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(folder / ".lock", timeout=timeout):
+            yield
+    except Timeout as error:
+        raise _taken(folder) from error
+
+
+def _taken(folder: Path) -> ValueError:
+    return ValueError(f"run={folder}: another nasrun is working on it; wait for its end")

@@ -1,0 +1,136 @@
+"""Files are whole or not there, no link is followed, and damage is told by the file's name."""
+
+import errno
+import hashlib
+import io
+import os
+from itertools import pairwise
+
+import pytest
+import torch
+
+from nasrun import files
+from nasrun.files import (
+    append_line,
+    digest_of,
+    read_json,
+    read_lines,
+    read_yaml,
+    remove_drafts,
+    write_json,
+    write_text,
+    write_whole,
+)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_takes_the_place_of_the_one_before_and_its_digest_is_known(tmp_path):
+    path = tmp_path / "state"
+    for content in (b"first", b"second"):
+        digest = write_whole(path, lambda file, content=content: file.write(content))
+        assert path.read_bytes() == content
+        assert digest == digest_of(path) == hashlib.sha256(content).hexdigest()
+    assert names(tmp_path) == ["state"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(tmp_path, number):
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "state.pt"
+    write_text(path, "before")
+
+    def save(file):
+        file.file = Full()  # what is below torch
+        torch.save({"weights": torch.zeros(1000)}, file)
+
+    with pytest.raises(ValueError, match=r"state\.pt: .*; free some and repeat the command"):
+        write_whole(path, save)
+    assert path.read_text() == "before"
+    assert names(tmp_path) == ["state.pt"]
+
+
+def test_an_interruption_leaves_what_was_there(tmp_path):
+    path = tmp_path / "state"
+    write_text(path, "before")
+
+    def stop(file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, stop)
+    assert (path.read_text(), names(tmp_path)) == ("before", ["state"])
+
+
+def test_no_link_is_followed(tmp_path):
+    other, folder = tmp_path / "other", tmp_path / "run"
+    folder.mkdir()
+    other.write_text("mine")
+    for name in ("report.json", "report.json.tmp", "metrics.jsonl"):
+        (folder / name).symlink_to(other)
+    write_json(folder / "report.json", {"a": 1})
+    with pytest.raises(OSError, match="symbolic link"):
+        append_line(folder / "metrics.jsonl", "{}")
+    assert other.read_text() == "mine"
+    assert not (folder / "report.json").is_symlink()
+
+
+def test_leftovers_of_unfinished_writes_are_removed_links_left_alone(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "x.part").touch()
+    run = tmp_path / "run"
+    (run / "select").mkdir(parents=True)
+    (run / "away").symlink_to(outside)
+    for name in (".state.pt.0a.part", "select/cells.png.tmp", "select/cells.png"):
+        (run / name).touch()
+    remove_drafts(run)
+    assert names(run) == ["away", "select"]
+    assert names(run / "select") == ["cells.png"]
+    assert names(outside) == ["x.part"]
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in pairwise("abcdefgh")
+)
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "told"),
+    [
+        (read_json, "{", "unreadable"),
+        (read_json, '{"a":' * 100_000, "nested too deep"),
+        (read_json, "[]", "has no a"),
+        (read_json, '{"b": 1}', "has no a"),
+        (read_yaml, "a: [", "unreadable"),
+        (read_yaml, "[" * 5000, "nested too deep"),
+        (read_yaml, BOMB, "more than 1,000,000 values"),
+    ],
+)
+def test_damage_is_told_by_the_files_name(tmp_path, read, text, told):
+    path = tmp_path / "result"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"{path}: .*{told}"):
+        read(path, "a")
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}\n{"a"\n', "3\n", "[1]\n", "\x00\n"])
+def test_a_damaged_line_is_told_by_the_files_name(tmp_path, text):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=str(path)):
+        read_lines(path)
+
+
+def test_a_large_file_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LARGEST", 2**20)
+    path = tmp_path / "report.json"
+    path.write_text("[" + "1," * 2**20 + "1]")
+    with pytest.raises(ValueError, match=rf"{path}: .*more than 1 MiB"):
+        read_json(path)
