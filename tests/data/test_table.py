@@ -1,13 +1,14 @@
 """Tables: what they hold, what is refused, and that nobody looks before a genotype is written."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from toys import context
 
 from nasrun.data import table as tabular
-from nasrun.data.table import Table, describe, header
+from nasrun.data.table import Table, describe
 from nasrun.evaluators.tabular import Tabular
 from nasrun.genotype import Genotype
 from nasrun.runs import show
@@ -87,10 +88,33 @@ def test_a_file_that_is_no_table_is_refused_by_what_is_wrong(tmp_path, content, 
     assert str(refused.value).startswith(f"table={path}: ")
 
 
-def test_a_binary_file_is_refused(tmp_path):
-    (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00\x80" * 10)
-    with pytest.raises(ValueError, match=r"t\.csv: cannot be read"):
-        header(tmp_path / "t.csv")
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"\xff\xfe\x00\x80" * 10, ": byte 0xff in it is not UTF-8; save it as UTF-8"),
+        ("architecture,cifar10_test_200ep\nä,1\n".encode("latin-1"), ": byte 0xe4 in it is not"),
+        (b'architecture,cifar10_test_200ep\nx,1\n"y,2\nz,3\n', ": line 3: unexpected end of data"),
+        (b'architecture,cifar10_test_200ep\nx,1\n"y"",2\n', ": line 3: unexpected end of data"),
+        (b'architecture,cifar10_test_200ep\nx,1\n"y" ,2\n', ": line 3: ',' expected after '\"'"),
+        (b"architecture,cifar10_test_200ep\nx,1\n\n,2\n", ": line 4 names no architecture"),
+        (b'"architecture,cifar10_test_200ep\nx,1\n', ": line 1: unexpected end of data"),
+    ],
+)
+def test_a_file_that_is_no_utf_8_or_has_an_open_quote_is_refused_by_its_line(
+    tmp_path, content, named
+):
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(f"table={path}{named}")):
+        Table.read(path)
+    with pytest.raises(ValueError, match=re.escape(f"table={path}{named}")):
+        tabular.check(path)
+
+
+def test_a_byte_order_mark_quotes_and_empty_lines_are_read(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(b'\xef\xbb\xbfarchitecture,a_test_200ep\r\n"x, ""y""",90\r\n\r\nz,91\r\n')
+    assert Table.read(path).columns == {"a_test_200ep": {'x, "y"': 0.9, "z": 0.91}}
 
 
 def test_an_unknown_architecture_is_named(tmp_path):
@@ -203,6 +227,9 @@ def test_a_bad_table_is_refused_before_anything_runs(nasrun, tmp_path, verb):
     missing = tmp_path / "missing.csv"
     refusal = nasrun(verb, *SMALL, f"space.table={missing}").refusal
     assert f"space.table={missing}: cannot be read" in refusal
+    missing.write_text('architecture,cifar10_test_200ep\nx,1\n"y,2\n')
+    refusal = nasrun(verb, *SMALL, f"space.table={missing}").refusal
+    assert f"space.table={missing}: line 3: unexpected end of data" in refusal
     assert not Path("outputs").exists()
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -40,15 +40,12 @@ class Table:
     @classmethod
     def read(cls, path: Path) -> Table:
         """The table in a file; ValueError if it is none."""
-        names = header(path)
-        columns: dict[str, dict[str, float]] = {name: {} for name in names if _is_accuracy(name)}
-        with path.open(newline="") as file:
-            for number, row in enumerate(csv.DictReader(file), 2):
-                text = row[ARCHITECTURE]
-                for name, column in columns.items():
-                    if text in column:
-                        raise ValueError(f"table={path}: line {number} has {text} again")
-                    column[text] = _fraction(row[name], f"table={path}: line {number}: {name}")
+        columns: dict[str, dict[str, float]] = {
+            name: {} for name in filter(_is_accuracy, header(path))
+        }
+        for text, accuracies in _entries(path):
+            for name, accuracy in accuracies.items():
+                columns[name][text] = accuracy
         return cls(path, columns)
 
     def accuracy(self, text: str, column: str) -> float:
@@ -68,19 +65,36 @@ class Table:
         return found
 
 
+def check(path: Path) -> None:
+    """Raise ValueError unless all of a file can be read as a table; nothing of it is kept."""
+    for _ in _entries(path):
+        pass
+
+
+def _entries(path: Path) -> Iterator[tuple[str, dict[str, float]]]:
+    """Every architecture with its accuracies by column."""
+    names = header(path)
+    known: set[str] = set()
+    rows = _rows(path)
+    next(rows)
+    for number, values in rows:
+        row = dict(zip(names, values, strict=False))
+        text, where = row.get(ARCHITECTURE), f"table={path}: line {number}"
+        if not text:
+            raise ValueError(f"{where} names no architecture")
+        if text in known:
+            raise ValueError(f"{where} has {text} again")
+        known.add(text)
+        columns = filter(_is_accuracy, names)
+        yield text, {name: _fraction(row.get(name), f"{where}: {name}") for name in columns}
+
+
 def header(path: Path, *needed: str) -> list[str]:
     """The names of a table's columns, nothing else read.
 
     ValueError if it is no table, or lacks a true accuracy and needed columns.
     """
-    try:
-        with path.open(newline="") as file:
-            names = next(csv.reader(file), [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no text"
-        raise ValueError(
-            f"table={path}: cannot be read ({reason}); `nasrun table` makes one"
-        ) from error
+    _, names = next(_rows(path), (1, []))
     missing = [name for name in (ARCHITECTURE, *needed) if name not in names]
     if not missing and not any(map(TRUE.fullmatch, names)):
         missing = ["cifar10_test_200ep"]
@@ -88,6 +102,29 @@ def header(path: Path, *needed: str) -> list[str]:
         found = ", ".join(names).split("\n")[0][:80] or "nothing"
         raise ValueError(f"table={path}: has no column {missing[0]}; its first line is {found}")
     return names
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows with the numbers of their lines, empty ones left out; ValueError names the line."""
+    line = 0
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            for row in reader:
+                if row:
+                    yield line + 1, row
+                line = reader.line_num
+    except OSError as error:
+        raise ValueError(
+            f"table={path}: cannot be read ({error.strerror}); `nasrun table` makes one"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"table={path}: byte {error.object[error.start]:#04x} in it is not UTF-8; save it as "
+            "UTF-8"
+        ) from error
+    except csv.Error as error:
+        raise ValueError(f"table={path}: line {line + 1}: {error}; look at its quotes") from error
 
 
 def describe(truth: Mapping[str, Truth]) -> str:

@@ -23,7 +23,7 @@ from nasrun import config as configuration
 from nasrun.budget import LIMITS
 from nasrun.config import GENOTYPES, DictConfig, build, conf_folder, did_you_mean
 from nasrun.context import AnyContext, Context
-from nasrun.data.table import header
+from nasrun.data import table
 from nasrun.genotype import Genotype
 from nasrun.pipeline.command import Command
 from nasrun.pipeline.layout import layout_of
@@ -260,7 +260,7 @@ class Plan:
         self.dataset.check()
         if self.space.table is not None:
             with table_key():
-                header(Path(self.space.table))
+                table.check(Path(self.space.table))
         if self.transfer_dataset is not None:
             with transfer_keys():
                 self.transfer_dataset.check()
