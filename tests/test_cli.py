@@ -177,7 +177,7 @@ REFUSED = {
     ),
     "epochs of another recipe": (
         "retrain genotype=darts_v2 retrain=cifar epochs=3",
-        "epochs=3: has no effect, retrain=cifar has epochs of its own; retrain.epochs=3 would",
+        "epochs=3: has no effect, retrain=cifar has epochs of its own; type retrain.epochs=3",
     ),
     "latencies without a limit": (
         "search budget.latency_table=there.json",

@@ -28,9 +28,8 @@ def run_line(line: Line) -> int:
         return run_sweep(line)
     source = source_of(line)
     if line.flags:
-        overrides = overrides_of(line, source)
-        compose(overrides)  # a mistyped word is told in one line
-        return run_hydra([*line.flags, *overrides], lambda config: None)
+        words = compose(overrides_of(line, source)).words  # a mistyped one is told in one line
+        return run_hydra([*line.flags, *words], lambda config: None)
     return _run_one(line, source)
 
 

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 def run_sweep(line: Line) -> int:
     """Hydra's multirun: every job is checked before the first begins, then the table is printed."""
+    from nasrun.config import beneath_names
     from nasrun.runs.comparison import print_runs
 
     own, of_hydra = line.split()
-    line, sources = replace(line, overrides=(*own, *of_hydra)), {}
+    line, sources = replace(line, overrides=(*beneath_names(own), *of_hydra)), {}
     jobs = _jobs(line.overrides)
     for job in jobs or [tuple(o for o in line.overrides if "(" not in o)]:
         one = replace(line, overrides=job)

@@ -21,15 +21,18 @@ from nasrun.config.composing import (
 )
 from nasrun.config.files import refuse_references
 from nasrun.config.folders import conf_folder, options
-from nasrun.config.keys import GENOTYPES, GROUPS, Frame
+from nasrun.config.keys import GENOTYPES, GROUPS, OPTIMIZERS, Frame
+from nasrun.config.optimizers import beneath_names
 from nasrun.config.words import did_you_mean, key_of, root_of
 
 __all__ = [
     "GENOTYPES",
     "GROUPS",
+    "OPTIMIZERS",
     "Composed",
     "DictConfig",
     "Frame",
+    "beneath_names",
     "build",
     "build_all",
     "check",

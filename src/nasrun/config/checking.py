@@ -13,10 +13,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nasrun.config.kinds import Call, Kind, calls_in
+from nasrun.config.folders import options
+from nasrun.config.keys import OPTIMIZERS
+from nasrun.config.kinds import Call, Kind, Maker, calls_in
 from nasrun.config.reading import instance, module_of, signature
 from nasrun.config.words import did_you_mean
 
+OPTIMIZER = "torch.optim.Optimizer"
 TARGET, PARTIAL = "_target_", "_partial_"
 TRUSTED = ("nasrun.", "torch.optim.")
 BASES = {
@@ -110,7 +113,19 @@ def _absent(target: str) -> str:
 
 def _check_kind(value: Any, kind: Kind, key: str, shown: Any) -> None:
     if not kind.admits(value):
-        raise ValueError(f"{key}={_shown(shown)}: expected {kind.words}")
+        named = _names(kind, value)
+        raise ValueError(f"{key}={_shown(shown)}: expected {named or kind.words}")
+
+
+def _names(kind: Kind, value: Any) -> str:
+    """What can be typed for an optimizer; empty for another kind."""
+    if not isinstance(kind, Maker) or kind.returned != instance(OPTIMIZER):
+        return ""
+    known = options(OPTIMIZERS)
+    return (
+        f"an optimizer: on the command line {', '.join(known)}, in a file a node with `_target_: "
+        f"torch.optim.NAME` and `_partial_: true`{did_you_mean(str(value), known)}"
+    )
 
 
 def _check_keywords(call: Call) -> None:

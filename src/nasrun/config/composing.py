@@ -19,15 +19,20 @@ from nasrun.config.files import (
 )
 from nasrun.config.folders import conf_folder, search_folders
 from nasrun.config.keys import GROUPS, Frame
+from nasrun.config.optimizers import written_out
 from nasrun.config.words import key_of, root_of
 
 
 @dataclass(frozen=True)
 class Composed:
-    """A composed configuration and the option chosen in each group."""
+    """A composed configuration, the option chosen in each group, and the words as Hydra reads them.
+
+    The words are the overrides, but for names that stand for a whole node.
+    """
 
     config: DictConfig
     choices: dict[str, str]
+    words: tuple[str, ...]
 
 
 def register() -> None:
@@ -39,22 +44,18 @@ def register() -> None:
 
 def compose(overrides: Sequence[str]) -> Composed:
     """The configuration of these overrides; ValueError with key, value and what to do."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-
     register()
     folders = search_folders(overrides)
     for override in overrides:
         group, _, value = override.partition("=")
         if group in GROUPS and group != "experiment" and value.startswith("["):
             raise ValueError(f"{override}: one option; several need -m {group}={value.strip('[]')}")
-    with explained(overrides), initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        config = hydra_compose("config", list(overrides), return_hydra_config=True)
-        if folders:
-            typed = [o for o in overrides if root_of(key_of(o)) == "hydra"]
-            typed = [o for o in typed if key_of(o) != "hydra.searchpath"]
-            plain = hydra_compose("config", typed, return_hydra_config=True)
-            refuse_foreign_options(config.hydra, plain.hydra)
+    words = written_out(overrides, folders, _composed)
+    config = _composed(words)
+    if folders:
+        typed = [o for o in overrides if root_of(key_of(o)) == "hydra"]
+        plain = _composed([o for o in typed if key_of(o) != "hydra.searchpath"])
+        refuse_foreign_options(config.hydra, plain.hydra)
     chosen = dict(config.hydra.runtime.choices)
     choices = {str(key): value for key, value in chosen.items() if "hydra/" not in str(key)}
     experiments = [o.partition("=")[2] for o in overrides if key_of(o) == "experiment"]
@@ -64,7 +65,16 @@ def compose(overrides: Sequence[str]) -> Composed:
     with _open(config):
         del config["hydra"]
     refuse_resolvers(OmegaConf.to_container(config, resolve=False))
-    return Composed(config, choices)
+    return Composed(config, choices, tuple(words))
+
+
+def _composed(overrides: Sequence[str]) -> DictConfig:
+    """What Hydra makes of overrides, its own options included."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    with explained(overrides), initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        return hydra_compose("config", list(overrides), return_hydra_config=True)
 
 
 def resolve(node: DictConfig) -> dict[str, Any]:

@@ -138,6 +138,7 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str | None:
     from hydra.errors import HydraException
 
     choices = [o for o in overrides if key_of(o).split("@")[0] in (*GROUPS, "hydra.searchpath")]
+    choices += [o for o in overrides if o.startswith("~") or (o[0] == "+" and "={" in o)]
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
             node: Any = hydra_compose("config", choices)

@@ -27,6 +27,8 @@ FORMER = {
     for evaluator in ("inherited", "tabular")
 }
 """Options that have become two, and the words that name them now."""
+OPTIMIZERS = "optimizer"
+"""The folder of optimizers, whose names take the place of a whole node."""
 GENOTYPES = "genotypes"
 """The folder of published cells: by another name than the key `genotype`, or Hydra takes that key
 for a group."""

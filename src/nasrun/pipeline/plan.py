@@ -30,7 +30,7 @@ from nasrun.pipeline.layout import layout_of
 from nasrun.pipeline.refusals import (
     refuse_discretisation,
     refuse_engine,
-    refuse_idle_epochs,
+    refuse_idle_key,
     refuse_limits,
     refuse_mismatch,
     refuse_missing,
@@ -86,6 +86,8 @@ def prepare(command: Command, source: Source | None) -> Plan:
         if config.get(group) is not None
     }
 
+    if source is None and SEARCH in kinds:
+        refuse_idle_key(command, "alpha_lr", "strategy", "alpha_optimizer.lr")
     limited = _limited(command.verb, config, source)
     nodes = _nodes(config, kinds, limited=limited)
     configuration.check(nodes, command.trusted)  # all of them, before any takes its time
@@ -168,7 +170,7 @@ def _training(
     if any(kind.trains for kind in kinds):
         refuse_retraining(command.composed.choices, space, dataset)
     if RETRAIN in kinds:
-        refuse_idle_epochs(command)
+        refuse_idle_key(command, "epochs", "retrain", "epochs")
         parts["retrain"] = make("retrain")
     if kinds == (TRANSFER,):
         refuse_limits(budget)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nasrun.budget import LIMITS
-from nasrun.config import key_of, refers, root_of
+from nasrun.config import key_of, refers, root_of, value_at
 from nasrun.pipeline.layout import layout_of
 from nasrun.pipeline.source import Source, refuse_unlike
 from nasrun.pipeline.stages import SEARCH, StageKind
@@ -117,14 +117,20 @@ def refuse_limits(budget: Budget) -> None:
             )
 
 
-def refuse_idle_epochs(command: Command) -> None:
-    """The key of the frame is read by those recipes only that refer to it."""
-    given = [override for override in command.typed if key_of(override) == "epochs"]
-    if given and not refers(command.composed.config["retrain"], "epochs"):
-        raise ValueError(
-            f"{given[-1]}: has no effect, retrain={command.composed.choices['retrain']} has epochs "
-            f"of its own; retrain.{given[-1]} would do"
-        )
+def refuse_idle_key(command: Command, key: str, group: str, own: str) -> None:
+    """A key of the frame is read by those options of a group only that refer to it.
+
+    own: the key with which an option has a value of its own.
+    """
+    given = [override for override in command.typed if key_of(override) == key]
+    node = command.composed.config[group]
+    if not given or refers(node, key):
+        return
+    option = f"{group}={command.composed.choices[group]}"
+    if value_at(command.composed.config, f"{group}.{own}") is None:
+        raise ValueError(f"{given[-1]}: has no effect, {option} reads no {key}; leave it out")
+    instead = f"{group}.{own}={given[-1].partition('=')[2]}"
+    raise ValueError(f"{given[-1]}: has no effect, {option} has {key} of its own; type {instead}")
 
 
 def refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> None:

@@ -46,9 +46,11 @@ def list_(words: Sequence[str]) -> int:
 
 def listable(before: Sequence[str] = ()) -> Iterable[str]:
     """Everything that can be listed; what runs are chosen by behind `runs`."""
-    from nasrun.config import GROUPS
+    from nasrun.config import GROUPS, OPTIMIZERS
 
-    return (f"{key}=" for key in KEYS) if RUNS in before else (*GROUPS, "genotype", RUNS)
+    return (
+        (f"{key}=" for key in KEYS) if RUNS in before else (*GROUPS, OPTIMIZERS, "genotype", RUNS)
+    )
 
 
 def _list_runs(keys: Mapping[str, str], form: str) -> None:
