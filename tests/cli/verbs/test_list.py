@@ -61,3 +61,34 @@ def test_wrong_words_are_refused_in_one_line(nasrun, finished):
         "strategy sort=name": "sort=name: has no effect on options",
     }.items():
         assert told in nasrun("list", *words.split()).refusal
+
+
+def test_a_list_says_what_each_option_is(nasrun):
+    text = " ".join(nasrun("list", "strategy").out.split())
+    for option in ("darts", "darts_2nd", "snas", "milenas", "random"):
+        assert option in text
+    assert "1812.09926" in text
+    everything = nasrun("list").out
+    assert all(name in everything for name in ("perturb", "mnist5k", "imagenet", "darts_v2"))
+    assert "darts_v2" in nasrun("list", "genotype").out
+    assert "smoke" in nasrun("list", "experiment").out
+
+
+def test_list_runs_groups_seeds(nasrun, finished, small):
+    words = [word for word in small if not word.startswith("rounds=")]
+    for seed in (0, 1, 2):
+        assert nasrun("search", "rounds=1", *words, f"seed={seed}").status == 0
+    table = nasrun("list", "runs").out
+    rows = [line.split("│") for line in table.splitlines() if line.startswith("│")]
+    rows = [[cell.strip() for cell in row[1:-1]] for row in rows]
+    searches = {row[0]: row for row in rows if row[1] == "search"}
+    assert len(searches) == 2
+    one, three = sorted(searches.values(), key=lambda row: int(row[2]))
+    assert one[2] == "1"
+    assert "±" not in one[3]
+    assert three[2] == "3"
+    assert "±" in three[3]
+    assert {row[1] for row in rows} == {
+        "search", "select magnitude", "retrain magnitude", "retrain random",
+        "transfer magnitude-mnist5k",
+    }  # fmt: skip

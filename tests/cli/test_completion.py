@@ -1,0 +1,57 @@
+"""What a shell is offered."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nasrun.cli.verbs import VERBS
+
+
+def completed(line):
+    """What the shell is offered for a line."""
+    environment = {**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    asked = subprocess.run(
+        [Path(sys.executable).with_name("nasrun"), "-sc", "query=bash"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return asked.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "some"),
+    [
+        ("nasrun se", {"search", "select"}),
+        ("nasrun ", set(VERBS)),
+        ("nasrun search strat", {"strategy="}),
+        ("nasrun search strategy=", {"strategy=darts", "strategy=snas", "strategy=random"}),
+        ("nasrun search strategy.weight_opt", {"strategy.weight_optimizer."}),
+        ("nasrun select method=", {"method=perturb", "method=magnitude"}),
+        ("nasrun select method=per", {"method=perturb"}),
+        ("nasrun plan retrain epo", {"epochs="}),
+        ("nasrun plan retr", {"retrain"}),
+        ("nasrun list str", {"strategy"}),
+    ],
+)
+def test_the_shell_completes(here, line, some):
+    offered = set(completed(line))
+    assert some <= offered
+    word = line.split(" ")[-1]
+    assert all(choice.startswith(word) for choice in offered), offered
+
+
+def test_the_shell_gets_a_script(here):
+    script = subprocess.run(
+        [Path(sys.executable).with_name("nasrun"), "-sc", "install=bash"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "complete" in script
+    assert "nasrun" in script
+    subprocess.run(["bash", "-n", "-c", script], check=True)

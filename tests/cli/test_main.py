@@ -1,0 +1,84 @@
+"""The front door: help, speed, and what happens to its outputs."""
+
+import json
+import subprocess
+import sys
+import time
+
+from nasrun.cli.verbs import VERBS
+
+
+def test_help_names_every_verb_and_every_verb_has_its_own(nasrun):
+    text = nasrun("--help").out
+    assert all(f"\n  {verb} " in text for verb in VERBS)
+    assert nasrun().out == text
+    for verb in VERBS:
+        answer = nasrun(verb, "--help")
+        assert answer.status == 0
+        assert answer.out.startswith(f"nasrun {verb}: ")
+        assert f"nasrun {verb}" in answer.out.partition("\n")[2]
+    assert "perturb" in nasrun("select", "--help").out
+    assert "retrain" not in nasrun("search", "--help").out.partition("groups")[2]
+    assert nasrun("--version").out.startswith("nasrun 0")
+
+
+QUICK = [
+    ["--help"],
+    ["list"],
+    ["list", "strategy"],
+    ["list", "runs"],
+    ["search", "--help"],
+    ["serach"],
+    ["search", "strategy=dart"],
+    ["search", "strategy.weight_optimizer.lrr=1"],
+    ["retrain", "method=dart"],
+    ["run", "transfer.dataset.siz=3"],
+    ["search", "space.nodes=abc"],
+    ["search", "strategy.level=abc"],
+    ["search", "strategy.weight_optimizer=null"],
+    ["search", "+strategy.weight_optimizer.momentom=0"],
+    ["run", "transfer.dataset.size=big"],
+    ["run", "selector.rule._target_=nasrun.runs.run.write_json"],
+    ["retrain", "genotype=darts_v2", "retrain.layers=1.5"],
+]
+PROBE = """
+import json, sys, time
+from nasrun.cli.main import main
+for words in json.loads(sys.argv[1]):
+    begun = time.perf_counter()
+    try:
+        main(words)
+    except SystemExit as end:
+        print(json.dumps([words, end.code, time.perf_counter() - begun, "torch" in sys.modules]))
+"""
+
+
+def test_what_does_not_train_does_not_import_torch(here):
+    """The seconds are printed for a reader; a busy machine may not fail a test."""
+    asked = subprocess.run(
+        [sys.executable, "-c", PROBE, json.dumps(QUICK)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answers = [json.loads(line) for line in asked.stdout.splitlines() if line.startswith("[[")]
+    assert [answer[0] for answer in answers] == QUICK
+    for words, status, seconds, torch in answers:
+        print(f"{seconds:.2f} s  nasrun {' '.join(words)}")
+        assert status == (0 if words[0] in ("--help", "list") or "--help" in words else 2), words
+        assert not torch, words
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "nasrun", "search", "strategy=dart"], check=False)
+    print(f"{time.perf_counter() - begun:.2f} s  a mistyped option, from start to end")
+    assert list(here.iterdir()) == []
+
+
+def test_a_reader_that_stops_reading_is_no_error(here):
+    ended = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"'{sys.executable}' -m nasrun list | head -1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stderr == ""
+    assert "space" in ended.stdout

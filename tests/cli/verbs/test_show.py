@@ -1,0 +1,28 @@
+"""`nasrun show`."""
+
+import json
+
+import pytest
+
+
+@pytest.mark.parametrize(("network", "params"), [("cifar", 3_349_342), ("imagenet", 4_718_752)])
+def test_show_counts_the_published_parameters(nasrun, here, network, params, pictures):
+    words = ["show", "genotype=darts_v2", f"network={network}", "format=json", "out=pictures"]
+    record = json.loads(nasrun(*words).out)
+    assert record["params"] == params
+    assert record["macs"] > 5e8
+    assert len(record["pictures"]) >= 2
+    assert all((here / path).stat().st_size > 1000 for path in record["pictures"])
+
+
+def test_show_prints_a_runs_report_and_names_its_pictures(nasrun, finished, pictures):
+    answer = nasrun("show", finished)
+    assert answer.status == 0
+    text = answer.out
+    assert "magnitude" in text
+    assert "random" in text
+    assert "magnitude-mnist5k" in text
+    assert "parameters" in text
+    assert "select/magnitude/cells.svg" in "".join(text.split())
+    record = json.loads(nasrun("show", finished, "format=json").out)
+    assert {row["branch"] for row in record["report"]} == {"magnitude", "random"}
