@@ -11,7 +11,9 @@ def test_a_sweep_runs_every_combination_and_closes_with_a_table(nasrun, here, sm
     assert answer.status == 0, answer.err
     found = sorted(str(path.parent.relative_to(here)) for path in here.rglob("run.json"))
     assert found == [
-        f"outputs/digits-darts-{name}/{v}" for name in ("darts", "random") for v in ("v001", "v002")
+        f"outputs/digits-darts-{name}/{version}"
+        for name in ("darts", "random-from_scratch")
+        for version in ("v001", "v002")
     ]
     table = answer.out[answer.out.rindex("sweep") :]
     rows = [line.split("│") for line in table.splitlines() if line.startswith("│")]
