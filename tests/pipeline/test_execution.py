@@ -246,6 +246,30 @@ def test_a_flipped_bit_of_the_weights_is_refused(finished):
         load(finished, "magnitude")
 
 
+def files_of(run):
+    """What a run holds, but for what differs from one run to the next by the clock."""
+    return {
+        str(path.relative_to(run)): path.read_bytes()
+        for path in sorted(run.rglob("*"))
+        if (path.is_file() and path.suffix in (".png", ".svg")) or path.name == "genotype.json"
+    }
+
+
+@pytest.mark.parametrize("lost", ["cells.svg", "cells.png"])
+def test_a_picture_lost_to_a_kill_is_drawn_by_the_same_command(here, pictures, nasrun, small, lost):
+    """Killed while it is written: the picture is missing, its unfinished file lies there."""
+    words = ["run", *small, "stages=[search,select]"]
+    assert nasrun(*words).status == 0
+    (folder,) = here.glob("outputs/*/v001/select/magnitude")
+    expected = files_of(folder.parents[1])
+    assert {"select/magnitude/cells.svg", "select/magnitude/cells.png"} <= expected.keys()
+    (folder / lost).rename(folder / f".{lost}.0a1b.part")
+    (folder / f"{lost}.tmp").touch()  # as earlier versions called it
+    assert nasrun(*words).status == 0
+    assert files_of(folder.parents[1]) == expected
+    assert not [*folder.glob("*.tmp"), *folder.glob(".*.part")]
+
+
 def test_a_damaged_state_of_a_search_stops_its_selection(nasrun, finished):
     for path in finished.glob("search/state*.pt"):
         path.write_bytes(b"")

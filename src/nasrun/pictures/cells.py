@@ -63,12 +63,17 @@ def draw_cells(cells: Mapping[str, Sequence[Edge]], stem: Path, title: str = "")
     from matplotlib import rc_context
 
     figure = _figure(cells, title)
-    paths = [stem.with_name(stem.name + suffix) for suffix in (".svg", ".png")]
+    paths = cell_pictures(stem)
     # Only rc parameters can keep SVG text as text and its ids the same in every run.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "nasrun"}):
         save(figure, paths[0], metadata={"Date": None})
     save(figure, paths[1], dpi=200)
     return paths
+
+
+def cell_pictures(stem: Path) -> list[Path]:
+    """Where `draw_cells` draws."""
+    return [stem.with_name(stem.name + suffix) for suffix in (".svg", ".png")]
 
 
 @dataclass(frozen=True)

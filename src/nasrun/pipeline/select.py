@@ -10,7 +10,7 @@ from pathlib import Path
 from nasrun.context import AnyContext
 from nasrun.data.table import Table
 from nasrun.genotype import Genotype
-from nasrun.pictures.cells import draw_cells
+from nasrun.pictures import cells
 from nasrun.pipeline.plan import Plan, table_key
 from nasrun.pipeline.search import begin_search
 from nasrun.pipeline.work import Work, read_genotype
@@ -104,5 +104,6 @@ def _look_up(space: Space, folder: StageFolder) -> None:
 
 
 def _draw(space: Space, folder: StageFolder) -> None:
-    if not (folder.path / "cells.svg").exists():
-        draw_cells(space.cells(read_genotype(folder, space)), folder.path / "cells")
+    stem = folder.path / "cells"
+    if not all(path.exists() for path in cells.cell_pictures(stem)):  # one may be lost to a kill
+        cells.draw_cells(space.cells(read_genotype(folder, space)), stem)
