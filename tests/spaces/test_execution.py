@@ -31,7 +31,8 @@ NB201 = NasBench201(
     layers=3,
 )
 ORACLES = {"darts": PlainDarts, "nasbench201": PlainNasBench201}
-RELAXATIONS = {"softmax": Softmax(), "one path": HardGumbel(soft=Concrete(tau_start=1, tau_end=1))}
+ONE_PATH = HardGumbel(soft=Concrete(tau_start=1, tau_end=1), adds_undrawn=False)
+RELAXATIONS = {"softmax": Softmax(), "one path": ONE_PATH}
 
 
 @st.composite
@@ -135,3 +136,52 @@ def test_every_mixture_mask_and_decision_is_carried_out_as_in_the_plain_network(
 @pytest.mark.parametrize("space", [DARTS, NB201], ids=lambda space: space.name)
 def test_single_precision_is_exact_to_a_hundred_thousandth(space, batch):
     compare(space, batch, precision=torch.float32, tolerance=1e-5)
+
+
+def released(plain):
+    """The plain network with the edges of AutoDL-Projects' `forward_gdas`, or of its `_v1`."""
+
+    class Released(plain):
+        adds_undrawn = True
+
+        def edge(self, x, decision, name, stride, genotype, mix):
+            row = self.space.rows[decision]
+            index = int(mix[row].argmax())
+            choices = self.space.decisions[row].choices
+            drawn = mix[row][index] * self.operation(x, choices[index], name, stride)
+            if not self.adds_undrawn:
+                return drawn
+            return drawn + sum(w for k, w in enumerate(mix[row][: len(choices)]) if k != index)
+
+    return Released
+
+
+@pytest.mark.parametrize("adds_undrawn", [None, True, False])
+@pytest.mark.parametrize("space", [DARTS, NB201], ids=lambda space: space.name)
+def test_the_alphas_of_gdas_get_the_gradient_of_the_released_cell(space, adds_undrawn):
+    gdas = HardGumbel(soft=Concrete(tau_start=2, tau_end=2), adds_undrawn=adds_undrawn)
+    torch.manual_seed(0)
+    network = space.network(inputs=3, outputs=5)
+    supernet = Supernet(space, network, gdas, alpha_mean=0.0, alpha_std=1.0).double()
+    fixed = space.decisions[0]
+    supernet.fixed[fixed.name] = fixed.choices[-1]
+    oracle = released(ORACLES[space.name])(network, space, pool_norm=space.search_layout.pool_norm)
+    oracle.adds_undrawn = space is NB201 if adds_undrawn is None else adds_undrawn
+    x, labels = torch.randn(4, 3, 12, 12).double(), torch.randint(5, (4,))
+    silent = 0
+    for seed in range(4):
+        torch.manual_seed(seed)
+        (found,) = torch.autograd.grad(F.cross_entropy(supernet(x)[0], labels), supernet.alpha)
+
+        torch.manual_seed(seed)
+        gumbels = -torch.log(-torch.log(torch.rand_like(supernet.alpha)))
+        probs = torch.softmax((supernet.alpha.log_softmax(1) + gumbels) / 2, 1)
+        one_h = torch.zeros_like(probs).scatter_(1, probs.argmax(1, keepdim=True), 1.0)
+        hardwts = one_h - probs.detach() + probs
+        decided = torch.eye(probs.shape[1]).double()[len(fixed.choices) - 1]
+        hardwts = torch.cat([decided[None], hardwts[1:]])
+        loss = F.cross_entropy(oracle(x, mix=hardwts)[0], labels)
+        (expected,) = torch.autograd.grad(loss, supernet.alpha)
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-12)
+        silent += int((found[1:] == 0).all(1).sum())
+    assert (silent == 0) == oracle.adds_undrawn  # else what draws `none` learns nothing

@@ -164,6 +164,20 @@ def test_a_masked_layer_gives_zero_and_a_half_masked_one_what_is_left():
     assert network.layers[2]((x,), only, 0.0).shape == (2, 8, 3, 3)
 
 
+def test_what_is_added_besides_reaches_every_number_of_a_layer():
+    torch.manual_seed(0)
+    made = space()
+    network = made.network(inputs=1, outputs=2)
+    x, weights = torch.rand(2, 4, 6, 6), torch.full((4, made.width), 0.25)
+    rest = torch.arange(4.0, requires_grad=True)
+    for row in (1, 2):  # with a shortcut and without
+        plain = network.layers[row]((x,), Mixture(weights, ((0,),) * 4), 0.0)
+        found = network.layers[row]((x,), Mixture(weights, ((0,),) * 4, rest), 0.0)
+        assert torch.allclose(found, plain + row)
+        (gradient,) = torch.autograd.grad(found.sum(), rest)
+        assert gradient.tolist() == [found.numel() if i == row else 0 for i in range(4)]
+
+
 def test_drop_path_keeps_the_shortcut():
     torch.manual_seed(0)
     made = space(choices={f"layer0{i}": ("k3e3",) for i in range(4)})

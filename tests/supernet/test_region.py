@@ -153,6 +153,14 @@ def test_a_drawn_path_is_not_compiled_however_often_it_comes(traced):
     assert not traced
 
 
+def test_a_step_that_adds_what_was_not_drawn_is_not_compiled(traced):
+    supernet = supernet_of(TINY)
+    compile_regions(supernet.network, COMPILED)
+    mixture = supernet.mixture()
+    supernet.network(images(), replace(mixture, rest=mixture.weights.sum(-1)))
+    assert not traced
+
+
 def test_what_is_compiled_does_not_depend_on_earlier_steps(traced):
     """An interrupted run, whose process is another, goes on by the same programs."""
     served = []

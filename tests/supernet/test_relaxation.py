@@ -244,7 +244,7 @@ def test_a_margin_that_settles_everything_or_cannot_be_is_refused(margin):
 
 def test_a_hard_sample_is_one_hot_to_the_bit_and_names_what_runs():
     alpha = torch.randn(500, 8)
-    values, chosen = GDAS.sample(alpha, 0.5)
+    values, chosen, _ = GDAS.sample(alpha, 0.5)
     assert values.sum(1).tolist() == [1.0] * 500
     assert values.amax(1).tolist() == [1.0] * 500
     assert list(chosen) == values.argmax(1).tolist()
@@ -253,7 +253,7 @@ def test_a_hard_sample_is_one_hot_to_the_bit_and_names_what_runs():
 @pytest.mark.parametrize("progress", [1 / 250, 1.0])
 def test_a_hard_sample_draws_a_choice_with_its_probability_at_any_temperature(progress):
     logits, draws = [1.0, -0.5, 0.2, 2.0], 20_000
-    values, _ = GDAS.sample(torch.tensor(logits).expand(draws, 4), progress)
+    values, *_ = GDAS.sample(torch.tensor(logits).expand(draws, 4), progress)
     probabilities = softmax(logits)
     deviation = (probabilities * (1 - probabilities) / draws).sqrt()
     assert ((values.mean(0) - probabilities).abs() < 5 * deviation).all()
@@ -266,7 +266,7 @@ def test_the_gradient_of_a_hard_sample_is_the_drawn_row_of_the_softs_jacobian(ep
     alpha = torch.randn(28, 8, dtype=torch.float64).requires_grad_()
     credit = torch.randn(28, dtype=torch.float64)
     torch.manual_seed(epoch)
-    values, chosen = GDAS.sample(alpha, (epoch + 1) / 250)
+    values, chosen, _ = GDAS.sample(alpha, (epoch + 1) / 250)
     ran = values[torch.arange(28), list(chosen)]
     (credit * ran).sum().backward()
     torch.manual_seed(epoch)

@@ -205,6 +205,9 @@ class SearchSpace(Space):
     """A space with one network that can hold all choices at once: a supernet."""
 
     words = "a space with a supernet, such as space=darts"
+    adds_undrawn: ClassVar[bool] = False
+    """Whether the released cell adds the weights of candidates that a search did not draw, zeros
+    with a gradient, to what the drawn one gives (`nasrun.supernet.relaxation.HardGumbel`)."""
 
     @abstractmethod
     def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> SearchSpace:

@@ -283,6 +283,9 @@ class Cell(Region):
         self.stride = 2 if reduction else 1
         names = [f"{kind}/{node}-{source}" for node, source in edges(nodes)]
         self.columns = {rows[name]: running(candidates[name]) for name in names}
+        self.entering: dict[int, list[int]] = {}  # the rows of the edges into each node
+        for (node, _), name in zip(edges(nodes), names, strict=True):
+            self.entering.setdefault(node, []).append(rows[name])
         self.edges = nn.ModuleDict()
         for (node, source), name in zip(edges(nodes), names, strict=True):
             stride = self.stride if source < INPUTS else 1
@@ -295,10 +298,12 @@ class Cell(Region):
             edges = [self.edges[f"{node}-{source}"] for source in range(node)]
             sums = [e(state, mixture, drop_path) for e, state in zip(edges, states, strict=True)]
             if kept := [each for each in sums if each is not None]:
-                states.append(State(Sum.of(kept).map()))
+                total = Sum.of(kept).map()
             else:  # a node without edges is the zero state (SNAS's argmax rule)
-                zero = torch.zeros_like(maps[0][:, :, :: self.stride, :: self.stride])
-                states.append(State(zero))
+                total = torch.zeros_like(maps[0][:, :, :: self.stride, :: self.stride])
+            if mixture is not None:
+                total = mixture.with_rest(total, self.entering[node])
+            states.append(State(total))
         return torch.cat(
             [state.map for state in states[INPUTS:]], dim=1
         )  # (B, nodes * C, H / stride, W / stride)

@@ -271,11 +271,13 @@ class Layer(Region):
                     y = weights[column] * self.candidates[choice](x)
                     total = y if total is None else total + y
         if not self.shortcut:
-            return self._zero(x) if total is None else total
-        if total is not None and drops(drop_path):
-            total = dropped(total, drop_path)
-        x = x if mixture is None else share * x
-        return x if total is None else x + total
+            y = self._zero(x) if total is None else total
+        else:
+            if total is not None and drops(drop_path):
+                total = dropped(total, drop_path)
+            x = x if mixture is None else share * x
+            y = x if total is None else x + total
+        return y if mixture is None else mixture.with_rest(y, [self.row])
 
     def _zero(self, x: Tensor) -> Tensor:
         """The map of a layer all of whose candidates are masked."""

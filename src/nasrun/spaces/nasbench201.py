@@ -52,6 +52,7 @@ class NasBench201(SearchSpace):
     name = "nasbench201"
     limits = ()
     none_is_a_choice = True
+    adds_undrawn = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "operations", tuple(self.operations))
@@ -187,6 +188,9 @@ class Cell(Region):
         super().__init__()
         names = [f"cell/{node}-{source}" for node, source in EDGES]
         self.columns = {rows[name]: running(candidates[name]) for name in names}
+        self.entering: dict[int, list[int]] = {}  # the rows of the edges into each node
+        for (node, _), name in zip(EDGES, names, strict=True):
+            self.entering.setdefault(node, []).append(rows[name])
         self.edges = nn.ModuleDict()
         for (node, source), name in zip(EDGES, names, strict=True):
             edge = Edge(candidates[name], rows[name], channels // layout.partial, 1, layout)
@@ -199,7 +203,10 @@ class Cell(Region):
             edges = [self.edges[f"{node}-{source}"] for source in range(node)]
             sums = [e(state, mixture, drop_path) for e, state in zip(edges, states, strict=True)]
             kept = [each for each in sums if each is not None]
-            states.append(State(Sum.of(kept).map() if kept else torch.zeros_like(x)))
+            total = Sum.of(kept).map() if kept else torch.zeros_like(x)
+            if mixture is not None:
+                total = mixture.with_rest(total, self.entering[node])
+            states.append(State(total))
         return states[-1].map  # (B, C, H, W), as x
 
 

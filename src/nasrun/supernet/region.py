@@ -105,8 +105,9 @@ class Compiled:
         """Whether a call is a training step with all candidates, of the first such one's shape."""
         if not (region.training and torch.is_grad_enabled()):
             return False
-        if mixture is not None and any(
-            mixture.active[row] != columns for row, columns in region.columns.items()
+        if mixture is not None and (
+            mixture.rest is not None
+            or any(mixture.active[row] != columns for row, columns in region.columns.items())
         ):
             return False
         return self._shapes.setdefault(region, maps[0].shape) == maps[0].shape

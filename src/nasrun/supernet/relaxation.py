@@ -20,11 +20,14 @@ from torch.distributions import Gamma
 class Weights(NamedTuple):
     """How much every choice counts: `values` (decisions, choices), differentiable.
 
-    `chosen` names the one column of each row that runs, null where every choice does.
+    `chosen` names the one column of each row that runs, null where every choice does. With
+    `adds_undrawn` the weights of the others, zero but with a gradient, are added to the map of
+    their decision, null does as the space's released code.
     """
 
     values: Tensor
     chosen: tuple[int, ...] | None = None
+    adds_undrawn: bool | None = False
 
 
 class Relaxation(ABC):
@@ -145,18 +148,23 @@ class HardGumbel(Relaxation):
 
     w = one_hot(argmax z) + z - z' with z' a constant equal to z: only the drawn operation runs,
     with weight exactly 1, and dL/dalpha is its credit times the row of z's Jacobian that belongs to
-    it. Evaluation mixes softmax(alpha), so that a masked candidate is missed in proportion to its
-    probability; no training forward ever was such a mixture.
+    it. With `adds_undrawn` the map is sum_j w_j + w_k o_k(x) over the others j != k: the same
+    numbers, but their logits are credited with the sum of dL/dmap, and so learn where k is `none`,
+    too. Null does as the released code of the space (AutoDL-Projects: in NAS-Bench-201's cell
+    alone). Evaluation mixes softmax(alpha), so that a masked candidate is missed in proportion to
+    its probability; no training forward ever was such a mixture.
     """
 
     single = True
     soft: Concrete
+    adds_undrawn: bool | None = None
 
     def sample(self, alpha: Tensor, progress: float) -> Weights:
         soft = self.soft.sample(alpha, progress).values
         drawn = soft.argmax(dim=-1)
         hard = torch.zeros_like(soft).scatter(1, drawn[:, None], 1.0)
-        return Weights(hard + (soft - soft.detach()), tuple(drawn.tolist()))
+        values = hard + (soft - soft.detach())
+        return Weights(values, tuple(drawn.tolist()), self.adds_undrawn)
 
     def mean(self, alpha: Tensor) -> Weights:
         return self.soft.mean(alpha)

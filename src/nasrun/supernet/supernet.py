@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.base import SearchSpace
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.region import running
-from nasrun.supernet.relaxation import Relaxation
+from nasrun.supernet.relaxation import Relaxation, Weights
 from nasrun.supernet.stacked import StackedNetwork
 
 Probabilities = dict[str, dict[str, float]]
@@ -95,18 +95,15 @@ class Supernet(nn.Module):
         they are: a mask, not a new normalisation (DARTS-PT). `weights` (decisions, choices) takes
         the place of the relaxation's.
         """
-        only: tuple[int, ...] | None = None
-        if weights is None and (self.training if sampled is None else sampled):
-            weights, only = self.relaxation.sample(self.logits, self.progress)
-        elif weights is None:
-            weights, only = self.relaxation.mean(self.logits)
+        relaxed = Weights(weights) if weights is not None else self._relaxed(sampled)
+        only = relaxed.chosen
         active = [self._open_columns(row) for row in range(len(self.space.decisions))]
         if only is not None:
             active = [
                 tuple(column for column in columns if column == chosen)
                 for columns, chosen in zip(active, only, strict=True)
             ]
-        weights = self.decided(weights)
+        weights = self.decided(relaxed.values)
         for decision, choice in self.fixed.items():
             row = self.space.rows[decision]
             active[row] = () if choice == NONE else (self._column(decision, choice),)
@@ -116,7 +113,26 @@ class Supernet(nn.Module):
             decision, choice = without
             row, masked = self.space.rows[decision], self._column(decision, choice)
             active[row] = tuple(other for other in active[row] if other != masked)
-        return Mixture(weights, tuple(active))
+        rest: Tensor | None = None
+        as_released = relaxed.adds_undrawn is None
+        if self.space.adds_undrawn if as_released else relaxed.adds_undrawn:
+            assert only is not None, "nothing is drawn"
+            rest = self._undrawn(weights, only)
+        return Mixture(weights, tuple(active), rest)
+
+    def _relaxed(self, sampled: bool | None) -> Weights:
+        """A sample of the relaxation or its mean; null is as the mode says."""
+        if self.training if sampled is None else sampled:
+            return self.relaxation.sample(self.logits, self.progress)
+        return self.relaxation.mean(self.logits)
+
+    def _undrawn(self, weights: Tensor, drawn: Sequence[int]) -> Tensor:
+        """Per open decision the sum of the weights of what was not drawn, (decisions,)."""
+        columns = torch.tensor(drawn, device=weights.device)[:, None]
+        others = torch.ones_like(weights).scatter(1, columns, 0.0)
+        for decision in self.fixed:
+            others[self.space.rows[decision]] = 0.0
+        return (weights * others).sum(-1)
 
     def at(self, genotype: Genotype) -> Mixture:
         """The mixture that runs exactly this genotype with the supernet's own weights."""
