@@ -401,6 +401,67 @@ def test_all_broken_images_of_all_stages_are_named_before_the_first_one(nasrun, 
     assert nasrun("search", *searched, "rounds=1").status == 0
 
 
+def folder_words(small):
+    words = [word for word in small if not word.startswith(("images=", "rounds="))]
+    return [*words, "rounds=1", "dataset=image_folder"]
+
+
+def test_a_set_is_what_is_in_it_wherever_it_lies(nasrun, here, small, monkeypatch):
+    paint("imgs")
+    words = folder_words(small)
+    monkeypatch.setenv("HOME", str(here))
+    for root in ("imgs", "./imgs", "imgs/", str(here / "imgs"), "'~/imgs'"):
+        assert nasrun("search", *words, f"dataset.root={root}").status == 0
+    (run,) = Path("outputs/image_folder-darts-darts").glob("v*")
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    own = ["progress=false", "budget.threads=1", "budget.device=cpu", f"run={here / run}"]
+    assert nasrun("select", *own).status == 0
+    (here / "imgs").rename(here / "moved")
+    assert "there is no such folder" in nasrun("select", *own, "selector=argmax").refusal
+    moved = f"dataset.root={here / 'moved'}"
+    assert nasrun("select", *own, "selector=argmax", moved).status == 0
+    monkeypatch.chdir(here)
+    assert nasrun("search", *words, moved).status == 0
+    assert len(list(Path("outputs/image_folder-darts-darts").glob("v*"))) == 1
+    paint("other", count=13)
+    refusal = nasrun("select", *own, "dataset.root=other").refusal
+    assert f"dataset.root: the images are not those that {here / run} began with" in refusal
+    assert "2 added (class0/12.png, class1/12.png)" in refusal
+
+
+def test_a_changed_folder_goes_on_with_no_run_and_says_what_changed(nasrun, here, small):
+    root = paint("set")
+    words = [*folder_words(small), "dataset.root=set"]
+    assert nasrun("search", *words).status == 0
+    before = sorted(Path("outputs").rglob("*"))
+    (root / "class0/3.png").rename(root / "class0/33.png")
+    with (root / "class1/4.png").open("ab") as file:
+        file.write(b"more")
+    changes = "1 added (class0/33.png); 1 removed (class0/3.png); 1 changed (class1/4.png)"
+    for command in (["search", *words], ["select"]):
+        refusal = nasrun(*command).refusal
+        assert changes in refusal
+        assert "put them back, or begin anew with outputs=DIR" in refusal
+    assert sorted(Path("outputs").rglob("*")) == before
+    assert nasrun("search", *words, "outputs=new").status == 0
+
+
+def test_a_changed_transfer_folder_is_refused_and_a_moved_one_is_the_same(nasrun, here, finished):
+    root = paint("set")
+    words = ["transfer", "transfer=folder", "transfer.channels=2", "transfer.layers=3"]
+    words += ["transfer.epochs=1", "transfer.auxiliary=false"]
+    assert nasrun(*words, "transfer.dataset.root=set").status == 0
+    root.rename("moved")
+    assert nasrun(*words, "transfer.dataset.root=moved/").status == 0
+    folders = list(finished.glob("transfer/*folder*"))
+    assert len(folders) == 1
+    Path("moved/class0/3.png").unlink()
+    refusal = nasrun(*words, "transfer.dataset.root=moved").refusal
+    assert "transfer.dataset.root: the images are not those that" in refusal
+    assert "1 removed (class0/3.png)" in refusal
+
+
 def test_escape_codes_in_names_of_files_do_not_reach_the_terminal(nasrun, here, small):
     path = paint("set") / "class1" / "\x1b[2J\n.png"
     path.write_bytes(b"not an image")

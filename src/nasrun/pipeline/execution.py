@@ -24,13 +24,15 @@ def execute(plan: Plan, console: Console) -> tuple[Run, list[StageFolder]]:
     from nasrun.pipeline.work import Work
 
     plan.budget.apply()
-    plan.look()
     run = plan.source.run if plan.source else Run.find(plan.outputs, plan.family, plan.config)
     ready: Stage | None = None
     if run is None:
         Run.check_writable(plan.outputs)
+        Run.refuse_changed(plan.outputs, plan.family, plan.config, plan.contents)
+    plan.look()
+    if run is None:
         ready = _first_stage(plan)  # reads the data: what is wrong with them leaves no folder
-        run = Run.claim(plan.outputs, plan.family, plan.config, plan.record)
+        run = Run.claim(plan.outputs, plan.family, plan.config, plan.record, plan.contents)
     console.print(str(run.path), style="bold", highlight=False, markup=False)
     with run.lock():
         run.touch()

@@ -65,6 +65,7 @@ from nasrun.pipeline.stages import (
 if TYPE_CHECKING:
     from nasrun.budget import Budget
     from nasrun.costs.limits import Limits
+    from nasrun.data.contents import Contents
     from nasrun.data.images import Data, Dataset
     from nasrun.engines.base import Engine
     from nasrun.retrain import Retrain
@@ -97,6 +98,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
 
     budget, space, dataset = make("budget"), make("space"), make("dataset")
     settings["budget"] = budget.resolved
+    settings["dataset"] = placed(settings["dataset"])
     settings["space"].pop("table", None)  # for reports: the search is the same without it
     refuse_other_budget(command, source, kinds, budget.resolved)
     searching = _searching(command, kinds, make, budget, space, dataset)
@@ -105,7 +107,8 @@ def prepare(command: Command, source: Source | None) -> Plan:
     training = _training(command, kinds, make, budget, space, dataset)
     refuse_other_layout(command, source, kinds, training["layout"])
     if training["transfer"] is not None:
-        settings["transfer"] = configuration.resolve(config["transfer"])
+        transfer = configuration.resolve(config["transfer"])
+        settings["transfer"] = {**transfer, "dataset": placed(transfer["dataset"])}
     name, genotype = None, None
     if frame.genotype is not None:
         name, genotype = named_genotype(frame.genotype, space, choices["space"], frame.seed)
@@ -203,7 +206,7 @@ def configured(command: Command, source: Source | None) -> DictConfig:
     refuse_idle(verb, command.typed, limited=_limited(verb, config, source))
     if source is not None:
         refuse_other(config, command.typed, source.run)
-        inherit(config, source.run)
+        inherit(config, command.typed, source.run)
     frame = configuration.frame(config)
     if frame.genotype is not None and source is None:
         refuse_search(command.typed)
@@ -258,8 +261,13 @@ class Plan:
     genotype: Genotype | None
 
     def check_data(self) -> None:
-        """Look whether the data of every stage are there, without reading them."""
+        """Look whether the data of every stage are there, and are those of the run that goes on.
+
+        Their images are not read.
+        """
         self.dataset.check()
+        if self.source is not None:
+            self.source.run.refuse_other(self.contents)
         if self.space.table is not None:
             with table_key():
                 table.check(Path(self.space.table))
@@ -311,6 +319,11 @@ class Plan:
             engine=self.engine,
         )
 
+    @cached_property
+    def contents(self) -> Contents | None:
+        """The files of the data set, if it is made of files."""
+        return self.dataset.contents()
+
     @property
     def counted(self) -> dict[str, Any]:
         """The layout that limits are counted in, as a part of a configuration; else nothing."""
@@ -354,6 +367,8 @@ class Plan:
         if self.genotype is None:
             groups += ["task", "strategy"]
         config = {"seed": self.seed, **{group: self.settings[group] for group in groups}}
+        if self.contents is not None:
+            config["contents"] = self.contents.digest
         if self.genotype is None:
             return config | self.counted
         return config | {"genotype": self.genotype.to_json()}
@@ -370,6 +385,17 @@ class Plan:
             "genotype": self.genotype_name,
             "table": self.space.table,
         }
+
+
+def placed(dataset: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a data set with its place as seen from anywhere."""
+    root = dataset.get("root")
+    return dataset if root is None else {**dataset, "root": absolute(root)}
+
+
+def absolute(root: str) -> str:
+    """A path from the top, `~` spelled out."""
+    return os.path.abspath(Path(root).expanduser())
 
 
 def random_genotype(space: Space, seed: int) -> Genotype:

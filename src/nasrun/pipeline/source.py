@@ -20,6 +20,7 @@ from nasrun.config import (
     root_of,
     value_at,
 )
+from nasrun.data.contents import WHEREABOUTS
 from nasrun.pipeline.layout import LAYOUT
 from nasrun.pipeline.stages import (
     ALWAYS,
@@ -39,6 +40,8 @@ from nasrun.runs.run import Run, StageFolder
 
 TABLE = "space.table"
 """Upstream, but it changes no result: a later verb may be given another than its parent."""
+PLACES = tuple(f"dataset.{name}" for name in WHEREABOUTS)
+"""Likewise: data may have been moved, and another number of workers may read them."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ def refuse_other(config: DictConfig, typed: Sequence[str], run: Run) -> None:
     for override in typed:
         key = key_of(override)
         root = root_of(key)
-        if root not in (*UPSTREAM, *SCALE) or key == TABLE:
+        if root not in (*UPSTREAM, *SCALE) or key in (TABLE, *PLACES):
             continue
         if "@" in key:
             raise ValueError(
@@ -208,11 +211,18 @@ def refuse_other(config: DictConfig, typed: Sequence[str], run: Run) -> None:
             )
 
 
-def inherit(config: DictConfig, run: Run) -> None:
-    """Put the parent's upstream groups and scale into a composed configuration."""
+def inherit(config: DictConfig, typed: Sequence[str], run: Run) -> None:
+    """Put the parent's upstream groups and scale into a composed configuration.
+
+    Where the data lie may be typed: they are compared by what they are.
+    """
     parent, scale = run.config, run.record["scale"]
     table = value_at(config, TABLE) or run.record.get("table")
+    given = {key_of(override) for override in typed}
+    moved = {key: value_at(config, key) for key in PLACES if key in given}
     put(config, {key: parent[key] for key in UPSTREAM if key in parent} | scale)
+    for key, value in moved.items():
+        config["dataset"][key.partition(".")[2]] = value
     if table is not None:
         put(config, {"space": {**parent["space"], "table": table}})
 

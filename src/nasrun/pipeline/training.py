@@ -27,7 +27,11 @@ def train(work: Work, kind: StageKind, chosen: Chosen, ready: Retrain | None) ->
         "source": chosen.branch,
         "genotype": chosen.genotype.to_json(),
     }
-    folder = work.run.branch(kind.name, name, own, chosen.mark)
+    theirs = None
+    if kind is TRANSFER:
+        assert plan.transfer_dataset is not None
+        theirs = plan.transfer_dataset.contents()
+    folder = work.run.branch(kind.name, name, own, chosen.mark, theirs)
     return work.drive(folder, lambda: ready or begin_training(plan, kind, chosen.genotype))
 
 

@@ -58,6 +58,7 @@ def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
     nodes["budget"] = defaults | config["budget"]
     space, dataset, task, strategy, budget = build_all(nodes, trust).values()
     budget.apply()
+    found.refuse_other(dataset.contents())
     seed_everything(config["seed"], "search")
     task.begin(dataset, budget)
     strategy.begin(Context(space=space, task=task, budget=budget))

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from nasrun.config import refuse_references
+from nasrun.data.contents import WHEREABOUTS, Contents
 from nasrun.files import (
     append_line,
     as_json,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
     from nasrun.stage import Stage
 
+CONTENTS = "contents.json.gz"
 METRICS, TIMING, WEIGHTS = "metrics.jsonl", "timing.jsonl", "weights.safetensors"
 KINDS = ("search", "select", "retrain", "transfer")
 
@@ -68,7 +70,7 @@ class Run:
 
         ValueError if it is damaged; another one beside it that is damaged is passed over.
         """
-        mark = fingerprint(config)
+        mark = fingerprint(identity(config))
         for path in _versions(outputs / name).values():
             run = cls(path)
             if not run.exists:
@@ -86,8 +88,28 @@ class Run:
     def has(self, config: dict[str, Any]) -> bool:
         """Whether this is what the run was configured with, as far as it can be read."""
         with suppress(ValueError):
-            return fingerprint(self.config) == fingerprint(config)
+            return identity(self.config) == identity(config)
         return False
+
+    @classmethod
+    def refuse_changed(
+        cls, outputs: Path, name: str, config: dict[str, Any], contents: Contents | None
+    ) -> None:
+        """Raise ValueError if a run of this configuration had other files of its data set."""
+        ours = identity({key: config[key] for key in config if key != "contents"})
+        for path in _versions(outputs / name).values():
+            run = cls(path)
+            with suppress(ValueError):  # a damaged one is nobody's
+                theirs = run.config
+                if ours == identity({k: theirs[k] for k in theirs if k != "contents"}):
+                    break
+        else:
+            return
+        run.refuse_other(contents)
+
+    def refuse_other(self, contents: Contents | None) -> None:
+        """Raise ValueError if these are not the files of the data set that the run began with."""
+        refuse_other_contents(self.path, self.config, contents, "dataset.root")
 
     @classmethod
     def check_writable(cls, outputs: Path) -> None:
@@ -99,7 +121,14 @@ class Run:
             raise ValueError(f"outputs={outputs}: no permission to write in {existing}")
 
     @classmethod
-    def claim(cls, outputs: Path, name: str, config: dict[str, Any], record: dict[str, Any]) -> Run:
+    def claim(
+        cls,
+        outputs: Path,
+        name: str,
+        config: dict[str, Any],
+        record: dict[str, Any],
+        contents: Contents | None = None,
+    ) -> Run:
         """The run of this configuration under `outputs/name`: the existing one, or a new version.
 
         No half-made or empty version is ever seen.
@@ -108,21 +137,29 @@ class Run:
         try:
             family.mkdir(parents=True, exist_ok=True)
             with held(family, wait=True):  # of equal commands at one moment, one makes the run
-                return cls.find(outputs, name, config) or cls._make(family, config, record)
+                found = cls.find(outputs, name, config)
+                return found or cls._make(family, config, record, contents)
         except PermissionError as error:
             raise ValueError(
                 f"outputs={outputs}: no permission to write {error.filename}; choose another folder"
             ) from error
 
     @classmethod
-    def _make(cls, family: Path, config: dict[str, Any], record: dict[str, Any]) -> Run:
+    def _make(
+        cls,
+        family: Path,
+        config: dict[str, Any],
+        record: dict[str, Any],
+        contents: Contents | None,
+    ) -> Run:
         """The next version, made complete under another name and then renamed."""
         target = family / f"v{max(_versions(family), default=0) + 1:03d}"
         draft = family / f".{target.name}.{uuid4().hex}"  # unlike any other machine's
         try:
             draft.mkdir()
             write_yaml(draft / "config.yaml", config)
-            mark = {"fingerprint": fingerprint(config)}
+            write_contents(draft, contents)
+            mark = {"fingerprint": fingerprint(identity(config))}
             write_json(draft / "run.json", {**mark, **record, **_environment()})
             draft.rename(target)
         except BaseException:
@@ -179,20 +216,34 @@ class Run:
         """The folder of the search."""
         return StageFolder(self.path / "search", self.record["fingerprint"])
 
-    def branch(self, kind: str, branch: str, config: dict[str, Any], parent: str) -> StageFolder:
+    def branch(
+        self,
+        kind: str,
+        branch: str,
+        config: dict[str, Any],
+        parent: str,
+        contents: Contents | None = None,
+    ) -> StageFolder:
         """The folder of a stage that follows another, for this configuration and this parent.
 
         A second configuration of the same branch gets the next free name: perturb, perturb-2, ...
+        ValueError if one of this configuration had other files of its own data set.
         """
-        mark = fingerprint([config, parent])
+        own = {"contents": contents.digest} if contents is not None else {}
+        mark = fingerprint([identity(config | own), parent])
+        ours = {"fingerprint": mark, "parent": parent, **config, **own}
         number = 1
         while True:
             path = self.path / kind / (branch if number == 1 else f"{branch}-{number}")
             if not (path / "config.yaml").exists():
-                return StageFolder(path, mark, {"fingerprint": mark, "parent": parent, **config})
+                return StageFolder(path, mark, ours, contents)
             folder = StageFolder(path, mark)
-            if folder.config["fingerprint"] == mark:
+            theirs = folder.config
+            if theirs["fingerprint"] == mark:
                 return folder
+            same = {"fingerprint": mark, "contents": None}
+            if own and identity(theirs | same) == identity(ours | same):
+                refuse_other_contents(path, theirs, contents, f"{kind}.dataset.root")
             number += 1
 
     def stages(self) -> Iterator[StageFolder]:
@@ -230,16 +281,60 @@ class Run:
         return list(rows.values())
 
 
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes two configurations one: all but where data sets lie and who reads them.
+
+    What is in a data set of files is the key `contents`.
+    """
+    return {
+        key: identity(
+            {name: each for name, each in value.items() if name not in WHEREABOUTS}
+            if key == "dataset"
+            else value
+        )
+        if isinstance(value, Mapping)
+        else value
+        for key, value in config.items()
+    }
+
+
+def write_contents(folder: Path, contents: Contents | None) -> None:
+    """Keep the names and sizes of a data set's files, if it is made of files."""
+    if contents is not None:
+        write_whole(folder / CONTENTS, lambda file: file.write(contents.to_bytes()))
+
+
+def refuse_other_contents(
+    folder: Path, config: Mapping[str, Any], contents: Contents | None, key: str
+) -> None:
+    """Raise ValueError, naming files, if what was worked on in a folder had other contents."""
+    known, now = config.get("contents"), contents or Contents({})
+    if known in (None, now.digest):  # what older runs had, nobody noted
+        return
+    changes = Contents.read(folder / CONTENTS).changes(now)
+    raise ValueError(
+        f"{key}: the images are not those that {folder} began with: {changes}; put them back, or "
+        "begin anew with outputs=DIR"
+    )
+
+
 class StageFolder:
     """Where one stage keeps its state, its metrics and its result.
 
     The folder is made with the first save, so that a stage refused at its start leaves nothing.
     """
 
-    def __init__(self, path: Path, mark: str, config: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        mark: str,
+        config: dict[str, Any] | None = None,
+        contents: Contents | None = None,
+    ) -> None:
         self.path = path
         self.fingerprint = mark
         self._config = config
+        self._contents = contents
         self._started = time.monotonic()
         self._round_started = self._started
         self._spent = 0.0
@@ -308,6 +403,7 @@ class StageFolder:
         """Put the last saved state into a stage that has begun; the random state comes last."""
         self.path.mkdir(parents=True, exist_ok=True)
         if self._config is not None:
+            write_contents(self.path, self._contents)
             write_yaml(self.path / "config.yaml", self._config)
         state = read_state(self.path)
         if state is not None:
