@@ -61,7 +61,7 @@ MAY = {
             "data.decode",
             "data.layout",
         ),
-        *("pictures.cells", "spaces.base", "strategies.base"),
+        *("pictures.cells", "spaces.base", "strategies.base", "engines.local"),
     },
     "analysis": {"runs", "display", "ops", "spaces.darts", "supernet", "strategies.base"},
     "display": set(),

@@ -52,6 +52,8 @@ def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
         raise ValueError(f"run={run}: no finished search there, type `nasrun search` first")
     for package in trust:
         import_trusted(package)
+    from nasrun.engines.local import Serial  # not above: it imports torch
+
     config = found.config
     defaults = configuration.resolve(configuration.compose([]).config["budget"])
     nodes = {key: config[key] for key in ("space", "dataset", "task", "strategy")}
@@ -61,7 +63,7 @@ def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
     found.refuse_other(dataset.contents())
     seed_everything(config["seed"], "search")
     task.begin(dataset, budget)
-    strategy.begin(Context(space=space, task=task, budget=budget))
+    strategy.begin(Context(space=space, task=task, budget=budget, engine=Serial()))
     found.search().load(strategy)
     return strategy
 
