@@ -255,6 +255,26 @@ REFUSED = {
     "flag without a flag": ("search --resolve", "--resolve: has no effect without --cfg job"),
     "two options of a group": ("search dataset=[digits,mnist5k]", "one option; several need -m"),
     "new key in a mapping": ("search space.choices={x:[none]}", "a new one is added by + in front"),
+    "a key taken away": ("search ~seed", "~seed: every command needs seed; leave this out"),
+    "a key taken away from its value": ("search ~seed=0", "every command needs seed"),
+    "no value": ("search seed=???", "seed: has no default, give it on the command line"),
+    "no value, nested": ("search space.nodes=???", "space.nodes: has no default"),
+    "endless batches": (
+        "search batch_size=99999999999999999999",
+        "batch_size=99999999999999999999",
+    ),
+    "a rate beyond 32 bits": (
+        "search strategy.weight_optimizer.lr=1e99",
+        "strategy.weight_optimizer.lr=1e+99: use at most 3.4e+38",
+    ),
+    "threads beyond the machine": (
+        "search budget.threads=100000",
+        "budget.threads=100000: this machine has",
+    ),
+    "no table": (
+        "search budget.max_latency_ms=1 budget.latency_table=nope.json",
+        "budget.latency_table=nope.json: no table",
+    ),
     "endless rate": ("search alpha_lr=inf", "alpha_lr=inf: more than 0"),
     "share of nothing": ("search task.share=0.001", "share=0.001: 1 of 1077 images are left"),
     "outputs in a file": (f"search outputs={__file__}", "test_line.py is no folder"),

@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from nasrun.cli.verbs import VERBS
 
 
@@ -82,3 +84,21 @@ def test_a_reader_that_stops_reading_is_no_error(here):
     )
     assert ended.stderr == ""
     assert "space" in ended.stdout
+
+
+def test_too_little_memory_is_told_in_one_line(nasrun, monkeypatch):
+    text = "[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"
+    for error in (RuntimeError(text), MemoryError()):
+
+        def fails(arguments, error=error):
+            raise error
+
+        monkeypatch.setattr("nasrun.cli.main.dispatch", fails)
+        assert "not enough memory; use a smaller width" in nasrun("search").refusal
+
+    def broken(arguments):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("nasrun.cli.main.dispatch", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        nasrun("search")

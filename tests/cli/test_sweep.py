@@ -91,3 +91,21 @@ def test_a_sweep_with_a_searchpath_of_its_own_finds_its_options(nasrun, here, sm
     first, second = (json.loads(line) for line in journal.read_text().splitlines())
     assert first["overrides"] == ["dataset=digits", "rounds=1", *small[1:]]
     assert second["overrides"][0] == "dataset=mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            "seed=interval(0,1)",
+            "seed=interval(0,1): values are drawn by another",
+        ),
+        ("seed=range(0,0)", "seed=range(0,0): has no values; name one or more"),
+        ("strategy=glob(fixed*)", "strategy=glob(fixed*): is not read; list the options"),
+        ("seed=0,1 hydra.sweeper.max_batch_size=0", "max_batch_size=0: use 1 or more"),
+        ("seed=0,1 hydra.sweep.dir=/proc/x", "/proc/x: No such file or directory"),
+    ],
+)
+def test_words_that_no_sweeper_reads_leave_nothing(nasrun, here, words, expected):
+    assert expected in nasrun("search", "-m", *words.split()).refusal
+    assert list(here.iterdir()) == []

@@ -26,6 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         status = 0
     except (ValueError, OSError) as error:
         status = refused(error)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
+            raise
+        told = "not enough memory; use a smaller width, depth or batch_size"
+        status = refused(ValueError(told))
     except KeyboardInterrupt:
         behind_the_echo = "\n" if sys.stderr.isatty() else ""  # a terminal shows ^C
         text = "interrupted; finished rounds are kept, the same command continues"

@@ -28,6 +28,7 @@ def run_sweep(line: Line) -> int:
 
     own, of_hydra = line.split()
     line, sources = replace(line, overrides=(*beneath_names(own), *of_hydra)), {}
+    _check_sweeper(line)
     jobs = _jobs(line.overrides)
     for job in jobs or [tuple(o for o in line.overrides if "(" not in o)]:
         one = replace(line, overrides=job)
@@ -53,6 +54,7 @@ def run_sweep(line: Line) -> int:
         job = replace(line, overrides=(*hydra.overrides.task[given:], *of_hydra))
         return _run_job(job, sources, folder / "jobs.jsonl", hydra.job.num, len(jobs))
 
+    folder.mkdir(parents=True, exist_ok=True)
     journal = folder / "jobs.jsonl"
     journal.unlink(missing_ok=True)  # of the same sweep before
     run_hydra(["--multirun", *overrides], job_function)
@@ -100,6 +102,13 @@ def _run_job(
     return accuracy
 
 
+def _check_sweeper(line: Line) -> None:
+    """ValueError for what Hydra's basic sweeper would answer with a traceback."""
+    size = line.typed("hydra.sweeper.max_batch_size")
+    if size is not None and size.lstrip("-").isdigit() and int(size) < 1:
+        raise ValueError(f"hydra.sweeper.max_batch_size={size}: use 1 or more")
+
+
 def _jobs(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     """The overrides of every job of a sweep; empty where a sweeper draws them as it goes."""
     import itertools
@@ -112,12 +121,24 @@ def _jobs(overrides: Sequence[str]) -> list[tuple[str, ...]]:
     except HydraException as error:
         raise ValueError(str(error).splitlines()[0]) from error
     axes = []
+    other_sweeper = any(o.startswith("hydra/sweeper=") for o in overrides)
     for override in parsed:
+        word = str(override.input_line)
         if not override.is_sweep_override():
-            axes.append([str(override.input_line)])
+            axes.append([word])
         elif override.is_discrete_sweep():
             key = override.get_key_element()
-            axes.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+            try:
+                axes.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+            except HydraException as error:
+                raise ValueError(f"{word}: is not read; list the options, A,B,C") from error
+            if not axes[-1]:
+                raise ValueError(f"{word}: has no values; name one or more")
+        elif not other_sweeper:
+            raise ValueError(
+                f"{word}: values are drawn by another sweeper; list them, or add one by "
+                "hydra/sweeper=NAME"
+            )
         else:
             return []
     return list(itertools.product(*axes))

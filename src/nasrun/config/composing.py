@@ -50,6 +50,8 @@ def compose(overrides: Sequence[str]) -> Composed:
         group, _, value = override.partition("=")
         if group in GROUPS and group != "experiment" and value.startswith("["):
             raise ValueError(f"{override}: one option; several need -m {group}={value.strip('[]')}")
+        if override.startswith("~") and key_of(override) in vars(Frame()).keys() - {*GROUPS}:
+            raise ValueError(f"{override}: every command needs {key_of(override)}; leave this out")
     words = written_out(overrides, folders, _composed)
     config = _composed(words)
     if folders:

@@ -70,8 +70,8 @@ class Frame:
         for key, bound in least.items():
             if getattr(self, key) < bound:
                 raise ValueError(f"{key}={getattr(self, key)}: at least {bound}")
-        if self.seed >= 2**63:
-            raise ValueError(f"seed={self.seed}: below 2 to the power of 63")
+            if getattr(self, key) >= 2**63:
+                raise ValueError(f"{key}={getattr(self, key)}: below 2 to the power of 63")
         if self.images is not None and self.images < 1:
             raise ValueError(f"images={self.images}: at least 1, or null for all")
         if not 0 < self.alpha_lr < math.inf:

@@ -38,6 +38,7 @@ from nasrun.pipeline.refusals import (
     refuse_other_layout,
     refuse_retraining,
     refuse_strangers,
+    refuse_threads,
     refuse_unforeseen,
 )
 from nasrun.pipeline.source import (
@@ -96,7 +97,9 @@ def prepare(command: Command, source: Source | None) -> Plan:
     def make(key: str) -> Any:
         return build(nodes[key], key, command.trusted)
 
-    budget, space, dataset = make("budget"), make("space"), make("dataset")
+    budget = make("budget")
+    refuse_threads(budget)
+    space, dataset = make("space"), make("dataset")
     settings["budget"] = budget.resolved
     settings["dataset"] = placed(settings["dataset"])
     settings["space"].pop("table", None)  # for reports: the search is the same without it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from nasrun.stage import Stage
     from nasrun.strategies.base import Strategy
     from nasrun.tasks.base import Task
+
+
+THREADS_PER_CORE = 8
 
 
 def refuse_missing(config: Mapping[str, Any], kinds: Sequence[StageKind]) -> None:
@@ -105,6 +109,16 @@ def refuse_other_layout(
 
 def _unfinished(source: Source, kinds: Sequence[StageKind]) -> bool:
     return SEARCH in kinds and not source.run.search().finished
+
+
+def refuse_threads(budget: Budget) -> None:
+    """More threads than a machine can carry end the process, or it crawls."""
+    most = THREADS_PER_CORE * (os.cpu_count() or 1)
+    if budget.threads is not None and budget.threads > most:
+        raise ValueError(
+            f"budget.threads={budget.threads}: this machine has {os.cpu_count()} cores; use at "
+            f"most {most}"
+        )
 
 
 def refuse_limits(budget: Budget) -> None:
