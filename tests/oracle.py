@@ -117,7 +117,8 @@ class PlainDarts(Plain):
                 decision = f"{kind}/{node}-{source}"
                 total = total + self.edge(states[source], decision, name, stride, genotype, mix)
             states.append(total)
-        return torch.cat(states[2:], 1)
+        joined = (genotype.concat if genotype is not None else {}).get(kind, range(2, len(states)))
+        return torch.cat([states[node] for node in joined], 1)
 
     def head(self, x, stride):
         (one, two), norms = self.parts("auxiliary")

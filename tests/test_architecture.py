@@ -45,12 +45,14 @@ MAY = {
             "data.contents",
             "data.images",
         ),
-        *("costs", "pictures.cells", "engines.base", "spaces.base", "strategies.base"),
+        *("costs", "pictures.cells", "engines.base", "spaces.base", "spaces.notation"),
+        "strategies.base",
         *("selectors.base", "selectors.discretisation", "tasks.base"),
     },
     "runs": {
         *(
             "runs",
+            "pipeline.given",
             "pipeline.plan",
             "pipeline.stages",
             "pipeline.source",

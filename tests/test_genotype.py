@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from nasrun.genotype import NONE, Decision, Genotype, fingerprint
 
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
-genotypes = st.builds(Genotype, names, st.dictionaries(names, names, max_size=6))
+joined = st.dictionaries(names, st.sets(st.integers(0, 9), min_size=1), max_size=2)
+genotypes = st.builds(Genotype, names, st.dictionaries(names, names, max_size=6), joined)
 
 
 def example():
@@ -79,7 +80,7 @@ def test_every_genotype_survives_a_file(tmp_path):
 def test_a_file_of_another_schema_is_refused_with_both_numbers(tmp_path):
     path = tmp_path / "genotype.json"
     path.write_text(json.dumps({**example().to_json(), "schema": 7}))
-    with pytest.raises(ValueError, match=r"genotype\.json.*schema=7.*reads 1"):
+    with pytest.raises(ValueError, match=r"genotype\.json.*schema=7.*reads 1 and 2"):
         Genotype.read(path)
 
 
@@ -95,13 +96,70 @@ def test_a_file_of_another_schema_is_refused_with_both_numbers(tmp_path):
         b'{"schema": 1, "space": "darts", "choices": ["sep_conv_3x3"]}',
         b'{"schema": 1, "space": "darts", "choices": {"normal/2-0": 4}}',
         b'{"space": "darts", "choices": {"normal/2-0": "sep_conv_3x3"}}',
+        b'{"schema": true, "space": "darts", "choices": {}}',
+        b'{"schema": [1], "space": "darts", "choices": {}}',
+        b'{"schema": 1, "space": 3, "choices": {}}',
+        b'{"schema": 1, "choices": {}}',
+        b'{"schema": 1, "space": "darts", "choices": {}, "concat": {"normal": [2]}}',
+        b'{"schema": 2, "space": "darts", "choices": {}, "concat": [2]}',
+        b'{"schema": 2, "space": "darts", "choices": {}, "concat": {"normal": 2}}',
+        b'{"schema": 2, "space": "darts", "choices": {}, "concat": {"normal": []}}',
+        b'{"schema": 2, "space": "darts", "choices": {}, "concat": {"normal": [2, 2]}}',
+        b'{"schema": 2, "space": "darts", "choices": {}, "concat": {"normal": [true]}}',
+        b"[" * 99_999,
+        b'{"choices":' * 99_999,
+        b" " * 2**20 + b"{}",
+        b"9" * 9_999,
+        b"\xfe\xff\x00",
+        b"\x00",
     ],
 )
 def test_a_damaged_file_is_refused_by_name(tmp_path, content):
     path = tmp_path / "genotype.json"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"genotype\.json"):
+    with pytest.raises(ValueError, match=r"genotype\.json") as caught:
         Genotype.read(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(genotypes, st.integers(0, 400), st.integers(0, 9), st.binary(max_size=3))
+def test_a_file_with_a_flaw_is_read_or_refused_by_name(tmp_path_factory, genotype, at, cut, put):
+    path = tmp_path_factory.getbasetemp() / "flawed.json"
+    content = json.dumps(genotype.to_json()).encode()
+    path.write_bytes(content[:at] + put + content[at + cut :])
+    try:
+        found = Genotype.read(path)
+    except ValueError as error:
+        found, lines = None, str(error).splitlines()
+    if found is None:
+        assert len(lines) == 1
+        assert "flawed.json" in lines[0]
+        return
+    assert Genotype.from_json(found.to_json()) == found
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path, encoding):
+    path = tmp_path / "genotype.json"
+    path.write_text(json.dumps(example().to_json()), encoding=encoding)
+    assert Genotype.read(path) == example()
+
+
+def test_joined_nodes_make_another_genotype_of_the_second_schema():
+    plain, partly = example(), Genotype("darts", example(), {"normal": [5, 4]})
+    assert partly != plain
+    assert hash(partly) != hash(plain)
+    assert partly.concat == {"normal": (4, 5)}
+    assert "concat={'normal': (4, 5)}" in repr(partly)
+    assert partly.changed({"normal/2-0": NONE}).concat == partly.concat
+    assert partly.changed({"normal/2-0": NONE})["normal/2-0"] == NONE
+    assert plain.to_json()["schema"] == 1
+    assert "concat" not in plain.to_json()
+    assert partly.to_json()["schema"] == 2
+    assert partly.to_json()["concat"] == {"normal": [4, 5]}
+    partly.concat["normal"] = (2,)
+    assert partly.concat == {"normal": (4, 5)}
 
 
 def test_a_missing_file_is_a_value_error_with_its_name(tmp_path):

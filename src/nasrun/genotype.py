@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SCHEMA = 1
+SCHEMAS = (1, 2)
+"""A genotype is written in the first that can hold it, so that what an older nasrun cannot read it
+refuses; the second has `concat`."""
+LARGEST = 2**20
+"""Bytes; a genotype takes thousands, a file of a hundred of them tens of thousands."""
 NONE = "none"
 """The choice of an edge that is not there."""
 SKIP = "skip_connect"
@@ -56,11 +60,30 @@ class AtMost:
 
 
 class Genotype(Mapping[str, str]):
-    """An immutable answer to every decision of a space; a dropped edge is the choice `none`."""
+    """An immutable answer to every decision of a space; a dropped edge is the choice `none`.
 
-    def __init__(self, space: str, choices: Mapping[str, str]) -> None:
+    `concat` names the nodes that the output of a cell joins, for those cell types that join not all
+    of them (`normal_concat` of 1806.09055: numbers from 2 on, in order).
+    """
+
+    def __init__(
+        self,
+        space: str,
+        choices: Mapping[str, str],
+        concat: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
         self.space = space
         self._choices = dict(choices)
+        self._concat = {cell: tuple(sorted(nodes)) for cell, nodes in (concat or {}).items()}
+
+    @property
+    def concat(self) -> dict[str, tuple[int, ...]]:
+        """The joined nodes of the cell types that do not join all."""
+        return dict(self._concat)
+
+    def changed(self, choices: Mapping[str, str]) -> Genotype:
+        """The same with other choices for some decisions."""
+        return Genotype(self.space, {**self._choices, **choices}, self._concat)
 
     def __getitem__(self, decision: str) -> str:
         return self._choices[decision]
@@ -76,22 +99,27 @@ class Genotype(Mapping[str, str]):
             isinstance(other, Genotype)
             and self.space == other.space
             and self._choices == other._choices
+            and self._concat == other._concat
         )
 
     def __hash__(self) -> int:
-        return hash((self.space, tuple(sorted(self._choices.items()))))
+        parts = (tuple(sorted(part.items())) for part in (self._choices, self._concat))
+        return hash((self.space, *parts))
 
     def __repr__(self) -> str:
         kept = {name: choice for name, choice in self.items() if choice != NONE}
-        return f"Genotype({self.space!r}, {kept})"
+        joined = f", concat={self._concat}" if self._concat else ""
+        return f"Genotype({self.space!r}, {kept}{joined})"
 
     def to_json(self) -> dict[str, object]:
         """The plain form that `genotype.json` holds."""
+        joined = {cell: list(nodes) for cell, nodes in self._concat.items()}
         return {
-            "schema": SCHEMA,
+            "schema": SCHEMAS[1 if joined else 0],
             "space": self.space,
             "decisions": fingerprint(sorted(self)),
             "choices": dict(self._choices),
+            **({"concat": joined} if joined else {}),
         }
 
     @classmethod
@@ -99,24 +127,68 @@ class Genotype(Mapping[str, str]):
         """The genotype of a plain form; ValueError if it is none or of another schema."""
         if not isinstance(record, dict) or not isinstance(record.get("choices"), dict):
             raise ValueError("no genotype: expected an object with the keys schema, space, choices")
-        if record.get("schema") != SCHEMA:
-            raise ValueError(
-                f"genotype schema={record.get('schema')!r}; this nasrun reads {SCHEMA}"
-            )
+        schema, concat = record.get("schema"), record.get("concat", {})
+        if schema not in SCHEMAS or isinstance(schema, bool):
+            known = " and ".join(map(str, SCHEMAS))
+            raise ValueError(f"genotype schema={schema!r}; this nasrun reads {known}")
+        if not isinstance(record.get("space"), str):
+            raise ValueError(f"no genotype: space={record.get('space')!r}; give the space's name")
         choices = record["choices"]
         if not all(isinstance(choice, str) for choice in choices.values()):
             raise ValueError("no genotype: every choice must be the name of an operation")
-        return cls(str(record.get("space")), choices)
+        if "concat" in record and schema == SCHEMAS[0]:
+            raise ValueError(f"genotype schema={schema} has no concat; give schema={SCHEMAS[1]}")
+        if not isinstance(concat, dict) or not all(map(_are_nodes, concat.values())):
+            raise ValueError(f"genotype concat={concat!r}; give a list of nodes per cell type")
+        return cls(record["space"], choices, concat)
 
     @classmethod
     def read(cls, path: Path) -> Genotype:
         """The genotype in a JSON file; ValueError names the file and what is wrong with it."""
         try:
-            return cls.from_json(json.loads(path.read_text()))
-        except OSError as error:
-            raise ValueError(f"genotype={path}: {error.strerror}") from error
-        except (ValueError, UnicodeDecodeError) as error:
+            return cls.from_json(from_text(read_text(path)))
+        except ValueError as error:
             raise ValueError(f"genotype={path}: {error}") from error
+
+
+class Misfit(ValueError):
+    """A genotype that a space would have if these `settings` of it were other ones."""
+
+    def __init__(self, message: str, settings: Mapping[str, object]) -> None:
+        super().__init__(message)
+        self.settings = dict(settings)
+
+
+def _are_nodes(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(type(node) is int for node in value)
+        and len(set(value)) == len(value)
+    )
+
+
+def read_text(path: Path) -> str:
+    """A small text file in UTF-8, or in UTF-16 with its mark; ValueError says why it is none."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ValueError(f"larger than {LARGEST:,} bytes; leave only the genotype in it")
+        marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))  # what PowerShell's > writes
+        return content.decode("utf-16" if marked else "utf-8-sig")
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"no text ({error.reason}); save it as UTF-8") from error
+
+
+def from_text(text: str) -> object:
+    """What a JSON text holds; ValueError if it is none, or nested beyond all use."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply for a genotype") from error
 
 
 def fingerprint(content: object) -> str:

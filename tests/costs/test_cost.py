@@ -115,8 +115,11 @@ def operation_cost(operation, channels, stride, pixels, affine=True):
     return weights + affine * 2 * channels * norms, weights * pixels
 
 
-def closed_form(choices, channels, layers, classes, size, affine=True, inputs=3):
-    """Cost of a CIFAR network from the sizes of its convolutions; `choices` lists (edge, op)."""
+def closed_form(choices, channels, layers, classes, size, affine=True, inputs=3, joined=(4, 4)):
+    """Cost of a CIFAR network from the sizes of its convolutions; `choices` lists (edge, op).
+
+    The output of a normal and of a reduction cell joins so many nodes.
+    """
     total_params = 9 * inputs * 3 * channels + 2 * 3 * channels
     total_macs = 9 * inputs * 3 * channels * size**2
     before, last = 3 * channels, 3 * channels
@@ -136,8 +139,44 @@ def closed_form(choices, channels, layers, classes, size, affine=True, inputs=3)
                     operation, channels, stride if from_input else 1, size**2, affine
                 )
                 total_params, total_macs = total_params + p, total_macs + m
-        before, last = last, 4 * channels
+        before, last = last, joined[reduction] * channels
     return Cost(total_params + (last + 1) * classes, total_macs + last * classes)
+
+
+SIX = [("sep_conv_3x3", 0), ("sep_conv_3x3", 1), ("sep_conv_3x3", 0), ("dil_conv_5x5", 2),
+       ("max_pool_3x3", 0), ("skip_connect", 3)]  # fmt: skip
+
+
+def test_a_cell_of_three_nodes_costs_as_such_and_one_node_more_is_337104_parameters():
+    text = f"Genotype({SIX}, range(2, 5), {SIX}, range(2, 5))"
+    three = DartsSpace(operations=OPERATIONS, nodes=3, kept_edges=2, channels=4, layers=3)
+    genotype = three.parse(text)
+    with torch.device("meta"):
+        network = three.network(genotype, inputs=3, outputs=10, layout=CIFAR)
+    cost = closed_form(genotype.items(), 36, 20, 10, 32, joined=(3, 3))
+    assert count(network, 3, 32) == cost
+    dead = SPACE.parse("; ".join(f"{part} | -" for part in three.render(genotype).split("; ")))
+    assert params(shapes(dead, CIFAR)) - cost.params == 337_104
+
+
+@settings(max_examples=5, deadline=None, derandomize=True)
+@given(
+    st.integers(0, 2**31),
+    st.fixed_dictionaries({cell: st.sets(st.integers(2, 5), min_size=1) for cell in CELLS}),
+    st.sampled_from(["cifar", "cifar_half"]),
+)
+def test_a_cell_that_joins_some_of_its_nodes_costs_less_where_they_are_read(seed, joined, stem):
+    drawn = SPACE.sample(torch.Generator().manual_seed(seed))
+    concat = {cell: sorted(nodes) for cell, nodes in joined.items() if len(nodes) < 4}
+    genotype = Genotype("darts", drawn, concat)
+    network = shapes(genotype, Layout(channels=8, layers=5, stem=stem), outputs=7)
+    sizes = tuple(len(joined[cell]) for cell in CELLS)
+    side = 32 if stem == "cifar" else 64
+    found, expected = (
+        count(network, 3, side),
+        closed_form(genotype.items(), 8, 5, 7, 32, joined=sizes),
+    )
+    assert found == expected
 
 
 def test_the_search_network_has_the_published_number_of_parameters():

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import toys
 from conftest import SMALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -48,6 +49,7 @@ SPACES = {
     "nasbench201": (CELLS, Layout(channels=6, layers=5)),
     "darts": (DARTS, Layout(channels=6, layers=5, auxiliary=True)),
 }
+UNLIMITED = {"device": "cpu", "precision": "fp32", "threads": 1, "max_hours": None}
 SIZE = {"inputs": 3, "outputs": 7, "size": 16}
 
 
@@ -66,6 +68,25 @@ def test_the_sum_over_choices_is_the_cost_of_the_network(name, seed, tables):
     params, macs = tables[name]
     assert params.of(genotype) * 1e6 == pytest.approx(cost.params, abs=0.5)
     assert macs.of(genotype) * 1e6 == pytest.approx(cost.macs, abs=0.5)
+
+
+def test_a_genotype_that_joins_some_nodes_is_within_limits_by_its_own_cost():
+    space, layout = toys.DARTS, Layout(channels=6, layers=4, auxiliary=True)
+    drawn = space.sample(torch.Generator().manual_seed(0))
+    genotype = Genotype("darts", drawn, {"normal": [3]})
+    cost = count(space.network(genotype, inputs=3, outputs=7, layout=layout), 3, 16)
+    params, macs = count_choices(space, layout, **SIZE, like=genotype)
+    assert params.of(genotype) * 1e6 == pytest.approx(cost.params, abs=0.5)
+    assert macs.of(genotype) * 1e6 == pytest.approx(cost.macs, abs=0.5)
+    most = cost.params / 1e6 + 1e-5
+    plain = Limits.of(Budget(**UNLIMITED, max_params_m=most), space, layout, **SIZE)
+    assert not plain.allow(genotype)
+    found = Limits.of(Budget(**UNLIMITED, max_params_m=most), space, layout, **SIZE, like=genotype)
+    assert found.allow(genotype)
+    assert found.nearest(genotype) == genotype
+    timed = Budget(**UNLIMITED, max_latency_ms=1.0, latency_table="table.json")
+    with pytest.raises(ValueError, match=r"max_latency_ms=1\.0: tables are of cells that join all"):
+        Limits.of(timed, space, layout, **SIZE, like=genotype)
 
 
 def limits(name, tables, **maxima):

@@ -112,6 +112,17 @@ def test_a_node_without_edges_counts_and_feeds_the_output():
     assert graph.inputs == CELL_INPUTS
 
 
+def test_a_cell_that_joins_some_nodes_leads_only_from_them_to_its_output():
+    edges = [("c_{k-2}", "0", "a"), ("0", "2", "b"), ("c_{k-1}", "3", "c"), ("2", OUTPUT, ""),
+             ("3", OUTPUT, "")]  # fmt: skip
+    graph = Graph.of(edges)
+    assert graph.nodes == ("0", "2", "3", OUTPUT)
+    assert graph.edges == tuple(edges)
+    assert graph.inputs == CELL_INPUTS
+    assert graph.dead == set()
+    assert set(layout(graph).nodes) == {*CELL_INPUTS, "0", "2", "3", OUTPUT}
+
+
 def test_other_inputs_are_the_names_that_no_edge_leads_to():
     graph = Graph.of([("image", "0", "a"), ("features", "1", "b"), ("0", "1", "c")])
     assert graph.inputs == ("image", "features")

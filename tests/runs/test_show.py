@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from nasrun.genotype import NONE
+from nasrun.genotype import NONE, Genotype
 from nasrun.runs import show
 from nasrun.runs.run import Run
 
@@ -118,3 +118,36 @@ def test_networks_that_are_no_classifiers_are_shown_without_costs(tmp_path):
     assert "params" not in record
     with pytest.raises(ValueError, match="network=cifar: has no effect on space=gan"):
         show.genotype("random", "cifar", "gan", str(tmp_path), ())
+
+
+THREE = [("sep_conv_3x3", 0), ("sep_conv_3x3", 1), ("sep_conv_3x3", 0), ("dil_conv_5x5", 2),
+         ("max_pool_3x3", 0), ("skip_connect", 3)]  # fmt: skip
+
+
+def test_a_cell_of_three_nodes_is_shown_as_such(tmp_path, no_pictures):
+    path = tmp_path / "three.txt"
+    path.write_text(f"Genotype({THREE}, range(2, 5), {THREE}, range(2, 5))")
+    record = show.genotype(str(path), None, None, str(tmp_path / "out"), ())
+    assert len(record["choices"]) == 2 * (2 + 3 + 4)
+    path.write_text(record["genotype"])
+    again = show.genotype(str(path), None, None, str(tmp_path / "out"), ())
+    assert again["params"] == record["params"]
+    path.write_text("; ".join(f"{cell} | -" for cell in record["genotype"].split("; ")))
+    dead = show.genotype(str(path), None, None, str(tmp_path / "out"), ())
+    assert dead["params"] - record["params"] == 337_104  # what reads a fourth map of each cell
+    with pytest.raises(ValueError, match=r"genotype=.*space=darts_s1 does not fit"):
+        show.genotype(str(path), None, "darts_s1", str(tmp_path / "out"), ())
+
+
+@pytest.mark.parametrize("name", ["nb201_best", "darts_v2"])
+def test_a_genotype_json_is_of_the_space_that_it_names(tmp_path, no_pictures, name):
+    expected = show.genotype(name, None, None, str(tmp_path), ())
+    path = tmp_path / "genotype.json"
+    made = Genotype(expected["space"], expected["choices"])
+    path.write_text(json.dumps(made.to_json()))
+    found = show.genotype(str(path), None, None, str(tmp_path), ())
+    assert (found["space"], found["params"]) == (expected["space"], expected["params"])
+    path = tmp_path / "cell.txt"
+    path.write_text(f"best: {expected['genotype']}" if "~" in expected["genotype"]
+                    else expected["genotype"])  # fmt: skip
+    assert show.genotype(str(path), None, None, str(tmp_path), ())["params"] == found["params"]

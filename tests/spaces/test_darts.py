@@ -34,7 +34,9 @@ OPERATIONS = (
 SETTINGS = {"operations": OPERATIONS, "nodes": 4, "kept_edges": 2, "channels": 4, "layers": 3}
 SPACE = DartsSpace(**SETTINGS)
 choices = st.fixed_dictionaries({d.name: st.sampled_from(OPERATIONS) for d in SPACE.decisions})
-genotypes = choices.map(lambda chosen: Genotype("darts", chosen))
+some_nodes = st.sets(st.integers(2, 5), min_size=1, max_size=3)
+joined = st.fixed_dictionaries({}, optional={"normal": some_nodes, "reduce": some_nodes})
+genotypes = st.builds(Genotype, st.just("darts"), choices, joined)
 DARTS_V2 = (
     "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), "
     "('sep_conv_3x3', 1), ('sep_conv_3x3', 1), ('skip_connect', 0), ('skip_connect', 0), "
@@ -442,7 +444,14 @@ def test_the_shipped_cell_is_the_one_of_the_released_code():
         ("normal sep_conv_3x3@one; reduce -", "sep_conv_3x3@one"),
         ("normal sep_conv_3x3@-1; reduce -", "sep_conv_3x3@-1"),
         ("normal sep_conv_3x3@2; reduce -", "normal/2-2"),
-        ("normal - | - | - | - | skip_connect@0; reduce -", "normal/6-0"),
+        ("normal - | - | - | - | skip_connect@0; reduce -", "nodes=5.*normal/6-0.*space.nodes=5"),
+        ("normal - | - | skip_connect@0; reduce -", "nodes=3.*set space.nodes=3"),
+        ("normal - | - | - | - concat; reduce -", r"normal_concat=\[\]"),
+        ("normal - | - | - | - concat 3 3; reduce -", r"normal_concat=\[3, 3\]"),
+        ("normal - | - | - | - concat 1 3; reduce -", r"normal_concat=\[1, 3\]"),
+        ("normal - | - | - | -; reduce - concat 6", r"reduce_concat=\[6\]"),
+        ("normal - | - | - | - concat x; reduce -", "concat x"),
+        ("normal - | - | - | -; reduce -; normal -", "each cell once"),
         ("normal sep_conv_9x9@0; reduce -", "sep_conv_9x9"),
         ("Genotype(", "Genotype"),
         ("Genotype(normal=[], reduce=[]) + 1", "Genotype"),
@@ -491,6 +500,31 @@ def test_cells_to_draw_name_the_inputs_as_the_literature_does():
         ],
         "reduce": [("2", "3", "dil_conv_5x5")],
     }
+
+
+def test_of_a_cell_that_joins_some_nodes_the_edges_to_its_output_are_drawn():
+    text = "normal sep_conv_3x3@0 | - | - | skip_connect@2 concat 4 5; reduce - | - | - | -"
+    genotype = SPACE.parse(text)
+    assert SPACE.cells(genotype)["normal"] == [
+        ("c_{k-2}", "0", "sep_conv_3x3"),
+        ("0", "3", "skip_connect"),
+        ("2", "c_{k}", ""),
+        ("3", "c_{k}", ""),
+    ]
+    assert SPACE.cells(genotype)["reduce"] == []
+
+
+def test_a_text_may_have_comments_quotes_and_a_byte_order_mark():
+    text = SPACE.render(published("darts_v2"))
+    for written in (f"\ufeff{text}\n", f"# the best\n{text}  # of 4", f'"{text}"'):
+        assert SPACE.parse(written.removeprefix("\ufeff")) == published("darts_v2")
+
+
+def test_joined_nodes_that_the_space_does_not_have_are_refused():
+    chosen = dict(published("darts_v2"))
+    for concat in ({"normal": [6]}, {"normal": [0]}, {"cell": [2]}, {"normal": [2, 3, 4, 5]}):
+        with pytest.raises(ValueError, match=f"{next(iter(concat))}_concat="):
+            SPACE.check(Genotype("darts", chosen, concat))
 
 
 # Spaces
@@ -584,8 +618,14 @@ def test_a_genotype_of_a_subspace_is_one_of_the_darts_space(name):
 
 def test_noise_is_known_in_s4_only():
     noisy = option("darts_s4").restrict({"normal/2-0": ("noise",)})
-    with pytest.raises(ValueError, match=r"normal/2-0=noise; this space allows none, max"):
+    refusal = (
+        r"normal/2-0=noise; this space allows none, max.*; choose one of them, or a space that"
+    )
+    with pytest.raises(ValueError, match=refusal) as caught:
         option("darts").check(noisy.sample())
+    assert "did you mean" not in str(caught.value)
+    with pytest.raises(ValueError, match="did you mean sep_conv_3x3"):
+        option("darts").parse("normal sep_conv3x3@0 | - | - | -; reduce -")
 
 
 @pytest.mark.parametrize("number", range(4))

@@ -13,8 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from nasrun.budget import LIMITS, Budget
 from nasrun.costs.cost import Meter
@@ -58,14 +60,25 @@ class Limits:
         inputs: int,
         outputs: int,
         size: int,
+        like: Genotype | None = None,
     ) -> Limits:
-        """The limits of a budget on networks of this layout; ValueError names an impossible one."""
+        """The limits of a budget on networks of this layout; ValueError names an impossible one.
+
+        `like` is an architecture whose cells join the nodes that those of the networks do.
+        """
         maxima = {key: getattr(budget, key) for key in LIMITS if getattr(budget, key) is not None}
         amounts: dict[str, Amounts] = {}
         if {"max_params_m", "max_macs_m"} & set(maxima):
-            params, macs = count_choices(space, layout, inputs=inputs, outputs=outputs, size=size)
+            params, macs = count_choices(
+                space, layout, inputs=inputs, outputs=outputs, size=size, like=like
+            )
             amounts = {"max_params_m": params, "max_macs_m": macs}
         if "max_latency_ms" in maxima:
+            if like is not None and like.concat:
+                raise ValueError(
+                    f"budget.max_latency_ms={budget.max_latency_ms}: tables are of cells that join "
+                    f"all nodes, this genotype's join {like.concat}; leave it out"
+                )
             table = Path(str(budget.latency_table))
             amounts["max_latency_ms"] = read_latencies(table, space, layout)
         limits = cls(space, maxima, {key: amounts[key] for key in maxima})
@@ -130,7 +143,7 @@ class Limits:
                 chosen |= {name: target[name] for name in unit}
                 if self.allow(chosen):
                     break
-        return Genotype(genotype.space, chosen)
+        return genotype.changed(chosen)
 
     def _excess(self, genotype: Mapping[str, str]) -> float:
         """By how much limits are exceeded, as the sum of shares of them."""
@@ -189,31 +202,48 @@ class Limits:
 
 
 def count_choices(
-    space: SearchSpace, layout: Layout, *, inputs: int, outputs: int, size: int
+    space: SearchSpace,
+    layout: Layout,
+    *,
+    inputs: int,
+    outputs: int,
+    size: int,
+    like: Genotype | None = None,
 ) -> tuple[Amounts, Amounts]:
-    """Millions of parameters and of multiply-adds for one image, of every choice in a layout."""
-    with torch.device("meta"):
-        network = space.network(inputs=inputs, outputs=outputs, layout=layout).eval()
-        image = torch.empty(1, inputs, size, size)
-    learned = sizes(network.parameters())
+    """Millions of parameters and of multiply-adds for one image, of every choice in a layout.
 
-    def spent(row: int = -1, column: int = -1) -> tuple[float, float]:
+    The nodes that cells join, which may be those of a genotype `like`, change the base alone.
+    """
+    of: dict[str, Any] = {"inputs": inputs, "outputs": outputs, "layout": layout}
+    with torch.device("meta"):
+        network = space.network(**of)
+        image = torch.empty(1, inputs, size, size)
+
+    def alone(row: int = -1, column: int = -1) -> tuple[float, float]:
         active = tuple((column,) if row == r else () for r in range(len(space.decisions)))
         weights = torch.empty(len(active), space.width, device="meta")
-        ledger = Ledger(learned)
-        with ledger, Meter() as counter:
-            network(image, Mixture(weights, active))
-        return ledger.read / 4e6, counter.macs / 1e6
+        return _spent(network, image, Mixture(weights, active))
 
-    base = spent()
+    base = alone()
     params: dict[str, dict[str, float]] = {}
     macs: dict[str, dict[str, float]] = {}
     for row, decision in enumerate(space.decisions):
         for column, choice in enumerate(decision.choices):
-            more = base if choice == NONE else spent(row, column)
+            more = base if choice == NONE else alone(row, column)
             params.setdefault(decision.name, {})[choice] = more[0] - base[0]
             macs.setdefault(decision.name, {})[choice] = more[1] - base[1]
+    if like is not None and like.concat:
+        with torch.device("meta"):
+            bare = space.network(like.changed(dict.fromkeys(like, NONE)), **of)
+        base = _spent(bare, image, None)
     return Amounts(base[0], params), Amounts(base[1], macs)
+
+
+def _spent(network: nn.Module, image: Tensor, mixture: Mixture | None) -> tuple[float, float]:
+    """Millions of parameters that a forward pass reads, and of multiply-adds that it takes."""
+    with Ledger(sizes(network.parameters())) as ledger, Meter() as counter:
+        network.eval()(image, mixture)
+    return ledger.read / 4e6, counter.macs / 1e6
 
 
 def read_latencies(path: Path, space: SearchSpace, layout: Layout) -> Amounts:

@@ -58,7 +58,8 @@ def draw_cells(cells: Mapping[str, Sequence[Edge]], stem: Path, title: str = "")
     """Draw every cell type of an architecture side by side, as `<stem>.svg` and `<stem>.png`.
 
     `cells` maps a cell type to its edges. Nodes named by integers, all from 0 to the largest, are
-    intermediate: they are concatenated to the output. Returns both paths.
+    intermediate: they are concatenated to the output, unless edges without an operation lead from
+    some of them to `c_{k}`. Returns both paths.
     """
     from matplotlib import rc_context
 
@@ -125,7 +126,7 @@ def _figure(cells: Mapping[str, Sequence[Edge]], title: str) -> Figure:
 
 def _families(operations: Iterable[str]) -> list[Family]:
     """The families among the operations; none if one colour says it all."""
-    present = {_family(operation) for operation in operations}
+    present = {_family(operation) for operation in operations if operation}
     return [family for family in FAMILIES if family in present] if len(present) > 1 else []
 
 

@@ -84,7 +84,8 @@ class Graph:
     def of(cls, edges: Sequence[Edge]) -> Graph:
         """The graph of a cell's edges; names that no edge leads to are inputs, integers never.
 
-        Of a cell with `in` or `out` these are the input and the output.
+        Of a cell with `in` or `out` these are the input and the output. Where edges lead to the
+        output it joins what they come from, else all integers.
         """
         targets = {target for _, target, _ in edges}
         names = list(dict.fromkeys(name for edge in edges for name in edge[:2]))
@@ -93,11 +94,14 @@ class Graph:
             return cls(FLOW[:1], (*sorted(between), FLOW[1]), tuple(edges))
         numbers = [int(name) for name in names if name.isdecimal()]
         inputs = [name for name in names if name not in targets and not name.isdecimal()]
-        named = [name for name in names if name in targets and not name.isdecimal()]
+        named = [name for name in names if name in targets - {OUTPUT} and not name.isdecimal()]
         if not named and set(inputs) <= set(CELL_INPUTS):
             inputs = list(CELL_INPUTS)
-        nodes = [str(number) for number in range(max(numbers, default=-1) + 1)]
-        concatenation = [(node, OUTPUT, "") for node in nodes]
+        if OUTPUT in targets:  # of the others only those that are somewhere
+            nodes, concatenation = [str(number) for number in sorted(numbers)], []
+        else:
+            nodes = [str(number) for number in range(max(numbers, default=-1) + 1)]
+            concatenation = [(node, OUTPUT, "") for node in nodes]
         last = [OUTPUT] if nodes or not named else []
         return cls(tuple(inputs), (*nodes, *named, *last), (*edges, *concatenation))
 

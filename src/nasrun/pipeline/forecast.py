@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from io import BytesIO
 from itertools import pairwise
 from statistics import median
@@ -234,22 +234,29 @@ def _facts(
     layout: Layout | None,
     budget: Budget,
     genotype: Genotype | None,
-    **size: int,
+    *,
+    inputs: int,
+    outputs: int,
+    size: int,
 ) -> dict[str, str]:
     """What the space holds, what the network costs, and whether its limits can be met."""
     with torch.device("meta"):
-        supernet = space.network(inputs=size["inputs"], outputs=size["outputs"])
+        supernet = space.network(inputs=inputs, outputs=outputs)
     held = sum(parameter.numel() for parameter in supernet.parameters())
     found = {
         "genotypes": f"{genotypes(space):.3g}",
         "parameters of the supernet": f"{held / 1e6:.3f} M",
     }
     if layout is not None:
-        params, macs = count_choices(space, layout, **size)
-        for name, amounts in (("parameters", params), ("multiply-adds", macs)):
-            least, most = extremes(space, amounts)
-            own = "" if genotype is None else f"{amounts.of(genotype):.3f} M, in the space "
-            found[f"{name} when retrained"] = f"{own}{least:.3f} M to {most:.3f} M"
+        count = partial(count_choices, space, layout, inputs=inputs, outputs=outputs, size=size)
+        amounts = count()
+        own = [""] * len(amounts)
+        if genotype is not None:
+            its = count(like=genotype) if genotype.concat else amounts
+            own = [f"{each.of(genotype):.3f} M, in the space " for each in its]
+        for name, each, told in zip(("parameters", "multiply-adds"), amounts, own, strict=True):
+            least, most = extremes(space, each)
+            found[f"{name} when retrained"] = f"{told}{least:.3f} M to {most:.3f} M"
     for key in LIMITS:
         if (limit := getattr(budget, key)) is not None:
             found[f"budget.{key}"] = f"{limit}: can be met"

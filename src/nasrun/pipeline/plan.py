@@ -17,15 +17,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from nasrun import config as configuration
 from nasrun.budget import LIMITS
-from nasrun.config import GENOTYPES, DictConfig, build, conf_folder, did_you_mean
+from nasrun.config import DictConfig, build
 from nasrun.context import AnyContext, Context
 from nasrun.data import table
 from nasrun.genotype import Genotype
 from nasrun.pipeline.command import Command
+from nasrun.pipeline.given import Given, random_genotype
 from nasrun.pipeline.layout import layout_of
 from nasrun.pipeline.refusals import (
     refuse_discretisation,
@@ -112,9 +111,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
     if training["transfer"] is not None:
         transfer = configuration.resolve(config["transfer"])
         settings["transfer"] = {**transfer, "dataset": placed(transfer["dataset"])}
-    name, genotype = None, None
-    if frame.genotype is not None:
-        name, genotype = named_genotype(frame.genotype, space, choices["space"], frame.seed)
+    given = None if frame.genotype is None else Given.find(frame.genotype)
     plan = Plan(
         kinds=kinds,
         seed=frame.seed,
@@ -131,8 +128,8 @@ def prepare(command: Command, source: Source | None) -> Plan:
         source=source,
         **searching,
         **training,
-        genotype_name=name,
-        genotype=genotype,
+        genotype_name=None if given is None else given.short,
+        genotype=None if given is None else given.within(space, choices["space"], frame.seed),
     )
     plan.check_data()
     return plan
@@ -297,6 +294,13 @@ class Plan:
     @cached_property
     def limits(self) -> Limits | None:
         """What the retrained network may cost; ValueError names what no genotype can meet."""
+        return self._limits(None)
+
+    def limits_of(self, genotype: Genotype) -> Limits | None:
+        """The same, of networks whose cells join the nodes that this architecture's do."""
+        return self._limits(genotype) if genotype.concat else self.limits
+
+    def _limits(self, like: Genotype | None) -> Limits | None:
         if self.layout is None:
             return None
         from nasrun.costs.limits import Limits
@@ -310,6 +314,7 @@ class Plan:
             inputs=facts.channels,
             outputs=facts.num_classes,
             size=facts.size,
+            like=like,
         )
 
     def context(self, task: Task, space: Space | None = None) -> AnyContext:
@@ -399,39 +404,6 @@ def placed(dataset: dict[str, Any]) -> dict[str, Any]:
 def absolute(root: str) -> str:
     """A path from the top, `~` spelled out."""
     return os.path.abspath(Path(root).expanduser())
-
-
-def random_genotype(space: Space, seed: int) -> Genotype:
-    """The random rival of this seed."""
-    import torch
-
-    return space.sample(torch.Generator().manual_seed(seed))
-
-
-def named_genotype(name: str, space: Space, space_name: str, seed: int) -> tuple[str, Genotype]:
-    """The short name and the genotype of `random`, a published cell, or a file, in this space."""
-    if name == "random":
-        return name, random_genotype(space, seed)
-    published = configuration.options(GENOTYPES)
-    if name in published:
-        record = yaml.safe_load((conf_folder() / GENOTYPES / f"{name}.yaml").read_text())
-        try:
-            return name, space.parse(record["cell"])
-        except ValueError as error:
-            raise ValueError(
-                f"genotype={name}: space={space_name} does not fit: {error}"
-            ) from error
-    path = Path(name)
-    if not path.is_file():
-        hint = did_you_mean(name, published) or f"; there are {', '.join([*published, 'random'])}"
-        raise ValueError(f"genotype={name}: neither a published cell nor a file{hint}")
-    try:
-        if path.suffix == ".json":
-            return path.stem, space.check(Genotype.read(path))
-        return path.stem, space.parse(path.read_text())
-    except (ValueError, OSError) as error:
-        text = str(error).removeprefix(f"genotype={name}: ")
-        raise ValueError(f"genotype={name}: {text}") from error
 
 
 def import_trusted(package: str) -> None:

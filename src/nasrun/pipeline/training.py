@@ -37,7 +37,7 @@ def train(work: Work, kind: StageKind, chosen: Chosen, ready: Retrain | None) ->
 
 def begin_training(plan: Plan, kind: StageKind, genotype: Genotype) -> Retrain:
     """The recipe with the data and the network that it trains."""
-    (space, dataset), stage, limits = plan.recipe, plan.retrain, plan.limits
+    (space, dataset), stage, limits = plan.recipe, plan.retrain, plan.limits_of(genotype)
     if kind is TRANSFER:
         assert plan.transfer_dataset is not None
         stage, dataset, limits = plan.transfer, plan.transfer_dataset, None

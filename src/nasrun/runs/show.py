@@ -6,19 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from nasrun.config import (
-    GENOTYPES,
-    build,
-    compose,
-    conf_folder,
-    did_you_mean,
-    options,
-    resolve,
-)
+from nasrun.config import build, compose, did_you_mean, resolve
 from nasrun.data.table import Table, describe
-from nasrun.genotype import Genotype
+from nasrun.genotype import Genotype, Misfit
 
 if TYPE_CHECKING:
     from nasrun.spaces.base import SearchSpace
@@ -40,13 +30,21 @@ def genotype(
     table: str | None = None,
 ) -> dict[str, Any]:
     """A published or given architecture; its pictures go to `out`, outputs/genotypes by default."""
-    from nasrun.pipeline.plan import import_trusted, named_genotype
+    from nasrun.pipeline.given import Given
+    from nasrun.pipeline.plan import import_trusted
 
     for package in trusted:
         import_trusted(package)
-    option = space_name or _space_of(name)
-    space = build(resolve(compose([f"space={option}"]).config["space"]), "space", trusted)
-    short, chosen = named_genotype(name, space, option, seed=0)
+    given = Given.find(name)
+    option = space_name or given.home or "darts"
+    settings = resolve(compose([f"space={option}"]).config["space"])
+    space = build(settings, "space", trusted)
+    try:
+        chosen = given.within(space, option, seed=0)
+    except Misfit as misfit:  # a cell of another size is one of the space with that size
+        space = build(settings | misfit.settings, "space", trusted)
+        chosen = given.within(space, option, seed=0)
+    short = given.short
     record = _record(short, chosen, space, network)
     record["pictures"] = _drawn(short, chosen, space, Path(out or "outputs/genotypes") / short)
     return record | _truth(space, chosen, table)
@@ -169,10 +167,3 @@ def _costs(chosen: Genotype, space: SearchSpace, network: str | None) -> dict[st
         built = space.network(chosen, inputs=3, outputs=facts["classes"], layout=layout)
     cost = count(built, 3, facts["size"])
     return {"network": {"name": network, **facts}, "params": cost.params, "macs": cost.macs}
-
-
-def _space_of(name: str) -> str:
-    """The space option that a published genotype's file names, `darts` for any other."""
-    if name not in options(GENOTYPES):
-        return "darts"
-    return yaml.safe_load((conf_folder() / GENOTYPES / f"{name}.yaml").read_text())["space"]

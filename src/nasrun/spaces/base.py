@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import torch
@@ -15,7 +16,7 @@ from torch import nn
 
 from nasrun import ops
 from nasrun.costs.cost import CandidateCosts, candidate_costs
-from nasrun.genotype import NONE, AtMost, Decision, Genotype
+from nasrun.genotype import NONE, AtMost, Decision, Genotype, Misfit
 from nasrun.ops.noise import Noise
 from nasrun.supernet.mixture import Mixture
 
@@ -77,6 +78,11 @@ class Space(ABC):
     layer_wise: bool = False
     """Whether a network has one layer a decision, whatever its width: then no other `layers` fit,
     and there is no auxiliary head."""
+    sized_by: ClassVar[str | None] = None
+    """The setting that says how many nodes or layers a genotype decides, where one does."""
+    joined: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    """The nodes whose maps the output of a cell joins, per cell type; a genotype may leave some
+    out. None where outputs are made in another way."""
 
     @abstractmethod
     def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> Space:
@@ -117,26 +123,55 @@ class Space(ABC):
         return {name: (choice,) for name, choice in self.check(genotype).items()}
 
     def check(self, genotype: Genotype) -> Genotype:
-        """The same genotype if it answers exactly this space's decisions, else a ValueError."""
+        """The same genotype if it answers exactly this space's decisions, else a ValueError.
+
+        Misfit if it is one of a larger or a smaller space of this kind.
+        """
         for decision in self.decisions:
-            if decision.name not in genotype:
-                raise ValueError(
-                    f"genotype of space={genotype.space} has no decision {decision.name}: "
-                    f"it is not one of space={self.name}"
-                )
-            choice = genotype[decision.name]
+            choice = genotype.get(decision.name, NONE)
             dropped = choice == NONE and not self.none_is_a_choice
-            if not dropped and choice not in decision.choices:
+            if decision.name in genotype and not dropped and choice not in decision.choices:
                 near = get_close_matches(choice, decision.choices, 1)
                 hint = f", did you mean {near[0]}?" if near else ""
+                if choice in ops.known():
+                    hint = "; choose one of them, or a space that has it"
                 raise ValueError(
                     f"genotype has {decision.name}={choice}; this space allows "
                     f"{', '.join(decision.choices)}{hint}"
                 )
+        self._check_size(genotype)
+        if missing := [name for name in self.rows if name not in genotype]:
+            raise ValueError(
+                f"genotype of space={genotype.space} has no decision {missing[0]}: "
+                f"it is not one of space={self.name}"
+            )
         extra = sorted(set(genotype) - set(self.rows))
         if extra:
             raise ValueError(f"genotype decides {extra[0]}, which space={self.name} does not have")
+        for cell, nodes in genotype.concat.items():
+            if not set(nodes) < set(self.joined.get(cell, ())):
+                all_ = list(self.joined.get(cell, ()))
+                raise ValueError(
+                    f"genotype has {cell}_concat={list(nodes)}: give some of the nodes {all_}, or "
+                    "leave it out where all are joined"
+                )
         return genotype
+
+    def _check_size(self, genotype: Genotype) -> None:
+        if self.sized_by is None:
+            return
+        own, theirs = _nodes(self.rows), _nodes(genotype)
+        if not theirs or not (theirs < own or own < theirs):
+            return
+        had, has = (sum(group == self.groups[0] for group, _ in nodes) for nodes in (own, theirs))
+        first = next(
+            name for name in (*genotype, *self.rows) if (name in genotype) != (name in self.rows)
+        )
+        raise Misfit(
+            f"genotype has {self.sized_by}={has}, this space {self.sized_by}={had} ({first}); "
+            f"set space.{self.sized_by}={has}",
+            {self.sized_by: has},
+        )
 
     def sample(self, generator: torch.Generator | None = None) -> Genotype:
         """A uniformly drawn genotype that keeps exactly as many operations as the limits say."""
@@ -172,13 +207,13 @@ class Space(ABC):
         if not possible:
             return genotype
         name = draw(possible)
-        changed = {**genotype, name: draw(moves[name])}
+        changed = {name: draw(moves[name])}
         for limit in self.limits:
             if name in limit.decisions and genotype[name] == NONE:
                 kept = [other for other in limit.decisions if genotype[other] != NONE]
                 if len(kept) == limit.count:
                     changed[draw(kept)] = NONE
-        return Genotype(self.name, changed)
+        return genotype.changed(changed)
 
     def cheapest(
         self, price: Callable[[str, str], float], fixed: Mapping[str, str] | None = None
@@ -199,6 +234,12 @@ class Space(ABC):
             ranked = sorted(kept, key=lambda name: (price(name, chosen[name]), name))
             chosen |= dict.fromkeys(ranked[limit.count :], NONE)
         return Genotype(self.name, chosen)
+
+
+def _nodes(names: Iterable[str]) -> set[tuple[str, str]]:
+    """Groups and nodes of these decisions."""
+    decisions = (Decision(name, (NONE,)) for name in names)
+    return {(decision.group, decision.node) for decision in decisions}
 
 
 class SearchSpace(Space):
@@ -265,6 +306,7 @@ class SearchSpace(Space):
 
     def one_hot(self, genotype: Genotype, device: torch.device | None = None) -> Mixture:
         """The mixture that runs one genotype's operations with weight one inside a supernet."""
+        assert not genotype.concat, "a supernet joins all nodes"
         weights = torch.zeros(len(self.decisions), self.width)
         active: list[tuple[int, ...]] = []
         for row, decision in enumerate(self.decisions):

@@ -6,7 +6,6 @@ many candidates an edge still has and in the `Layout`. `none` never runs: its ou
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +16,8 @@ from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.ops.conv import FactorizedReduce, ReLUConvBN
 from nasrun.ops.term import State, Sum
 from nasrun.spaces.base import Layout, SearchSpace, Stem
+from nasrun.spaces.notation import cells, tuples
+from nasrun.spaces.notation.cells import CELLS, INPUTS, Cells
 from nasrun.supernet.auxiliary import AuxiliaryHead
 from nasrun.supernet.edge import Edge, check_operations
 from nasrun.supernet.mixture import Mixture
@@ -24,13 +25,19 @@ from nasrun.supernet.partial import bypassed
 from nasrun.supernet.region import Maps, Probability, Region, running
 from nasrun.supernet.stacked import StackedNetwork, States
 
-CELLS = ("normal", "reduce")
-INPUTS = 2
 
-
-def edges(nodes: int) -> list[tuple[int, int]]:
+def edges_of(nodes: int) -> list[tuple[int, int]]:
     """The edges (node, source) of a cell, node-major; sources 0 and 1 are the cell's inputs."""
     return [(node, source) for node in range(INPUTS, INPUTS + nodes) for source in range(node)]
+
+
+def nodes_of(count: int) -> tuple[int, ...]:
+    """The numbers of so many intermediate nodes."""
+    return tuple(range(INPUTS, INPUTS + count))
+
+
+def _edge_names(nodes: int) -> list[str]:
+    return [f"{cell}/{node}-{source}" for cell in CELLS for node, source in edges_of(nodes)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,30 +57,29 @@ class DartsSpace(SearchSpace):
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     name = "darts"
+    sized_by = "nodes"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "operations", tuple(self.operations))
         if self.nodes < 1 or self.kept_edges < 1:
             raise ValueError(f"nodes={self.nodes} kept_edges={self.kept_edges}: both from 1 on")
-        check_operations(self.operations, self.choices, self._edge_names())
+        check_operations(self.operations, self.choices, _edge_names(self.nodes))
         object.__setattr__(self, "decisions", tuple(self._decisions()))
         object.__setattr__(self, "limits", tuple(self._limits()))
+        object.__setattr__(self, "joined", dict.fromkeys(CELLS, nodes_of(self.nodes)))
         self.search_layout  # noqa: B018  its checks are this space's too
-
-    def _edge_names(self) -> list[str]:
-        return [f"{cell}/{node}-{source}" for cell in CELLS for node, source in edges(self.nodes)]
 
     def _decisions(self) -> list[Decision]:
         return [
             Decision(name, tuple(self.choices.get(name, self.operations)))
-            for name in self._edge_names()
+            for name in _edge_names(self.nodes)
         ]
 
     def _limits(self) -> list[AtMost]:
         return [
             AtMost(tuple(f"{cell}/{node}-{source}" for source in range(node)), self.kept_edges)
             for cell in CELLS
-            for node in range(INPUTS, INPUTS + self.nodes)
+            for node in nodes_of(self.nodes)
             if node > self.kept_edges
         ]
 
@@ -105,6 +111,7 @@ class DartsSpace(SearchSpace):
             candidates,
             self.rows,
             nodes=self.nodes,
+            joined={**self.joined, **(genotype.concat if genotype is not None else {})},
             inputs=inputs,
             outputs=outputs,
             layout=layout or self.search_layout,
@@ -113,94 +120,44 @@ class DartsSpace(SearchSpace):
     def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> DartsSpace:
         return replace(self, choices={**self.choices, **choices})
 
-    # How a cell is written: nodes apart by "|", an edge as operation@source.
-    # DARTS's own Genotype(normal=[...], ...) is read too.
-
     def render(self, genotype: Genotype) -> str:
-        return "; ".join(f"{cell} {self._render_cell(genotype, cell)}" for cell in CELLS)
-
-    def _render_cell(self, genotype: Genotype, cell: str) -> str:
-        nodes = []
-        for node in range(INPUTS, INPUTS + self.nodes):
-            kept = [
-                f"{genotype[f'{cell}/{node}-{source}']}@{source}"
-                for source in range(node)
-                if genotype[f"{cell}/{node}-{source}"] != NONE
-            ]
-            nodes.append(" ".join(kept) or "-")
-        return " | ".join(nodes)
+        edges: dict[str, dict[tuple[int, int], str]] = {
+            cell: {
+                (node, source): choice
+                for node, source in edges_of(self.nodes)
+                if (choice := genotype[f"{cell}/{node}-{source}"]) != NONE
+            }
+            for cell in CELLS
+        }
+        return cells.write(Cells(self.nodes, edges, genotype.concat))
 
     def parse(self, text: str) -> Genotype:
-        if text.strip().startswith("Genotype("):
-            chosen = self._parse_tuples(text.strip())
-        else:
-            chosen = self._parse_cells(text)
-        unknown = sorted(set(chosen) - set(self.rows))
-        if unknown:
-            raise ValueError(f"genotype has the edge {unknown[0]}: space={self.name} has none such")
-        return self.check(Genotype(self.name, {name: chosen.get(name, NONE) for name in self.rows}))
-
-    def _parse_cells(self, text: str) -> dict[str, str]:
-        chosen: dict[str, str] = {}
-        seen = []
-        for part in text.split(";"):
-            cell, _, body = part.strip().partition(" ")
-            seen.append(cell)
-            if cell not in CELLS:
-                raise ValueError(
-                    f"genotype {text[:40]!r}: expected 'normal op@0 op@1 | ... ; reduce ...'"
-                )
-            for node, kept in enumerate(body.split("|"), INPUTS):
-                for edge in kept.split():
-                    operation, at, source = edge.partition("@")
-                    if edge == "-":
-                        continue
-                    if not at or not source.isdigit():
-                        raise ValueError(f"genotype edge {edge!r}: expected operation@source")
-                    name = f"{cell}/{node}-{source}"
-                    if name in chosen:
-                        raise ValueError(f"genotype has the edge {name} twice")
-                    chosen[name] = operation
-        if sorted(seen) != list(CELLS):
-            raise ValueError(f"genotype {text[:40]!r}: expected one normal and one reduce cell")
-        return chosen
-
-    def _parse_tuples(self, text: str) -> dict[str, str]:
-        """DARTS's notation: a list of (operation, source) a cell, `kept_edges` of them a node."""
-        chosen = {}
-        try:
-            call = ast.parse(text, mode="eval").body
-            assert isinstance(call, ast.Call)
-            pairs = {
-                word.arg: ast.literal_eval(word.value)
-                for word in call.keywords
-                if word.arg in CELLS
-            }
-            for cell in CELLS:
-                for position, (operation, source) in enumerate(pairs[cell]):
-                    node = INPUTS + position // self.kept_edges
-                    name = f"{cell}/{node}-{source}"
-                    if not isinstance(operation, str) or name in chosen:
-                        raise ValueError(f"{name}={operation!r}: a name, once an edge")
-                    chosen[name] = operation
-        except (SyntaxError, AssertionError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"genotype {text[:40]!r} is no DARTS tuple: {error}") from error
-        return chosen
+        own = cells.written(text) or not tuples.START.search(text)
+        found = cells.read(text) if own else tuples.read(text, self.kept_edges)
+        names = _edge_names(found.nodes)
+        chosen = {name: found.choices.get(name, NONE) for name in names}
+        return self.check(Genotype(self.name, chosen, found.partly_joined))
 
     def cells(self, genotype: Genotype) -> dict[str, list[tuple[str, str, str]]]:
         states = {0: "c_{k-2}", 1: "c_{k-1}"}
         return {
             cell: [
-                (states.get(source, str(source - INPUTS)), str(node - INPUTS), operation)
-                for node, source in edges(self.nodes)
-                if (operation := genotype[f"{cell}/{node}-{source}"]) != NONE
+                *(
+                    (states.get(source, str(source - INPUTS)), str(node - INPUTS), operation)
+                    for node, source in edges_of(self.nodes)
+                    if (operation := genotype[f"{cell}/{node}-{source}"]) != NONE
+                ),
+                *((str(node - INPUTS), "c_{k}", "") for node in genotype.concat.get(cell, ())),
             ]
             for cell in CELLS
         }
 
 
 class CellNetwork(StackedNetwork):
-    """A stack of cells with two reductions; `candidates` lists the operations of each decision."""
+    """A stack of cells with two reductions; `candidates` lists the operations of each decision.
+
+    The output of a cell is the concatenation of its `joined` nodes.
+    """
 
     def __init__(
         self,
@@ -208,6 +165,7 @@ class CellNetwork(StackedNetwork):
         rows: Mapping[str, int],
         *,
         nodes: int,
+        joined: Mapping[str, tuple[int, ...]],
         inputs: int,
         outputs: int,
         layout: Layout,
@@ -222,18 +180,20 @@ class CellNetwork(StackedNetwork):
         for index in range(layout.layers):
             reduction = index in reductions
             channels *= 2 if reduction else 1
+            kind = CELLS[reduction]
             cell = Cell(
-                CELLS[reduction],
+                kind,
                 candidates,
                 rows,
                 nodes=nodes,
+                joined=joined[kind],
                 widths=(prev_prev, prev, channels),
                 reduction=reduction,
                 reduction_prev=reduction_prev,
                 layout=layout,
             )
             self.cells.append(cell)
-            prev_prev, prev = prev, channels * nodes
+            prev_prev, prev = prev, channels * len(joined[kind])
             reduction_prev = reduction
             if index == reductions[1]:
                 auxiliary_width = prev
@@ -260,7 +220,7 @@ class CellNetwork(StackedNetwork):
 
 
 class Cell(Region):
-    """Nodes that sum their edges from the two preprocessed inputs on; the output joins them."""
+    """Nodes that sum their edges from the two inputs on; the output joins some, mostly all."""
 
     def __init__(
         self,
@@ -269,6 +229,7 @@ class Cell(Region):
         rows: Mapping[str, int],
         *,
         nodes: int,
+        joined: tuple[int, ...],
         widths: tuple[int, int, int],
         reduction: bool,
         reduction_prev: bool,
@@ -279,22 +240,22 @@ class Cell(Region):
         first = FactorizedReduce if reduction_prev else ReLUConvBN
         self.preprocess0 = first(prev_prev, channels, layout.affine)
         self.preprocess1 = ReLUConvBN(prev, channels, layout.affine)
-        self.nodes = nodes
+        self.nodes, self.joined = nodes, joined
         self.stride = 2 if reduction else 1
-        names = [f"{kind}/{node}-{source}" for node, source in edges(nodes)]
+        names = [f"{kind}/{node}-{source}" for node, source in edges_of(nodes)]
         self.columns = {rows[name]: running(candidates[name]) for name in names}
         self.entering: dict[int, list[int]] = {}  # the rows of the edges into each node
-        for (node, _), name in zip(edges(nodes), names, strict=True):
+        for (node, _), name in zip(edges_of(nodes), names, strict=True):
             self.entering.setdefault(node, []).append(rows[name])
         self.edges = nn.ModuleDict()
-        for (node, source), name in zip(edges(nodes), names, strict=True):
+        for (node, source), name in zip(edges_of(nodes), names, strict=True):
             stride = self.stride if source < INPUTS else 1
             edge = Edge(candidates[name], rows[name], channels // layout.partial, stride, layout)
             self.edges[f"{node}-{source}"] = bypassed(edge, stride, layout)
 
     def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:
         states = [State(map) for map in maps]
-        for node in range(INPUTS, INPUTS + self.nodes):
+        for node in nodes_of(self.nodes):
             edges = [self.edges[f"{node}-{source}"] for source in range(node)]
             sums = [e(state, mixture, drop_path) for e, state in zip(edges, states, strict=True)]
             if kept := [each for each in sums if each is not None]:
@@ -305,8 +266,8 @@ class Cell(Region):
                 total = mixture.with_rest(total, self.entering[node])
             states.append(State(total))
         return torch.cat(
-            [state.map for state in states[INPUTS:]], dim=1
-        )  # (B, nodes * C, H / stride, W / stride)
+            [states[node].map for node in self.joined], dim=1
+        )  # (B, joined * C, H / stride, W / stride)
 
 
 class NetworkStem(nn.Module):

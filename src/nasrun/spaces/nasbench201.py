@@ -22,16 +22,14 @@ from nasrun.genotype import NONE, Decision, Genotype
 from nasrun.ops.conv import ReLUConvBN
 from nasrun.ops.term import State, Sum
 from nasrun.spaces.base import Layout, SearchSpace, Stem
+from nasrun.spaces.notation import nasbench
+from nasrun.spaces.notation.nasbench import EDGES, NODES
 from nasrun.supernet.auxiliary import AuxiliaryHead
 from nasrun.supernet.edge import Edge, check_operations
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.partial import bypassed
 from nasrun.supernet.region import Maps, Probability, Region, running
 from nasrun.supernet.stacked import StackedNetwork, States
-
-NODES = 4
-EDGES = tuple((node, source) for node in range(1, NODES) for source in range(node))
-"""The edges (node, source) of a cell, node-major as in the released code; node 0 is the input."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +84,6 @@ class NasBench201(SearchSpace):
     def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> NasBench201:
         return replace(self, choices={**self.choices, **choices})
 
-    # How a cell is written, as in the released code: nodes apart by "+", each |op~source|op~source|
-
     def render(self, genotype: Genotype) -> str:
         nodes = (
             "|".join(f"{genotype[f'cell/{node}-{source}']}~{source}" for source in range(node))
@@ -96,26 +92,14 @@ class NasBench201(SearchSpace):
         return "+".join(f"|{edges}|" for edges in nodes)
 
     def parse(self, text: str) -> Genotype:
-        chosen: dict[str, str] = {}
-        for node, part in enumerate("".join(text.split()).split("+"), 1):
-            if len(part) < 3 or part[0] != "|" or part[-1] != "|":
-                raise ValueError(
-                    f"genotype {text[:40]!r}: expected |op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
-                )
-            for edge in part[1:-1].split("|"):
-                operation, tilde, source = edge.partition("~")
-                name = f"cell/{node}-{source}"
-                if not tilde or name not in self.rows:
-                    raise ValueError(
-                        f"genotype edge {edge!r} of node {node}: expected operation~source, "
-                        f"a node before it, of {NODES} nodes"
-                    )
-                if name in chosen:
-                    raise ValueError(f"genotype has the edge {name} twice")
-                chosen[name] = operation
-        missing = [name for name in self.rows if name not in chosen]
-        if missing:
-            raise ValueError(f"genotype has no edge {missing[0]}: a missing edge is none")
+        edges = nasbench.read(text)
+        chosen = {f"cell/{node}-{source}": choice for (node, source), choice in edges.items()}
+        if missing := [name for name in self.rows if name not in chosen]:
+            node, source = missing[0].removeprefix("cell/").split("-")
+            raise ValueError(
+                f"genotype has no edge {missing[0]}: give node {node} none~{source} where it is "
+                "not there"
+            )
         return self.check(Genotype(self.name, {name: chosen[name] for name in self.rows}))
 
     def cells(self, genotype: Genotype) -> dict[str, list[tuple[str, str, str]]]:

@@ -153,7 +153,7 @@ class Explore:
             }
             ranked = sorted(limit.decisions, key=likely.__getitem__, reverse=True)
             chosen |= dict.fromkeys(ranked[limit.count :], NONE)
-        return Genotype(genotype.space, chosen)
+        return genotype.changed(chosen)
 
     def _column(self, name: str, choice: str) -> int:
         return self.space.decisions[self.space.rows[name]].choices.index(choice)

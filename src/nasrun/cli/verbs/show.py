@@ -9,7 +9,7 @@ from nasrun.cli.verb import Verb
 from nasrun.cli.words import one_of, packages, sorted_out
 
 KEYS = {
-    "genotype": "NAME|FILE",
+    "genotype": "NAME|FILE|FILE:NAME",
     "network": "cifar|imagenet|nasbench201",
     "table": "FILE.csv",
     "format": "table|json",

@@ -1,0 +1,119 @@
+"""The architecture that a command line gives: by name, in a file, or written out."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from nasrun.config import GENOTYPES, conf_folder, did_you_mean, options
+from nasrun.genotype import Genotype, Misfit, fingerprint, from_text, read_text
+from nasrun.spaces.notation import literals, looks
+
+if TYPE_CHECKING:
+    from nasrun.spaces.base import Space
+
+RANDOM = "random"
+SHOWN = 60
+"""Letters of a name that an error quotes."""
+FORMS = "NAME, FILE, FILE:NAME or the architecture itself"
+
+
+@dataclass(frozen=True)
+class Given:
+    """An architecture before a space has read it.
+
+    `name` is what was typed, `short` a word for folders, `written` what is to be read, None for a
+    random one, and `home` the option of `space` that this is said to be of, or looks like.
+    """
+
+    name: str
+    short: str
+    written: str | Genotype | None
+    home: str | None
+
+    @classmethod
+    def find(cls, name: str) -> Given:
+        """What is meant by `genotype=`; ValueError if that is nothing, or cannot be read."""
+        published = options(GENOTYPES)
+        if name == RANDOM:
+            return cls(name, name, None, None)
+        if name in published:
+            record = yaml.safe_load((conf_folder() / GENOTYPES / f"{name}.yaml").read_text())
+            return cls(name, name, record["cell"], record["space"])
+        file, _, entry = name.rpartition(":")
+        if (path := _file(name)) is not None:
+            return cls._of_file(name, path, path.stem, None)
+        if re.fullmatch(r"[A-Za-z_]\w*", entry) and (path := _file(file)) is not None:
+            return cls._of_file(name, path, entry, entry)
+        if (home := looks.home(name)) is not None:
+            text = name.strip()
+            short = f"nats_{text}" if text.isdigit() else f"cell_{fingerprint(text)}"
+            return cls(name, short, text, home)
+        if os.path.isdir(name):
+            raise ValueError(f"genotype={name}: is a folder; give the genotype.json in it")
+        hint = did_you_mean(name, published) or f"; there are {', '.join([*published, RANDOM])}"
+        raise ValueError(
+            f"genotype={shortened(name)}: neither a published cell nor a file{hint}; give {FORMS}"
+        )
+
+    @classmethod
+    def _of_file(cls, name: str, path: Path, short: str, entry: str | None) -> Given:
+        try:
+            text = read_text(path)
+            if entry is not None:
+                text = literals.named(text, entry)
+            elif path.suffix == ".json":
+                record = from_text(text)
+                if not isinstance(record, dict) or "choices" in record or "schema" in record:
+                    genotype = Genotype.from_json(record)
+                    home = genotype.space if genotype.space in options("space") else None
+                    return cls(name, short, genotype, home)
+        except ValueError as error:
+            raise ValueError(f"genotype={name}: {error}") from error
+        return cls(name, short, text, looks.home(text))
+
+    def within(self, space: Space, option: str, seed: int) -> Genotype:
+        """The genotype in a space, which is this option of `space`; ValueError if it is none there.
+
+        Misfit where the space would have it with other settings.
+        """
+        try:
+            if self.written is None:
+                return random_genotype(space, seed)
+            if isinstance(self.written, Genotype):
+                return space.check(self.written)
+            return space.parse(self.written)
+        except ValueError as error:
+            elsewhere = self.home is not None and self.home not in (option, space.name)
+            hint = f"; it is one of space={self.home}, give that" if elsewhere else ""
+            line = f"genotype={shortened(self.name)}: space={option} does not fit: {error}{hint}"
+            if isinstance(error, Misfit):
+                raise Misfit(line, error.settings) from error
+            raise ValueError(line) from error
+
+
+def random_genotype(space: Space, seed: int) -> Genotype:
+    """The random rival of this seed."""
+    import torch
+
+    return space.sample(torch.Generator().manual_seed(seed))
+
+
+def shortened(name: str) -> str:
+    """A name as an error quotes it, on one line."""
+    line = " ".join(name.split())
+    return line if len(line) <= SHOWN else f"{line[:SHOWN]}..."
+
+
+def _file(name: str) -> Path | None:
+    """The file of this name, `~` expanded; None if there is none."""
+    try:
+        path = Path(name).expanduser()
+        return path if path.is_file() else None
+    except (RuntimeError, OSError, ValueError):  # no such home, no such name
+        return None

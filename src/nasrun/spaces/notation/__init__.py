@@ -1,0 +1,1 @@
+"""How architectures are written, here and elsewhere: texts that are read and never executed."""

@@ -1,0 +1,21 @@
+"""Which space a text is of, by its looks: so that a command need not be told what a file says."""
+
+from __future__ import annotations
+
+import re
+
+from nasrun.spaces.notation import tuples
+from nasrun.spaces.notation.cells import CELLS
+
+NASBENCH = re.compile(r"~\d|nor_conv_|Structure\s*\(")
+MOBILE = re.compile(r"(?:k\d\S*|skip_connect)(?:\s+(?:k\d\S*|skip_connect))*")
+
+
+def home(text: str) -> str | None:
+    """The space whose form the text has, None if it has none that is known."""
+    text = text.strip()
+    if NASBENCH.search(text) or (text.isascii() and text.isdigit()):
+        return "nasbench201"
+    if tuples.START.search(text) or ("@" in text and text.lstrip("'\"").startswith(CELLS)):
+        return "darts"
+    return "mobile" if MOBILE.fullmatch(text) else None

@@ -1,0 +1,151 @@
+"""The architecture that a command line gives: by name, in a file, or written out."""
+
+import json
+
+import pytest
+
+import nasrun as package
+from nasrun.config import build, compose, resolve
+from nasrun.costs.cost import params
+from nasrun.genotype import Misfit
+from nasrun.pipeline.given import Given
+from nasrun.spaces.base import Layout
+from nasrun.spaces.darts import DartsSpace
+
+OPERATIONS = ("none", "skip_connect", "sep_conv_3x3")
+EDGES = [("skip_connect", 0), ("sep_conv_3x3", 1)] * 4
+TEXT = f"Genotype(normal={EDGES}, normal_concat=[4, 5], reduce={EDGES}, reduce_concat=range(2, 6))"
+STRING = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
+SMALL = ["retrain.epochs=1", "retrain.channels=2", "retrain.layers=3", "retrain.auxiliary=false",
+         "images=64", "batch_size=16", "budget.threads=1", "budget.device=cpu"]  # fmt: skip
+
+
+def space(option):
+    return build(resolve(compose([f"space={option}"]).config["space"]), "space")
+
+
+def read(name, option="darts"):
+    return Given.find(name).within(space(option), option, seed=0)
+
+
+def test_a_file_of_many_architectures_has_one_by_name(here):
+    other = TEXT.replace("sep_conv_3x3", "dil_conv_3x3")
+    (here / "genotypes.py").write_text(f"import os\nA = {TEXT}\nB = {other}\nBEST = B\n")
+    assert Given.find("genotypes.py:A").short == "A"
+    assert read("genotypes.py:A")["normal/2-1"] == "sep_conv_3x3"
+    assert read("genotypes.py:BEST") == read("genotypes.py:B")
+    assert read("genotypes.py:B")["normal/2-1"] == "dil_conv_3x3"
+    with pytest.raises(
+        ValueError, match=r"genotype=genotypes.py: .*FILE:NAME, where NAME is A or B"
+    ):
+        read("genotypes.py")
+    with pytest.raises(ValueError, match=r"genotype=genotypes.py:C: nothing is named C there; .*A"):
+        read("genotypes.py:C")
+    with pytest.raises(
+        ValueError, match=r"genotype=absent.py:C: neither a published cell nor a file"
+    ):
+        read("absent.py:C")
+
+
+def test_a_file_is_read_whatever_its_encoding_and_where_home_is(here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here))
+    expected = read(TEXT)
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        (here / "cell.txt").write_text(TEXT, encoding=encoding)
+        assert read("~/cell.txt") == expected
+    assert Given.find("~/cell.txt").short == "cell"
+    (here / "cell.txt").write_text(f"A = {TEXT}")
+    assert read("~/cell.txt:A") == expected
+
+
+def test_an_architecture_may_be_typed(here):
+    assert read(STRING, "nasbench201") == read("9930", "nasbench201").changed(
+        {"cell/2-0": "none", "cell/3-1": "none", "cell/3-2": "skip_connect"}
+    )
+    assert Given.find("9930").short == "nats_9930"
+    assert Given.find(STRING).short == Given.find(f" {STRING}").short
+    assert Given.find(TEXT).home == "darts"
+    assert Given.find("k3e6 skip_connect k5e3w50se").home == "mobile"
+
+
+def test_another_space_is_named(here):
+    (here / "cell.txt").write_text(f"arch {STRING}")
+    for name in ("cell.txt", STRING, "9930", "nb201_best"):
+        with pytest.raises(
+            ValueError, match=r"space=darts does not fit: .*one of space=nasbench201"
+        ):
+            read(name)
+    for name in (TEXT, "darts_v2"):
+        with pytest.raises(
+            ValueError, match=r"space=nasbench201 does not fit: .*one of space=darts"
+        ):
+            read(name, "nasbench201")
+    (here / "own.json").write_text(json.dumps(read("9930", "nasbench201").to_json()))
+    with pytest.raises(ValueError, match=r"own.json: space=darts .*one of space=nasbench201"):
+        read("own.json")
+    assert Given.find("own.json").home == "nasbench201"
+
+
+def test_a_json_file_is_a_genotype_of_ours_or_a_form_of_others(here):
+    (here / "own.json").write_text(json.dumps(read(TEXT).to_json()))
+    assert read("own.json") == read(TEXT)
+    fields = {"normal": EDGES, "normal_concat": [4, 5], "reduce": EDGES}
+    (here / "fields.json").write_text(json.dumps(fields))
+    assert read("fields.json") == read(TEXT)
+    for content in ("", "[", "[1]", "null", "{}", '{"schema": 1}', "[" * 9999, "NaN", '"a"'):
+        (here / "bad.json").write_text(content)
+        with pytest.raises(ValueError, match=r"genotype=bad.json: ") as caught:
+            read("bad.json")
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_nothing_that_can_be_read_is_refused_by_what_is_there(here):
+    (here / "run").mkdir()
+    for name, told in (
+        ("run", "is a folder; give the genotype.json in it"),
+        ("darts_v3", "did you mean darts_v"),
+        ("~nobody/cell.txt", "neither a published cell nor a file"),
+        ("\0", "neither a published cell nor a file"),
+        ("x" * 9999, "neither a published cell nor a file"),
+    ):
+        with pytest.raises(ValueError, match=told) as caught:
+            Given.find(name)
+        assert len(str(caught.value)) < 500
+    (here / "large.txt").write_text(TEXT + " " * 2**20)
+    (here / "binary.txt").write_bytes(b"\xc3\x28")
+    for name in ("large.txt", "binary.txt"):
+        with pytest.raises(ValueError, match=f"genotype={name}: "):
+            Given.find(name)
+
+
+def test_a_smaller_cell_is_refused_with_the_setting_that_would_do(here):
+    text = f"Genotype(normal={EDGES[:6]}, reduce={EDGES[:6]})"
+    with pytest.raises(Misfit, match=r"^genotype=.*set space.nodes=3$") as caught:
+        read(text)
+    assert caught.value.settings == {"nodes": 3}
+
+
+def test_a_cell_that_joins_some_nodes_is_retrained_limited_and_loaded_as_such(nasrun, here):
+    text = f"Genotype(normal={EDGES[:4]}, normal_concat=[3], reduce={EDGES[:4]})"
+    (here / "cells.py").write_text(f"MINE = {text}")
+    two = DartsSpace(operations=OPERATIONS, nodes=2, kept_edges=2, channels=2, layers=3)
+    layout = Layout(channels=2, layers=3)
+    made = two.network(two.parse(text), inputs=1, outputs=10, layout=layout)
+    size = params(made)
+    words = [*SMALL, "space.nodes=2", f"space.operations=[{','.join(OPERATIONS)}]"]
+    words.append(f"budget.max_params_m={(size + 0.5) / 1e6:.7f}")  # joining all would be more
+    for _ in range(2):
+        answer = nasrun("retrain", "genotype=cells.py:MINE", *words)
+        assert answer.status == 0, answer.err
+    run = here / "outputs/digits-darts-MINE/v001"
+    assert [path.name for path in run.parent.iterdir()] == ["v001"]
+    result = json.loads((run / "retrain/MINE/result.json").read_text())
+    assert result["genotype"].count(" concat 3;") == 1
+    assert result["params"] == size
+    loaded = package.load(run)
+    assert loaded.genotype.concat == {"normal": (3,)}
+    assert {name: tensor.shape for name, tensor in loaded.network.state_dict().items()} == {
+        name: tensor.shape for name, tensor in made.state_dict().items()
+    }
+    words[-1] = f"budget.max_params_m={(size - 0.5) / 1e6:.7f}"
+    assert "budget.max_params_m" in nasrun("retrain", "genotype=cells.py:MINE", *words).refusal
