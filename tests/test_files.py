@@ -134,3 +134,24 @@ def test_a_large_file_is_not_read(tmp_path, monkeypatch):
     path.write_text("[" + "1," * 2**20 + "1]")
     with pytest.raises(ValueError, match=rf"{path}: .*more than 1 MiB"):
         read_json(path)
+
+
+def test_a_line_that_does_not_fit_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    append_line(path, "first")
+    write = os.write
+    monkeypatch.setattr(files.os, "write", lambda descriptor, data: write(descriptor, data[:3]))
+    with pytest.raises(ValueError, match=r"metrics\.jsonl: no space .* free some"):
+        append_line(path, "second")
+    assert path.read_text() == "first\n"
+
+
+def test_an_error_of_another_kind_is_not_told_as_one_of_the_disk(tmp_path):
+    def fail(file):
+        try:
+            raise OSError(errno.ENOSPC, "full")
+        except OSError:
+            raise ValueError("another") from None
+
+    with pytest.raises(ValueError, match="another"):
+        write_whole(tmp_path / "x", fail)

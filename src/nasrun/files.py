@@ -76,9 +76,9 @@ def _told(path: Path, error: OSError) -> Exception:
 
 def _cause(error: BaseException | None) -> OSError | None:
     """The failed system call behind an error; torch raises a RuntimeError of its own on top."""
-    while error is not None and not isinstance(error, OSError):
+    while isinstance(error, RuntimeError):
         error = error.__cause__ or error.__context__
-    return error
+    return error if isinstance(error, OSError) else None
 
 
 class Hashed:
@@ -115,13 +115,24 @@ def remove_drafts(folder: Path) -> None:
 
 
 def append_line(path: Path, text: str) -> None:
-    """Add a line to a file and flush it to the disk; ValueError where the disk is full."""
+    """Add a line to a file and flush it to the disk, or leave the file as it was.
+
+    Raises ValueError where the disk is full.
+    """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    content = f"{text}\n".encode()
     try:
-        with os.fdopen(os.open(path, flags, 0o666), "ab") as file:
-            file.write(f"{text}\n".encode())
-            file.flush()
-            os.fsync(file.fileno())
+        descriptor = os.open(path, flags, 0o666)
+        before = os.fstat(descriptor).st_size
+        try:
+            if os.write(descriptor, content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, before)
+            raise
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise _told(path, error) from error
 

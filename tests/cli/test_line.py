@@ -105,7 +105,7 @@ REFUSED = {
     "no threads": ("search budget.threads=0", "budget.threads=0: at least 1"),
     "negative hours": ("search budget.max_hours=-1", "budget.max_hours=-1: more than 0"),
     "no tuning": ("run selector=perturb selector.interval=0", "selector.interval=0: at least 1"),
-    "validation of all": ("search dataset.validation=1", "dataset.validation=1: a fraction"),
+    "validation of all": ("search dataset.validation=1", "dataset.validation=1: use a fraction"),
     "temperature": ("search strategy=snas strategy.relaxation.tau_end=-1", "relaxation.tau_end=-1"),
     "padding": ("search task.augment.padding=-1", "task.augment.padding=-1"),
     "selector without its supernet": (

@@ -31,6 +31,7 @@ def test_a_single_flipped_bit_falls_back_to_the_state_before_with_a_warning(fold
         flipped(folder / STATE, place)
         with pytest.warns(UserWarning, match="damaged state"):
             assert read_state(folder)["round"] == 1, place
+        assert not (folder / STATE).exists()
         (folder / STATE).write_bytes(sound)
     assert read_state(folder)["round"] == 2
 
@@ -69,3 +70,13 @@ def test_two_damaged_states_are_an_error_that_names_both(folder):
         flipped(folder / name, 100)
     with pytest.raises(ValueError, match=f"{STATE}.*{PREVIOUS}.*delete it to begin anew"):
         read_state(folder)
+
+
+def test_a_save_after_a_fallback_keeps_the_sound_state(folder):
+    flipped(folder / STATE, 100)
+    with pytest.warns(UserWarning, match="damaged state"):
+        read_state(folder)
+    write_state(folder, state(2))
+    flipped(folder / STATE, 100)
+    with pytest.warns(UserWarning, match="damaged state"):
+        assert read_state(folder)["round"] == 1

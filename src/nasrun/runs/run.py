@@ -162,8 +162,12 @@ class Run:
             mark = {"fingerprint": fingerprint(identity(config))}
             write_json(draft / "run.json", {**mark, **record, **_environment()})
             draft.rename(target)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(draft, ignore_errors=True)
+            if (
+                isinstance(error, OSError) and target.exists()
+            ):  # a machine that sees no lock of ours
+                return cls._make(family, config, record, contents)
             raise
         flush_folder(family)
         return cls(target)

@@ -41,7 +41,7 @@ def write_state(folder: Path, state: dict[str, Any]) -> None:
 def read_state(folder: Path, *, warn: bool = True) -> dict[str, Any] | None:
     """The newest sound state, `None` before the first round; ValueError if all are damaged.
 
-    With `warn` it warns where the newest is damaged and the one before is read.
+    With `warn` the newest, where it is damaged, is removed with a warning, and the one before read.
     """
     import torch
 
@@ -58,6 +58,7 @@ def read_state(folder: Path, *, warn: bool = True) -> dict[str, Any] | None:
             damaged.append(f"{path} ({error.__class__.__name__})")
             continue
         if damaged and warn:
+            (folder / STATE).unlink()  # or the next save would put it in place of the sound one
             warnings.warn(f"damaged state {damaged[0]}; going on from {path}", stacklevel=2)
         return state
     if damaged:
