@@ -81,7 +81,10 @@ def test_a_run_that_another_works_on_is_left_alone_and_the_others_are_cleaned(na
     with Run(finished).lock():
         answer = nasrun("clean", "yes=true")
     assert answer.status == 2
-    assert answer.err == f"nasrun: left alone: run={finished}: another nasrun is working on it; wait for its end\n"
+    assert (
+        answer.err
+        == f"nasrun: left alone: run={finished}: another nasrun is working on it; wait for its end\n"
+    )
     assert files(finished) >= before
     assert not STATES & files(other)
 
