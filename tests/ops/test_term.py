@@ -21,6 +21,11 @@ def small_maps_fold(monkeypatch):
     monkeypatch.setattr(terms, "MANY", 0)
 
 
+def last(x):
+    """The map with its channels last in memory."""
+    return x.contiguous(memory_format=terms.LAST)
+
+
 def test_modules_with_the_same_settings_run_once_on_a_state():
     state, ran = State(torch.randn(2, 3, 4, 4)), []
     pools = [nn.MaxPool2d(3, 1, 1), nn.MaxPool2d(3, 1, 1), nn.MaxPool2d(3, 2, 1)]
@@ -43,7 +48,7 @@ def test_moments_are_mean_and_covariance_over_all_pixels():
 @pytest.mark.parametrize("name", ["sep_conv_3x3", "dil_conv_5x5", "nor_conv_3x3", "max_pool_3x3"])
 def test_a_sum_of_one_operation_is_the_operation(name, training):
     operation = ops.build(name, 4, 1, affine=True).double().train(training)
-    x = torch.randn(3, 4, 6, 6, dtype=torch.float64)
+    x = last(torch.randn(3, 4, 6, 6, dtype=torch.float64))
     weights = torch.tensor([0.3], dtype=torch.float64)
     found = Sum((operation.term(State(x)),), weights).map()
     torch.testing.assert_close(found, 0.3 * operation(x))
@@ -67,7 +72,7 @@ def test_a_module_of_any_kind_is_an_operation():
 
 def test_under_autocast_and_with_running_statistics_nothing_folds():
     operation = ops.build("dil_conv_3x3", 4, 1, affine=False)
-    state = State(torch.randn(2, 4, 5, 5))
+    state = State(last(torch.randn(2, 4, 5, 5)))
     assert operation.term(state).folds
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert not operation.term(state).folds
@@ -88,7 +93,7 @@ def test_terms_of_different_widths_are_added_and_waited_for_apart():
         def term(self, state):
             return Term(state, self.wide, self.norm, then=self.back)
 
-    x = torch.randn(2, 2, 4, 4, dtype=torch.float64)
+    x = last(torch.randn(2, 2, 4, 4, dtype=torch.float64))
     operations = [Bottleneck(width) for width in (2, 3, 1, 2)]
     expected = sum(one.back(one.norm(one.wide(x))) for one in operations)
     state = State(x)
@@ -112,7 +117,7 @@ def test_a_spare_map_is_written_over_only_where_no_gradient_needs_it():
 
 
 def test_a_norm_alone_folds_only_where_several_may_read_its_map():
-    state = State(torch.randn(2, 4, 5, 5))
+    state = State(last(torch.randn(2, 4, 5, 5)))
     pool = ops.build("avg_pool_3x3", 4, 1, affine=False)
     assert Pool(pool.pool, nn.BatchNorm2d(4)).term(state).folds
     assert not ops.build("nor_conv_3x3", 4, 1, affine=False).term(state).folds
@@ -125,11 +130,26 @@ def test_a_few_small_maps_do_not_fold_and_give_the_same(monkeypatch):
         terms, "normalised", lambda *given, **words: folded.append(1) or normalised(*given, **words)
     )
     operations = [ops.build("sep_conv_3x3", 4, 1, affine=False).double() for _ in range(3)]
-    x = torch.randn(2, 4, 5, 5, dtype=torch.float64)
+    x = last(torch.randn(2, 4, 5, 5, dtype=torch.float64))
     maps = []
     for many in (3 * x.numel() + 1, 3 * x.numel()):
         monkeypatch.setattr(terms, "MANY", many)
         state = State(x)
         maps.append(Sum(tuple(operation.term(state) for operation in operations)).map())
         assert len(folded) == (0 if many > 3 * x.numel() else 2)  # both norms of the three
+    torch.testing.assert_close(*maps)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("name", [name for name in ops.known() if name != "noise"])
+def test_a_map_with_its_channels_first_keeps_them_there_and_does_not_fold(name, stride):
+    operation = ops.build(name, 4, stride, affine=False)
+    x = torch.randn(2, 4, 6, 6)
+    maps = []
+    for given in (x, last(x)):
+        operation.to(memory_format=terms.lies(given))
+        term = operation.term(State(given))
+        assert not (given is x and term.folds)
+        maps.append(Sum((term,)).map())
+        assert maps[-1].is_contiguous(memory_format=terms.lies(given))
     torch.testing.assert_close(*maps)

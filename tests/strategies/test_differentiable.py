@@ -1,13 +1,16 @@
 """Differentiable strategies: what a round does, what tuning changes, what a mask leaves alone."""
 
+import copy
 import math
 from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from nasrun.config import build, compose, resolve
 from nasrun.divergence import Diverged
+from nasrun.ops import term
 from nasrun.strategies.differentiable import Differentiable
 from nasrun.strategies.levels import Bilevel, Switched, WeightsOnly
 from nasrun.supernet.supernet import argmax, magnitude
@@ -369,3 +372,36 @@ def test_each_phase_of_a_level_is_rehearsed_where_it_begins(at, rounds):
     assert many + others == pytest.approx(rounds)
     assert then / rounds <= at + 0.5 / rounds
     assert (then + 1) / rounds > at  # the progress by which `Switched` decides
+
+
+class Softplus(torch.nn.Module):
+    """A rectifier without a kink."""
+
+    def forward(self, x):
+        return F.softplus(x)
+
+
+def test_in_single_precision_a_hypergradient_is_exact_to_a_few_millionths(begin, monkeypatch):
+    """Where nothing jumps: at a kink the last bit of a map decides, here and in released codes."""
+    monkeypatch.setattr(term, "RELU", Softplus())
+    monkeypatch.setattr(term, "MANY", 2**15)  # maps of a few cells fold as those of many do
+    smooth = "[none,avg_pool_3x3,skip_connect,sep_conv_3x3,dil_conv_3x3]"
+    words = ["strategy=darts_2nd", "depth=3", "space.nodes=2", f"space.operations={smooth}"]
+    strategy = begin(*words)
+    strategy.supernet.train()
+    images, labels = next(strategy.task.batches(strategy.train, 64, torch.arange(64)))
+    state = copy.deepcopy(strategy.state_dict())
+    layouts = [w.stride() for w in strategy.search.weights]
+
+    def hypergradient(precision):
+        strategy.load_state_dict(copy.deepcopy(state))
+        strategy.supernet.to(precision)
+        x = images.to(precision)
+        batches = (x[:32], labels[:32]), (x[32:], labels[32:])
+        ((found,), _) = strategy.level.hypergradient(strategy.search, *batches)
+        return found.double()
+
+    found = hypergradient(torch.float32)
+    assert [w.stride() for w in strategy.search.weights] == layouts
+    expected = hypergradient(torch.float64)
+    assert (found - expected).norm() < 3e-6 * expected.norm()

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasrun.ops import op
-from nasrun.ops.term import Operation, State, Term
+from nasrun.ops.term import Operation, State, Term, lies
 
 
 class ReLUConvBN(Operation):
@@ -68,8 +68,7 @@ class Parity(nn.Module):
         self.first = first
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, ceil(H/2), ceil(W/2))
-        pixels = self.shifted(x)[:, :, ::2, ::2]
-        return pixels.contiguous(memory_format=torch.channels_last)
+        return self.shifted(x)[:, :, ::2, ::2].contiguous(memory_format=lies(x))
 
     def shifted(self, x: Tensor) -> Tensor:
         """The map from its first pixel on; beyond the edge of an odd map are zeros."""
@@ -138,7 +137,7 @@ class DepthwiseConv(nn.Conv2d):
             return _Depthwise.apply(x, self.weight, self.dilation[0])
         if self.dilation == (1, 1):
             return super().forward(x)
-        even = x[:, :, ::2, ::2].contiguous(memory_format=torch.channels_last)
+        even = x[:, :, ::2, ::2].contiguous(memory_format=lies(x))
         return F.conv2d(even, self.weight, padding=self.kernel_size[0] // 2, groups=self.groups)
 
 

@@ -30,6 +30,14 @@ MANY = 2**18
 """Numbers in all maps that fold together, from which on it pays: measured on 8 to 36 channels."""
 
 
+LAST = torch.channels_last
+
+
+def lies(x: Tensor) -> torch.memory_format:
+    """How a map (B, C, H, W) lies in memory: channels last, or first."""
+    return LAST if x.is_contiguous(memory_format=LAST) else torch.contiguous_format
+
+
 class State:
     """A feature map (B, C, H, W), and what several operations make of it alike, made once.
 
@@ -96,7 +104,9 @@ class Term:
         Not with running statistics, for which nothing is measured; nor where a linear layer narrows
         the map, since then its moments cost more; nor a norm alone, unless several read its map and
         share its moments; nor in reduced precision, too coarse for a variance from second moments;
-        nor on a GPU, where small products wait for each other.
+        nor on a GPU, where small products wait for each other; nor where channels lie first in
+        memory: a map would be copied, and who wants them so wants statistics that are more precise
+        (`nasrun.strategies.levels.Unrolled`).
         """
         if self.norm is None or not uses_batch(self.norm):
             return False
@@ -106,7 +116,8 @@ class Term:
             pays = self.linear.in_channels <= self.linear.out_channels
         z = self.state.map
         exact = z.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
-        return pays and exact and z.device.type in ("cpu", "meta")
+        by_shape = z.device.type == "meta"
+        return pays and exact and (by_shape or (z.device.type == "cpu" and lies(z) is LAST))
 
     def joins(self, other: Term) -> bool:
         """Whether it is a map as it is that fits into a sum which begins with a folded term."""

@@ -193,6 +193,9 @@ class Differentiable(SupernetStrategy, Foreseen):
         )
 
     def _loss(self, batch: Batch, mixture: Mixture | None = None) -> Tensor:
+        if self.search.channels_first:
+            images, labels = batch
+            batch = images.clone(memory_format=torch.contiguous_format), labels
         if mixture is None:
             return self.task.loss(self.supernet, batch)
         return self.task.loss(partial(self.supernet.network, mixture=mixture), batch)
