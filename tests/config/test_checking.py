@@ -116,7 +116,7 @@ def test_nothing_is_made_before_every_node_is_checked(monkeypatch):
 
     monkeypatch.setattr(points, "float", made.append, raising=False)
     good, bad = {**POINT, "x": 1}, {"_target_": "points.Net", "optimizer": 3}
-    with pytest.raises(ValueError, match=r"net\.optimizer=3: expected what makes Optimizer"):
+    with pytest.raises(ValueError, match=r"net\.optimizer=3: expected an optimizer"):
         build_all({"node": good, "net": bad}, ("points",))
     assert made == []
     build(good, "node", ("points",))
@@ -162,11 +162,11 @@ def test_optimizers_are_tried_on_nothing_before_a_net_exists():
     assert "net.optimizer.lr=1e+99: use at most 3.4e+38" in told(node(lr=1e99))
     assert "net.optimizer: " in told(node("LBFGS"))  # its step asks for the loss
     assert "net.optimizer: " in told(node("SparseAdam"))  # it takes no dense gradients
-    assert "expected what makes Optimizer" in told(node("lr_scheduler.StepLR", step_size=3))
+    assert "expected an optimizer" in told(node("lr_scheduler.StepLR", step_size=3))
     for wrong in ("adam", 1, None, {"lr": 0.1}, {"_target_": "torch.optim.SGD", "lr": 0.1}):
         told_text = told({"_target_": "points.Net", "optimizer": wrong})
         assert "net.optimizer=" in told_text
-        assert "expected what makes Optimizer" in told_text
+        assert "expected an optimizer" in told_text
 
 
 def test_other_errors_of_a_constructor_are_not_hidden(monkeypatch):
