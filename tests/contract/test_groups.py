@@ -39,8 +39,17 @@ def test_a_space_draws_legal_genotypes_and_reads_back_what_it_writes(built, spac
         assert made.parse(made.render(genotype)) == genotype
         assert Genotype.from_json(genotype.to_json()) == genotype
         assert "\n" not in made.render(genotype)
-        assert sum(map(len, made.cells(genotype).values())) == sum(
-            choice != NONE for choice in genotype.values()
+        drawn_edges = sum(map(len, made.cells(genotype).values()))
+        kept = sum(choice != NONE for choice in genotype.values())
+        # the edge of an absent c5 or c6 of a discriminator passes the value through
+        assert (
+            kept
+            <= drawn_edges
+            <= kept
+            + sum(
+                choice == NONE and name.startswith("discriminator")
+                for name, choice in genotype.items()
+            )
         )
 
 
@@ -87,7 +96,7 @@ def test_a_dataset_is_embedded_or_says_which_key_would_find_it(
         with pytest.raises(ValueError, match=r"^dataset\.root=\S*missing") as refused:
             made.check()
         assert "\n" not in str(refused.value)
-        assert "would do" in str(refused.value) or "download" in str(refused.value)
+        assert "name one" in str(refused.value) or "download" in str(refused.value)
         assert not (tmp_path / "missing").exists()
         return
     made.check()
