@@ -137,8 +137,9 @@ class Reparametrised(Estimator):
 class Score(Estimator):
     """d E[C] = E[(C(Z) - b) d ln p(Z)], each decision with its own cost as reward.
 
-    Z is a Concrete sample. `baseline` subtracts b = C(softmax(alpha)), which changes the variance
-    and not the mean; the released code subtracts a running average, a state of its own.
+    Z is a Concrete sample, a constant in both factors. `baseline` subtracts b = C(softmax(alpha)),
+    which changes the variance and not the mean; the released code subtracts a constant, the mean
+    over the cell's edges and operations, and differentiates ln p(Z) along Z's path, too.
     """
 
     baseline: bool
