@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, track
 from rich.table import Column, Table
+from rich.text import Text
 
 from nasrun.machine import memory_gib
 from nasrun.shown import shown
@@ -151,12 +152,17 @@ class Live(Observer):
     def __init__(self, console: Console, title: str) -> None:
         self.title = title
         self.bar = Progress(
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[position]}"),
             TextColumn("left {task.fields[left]}"),
             TextColumn("{task.fields[memory]}"),
-            TextColumn("[cyan]{task.fields[metrics]}", table_column=Column(no_wrap=True, ratio=1)),
+            TextColumn(
+                "{task.fields[metrics]}",
+                style="cyan",
+                markup=False,
+                table_column=Column(no_wrap=True, ratio=1),
+            ),
             console=console,
             expand=True,
         )
@@ -230,10 +236,10 @@ def watched(items: Iterable[Item], text: str, total: int) -> Iterable[Item]:
 def table(
     console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> None:
-    """Print a table; numbers to the right."""
-    drawn = Table(title=title, title_justify="left", title_style="bold")
+    """Print a table as it is, nothing in it is markup; numbers to the right."""
+    drawn = Table(title=Text(shown(title), "bold"), title_justify="left")
     for position, column in enumerate(columns):
-        drawn.add_column(column, justify="left" if position < 2 else "right", overflow="fold")
+        drawn.add_column(Text(column), justify="left" if position < 2 else "right", overflow="fold")
     for row in rows:
-        drawn.add_row(*("\n".join(map(shown, str(cell).split("\n"))) for cell in row))
+        drawn.add_row(*(Text("\n".join(map(shown, str(cell).split("\n")))) for cell in row))
     console.print(drawn)

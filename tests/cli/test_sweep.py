@@ -1,8 +1,17 @@
 """Many commands from one line, and their table."""
 
 import json
+import sys
+from types import ModuleType
+from typing import ClassVar
 
 import pytest
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+
+from nasrun.cli import sweep
+from nasrun.pipeline import execution
 
 
 def test_a_sweep_runs_every_combination_and_closes_with_a_table(nasrun, here, small):
@@ -93,6 +102,125 @@ def test_a_sweep_with_a_searchpath_of_its_own_finds_its_options(nasrun, here, sm
     assert second["overrides"][0] == "dataset=mine"
 
 
+def test_two_sweeps_of_one_second_have_tables_of_their_own(nasrun, here, small, monkeypatch):
+    monkeypatch.setattr(sweep.time, "strftime", lambda *given: "2026-11-28/12-00-00")
+    words = [word for word in small if not word.startswith("rounds=")]
+    for seeds in ("0,1", "2,3"):
+        answer = nasrun("search", "-m", f"seed={seeds}", "rounds=1", *words)
+        (row,) = [line for line in answer.out.splitlines() if line.startswith("│")]
+        assert row.split("│")[3].strip() == "2"
+    folders = sorted(path.parent.name for path in here.rglob("jobs.jsonl"))
+    assert folders == ["12-00-00", "12-00-00-2"]
+    named = "hydra.sweep.dir='again[1]'"
+    for seeds in ("0,1", "2,3"):  # of finished runs, in a folder that is named
+        answer = nasrun("search", "-m", f"seed={seeds}", "rounds=1", *words, named)
+        (row,) = [line for line in answer.out.splitlines() if line.startswith("│")]
+        assert row.split("│")[3].strip() == "2"
+    assert len((here / "again[1]/jobs.jsonl").read_text().splitlines()) == 4
+
+
+def test_a_sweeps_table_has_what_its_jobs_did_and_no_more(nasrun, finished, short):
+    words = [word for word in short if not word.startswith("retrain.epochs=")]
+    answer = nasrun("retrain", "-m", *words, "retrain.epochs=1,3")
+    assert answer.status == 0, answer.err
+    table = answer.out[answer.out.rindex("sweep") :]
+    rows = [line.strip("│").split("│") for line in table.splitlines() if line.startswith("│")]
+    assert [(row[1].strip(), row[-1].strip()) for row in rows] == [
+        ("retrain magnitude-2", "retrain.epochs=1"),
+        ("retrain magnitude-3", "retrain.epochs=3"),
+    ]
+
+
+def test_a_sweep_finds_its_options_by_a_pattern_and_its_folder_by_any_name(nasrun, here, small):
+    name = "o[/b](1)=a,'b\" {c}"
+    escaped = name.replace("'", "\\'")
+    answer = nasrun("search", "-m", "strategy=glob(fixed*)", *small, f"outputs='{escaped}'")
+    assert answer.status == 0, answer.err
+    assert (here / name / "digits-darts-fixed_alpha/v001/search/result.json").is_file()
+    assert list((here / name / "sweeps").rglob("multirun.yaml"))
+    assert "1 of 1  strategy=fixed_alpha rounds=2" in answer.out
+    assert f"outputs='{escaped}'" in answer.out
+
+
+class Judge(Sweeper):
+    """Draws two values, as a sweeper of hyper-parameters does, and goes on after a failure."""
+
+    told: ClassVar[list[object]] = []
+
+    def __init__(self, direction, max_failure_rate):
+        self.options = (direction, max_failure_rate)
+
+    def setup(self, *, hydra_context, task_function, config):
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments):
+        Judge.told.append(self.options)
+        fixed = [word for word in arguments if not word.startswith("retrain.epochs=")]
+        for number, epochs in enumerate((2, 1)):
+            # the drawn one in front, as Optuna's plugin has it
+            job = [f"retrain.epochs={epochs}", *fixed]
+            (returned,) = self.launcher.launch([job], initial_job_idx=number)
+            Judge.told.append(returned._return_value)
+
+
+@pytest.fixture
+def judge(monkeypatch):
+    """The sweeper, as an installed plugin."""
+    module = ModuleType("hydra_plugins.judge")
+    module.Judge = Judge
+    package = sys.modules.get("hydra_plugins") or ModuleType("hydra_plugins")
+    monkeypatch.setitem(sys.modules, "hydra_plugins", package)
+    monkeypatch.setitem(sys.modules, "hydra_plugins.judge", module)
+    monkeypatch.setattr(package, "judge", module, raising=False)
+    monkeypatch.setattr(Judge, "__module__", "hydra_plugins.judge")
+    known = Plugins.instance().class_name_to_class
+    monkeypatch.setitem(known, "hydra_plugins.judge.Judge", Judge)
+    monkeypatch.setattr(Judge, "told", [])
+    node = {
+        "_target_": "hydra_plugins.judge.Judge",
+        "direction": "minimize",
+        "max_failure_rate": 0.0,
+    }
+    ConfigStore.instance().store(group="hydra/sweeper", name="judge", node=node)
+    return Judge
+
+
+def test_a_sweeper_that_draws_is_told_of_a_failure_and_goes_on(
+    nasrun, finished, judge, monkeypatch, short
+):
+    execute = execution.execute
+
+    def fails(plan, console):
+        if plan.retrain.epochs == 2:
+            raise RuntimeError("diverged")
+        return execute(plan, console)
+
+    monkeypatch.setattr(execution, "execute", fails)
+    words = [word for word in short if not word.startswith("retrain.epochs=")]
+    words += ["retrain.epochs=interval(1,2)", "retrain.data=train", "hydra/sweeper=judge"]
+    answer = nasrun("retrain", "-m", *words)
+    options, failure, accuracy = judge.told
+    assert options == ("maximize", 1.0)
+    assert "diverged" in str(failure)
+    assert 0 <= accuracy <= 1
+    assert answer.status == 2
+    assert answer.err.splitlines()[-1].endswith("retrain.data=train: RuntimeError: diverged")
+    assert answer.out.startswith("1  retrain.epochs=2 retrain.channels=2")
+    assert "nan" not in answer.out
+    table = answer.out[answer.out.rindex("sweep") :]
+    assert len([line for line in table.splitlines() if "retrain magnitude-2" in line]) == 1
+
+
+def test_a_sweeper_that_draws_is_not_given_what_it_cannot_judge(nasrun, finished, judge, short):
+    words = [word for word in short if not word.startswith("retrain.epochs=")]
+    answer = nasrun("retrain", "-m", *words, "retrain.epochs=1,2", "hydra/sweeper=judge")
+    assert answer.status == 2
+    assert all("use retrain.data=train" in str(told) for told in judge.told[1:])
+    assert len(judge.told) == 3
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -101,9 +229,14 @@ def test_a_sweep_with_a_searchpath_of_its_own_finds_its_options(nasrun, here, sm
             "seed=interval(0,1): values are drawn by another",
         ),
         ("seed=range(0,0)", "seed=range(0,0): has no values; name one or more"),
-        ("strategy=glob(fixed*)", "strategy=glob(fixed*): is not read; list the options"),
+        ("strategy=glob(x*)", "strategy=glob(x*): no such options of strategy; there are darts"),
+        ("seed=glob(*)", "seed=glob(*): no such options of seed, which has none"),
+        ("strategy=a(b", "strategy=a(b: cannot be read; quote special characters"),
+        ("seed=0,1 hydra/launcher=nope", "hydra/launcher=nope: unknown option; there are basic"),
+        ("seed=0,1 hydra.job.chdir=true", "hydra.job.chdir=true: jobs stay in the current folder"),
+        ("seed=0,1 hydra.run.dir=x", "hydra.run.dir=x: has no effect"),
         ("seed=0,1 hydra.sweeper.max_batch_size=0", "max_batch_size=0: use 1 or more"),
-        ("seed=0,1 hydra.sweep.dir=/proc/x", "/proc/x: No such file or directory"),
+        ("seed=0,1 hydra.sweep.dir=/proc/x", "hydra.sweep.dir=/proc/x: cannot be made (No"),
     ],
 )
 def test_words_that_no_sweeper_reads_leave_nothing(nasrun, here, words, expected):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 
 def test_later_verbs_continue_the_newest_run_or_the_one_that_is_named(nasrun, here, finished):
@@ -125,3 +126,58 @@ def test_the_training_of_a_genotype_is_no_search_to_continue(nasrun, here):
         refusal = nasrun(verb, "run=run").refusal
         assert "run=run: holds a training of genotype=darts_v2, nothing to search" in refusal
     assert len(list((here / "run").iterdir())) == 2
+
+
+WORDS = ["method=argmax", "budget.threads=1", "discretisation=false"]
+
+
+def test_later_verbs_look_where_the_composed_configuration_says(
+    nasrun, here, finished, monkeypatch
+):
+    """A run below `outputs`, the default, was continued without a word."""
+    monkeypatch.setenv("SCRATCH", str(here / "scratch"))
+    monkeypatch.setenv("HOME", str(here / "home"))
+    (here / "conf/experiment").mkdir(parents=True)
+    text = "# @package _global_\noutputs: {}\n"
+    (here / "conf/experiment/mine.yaml").write_text(text.format("scratch/runs"))
+    for word, place in {
+        "experiment=mine": "scratch/runs",
+        "outputs=${oc.env:SCRATCH}/runs": "scratch/runs",
+        "outputs=~/runs": "home/runs",
+        "outputs='${oc.env:HOME}/a(b)'": "home/a(b)",
+    }.items():
+        own = [word, "hydra.searchpath=[file://conf]", *WORDS]
+        assert f"{place}: no finished search to select from" in nasrun("select", *own).refusal
+        shutil.copytree(here / "outputs", here / place)
+        answer = nasrun("select", *own)
+        assert answer.status == 0, answer.err
+        assert (here / place / "digits-darts-darts/v001/select/argmax/genotype.json").is_file()
+        assert not (finished / "select/argmax").exists()
+        shutil.rmtree(here / place)
+    assert not (here / "~").exists()
+
+
+def test_a_run_or_a_genotype_may_come_from_an_experiment_or_lie_at_home(
+    nasrun, here, finished, monkeypatch, short
+):
+    monkeypatch.setenv("HOME", str(here))
+    (here / "conf/experiment").mkdir(parents=True)
+    file = here / "conf/experiment/mine.yaml"
+    own = ["experiment=mine", "hydra.searchpath=[file://~/conf]"]
+    file.write_text("# @package _global_\nrun: ~/nowhere\n")
+    assert f"run={here}/nowhere: no run there" in nasrun("select", *own).refusal
+    file.write_text(f"# @package _global_\nrun: {finished}\n")
+    assert nasrun("select", *own, *WORDS).status == 0
+    assert (finished / "select/argmax").is_dir()
+    file.write_text("# @package _global_\ngenotype: ~/nowhere.json\n")
+    assert f"genotype={here}/nowhere.json: neither" in nasrun("retrain", *own).refusal
+    assert f"run={here}/nowhere: no run there" in nasrun("show", "~/nowhere").refusal
+    assert f"outputs={here}/nowhere" in nasrun("list", "runs", "outputs=~/nowhere").refusal
+
+
+def test_a_sweep_lies_where_the_composed_configuration_says(nasrun, here, small, monkeypatch):
+    monkeypatch.setenv("SCRATCH", str(here / "scratch"))
+    answer = nasrun("search", "-m", "outputs=${oc.env:SCRATCH}/runs", "seed=0", *small)
+    assert answer.status == 0, answer.err
+    assert list(here.rglob("scratch/runs/sweeps/*/*/jobs.jsonl"))
+    assert [path.name for path in here.iterdir()] == ["scratch"]

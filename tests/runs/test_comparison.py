@@ -26,7 +26,7 @@ def seeds(outputs, *results):
 
 def listed(paths, order="used"):
     text = io.StringIO()
-    print_runs(Console(file=text, width=120), paths, "runs", order)
+    print_runs(Console(file=text, width=200), paths, "runs", order)
     return text.getvalue()
 
 
@@ -35,7 +35,7 @@ def test_seeds_are_one_row_with_their_mean_and_the_deviation_of_a_sample(tmp_pat
     text = listed(list(seeds(tmp_path, (0.1, 60), (0.2, 150), (0.6, 330))))
     (row,) = [line for line in text.splitlines() if "toy/v001" in line]
     cells = [cell.strip() for cell in row.strip("│").split("│")]
-    assert cells == ["toy/v001", "search", "3", "30.00% ± 26.46", "validation", "3.0"]
+    assert cells == ["toy/v001", "search", "3", "30.00% ± 26.46", "validation, supernet", "3.0"]
     assert "toy/v002" not in text and "toy/v003" not in text
 
 
@@ -175,7 +175,7 @@ def test_records_have_raw_numbers_and_every_order_is_that_of_its_numbers(four):
         "branch": "",
         "finished": True,
         "score": 0.65,
-        "on": "validation",
+        "on": "validation, supernet",
         "is_accuracy": True,
         "top5_accuracy": None,
         "params": 5,
@@ -209,3 +209,63 @@ def test_a_damaged_stage_is_named_beside_the_records(four):
     found, damaged = records([run.path for run in four])
     assert len(found) == 3
     assert str(four[1].path) in damaged[0]
+
+
+def version(outputs, accuracy, strategy=None, budget=None, judged=False, **scale):
+    """A run with a finished search."""
+    config = {"seed": 0, "space": {"operations": ["a", "b"]}, "dataset": {}}
+    config |= {"strategy": strategy or {}, "budget": budget or {}}
+    run = Run.claim(outputs, "toy", config, {"choices": {}, "scale": scale})
+    (run.path / "search").mkdir()
+    result = {"validation_accuracy": accuracy, "seconds": 60}
+    result |= {"judged_by": "validation_accuracy"} if judged else {}
+    (run.path / "search/result.json").write_text(json.dumps(result))
+    return run.path
+
+
+def table_of(text):
+    lines = [line.strip("│").split("│") for line in text.splitlines() if "toy/" in line]
+    return [[cell.strip() for cell in cells] for cells in lines]
+
+
+def test_versions_are_told_apart_by_what_differs_between_them(tmp_path):
+    strategy = {"rounds": 1, "level": {"lam": 1.0}, "clip": None}
+    paths = [
+        version(tmp_path, 0.1, strategy, {"threads": 1}, rounds=1),
+        version(tmp_path, 0.2, {**strategy, "rounds": 2}, {"threads": 1}, rounds=2),
+        version(tmp_path, 0.3, {**strategy, "level": {"lam": 0.5}}, {"threads": 1}, rounds=1),
+        version(tmp_path, 0.4, {**strategy, "clip": 5}, {"threads": 2}, rounds=1),
+    ]
+    assert [row[-1] for row in table_of(listed(paths))] == [
+        "rounds=1 strategy.level.lam=1.0 strategy.clip=null budget.threads=1",
+        "rounds=2 strategy.level.lam=1.0 strategy.clip=null budget.threads=1",
+        "rounds=1 strategy.level.lam=0.5 strategy.clip=null budget.threads=1",
+        "rounds=1 strategy.level.lam=1.0 strategy.clip=5 budget.threads=2",
+    ]
+    assert "with" not in listed(paths[:1])
+
+
+def test_a_supernet_is_not_ranked_among_trained_candidates(tmp_path):
+    paths = [version(tmp_path, 0.31), version(tmp_path, 0.2, {"rounds": 2}, judged=True)]
+    paths += [version(tmp_path, 0.88, {"rounds": 3}, judged=True)]
+    rows = table_of(listed(paths, "accuracy"))
+    assert [(row[3], row[4]) for row in rows] == [
+        ("88.00%", "validation, best candidate"),
+        ("20.00%", "validation, best candidate"),
+        ("31.00%", "validation, supernet"),
+    ]
+
+
+def test_a_table_of_some_stages_has_no_others(tmp_path):
+    (path,) = seeds(tmp_path, (0.1, 60))
+    chosen = later(Run(path), "select", "perturb", Run(path).search())
+    text = io.StringIO()
+    print_runs(Console(file=text, width=150), [path], "sweep", done={chosen.path})
+    assert [row[1] for row in table_of(text.getvalue())] == ["select perturb"]
+
+
+def test_no_bracket_is_taken_for_markup(tmp_path):
+    (path,) = seeds(tmp_path / "o[/b]", (0.1, 60))
+    text = io.StringIO()
+    print_runs(Console(file=text, width=150), [path], "o[/b] space.operations=[a]:smile:")
+    assert text.getvalue().startswith("o[/b] space.operations=[a]:smile:")

@@ -82,6 +82,13 @@ def test_what_a_stage_is_judged_by_stands_beside_the_number():
         ({"test_fid": 0.02749, "judged_by": "test_fid"}, ("0.02749", "test_fid")),
         ({"test_accuracy": 0.5, "test_fid": 2.0, "judged_by": "test_fid"}, ("50.00%", "test")),
     ):
-        standing = Standing.of(result)
+        standing = Standing.of(result, "retrain")
         assert (str(standing), standing.on) == told
-    assert Standing.of({"seconds": 1.0}) is None
+    assert Standing.of({"seconds": 1.0}, "retrain") is None
+
+
+def test_a_supernet_is_not_taken_for_a_trained_candidate():
+    supernet = {"validation_accuracy": 0.31, "trained_on": "train"}
+    candidate = {"validation_accuracy": 0.88, "judged_by": "validation_accuracy"}
+    assert Standing.of(supernet, "search").on == "validation, supernet"
+    assert Standing.of(candidate, "search").on == "validation, best candidate"

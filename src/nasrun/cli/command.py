@@ -22,8 +22,9 @@ def run_line(line: Line) -> int:
     """One command, a sweep of them, or what Hydra's flags ask for."""
     from nasrun.config import compose
 
+    line.refuse_idle_options()
     if line.multirun and line.flags:
-        return run_hydra(["--multirun", *line.flags, *line.overrides], lambda config: None)
+        raise ValueError(f"--multirun, {line.flags[0]}: leave one of the two out")
     if line.multirun:
         return run_sweep(line)
     source = source_of(line)

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 
 def run_hydra(arguments: Sequence[str], function: Callable[[Any], Any]) -> int:
-    """Hydra's own main with these arguments."""
+    """Hydra's own main with these arguments; ValueError for what it refuses."""
     import hydra
 
-    from nasrun.config import conf_folder, register
+    from nasrun.config import conf_folder, explained, register
 
     register()
     sys.argv = ["nasrun", *arguments]
     decorate = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
-    decorate(function)()
+    words = [word for word in arguments if "=" in word and not word.startswith("-")]
+    try:
+        with _raising(), explained(words):
+            decorate(function)()
+    except AssertionError as error:  # of a plugin, on what it is given
+        of_hydra = " ".join(word for word in words if word.startswith(("hydra.", "hydra/")))
+        raise ValueError(f"{of_hydra}: Hydra does not take this; correct it") from error
     return 0
+
+
+@contextmanager
+def _raising() -> Iterator[None]:
+    """Within, Hydra raises what it would print with a traceback."""
+    name = "HYDRA_FULL_ERROR"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before

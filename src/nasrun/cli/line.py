@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from nasrun.cli.words import near, packages
+from nasrun.config.words import key_of
 from nasrun.pipeline.stages import INSIDE
 
 ASKED = {
@@ -17,6 +18,8 @@ ASKED = {
     ),
 }
 """Hydra's flags that print something instead of running, and what they can print."""
+HOME = re.compile(r"(?<=[=,\[])(file://)?(~(?:/[^,\]]*)?)(?=[,\]]|$)")
+"""A value, or one of several, that is a path in the home folder."""
 HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--package", "-p", "--resolve", "--hydra-help")
 
 
@@ -55,19 +58,33 @@ class Line:
         _check_flags(flags)
         return cls(verb, only_foreseen, tuple(overrides), tuple(flags), multirun, tuple(trusted))
 
-    def typed(self, key: str) -> str | None:
-        """The value typed for a key, `None` if it was not."""
-        found = [o.partition("=")[2] for o in self.overrides if o.partition("=")[0] == key]
-        if not found or found[-1] == "null":
-            return None
-        text = found[-1]
-        quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
-        return text[1:-1] if quoted else text
+    @property
+    def of_frame(self) -> tuple[str, ...]:
+        """The overrides that choose groups and set keys of the frame: they need no parent."""
+        return tuple(
+            override
+            for override in self.overrides
+            if not {".", "@"} & set(key := key_of(override)) or key.startswith("hydra.")
+        )
 
     def split(self) -> tuple[list[str], list[str]]:
         """The overrides that are nasrun's, and those that are Hydra's own."""
         own = [o for o in self.overrides if not re.match("hydra[./]", o.lstrip("+~"))]
         return own, [o for o in self.overrides if o not in own]
+
+    def refuse_idle_options(self) -> None:
+        """ValueError for an option of Hydra's that nothing here reads."""
+        for override in self.split()[1] if not self.flags else ():
+            key, value = key_of(override), override.partition("=")[2]
+            if not self.multirun and key != "hydra.searchpath":
+                raise ValueError(f"{override}: has no effect without -m; leave it out")
+            if key in ("hydra.run.dir", "hydra.mode", "hydra.output_subdir"):
+                raise ValueError(
+                    f"{override}: has no effect, folders are named by outputs= and "
+                    "hydra.sweep.dir=; leave it out"
+                )
+            if key == "hydra.job.chdir" and value not in ("false", "null"):
+                raise ValueError(f"{override}: jobs stay in the current folder; leave it out")
 
 
 def _override(word: str) -> str:
@@ -79,7 +96,21 @@ def _override(word: str) -> str:
             return f"{inner}@{outer}" + word.removeprefix(inner)
         if word.startswith(f"{inner}."):
             return f"{outer}.{word}"
-    return word
+    return word if {"'", '"'} & set(word) else HOME.sub(_quoted_home, word)
+
+
+def _quoted_home(found: re.Match[str]) -> str:
+    """A path in the home folder as Hydra takes it, which reads no `~`."""
+    from nasrun.config import at_home
+
+    return quoted(f"{found[1] or ''}{at_home(found[2])}")
+
+
+def quoted(text: str) -> str:
+    """A text as a value that Hydra reads as this very text."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def _check_flags(flags: Sequence[str]) -> None:

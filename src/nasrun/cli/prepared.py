@@ -13,16 +13,22 @@ if TYPE_CHECKING:
 
 
 def source_of(line: Line) -> Source | None:
-    """What a command continues, None if it begins a run."""
-    from nasrun.config import compose
+    """What a command continues, `None` if it begins a run.
+
+    Where it looks, the composed configuration says: an experiment may set it, and a value may refer
+    to another.
+    """
+    from nasrun.config import compose, frame, key_of
     from nasrun.pipeline.source import find_source, reads_search, refuse_folder
 
-    outputs, run = Path(line.typed("outputs") or "outputs"), line.typed("run")
-    selector = None if reads_search(line.verb) else line.typed("selector")
+    composed = compose(line.of_frame)
+    keys = frame(composed.config)
+    named = any(key_of(override) == "selector" for override in line.overrides)
+    selector = composed.choices["selector"] if named and not reads_search(line.verb) else None
     try:
-        if run is not None:
-            refuse_folder(line.verb, run)
-        return find_source(line.verb, outputs, run, line.typed("genotype"), selector)
+        if keys.run is not None:
+            refuse_folder(line.verb, keys.run)
+        return find_source(line.verb, Path(keys.outputs), keys.run, keys.genotype, selector)
     except ValueError:
         compose(line.overrides)  # a mistyped word is told first
         raise

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 
 def console() -> Console:
-    """Standard output."""
+    """Standard output; what is printed there appears as it is."""
     from rich.console import Console  # not above: a mistyped option must not wait for rich
 
-    return Console(width=None if sys.stdout.isatty() else 140)
+    width = None if sys.stdout.isatty() else 140
+    return Console(width=width, markup=False, emoji=False, highlight=False)  # names are no markup
 
 
 def refused(error: ValueError | OSError) -> int:

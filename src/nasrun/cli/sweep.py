@@ -3,47 +3,67 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import shutil
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from nasrun.cli import screen
 from nasrun.cli.hydra_app import run_hydra
-from nasrun.cli.line import Line
+from nasrun.cli.line import Line, quoted
 from nasrun.cli.prepared import overrides_of, plan_of, source_of
 
 if TYPE_CHECKING:
     from nasrun.pipeline.source import Source
 
+Job = tuple[str, ...]
+"""The overrides of one job."""
+OF_SWEEPERS = {"direction": "maximize", "max_failure_rate": "1.0"}
+"""Options of sweepers that judge: the more the better, and a failed job is one lost trial."""
+
+
+class JobFailed(RuntimeError):
+    """A job has failed and is written down; only a sweeper that judges is told."""
+
 
 def run_sweep(line: Line) -> int:
     """Hydra's multirun: every job is checked before the first begins, then the table is printed."""
-    from nasrun.config import beneath_names
+    from nasrun.config import beneath_names, hydra_options, key_of
     from nasrun.runs.comparison import print_runs
 
     own, of_hydra = line.split()
-    line, sources = replace(line, overrides=(*beneath_names(own), *of_hydra)), {}
-    _check_sweeper(line)
-    jobs = _jobs(line.overrides)
-    for job in jobs or [tuple(o for o in line.overrides if "(" not in o)]:
+    sweeper = hydra_options(of_hydra).sweeper
+    line = replace(line, overrides=(*beneath_names(_without_globs(own)), *of_hydra))
+    axes, judges = [Axis.of(override) for override in line.overrides], _judges(sweeper)
+    jobs = list(_some(axes) if judges else _all(axes))
+    sources, outputs = {}, Path()
+    for job in jobs:
         one = replace(line, overrides=job)
         sources[job] = source_of(one)
-        plan_of(one, sources[job])
-    folder = (
-        Path(line.typed("outputs") or "outputs") / "sweeps" / time.strftime("%Y-%m-%d/%H-%M-%S")
-    )
+        outputs = plan_of(one, sources[job]).outputs
     # Hydra composes every job once more, with what the first inherits: the values fit all jobs
     overrides = overrides_of(line, next(iter(sources.values())))
-    given = len(overrides) - len(line.overrides)
-    if line.typed("hydra.sweep.dir") is None:
-        overrides = [*overrides, f"hydra.sweep.dir={folder}"]
-    else:
-        folder = Path(str(line.typed("hydra.sweep.dir")))
+    inherited = {key_of(override) for override in overrides[: -len(line.overrides) or None]}
+    typed = {key_of(override) for override in of_hydra}
+    of_sweeper = ((f"hydra.sweeper.{name}", name) for name in OF_SWEEPERS if name in sweeper)
+    overrides += [f"{key}={OF_SWEEPERS[name]}" for key, name in of_sweeper if key not in typed]
+    named = None
+    if "hydra.sweep.dir" in typed:
+        named = hydra_options(replace(line, overrides=jobs[0]).of_frame).sweep.dir
+        overrides = [override for override in overrides if key_of(override) != "hydra.sweep.dir"]
+    folder = _folder(outputs, named)
+    overrides.append(f"hydra.sweep.dir={quoted(str(folder))}")
+    total = None if judges else len(jobs)
+    sweep = Sweep(sources, folder.absolute() / "jobs.jsonl", total, uuid4().hex)
 
     def job_function(config: Any) -> float:
         from hydra.core.global_hydra import GlobalHydra
@@ -51,94 +71,214 @@ def run_sweep(line: Line) -> int:
 
         hydra = HydraConfig.get()
         GlobalHydra.instance().clear()  # the job is composed anew, with what it inherits itself
-        job = replace(line, overrides=(*hydra.overrides.task[given:], *of_hydra))
-        return _run_job(job, sources, folder / "jobs.jsonl", hydra.job.num, len(jobs))
+        words = [o for o in hydra.overrides.task if key_of(o) not in inherited]
+        return sweep.run(replace(line, overrides=(*words, *of_hydra)), hydra.job.num)
 
-    folder.mkdir(parents=True, exist_ok=True)
-    journal = folder / "jobs.jsonl"
-    journal.unlink(missing_ok=True)  # of the same sweep before
-    run_hydra(["--multirun", *overrides], job_function)
-    records = [json.loads(text) for text in journal.read_text().splitlines()]
-    print_runs(screen.console(), [Path(r["run"]) for r in records if "run" in r], "sweep")
+    stopped: ValueError | None = None
+    try:
+        run_hydra(["--multirun", *overrides], job_function)
+    except JobFailed:
+        pass  # a sweeper gave up, which is told below
+    except ValueError as error:
+        stopped = error
+    records = sweep.records()
+    if stopped is not None and not records:
+        if named is None:
+            shutil.rmtree(folder)
+            _remove_empty(folder.parents, outputs)
+        raise stopped
+    done = {Path(stage) for record in records for stage in record.get("stages", ())}
+    runs = [Path(record["run"]) for record in records if "run" in record]
+    print_runs(screen.console(), runs, "sweep", done=done)
     failed = [record for record in records if "error" in record]
     for record in failed:
         print(f"nasrun: {' '.join(record['overrides'])}: {record['error']}", file=sys.stderr)
+    if stopped is not None:
+        raise stopped
     return 2 if failed else 0
 
 
-def _run_job(
-    line: Line,
-    sources: Mapping[tuple[str, ...], Source | None],
-    journal: Path,
-    number: int,
-    total: int,
-) -> float:
-    """One job of a sweep, in whatever process its launcher chose; returns its accuracy.
+@dataclass(frozen=True)
+class Sweep:
+    """What the jobs of one sweep share, in whatever processes its launcher has them run.
 
-    `sources` are what the jobs that were known beforehand continue.
+    sources: what the jobs that were known beforehand continue. total: how many there are, `None`
+    where the sweeper draws the next ones by what it is told of the last.
     """
-    from filelock import FileLock
 
-    from nasrun.pipeline.execution import execute
-    from nasrun.runs.report import score
+    sources: Mapping[Job, Source | None]
+    journal: Path
+    total: int | None
+    mark: str
 
-    console, (typed, _) = screen.console(), line.split()
-    console.rule(f"{number + 1} of {total}  {' '.join(typed)}", align="left")
-    record: dict[str, Any] = {"overrides": list(typed)}
-    accuracy = float("nan")
-    try:
-        known = line.overrides in sources
-        source = sources[line.overrides] if known else source_of(line)
-        run, stages = execute(plan_of(line, source), console)
-        record["run"] = str(run.path)
-        accuracy = score(stages)
-    except Exception as error:  # noqa: BLE001  whatever ends one job, the others go on
-        if os.environ.get("NASRUN_TRACEBACK"):
-            traceback.print_exc()
-        record["error"] = screen.told(error)
-        console.print(f"nasrun: {record['error']}", markup=False)
-    with FileLock(journal.with_suffix(".lock")), journal.open("a") as file:
-        file.write(json.dumps(record) + "\n")
-    return accuracy
+    def run(self, line: Line, number: int) -> float:
+        """One job, written down; returns its accuracy."""
+        from nasrun.pipeline.execution import execute
+        from nasrun.runs.report import score
+
+        console, (typed, _) = screen.console(), line.split()
+        warnings.showwarning = screen.warn
+        of = "" if self.total is None else f" of {self.total}"
+        console.print(f"{number + 1}{of}  {' '.join(typed)}", style="bold", soft_wrap=True)
+        record: dict[str, Any] = {"sweep": self.mark, "overrides": list(typed)}
+        accuracy = float("nan")
+        try:
+            known = line.overrides in self.sources
+            source = self.sources[line.overrides] if known else source_of(line)
+            run, stages = execute(plan_of(line, source), console)
+            record |= {"run": str(run.path), "stages": [str(stage.path) for stage in stages]}
+            accuracy = score(stages)
+            if self.total is None and math.isnan(accuracy):
+                raise ValueError(
+                    "nothing that a sweeper may judge by; sweep a search, or use retrain.data=train"
+                )
+        except Exception as error:  # noqa: BLE001  whatever ends one job, the others go on
+            if os.environ.get("NASRUN_TRACEBACK"):
+                traceback.print_exc()
+            record["error"] = screen.told(error)
+            console.print(f"nasrun: {record['error']}")
+        self._write(record)
+        if self.total is None and "error" in record:
+            raise JobFailed(record["error"])
+        return accuracy
+
+    def records(self) -> list[dict[str, Any]]:
+        """What its jobs have written down."""
+        if not self.journal.exists():
+            return []
+        found = [json.loads(text) for text in self.journal.read_text().splitlines()]
+        return [record for record in found if record["sweep"] == self.mark]
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        from filelock import FileLock
+
+        with FileLock(self.journal.with_suffix(".lock")), self.journal.open("a") as file:
+            file.write(json.dumps(record) + "\n")
 
 
-def _check_sweeper(line: Line) -> None:
-    """ValueError for what Hydra's basic sweeper would answer with a traceback."""
-    size = line.typed("hydra.sweeper.max_batch_size")
-    if size is not None and size.lstrip("-").isdigit() and int(size) < 1:
+@dataclass(frozen=True)
+class Axis:
+    """An override with the overrides that it stands for, one per value; none where it is drawn."""
+
+    override: str
+    values: tuple[str, ...]
+    is_range: bool = False
+
+    @classmethod
+    def of(cls, override: str) -> Axis:
+        """The axis of an override; ValueError if it has no value."""
+        parsed = _parsed(override)
+        if not parsed.is_sweep_override():
+            return cls(override, (override,))
+        if not parsed.is_discrete_sweep():
+            return cls(override, ())
+        key = parsed.get_key_element()
+        values = tuple(f"{key}={value}" for value in parsed.sweep_string_iterator())
+        if not values:
+            raise ValueError(f"{override}: has no values; name one or more")
+        return cls(override, values, parsed.is_range_sweep())
+
+
+def _all(axes: Sequence[Axis]) -> Iterator[Job]:
+    """Every combination."""
+    for axis in axes:
+        if not axis.values:
+            raise ValueError(
+                f"{axis.override}: values are drawn by another sweeper; list them, or add one by "
+                "hydra/sweeper=NAME"
+            )
+    return product(*(axis.values for axis in axes))
+
+
+def _some(axes: Sequence[Axis]) -> Iterator[Job]:
+    """The first values of all axes, and every other one beside them; of a range the last one."""
+    axes = [axis for axis in axes if axis.values]
+    first = tuple(axis.values[0] for axis in axes)
+    yield first
+    for place, axis in enumerate(axes):
+        for value in axis.values[-1:] if axis.is_range else axis.values[1:]:
+            yield (*first[:place], value, *first[place + 1 :])
+
+
+def _judges(sweeper: Mapping[str, Any]) -> bool:
+    """Whether a sweeper reads what the jobs return; Hydra's own runs them all, whatever it is.
+
+    ValueError for what Hydra's own cannot take.
+    """
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.utils import get_class
+
+    if not issubclass(get_class(sweeper["_target_"]), BasicSweeper):
+        return True
+    size = sweeper["max_batch_size"]
+    if size is not None and size < 1:
         raise ValueError(f"hydra.sweeper.max_batch_size={size}: use 1 or more")
+    return False
 
 
-def _jobs(overrides: Sequence[str]) -> list[tuple[str, ...]]:
-    """The overrides of every job of a sweep; empty where a sweeper draws them as it goes."""
-    import itertools
+def _folder(outputs: Path, named: str | None) -> Path:
+    """The folder of a new sweep: the one that is named, else one that no other sweep has."""
+    from nasrun.config import at_home
+    from nasrun.runs.run import Run
 
+    if named is not None:
+        folder = Path(at_home(named))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"hydra.sweep.dir={named}: cannot be made ({error.strerror}); name another"
+            ) from error
+        return folder
+    Run.check_writable(outputs)
+    moment, number = outputs / "sweeps" / time.strftime("%Y-%m-%d/%H-%M-%S"), 1
+    while True:
+        folder = moment if number == 1 else moment.with_name(f"{moment.name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def _remove_empty(folders: Sequence[Path], last: Path) -> None:
+    """Remove those that have nothing in them, from the innermost out."""
+    for folder in folders:
+        if not folder.is_relative_to(last) or any(folder.iterdir()):
+            return
+        folder.rmdir()
+
+
+def _without_globs(overrides: Sequence[str]) -> list[str]:
+    """The overrides, `strategy=glob(snas*)` as the options that `nasrun list` shows."""
+    from hydra.core.override_parser.types import Glob
+
+    from nasrun.config import options, search_folders
+
+    written = []
+    for override in overrides:
+        parsed = _parsed(override)
+        value = parsed.value()
+        if isinstance(value, Glob):
+            known = options(parsed.key_or_group, search_folders(overrides))
+            found = value.filter(list(known))
+            if not found:
+                there = f"; there are {', '.join(known)}" if known else ", which has none"
+                raise ValueError(f"{override}: no such options of {parsed.key_or_group}{there}")
+            override = f"{parsed.get_key_element()}={','.join(found)}"
+        written.append(override)
+    return written
+
+
+def _parsed(override: str) -> Any:
+    """An override as Hydra reads it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        return OverridesParser.create().parse_override(override)
     except HydraException as error:
-        raise ValueError(str(error).splitlines()[0]) from error
-    axes = []
-    other_sweeper = any(o.startswith("hydra/sweeper=") for o in overrides)
-    for override in parsed:
-        word = str(override.input_line)
-        if not override.is_sweep_override():
-            axes.append([word])
-        elif override.is_discrete_sweep():
-            key = override.get_key_element()
-            try:
-                axes.append([f"{key}={value}" for value in override.sweep_string_iterator()])
-            except HydraException as error:
-                raise ValueError(f"{word}: is not read; list the options, A,B,C") from error
-            if not axes[-1]:
-                raise ValueError(f"{word}: has no values; name one or more")
-        elif not other_sweeper:
-            raise ValueError(
-                f"{word}: values are drawn by another sweeper; list them, or add one by "
-                "hydra/sweeper=NAME"
-            )
-        else:
-            return []
-    return list(itertools.product(*axes))
+        key = override.partition("=")[0]
+        text = f"quote special characters: '{key}=\"...\"'" if "=" in override else "type key=value"
+        raise ValueError(f"{override}: cannot be read; {text}") from error

@@ -9,13 +9,18 @@ from pathlib import Path
 
 
 def sorted_out(words: Sequence[str], known: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """The `key=value` words and the others; ValueError for a key that is not known."""
+    """The `key=value` words and the others; ValueError for a key that is not known.
+
+    In both `~` is the home folder.
+    """
+    from nasrun.config import at_home
+
     keys = dict(word.split("=", 1) for word in words if "=" in word)
     for key in keys:
         if key not in known:
             hint = near(key, known) or f"; there are {', '.join(known)}"
             raise ValueError(f"{key}: unknown key{hint}")
-    return keys, [word for word in words if "=" not in word]
+    return at_home(keys), [at_home(word) for word in words if "=" not in word]
 
 
 def whole(keys: Mapping[str, str], name: str, default: int, *, least: int) -> int:

@@ -13,14 +13,17 @@ from nasrun.config.composing import (
     Composed,
     compose,
     frame,
+    hydra_options,
     put,
     refers,
     register,
     resolve,
     value_at,
 )
+from nasrun.config.explaining import explained
 from nasrun.config.files import refuse_references
-from nasrun.config.folders import conf_folder, options
+from nasrun.config.folders import conf_folder, options, search_folders
+from nasrun.config.home import at_home
 from nasrun.config.keys import GENOTYPES, GROUPS, OPTIMIZERS, Frame
 from nasrun.config.optimizers import beneath_names
 from nasrun.config.words import did_you_mean, key_of, root_of
@@ -32,6 +35,7 @@ __all__ = [
     "Composed",
     "DictConfig",
     "Frame",
+    "at_home",
     "beneath_names",
     "build",
     "build_all",
@@ -39,7 +43,9 @@ __all__ = [
     "compose",
     "conf_folder",
     "did_you_mean",
+    "explained",
     "frame",
+    "hydra_options",
     "key_of",
     "options",
     "put",
@@ -48,5 +54,6 @@ __all__ = [
     "register",
     "resolve",
     "root_of",
+    "search_folders",
     "value_at",
 ]

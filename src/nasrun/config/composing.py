@@ -18,6 +18,7 @@ from nasrun.config.files import (
     refuse_resolvers,
 )
 from nasrun.config.folders import conf_folder, search_folders
+from nasrun.config.home import at_home
 from nasrun.config.keys import GROUPS, Frame
 from nasrun.config.optimizers import written_out
 from nasrun.config.words import key_of, root_of
@@ -56,8 +57,8 @@ def compose(overrides: Sequence[str]) -> Composed:
     config = _composed(words)
     if folders:
         typed = [o for o in overrides if root_of(key_of(o)) == "hydra"]
-        plain = _composed([o for o in typed if key_of(o) != "hydra.searchpath"])
-        refuse_foreign_options(config.hydra, plain.hydra)
+        plain = hydra_options([o for o in typed if key_of(o) != "hydra.searchpath"])
+        refuse_foreign_options(config.hydra, plain)
     chosen = dict(config.hydra.runtime.choices)
     choices = {str(key): value for key, value in chosen.items() if "hydra/" not in str(key)}
     experiments = [o.partition("=")[2] for o in overrides if key_of(o) == "experiment"]
@@ -68,6 +69,12 @@ def compose(overrides: Sequence[str]) -> Composed:
         del config["hydra"]
     refuse_resolvers(OmegaConf.to_container(config, resolve=False))
     return Composed(config, choices, tuple(words))
+
+
+def hydra_options(overrides: Sequence[str]) -> DictConfig:
+    """Hydra's own options with these overrides, its plugins' included."""
+    register()
+    return _composed(overrides).hydra
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:
@@ -88,13 +95,13 @@ def resolve(node: DictConfig) -> dict[str, Any]:
         raw = OmegaConf.to_container(node._get_root(), resolve=False)
         raise ValueError(explain_value(error, key, dict(leaves(raw)).get(key))) from error
     assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
+    return {str(key): at_home(value) for key, value in content.items()}
 
 
 def value_at(config: DictConfig | Mapping[str, Any], key: str) -> Any:
     """The value of a dotted key, None where there is none."""
     node = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
-    return OmegaConf.select(node, key)
+    return at_home(OmegaConf.select(node, key))
 
 
 def refers(node: DictConfig, key: str) -> bool:
@@ -117,7 +124,7 @@ def frame(config: DictConfig) -> Frame:
     for name in Frame.__dataclass_fields__:
         if name not in GROUPS:
             try:
-                plain[name] = config[name]
+                plain[name] = at_home(config[name])
             except OmegaConfBaseException as error:
                 raise ValueError(explain_value(error, name, raw[name])) from error
     plain["stages"] = list(plain["stages"])

@@ -110,6 +110,8 @@ def _unknown_option(group: str, option: str, known: Iterable[str]) -> str:
 
 def _in_file(text: str, folders: Sequence[Path]) -> str:
     """What is wrong in a YAML file that was found; empty where Hydra speaks of none."""
+    if found := re.search(r"Could not find '(hydra/\w+)/([^']+)'", text):
+        return _unknown_option(found[1], found[2], re.findall(r"^\t(\S+)$", text, re.MULTILINE))
     if found := re.search(r"Could not find '(\w+)(?:@[\w.]+)?/([^']+)'", text):
         return _unknown_option(found[1], found[2], options(found[1], folders))
     if found := re.search(r"In '(.+)': \w+ raised while composing config:\n(.+)", text):

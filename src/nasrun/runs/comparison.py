@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -15,6 +15,7 @@ from rich.console import Console
 from nasrun.config import did_you_mean
 from nasrun.display import table
 from nasrun.genotype import fingerprint
+from nasrun.runs.differences import Settings, differing, settings, told
 from nasrun.runs.report import Standing
 from nasrun.runs.run import KINDS, Run, StageFolder
 
@@ -29,6 +30,8 @@ class Ranked(Protocol):
     @property
     def run(self) -> str: ...
     @property
+    def on(self) -> str | None: ...
+    @property
     def score(self) -> float | None: ...
     @property
     def seconds(self) -> float | None: ...
@@ -36,11 +39,14 @@ class Ranked(Protocol):
 
 ORDERS: dict[str, Callable[[Ranked], Any]] = {
     "used": lambda row: 0,
-    "accuracy": lambda row: math.inf if row.score is None else -row.score,
+    "accuracy": lambda row: (row.on is None, row.on or "", -(row.score or 0.0)),
     "time": lambda row: math.inf if row.seconds is None else row.seconds,
     "name": lambda row: row.run,
 }
-"""The run used last at the end, the best first, the quickest first, or by name."""
+"""The run used last at the end, the best first, the quickest first, or by name.
+
+What is judged on other data, or by another number, is ranked apart.
+"""
 Row = TypeVar("Row", bound=Ranked)
 
 
@@ -133,7 +139,7 @@ class Record:
         """What a stage has reached."""
         made = facts(run)
         result = stage.result if stage.finished else {}
-        standing = Standing.of(result)
+        standing = Standing.of(result, stage.kind)
         return cls(
             run=str(run.path),
             dataset=made.get("dataset"),
@@ -157,10 +163,15 @@ class Record:
 
 @dataclass
 class Group:
-    """One stage of one configuration, over all its seeds; its title is that of the first."""
+    """One stage of one configuration, over all its seeds; its title is that of the first.
+
+    settings: what it and the search before it were configured with.
+    """
 
     first: Path
     title: str
+    kind: str
+    settings: Settings
     results: list[dict[str, Any] | None] = field(default_factory=list)
 
     @property
@@ -176,8 +187,18 @@ class Group:
     @property
     def standings(self) -> list[Standing]:
         """What the finished ones are judged by, where that is the same."""
-        found = [standing for result in self.done if (standing := Standing.of(result))]
+        found = [standing for each in self.done if (standing := Standing.of(each, self.kind))]
         return [standing for standing in found if standing.on == found[0].on]
+
+    @property
+    def like(self) -> tuple[Path, str]:
+        """What its neighbours have in common with it: the versions' folder, and the stage."""
+        return self.first.parent, re.sub(r"-\d+$", "", self.title)
+
+    @property
+    def on(self) -> str | None:
+        """The number that it is judged by, and on which data."""
+        return self.standings[0].on if self.standings else None
 
     @property
     def score(self) -> float | None:
@@ -192,17 +213,16 @@ class Group:
 
     def row(self) -> tuple[str, ...]:
         """First run, stage, how many, mean and standard deviation, on what, minutes."""
-        standings = self.standings
-        mean, on = "-", "-"
+        standings, mean = self.standings, "-"
         if standings:
-            scores, on = [standing.value for standing in standings], standings[0].on
+            scores = [standing.value for standing in standings]
             scale, unit, digits = (100, "%", ".2f") if standings[0].is_accuracy else (1, "", ".4g")
             mean = f"{scale * statistics.fmean(scores):{digits}}{unit}"
             if len(scores) > 1:
                 mean += f" ± {scale * statistics.stdev(scores):{digits}}"
         among = f" of {len(self.results)}" if len(self.done) < len(self.results) else ""
         minutes = f"{(self.seconds or 0.0) / 60:.1f}"
-        return self.run, self.title, f"{len(self.done)}{among}", mean, on, minutes
+        return self.run, self.title, f"{len(self.done)}{among}", mean, self.on or "-", minutes
 
 
 Key = tuple[str, str, str]
@@ -222,30 +242,46 @@ def records(paths: Sequence[Path], order: str = "used") -> tuple[list[Record], l
     return ordered(found, order), damaged
 
 
-def print_runs(console: Console, paths: Sequence[Path], title: str, order: str = "used") -> None:
+def print_runs(
+    console: Console,
+    paths: Sequence[Path],
+    title: str,
+    order: str = "used",
+    done: Collection[Path] | None = None,
+) -> None:
     """Runs grouped by configuration without the seed: n, mean and standard deviation.
 
-    A run that cannot be read is named below the others.
+    Versions of one family are told apart by what differs between them. `done` are the folders of
+    the stages that are meant, `None` for all. A run that cannot be read is named below the others.
     """
     groups: dict[Key, Group] = {}
     damaged = []
     for path in dict.fromkeys(paths):
+        run = Run(path)
         try:
-            stages = list(_stages(Run(path)))
+            stages = [(key, stage, _settings(run, stage)) for key, stage in _stages(run)]
+            results = [stage.result if stage.finished else None for _, stage, _ in stages]
         except ValueError as error:
             damaged.append(str(error))
             continue
-        for key, stage, result in stages:
-            groups.setdefault(key, Group(path, stage)).results.append(result)
-    columns = ("first run", "stage", "n", "mean ± std", "on", "minutes")
+        for (key, stage, made), result in zip(stages, results, strict=True):
+            if done is None or stage.path in done:
+                group = groups.setdefault(key, Group(path, stage.title, stage.kind, made))
+                group.results.append(result)
     rows = ordered(list(groups.values()), order)
-    table(console, title, columns, [group.row() for group in rows])
+    apart = _told_apart(rows)
+    columns: tuple[str, ...] = ("first run", "stage", "n", "mean ± std", "on", "minutes")
+    cells = [group.row() for group in rows]
+    if any(apart):
+        columns = (*columns, "with")
+        cells = [(*row, text) for row, text in zip(cells, apart, strict=True)]
+    table(console, title, columns, cells)
     for reason in damaged:
         console.print(f"not shown: {reason}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _stages(run: Run) -> Iterator[tuple[Key, str, dict[str, Any] | None]]:
-    """Every stage as its seeds have it in common, its title, and its result, null for none."""
+def _stages(run: Run) -> Iterator[tuple[Key, StageFolder]]:
+    """Every stage, and its configuration as its seeds have it in common."""
     seeded = ("seed", "genotype") if run.record.get("genotype") == "random" else ("seed",)
     config = {key: value for key, value in run.config.items() if key not in seeded}
     chosen: dict[str, str] = {}  # by the fingerprint of a selection what its seeds have in common
@@ -253,8 +289,25 @@ def _stages(run: Run) -> Iterator[tuple[Key, str, dict[str, Any] | None]]:
         mark = fingerprint(_common(stage, chosen))
         if stage.kind == "select":
             chosen[stage.fingerprint] = mark
-        key = (fingerprint(config), stage.kind, mark)
-        yield key, stage.title, stage.result if stage.finished else None
+        yield (fingerprint(config), stage.kind, mark), stage
+
+
+def _settings(run: Run, stage: StageFolder) -> Settings:
+    """What a stage and the search before it were configured with, but for the seed."""
+    own = {} if stage.kind == "search" else stage.config
+    found = settings(run.config, own, run.record["scale"])
+    return {key: value for key, value in found.items() if key != "seed"}
+
+
+def _told_apart(groups: Sequence[Group]) -> list[str]:
+    """For every group, the settings in which those that are like it differ."""
+    alike: dict[tuple[Path, str], list[Group]] = {}
+    for group in groups:
+        alike.setdefault(group.like, []).append(group)
+    keys = {like: differing([each.settings for each in some]) for like, some in alike.items()}
+    return [
+        " ".join(told(key, group.settings.get(key)) for key in keys[group.like]) for group in groups
+    ]
 
 
 def _common(stage: StageFolder, chosen: Mapping[str, str]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
 
     `run` is a run's folder; `trust` lists the packages outside nasrun that its configuration names.
     """
-    found = Run.open(Path(run))
+    found = Run.open(Path(run).expanduser())
     if not found.search().finished:
         raise ValueError(f"run={run}: no finished search there, type `nasrun search` first")
     for package in trust:
@@ -76,7 +76,7 @@ def load(run: str | Path, branch: str | None = None, trust: Sequence[str] = ()) 
     """
     from nasrun.runs.network import TrainedNetwork
 
-    folder = trained_folder(Path(run), branch)
+    folder = trained_folder(Path(run).expanduser(), branch)
     for package in trust:
         import_trusted(package)
     own = folder.config

@@ -22,19 +22,22 @@ class Standing:
     is_accuracy: bool
 
     @classmethod
-    def of(cls, result: Mapping[str, Any]) -> Standing | None:
+    def of(cls, result: Mapping[str, Any], stage: str) -> Standing | None:
         """The test accuracy where a result has one, else the validation accuracy.
 
-        Else what a table says on its first data set, else what the result names.
+        Else what a table says on its first data set, else what the result names. A supernet's
+        accuracy, and that of the best of many candidates, are named as what they are.
         """
         if "test_accuracy" in result:
             return cls(result["test_accuracy"], "test", True)
         name = result.get("judged_by", "validation_accuracy")
         if name == "validation_accuracy" and name in result:
-            seen = "validation" in result.get("trained_on", "")
-            return cls(
-                result["validation_accuracy"], "validation, seen" if seen else "validation", True
-            )
+            words = ["validation"]
+            if stage == "search":
+                words.append("best candidate" if "judged_by" in result else "supernet")
+            if "validation" in result.get("trained_on", ""):
+                words.append("seen")
+            return cls(result["validation_accuracy"], ", ".join(words), True)
         for known in result.get("true", {}).values():
             return cls(known["accuracy"], "table", True)
         return cls(result[name], name, False) if name in result else None
@@ -105,7 +108,7 @@ def _print_search(console: Console, result: dict[str, Any]) -> None:
 
 
 def _row(stage: StageFolder) -> tuple[str, ...]:
-    result, standing = stage.result, Standing.of(stage.result)
+    result, standing = stage.result, Standing.of(stage.result, stage.kind)
     return (
         stage.kind,
         stage.branch,

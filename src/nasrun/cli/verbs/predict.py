@@ -21,6 +21,9 @@ FORMATS = ("table", "json", "csv")
 
 def predict(words: Sequence[str]) -> int:
     """Look at every image and print its likeliest classes."""
+    from nasrun.config import at_home
+
+    words = at_home(list(words))
     files = [word for word in words if "=" in word and Path(word).exists()]
     keys, names = sorted_out([word for word in words if word not in files], KEYS)
     if len(names) + len(files) < 2:
