@@ -10,7 +10,7 @@ that pyproject.toml admits, and the newest that pip finds (5 GB each with CUDA).
 last batches are short and maps fold in some batches and not in others; one that has rounds left
 after a minute ends with the round that it is in. Needs nothing but Python. CSV is a NAS-Bench-201
 table (scripts/nasbench201_csv.py), without which the strategies that look candidates up are left
-out. What is done is a line of WORK/done.jsonl and is not done again.
+out. A finished search is a line of WORK/done.jsonl and is not repeated.
 """
 
 from __future__ import annotations

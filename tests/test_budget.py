@@ -162,7 +162,7 @@ def test_a_compiled_run_is_another_run_on_any_device():
 
 
 def test_tf32_is_refused_where_there_is_none():
-    with pytest.raises(ValueError, match=r"budget\.precision=tf32: device=cpu .* fp32 would do"):
+    with pytest.raises(ValueError, match=r"budget\.precision=tf32: device=cpu .*; use fp32"):
         _ = budget(precision="tf32").resolved
 
 

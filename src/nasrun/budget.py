@@ -83,7 +83,7 @@ class Budget:
         if self.max_memory_gib is not None and self.max_memory_gib <= self.reserve_gib:
             raise ValueError(
                 f"max_memory_gib={self.max_memory_gib}: the process itself takes "
-                f"reserve_gib={self.reserve_gib}; more would do"
+                f"reserve_gib={self.reserve_gib}; allow more"
             )
         if self.max_latency_ms is not None and self.latency_table is None:
             raise ValueError(
@@ -112,7 +112,7 @@ class Budget:
         if precision == "auto":
             precision = "bf16" if device == "cuda" else "fp32"
         if precision == "tf32" and device != "cuda":
-            raise ValueError(f"budget.precision=tf32: device={device} has none, fp32 would do")
+            raise ValueError(f"budget.precision=tf32: device={device} has none; use fp32")
         threads = self.threads or cores()
         limits = {key: getattr(self, key) for key in ("max_memory_gib", *LIMITS)}
         if self.max_memory_gib is not None:
@@ -123,7 +123,7 @@ class Budget:
             limits |= {"limit_weight": self.limit_weight, "limit_rate": self.limit_rate}
         given = {key: value for key, value in limits.items() if value is not None}
         if self.deterministic and device == "mps":
-            raise ValueError("budget.deterministic=true: device=mps cannot, device=cpu would do")
+            raise ValueError("budget.deterministic=true: device=mps cannot; use device=cpu")
         compiles = device == "cuda" if self.compile == "auto" else bool(self.compile)
         if compiles or device == "cuda":
             given["compile"] = compiles
@@ -163,7 +163,7 @@ class Budget:
         self,
         step_bytes: Callable[[], float],
         what: str,
-        instead: str = "or a smaller batch_size,",
+        instead: str = "a smaller batch_size",
     ) -> None:
         """ValueError if a step of so many bytes by shapes exceeds the limit on memory."""
         if self.max_memory_gib is None:
@@ -172,7 +172,7 @@ class Budget:
         if need > self.max_memory_gib:
             raise ValueError(
                 f"budget.max_memory_gib={self.max_memory_gib}: {what} needs about {need:.3g} GiB; "
-                f"that, {instead} would do"
+                f"allow that, or use {instead}"
             )
 
     def apply(self) -> None:

@@ -88,7 +88,7 @@ class Retrain(Stage):
         if len(self.train) < 2 * self.rounds_per_epoch:
             raise ValueError(
                 f"rounds_per_epoch={self.rounds_per_epoch}: there are only {len(self.train)} "
-                f"images, and a round takes 2; at most {len(self.train) // 2} would do"
+                f"images, and a round takes 2; use at most {len(self.train) // 2}"
             )
         self.validation = None if "validation" in self.parts else self.task.split("validation")
         network = space.network(

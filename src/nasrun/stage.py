@@ -45,7 +45,7 @@ class Observer(ABC):
 
     @abstractmethod
     def step(self, done: int, total: int) -> None:
-        """So many of so many steps of the running round are done."""
+        """`done` of `total` steps of the running round are done."""
 
     @abstractmethod
     def round(self, stage: Stage, metrics: Metrics) -> None:

@@ -159,7 +159,7 @@ def test_limits_that_can_only_be_met_alone_are_named_together():
         each[decision.name] = other[decision.name] = dict.fromkeys(decision.choices, 0.0)
     amounts = {"max_params_m": Amounts(0.0, each), "max_macs_m": Amounts(0.0, other)}
     made = Limits(space, dict.fromkeys(amounts, 0.5), amounts)
-    with pytest.raises(ValueError, match="together not"):
+    with pytest.raises(ValueError, match="not all together"):
         made.check()
 
 

@@ -188,7 +188,7 @@ def test_missing_choices_are_free_and_get_no_gradient(estimator):
 def test_only_a_concrete_sample_has_the_density_that_a_score_needs(relaxation):
     for estimator in (Exact(), Reparametrised()):
         begun(estimator=estimator, relaxation=relaxation)
-    with pytest.raises(ValueError, match=r"penalty\.estimator=Score.*Exact would do"):
+    with pytest.raises(ValueError, match=r"penalty\.estimator=Score.*use estimator=Exact"):
         begun(estimator=Score(baseline=True), relaxation=relaxation)
 
 

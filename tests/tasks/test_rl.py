@@ -242,7 +242,7 @@ def test_looking_changes_nothing(task):
 def test_pixels_need_another_space_and_task(task):
     pixels = DrqSpace(encoder=Pixels(channels=2, size=12), hidden=8, feature_dims=(4,))
     network = pixels.network(pixels.sample(), inputs=9, outputs=task.outputs)
-    with pytest.raises(ValueError, match="space=drqv2_state would do"):
+    with pytest.raises(ValueError, match="use space=drqv2_state"):
         task.check(network)
     action = network(torch.zeros(2, 9, 12, 12, dtype=torch.uint8))
     assert action.shape == (2, task.outputs)

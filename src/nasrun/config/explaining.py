@@ -134,7 +134,7 @@ def _parses(override: str) -> bool:
 
 
 def _unknown_key(key: str, overrides: Sequence[str]) -> str | None:
-    """What would do instead of a key that the YAML files do not have, None if they have it."""
+    """The hint behind a key that the YAML files do not have, `None` if they have it."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException

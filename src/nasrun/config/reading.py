@@ -2,7 +2,7 @@
 
 So a configuration is checked whole before any of it runs, and a wrong one is refused before torch
 is there. Read are classes and dataclasses with their bases, functions, and the types of parameters
-with the names that stand for types. What cannot be read is `Anything`.
+with the names that stand for types. A type that cannot be read is `Anything`.
 """
 
 from __future__ import annotations

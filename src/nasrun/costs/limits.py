@@ -92,11 +92,11 @@ class Limits:
             if least > most:
                 raise ValueError(
                     f"budget.{key}={most}: the cheapest network of this space has {least:.4g}; "
-                    "that or more would do"
+                    "allow that or more"
                 )
         if self.complete({}) is None:
             named = " ".join(f"budget.{key}={most}" for key, most in self.maxima.items())
-            raise ValueError(f"{named}: each can be met alone, together not; larger ones would do")
+            raise ValueError(f"{named}: each can be met alone, but not all together; allow more")
 
     def inside(self, space: SearchSpace) -> Limits | None:
         """The same limits on a part of the space; None if none is found there that meets them."""

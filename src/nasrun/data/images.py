@@ -27,7 +27,7 @@ from nasrun.machine import installed_bytes
 Part = Literal["train", "validation", "test"]
 Watched = Callable[[Iterable[Any], str, int], Iterable[Any]]
 """Things, what is done with them, and how many they are, to the same things, the progress shown."""
-RESIZED_AT_ONCE = 256  # so many images are floats at a time
+RESIZED_AT_ONCE = 256  # images that are floats at the same time
 COPIES = 3  # of the pixels at the peak: as they are stored, divided, and joined again
 TEST_SEED = 0  # test images are held out by this one seed: no split_seed ever trains on them
 

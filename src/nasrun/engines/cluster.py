@@ -38,8 +38,8 @@ class RayCluster(Engine):
         if (budget.resolved["device"] == "cuda") != (self.gpus > 0):
             raise ValueError(
                 f"engine.gpus={self.gpus:g}: members run on budget.device="
-                f"{budget.resolved['device']}; engine.gpus=1 would do on cuda, 0.5 for two on one "
-                "GPU, and 0 elsewhere"
+                f"{budget.resolved['device']}; use engine.gpus=1 on cuda, 0.5 for two on one GPU, "
+                "and 0 elsewhere"
             )
         if self.address is not None:
             return

@@ -3,7 +3,7 @@
 Memory is what this process takes before the first step, and the step's by shapes; where other
 processes take the steps, each of them as much. Time comes from real steps: of every kind of round
 the median of three after one that warms up, times the steps of all such rounds, and what a round
-does besides. What lies on disk is the state after these steps, of a search twice. No step is taken
+does besides. The disk holds the state after these steps, of a search twice. No step is taken
 where the memory would not suffice.
 """
 

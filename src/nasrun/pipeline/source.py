@@ -74,8 +74,8 @@ def refuse_folder(verb: str, path: str) -> None:
     folder, run = Path(path), find_run(path)
     if folder != run.path and folder.parent != run.path / SELECT.name:
         raise ValueError(
-            f"run={path}: neither a run nor a selection in one; run={run.path}, or a folder of "
-            f"{run.path / SELECT.name}, would do"
+            f"run={path}: neither a run nor a selection in one; use run={run.path}, or a folder of "
+            f"{run.path / SELECT.name}"
         )
     if reads_search(verb) and "strategy" not in run.record["choices"]:
         raise ValueError(

@@ -124,7 +124,7 @@ class Healthy(Recorded):
         if history is not None and history.watchdog is None:
             raise ValueError(
                 "selector=healthy: the search has strategy.watchdog=null, so nothing says which "
-                "rounds are healthy; selector=frontier would do"
+                "rounds are healthy; use selector=frontier"
             )
 
     def pick(self, history: History, records: Sequence[Record]) -> Record:

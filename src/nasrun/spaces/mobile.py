@@ -116,12 +116,12 @@ class MobileSpace(SearchSpace):
         if layout.layers != self.layers:
             raise ValueError(
                 f"layers={layout.layers}: this space has a decision for each of its {self.layers} "
-                f"layers, layers={self.layers} would do"
+                f"layers; use layers={self.layers}"
             )
         if layout.partial != 1:
             raise ValueError(
                 f"partial={layout.partial}: this space has no edges that could leave channels out, "
-                "partial=1 would do"
+                "use partial=1"
             )
         found = self.open_choices(genotype)
         candidates = [found[name] for name in self.rows]
@@ -174,7 +174,7 @@ def block(choice: str) -> Block | None:
 def stages(layout: Layout) -> list[tuple[int, int]]:
     """Width and stride of every layer of a network."""
     if layout.auxiliary:
-        raise ValueError("auxiliary=true: this space has no such head, auxiliary=false would do")
+        raise ValueError("auxiliary=true: this space has no such head; use auxiliary=false")
     plan = IMAGENET if layout.stem == "imagenet" else CIFAR
     if layout.layers < len(plan):
         raise ValueError(

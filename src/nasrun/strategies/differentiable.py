@@ -115,7 +115,7 @@ class Differentiable(SupernetStrategy, Foreseen):
         if space.layer_wise and self.partial_channels > 1:
             raise ValueError(
                 f"strategy.partial_channels={self.partial_channels}: this space has no edges that "
-                "could leave channels out, 1 would do"
+                "could leave channels out; use 1"
             )
         if channels % self.partial_channels:
             raise ValueError(

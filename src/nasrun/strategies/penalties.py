@@ -149,7 +149,7 @@ class Score(Estimator):
             name = type(supernet.relaxation).__name__
             raise ValueError(
                 f"penalty.estimator=Score: needs the density of relaxation=Concrete, not of "
-                f"{name}; estimator=Exact would do"
+                f"{name}; use estimator=Exact"
             )
 
     def __call__(self, supernet: Supernet, price: Price) -> Tensor:

@@ -81,16 +81,16 @@ class Radars(SupernetStrategy, Foreseen):
         if inner.partial_channels != 1:
             raise ValueError(
                 f"inner.partial_channels={inner.partial_channels}: RADARS shares weights of whole "
-                "candidates with its paths; 1 would do"
+                "candidates with its paths; use 1"
             )
         if inner.stop is not None:
             raise ValueError(
                 f"inner.stop.size={list(inner.stop.size)}: RADARS exploits for all its rounds; "
-                "inner.stop=null would do"
+                "use inner.stop=null"
             )
         if inner.watchdog is not None and inner.watchdog.on_collapse == "stop":
             raise ValueError(
-                "inner.watchdog.on_collapse=stop: RADARS exploits for all its rounds; warn would do"
+                "inner.watchdog.on_collapse=stop: RADARS exploits for all its rounds; use warn"
             )
         self.inner = inner
         self.explore = explore

@@ -69,7 +69,7 @@ class Classification(ImageTask):
         except ValueError as error:
             raise ValueError(
                 f"share={self.share}: {count} of {len(whole)} images are left, not enough for one "
-                "of every class; a larger share would do"
+                "of every class; use a larger share"
             ) from error
         return kept
 
@@ -78,8 +78,8 @@ class Classification(ImageTask):
             (kept,) = stratified(split.labels, [count], seed=0)
         except ValueError as error:
             raise ValueError(
-                f"images={count}: of {len(split)} images; at most all of them, and enough for one "
-                "of every class would do"
+                f"images={count}: of {len(split)} images; use at most all of them, and enough for "
+                "one of every class"
             ) from error
         return Subset(split, kept)
 

@@ -134,7 +134,7 @@ class Control(PopulationTask):
             instead = f"space=drqv2 with space.encoder.size={self.shape[-1]}"
             raise ValueError(
                 f"space: its encoder cannot take observations {list(self.shape)}; "
-                f"{instead if pixels else 'space=drqv2_state'} would do"
+                f"use {instead if pixels else 'space=drqv2_state'}"
             ) from error
 
     def needs(self, network: nn.Module, members: int, intervals: int) -> str:
