@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 """Runs every strategy at its defaults on the lowest and the newest torch that nasrun admits.
 
-    scripts/check_versions.py run [--table CSV]     what is missing, one search after the other
-    scripts/check_versions.py tables                what is done so far, as Markdown
+    scripts/check_versions.py run       what is missing, one search after the other
+    scripts/check_versions.py tables    what is done so far, as Markdown
 
 An environment of its own is made for either version below --work: the lowest torch and torchvision
 that pyproject.toml admits, and the newest that pip finds (5 GB each with CUDA). Every search is
 `nasrun search strategy=NAME images=N rounds=1` with seed 0, one thread and nothing else, so that
 last batches are short and maps fold in some batches and not in others; one that has rounds left
-after a minute ends with the round that it is in. Needs nothing but Python. CSV is a NAS-Bench-201
-table (scripts/nasbench201_csv.py), without which the strategies that look candidates up are left
-out. A finished search is a line of WORK/done.jsonl and is not repeated.
+after a minute ends with the round that it is in. Strategies that propose architectures run with
+every evaluator that trains. Needs nothing but Python. A finished search is a line of
+WORK/done.jsonl and is not repeated.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=["run", "tables"])
-    parser.add_argument("--table", type=Path, help="a NAS-Bench-201 table")
     parser.add_argument("--work", type=Path, default=Path("outputs/versions"))
     words = parser.parse_args()
     done = words.work / "done.jsonl"
@@ -50,7 +49,7 @@ def main() -> None:
         words.work.mkdir(parents=True, exist_ok=True)
         for name, wanted in {"lowest": lowest(), "newest": list(LIBRARIES)}.items():
             python = environment(words.work / name, wanted)
-            check(python, version(python), done, words.table)
+            check(python, version(python), done)
     table(read(done))
 
 
@@ -78,24 +77,26 @@ def version(python: Path) -> str:
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def strategies(table: Path | None) -> Iterator[tuple[str, list[str]]]:
-    """Every strategy, and what it needs beside its name."""
+def strategies() -> Iterator[str]:
+    """The words of every strategy, with each evaluator that trains where it takes one."""
     for path in sorted((ROOT / "conf/strategy").glob("[!_]*.yaml")):
-        if "_tabular" not in path.stem:
-            yield path.stem, []
-        elif table is not None:
-            yield path.stem, ["space=nasbench201", f"space.table={table.absolute()}"]
+        if "/evaluator@" not in path.read_text():
+            yield path.stem
+            continue
+        for evaluator in sorted((ROOT / "conf/evaluator").glob("[!_]*.yaml")):
+            if "table:" not in evaluator.read_text():
+                yield f"{path.stem} evaluator={evaluator.stem}"
 
 
-def check(python: Path, torch: str, done: Path, table: Path | None) -> None:
+def check(python: Path, torch: str, done: Path) -> None:
     """Run the searches that are not done yet with one version."""
     before = {(row["strategy"], row["images"], row["torch"]) for row in read(done)}
-    for strategy, needs in strategies(table):
+    for strategy in strategies():
         for images in IMAGES:
             if (strategy, images, torch) in before:
                 continue
             row = {"strategy": strategy, "images": images, "torch": torch}
-            row |= search(python, [f"strategy={strategy}", f"images={images}", *needs])
+            row |= search(python, [*f"strategy={strategy}".split(), f"images={images}"])
             with done.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(f"torch {torch} {strategy} images={images}: {told(row)}", flush=True)

@@ -15,14 +15,11 @@ def versions(script):
     return script("check_versions")
 
 
-def test_every_strategy_is_run_and_those_of_a_table_where_there_is_one(versions):
-    known = set(options("strategy"))
-    tabular = {name for name in known if name.endswith("_tabular")}
-    assert {name for name, _ in versions.strategies(None)} == known - tabular
-    with_table = dict(versions.strategies(Path("a.csv")))
-    assert with_table.keys() == known
-    needs = ["space=nasbench201", f"space.table={Path('a.csv').absolute()}"]
-    assert all(with_table[name] == needs for name in tabular)
+def test_every_strategy_is_run_and_with_every_evaluator_that_trains(versions):
+    found = [*versions.strategies()]
+    assert {words.split()[0] for words in found} == set(options("strategy"))
+    proposed = [words for words in found if words.startswith("random ")]
+    assert proposed == ["random evaluator=from_scratch", "random evaluator=inherited"]
 
 
 def test_the_lowest_versions_are_those_of_the_project(versions):
@@ -47,7 +44,7 @@ def test_what_is_done_is_not_done_again(versions, tmp_path, monkeypatch, capsys)
     row = {"strategy": "darts", "images": "400", "torch": "2.6", "status": 1, "seconds": 6}
     done.write_text(json.dumps({**row, "error": "broken"}) + "\n")
     for _ in range(2):
-        versions.check(Path("python"), "2.6", done, None)
+        versions.check(Path("python"), "2.6", done)
     assert ["strategy=darts", "images=400"] not in ran
     assert ["strategy=darts", "images=320"] in ran
     assert len(ran) == len(versions.read(done)) - 1
