@@ -88,11 +88,13 @@ def test_leftovers_of_unfinished_writes_are_removed_links_left_alone(tmp_path):
     run = tmp_path / "run"
     (run / "select").mkdir(parents=True)
     (run / "away").symlink_to(outside)
-    for name in (".state.pt.0a.part", "select/cells.png.tmp", "select/cells.png"):
+    draft = f".state.pt.{'0a' * 16}.part"
+    kept = ["cells.png", "notes.tmp", "video.part"]
+    for name in (draft, "state.tmp", "select/cells.png.tmp", *(f"select/{name}" for name in kept)):
         (run / name).touch()
     remove_drafts(run)
     assert names(run) == ["away", "select"]
-    assert names(run / "select") == ["cells.png"]
+    assert names(run / "select") == kept
     assert names(outside) == ["x.part"]
 
 

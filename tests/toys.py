@@ -8,6 +8,17 @@ from nasrun.score import Score
 from nasrun.spaces.base import SearchSpace
 from nasrun.spaces.darts import DartsSpace
 
+OPERATIONS = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+"""Those of DARTS, in its order."""
 DARTS = DartsSpace(
     operations=("none", "skip_connect", "sep_conv_3x3"),
     nodes=2,

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,11 @@ import yaml
 
 DRAFT = ".part"
 """How the name of an unfinished file ends."""
+OURS = re.compile(
+    rf"\..+\.[0-9a-f]{{32}}{re.escape(DRAFT)}"  # of today, then those of earlier versions
+    r"|(state|\d{2}(\.child)?|.+\.(json|jsonl|yaml|png|svg))\.tmp"
+)
+"""The names of unfinished files."""
 LARGEST = 2**26
 """Bytes of the largest JSON or YAML file that is read."""
 MOST = 10**6
@@ -106,10 +112,10 @@ def flush_folder(folder: Path) -> None:
 
 
 def remove_drafts(folder: Path) -> None:
-    """Delete what unfinished writes have left in a folder and below, links not followed."""
+    """Delete what unfinished writes have left in a folder and below; links are not followed."""
     for place, _, names in os.walk(folder):
         for name in names:
-            if name.endswith((DRAFT, ".tmp")):
+            if OURS.fullmatch(name):
                 with suppress(OSError):
                     os.unlink(os.path.join(place, name))
 

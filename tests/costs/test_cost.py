@@ -8,6 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from toys import OPERATIONS
 
 from nasrun.costs.cost import Cost, candidate_costs, count, params
 from nasrun.genotype import NONE, Genotype
@@ -15,16 +16,6 @@ from nasrun.spaces.base import Layout
 from nasrun.spaces.darts import DartsSpace
 
 GENOTYPES = Path(__file__).parents[2] / "conf" / "genotypes"
-OPERATIONS = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
 SHORT = {"max": 1, "avg": 2, "skip": 3, "sep3": 4, "sep5": 5, "dil3": 6, "dil5": 7}
 SPACE = DartsSpace(operations=OPERATIONS, nodes=4, kept_edges=2, channels=16, layers=8)
 CIFAR = Layout(channels=36, layers=20, auxiliary=True)

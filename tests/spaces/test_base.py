@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from toys import OPERATIONS
 
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.base import Layout, batch_statistics
@@ -15,16 +16,6 @@ from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.nasbench201 import NasBench201
 
 NB201 = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-OPERATIONS = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
 
 
 @pytest.fixture(autouse=True)

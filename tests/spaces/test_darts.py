@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import PlainDarts
 from torch import nn
+from toys import OPERATIONS
 
 from nasrun.config import build, compose, resolve
 from nasrun.genotype import NONE, Genotype
@@ -21,16 +22,6 @@ from nasrun.supernet.auxiliary import AuxiliaryHead
 from nasrun.supernet.mixture import Mixture
 
 GENOTYPES = Path(__file__).parents[2] / "conf" / "genotypes"
-OPERATIONS = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
 SETTINGS = {"operations": OPERATIONS, "nodes": 4, "kept_edges": 2, "channels": 4, "layers": 3}
 SPACE = DartsSpace(**SETTINGS)
 choices = st.fixed_dictionaries({d.name: st.sampled_from(OPERATIONS) for d in SPACE.decisions})

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toys import OPERATIONS
 
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.base import batch_statistics
@@ -17,16 +18,6 @@ from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.relaxation import Concrete, HardGumbel, OneHot, Softmax
 from nasrun.supernet.supernet import Supernet, argmax, magnitude
 
-OPERATIONS = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
 SETTINGS = {"operations": OPERATIONS, "nodes": 4, "kept_edges": 2, "channels": 4, "layers": 3}
 SPACE = DartsSpace(**SETTINGS)
 SMALL = DartsSpace(**{**SETTINGS, "nodes": 2, "operations": (*OPERATIONS[:4], "dil_conv_3x3")})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -40,8 +41,11 @@ def execute(plan: Plan, console: Console) -> tuple[Run, list[StageFolder]]:
         try:
             for kind in plan.kinds:
                 work.done += kind.perform(work)
-        finally:
-            run.write_report()
+        except BaseException:
+            with suppress(ValueError, OSError):  # a full disk is told once, by the stage
+                run.write_report()
+            raise
+        run.write_report()
     return run, work.done
 
 

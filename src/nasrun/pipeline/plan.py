@@ -103,10 +103,11 @@ def prepare(command: Command, source: Source | None) -> Plan:
     settings["dataset"] = placed(settings["dataset"])
     settings["space"].pop("table", None)  # for reports: the search is the same without it
     refuse_other_budget(command, source, kinds, budget.resolved)
-    searching = _searching(command, kinds, make, budget, space, dataset)
+    parts = Parts(command, kinds, make, budget, space, dataset)
+    searching = parts.searching()
     if budget.limited or command.only_foreseen:
         refuse_unforeseen(choices, space)
-    training = _training(command, kinds, make, budget, space, dataset)
+    training = parts.training()
     refuse_other_layout(command, source, kinds, training["layout"])
     if training["transfer"] is not None:
         transfer = configuration.resolve(config["transfer"])
@@ -135,53 +136,50 @@ def prepare(command: Command, source: Source | None) -> Plan:
     return plan
 
 
-def _searching(
-    command: Command,
-    kinds: Sequence[StageKind],
-    make: Callable[[str], Any],
-    budget: Budget,
-    space: Space,
-    dataset: Data,
-) -> dict[str, Any]:
-    """Strategy, task, selector and engine, as far as the stages need them."""
-    parts: dict[str, Any] = dict.fromkeys(("task", "strategy", "selector", "engine"))
-    if SEARCH not in kinds and SELECT not in kinds:
+@dataclass(frozen=True)
+class Parts:
+    """What every command needs, from which the parts that only some stages need are made."""
+
+    command: Command
+    kinds: Sequence[StageKind]
+    make: Callable[[str], Any]
+    budget: Budget
+    space: Space
+    dataset: Data
+
+    def searching(self) -> dict[str, Any]:
+        """Strategy, task, selector and engine, as far as the stages need them."""
+        parts: dict[str, Any] = dict.fromkeys(("task", "strategy", "selector", "engine"))
+        if SEARCH not in self.kinds and SELECT not in self.kinds:
+            return parts
+        task, strategy = self.make("task"), self.make("strategy")
+        refuse_strangers(self.command.composed.choices, strategy, task, self.space, self.dataset)
+        stages, selector = [strategy], None
+        if SELECT in self.kinds:
+            selector = self.make("selector")
+            refuse_mismatch(self.command.composed.choices, selector, strategy)
+            refuse_discretisation(self.command.typed, self.command.composed.choices, strategy)
+            stages.append(selector)
+        engine = self.make("engine")
+        refuse_engine(stages, engine, self.budget, self.command.typed)
+        return {"task": task, "strategy": strategy, "selector": selector, "engine": engine}
+
+    def training(self) -> dict[str, Any]:
+        """The recipes of the stages that train, and the layout that limits are counted in."""
+        parts: dict[str, Any] = dict.fromkeys(("retrain", "layout", "transfer", "transfer_dataset"))
+        if any(kind.trains for kind in self.kinds):
+            refuse_retraining(self.command.composed.choices, self.space, self.dataset)
+        if RETRAIN in self.kinds:
+            refuse_idle_key(self.command, "epochs", "retrain", "epochs")
+            parts["retrain"] = self.make("retrain")
+        if self.kinds == (TRANSFER,):
+            refuse_limits(self.budget)
+        if self.budget.limited:  # they are the retrained network's, whichever verb asks for them
+            parts["layout"] = (parts["retrain"] or self.make("retrain")).layout
+        if TRANSFER in self.kinds:
+            parts["transfer_dataset"] = self.make("transfer.dataset")
+            parts["transfer"] = self.make("transfer")
         return parts
-    task, strategy = make("task"), make("strategy")
-    refuse_strangers(command.composed.choices, strategy, task, space, dataset)
-    stages, selector = [strategy], None
-    if SELECT in kinds:
-        selector = make("selector")
-        refuse_mismatch(command.composed.choices, selector, strategy)
-        refuse_discretisation(command.typed, command.composed.choices, strategy)
-        stages.append(selector)
-    engine = make("engine")
-    refuse_engine(stages, engine, budget, command.typed)
-    return {"task": task, "strategy": strategy, "selector": selector, "engine": engine}
-
-
-def _training(
-    command: Command,
-    kinds: Sequence[StageKind],
-    make: Callable[[str], Any],
-    budget: Budget,
-    space: Space,
-    dataset: Data,
-) -> dict[str, Any]:
-    """The recipes of the stages that train, and the layout that limits are counted in."""
-    parts: dict[str, Any] = dict.fromkeys(("retrain", "layout", "transfer", "transfer_dataset"))
-    if any(kind.trains for kind in kinds):
-        refuse_retraining(command.composed.choices, space, dataset)
-    if RETRAIN in kinds:
-        refuse_idle_key(command, "epochs", "retrain", "epochs")
-        parts["retrain"] = make("retrain")
-    if kinds == (TRANSFER,):
-        refuse_limits(budget)
-    if budget.limited:  # they are the retrained network's, whichever verb asks for them
-        parts["layout"] = (parts["retrain"] or make("retrain")).layout
-    if TRANSFER in kinds:
-        parts["transfer_dataset"], parts["transfer"] = make("transfer.dataset"), make("transfer")
-    return parts
 
 
 def _nodes(

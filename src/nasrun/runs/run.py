@@ -409,7 +409,7 @@ class StageFolder:
         if self._config is not None:
             write_contents(self.path, self._contents)
             write_yaml(self.path / "config.yaml", self._config)
-        state = read_state(self.path)
+        state = read_state(self.path, repair=True)
         if state is not None:
             try:
                 stage.load_state_dict(state["stage"])
@@ -445,7 +445,7 @@ class StageFolder:
 
     def load(self, stage: Stage) -> None:
         """Put a finished stage's state into `stage`, leaving the random state alone."""
-        state = read_state(self.path, warn=False)
+        state = read_state(self.path, repair=False)
         if state is None:
             raise ValueError(
                 f"{self.path}: its state is gone, as after `nasrun clean`; delete result.json "

@@ -38,10 +38,11 @@ def write_state(folder: Path, state: dict[str, Any]) -> None:
         flush_folder(folder)
 
 
-def read_state(folder: Path, *, warn: bool = True) -> dict[str, Any] | None:
+def read_state(folder: Path, *, repair: bool) -> dict[str, Any] | None:
     """The newest sound state, `None` before the first round; ValueError if all are damaged.
 
-    With `warn` the newest, where it is damaged, is removed with a warning, and the one before read.
+    Where the newest is damaged, the one before is read; with `repair` the damaged one is removed,
+    with a warning.
     """
     import torch
 
@@ -57,7 +58,7 @@ def read_state(folder: Path, *, warn: bool = True) -> dict[str, Any] | None:
         except Exception as error:  # noqa: BLE001  damage shows itself in many types
             damaged.append(f"{path} ({error.__class__.__name__})")
             continue
-        if damaged and warn:
+        if damaged and repair:
             (folder / STATE).unlink()  # or the next save would put it in place of the sound one
             warnings.warn(f"damaged state {damaged[0]}; going on from {path}", stacklevel=2)
         return state

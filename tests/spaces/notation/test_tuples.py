@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toys import OPERATIONS
 
 from nasrun.genotype import NONE, Misfit
 from nasrun.spaces.base import Layout
@@ -15,16 +16,6 @@ from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.notation import nni
 
 CELLS = ("normal", "reduce")
-OPERATIONS = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
 
 
 def space(nodes=4, kept_edges=2):
