@@ -38,6 +38,7 @@ MAY = {
             "pipeline",
             "runs.run",
             "runs.randomness",
+            "runs.stage_folder",
             "config",
             "display",
             "retrain",

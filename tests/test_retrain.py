@@ -12,7 +12,7 @@ from toys import context, run
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
 from nasrun.runs.randomness import seed_everything
-from nasrun.runs.run import StageFolder
+from nasrun.runs.stage_folder import StageFolder
 from nasrun.spaces.base import Layout
 
 CPU = Budget(device="cpu", precision="auto", threads=1, max_hours=None)

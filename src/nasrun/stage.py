@@ -24,7 +24,7 @@ def unseen(done: int, total: int) -> None:
 
 
 class Folder(Protocol):
-    """Where a stage's state and results lie: `nasrun.runs.run.StageFolder`."""
+    """Where a stage's state and results lie: `nasrun.runs.stage_folder.StageFolder`."""
 
     path: Path
 

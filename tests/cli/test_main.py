@@ -40,7 +40,7 @@ QUICK = [
     ["search", "strategy.weight_optimizer=null"],
     ["search", "+strategy.weight_optimizer.momentom=0"],
     ["run", "transfer.dataset.size=big"],
-    ["run", "selector.rule._target_=nasrun.runs.run.write_json"],
+    ["run", "selector.rule._target_=nasrun.files.write_json"],
     ["retrain", "genotype=darts_v2", "retrain.layers=1.5"],
 ]
 PROBE = """

@@ -90,7 +90,7 @@ def test_a_wrong_keyword_or_type_is_told_before_anything_is_built(settings, expe
         (3, "not trusted"),
         ("nasrun.nothing.X", "there is no module nasrun.nothing"),
         ("nasrun.__main__.main", "private"),
-        ("nasrun.runs.run._write", "private"),
+        ("nasrun.files._told", "private"),
         ("nasrun.runs.run.", "private"),
         ("nasrun.budget.Budgt", "nasrun.budget has no Budgt, did you mean Budget?"),
         ("nasrun.budget.LIMITS", "nasrun.budget has no LIMITS"),
@@ -206,8 +206,8 @@ def names():
         yield name
         for inner in sorted(vars(sys.modules[name])) if name in sys.modules else ("main", "Path"):
             yield f"{name}.{inner}"
-    yield from ("nasrun.runs.run.Path.write_text", "nasrun.pipeline.plan.import_trusted",
-                "nasrun.runs.run._write", "nasrun.cli.main.main", "nasrun.__main__.main")
+    yield from ("nasrun.files.Path.write_text", "nasrun.pipeline.plan.import_trusted",
+                "nasrun.files._told", "nasrun.cli.main.main", "nasrun.__main__.main")
 
 def places(node, found):
     "All nodes and values in which something else can be put."

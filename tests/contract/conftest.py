@@ -18,7 +18,8 @@ from nasrun.data.images import TensorDataset
 from nasrun.pipeline.execution import execute
 from nasrun.pipeline.plan import Command, prepare
 from nasrun.pipeline.source import find_source, inherited_choices
-from nasrun.runs.run import Run, StageFolder
+from nasrun.runs.run import Run
+from nasrun.runs.stage_folder import StageFolder
 from nasrun.strategies.base import PopulationStrategy
 from nasrun.tasks.classification import Classification
 

@@ -12,7 +12,7 @@ from nasrun.data.table import Table, describe
 from nasrun.evaluators.tabular import Tabular
 from nasrun.genotype import Genotype
 from nasrun.runs import show
-from nasrun.runs.run import StageFolder
+from nasrun.runs.stage_folder import StageFolder
 from nasrun.spaces.nasbench201 import NasBench201
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "nasbench201-cifar10.csv"

@@ -15,7 +15,8 @@ import torch
 
 from nasrun.files import read_json, read_yaml
 from nasrun.runs.randomness import random_state, seed_everything, set_random_state
-from nasrun.runs.run import Run, StageFolder
+from nasrun.runs.run import Run
+from nasrun.runs.stage_folder import StageFolder
 from nasrun.stage import Stage
 
 RECORD = {"choices": {}, "scale": {}}
@@ -160,7 +161,7 @@ def test_a_stage_continues_from_its_last_saved_round(tmp_path):
 def test_a_stopped_stage_reports_the_seconds_of_all_its_parts(tmp_path, monkeypatch):
     """Those from a restoring to the last save, neither what came after it nor the pause."""
     now = 0.0
-    monkeypatch.setattr("nasrun.runs.run.time.monotonic", lambda: now)
+    monkeypatch.setattr("nasrun.runs.stage_folder.time.monotonic", lambda: now)
     for begun, seconds in ((100.0, 7.0), (1000.0, 10.5)):
         now = begun
         folder, stage = StageFolder(tmp_path / "search", "mark"), Count()

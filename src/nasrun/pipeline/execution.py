@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from nasrun.pipeline.plan import Plan
 from nasrun.pipeline.stages import SEARCH, SELECT
-from nasrun.runs.run import Run, StageFolder
+from nasrun.runs.run import Run
+from nasrun.runs.stage_folder import StageFolder
 
 if TYPE_CHECKING:
     from rich.console import Console

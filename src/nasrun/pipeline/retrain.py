@@ -6,7 +6,7 @@ from nasrun.genotype import fingerprint
 from nasrun.pipeline.stages import RETRAIN
 from nasrun.pipeline.training import train, warn_of_other_layout
 from nasrun.pipeline.work import Chosen, Work
-from nasrun.runs.run import StageFolder
+from nasrun.runs.stage_folder import StageFolder
 
 
 def perform(work: Work) -> list[StageFolder]:

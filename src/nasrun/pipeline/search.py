@@ -5,7 +5,7 @@ from __future__ import annotations
 from nasrun.pipeline.plan import Plan
 from nasrun.pipeline.work import Work
 from nasrun.runs.randomness import seed_everything
-from nasrun.runs.run import StageFolder
+from nasrun.runs.stage_folder import StageFolder
 from nasrun.stage import Foreseen
 from nasrun.strategies.base import Strategy
 

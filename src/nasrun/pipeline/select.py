@@ -15,7 +15,8 @@ from nasrun.pipeline.plan import Plan, table_key
 from nasrun.pipeline.search import begin_search
 from nasrun.pipeline.work import Work, read_genotype
 from nasrun.runs.randomness import seed_everything
-from nasrun.runs.run import Run, StageFolder
+from nasrun.runs.run import Run
+from nasrun.runs.stage_folder import StageFolder
 from nasrun.selectors.base import Selector
 from nasrun.selectors.discretisation import discretise, rehearsals
 from nasrun.spaces.base import Space

@@ -36,7 +36,8 @@ from nasrun.pipeline.stages import (
     StageKind,
     read_by,
 )
-from nasrun.runs.run import Run, StageFolder
+from nasrun.runs.run import Run
+from nasrun.runs.stage_folder import StageFolder
 
 TABLE = "space.table"
 """Upstream, but it changes no result: a later verb may be given another than its parent."""

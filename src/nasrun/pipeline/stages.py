@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from nasrun.pipeline.work import Work
-    from nasrun.runs.run import StageFolder
+    from nasrun.runs.stage_folder import StageFolder
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from nasrun.pipeline.stages import RETRAIN, TRANSFER, StageKind
 from nasrun.pipeline.work import Chosen, Work
 from nasrun.retrain import Retrain
 from nasrun.runs.randomness import seed_everything
-from nasrun.runs.run import StageFolder
+from nasrun.runs.stage_folder import StageFolder
 
 
 def train(work: Work, kind: StageKind, chosen: Chosen, ready: Retrain | None) -> StageFolder:

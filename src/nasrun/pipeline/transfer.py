@@ -5,7 +5,7 @@ from __future__ import annotations
 from nasrun.pipeline.stages import TRANSFER
 from nasrun.pipeline.training import train
 from nasrun.pipeline.work import Work
-from nasrun.runs.run import StageFolder
+from nasrun.runs.stage_folder import StageFolder
 
 
 def perform(work: Work) -> list[StageFolder]:

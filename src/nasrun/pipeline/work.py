@@ -13,7 +13,8 @@ from nasrun.pipeline.plan import Plan
 from nasrun.pipeline.stages import KINDS, SELECT
 from nasrun.retrain import Retrain
 from nasrun.runs.randomness import seed_everything
-from nasrun.runs.run import Run, StageFolder
+from nasrun.runs.run import Run
+from nasrun.runs.stage_folder import StageFolder
 from nasrun.spaces.base import Space
 from nasrun.stage import Stage, drive
 from nasrun.strategies.base import PopulationStrategy

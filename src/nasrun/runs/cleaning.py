@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nasrun.runs.run import Run, StageFolder
+from nasrun.runs.run import Run
+from nasrun.runs.stage_folder import StageFolder
 from nasrun.runs.state import PREVIOUS, STATE
 
 OWNED = "members"

@@ -17,7 +17,8 @@ from nasrun.display import table
 from nasrun.genotype import fingerprint
 from nasrun.runs.differences import Settings, differing, settings, told
 from nasrun.runs.report import Standing
-from nasrun.runs.run import KINDS, Run, StageFolder
+from nasrun.runs.run import KINDS, Run
+from nasrun.runs.stage_folder import StageFolder
 
 FACTS = ("dataset", "space", "strategy", "genotype", "seed")
 """What runs can be chosen by, as it is typed when a run is made."""

@@ -13,7 +13,8 @@ from nasrun.genotype import Genotype
 from nasrun.pipeline.plan import import_trusted
 from nasrun.pipeline.source import find_run
 from nasrun.runs.randomness import seed_everything
-from nasrun.runs.run import Run, StageFolder
+from nasrun.runs.run import Run
+from nasrun.runs.stage_folder import StageFolder
 
 if TYPE_CHECKING:
     from nasrun.runs.network import TrainedNetwork

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nasrun.files import digest_of
 from nasrun.genotype import Genotype
 from nasrun.runs.preprocessing import Images, Preprocessing
-from nasrun.runs.run import WEIGHTS, StageFolder
+from nasrun.runs.stage_folder import WEIGHTS, StageFolder
 from nasrun.spaces.base import Layout, SearchSpace
 
 

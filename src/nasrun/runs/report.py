@@ -10,7 +10,8 @@ from rich.console import Console
 
 from nasrun.data.table import describe
 from nasrun.display import duration, percent, table
-from nasrun.runs.run import Run, StageFolder
+from nasrun.runs.run import Run
+from nasrun.runs.stage_folder import StageFolder
 
 
 @dataclass(frozen=True)

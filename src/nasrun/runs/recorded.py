@@ -1,0 +1,57 @@
+"""What a run is known by: its recorded configuration, and what is in its data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nasrun.config import refuse_references
+from nasrun.data.contents import WHEREABOUTS, Contents
+from nasrun.files import read_yaml, write_whole
+
+CONTENTS = "contents.json.gz"
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes two configurations one: all but where data sets lie and who reads them.
+
+    What is in a data set of files is the key `contents`.
+    """
+    return {
+        key: identity(
+            {name: each for name, each in value.items() if name not in WHEREABOUTS}
+            if key == "dataset"
+            else value
+        )
+        if isinstance(value, Mapping)
+        else value
+        for key, value in config.items()
+    }
+
+
+def write_contents(folder: Path, contents: Contents | None) -> None:
+    """Keep the names and sizes of a data set's files, if it is made of files."""
+    if contents is not None:
+        write_whole(folder / CONTENTS, lambda file: file.write(contents.to_bytes()))
+
+
+def refuse_other_contents(
+    folder: Path, config: Mapping[str, Any], contents: Contents | None, key: str
+) -> None:
+    """Raise ValueError, naming files, if what was worked on in a folder had other contents."""
+    known, now = config.get("contents"), contents or Contents({})
+    if known in (None, now.digest):  # what older runs had, nobody noted
+        return
+    changes = Contents.read(folder / CONTENTS).changes(now)
+    raise ValueError(
+        f"{key}: the images are not those that {folder} began with: {changes}; put them back, or "
+        "begin anew with outputs=DIR"
+    )
+
+
+def recorded(path: Path, *needed: str) -> dict[str, Any]:
+    """A configuration that was recorded resolved: what refers to something else is refused."""
+    content = read_yaml(path, *needed)
+    refuse_references(content, str(path))
+    return content

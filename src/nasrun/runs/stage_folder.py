@@ -1,0 +1,240 @@
+"""The folder of one stage: its state, what it logs, and its result."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nasrun.data.contents import Contents
+from nasrun.files import (
+    append_line,
+    as_json,
+    read_json,
+    read_lines,
+    write_json,
+    write_text,
+    write_whole,
+    write_yaml,
+)
+from nasrun.machine import memory_gib
+from nasrun.runs.randomness import random_state, set_random_state
+from nasrun.runs.state import PREVIOUS, STATE, read_state, write_state
+from nasrun.stage import Metrics
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nasrun.stage import Stage
+
+from nasrun.runs.recorded import recorded, write_contents
+
+METRICS, TIMING, WEIGHTS = "metrics.jsonl", "timing.jsonl", "weights.safetensors"
+
+
+class StageFolder:
+    """Where one stage keeps its state, its metrics and its result.
+
+    The folder is made with the first save, so that a stage refused at its start leaves nothing.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        mark: str,
+        config: dict[str, Any] | None = None,
+        contents: Contents | None = None,
+    ) -> None:
+        self.path = path
+        self.fingerprint = mark
+        self._config = config
+        self._contents = contents
+        self._started = time.monotonic()
+        self._round_started = self._started
+        self._spent = 0.0
+        self._rows: dict[str, list[Metrics]] = {}
+        self._digests: dict[str, str] = {}
+
+    @property
+    def kind(self) -> str:
+        """search, select, retrain or transfer."""
+        return "search" if self.path.name == "search" else self.path.parent.name
+
+    @property
+    def branch(self) -> str:
+        """The name of the branch, empty for the search."""
+        return "" if self.kind == "search" else self.path.name
+
+    @property
+    def source(self) -> str:
+        """The branch or published cell whose genotype a retraining or transfer trains."""
+        return self.config["source"]
+
+    @property
+    def parent(self) -> str:
+        """The fingerprint of what a later stage reads: of a search, a selection or a genotype."""
+        return recorded(self.path / "config.yaml", "parent")["parent"]
+
+    @property
+    def title(self) -> str:
+        """The stage and its branch, as shown to the user."""
+        return " ".join(filter(None, (self.kind, self.branch)))
+
+    @property
+    def finished_at(self) -> int:
+        """When the result was written, in nanoseconds."""
+        return (self.path / "result.json").stat().st_mtime_ns
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The stage's own resolved groups, its fingerprint and its parent's."""
+        return recorded(self.path / "config.yaml", "fingerprint")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that it was configured with: the search's is the run's own configuration."""
+        return self.config if self.kind != "search" else recorded(self.path.parent / "config.yaml")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the stage has a result."""
+        return (self.path / "result.json").is_file()
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What `result.json` holds; ValueError if it is damaged."""
+        return read_json(self.path / "result.json")
+
+    def metrics(self) -> list[Metrics]:
+        """The rounds in `metrics.jsonl`."""
+        return _numbers(read_lines(self.path / METRICS))
+
+    def timing(self) -> list[Metrics]:
+        """The rounds in `timing.jsonl`: seconds, and the process's peak memory until then."""
+        return _numbers(read_lines(self.path / TIMING))
+
+    def restore(self, stage: Stage) -> None:
+        """Put the last saved state into a stage that has begun; the random state comes last."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if self._config is not None:
+            write_contents(self.path, self._contents)
+            write_yaml(self.path / "config.yaml", self._config)
+        state = read_state(self.path, repair=True)
+        if state is not None:
+            try:
+                stage.load_state_dict(state["stage"])
+            except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+                raise ValueError(
+                    f"{self.path / STATE}: a state of another configuration "
+                    f"({str(error).splitlines()[0]})"
+                ) from error
+            stage.round = state["round"]
+            self._spent = state["seconds"]
+            set_random_state(state["random"])
+        self._rows = self._kept_rows(stage.round, state)
+        for name, rows in self._rows.items():
+            _rewrite(self.path / name, rows)
+        self._started = self._round_started = time.monotonic()
+
+    def _kept_rows(self, rounds: int, state: dict[str, Any] | None) -> dict[str, list[Metrics]]:
+        """What is logged of the rounds that are done, from the state, which has it too.
+
+        A state of before has not: then the files must have it.
+        """
+        if state is not None and "rows" in state:
+            return {name: list(rows) for name, rows in state["rows"].items()}
+        found = {
+            name: _numbers(read_lines(self.path / name))[:rounds] for name in (METRICS, TIMING)
+        }
+        if [row.get("round") for row in found[METRICS]] != [*range(1, rounds + 1)]:
+            raise ValueError(
+                f"{self.path / METRICS}: damaged, it has not all of the {rounds} rounds that are "
+                f"done; delete {self.path} to begin this stage anew"
+            )
+        return found
+
+    def load(self, stage: Stage) -> None:
+        """Put a finished stage's state into `stage`, leaving the random state alone."""
+        state = read_state(self.path, repair=False)
+        if state is None:
+            raise ValueError(
+                f"{self.path}: its state is gone, as after `nasrun clean`; delete result.json "
+                f"there and type `nasrun {self.kind} run={self.path.parent}` to train it again"
+            )
+        done = len(self.metrics())
+        if state["round"] != done:
+            raise ValueError(
+                f"{self.path / STATE}: damaged, and the state before it is of round "
+                f"{state['round']} of {done}; delete {self.path / 'result.json'} and type `nasrun "
+                f"{self.kind} run={self.path.parent}` to redo what is missing"
+            )
+        stage.enter(self.path)
+        stage.load_state_dict(state["stage"])
+        stage.round = state["round"]
+
+    def log(self, round: int, metrics: Metrics) -> None:
+        """Append a round's metrics; wall-clock figures go to a file of their own."""
+        now = time.monotonic()
+        self._append(METRICS, {"round": round, **metrics})
+        timing = {"round": round, "seconds": now - self._round_started, "memory_gib": memory_gib()}
+        self._append(TIMING, timing)
+        self._round_started = now
+
+    def save(self, stage: Stage) -> None:
+        """Put a new state in place of the last one, which is kept."""
+        write_state(
+            self.path,
+            {
+                "round": stage.round,
+                "stage": stage.state_dict(),
+                "random": random_state(),
+                "seconds": self._spent + time.monotonic() - self._started,
+                "rows": self._rows,
+            },
+        )
+
+    def save_weights(self, tensors: dict[str, Tensor]) -> None:
+        """Write a trained network's weights; their digest goes into the result."""
+        from safetensors.torch import save
+
+        content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        self._digests[WEIGHTS] = write_whole(self.path / WEIGHTS, lambda file: file.write(content))
+
+    def write(self, name: str, content: Any) -> None:
+        """Write a JSON file of the stage's own."""
+        write_json(self.path / name, content)
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write the result: from now on the stage is finished.
+
+        The state before the last one is kept only of a search, which later stages read.
+        """
+        if self.kind != "search":
+            (self.path / PREVIOUS).unlink(missing_ok=True)
+        seconds = self._spent + time.monotonic() - self._started
+        digests = {"digests": self._digests} if self._digests else {}
+        content = {**result, **digests, "seconds": round(seconds, 3)}
+        write_json(self.path / "result.json", content)
+
+    def amend(self, facts: dict[str, Any]) -> None:
+        """Add facts to the result of a finished stage."""
+        if not facts.items() <= self.result.items():
+            write_json(self.path / "result.json", {**self.result, **facts})
+
+    def _append(self, name: str, row: Metrics) -> None:
+        self._rows.setdefault(name, []).append(row)
+        append_line(self.path / name, as_json(row))
+
+
+def _numbers(rows: Sequence[Mapping[str, Any]]) -> list[Metrics]:
+    """The rows of a log; what is null there is a number again, which is none."""
+    return [{name: math.nan if y is None else y for name, y in row.items()} for row in rows]
+
+
+def _rewrite(path: Path, rows: Sequence[Metrics]) -> None:
+    """Make a file of rows hold these and no more."""
+    text = "".join(as_json(row) + "\n" for row in rows)
+    if (path.read_text() if path.exists() else "") != text:
+        write_text(path, text)
