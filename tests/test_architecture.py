@@ -1,6 +1,7 @@
 """Who may import whom, and what no file may do; read from the sources, nothing is imported."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,11 @@ def test_the_reader_finds_imports():
     assert "ops.conv" in ours(SOURCES / "spaces" / "darts.py")
     assert "ops" in ours(SOURCES / "supernet" / "edge.py")
     assert len(FILES) > 30
+
+
+def test_no_files_import_each_other_in_a_circle():
+    imports = {name_of(path): ours(path) - {name_of(path)} for path in FILES}
+    TopologicalSorter(imports).prepare()  # raises CycleError, which names them
 
 
 def test_every_home_is_in_the_table():

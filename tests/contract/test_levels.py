@@ -7,7 +7,7 @@ from toys import context
 
 from nasrun import config as configuration
 from nasrun.budget import Budget
-from nasrun.ops import term
+from nasrun.ops import operation
 from nasrun.runs.randomness import seed_everything
 
 SMALLER = ["depth=3", "space.nodes=2"]
@@ -48,17 +48,17 @@ def stepped(strategy, settings):
 
 
 def test_a_step_is_the_same_whichever_of_its_batches_fold(level, monkeypatch):
-    folded, normalised = set(), term.normalised
+    folded, normalised = set(), operation.normalised
 
     def noted(terms, *arguments, **settings):
         folded.add(len(terms[0].state.map))
         return normalised(terms, *arguments, **settings)
 
-    monkeypatch.setattr(term, "normalised", noted)
-    monkeypatch.setattr(term, "MANY", THRESHOLD)
+    monkeypatch.setattr(operation, "normalised", noted)
+    monkeypatch.setattr(operation, "MANY", THRESHOLD)
     found = stepped(*level)
     assert folded == {MANY}
-    monkeypatch.setattr(term, "MANY", math.inf)
+    monkeypatch.setattr(operation, "MANY", math.inf)
     folded.clear()
     expected = stepped(*level)
     assert not folded

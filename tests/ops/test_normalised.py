@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nasrun.ops.normalised import column_sums, crossed_sums, normalised
+from nasrun.ops.normalised import normalised
+from nasrun.ops.statistics import column_sums, crossed_sums
 from nasrun.ops.term import State, Term
 
 

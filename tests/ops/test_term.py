@@ -5,10 +5,11 @@ import torch
 from torch import nn
 
 from nasrun import ops
-from nasrun.ops import term as terms
+from nasrun.ops import operation as terms
 from nasrun.ops.normalised import normalised
+from nasrun.ops.operation import Operation, Sum, Whole
 from nasrun.ops.pool import Pool
-from nasrun.ops.term import Operation, State, Sum, Term, Whole
+from nasrun.ops.term import LAST, State, Term, lies
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +24,7 @@ def small_maps_fold(monkeypatch):
 
 def last(x):
     """The map with its channels last in memory."""
-    return x.contiguous(memory_format=terms.LAST)
+    return x.contiguous(memory_format=LAST)
 
 
 def test_modules_with_the_same_settings_run_once_on_a_state():
@@ -147,9 +148,9 @@ def test_a_map_with_its_channels_first_keeps_them_there_and_does_not_fold(name, 
     x = torch.randn(2, 4, 6, 6)
     maps = []
     for given in (x, last(x)):
-        operation.to(memory_format=terms.lies(given))
+        operation.to(memory_format=lies(given))
         term = operation.term(State(given))
         assert not (given is x and term.folds)
         maps.append(Sum((term,)).map())
-        assert maps[-1].is_contiguous(memory_format=terms.lies(given))
+        assert maps[-1].is_contiguous(memory_format=lies(given))
     torch.testing.assert_close(*maps)

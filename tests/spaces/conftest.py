@@ -2,9 +2,9 @@
 
 import pytest
 
-from nasrun.ops import term
+from nasrun.ops import operation
 
 
 @pytest.fixture(autouse=True)
 def small_maps_fold(monkeypatch):
-    monkeypatch.setattr(term, "MANY", 0)
+    monkeypatch.setattr(operation, "MANY", 0)

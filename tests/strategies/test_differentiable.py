@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from nasrun.config import build, compose, resolve
 from nasrun.divergence import Diverged
-from nasrun.ops import term
+from nasrun.ops import operation
 from nasrun.strategies.differentiable import Differentiable
 from nasrun.strategies.levels import Bilevel, Switched, WeightsOnly
 from nasrun.supernet.supernet import argmax, magnitude
@@ -383,8 +383,8 @@ class Softplus(torch.nn.Module):
 
 def test_in_single_precision_a_hypergradient_is_exact_to_a_few_millionths(begin, monkeypatch):
     """Where nothing jumps: at a kink the last bit of a map decides, here and in released codes."""
-    monkeypatch.setattr(term, "RELU", Softplus())
-    monkeypatch.setattr(term, "MANY", 2**15)  # maps of a few cells fold as those of many do
+    monkeypatch.setattr("nasrun.ops.term.RELU", Softplus())
+    monkeypatch.setattr(operation, "MANY", 2**15)  # maps of a few cells fold as those of many do
     smooth = "[none,avg_pool_3x3,skip_connect,sep_conv_3x3,dil_conv_3x3]"
     words = ["strategy=darts_2nd", "depth=3", "space.nodes=2", f"space.operations={smooth}"]
     strategy = begin(*words)

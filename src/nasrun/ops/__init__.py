@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from nasrun.genotype import NONE
-from nasrun.ops.term import Operation, Whole
+from nasrun.ops.operation import Operation, Whole
 
 Factory = Callable[[int, int, bool], nn.Module]
 _registry: dict[str, tuple[Factory, str]] = {}

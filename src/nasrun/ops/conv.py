@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasrun.ops import op
-from nasrun.ops.term import Operation, State, Term, lies
+from nasrun.ops.operation import Operation
+from nasrun.ops.term import State, Term, lies
 
 
 class ReLUConvBN(Operation):

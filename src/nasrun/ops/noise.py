@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from nasrun.ops import op
-from nasrun.ops.term import Operation, State, Term
+from nasrun.ops.operation import Operation
+from nasrun.ops.term import State, Term
 
 
 @op("noise")

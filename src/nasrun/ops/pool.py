@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from nasrun.ops import op
-from nasrun.ops.term import Operation, State, Term
+from nasrun.ops.operation import Operation
+from nasrun.ops.term import State, Term
 
 
 class Pool(Operation):

@@ -8,28 +8,16 @@ and weight into the sum (`nasrun.ops.normalised`), and no map in between is made
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nasrun.ops.normalised import (
-    advance,
-    column_sums,
-    crossed_sums,
-    normalised,
-    uses_batch,
-)
+from nasrun.ops.statistics import advance, column_sums, crossed_sums, uses_batch
 
 RELU = nn.ReLU()
-MANY = 2**18
-"""Numbers in all maps that fold together, from which on it pays: measured on 8 to 36 channels."""
-
-
 LAST = torch.channels_last
 
 
@@ -85,6 +73,12 @@ class State:
         return self._moments
 
 
+class Following(Protocol):
+    """An operation that takes the map of another one."""
+
+    def term(self, state: State) -> Term: ...
+
+
 @dataclass(frozen=True)
 class Term:
     """`norm(linear(state))`, of which `linear`, a 1x1 convolution, and `norm` may be missing.
@@ -95,7 +89,7 @@ class Term:
     state: State
     linear: nn.Conv2d | None = None
     norm: nn.BatchNorm2d | None = None
-    then: Operation | None = None
+    then: Following | None = None
 
     @property
     def folds(self) -> bool:
@@ -132,104 +126,6 @@ class Term:
         if self.norm is not None:
             return _batch_norm(self.norm, z, weight)
         return z if weight is None else weight * z
-
-
-@dataclass(frozen=True)
-class Sum:
-    """Terms that are added up, each times its weight (one number a term); null weighs all one."""
-
-    terms: tuple[Term, ...]
-    weights: Tensor | None = None
-
-    @staticmethod
-    def of(sums: Sequence[Sum]) -> Sum:
-        """The sum of sums, of which all or none are weighted."""
-        weights = [each.weights for each in sums if each.weights is not None]
-        assert len(weights) in (0, len(sums)), "weighted sums with others"
-        terms = tuple(term for each in sums for term in each.terms)
-        return Sum(terms, torch.cat(weights) if weights else None)
-
-    def map(self) -> Tensor:
-        """The sum itself, (B, C, H, W)."""
-        terms = finished(self.terms)
-        groups = _folding(terms)
-        alone: list[int] = []
-        for position in _others(terms, groups):
-            fitting = (group for group in groups if terms[position].joins(terms[group[0]]))
-            next(fitting, alone).append(position)
-        parts = []
-        for alike in groups:
-            weights = None if self.weights is None else self.weights[alike]
-            parts += normalised([terms[position] for position in alike], weights, add=True)
-        for position in alone:
-            weight = None if self.weights is None else self.weights[position]
-            parts.append(terms[position].map(weight))
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        return total
-
-
-def finished(terms: Sequence[Term]) -> list[Term]:
-    """The same terms, those with another operation to come carried through to its own.
-
-    What they wait for is made together: so what many small products share is done once.
-    """
-    found = list(terms)
-    while places := [place for place, term in enumerate(found) if term.then is not None]:
-        waiting = [found[place] for place in places]
-        groups = _folding(waiting)
-        maps = {position: waiting[position].map() for position in _others(waiting, groups)}
-        for alike in groups:
-            made = normalised([waiting[position] for position in alike], add=False)
-            maps.update(zip(alike, made, strict=True))
-        for position, (place, term) in enumerate(zip(places, waiting, strict=True)):
-            assert term.then is not None
-            spare = term.norm is not None  # else it may be the state's own map
-            found[place] = term.then.term(State(maps[position], spare=spare))
-    return found
-
-
-def _folding(terms: Sequence[Term]) -> list[list[int]]:
-    """The positions of those that fold, in groups that `normalised` takes together.
-
-    Few small ones do not: what a group costs whatever its size is then more than what it saves.
-    """
-    groups: dict[Any, list[int]] = {}
-    for position, term in enumerate(terms):
-        if term.folds:
-            assert term.norm is not None
-            key = term.state.map.shape, term.norm.num_features, term.norm.affine, term.norm.eps
-            groups.setdefault(key, []).append(position)
-    return [group for (shape, *_), group in groups.items() if len(group) * shape.numel() >= MANY]
-
-
-def _others(terms: Sequence[Term], groups: Sequence[Sequence[int]]) -> list[int]:
-    """The positions that are in no group, ascending."""
-    taken = {position for group in groups for position in group}
-    return [position for position in range(len(terms)) if position not in taken]
-
-
-class Operation(nn.Module, ABC):
-    """Maps (B, C, H, W) to (B, C', H / stride, W / stride)."""
-
-    @abstractmethod
-    def term(self, state: State) -> Term:
-        """The result, its last steps left to whoever adds it up."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return Sum((self.term(State(x)),)).map()
-
-
-class Whole(Operation):
-    """A module of any kind as an operation: nothing of it is left undone."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def term(self, state: State) -> Term:
-        return Term(State(self.module(state.map)))
 
 
 def _batch_norm(norm: nn.BatchNorm2d, x: Tensor, weight: Tensor | None) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from nasrun.pipeline.plan import Plan
@@ -41,7 +42,7 @@ def execute(plan: Plan, console: Console) -> tuple[Run, list[StageFolder]]:
         work = Work(plan, run, console, ready)
         try:
             for kind in plan.kinds:
-                work.done += kind.perform(work)
+                work.done += import_module(f"nasrun.pipeline.{kind.name}").perform(work)
         except BaseException:
             with suppress(ValueError, OSError):  # a full disk is told once, by the stage
                 run.write_report()

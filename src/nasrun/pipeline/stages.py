@@ -1,19 +1,13 @@
 """The table of stages: what each is called, what it reads, and what it continues.
 
 Sources, folders, help, completion and refusals derive from it. A new stage is one entry here and
-one file that begins it.
+one file of its name beside this one, whose `perform` does it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from nasrun.pipeline.work import Work
-    from nasrun.runs.stage_folder import StageFolder
 
 
 @dataclass(frozen=True)
@@ -36,10 +30,6 @@ class StageKind:
     parent: str | None = None
     trains: bool = False
     own: tuple[str, ...] | None = None
-
-    def perform(self, work: Work) -> list[StageFolder]:
-        """Do the stage, by the file of its name here; the folders of what is done."""
-        return import_module(f"nasrun.pipeline.{self.name}").perform(work)
 
     @property
     def read(self) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.ops.conv import FactorizedReduce, ReLUConvBN
-from nasrun.ops.term import State, Sum
+from nasrun.ops.operation import Sum
+from nasrun.ops.term import State
 from nasrun.spaces.base import Layout, SearchSpace, Stem
 from nasrun.spaces.notation import cells, tuples
 from nasrun.spaces.notation.cells import CELLS, INPUTS, Cells

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from nasrun.genotype import NONE, Decision, Genotype
 from nasrun.ops.conv import ReLUConvBN
-from nasrun.ops.term import State, Sum
+from nasrun.ops.operation import Sum
+from nasrun.ops.term import State
 from nasrun.spaces.base import Layout, SearchSpace, Stem
 from nasrun.spaces.notation import nasbench
 from nasrun.spaces.notation.nasbench import EDGES, NODES

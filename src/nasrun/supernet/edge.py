@@ -12,8 +12,9 @@ from nasrun import ops
 from nasrun.costs.cost import Candidates
 from nasrun.genotype import NONE
 from nasrun.ops.conv import Identity
+from nasrun.ops.operation import Sum
 from nasrun.ops.pool import Pool
-from nasrun.ops.term import State, Sum, Term
+from nasrun.ops.term import State, Term
 from nasrun.spaces.base import Layout
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.region import Probability, dropped, drops

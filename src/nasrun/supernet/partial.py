@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nasrun.ops.term import State, Sum, Term
+from nasrun.ops.operation import Sum
+from nasrun.ops.term import State, Term
 from nasrun.spaces.base import Layout
 from nasrun.supernet.edge import Edge
 from nasrun.supernet.mixture import Mixture
