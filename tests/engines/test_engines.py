@@ -145,6 +145,8 @@ if __name__ == "__main__":
                 env={**os.environ, **path},
                 stderr=subprocess.PIPE,
                 start_new_session=True,
+                # a job in a shell's background inherits SIGINT as ignored; a terminal's does not
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         )
         return processes[-1], held
