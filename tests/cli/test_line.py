@@ -197,7 +197,7 @@ REFUSED = {
     ),
     "an early stop inside radars": (
         "search strategy=radars strategy.inner.watchdog.on_collapse=stop",
-        "inner.watchdog.on_collapse=stop: RADARS exploits for all its rounds; warn would",
+        "inner.watchdog.on_collapse=stop: RADARS exploits for all its rounds; use warn",
     ),
     "an edge without an operation": (
         "search +space.choices={normal/2-0:[none]}",

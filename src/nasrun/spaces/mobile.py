@@ -120,7 +120,7 @@ class MobileSpace(SearchSpace):
             )
         if layout.partial != 1:
             raise ValueError(
-                f"partial={layout.partial}: this space has no edges that could leave channels out, "
+                f"partial={layout.partial}: this space has no edges that could leave channels out; "
                 "use partial=1"
             )
         found = self.open_choices(genotype)
