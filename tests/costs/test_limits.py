@@ -308,7 +308,9 @@ def test_what_is_nearest_meets_a_latency(timed, most):
 
 def test_a_latency_that_no_network_meets_is_named_with_what_would_do(timed):
     """All layers skipped take 3 + (1 + 2 + 3 + 4) / 4."""
-    with pytest.raises(ValueError, match=r"max_latency_ms=5\.4: the cheapest .* has 5\.5; allow that"):
+    with pytest.raises(
+        ValueError, match=r"max_latency_ms=5\.4: the cheapest .* has 5\.5; allow that"
+    ):
         timed(5.4)
 
 
