@@ -1,12 +1,14 @@
 """Who may import whom, and what no file may do; read from the sources, nothing is imported."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 SOURCES = Path(__file__).parents[1] / "src" / "nasrun"
+MAP = Path(__file__).parents[1] / "docs" / "architecture.md"
 FILES = sorted(SOURCES.rglob("*.py"))
 EVERYONE_MAY = {
     "genotype",
@@ -182,6 +184,15 @@ def test_every_home_is_in_the_table():
     homes = {name_of(path).split(".")[0] for path in FILES}
     assert homes == set(MAY) | (EVERYONE_MAY & homes)
     assert not set(MAY) & EVERYONE_MAY
+
+
+def test_the_map_in_the_docs_says_the_same():
+    page = MAP.read_text()
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \|(?: ([`\w ]+))? \|$", page, re.MULTILINE)
+    shown = {room: set(others.replace("`", "").split()) for room, others in rows}
+    homes = {home: {name.split(".")[0] for name in MAY[home]} - {home} for home in MAY}
+    assert shown == {home: homes[home] for home in homes if not home.startswith("__")}
+    assert not {name for name in EVERYONE_MAY if f"`{name}`" not in page}
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
