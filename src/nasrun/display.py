@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -231,6 +232,17 @@ def watched(items: Iterable[Item], text: str, total: int) -> Iterable[Item]:
     console = Console(stderr=True)
     hidden = not console.is_terminal
     return track(items, text, total, console=console, transient=True, disable=hidden)
+
+
+@contextmanager
+def telling() -> Iterator[Callable[[str], None]]:
+    """Within, what is going on can be told: a line on standard error, where that is a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda text: None
+        return
+    with console.status("") as status:
+        yield status.update
 
 
 def table(

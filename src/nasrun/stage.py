@@ -135,7 +135,8 @@ class Rehearsal(NamedTuple):
     """One kind of work that lies ahead: so many `rounds` of `play`, and so many times `rest`.
 
     `play` does one round and tells of its steps, to be broken off after a few; `rest` is what has
-    no steps, and is called after that. `None` is nothing of the kind.
+    no steps, and is called after that. Both may be called several times. `None` is nothing of the
+    kind.
     """
 
     rounds: float = 0

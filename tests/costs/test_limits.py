@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nasrun.budget import Budget
 from nasrun.costs.cost import count
-from nasrun.costs.limits import Amounts, Limits, count_choices, read_latencies
+from nasrun.costs.limits import Amounts, Limits, _one_by_one, count_choices, read_latencies
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.base import Layout
 from nasrun.spaces.darts import DartsSpace
@@ -68,6 +68,18 @@ def test_the_sum_over_choices_is_the_cost_of_the_network(name, seed, tables):
     params, macs = tables[name]
     assert params.of(genotype) * 1e6 == pytest.approx(cost.params, abs=0.5)
     assert macs.of(genotype) * 1e6 == pytest.approx(cost.macs, abs=0.5)
+
+
+@pytest.mark.parametrize("name", ["darts", "nasbench201"])
+def test_choices_counted_in_their_places_cost_as_in_passes_of_their_own(name, tables):
+    space, layout = SPACES[name]
+    with torch.device("meta"):
+        network = space.network(inputs=3, outputs=7, layout=layout)
+        image = torch.empty(1, 3, 16, 16)
+    for quick, slow in zip(tables[name], _one_by_one(space, network, image), strict=True):
+        assert quick.base == pytest.approx(slow.base, abs=1e-12)
+        for decision, row in slow.each.items():
+            assert quick.each[decision] == pytest.approx(row, abs=1e-12)
 
 
 def test_a_genotype_that_joins_some_nodes_is_within_limits_by_its_own_cost():

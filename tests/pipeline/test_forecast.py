@@ -4,6 +4,7 @@ import json
 import re
 import time
 from itertools import product
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +18,8 @@ from nasrun.engines.base import OnEngine
 from nasrun.evaluators.from_scratch import FromScratch
 from nasrun.genotype import NONE
 from nasrun.pipeline import forecast
-from nasrun.pipeline.forecast import Process, extremes, genotypes, timed
+from nasrun.pipeline.forecast import Ahead, Process, extremes, foresee_stages, genotypes
+from nasrun.pipeline.rehearsal import Rehearsing
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.mobile import MobileSpace
 from nasrun.spaces.nasbench201 import NasBench201
@@ -33,6 +35,12 @@ MOBILE = MobileSpace(
     channels=2,
     layers=3,
 )
+
+
+@pytest.fixture(autouse=True)
+def no_notes(monkeypatch, tmp_path):
+    """Nothing is known of earlier plans."""
+    monkeypatch.setenv("NASRUN_CACHE", str(tmp_path / "cache"))
 
 
 def every(space):
@@ -110,13 +118,6 @@ class Walk(Stage):
         return {}
 
 
-def test_a_few_steps_are_taken_and_no_more():
-    walk = Walk()
-    seconds, steps = timed(walk.play)
-    assert (walk.walked, steps) == (4, 10)
-    assert seconds >= 0
-
-
 class Phases(Walk, Foreseen):
     """Two rounds of ten items, then one of four with a rest."""
 
@@ -142,15 +143,38 @@ class Phases(Walk, Foreseen):
 def test_every_kind_of_round_is_timed_and_counted_as_often_as_it_comes(monkeypatch):
     phases, clock = Phases(), iter(range(1000))
     monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
-    budget = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
-    process = Process(budget)
-    found = forecast._search(lambda: phases, process)
+    process = Process(Budget(device="cpu", precision="fp32", threads=1, max_hours=None))
+    ahead = Ahead(search=lambda: phases, select=None, trainings={}, baseline=False)
+    (found,) = foresee_stages(ahead, process, Rehearsing(None, 40), lambda text: None)
     assert phases.did == [*[10] * 4, "nothing", *[4] * 4, "rest"]
     assert found.memory_gib == pytest.approx(process.gib + 1.0)
     assert found.steps == 24
     assert found.disk_gib == 2 * forecast.saved_bytes({}) / 2**30
     assert found.step_seconds == 1.0
     assert found.hours == pytest.approx((24 + 3) / 3600)  # a second a step and a rest
+    assert not found.scaled
+
+
+def test_no_step_is_taken_where_a_later_stage_does_not_fit():
+    phases = Phases()
+
+    def training():
+        raise ValueError("this is too large")
+
+    process = Process(Budget(device="cpu", precision="fp32", threads=1, max_hours=None))
+    ahead = Ahead(
+        search=lambda: phases, select=None, trainings={"transfer": training}, baseline=False
+    )
+    told = []
+    found = foresee_stages(ahead, process, Rehearsing(None, 40), told.append)
+    assert phases.did == []
+    assert [(each.stage, each.refusal) for each in found] == [
+        ("search", None),
+        ("transfer", "this is too large"),
+    ]
+    assert found[0].memory_gib == pytest.approx(process.gib + 1.0)
+    assert forecast.Outlook({}, found).refusals == ["transfer: this is too large"]
+    assert [text.split(":")[0] for text in told] == ["search", "transfer"]
 
 
 def test_radars_is_timed_in_each_of_its_phases(nasrun):
@@ -276,8 +300,27 @@ def test_what_will_lie_on_disk_is_what_lies_there(nasrun, here):
         assert float(found[1]) == pytest.approx(held, rel=0.3, abs=0.1), (stage, files)
 
 
+ONE = "budget.threads=1"
 PLANNED = ["space=mobile", "depth=3", "width=2", "images=64", "batch_size=16", "rounds=2"]
 PLANNED += ["budget.threads=1", "budget.device=cpu"]
+
+
+def test_a_plan_is_answered_from_what_it_measured_before(nasrun, here, monkeypatch):
+    words = [*PLANNED, "stages=[search]"]
+    first = nasrun("plan", *words)
+    assert "measured before" not in first.out
+
+    def measured(*arguments):
+        raise AssertionError("a step was taken")
+
+    monkeypatch.setattr("nasrun.pipeline.foresight.foresee_stages", measured)
+    again = nasrun("plan", *words)
+    *table, note = again.out.splitlines()
+    assert table == first.out.splitlines()
+    assert note.startswith("measured before; to measure anew, delete ")
+    Path(note.rpartition(" ")[2]).write_text("no note")
+    with pytest.raises(AssertionError, match="a step was taken"):
+        nasrun("plan", *words)
 
 
 def test_a_plan_prints_its_tables_and_leaves_nothing(nasrun, here):
@@ -296,10 +339,10 @@ def rows(answer):
 
 def test_a_later_verb_is_planned_on_what_the_run_has_found(nasrun, here):
     assert nasrun("search", *PLANNED).status == 0
-    assert rows(nasrun("plan", "select", "method=perturb")) == ["select"]
-    assert nasrun("select").status == 0
+    assert rows(nasrun("plan", "select", "method=perturb", ONE)) == ["select"]
+    assert nasrun("select", ONE).status == 0
     before = sorted(here.rglob("*"))
-    recipe = ["epochs=1", "retrain.layers=3", "retrain.channels=2"]
+    recipe = [ONE, "epochs=1", "retrain.layers=3", "retrain.channels=2"]
     planned = nasrun("plan", "retrain", *recipe)
     assert rows(planned) == ["retrain"]
     assert sorted(here.rglob("*")) == before
@@ -326,6 +369,7 @@ def test_a_verb_that_is_planned_reads_what_it_does_otherwise(nasrun):
 def test_a_plan_that_cannot_be_ends_with_two_and_the_number(nasrun):
     answer = nasrun("plan", *WORDS, "budget.max_memory_gib=0.801")
     assert "needs about" in answer.refusal
+    assert answer.refusal.startswith("nasrun: search: budget.max_memory_gib=0.801: ")
 
 
 def test_a_limit_on_memory_counts_no_processes_of_an_engine(nasrun):

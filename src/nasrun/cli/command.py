@@ -54,10 +54,12 @@ def _run_one(line: Line, source: Source | None) -> int:
 
 def _foresee(console: Console, plan: Plan) -> int:
     """The tables of `nasrun plan`; 2 where the run cannot be."""
-    from nasrun.pipeline.execution import foresee
+    from nasrun.display import telling
     from nasrun.pipeline.forecast import print_outlook
+    from nasrun.pipeline.foresight import foresee
 
-    outlook = foresee(plan)
+    with telling() as told:
+        outlook = foresee(plan, told)
     print_outlook(console, plan.family, outlook)
     if outlook.refusals:
         raise ValueError("; ".join(outlook.refusals))

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from nasrun.budget import LIMITS, Budget
-from nasrun.costs.cost import Meter
+from nasrun.costs.cost import CandidateCosts, Candidates, Meter
 from nasrun.costs.memory import Ledger, sizes
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.base import Layout, SearchSpace
@@ -219,6 +219,36 @@ def count_choices(
         network = space.network(**of)
         image = torch.empty(1, inputs, size, size)
 
+    told = any(isinstance(module, Candidates) for module in network.modules())
+    costs = space.costs(inputs=inputs, outputs=outputs, size=size, layout=layout) if told else None
+    params, macs = _one_by_one(space, network, image) if costs is None else _in_places(space, costs)
+    if like is not None and like.concat:
+        with torch.device("meta"):
+            bare = space.network(like.changed(dict.fromkeys(like, NONE)), **of)
+        base = _spent(bare, image, None)
+        params, macs = replace(params, base=base[0]), replace(macs, base=base[1])
+    return params, macs
+
+
+def _in_places(space: SearchSpace, costs: CandidateCosts) -> tuple[Amounts, Amounts]:
+    """Where a network tells the places of its candidates, each is counted there."""
+    kinds = (costs.params, costs.rest.params), (costs.macs, costs.rest.macs)
+    params, macs = (
+        Amounts(
+            rest / 1e6,
+            {
+                decision.name: dict(zip(decision.choices, (row / 1e6).tolist(), strict=False))
+                for decision, row in zip(space.decisions, costs.by_decision(each), strict=True)
+            },
+        )
+        for each, rest in kinds
+    )
+    return params, macs
+
+
+def _one_by_one(space: SearchSpace, network: nn.Module, image: Tensor) -> tuple[Amounts, Amounts]:
+    """From a pass per choice, in which it alone runs."""
+
     def alone(row: int = -1, column: int = -1) -> tuple[float, float]:
         active = tuple((column,) if row == r else () for r in range(len(space.decisions)))
         weights = torch.empty(len(active), space.width, device="meta")
@@ -232,10 +262,6 @@ def count_choices(
             more = base if choice == NONE else alone(row, column)
             params.setdefault(decision.name, {})[choice] = more[0] - base[0]
             macs.setdefault(decision.name, {})[choice] = more[1] - base[1]
-    if like is not None and like.concat:
-        with torch.device("meta"):
-            bare = space.network(like.changed(dict.fromkeys(like, NONE)), **of)
-        base = _spent(bare, image, None)
     return Amounts(base[0], params), Amounts(base[1], macs)
 
 

@@ -1,21 +1,18 @@
-"""A plan is executed in a run, stage by stage, or foreseen."""
+"""A plan is executed in a run, stage by stage."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from nasrun.pipeline.plan import Plan
-from nasrun.pipeline.stages import SEARCH, SELECT
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nasrun.pipeline.forecast import Outlook
     from nasrun.stage import Stage
 
 
@@ -59,33 +56,3 @@ def _first_stage(plan: Plan) -> Stage:
     if plan.genotype is None:
         return start_search(plan)
     return begin_training(plan, plan.kinds[0], plan.genotype)
-
-
-def foresee(plan: Plan) -> Outlook:
-    """What the plan would take; ValueError names a limit that no genotype can meet."""
-    from nasrun.pipeline import forecast, select
-    from nasrun.pipeline.search import begin_search
-    from nasrun.pipeline.training import begin_training
-    from nasrun.pipeline.work import chosen
-
-    _ = plan.limits  # it says which cannot be met
-    space, dataset = plan.recipe
-    facts, found = dataset.facts(), chosen(plan, plan.source.selected if plan.source else None)
-    genotype = None if found is None else found.genotype
-    return forecast.foresee(
-        space,
-        plan.retrain.layout if plan.retrain is not None else None,
-        plan.budget,
-        genotype,
-        inputs=facts.channels,
-        outputs=facts.num_classes,
-        size=facts.size,
-        search=partial(begin_search, plan) if SEARCH in plan.kinds else None,
-        select=partial(select.rehearse, plan) if SELECT in plan.kinds else None,
-        trainings={
-            kind.name: partial(begin_training, plan, kind, genotype or plan.rival)
-            for kind in plan.kinds
-            if kind.trains
-        },
-        baseline=plan.baseline,
-    )

@@ -1,23 +1,20 @@
 """What a run would take, before it is started: `nasrun plan`.
 
 Memory is what this process takes before the first step, and the step's by shapes; where other
-processes take the steps, each of them as much. Time comes from real steps: of every kind of round
-the median of three after one that warms up, times the steps of all such rounds, and what a round
-does besides. The disk holds the state after these steps, of a search twice. No step is taken
-where the memory would not suffice.
+processes take the steps, each of them as much. All stages are asked for their memory first; where
+one would not suffice, no step is taken. Time comes from real steps, or from smaller ones that are
+scaled up (`rehearsal`): of every kind of round the seconds of a step times the steps of all such
+rounds, and what a round does besides. The disk holds the state after these steps, of a search
+twice.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from io import BytesIO
-from itertools import pairwise
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,8 +23,9 @@ from nasrun.budget import LIMITS, Budget
 from nasrun.costs.limits import Amounts, count_choices
 from nasrun.genotype import Genotype
 from nasrun.machine import resident_gib
+from nasrun.pipeline.rehearsal import Rehearsing
 from nasrun.spaces.base import Layout, SearchSpace
-from nasrun.stage import Foreseen, Rehearsal, Stage, Step
+from nasrun.stage import Foreseen, Rehearsal, Stage
 from nasrun.strategies.base import Strategy, SupernetStrategy
 from nasrun.tasks.base import Subset
 
@@ -35,28 +33,25 @@ if TYPE_CHECKING:
     from nasrun.retrain import Retrain
     from nasrun.selectors.base import Selector
 
-STEPS = 3
-"""Real steps whose median counts, after one."""
 COPIES = {"search": 2}
 """Of a finished stage's state on disk: of a search the last one and that before, else one."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """One stage: GiB at the peak in all processes, seconds a step, hours in all, GiB on disk."""
+    """One stage: GiB at the peak in all processes, seconds a step, hours in all, GiB on disk.
+
+    scaled: the seconds are those of smaller steps, scaled up. refusal: why the stage cannot be.
+    """
 
     stage: str
-    memory_gib: float | None
-    step_seconds: float | None
-    steps: int | None
-    hours: float | None
+    memory_gib: float | None = None
+    step_seconds: float | None = None
+    steps: int | None = None
+    hours: float | None = None
     disk_gib: float | None = None
+    scaled: bool = False
     refusal: str | None = None
-
-    @classmethod
-    def refused(cls, stage: str, reason: str) -> Forecast:
-        """One of a stage that cannot be."""
-        return cls(stage, None, None, None, None, refusal=reason)
 
 
 class Process:
@@ -83,94 +78,117 @@ class Process:
 
 @dataclass(frozen=True)
 class Outlook:
-    """Facts of the space, by name, and a forecast of every stage."""
+    """Facts of the space, by name, and a forecast of every stage; `known` is where it is kept."""
 
     facts: Mapping[str, str]
     stages: list[Forecast]
+    known: str | None = None
 
     @property
     def refusals(self) -> list[str]:
         """Why the run cannot be, nothing where it can."""
-        return [forecast.refusal for forecast in self.stages if forecast.refusal]
+        return [f"{each.stage}: {each.refusal}" for each in self.stages if each.refusal]
 
 
-def foresee(
-    space: SearchSpace,
-    layout: Layout | None,
-    budget: Budget,
-    genotype: Genotype | None,
-    *,
-    inputs: int,
-    outputs: int,
-    size: int,
-    search: Callable[[], Strategy] | None,
-    select: Callable[[], tuple[Selector, Strategy, Iterable[Rehearsal]]] | None,
-    trainings: Mapping[str, Callable[[], Retrain]],
-    baseline: bool,
-) -> Outlook:
-    """Begin each stage of a run on images of this kind, and take a few steps of it.
+Told = Callable[[str], None]
+"""Whoever is told what is going on."""
 
-    `layout` is the retrained network's, None without retraining, `genotype` its own, None before it
-    is selected. `search` and `select` begin these stages, None without them. A `baseline` is
-    retrained besides, which takes as long as the found architecture.
+
+@dataclass(frozen=True)
+class Ahead:
+    """The stages of a run, each to be begun; `None` without it.
+
+    A `baseline` is retrained besides, which takes as long as the found architecture.
     """
-    budget.apply()
-    process = Process(budget)
-    stages = [] if search is None else [_search(search, process)]
-    if select is not None and not (stages and stages[0].refusal):
-        stages.append(_selection(select, process, stages[0].memory_gib if stages else None))
-    for kind, begin in trainings.items():
-        stages.append(_training(kind, begin, process))
-        if kind == "retrain" and baseline and not stages[-1].refusal:
-            stages.append(replace(stages[-1], stage="retrain random"))
-    facts = _facts(space, layout, budget, genotype, inputs=inputs, outputs=outputs, size=size)
-    return Outlook(facts, stages)
+
+    search: Callable[[], Strategy] | None
+    select: Callable[[], tuple[Selector, Strategy, Iterable[Rehearsal]]] | None
+    trainings: Mapping[str, Callable[[], Retrain]]
+    baseline: bool
 
 
-def _search(begin: Callable[[], Strategy], process: Process) -> Forecast:
-    try:
-        strategy = begin()
-        if not isinstance(strategy, Foreseen):
-            return _sum("search", None, strategy, [Rehearsal(strategy.rounds, strategy.play)])
-        need = strategy.foreseen_bytes()
-        process.budget.refuse_beyond(lambda: need, "this search")
-    except ValueError as refused:
-        return Forecast.refused("search", str(refused))
-    memory = process.peak(need, strategy.workers)
-    return _sum("search", memory, strategy, strategy.rehearsals())
+def foresee_stages(
+    ahead: Ahead, process: Process, rehearsing: Rehearsing, told: Told
+) -> list[Forecast]:
+    """Begin each stage, ask what memory it needs, and take a few steps of it if all can be."""
+    strategy: Strategy | None = None
+    stages: dict[str, Retrain] = {}
+    found: dict[str, Forecast] = {}
+    if ahead.search is not None:
+        told("search: reading the data, counting the memory")
+        try:
+            strategy = ahead.search()
+            found["search"] = Forecast("search", _search_gib(strategy, process))
+        except ValueError as refused:
+            found["search"] = Forecast("search", refusal=str(refused))
+    for kind, begin in ahead.trainings.items():
+        told(f"{kind}: reading the data, counting the memory")
+        try:
+            stages[kind] = begin()
+            found[kind] = Forecast(kind, process.peak(stages[kind].step_bytes()))
+        except ValueError as refused:
+            found[kind] = Forecast(kind, refusal=str(refused))
+    if any(forecast.refusal for forecast in found.values()):
+        return list(found.values())
+
+    timed: list[Forecast] = []
+    if strategy is not None:
+        told("search: timing a few steps")
+        timed.append(_timed(found["search"], strategy, _searching(strategy), rehearsing))
+    if ahead.select is not None:
+        told("select: timing a few steps")
+        selector, strategy, rehearsals = ahead.select()
+        memory = None  # of what trains others it is open
+        if selector.accepts is SupernetStrategy and isinstance(strategy, Foreseen):
+            searched = found.get("search")
+            memory = searched.memory_gib if searched else process.peak(strategy.foreseen_bytes())
+        timed.append(_timed(Forecast("select", memory), selector, rehearsals, rehearsing))
+    for kind, stage in stages.items():
+        told(f"{kind}: timing a few steps")
+        training = _timed(found[kind], stage, _training(stage), rehearsing)
+        weights = saved_bytes(stage.learner.network.state_dict()) / 2**30
+        timed.append(replace(training, disk_gib=weights + (training.disk_gib or 0.0)))
+        if kind == "retrain" and ahead.baseline:
+            timed.append(replace(timed[-1], stage="retrain random"))
+    return timed
 
 
-def _sum(
-    name: str, memory: float | None, stage: Stage, rehearsals: Iterable[Rehearsal]
+def _searching(strategy: Strategy) -> Iterable[Rehearsal]:
+    if isinstance(strategy, Foreseen):
+        return strategy.rehearsals()
+    return [Rehearsal(strategy.rounds, strategy.play)]
+
+
+def _search_gib(strategy: Strategy, process: Process) -> float | None:
+    """ValueError if it is more than the budget has."""
+    if not isinstance(strategy, Foreseen):
+        return None
+    need = strategy.foreseen_bytes()
+    process.budget.refuse_beyond(lambda: need, "this search")
+    return process.peak(need, strategy.workers)
+
+
+def _timed(
+    forecast: Forecast, stage: Stage, rehearsals: Iterable[Rehearsal], rehearsing: Rehearsing
 ) -> Forecast:
     """What all that lies ahead takes, from a few steps of each kind."""
+    rehearsing.scaled = False
     stepping = resting = steps = 0.0
     for rehearsal in rehearsals:
         if rehearsal.play is not None and rehearsal.rounds:
-            seconds, each = timed(rehearsal.play)
+            seconds, each = rehearsing.step(rehearsal.play)
             stepping += rehearsal.rounds * each * seconds
             steps += rehearsal.rounds * each
         if rehearsal.rest is not None and rehearsal.rests:
-            started = time.perf_counter()
-            rehearsal.rest()
-            resting += rehearsal.rests * (time.perf_counter() - started)
-    seconds_a_step = stepping / steps if steps else None
-    hours = (stepping + resting) / 3600
-    disk = COPIES.get(name, 1) * saved_bytes(stage.state_dict()) / 2**30
-    return Forecast(name, memory, seconds_a_step, round(steps), hours, disk)
-
-
-def _selection(
-    begin: Callable[[], tuple[Selector, Strategy, Iterable[Rehearsal]]],
-    process: Process,
-    search_gib: float | None,
-) -> Forecast:
-    """What tunes and measures a supernet takes the search's memory; what trains others is open."""
-    selector, strategy, rehearsals = begin()
-    memory = None
-    if selector.accepts is SupernetStrategy and isinstance(strategy, Foreseen):
-        memory = search_gib or process.peak(strategy.foreseen_bytes())
-    return _sum("select", memory, selector, rehearsals)
+            resting += rehearsal.rests * rehearsing.rest(rehearsal.rest)
+    return replace(
+        forecast,
+        step_seconds=stepping / steps if steps else None,
+        steps=round(steps),
+        hours=(stepping + resting) / 3600,
+        disk_gib=COPIES.get(forecast.stage, 1) * saved_bytes(stage.state_dict()) / 2**30,
+        scaled=rehearsing.scaled,
+    )
 
 
 def saved_bytes(state: object) -> int:
@@ -180,17 +198,10 @@ def saved_bytes(state: object) -> int:
     return file.tell()
 
 
-def _training(kind: str, begin: Callable[[], Retrain], process: Process) -> Forecast:
-    """A training's; a random genotype's costs about what one does that is still to be found."""
-    try:
-        stage = begin()
-    except ValueError as refused:
-        return Forecast.refused(kind, str(refused))
+def _training(stage: Retrain) -> Iterable[Rehearsal]:
+    """A random genotype's costs about what one does that is still to be found."""
     rests, rest = (0, None) if stage.validation is None else (stage.rounds, stage.validate)
-    training = Rehearsal(stage.rounds, stage.play, rests, rest)
-    forecast = _sum(kind, process.peak(stage.step_bytes()), stage, [training, _test(stage)])
-    weights = saved_bytes(stage.learner.network.state_dict()) / 2**30
-    return replace(forecast, disk_gib=weights + (forecast.disk_gib or 0.0))
+    return [Rehearsal(stage.rounds, stage.play, rests, rest), _test(stage)]
 
 
 def _test(stage: Retrain) -> Rehearsal:
@@ -201,35 +212,7 @@ def _test(stage: Retrain) -> Rehearsal:
     return Rehearsal(rests=times, rest=lambda: stage.learner.evaluate(few, together))
 
 
-class _Enough(Exception):
-    """The steps that are timed are taken."""
-
-
-class _Clock:
-    """Looks at the time after every step."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-        self.total = 1
-
-    def step(self, done: int, total: int) -> None:
-        self.times.append(time.perf_counter())
-        self.total = total
-        if len(self.times) > STEPS:
-            raise _Enough
-
-
-def timed(play: Callable[[Step], object]) -> tuple[float, int]:
-    """Seconds of a step, and the steps of a round, which is broken off."""
-    clock = _Clock()
-    started = time.perf_counter()
-    with suppress(_Enough):
-        play(clock.step)
-    lasted = [after - before for before, after in pairwise([started, *clock.times])]
-    return median(lasted[1:] or lasted), clock.total
-
-
-def _facts(
+def facts_of(
     space: SearchSpace,
     layout: Layout | None,
     budget: Budget,
@@ -289,18 +272,28 @@ def print_outlook(console: Any, title: str, outlook: Outlook) -> None:
     from nasrun.display import duration, storage, table
 
     table(console, title, ("", ""), list(outlook.facts.items()))
-    rows = [
-        (
-            forecast.stage,
-            "-" if forecast.memory_gib is None else f"{forecast.memory_gib:.2f} GiB",
-            "-" if forecast.step_seconds is None else f"{forecast.step_seconds:.3f} s",
-            "-" if forecast.steps is None else f"{forecast.steps}",
-            "-" if forecast.hours is None else duration(3600 * forecast.hours),
-            "-" if forecast.disk_gib is None else storage(forecast.disk_gib),
+    rows = []
+    for stage in outlook.stages:
+        about = "~" if stage.scaled else ""
+        rows.append(
+            (
+                stage.stage,
+                "-" if stage.memory_gib is None else f"{stage.memory_gib:.2f} GiB",
+                "-" if stage.step_seconds is None else f"{about}{stage.step_seconds:.3f} s",
+                "-" if stage.steps is None else f"{stage.steps}",
+                "-" if stage.hours is None else about + duration(3600 * stage.hours),
+                "-" if stage.disk_gib is None else storage(stage.disk_gib),
+            )
         )
-        for forecast in outlook.stages
-    ]
     table(console, "forecast", ("stage", "peak memory", "a step", "steps", "time", "disk"), rows)
-    hours = sum(forecast.hours or 0.0 for forecast in outlook.stages)
-    disk = sum(forecast.disk_gib or 0.0 for forecast in outlook.stages)
-    console.print(f"in all {duration(3600 * hours)}, {storage(disk)} on disk", highlight=False)
+    if outlook.refusals:
+        return
+    hours = sum(stage.hours or 0.0 for stage in outlook.stages)
+    disk = sum(stage.disk_gib or 0.0 for stage in outlook.stages)
+    lines = [f"in all {duration(3600 * hours)}, {storage(disk)} on disk"]
+    if any(stage.scaled for stage in outlook.stages):
+        lines.append("~ scaled up from steps on fewer images")
+    if outlook.known is not None:
+        lines.append(f"measured before; to measure anew, delete {outlook.known}")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -13,7 +13,6 @@ measured, which is the supernet as it is, but kept only in a space where it is a
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -28,8 +27,6 @@ from nasrun.stage import Metrics, Rehearsal
 from nasrun.strategies.base import Strategy, SupernetStrategy
 from nasrun.strategies.judges import Judge, Scores
 
-REHEARSED = 2
-"""Batches of a measurement that a rehearsal takes."""
 Score = dict[str, Any]
 EdgeOrder = Literal["random", "fixed", "reverse"]
 
@@ -82,16 +79,9 @@ class Perturbation(Selector):
         self.judge.check(strategy, "selector")
 
     def rehearsals(self, strategy: Strategy) -> Iterator[Rehearsal]:
-        """With all candidates, then with one an edge: what is decided on the way costs ever less.
-
-        Validation passes are measured on a part of the images.
-        """
+        """With all candidates, then with one per edge: events cost ever less."""
         self.read(strategy)
-        strategy, space = self.strategy, self.space
-        judge, whole = copy.copy(self.judge), len(strategy.validation)
-        if judge.images is None:
-            judge.images = min(whole, REHEARSED * 8 * strategy.batch_size)
-        scale = (self.judge.images or whole) / judge.images
+        strategy, space, judge = self.strategy, self.space, self.judge
         tuning = Rehearsal(self.rounds / 2, strategy.play, self.rounds / 2, strategy.validate)
         open_ = {group: self._undecided(group) for group in space.groups}
         yield tuning
@@ -100,7 +90,7 @@ class Perturbation(Selector):
             if passes:
                 first = decisions[0]
                 yield Rehearsal(
-                    rests=scale * passes / len(first.choices) / 2,
+                    rests=passes / len(first.choices) / 2,
                     rest=partial(judge.operations, strategy, first),
                 )
         for decisions in open_.values():
@@ -117,7 +107,7 @@ class Perturbation(Selector):
             decided = {d.name: 0.0 for d in decisions[:3] if self.fixed[d.name] != NONE}
             if decided:
                 yield Rehearsal(
-                    rests=scale * (halves + topology) / len(decided),
+                    rests=(halves + topology) / len(decided),
                     rest=partial(judge.edges, strategy, decided),
                 )
 

@@ -153,8 +153,12 @@ class Radars(SupernetStrategy, Foreseen):
         for phase, rest in rests.items():
             if phase in phases:
                 self.round = phases.index(phase)
-                count = phases.count(phase)
-                yield Rehearsal(count, self.play, count, rest)
+                play, count = self.play, phases.count(phase)
+                if phase == "exploit":
+                    self._prune(self.turns[self.round].cycle)
+                    assert self.exploit is not None
+                    play = self.exploit.inner.play  # a round may be anew, the pruning may not
+                yield Rehearsal(count, play, count, rest)
 
     def _exploring_bytes(self) -> int:
         return self.explore.step_bytes(self.shapes, self.additive)

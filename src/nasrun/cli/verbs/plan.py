@@ -38,8 +38,8 @@ VERBS = (
         text="what a run, or `plan VERB` would take: memory, time, networks; a few steps are run",
         examples=(
             "nasrun plan strategy=darts space=mobile_28 depth=20",
-            "nasrun plan strategy=radars space=mobile_28 depth=20 budget.max_memory_gib=2",
-            "nasrun plan retrain genotype=darts_v2 retrain=cifar dataset=cifar10",
+            "nasrun plan strategy=radars space=mobile_28 depth=20 budget.max_memory_gib=4",
+            "nasrun plan retrain genotype=darts_v2 retrain=cifar",
         ),
         run=plan,
         offers=offered,

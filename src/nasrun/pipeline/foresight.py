@@ -1,0 +1,77 @@
+"""A plan is foreseen: `nasrun plan`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from nasrun.data.portion import Portion, PortionOfData
+from nasrun.genotype import Genotype
+from nasrun.pipeline import notes, select
+from nasrun.pipeline.forecast import Ahead, Outlook, Process, Told, facts_of, foresee_stages
+from nasrun.pipeline.plan import Plan
+from nasrun.pipeline.rehearsal import Rehearsing
+from nasrun.pipeline.search import begin_search
+from nasrun.pipeline.stages import SEARCH, SELECT
+from nasrun.pipeline.training import begin_training
+from nasrun.pipeline.work import chosen
+
+SECONDS = 40
+"""For the steps that are timed, so that an answer comes within a minute."""
+
+
+def foresee(plan: Plan, told: Told) -> Outlook:
+    """What the plan would take; ValueError names a limit that no genotype can meet."""
+    told("reading the data")
+    on_cpu = plan.budget.torch_device.type == "cpu" and not plan.budget.compiles
+    portion = Portion() if on_cpu else None  # elsewhere other sizes are compiled, steps are quick
+    plan = plan if portion is None else _of_portions(plan, portion)
+    _ = plan.limits  # it says which cannot be met
+    space, dataset = plan.recipe
+    data, found = dataset.facts(), chosen(plan, plan.source.selected if plan.source else None)
+    genotype = None if found is None else found.genotype
+    note = notes.note_of(plan, genotype)
+    if (known := notes.read(note)) is not None:
+        return known
+    plan.budget.apply()
+    rehearsing = Rehearsing(portion, SECONDS)
+    stages = foresee_stages(_ahead(plan, genotype), Process(plan.budget), rehearsing, told)
+    told("counting what the networks of the space cost")
+    facts = facts_of(
+        space,
+        plan.retrain.layout if plan.retrain is not None else None,
+        plan.budget,
+        genotype,
+        inputs=data.channels,
+        outputs=data.num_classes,
+        size=data.size,
+    )
+    outlook = Outlook(facts, stages)
+    notes.write(note, outlook)
+    return outlook
+
+
+def _of_portions(plan: Plan, portion: Portion) -> Plan:
+    """The same plan on data of which a portion is walked through."""
+    _, dataset = plan.recipe
+    transfer = plan.transfer_dataset
+    return replace(
+        plan,
+        dataset=PortionOfData(dataset, portion),
+        transfer_dataset=None if transfer is None else PortionOfData(transfer, portion),
+    )
+
+
+def _ahead(plan: Plan, genotype: Genotype | None) -> Ahead:
+    return Ahead(
+        search=partial(begin_search, plan) if SEARCH in plan.kinds else None,
+        select=partial(select.rehearse, plan) if SELECT in plan.kinds else None,
+        trainings={
+            kind.name: partial(
+                begin_training, plan, kind, plan.rival if genotype is None else genotype
+            )
+            for kind in plan.kinds
+            if kind.trains
+        },
+        baseline=plan.baseline,
+    )

@@ -1,0 +1,70 @@
+"""What earlier plans have measured, so that the same plan is answered at once.
+
+A note is known by all that its numbers depend on: the configuration, the data, the machine, and the
+versions of what ran. It lies in the cache folder.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from nasrun.data.images import Dataset, cache_folder
+from nasrun.files import write_json
+from nasrun.genotype import Genotype, fingerprint
+from nasrun.machine import cores
+from nasrun.pipeline.forecast import Forecast, Outlook
+from nasrun.pipeline.plan import Plan
+from nasrun.runs.environment import environment
+
+FORMAT = 1
+"""Of the notes."""
+
+
+def note_of(plan: Plan, genotype: Genotype | None) -> Path:
+    """Where the outlook of a plan is kept, whether or not it is there."""
+    ran = environment()
+    engine, threads = plan.engine, plan.budget.resolved["threads"]
+    trained = genotype
+    if trained is None and any(kind.trains for kind in plan.kinds):
+        trained = plan.rival
+    depends_on = [
+        FORMAT,
+        [kind.name for kind in plan.kinds],
+        [plan.settings, plan.counted, plan.baseline, plan.discretisation],
+        None if trained is None else trained.to_json(),
+        [_facts(dataset) for dataset in (plan.dataset, plan.transfer_dataset)],
+        None if engine is None else [engine.elsewhere, engine.side_by_side(threads)],
+        [ran[key] for key in ("versions", "python", "git")],
+        [platform.node(), ran["machine"], cores()],
+    ]
+    return cache_folder() / "plans" / f"{fingerprint(depends_on)}.json"
+
+
+def read(note: Path) -> Outlook | None:
+    """The outlook of a note; `None` where there is none, or a damaged one."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        kept = json.loads(note.read_text())
+        return Outlook(kept["facts"], [Forecast(**each) for each in kept["stages"]], str(note))
+    return None
+
+
+def write(note: Path, outlook: Outlook) -> None:
+    """Keep an outlook, if the run can be and the folder may be written in."""
+    if outlook.refusals:
+        return
+    with suppress(OSError):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        stages = [asdict(forecast) for forecast in outlook.stages]
+        write_json(note, {"facts": dict(outlook.facts), "stages": stages})
+
+
+def _facts(dataset: object) -> object:
+    """What of a data set the time depends on, and what tells it from another."""
+    if not isinstance(dataset, Dataset):
+        return None
+    files = dataset.contents()
+    return [asdict(dataset.facts()), dataset.count_test(), files and files.digest]
