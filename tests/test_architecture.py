@@ -40,6 +40,7 @@ MAY = {
         *(
             "pipeline",
             "runs.run",
+            "runs.environment",
             "runs.randomness",
             "runs.stage_folder",
             "config",

@@ -1,6 +1,5 @@
 """What a plan has measured is known again for the same work on the same machine only."""
 
-import json
 import platform
 
 import pytest
@@ -60,7 +59,9 @@ def test_an_outlook_is_read_as_it_was_written(cache):
 
 def test_a_damaged_note_and_one_of_another_form_are_none(cache):
     path = cache / "note.json"
-    for text in ("", "[]", "{}", json.dumps({"facts": {}, "stages": [{"colour": "red"}]})):
+    texts = ["", "[]", "{}", "[" * 10**5]
+    texts += ['{"facts": {}, "stages": [{"colour": "red"}]}', '{"facts": 3, "stages": []}']
+    for text in texts:
         path.write_text(text)
         assert notes.read(path) is None
 

@@ -6,14 +6,13 @@ versions of what ran. It lies in the cache folder.
 
 from __future__ import annotations
 
-import json
 import platform
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from nasrun.data.images import Dataset, cache_folder
-from nasrun.files import write_json
+from nasrun.files import read_json, write_json
 from nasrun.genotype import Genotype, fingerprint
 from nasrun.machine import cores
 from nasrun.pipeline.forecast import Forecast, Outlook
@@ -46,9 +45,10 @@ def note_of(plan: Plan, genotype: Genotype | None) -> Path:
 
 def read(note: Path) -> Outlook | None:
     """The outlook of a note; `None` where there is none, or a damaged one."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        kept = json.loads(note.read_text())
-        return Outlook(kept["facts"], [Forecast(**each) for each in kept["stages"]], str(note))
+    with suppress(ValueError, TypeError):
+        kept = read_json(note, "facts", "stages")
+        stages = [Forecast(**each) for each in kept["stages"]]
+        return Outlook(dict(kept["facts"]), stages, str(note))
     return None
 
 
