@@ -131,10 +131,14 @@ def parent(tmp_path):
     def start(job):
         text = f"""
 if __name__ == "__main__":
+    from nasrun.cli.ending import Ended, heard
     from nasrun.engines.local import Pool
     from tests.engines.test_engines import {job}
     try:
-        dict(Pool(processes=1, retries=0).run({job}({str(name)!r}), [0], 1))
+        with heard():
+            dict(Pool(processes=1, retries=0).run({job}({str(name)!r}), [0], 1))
+    except Ended as ended:
+        raise SystemExit(128 + ended.number)
     except KeyboardInterrupt:
         raise SystemExit(130)
 """
@@ -175,6 +179,14 @@ def test_workers_end_with_a_parent_that_is_killed(parent):
     process.kill()
     assert process.wait(30) == -signal.SIGKILL
     assert read(held, 1) == []  # the worker holds it no more
+
+
+def test_workers_end_with_a_parent_that_is_asked_to_end(parent):
+    process, held = parent("Endless")
+    assert read(held, 1) == [b"working"]
+    process.terminate()
+    assert process.wait(30) == 128 + signal.SIGTERM
+    assert read(held, 1) == []
 
 
 def test_an_interrupt_while_workers_start_is_heard_by_their_parent_alone(parent):

@@ -144,15 +144,15 @@ def test_a_selection_killed_within_an_event_decides_and_scores_the_same_again(he
     assert len(json.loads((folder / "scores.json").read_text())) == 6
 
 
-def test_ctrl_c_is_one_line_and_status_130_and_finished_rounds_are_kept(nasrun, here):
+def test_a_signal_is_one_line_and_a_status_and_finished_rounds_are_kept(nasrun, here):
     words = [word for word in LONG if not word.startswith("rounds=")]
     process = start("search", "rounds=50", *words)
     folder = here / "outputs/digits-darts-darts/v001/search"
     wait_for_a_round(process, folder)
-    status, lines = stop(process, signal.SIGINT)
-    assert status == 130
+    status, lines = stop(process, signal.SIGTERM)
+    assert status == 143
     assert len(lines) == 1, lines
-    assert lines[0].startswith("nasrun: interrupted; finished rounds are kept")
+    assert lines[0].startswith("nasrun: ended by SIGTERM; finished rounds are kept")
     before = (folder / "metrics.jsonl").read_bytes()
     assert 1 <= len(before.splitlines()) < 50
     assert nasrun("search", "rounds=50", *words, "budget.max_hours=1e-9").status == 75

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 from nasrun.cli import screen
@@ -40,7 +39,6 @@ def _run_one(line: Line, source: Source | None) -> int:
     from nasrun.runs.report import print_run
 
     console, plan = screen.console(), plan_of(line, source)
-    warnings.showwarning = screen.warn
     if line.only_foreseen:
         return _foresee(console, plan)
     try:

@@ -1,17 +1,18 @@
 """`nasrun VERB ...`: the verb is looked up in the table of verbs and gets the words behind it.
 
 Exit status: 0 done, 2 wrong input, 75 the hours of the budget are spent (the same command
-continues), 130 interrupted.
+continues), 130 interrupted, 128 + n ended by signal n.
 """
 
 from __future__ import annotations
 
-import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
-from nasrun.cli import completion
+from nasrun.cli import completion, screen
+from nasrun.cli.ending import heard
 from nasrun.cli.screen import refused
 from nasrun.cli.verbs import VERBS
 from nasrun.cli.words import near
@@ -19,10 +20,13 @@ from nasrun.cli.words import near
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit."""
+    screen.open_streams()
+    warnings.showwarning = screen.warn
     try:
-        status = dispatch(list(sys.argv[1:] if arguments is None else arguments))
+        with heard():
+            status = dispatch(list(sys.argv[1:] if arguments is None else arguments))
+            sys.stdout.flush()
     except BrokenPipeError:  # `nasrun list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except (ValueError, OSError) as error:
         status = refused(error)
@@ -31,11 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         told = "not enough memory; use a smaller width, depth or batch_size"
         status = refused(ValueError(told))
-    except KeyboardInterrupt:
-        behind_the_echo = "\n" if sys.stderr.isatty() else ""  # a terminal shows ^C
-        text = "interrupted; finished rounds are kept, the same command continues"
-        print(f"{behind_the_echo}nasrun: {text}", file=sys.stderr)
-        status = 130
+    except KeyboardInterrupt as interrupt:
+        status = screen.interrupted(interrupt)
+    screen.close_streams()
     sys.exit(status)
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nasrun.cli.ending import Ended
+from nasrun.files import FULL
 from nasrun.shown import shown
 
 if TYPE_CHECKING:
@@ -17,16 +23,54 @@ def console() -> Console:
     """Standard output; what is printed there appears as it is."""
     from rich.console import Console  # not above: a mistyped option must not wait for rich
 
-    width = None if sys.stdout.isatty() else 140
+    known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    width = None if known else 140
     return Console(width=width, markup=False, emoji=False, highlight=False)  # names are no markup
+
+
+def open_streams() -> None:
+    """Make the standard streams such that printing never fails.
+
+    One that is closed leads nowhere: else the next file that is opened would take its place. A
+    letter that the encoding lacks is printed as an escape.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  for the whole command
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def close_streams() -> None:
+    """Let go of streams that nobody reads any more, which Python would complain of at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def interrupted(interrupt: KeyboardInterrupt) -> int:
+    """One line on standard error; the exit status."""
+    number = interrupt.number if isinstance(interrupt, Ended) else signal.SIGINT
+    by = f"ended by {signal.Signals(number).name}" if number != signal.SIGINT else "interrupted"
+    behind_the_echo = "\n" if number == signal.SIGINT and sys.stderr.isatty() else ""  # of ^C
+    _say(f"{by}; finished rounds are kept, the same command continues", behind_the_echo)
+    return 128 + number
 
 
 def refused(error: ValueError | OSError) -> int:
     """One line on standard error; the traceback only for those who ask for it."""
     if os.environ.get("NASRUN_TRACEBACK"):
         raise error
-    print(f"nasrun: {told(error)}", file=sys.stderr)
+    _say(told(error))
     return 2
+
+
+def _say(text: str, before: str = "") -> None:
+    """A line on standard error, unless that is gone with its terminal."""
+    with suppress(OSError):
+        print(f"{before}nasrun: {text}", file=sys.stderr)
 
 
 def told(error: Exception) -> str:
@@ -35,10 +79,15 @@ def told(error: Exception) -> str:
 
     text = str(error)
     if isinstance(error, OSError):
-        text = f"{error.filename or 'files'}: {error.strerror or error}"
+        text = f"{error.filename or _unnamed(error)}: {error.strerror or error}"
     elif not isinstance(error, ValueError | BudgetSpent):
         text = f"{type(error).__name__}: {text}".splitlines()[0]
     return shown(" ".join(text.split()))
+
+
+def _unnamed(error: OSError) -> str:
+    """What failed that has no name; files of a run have one, so the full disk is the output's."""
+    return "standard output" if error.errno in (*FULL, errno.EIO) else "files"
 
 
 def warn(
