@@ -55,3 +55,24 @@ def test_the_shell_gets_a_script(here):
     assert "complete" in script
     assert "nasrun" in script
     subprocess.run(["bash", "-n", "-c", script], check=True)
+
+
+def test_runs_and_genotypes_are_offered(here, finished, nasrun):
+    run = str(finished)
+    for line in ("nasrun select run=", f"nasrun select run={run[:12]}"):
+        assert f"run={run}" in completed(line)
+    assert f"run={run}/select/magnitude" in completed("nasrun retrain run=")
+    assert {"genotype=darts_v2", "genotype=random"} <= set(completed("nasrun retrain genotype="))
+    assert completed("nasrun show genotype=darts_v") == ["genotype=darts_v1", "genotype=darts_v2"]
+    assert run in completed("nasrun export ")
+    assert "format=" in completed("nasrun export form")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--shell-completion"], ["-sc", "install=tcsh"], ["-sc", "install"], ["-sc", "x", "y"]],
+)
+def test_completion_for_no_shell_is_refused(nasrun, words):
+    assert (
+        f"{' '.join(words)}: use {words[0]} install=bash or install=zsh" in nasrun(*words).refusal
+    )

@@ -102,3 +102,19 @@ def test_too_little_memory_is_told_in_one_line(nasrun, monkeypatch):
     monkeypatch.setattr("nasrun.cli.main.dispatch", broken)
     with pytest.raises(RuntimeError, match="a bug"):
         nasrun("search")
+
+
+def test_help_of_an_option_tells_its_keys_with_defaults_and_sources(nasrun, here):
+    text = nasrun("search", "--help", "strategy=snas").out
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in text.splitlines()]
+    told = {row[0]: row[1:] for row in rows if len(row) == 3}
+    assert told["strategy.relaxation.tau_end"][0] == "0.03"
+    assert told["strategy.relaxation.tau_end"][1].startswith("SNAS's released code")
+    assert told["strategy.weight_optimizer.momentum"] == ["0.9", "DARTS sec. 3.1"]
+    assert told["strategy.rounds"][0] == "${rounds}"
+    assert told["strategy.alpha_optimizer.betas"][0] == "[0.5, 0.999]"
+    assert "retrain.channels" in nasrun("retrain", "retrain=cifar", "-h").out
+    assert "seed=3: --help tells of GROUP=option" in nasrun("search", "-h", "seed=3").refusal
+    assert "retrain=cifar: --help tells of" in nasrun("search", "-h", "retrain=cifar").refusal
+    assert "strategy=dart: unknown option" in nasrun("search", "-h", "strategy=dart").refusal
+    assert "nowhere: --help tells of" in nasrun("show", "-h", "nowhere").refusal

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from nasrun.cli.hydra_app import run_hydra
 from nasrun.cli.verbs import VERBS
+from nasrun.cli.words import run_folders
 
 
 def asked(arguments: Sequence[str]) -> bool:
@@ -14,8 +15,21 @@ def asked(arguments: Sequence[str]) -> bool:
     return "-sc" in arguments or "--shell-completion" in arguments
 
 
+SHELLS = ("bash", "zsh", "fish")
+
+
+def _check(arguments: Sequence[str]) -> None:
+    """ValueError unless these are the words that install the completion, or ask for it."""
+    _, *rest = arguments
+    known = [f"{verb}={shell}" for verb in ("install", "uninstall", "query") for shell in SHELLS]
+    if len(rest) != 1 or rest[0] not in known:
+        told = " ".join(arguments)
+        raise ValueError(f"{told}: use {arguments[0]} {' or '.join(known[:3])}")
+
+
 def complete(arguments: Sequence[str]) -> int:
     """Print what may come next in the line that the shell tells, or install the completion."""
+    _check(arguments)
     words = os.environ.get("COMP_LINE", "").split(" ")
     if "query" not in " ".join(arguments) or len(words) < 2:
         return run_hydra(arguments, lambda config: None)
@@ -24,17 +38,33 @@ def complete(arguments: Sequence[str]) -> int:
         return _offer(VERBS, words[-1])
     *before, last = words[2:]
     offered = verb.offers(before)
+    key, equals, _ = last.partition("=")
+    if equals and key in VALUES and (verb.composed or key in verb.keys):
+        return _offer((f"{key}={value}" for value in VALUES[key](before)), last)
     if not verb.composed:
-        return _offer(offered, last)
+        keys = [f"{key}=" for key in verb.keys]
+        return _offer([*offered, *(key for key in keys if key not in offered)], last)
     if found := [word for word in offered if word.startswith(last)]:
         print(" ".join(found))
-    if last.startswith("method="):
-        from nasrun.config import options
-
-        return _offer((f"method={name}" for name in options("selector")), last)
     overrides = [word.replace("method=", "selector=", 1) for word in before if "=" in word]
     os.environ["COMP_LINE"] = " ".join(["nasrun", *overrides, last])
     return run_hydra(arguments, lambda config: None)
+
+
+def _methods(before: Sequence[str]) -> Iterable[str]:
+    from nasrun.config import options
+
+    return options("selector")
+
+
+def _genotypes(before: Sequence[str]) -> Iterable[str]:
+    from nasrun.config import GENOTYPES, options
+
+    return (*options(GENOTYPES), "random")
+
+
+VALUES = {"method": _methods, "genotype": _genotypes, "run": run_folders}
+"""Keys whose values only nasrun knows; those of groups Hydra offers."""
 
 
 def _offer(known: Iterable[str], begun: str) -> int:

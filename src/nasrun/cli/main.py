@@ -59,7 +59,10 @@ def dispatch(arguments: list[str]) -> int:
         raise ValueError(f"{word}: unknown verb{hint}")
     verb = VERBS[word]
     if "-h" in rest or "--help" in rest:
-        print("\n".join(verb.help()))
+        if named := [word for word in rest if word not in ("-h", "--help")]:
+            verb.describe(named)
+        else:
+            print("\n".join(verb.help()))
         return 0
     return verb.run(rest)
 

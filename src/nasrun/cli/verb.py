@@ -30,6 +30,26 @@ class Verb:
     composed: bool = False
     reads: tuple[str, ...] = ()
 
+    def describe(self, words: Sequence[str]) -> None:
+        """The tables of `nasrun NAME --help GROUP=option`; ValueError for another word."""
+        from nasrun.cli import screen
+        from nasrun.cli.line import Line
+        from nasrun.config import GROUPS, compose, described, key_of, search_folders
+        from nasrun.display import table
+
+        overrides = Line.parse(self.name, words).overrides if self.composed else tuple(words)
+        groups = [key_of(override).split("@")[0] for override in overrides]
+        known = [group for group in GROUPS if group in self.reads and group != "experiment"]
+        for override, group in zip(overrides, groups, strict=True):
+            if group not in (*known, "hydra.searchpath"):
+                told = f"one of the groups {', '.join(known)}" if known else "no words"
+                raise ValueError(f"{override}: --help tells of GROUP=option; type {told}")
+        composed = compose(overrides)
+        for override, group in zip(overrides, groups, strict=True):
+            if group in known:
+                rows = described(composed, group, search_folders(overrides))
+                table(screen.console(), override, ("key", "default", "what it is"), rows)
+
     def help(self) -> list[str]:
         """The lines of `nasrun NAME --help`."""
         lines = [f"nasrun {self.name}: {self.text}", "", *(f"  {line}" for line in self.examples)]
@@ -46,5 +66,6 @@ class Verb:
         groups = [group for group in GROUPS if group in self.reads]
         lines += [f"  {group:11}{', '.join(options(group)) or '-'}" for group in groups]
         lines += ["", "keys: " + ", ".join(key for key in self.reads if key not in GROUPS)]
-        lines += ["", "--cfg job prints the resolved configuration, -m sweeps over a,b,c values."]
+        lines += ["", f"nasrun {self.name} --help GROUP=option tells the keys of an option."]
+        lines += ["--cfg job prints the resolved configuration, -m sweeps over a,b,c values."]
         return lines

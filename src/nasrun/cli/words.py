@@ -53,6 +53,16 @@ def new_file(keys: Mapping[str, str], name: str, default: str) -> Path:
     return path
 
 
+def run_folders(before: Sequence[str]) -> list[str]:
+    """The runs below the folder that a command names, with their selections; the newest first."""
+    from nasrun.runs.run import Run
+
+    named = [word.removeprefix("outputs=") for word in before if word.startswith("outputs=")]
+    runs = Run.all(Path([*named, "outputs"][0]))[::-1]
+    selected = (folder for run in runs for folder in sorted(run.path.glob("select/*/")))
+    return [str(run.path) for run in runs] + [str(folder) for folder in selected]
+
+
 def packages(text: str) -> list[str]:
     """The names in `[a,b]`."""
     return [name.strip() for name in text.strip("[]").split(",") if name.strip()]

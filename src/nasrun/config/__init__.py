@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from nasrun.config.building import build, build_all
 from nasrun.config.checking import check
+from nasrun.config.comments import described, leaves_but_lists
 from nasrun.config.composing import (
     Composed,
     compose,
@@ -42,11 +43,13 @@ __all__ = [
     "check",
     "compose",
     "conf_folder",
+    "described",
     "did_you_mean",
     "explained",
     "frame",
     "hydra_options",
     "key_of",
+    "leaves_but_lists",
     "options",
     "put",
     "refers",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nasrun.cli import screen
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import one_of, sorted_out
+from nasrun.cli.words import one_of, run_folders, sorted_out
 from nasrun.shown import shown
 
 KEYS = {"yes": "true", "search": "true", "outputs": "DIR"}
@@ -65,5 +65,6 @@ VERBS = (
         note="Results, weights, metrics, genotypes and pictures stay. search=true: also the\n"
         "searches' states, without which nothing more can be selected from them.",
         keys=KEYS,
+        offers=run_folders,
     ),
 )

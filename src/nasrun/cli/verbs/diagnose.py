@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nasrun.cli import screen
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import packages, sorted_out, whole
+from nasrun.cli.words import packages, run_folders, sorted_out, whole
 
 KEYS = {"edges": "3", "rounds": "5", "shuffles": "5", "trust": "[PACKAGE]"}
 
@@ -36,5 +36,6 @@ VERBS = (
         note="edges: so many random ones, every operation tuned for `rounds`; shuffles=0: no "
         "exchange of edges",
         keys=KEYS,
+        offers=run_folders,
     ),
 )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import packages, sorted_out
+from nasrun.cli.words import packages, run_folders, sorted_out
 
 KEYS = {"format": "onnx", "branch": "NAME", "trust": "[PACKAGE]"}
 
@@ -38,5 +38,6 @@ VERBS = (
         examples=("nasrun export outputs/digits-darts-darts/v001 format=onnx",),
         run=export,
         keys=KEYS,
+        offers=run_folders,
     ),
 )

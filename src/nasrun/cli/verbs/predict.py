@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nasrun.cli import screen
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import one_of, packages, sorted_out, whole
+from nasrun.cli.words import one_of, packages, run_folders, sorted_out, whole
 
 if TYPE_CHECKING:
     from nasrun.runs.predictions import Prediction
@@ -86,5 +86,6 @@ VERBS = (
         note="Images are files and folders; every one is cropped, scaled and normalised as the\n"
         "test's were.",
         keys=KEYS,
+        offers=run_folders,
     ),
 )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nasrun.cli import screen
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import one_of, packages, sorted_out
+from nasrun.cli.words import one_of, packages, run_folders, sorted_out
 
 KEYS = {
     "genotype": "NAME|FILE|FILE:NAME",
@@ -58,5 +58,6 @@ VERBS = (
         ),
         run=show,
         keys=KEYS,
+        offers=run_folders,
     ),
 )

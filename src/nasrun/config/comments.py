@@ -1,0 +1,78 @@
+"""The keys of an option with their values and the comments of its YAML files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from omegaconf import OmegaConf
+
+from nasrun.config.composing import Composed
+from nasrun.config.folders import conf_folder
+
+LINE = re.compile(r"(?P<indent> *)(?P<key>[\w.]+):(?P<value>[^#]*)(?:#\s*(?P<comment>.*))?$")
+
+
+class Key(NamedTuple):
+    """A key as it is typed, its value as it is written, and the comment beside it."""
+
+    key: str
+    value: str
+    comment: str
+
+
+def described(composed: Composed, group: str, folders: Sequence[Path] = ()) -> list[Key]:
+    """The keys of the option that is chosen in a group; a value that refers is shown as such."""
+    raw = OmegaConf.to_container(composed.config[group], resolve=False)
+    comments = dict(_comments(group, composed.choices[group], (conf_folder(), *folders)))
+    return [
+        Key(f"{group}.{key}", _written(value), comments.get(key, ""))
+        for key, value in leaves_but_lists(raw)
+    ]
+
+
+def leaves_but_lists(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a configuration with their keys, a list being one value."""
+    for key, value in node.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves_but_lists(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _comments(group: str, option: str, folders: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    """The comments by key: those of the files that an option builds on, then its own."""
+    path = next((p for f in folders if (p := f / group / f"{option}.yaml").is_file()), None)
+    if path is None:
+        return
+    text = path.read_text(encoding="utf-8-sig")
+    for entry in (yaml.safe_load(text) or {}).get("defaults", ()):
+        if isinstance(entry, str) and entry != "_self_":
+            yield from _comments(group, entry, folders)
+        elif isinstance(entry, Mapping):
+            (where, inner), *_ = entry.items()
+            other, at, package = where.partition("@")
+            if other.startswith("/") and at and not package.startswith("_global_"):
+                for key, comment in _comments(other[1:], str(inner), folders):
+                    yield f"{package}.{key}", comment
+    yield from _own_comments(text)
+
+
+def _own_comments(text: str) -> Iterator[tuple[str, str]]:
+    above: list[tuple[int, str]] = []
+    for line in text.splitlines():
+        if found := LINE.match(line):
+            indent = len(found["indent"])
+            above = [(depth, key) for depth, key in above if depth < indent]
+            above.append((indent, found["key"]))
+            if found["comment"]:
+                yield ".".join(key for _, key in above), found["comment"].strip()
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return yaml.safe_dump(value, default_flow_style=True, width=10**6).strip()
+    return yaml.safe_dump(value).removesuffix("...\n").strip()
