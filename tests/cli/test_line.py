@@ -252,6 +252,11 @@ REFUSED = {
     "two runs to show": ("show a b", "show: takes a run's folder or genotype=NAME"),
     "nothing to print": ("search --cfg", "--cfg nothing: expected one of job, hydra, all"),
     "unknown thing to print": ("search --info xyzzy", "--info xyzzy: expected one of all, config"),
+    "an option of Hydra's that nothing reads": (
+        "search hydra.run.dir=x",
+        "hydra.run.dir=x: has no effect without -m; leave it out",
+    ),
+    "a launcher of one job": ("search hydra/launcher=joblib", "has no effect without -m"),
     "flag without a flag": ("search --resolve", "--resolve: has no effect without --cfg job"),
     "two options of a group": ("search dataset=[digits,mnist5k]", "one option; several need -m"),
     "new key in a mapping": ("search space.choices={x:[none]}", "a new one is added by + in front"),

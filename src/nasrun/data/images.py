@@ -103,7 +103,12 @@ class Dataset(Data):
 def cache_folder() -> Path:
     """Where downloads and decoded images are kept: $NASRUN_CACHE, else ~/.cache/nasrun."""
     named = os.environ.get("NASRUN_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "nasrun"
+    try:
+        return Path(named or "~/.cache/nasrun").expanduser()
+    except RuntimeError as error:  # as in a container whose user has no name
+        raise ValueError(
+            "NASRUN_CACHE: there is no home folder to keep decoded images in; name a folder"
+        ) from error
 
 
 class TensorSplit(Split):

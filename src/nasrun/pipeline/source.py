@@ -73,7 +73,8 @@ def find_run(path: str) -> Run:
 def refuse_folder(verb: str, path: str) -> None:
     """ValueError unless `run=` names a run that the verb can continue, or a selection in one."""
     folder, run = Path(path), find_run(path)
-    if folder != run.path and folder.parent != run.path / SELECT.name:
+    selection = folder.parent == run.path / SELECT.name and folder.is_dir()
+    if folder != run.path and not selection:
         raise ValueError(
             f"run={path}: neither a run nor a selection in one; use run={run.path}, or a folder of "
             f"{run.path / SELECT.name}"

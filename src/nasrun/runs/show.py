@@ -46,8 +46,9 @@ def genotype(
         chosen = given.within(space, option, seed=0)
     short = given.short
     record = _record(short, chosen, space, network)
+    truth = _truth(space, chosen, table)
     record["pictures"] = _drawn(short, chosen, space, Path(out or "outputs/genotypes") / short)
-    return record | _truth(space, chosen, table)
+    return record | truth
 
 
 def run(
@@ -55,11 +56,12 @@ def run(
 ) -> dict[str, Any]:
     """A run at one glance and its newest selected architecture; nothing is written."""
     from nasrun.pipeline.plan import import_trusted
-    from nasrun.pipeline.source import find_run, find_source
+    from nasrun.pipeline.source import find_run, find_source, refuse_folder
     from nasrun.runs.overview import overview
 
     for package in trusted:
         import_trusted(package)
+    refuse_folder("retrain", path)
     try:
         source = find_source("retrain", Path(), path, None, None)
     except ValueError:

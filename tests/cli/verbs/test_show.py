@@ -26,3 +26,14 @@ def test_show_prints_a_runs_report_and_names_its_pictures(nasrun, finished, pict
     assert "select/magnitude/cells.svg" in "".join(text.split())
     record = json.loads(nasrun("show", finished, "format=json").out)
     assert {row["branch"] for row in record["report"]} == {"magnitude", "random"}
+
+
+def test_what_is_no_run_and_no_table_is_refused_before_anything_is_written(nasrun, here, finished):
+    for inside in ("select/nope", "search", "retrain/magnitude", "nope"):
+        assert (
+            f"run={finished}/{inside}: neither a run nor a selection"
+            in nasrun("show", f"{finished}/{inside}").refusal
+        )
+    before = sorted(here.rglob("*"))
+    assert "nope.csv" in nasrun("show", "genotype=nb201_best", "table=nope.csv").refusal
+    assert sorted(here.rglob("*")) == before
