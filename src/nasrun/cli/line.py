@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -25,7 +26,10 @@ HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--package", "-p", "--resolve", "-
 
 @dataclass(frozen=True)
 class Line:
-    """The words behind a verb of stages; with `only_foreseen` it is the verb of `plan VERB`."""
+    """The words behind a verb of stages; with `only_foreseen` it is the verb of `plan VERB`.
+
+    words: as they were typed; none for a job of a sweep.
+    """
 
     verb: str
     only_foreseen: bool
@@ -33,6 +37,7 @@ class Line:
     flags: tuple[str, ...]
     multirun: bool
     trusted: tuple[str, ...]
+    words: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, verb: str, words: Sequence[str], *, only_foreseen: bool = False) -> Line:
@@ -56,7 +61,8 @@ class Line:
             else:
                 overrides.append(_override(word))
         _check_flags(flags)
-        return cls(verb, only_foreseen, tuple(overrides), tuple(flags), multirun, tuple(trusted))
+        taken = (tuple(overrides), tuple(flags), multirun, tuple(trusted))
+        return cls(verb, only_foreseen, *taken, tuple(words))
 
     @property
     def of_frame(self) -> tuple[str, ...]:
@@ -66,6 +72,14 @@ class Line:
             for override in self.overrides
             if not {".", "@"} & set(key := key_of(override)) or key.startswith("hydra.")
         )
+
+    @property
+    def text(self) -> str:
+        """The command as it can be typed again in a shell."""
+        own, of_hydra = self.split()
+        folders = [override for override in of_hydra if key_of(override) == "hydra.searchpath"]
+        trusted = [f"trust=[{','.join(self.trusted)}]"] if self.trusted else []
+        return shlex.join(["nasrun", self.verb, *(self.words or (*own, *folders, *trusted))])
 
     def split(self) -> tuple[list[str], list[str]]:
         """The overrides that are nasrun's, and those that are Hydra's own."""

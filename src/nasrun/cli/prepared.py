@@ -47,5 +47,7 @@ def plan_of(line: Line, source: Source | None) -> Plan:
     from nasrun.pipeline.plan import Command, prepare
 
     composed = compose(overrides_of(line, source))
-    command = Command(line.verb, composed, line.overrides, line.trusted, line.only_foreseen)
+    command = Command(
+        line.verb, composed, line.overrides, line.trusted, line.only_foreseen, line.text
+    )
     return prepare(command, source)

@@ -42,7 +42,7 @@ def run_sweep(line: Line) -> int:
 
     own, of_hydra = line.split()
     sweeper = hydra_options(of_hydra).sweeper
-    line = replace(line, overrides=(*beneath_names(_without_globs(own)), *of_hydra))
+    line = replace(line, overrides=(*beneath_names(_without_globs(own)), *of_hydra), words=())
     axes, judges = [Axis.of(override) for override in line.overrides], _judges(sweeper)
     jobs = list(_some(axes) if judges else _all(axes))
     sources, outputs = {}, Path()

@@ -11,7 +11,7 @@ from nasrun.config import Composed
 class Command:
     """A verb with its composed configuration, the overrides as typed, and the trusted packages.
 
-    One of `nasrun plan` is only to be foreseen.
+    One of `nasrun plan` is only to be foreseen. text: the whole line, as it is typed.
     """
 
     verb: str
@@ -19,3 +19,4 @@ class Command:
     typed: tuple[str, ...]
     trusted: tuple[str, ...]
     only_foreseen: bool = False
+    text: str = ""

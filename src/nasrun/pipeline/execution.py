@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from nasrun.pipeline.plan import Plan
+from nasrun.runs.differences import anew, settings
+from nasrun.runs.recorded import identity
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 
@@ -26,14 +28,23 @@ def execute(plan: Plan, console: Console) -> tuple[Run, list[StageFolder]]:
     plan.budget.apply()
     run = plan.source.run if plan.source else Run.find(plan.outputs, plan.family, plan.config)
     ready: Stage | None = None
+    others: list[Run] = []
     if run is None:
         Run.check_writable(plan.outputs)
+        others = Run.versions(plan.outputs, plan.family)
         Run.refuse_changed(plan.outputs, plan.family, plan.config, plan.contents)
     plan.look()
     if run is None:
         ready = _first_stage(plan)  # reads the data: what is wrong with them leaves no folder
         run = Run.claim(plan.outputs, plan.family, plan.config, plan.record, plan.contents)
     console.print(str(run.path), style="bold", highlight=False, markup=False)
+    if others and others[-1].path != run.path:
+        ours, theirs = (
+            settings(identity(each.config), scale=each.record["scale"])
+            for each in (run, others[-1])
+        )
+        text = anew(ours, theirs, others[-1].path.name)
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
     with run.lock():
         run.touch()
         work = Work(plan, run, console, ready)

@@ -131,6 +131,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
         **training,
         genotype_name=None if given is None else given.short,
         genotype=None if given is None else given.within(space, choices["space"], frame.seed),
+        command=command.text,
     )
     plan.check_data()
     return plan
@@ -257,6 +258,7 @@ class Plan:
     transfer_dataset: Dataset | None
     genotype_name: str | None
     genotype: Genotype | None
+    command: str
 
     def check_data(self) -> None:
         """Look whether the data of every stage are there, and are those of the run that goes on.

@@ -34,6 +34,7 @@ def perform(work: Work) -> list[StageFolder]:
     }
     parent = work.run.search().fingerprint
     folder = work.run.branch("select", plan.choices["selector"], own, parent)
+    work.tell_anew(folder, own)
     work.drive(folder, lambda: _begin(plan, work.run))
     _look_up(plan.space, folder)
     _draw(plan.space, folder)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nasrun.display import watch
 from nasrun.divergence import Diverged, below
@@ -12,6 +13,8 @@ from nasrun.genotype import Genotype, fingerprint
 from nasrun.pipeline.plan import Plan
 from nasrun.pipeline.stages import KINDS, SELECT
 from nasrun.retrain import Retrain
+from nasrun.runs.differences import anew, settings
+from nasrun.runs.log import Log, note_command
 from nasrun.runs.randomness import seed_everything
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
@@ -37,6 +40,7 @@ class Work:
     """The stages of a plan in a run; `done` are the folders of those that are done.
 
     ready: the first stage, where it has begun already, so that its refusal leaves no folder.
+    noted: whether the command is written down in the run, as it is once it does something.
     """
 
     plan: Plan
@@ -44,6 +48,7 @@ class Work:
     console: Console
     ready: Stage | None
     done: list[StageFolder] = field(default_factory=list)
+    noted: bool = False
 
     @property
     def selected(self) -> StageFolder | None:
@@ -64,6 +69,20 @@ class Work:
         """The training that has begun already, if the command begins with it."""
         return self.ready if isinstance(self.ready, Retrain) and not self.done else None
 
+    def tell_anew(self, folder: StageFolder, own: Mapping[str, Any]) -> None:
+        """Say why a branch is begun beside another of its name."""
+        base = re.sub(r"-\d+$", "", folder.branch)
+        others = [
+            stage
+            for stage in self.run.stages()
+            if stage.kind == folder.kind and re.sub(r"-\d+$", "", stage.branch) == base
+        ]
+        if others and all(stage.path != folder.path for stage in others):
+            newest = max(others, key=lambda stage: stage.path.stat().st_mtime_ns)
+            ours, theirs = (settings(self.run.config, each) for each in (own, newest.config))
+            text = f"{folder.title}: {anew(ours, theirs, newest.branch)}"
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     def drive(self, folder: StageFolder, begin: Callable[[], Stage]) -> StageFolder:
         """Begin a stage if it is not finished, and run its rounds under a display."""
         if folder.finished:
@@ -71,13 +90,16 @@ class Work:
         stage = begin()
         if isinstance(stage, PopulationStrategy) and stage.needs:
             self.console.print(f"needs {stage.needs}", highlight=False, markup=False)
+        if not self.noted and self.plan.command:
+            note_command(self.run, self.plan.command)
+            self.noted = True
         seed_everything(self.plan.seed, f"{folder.kind} rounds")
         try:
             with (
                 watch(self.console, folder.title, self.plan.progress) as display,
                 below(KINDS[folder.kind].made_of),
             ):
-                drive(stage, folder, self.plan.budget, [display])
+                drive(stage, folder, self.plan.budget, [display, Log(self.run, folder.title)])
         except Diverged as error:
             where = "the last round" if stage.done else f"round {stage.round + 1}"
             raise ValueError(

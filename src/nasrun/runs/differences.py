@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from nasrun.config import leaves_but_lists
 
 OTHERWISE_TOLD = ("fingerprint", "parent", "source", "genotype")
 """What a stage's configuration says of where its architecture comes from."""
+LENGTHS = ("epochs", "rounds")
+"""How long something trains."""
+OF_MACHINE = ("budget.threads", "budget.device", "budget.precision")
+"""What is as the machine has it, if nobody says otherwise."""
+MOST = 4
+"""Differences that are told in one line."""
 Settings = Mapping[str, str]
 """Values by keys, both as they are typed."""
 
@@ -22,7 +30,7 @@ def settings(
     groups |= {key: value for key, value in (own or {}).items() if key != "layout"}
     return {
         key: _typed(value)
-        for key, value in _leaves({**(scale or {}), **groups})
+        for key, value in leaves_but_lists({**(scale or {}), **groups})
         if key.split(".")[0] not in OTHERWISE_TOLD
     }
 
@@ -42,12 +50,19 @@ def told(key: str, value: str | None) -> str:
     return f"~{key}" if value is None else f"{key}={value}"
 
 
-def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+def anew(ours: Settings, theirs: Settings, name: str) -> str:
+    """Why something is begun anew beside what is there by this name, and how that one goes on."""
+    keys = differing([theirs, ours])
+    if not keys:
+        return f"new beside {name}, of another architecture"
+    parts = [f"{told(key, ours.get(key))}, not {theirs.get(key, 'without it')}" for key in keys]
+    shown = "; ".join(parts[:MOST]) + (f"; {len(parts) - MOST} more" if len(parts) > MOST else "")
+    if set(keys) <= set(OF_MACHINE):
+        typed = " ".join(told(key, theirs.get(key)) for key in keys)
+        shown += f" (as this machine has it; type {typed} to go on with {name})"
+    if any(key.split(".")[-1] in LENGTHS for key in keys):
+        shown += " (what is trained is not extended: schedules go over all of it)"
+    return f"new beside {name}: {shown}"
 
 
 def _typed(value: Any) -> str:

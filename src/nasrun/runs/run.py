@@ -157,6 +157,11 @@ class Run:
         return cls(target)
 
     @classmethod
+    def versions(cls, outputs: Path, name: str) -> list[Run]:
+        """The versions below `outputs/name` that can be read, the newest at the end."""
+        return [run for path in _versions(outputs / name).values() if (run := cls(path)).readable]
+
+    @classmethod
     def all(cls, outputs: Path) -> list[Run]:
         """Every run below a folder, the one used last at the end."""
         families = sorted(path for path in outputs.glob("*") if path.is_dir())
@@ -175,6 +180,14 @@ class Run:
     def exists(self) -> bool:
         """Whether there is a run at the path."""
         return (self.path / "run.json").is_file()
+
+    @property
+    def readable(self) -> bool:
+        """Whether what it was made with can be read."""
+        try:
+            return bool(self.record and self.config)
+        except ValueError:
+            return False
 
     @property
     def record(self) -> dict[str, Any]:
