@@ -113,7 +113,7 @@ def measure(settings: dict[str, str], kept: dict[str, list[str]]) -> dict[str, i
     import torch
 
     from nasrun.budget import Budget
-    from nasrun.spaces.base import batch_statistics
+    from nasrun.spaces.supernet import batch_statistics
     from nasrun.strategies.levels import Search
     from nasrun.supernet.supernet import Supernet
 

@@ -20,16 +20,21 @@ EVERYONE_MAY = {
     "stage",
     "divergence",
     "schedules",
+    "trained",
+    "networks",
     "costs.cost",
     "pictures.plots",
 }
 """They import nothing but each other: data, formulas and pictures of numbers."""
 
+SPACES = ("spaces.base", "spaces.decision", "spaces.supernet", "spaces.layout")
+"""What a space can do, and the settings of a network."""
+
 FROM_BEGIN_ON = {"context"}
 """What every stage is given; it names the bases of what it holds."""
 
 MAY = {
-    "context": {"costs.limits", "engines.base", "spaces.base", "tasks.base"},
+    "context": {"costs.limits", "engines.base", *SPACES, "tasks.base"},
     "__init__": {"runs.finished"},
     "__main__": {"cli"},
     "cli": {
@@ -54,7 +59,7 @@ MAY = {
             "data.images",
             "data.portion",
         ),
-        *("costs", "pictures.cells", "engines.base", "spaces.base", "spaces.notation"),
+        *("costs", "pictures.cells", "engines.base", *SPACES, "spaces.notation"),
         "strategies.base",
         *("selectors.base", "selectors.discretisation", "tasks.base"),
     },
@@ -72,20 +77,20 @@ MAY = {
             "data.decode",
             "data.layout",
         ),
-        *("pictures.cells", "spaces.base", "strategies.base", "engines.local"),
+        *("pictures.cells", *SPACES, "strategies.base", "engines.local"),
     },
     "analysis": {"runs", "display", "ops", "spaces.darts", "supernet", "strategies.base"},
     "display": set(),
     "pictures": {"pictures"},
     "evaluators": {
-        *("evaluators.base", "costs", "data.table", "spaces.base", "tasks.base", "engines.base"),
+        *("evaluators.base", "costs", "data.table", *SPACES, "tasks.base", "engines.base"),
         "ops",
     },
-    "retrain": {"spaces.base", "supernet.region", "tasks.base", "costs"},
-    "costs": {"costs", "spaces.base", "supernet.mixture", "tasks.base"},
+    "retrain": {*SPACES, "supernet.region", "tasks.base", "costs"},
+    "costs": {"costs", *SPACES, "supernet.mixture", "tasks.base"},
     "selectors": {
         *("selectors.base", "strategies.base", "strategies.differentiable", "evaluators"),
-        *("strategies.judges", "strategies.history", "spaces.base", "supernet", "costs"),
+        *("strategies.judges", "strategies.history", *SPACES, "supernet", "costs"),
         "tasks.base",
         "engines.base",
     },
@@ -94,9 +99,9 @@ MAY = {
         *("strategies.penalties", "strategies.judges", "strategies.history", "tasks.base"),
         *("strategies.controller", "strategies.explore", "strategies.pruning", "engines.base"),
         *("strategies.evaluated", "strategies.variation"),
-        *("spaces.base", "spaces.modular", "supernet", "costs"),
+        *(*SPACES, "supernet", "costs"),
     },
-    "supernet": {"supernet", "spaces.base", "ops"},
+    "supernet": {"supernet", *SPACES, "ops"},
     "spaces": {"spaces", "supernet", "ops"},
     "tasks": {"tasks", "data"},
     "engines": {"engines"},

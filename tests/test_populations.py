@@ -23,7 +23,7 @@ RUN = Path("digits-gan-pbtnas/v001")
         (["method=perturb"], "use selector=fittest or soup"),
         (["method=magnitude"], "leaves a population of trained networks"),
         (["strategy.size=3"], "strategy.size=3: more than children=3"),
-        (["space=darts"], "space=darts: strategy=pbtnas needs a space whose layers can be mixed"),
+        (["space=darts"], "task=gan needs a generator and a discriminator: space=darts has"),
         (["task=classification"], "task=classification: strategy=pbtnas needs a task whose"),
         (["stages=[search,select,retrain]"], "need no retraining"),
         (["engine.processes=0"], "engine.processes=0: at least 1"),
@@ -40,7 +40,7 @@ def test_what_does_not_go_together_is_refused_at_once(nasrun, here, words, text)
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["space=gan"], "space=gan: strategy=darts needs a space with a supernet"),
+        (["space=gan"], "strategy=darts needs a supernet: space=gan has none; use space=darts"),
         (["task=gan"], "task=gan: strategy=darts needs a task on labelled images"),
         (["engine=serial"], "engine=serial: has no effect"),
     ],

@@ -13,7 +13,7 @@ from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
 from nasrun.runs.randomness import seed_everything
 from nasrun.runs.stage_folder import StageFolder
-from nasrun.spaces.base import Layout
+from nasrun.spaces.layout import Layout
 
 CPU = Budget(device="cpu", precision="auto", threads=1, max_hours=None)
 SMALL = ["images=64", "space.nodes=1", "space.kept_edges=1", "retrain.channels=2"]

@@ -1,12 +1,14 @@
 """Small spaces, scores in a given order, and a loop without a folder."""
 
+from typing import ClassVar
+
 from nasrun.context import Context
 from nasrun.engines.local import Serial
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import NONE, AtMost, Decision
 from nasrun.score import Score
-from nasrun.spaces.base import SearchSpace
 from nasrun.spaces.darts import DartsSpace
+from nasrun.spaces.supernet import SupernetSpace
 
 OPERATIONS = (
     "none",
@@ -28,10 +30,11 @@ DARTS = DartsSpace(
 )
 
 
-class Decisions(SearchSpace):
+class Decisions(SupernetSpace):
     """A space that builds no network."""
 
     search_layout = published_layout = None
+    owned: ClassVar = {}
 
     def network(self, genotype=None, *, inputs, outputs, layout=None):
         raise NotImplementedError

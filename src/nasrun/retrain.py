@@ -18,7 +18,8 @@ from nasrun.costs.memory import network_bytes
 from nasrun.divergence import Diverged, finite
 from nasrun.genotype import Genotype
 from nasrun.schedules import Schedule
-from nasrun.spaces.base import Layout, SearchSpace, Stem
+from nasrun.spaces.base import ClassifierSpace
+from nasrun.spaces.layout import Layout, Stem
 from nasrun.stage import Metrics, Stage
 from nasrun.supernet.region import compile_regions
 from nasrun.tasks.base import ImageTask, OptimizerFactory, Part, Subset
@@ -77,7 +78,7 @@ class Retrain(Stage):
     def rounds(self) -> int:
         return self.epochs * self.rounds_per_epoch
 
-    def begin(self, context: Context[SearchSpace, ImageTask], genotype: Genotype) -> None:
+    def begin(self, context: Context[ClassifierSpace, ImageTask], genotype: Genotype) -> None:
         """Build the network of a genotype and read the training data; the task is its own."""
         space, budget = context.space, context.budget
         self.genotype, self.space, self.budget = genotype, space, budget

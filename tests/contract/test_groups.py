@@ -10,8 +10,9 @@ from nasrun.budget import Budget
 from nasrun.config import build, conf_folder, resolve
 from nasrun.data.environments import Environment
 from nasrun.genotype import NONE, Genotype
-from nasrun.spaces.base import Layout, SearchSpace
-from nasrun.spaces.modular import ModularSpace
+from nasrun.spaces.layout import Layout
+from nasrun.spaces.supernet import SupernetSpace
+from nasrun.trained import Trained
 
 CPU = Budget(device="cpu", precision="auto", threads=1, max_hours=None)
 
@@ -49,8 +50,7 @@ def test_a_space_draws_legal_genotypes_and_reads_back_what_it_writes(built, spac
 def test_a_space_builds_a_supernet_and_a_network_that_answer_images(built, space):
     made = built("space", space)
     genotype = made.sample(torch.Generator().manual_seed(0))
-    if not isinstance(made, SearchSpace):
-        assert isinstance(made, ModularSpace)
+    if not isinstance(made, SupernetSpace):
         network = made.network(genotype, inputs=3, outputs=3)
         again = made.network(genotype, inputs=3, outputs=3)
         network.load_state_dict(again.state_dict(), strict=True)
@@ -62,6 +62,21 @@ def test_a_space_builds_a_supernet_and_a_network_that_answer_images(built, space
     (logits,) = made.network(genotype, inputs=1, outputs=3, layout=layout)(images)
     assert logits.shape == (2, 3)
     assert logits.isfinite().all()
+
+
+def test_a_network_takes_decisions_with_their_weights_from_another_one(built, space):
+    made = built("space", space)
+    sizes = {"inputs": 3, "outputs": 3}
+    genotypes = [made.sample(torch.Generator().manual_seed(seed)) for seed in (1, 2)]
+    trained = [Trained(made.network(g, **sizes).state_dict()) for g in genotypes]
+    donated = [name for names in made.tied[::2] for name in names]
+    child = genotypes[0].changed({name: genotypes[1][name] for name in donated})
+    network = made.network(child, **sizes)
+    left = made.inherit(*trained, network.state_dict(), donated, lam=1.0, gam=0.0)
+    network.load_state_dict(left.network, strict=True)
+    theirs = made.prefixes(donated)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, trained[name.startswith(theirs)].network[name]), name
 
 
 def test_a_restricted_space_has_only_the_choices_that_are_left(built, space):

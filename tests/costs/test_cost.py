@@ -12,8 +12,8 @@ from toys import OPERATIONS
 
 from nasrun.costs.cost import Cost, candidate_costs, count, params
 from nasrun.genotype import NONE, Genotype
-from nasrun.spaces.base import Layout
 from nasrun.spaces.darts import DartsSpace
+from nasrun.spaces.layout import Layout
 
 GENOTYPES = Path(__file__).parents[2] / "conf" / "genotypes"
 SHORT = {"max": 1, "avg": 2, "skip": 3, "sep3": 4, "sep5": 5, "dil3": 6, "dil5": 7}

@@ -9,7 +9,7 @@ from toys import DARTS
 from nasrun.budget import Budget
 from nasrun.costs.latency import WARM_UP, Stopwatch
 from nasrun.genotype import NONE
-from nasrun.spaces.base import Layout
+from nasrun.spaces.layout import Layout
 
 CPU = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
 

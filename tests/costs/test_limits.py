@@ -15,8 +15,8 @@ from nasrun.budget import Budget
 from nasrun.costs.cost import count
 from nasrun.costs.limits import Amounts, Limits, _one_by_one, count_choices, read_latencies
 from nasrun.genotype import NONE, Genotype
-from nasrun.spaces.base import Layout
 from nasrun.spaces.darts import DartsSpace
+from nasrun.spaces.layout import Layout
 from nasrun.spaces.mobile import MobileSpace
 from nasrun.spaces.nasbench201 import NasBench201
 from nasrun.strategies.penalties import Within

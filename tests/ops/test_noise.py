@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from nasrun import ops
-from nasrun.spaces.base import batch_statistics
+from nasrun.spaces.supernet import batch_statistics
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from nasrun.config import build, compose, resolve
 from nasrun.costs.cost import params
 from nasrun.genotype import Misfit
 from nasrun.pipeline.given import Given
-from nasrun.spaces.base import Layout
 from nasrun.spaces.darts import DartsSpace
+from nasrun.spaces.layout import Layout
 
 OPERATIONS = ("none", "skip_connect", "sep_conv_3x3")
 EDGES = [("skip_connect", 0), ("sep_conv_3x3", 1)] * 4

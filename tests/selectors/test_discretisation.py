@@ -12,7 +12,7 @@ from torch import nn
 from nasrun.genotype import NONE, Genotype
 from nasrun.selectors import discretisation
 from nasrun.selectors.discretisation import discretise, recalibrate
-from nasrun.spaces.base import batch_statistics
+from nasrun.spaces.supernet import batch_statistics
 from nasrun.supernet.supernet import argmax
 
 SMALL = ["rounds=2", "width=2", "depth=3", "batch_size=16", "images=80", "space.nodes=1"]

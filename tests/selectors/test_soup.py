@@ -8,7 +8,7 @@ from nasrun.genotype import Genotype
 from nasrun.selectors.soup import Soup, mean
 from nasrun.strategies.base import Candidate, PopulationStrategy
 from nasrun.strategies.pbtnas import scored
-from nasrun.tasks.base import Trained
+from nasrun.trained import Trained
 
 OURS, OTHER = (Genotype("toy", {"e0": choice}) for choice in "ab")
 

@@ -1,224 +1,109 @@
-"""What every space can do: check, sample, one-hot; layouts; measuring by batch statistics."""
+"""The weakest space: networks and their notation, nothing to search; others ask it for no more."""
 
-from collections import Counter
-from math import sqrt
+import json
 
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+
+RESIDUAL = '''
+"""Networks of so many 3x3 convolutions, in a space without decisions."""
+
+from dataclasses import dataclass
+
 from torch import nn
-from toys import OPERATIONS
 
-from nasrun.genotype import NONE, Genotype
-from nasrun.spaces.base import Layout, batch_statistics
-from nasrun.spaces.darts import DartsSpace
-from nasrun.spaces.nasbench201 import NasBench201
-
-NB201 = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+from nasrun.genotype import Genotype
+from nasrun.networks import ImageClassifier
+from nasrun.spaces.base import ClassifierSpace
 
 
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
+@dataclass(frozen=True, kw_only=True)
+class Plain(ClassifierSpace):
+    deepest: int
+
+    name = "plain"
+
+    def network(self, genotype, *, inputs, outputs, layout=None):
+        return Stack(int(self.check(genotype)["depth"]), inputs, outputs, layout.channels)
+
+    def check(self, genotype):
+        if not genotype.get("depth", "").isdigit() or int(genotype["depth"]) > self.deepest:
+            raise ValueError(f"genotype: use a depth of at most {self.deepest}")
+        return genotype
+
+    def render(self, genotype):
+        return genotype["depth"]
+
+    def parse(self, text):
+        return self.check(Genotype(self.name, {"depth": text.strip()}))
+
+    def cells(self, genotype):
+        return {"stack": [("in", "out", genotype["depth"])]}
 
 
-def space(operations=OPERATIONS, nodes=4, kept_edges=2, **choices):
-    named = {name.replace("_", "/", 1).replace("_", "-"): found for name, found in choices.items()}
-    return DartsSpace(
-        operations=operations,
-        nodes=nodes,
-        kept_edges=kept_edges,
-        channels=4,
-        layers=3,
-        choices=named,
-    )
+class Stack(ImageClassifier):
+    def __init__(self, depth, inputs, outputs, channels):
+        super().__init__()
+        widths = [inputs] + [channels] * depth
+        self.layers = nn.Sequential(*(
+            nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.ReLU())
+            for a, b in zip(widths, widths[1:])
+        ))
+        self.classifier = nn.Linear(channels, outputs)
+
+    def forward(self, x):
+        return (self.classifier(self.layers(x).mean((2, 3))),)
+'''
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("channels", 0), ("channels", 7), ("layers", 2), ("layers", -1)]
-)
-def test_a_layout_that_cannot_be_built_is_refused_by_key_and_value(key, value):
-    with pytest.raises(ValueError, match=f"{key}={value}"):
-        Layout(**{"channels": 16, "layers": 8, key: value})
+@pytest.fixture
+def plain(here, monkeypatch):
+    """The words that name such a space of a user's."""
+    monkeypatch.syspath_prepend(str(here))
+    (here / "fixed").mkdir()
+    (here / "fixed/__init__.py").touch()
+    (here / "fixed/plain.py").write_text(RESIDUAL)
+    (here / "myconf/space").mkdir(parents=True)
+    text = "# Stacks of convolutions: nothing to search\n_target_: fixed.plain.Plain\ndeepest: 4\n"
+    (here / "myconf/space/plain.yaml").write_text(text)
+    return ["space=plain", f"hydra.searchpath=[file://{here / 'myconf'}]", "trust=[fixed]"]
 
 
-def test_rows_follow_the_decisions_and_the_width_is_the_most_choices():
-    narrow = space(("skip_connect", "sep_conv_3x3"), reduce_2_1=OPERATIONS[:5])
-    assert [narrow.decisions[row].name for row in narrow.rows.values()] == list(narrow.rows)
-    assert narrow.width == 5
-    assert narrow.groups == ("normal", "reduce")
+def test_a_network_is_retrained_shown_and_loaded_without_anything_to_search(nasrun, plain, here):
+    import nasrun as package
+
+    (here / "net.txt").write_text("2")
+    words = ["genotype=net.txt", *plain, "epochs=1", "images=64", "budget.threads=1"]
+    ended = nasrun("retrain", *words, "retrain.channels=4", "retrain.auxiliary=false")
+    assert ended.status == 0, ended.err
+    (run,) = (here / "outputs").glob("*/v001")
+    result = json.loads((run / "retrain/net/result.json").read_text())
+    assert result["params"] == (9 * 1 * 4 + 4) + (9 * 4 * 4 + 4) + (4 * 10 + 10)
+    loaded = package.load(run, trust=["fixed"])
+    assert sum(p.numel() for p in loaded.network.parameters()) == result["params"]
+    shown = nasrun("show", run, "trust=[fixed]", "format=json")
+    assert shown.status == 0, shown.err
 
 
-def test_check_gives_back_a_legal_genotype_and_lets_any_edge_be_dropped():
-    without_none = space(("skip_connect", "sep_conv_3x3"))
-    genotype = Genotype("darts", dict.fromkeys(without_none.rows, NONE))
-    assert without_none.check(genotype) is genotype
+def test_who_asks_for_more_is_refused_with_what_has_it(nasrun, plain, here):
+    common = [*plain, "budget.threads=1"]
+    for words, needed in (
+        (["search", "strategy=darts"], "strategy=darts needs a supernet: space=plain has none"),
+        (["search", "strategy=pbtnas"],
+         "strategy=pbtnas needs decisions to search: space=plain has none"),
+        (["retrain", "genotype=random"], "genotype=random needs decisions to search"),
+        (["retrain", "genotype=net.txt", "budget.max_params_m=1"],
+         "counting for limits on the found network and `nasrun plan` needs a supernet"),
+    ):  # fmt: skip
+        (here / "net.txt").write_text("2")
+        assert needed in nasrun(*words, *common).refusal
+    assert not (here / "outputs").exists()
 
 
-def test_check_refuses_an_operation_that_the_space_does_not_have_and_suggests_one():
-    found = space()
-    genotype = Genotype("darts", {**dict.fromkeys(found.rows, NONE), "normal/3-1": "sep_conv3x3"})
-    with pytest.raises(ValueError, match=r"normal/3-1=sep_conv3x3.*did you mean sep_conv_3x3"):
-        found.check(genotype)
-
-
-def test_check_refuses_a_choice_that_only_other_decisions_have():
-    found = space(normal_3_1=("skip_connect",))
-    genotype = Genotype("darts", {**dict.fromkeys(found.rows, NONE), "normal/3-1": "sep_conv_3x3"})
-    with pytest.raises(ValueError, match=r"normal/3-1=sep_conv_3x3.*allows skip_connect"):
-        found.check(genotype)
-
-
-def test_check_refuses_the_genotype_of_another_space():
-    with pytest.raises(ValueError, match="space=nasbench201 has no decision normal/2-0"):
-        space().check(Genotype("nasbench201", {"1-0": "nor_conv_3x3"}))
-
-
-def test_check_refuses_a_decision_too_many():
-    found = space(nodes=2)
-    larger = Genotype("darts", dict.fromkeys(space(nodes=3).rows, "skip_connect"))
-    with pytest.raises(ValueError, match="normal/4-0"):
-        found.check(larger)
-
-
-@settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.integers(1, 5), st.integers(1, 4), st.integers(0, 2**31))
-def test_a_sample_keeps_exactly_as_many_edges_a_node_as_the_limits_allow(nodes, kept_edges, seed):
-    found = space(nodes=nodes, kept_edges=kept_edges)
-    genotype = found.check(found.sample(torch.Generator().manual_seed(seed)))
-    for cell in ("normal", "reduce"):
-        for node in range(2, 2 + nodes):
-            edges = [genotype[f"{cell}/{node}-{source}"] for source in range(node)]
-            assert sum(edge != NONE for edge in edges) == min(kept_edges, node)
-
-
-def test_samples_draw_every_operation_and_every_edge_equally_often():
-    found, generator = space(), torch.Generator().manual_seed(0)
-    draws = 400
-    operations, edges = Counter(), Counter()
-    for _ in range(draws):
-        for name, choice in found.sample(generator).items():
-            if choice != NONE:
-                operations[choice] += 1
-                edges[name] += 1
-    total = draws * 2 * 4 * 2
-    assert set(operations) == set(OPERATIONS[1:])
-    for count in operations.values():
-        assert abs(count - total / 7) < 5 * sqrt(total * 1 / 7 * 6 / 7)  # five deviations
-    for name in found.rows:
-        share = 2 / int(name.partition("/")[2][0])
-        assert abs(edges[name] - draws * share) <= 5 * sqrt(draws * share * (1 - share))
-
-
-def test_the_same_generator_seed_draws_the_same_genotypes_whatever_the_global_state():
-    found = space()
-    first = [found.sample(torch.Generator().manual_seed(7)) for _ in range(2)]
-    torch.manual_seed(123)
-    before = torch.get_rng_state()
-    again = found.sample(torch.Generator().manual_seed(7))
-    assert first == [again, again]
-    assert torch.equal(torch.get_rng_state(), before)
-    assert found.sample(torch.Generator().manual_seed(8)) != again
-
-
-def test_without_a_generator_samples_follow_the_global_seed():
-    found = space()
-    torch.manual_seed(3)
-    first, second = found.sample(), found.sample()
-    torch.manual_seed(3)
-    assert (found.sample(), found.sample()) == (first, second)
-    assert first != second
-
-
-@settings(max_examples=30, deadline=None, derandomize=True)
-@given(st.data())
-def test_the_one_hot_mixture_has_one_in_the_column_of_each_choice_and_runs_only_it(data):
-    found = space(normal_2_0=("sep_conv_3x3", "none"), reduce_5_4=("skip_connect",))
-    chosen = {d.name: data.draw(st.sampled_from(d.choices)) for d in found.decisions}
-    mixture = found.one_hot(Genotype("darts", chosen))
-    assert mixture.weights.shape == (28, 8)
-    for decision, row, active in zip(
-        found.decisions, mixture.weights.tolist(), mixture.active, strict=True
-    ):
-        expected = [float(choice == chosen[decision.name] != NONE) for choice in decision.choices]
-        assert row == expected + [0.0] * (8 - len(expected))
-        assert active == tuple(column for column, weight in enumerate(expected) if weight)
-
-
-def norms():
-    network = nn.Sequential(
-        nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3, affine=False), nn.Dropout(0.5), nn.BatchNorm2d(3)
-    )
-    with torch.no_grad():
-        network(torch.randn(16, 2, 5, 5))  # running statistics that no batch has
-    return network
-
-
-def test_batch_statistics_normalise_by_the_batch_and_switch_dropout_off():
-    network, x = norms(), torch.randn(8, 2, 5, 5)
-    with batch_statistics(network), torch.no_grad():
-        y = network[0](x)
-        result = network(x)
-    for _ in range(2):
-        mean = y.mean((0, 2, 3), keepdim=True)
-        y = (y - mean) / ((y - mean).square().mean((0, 2, 3), keepdim=True) + 1e-5).sqrt()
-    torch.testing.assert_close(result, y)
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_batch_statistics_leave_buffers_and_modes_as_they_were(training):
-    network = norms().train(training)
-    network[2].train(not training)  # a mixture of modes
-    modes = [module.training for module in network.modules()]
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-
-    def interrupted():
-        with batch_statistics(network):
-            network(torch.randn(8, 2, 5, 5))
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert [module.training for module in network.modules()] == modes
-    for name, value in network.state_dict().items():
-        assert torch.equal(value, before[name])
-    network.train()(torch.randn(8, 2, 5, 5))
-    assert network[1].num_batches_tracked == before["1.num_batches_tracked"] + 1
-
-
-@given(seed=st.integers(0, 2**31), nodes=st.integers(1, 4), kept=st.integers(1, 2))
-@settings(max_examples=50, deadline=None)
-def test_a_mutation_is_a_legal_neighbour(seed, nodes, kept):
-    found = space(nodes=nodes, kept_edges=kept)
-    generator = torch.Generator().manual_seed(seed)
-    genotype = found.sample(generator)
-    other = found.mutate(genotype, generator)
-    assert found.check(other) != genotype
-    changed = [name for name in genotype if genotype[name] != other[name]]
-    for limit in found.limits:
-        kept_before, kept_after = (
-            sum(g[name] != NONE for name in limit.decisions) for g in (genotype, other)
-        )
-        assert kept_after == kept_before
-    if len(changed) == 2:  # an input was exchanged: one edge comes, another of its node goes
-        gone, come = sorted(changed, key=lambda name: genotype[name] == NONE)
-        assert other[gone] == genotype[come] == NONE
-        assert any({gone, come} <= set(limit.decisions) for limit in found.limits)
-    else:
-        assert len(changed) == 1
-
-
-def test_mutations_reach_every_neighbour_alike_where_none_is_a_choice():
-    found = NasBench201(operations=NB201, channels=4, layers=3)
-    genotype = found.sample()
-    counts = Counter(found.mutate(genotype) for _ in range(4800))
-    assert len(counts) == 24  # six edges, four other operations each
-    assert all(sum(g[name] != genotype[name] for name in g) == 1 for g in counts)
-    assert min(counts.values()) > 200 - 5 * sqrt(200)
-
-
-def test_what_cannot_change_does_not():
-    found = space(("sep_conv_3x3",), nodes=1, kept_edges=2)
-    genotype = found.sample()
-    assert found.mutate(genotype) == genotype
+def test_a_task_is_refused_networks_of_another_kind_with_who_trains_them(nasrun, here):
+    refusal = nasrun("search", "strategy=pbtnas", "space=darts").refusal
+    assert "task=gan needs a generator and a discriminator" in refusal
+    assert "space=darts has networks that classify images" in refusal
+    assert "use space=gan or gan_hard, or task=classification" in refusal
+    refusal = nasrun("search", "strategy=random", "evaluator=inherited", "space=gan").refusal
+    assert "needs a supernet: space=gan has none; use space=darts, mobile or nasbench201" in refusal
+    assert list(here.iterdir()) == []

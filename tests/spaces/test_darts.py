@@ -16,8 +16,9 @@ from toys import OPERATIONS
 from nasrun.config import build, compose, resolve
 from nasrun.genotype import NONE, Genotype
 from nasrun.ops.conv import FactorizedReduce
-from nasrun.spaces.base import Layout, batch_statistics
 from nasrun.spaces.darts import DartsSpace
+from nasrun.spaces.layout import Layout
+from nasrun.spaces.supernet import batch_statistics
 from nasrun.supernet.auxiliary import AuxiliaryHead
 from nasrun.supernet.mixture import Mixture
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import PlainDarts, PlainNasBench201
 
-from nasrun.spaces.base import batch_statistics
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.nasbench201 import NasBench201
+from nasrun.spaces.supernet import batch_statistics
 from nasrun.supernet.relaxation import Concrete, HardGumbel, Softmax
 from nasrun.supernet.supernet import Supernet
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from nasrun.costs.cost import count
 from nasrun.genotype import SKIP, Genotype
-from nasrun.spaces.base import Layout, batch_statistics
+from nasrun.spaces.layout import Layout
 from nasrun.spaces.mobile import MobileSpace, stages
+from nasrun.spaces.supernet import batch_statistics
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.relaxation import Softmax
 from nasrun.supernet.supernet import Supernet, argmax, magnitude

@@ -16,8 +16,9 @@ from torch import nn
 
 from nasrun.costs.cost import count, params
 from nasrun.genotype import NONE, Genotype
-from nasrun.spaces.base import Layout, batch_statistics
+from nasrun.spaces.layout import Layout
 from nasrun.spaces.nasbench201 import NasBench201
+from nasrun.spaces.supernet import batch_statistics
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.relaxation import Softmax
 from nasrun.supernet.supernet import Supernet, argmax

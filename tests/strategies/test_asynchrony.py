@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from nasrun.data.augment import Augment
 from nasrun.data.facts import Facts
 from nasrun.ops.term import Term
-from nasrun.spaces.base import Layout
 from nasrun.spaces.darts import DartsSpace
+from nasrun.spaces.layout import Layout
 from nasrun.strategies.levels import (
     Bilevel,
     MixedLevel,

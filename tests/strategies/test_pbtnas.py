@@ -7,21 +7,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from toys import context, run
 
 from nasrun.budget import Budget
 from nasrun.data.images import Data
-from nasrun.genotype import Decision
 from nasrun.spaces.gan import OPERATIONS, GanSpace
-from nasrun.strategies.pbtnas import (
-    Population,
-    stratified_genotypes,
-    stream,
-)
+from nasrun.strategies.pbtnas import Population, stream
 from nasrun.strategies.variation import Mixing
-from nasrun.tasks.base import MemberLearner, PopulationTask, Trained
+from nasrun.tasks.base import MemberLearner, PopulationTask
+from nasrun.trained import Trained
 
 BUDGET = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
 RECIPE = {
@@ -48,18 +42,6 @@ SPACE = GanSpace(
     hard=False,
 )
 MIXING = Mixing(probability=0.25, lam=0.4, gam=0.1, with_itself=False, donor_memory=False)
-
-
-@given(size=st.integers(2, 40), options=st.integers(1, 9), seed=st.integers(0, 10**6))
-def test_the_first_genotypes_have_every_choice_equally_often(size, options, seed):
-    decisions = [Decision(f"d/{n}", tuple(map(str, range(options)))) for n in range(3)]
-    generator = torch.Generator().manual_seed(seed)
-    genotypes = stratified_genotypes("toy", decisions, size, generator)
-    for decision in decisions:
-        chosen = [genotype[decision.name] for genotype in genotypes]
-        counts = [chosen.count(choice) for choice in decision.choices]
-        assert max(counts) - min(counts) <= 1
-        assert sum(counts) == size
 
 
 def test_no_two_streams_of_a_search_are_one():

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from nasrun.costs.cost import params
 from nasrun.ops.term import State
-from nasrun.spaces.base import batch_statistics
 from nasrun.spaces.darts import DartsSpace
+from nasrun.spaces.supernet import batch_statistics
 from nasrun.supernet.edge import Edge
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.partial import PartialEdge, bypassed

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from nasrun.budget import Budget
-from nasrun.spaces.base import batch_statistics
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.mobile import MobileSpace
 from nasrun.spaces.nasbench201 import NasBench201
+from nasrun.spaces.supernet import batch_statistics
 from nasrun.supernet.region import Region, compile_regions, dropped
 from nasrun.supernet.relaxation import Softmax
 from nasrun.supernet.supernet import Supernet

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from nasrun.config import build, compose, resolve
-from nasrun.spaces.base import batch_statistics
+from nasrun.spaces.supernet import batch_statistics
 from nasrun.supernet.relaxation import Softmax
 from nasrun.supernet.supernet import Supernet
 

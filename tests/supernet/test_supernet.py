@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from toys import OPERATIONS
 
 from nasrun.genotype import NONE, Genotype
-from nasrun.spaces.base import batch_statistics
 from nasrun.spaces.darts import DartsSpace
+from nasrun.spaces.supernet import batch_statistics
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.relaxation import Concrete, HardGumbel, OneHot, Softmax
 from nasrun.supernet.supernet import Supernet, argmax, magnitude

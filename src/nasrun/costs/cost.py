@@ -110,7 +110,7 @@ def candidate_costs(
 ) -> CandidateCosts:
     """The costs of all candidates in a network on the meta device, on square images.
 
-    `idle` is the mixture in which no candidate runs. Most callers want `SearchSpace.costs`.
+    `idle` is the mixture in which no candidate runs. Most callers want `SupernetSpace.costs`.
     """
     found: list[tuple[Candidates, Tensor]] = []
 

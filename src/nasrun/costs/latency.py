@@ -18,7 +18,8 @@ from torch import nn
 from nasrun.budget import Budget
 from nasrun.costs.limits import Amounts
 from nasrun.genotype import NONE, Genotype
-from nasrun.spaces.base import Layout, SearchSpace
+from nasrun.spaces.layout import Layout
+from nasrun.spaces.supernet import SupernetSpace
 from nasrun.supernet.mixture import Mixture
 
 WARM_UP = 3
@@ -30,7 +31,7 @@ class Stopwatch:
 
     def __init__(
         self,
-        space: SearchSpace,
+        space: SupernetSpace,
         layout: Layout,
         budget: Budget,
         *,

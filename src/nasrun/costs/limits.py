@@ -22,7 +22,8 @@ from nasrun.budget import LIMITS, Budget
 from nasrun.costs.cost import CandidateCosts, Candidates, Meter
 from nasrun.costs.memory import Ledger, sizes
 from nasrun.genotype import NONE, Genotype
-from nasrun.spaces.base import Layout, SearchSpace
+from nasrun.spaces.layout import Layout
+from nasrun.spaces.supernet import SupernetSpace
 from nasrun.supernet.mixture import Mixture
 
 Probabilities = Mapping[str, Mapping[str, float]]
@@ -46,7 +47,7 @@ class Amounts:
 class Limits:
     """The largest costs (`maxima`) that a network of the space may have, by budget key."""
 
-    space: SearchSpace
+    space: SupernetSpace
     maxima: Mapping[str, float]
     amounts: Mapping[str, Amounts]
 
@@ -54,7 +55,7 @@ class Limits:
     def of(
         cls,
         budget: Budget,
-        space: SearchSpace,
+        space: SupernetSpace,
         layout: Layout,
         *,
         inputs: int,
@@ -98,7 +99,7 @@ class Limits:
             named = " ".join(f"budget.{key}={most}" for key, most in self.maxima.items())
             raise ValueError(f"{named}: each can be met alone, but not all together; allow more")
 
-    def inside(self, space: SearchSpace) -> Limits | None:
+    def inside(self, space: SupernetSpace) -> Limits | None:
         """The same limits on a part of the space; None if none is found there that meets them."""
         limits = replace(self, space=space)
         return None if limits.complete({}) is None else limits
@@ -202,7 +203,7 @@ class Limits:
 
 
 def count_choices(
-    space: SearchSpace,
+    space: SupernetSpace,
     layout: Layout,
     *,
     inputs: int,
@@ -230,7 +231,7 @@ def count_choices(
     return params, macs
 
 
-def _in_places(space: SearchSpace, costs: CandidateCosts) -> tuple[Amounts, Amounts]:
+def _in_places(space: SupernetSpace, costs: CandidateCosts) -> tuple[Amounts, Amounts]:
     """Where a network tells the places of its candidates, each is counted there."""
     kinds = (costs.params, costs.rest.params), (costs.macs, costs.rest.macs)
     params, macs = (
@@ -246,7 +247,7 @@ def _in_places(space: SearchSpace, costs: CandidateCosts) -> tuple[Amounts, Amou
     return params, macs
 
 
-def _one_by_one(space: SearchSpace, network: nn.Module, image: Tensor) -> tuple[Amounts, Amounts]:
+def _one_by_one(space: SupernetSpace, network: nn.Module, image: Tensor) -> tuple[Amounts, Amounts]:
     """From a pass per choice, in which it alone runs."""
 
     def alone(row: int = -1, column: int = -1) -> tuple[float, float]:
@@ -272,7 +273,7 @@ def _spent(network: nn.Module, image: Tensor, mixture: Mixture | None) -> tuple[
     return ledger.read / 4e6, counter.macs / 1e6
 
 
-def read_latencies(path: Path, space: SearchSpace, layout: Layout) -> Amounts:
+def read_latencies(path: Path, space: SupernetSpace, layout: Layout) -> Amounts:
     """The milliseconds that `nasrun latency` measured; ValueError for other networks'."""
     key = f"budget.latency_table={path}"
     try:

@@ -22,7 +22,9 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from nasrun.budget import Budget
 from nasrun.genotype import NONE, Decision, Genotype
-from nasrun.spaces.base import Layout, SearchSpace, batch_statistics
+from nasrun.spaces.base import ClassifierSpace
+from nasrun.spaces.layout import Layout
+from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.supernet.mixture import Mixture
 from nasrun.tasks.base import ImageTask, OptimizerFactory
 
@@ -120,7 +122,7 @@ class Shapes:
 
     def __init__(
         self,
-        space: SearchSpace,
+        space: SupernetSpace,
         *,
         inputs: int,
         outputs: int,
@@ -141,7 +143,7 @@ class Shapes:
     @classmethod
     def of(
         cls,
-        space: SearchSpace,
+        space: SupernetSpace,
         task: ImageTask,
         budget: Budget,
         optimizer: OptimizerFactory,
@@ -287,7 +289,7 @@ class Shapes:
 
 
 def network_bytes(
-    space: SearchSpace,
+    space: ClassifierSpace,
     genotype: Genotype,
     layout: Layout,
     task: ImageTask,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from nasrun.context import Context
 from nasrun.genotype import Genotype
 from nasrun.score import Score
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.base import ClassifierSpace, Space
 from nasrun.stage import Metrics, Rehearsal, Stage
 from nasrun.tasks.base import ImageTask, Track
 
@@ -17,12 +17,15 @@ from nasrun.tasks.base import ImageTask, Track
 class Evaluator(ABC):
     """`Genotype -> Score`; settings in the constructor, data with `begin`.
 
-    All scores of one evaluator have one name. The rest is for those that train: warm-up rounds
+    All scores of one evaluator have one name; `scores` is what the space of what it scores has to
+    be. The rest is for those that train: warm-up rounds
     before the first score, a state, what a step takes.
     """
 
+    scores: ClassVar[type[Space]] = ClassifierSpace
+
     @abstractmethod
-    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+    def begin(self, context: Context[Any, ImageTask]) -> None:
         """Take the data."""
 
     @abstractmethod

@@ -20,7 +20,8 @@ from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
 from nasrun.schedules import Schedule
 from nasrun.score import Score
-from nasrun.spaces.base import Layout, SearchSpace, Stem
+from nasrun.spaces.layout import Layout, Stem
+from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Metrics, Rehearsal, Step, tracked, unseen
 from nasrun.tasks.base import ImageTask, Learner, OptimizerFactory, Split, Track
 
@@ -56,11 +57,13 @@ class FromScratch(Evaluator, OnEngine):
         self.schedule = schedule
         self.clip = clip
 
+    scores = SupernetSpace  # by which the memory of the largest network is foreseen
+
     @property
     def on_engine(self) -> bool:
         return True
 
-    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+    def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         space, task, budget = context.space, context.task, context.budget
         self.engine = given(context.engine)
         task.split("train"), task.split("validation")  # what is wrong with them is told now
@@ -143,7 +146,7 @@ class Order:
 class TrainFromScratch:
     """The job that an engine runs: train one architecture, measure it on the validation part."""
 
-    space: SearchSpace
+    space: SupernetSpace
     task: ImageTask
     budget: Budget
     layout: Layout

@@ -14,13 +14,15 @@ from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
 from nasrun.schedules import Schedule
 from nasrun.score import Score
-from nasrun.spaces.base import SearchSpace, batch_statistics
+from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
 from nasrun.tasks.base import ImageTask, OptimizerFactory
 
 
 class Inherited(Evaluator):
     """Weights of a supernet trained on uniformly drawn single paths (1902.07638, 1904.00420)."""
+
+    scores = SupernetSpace
 
     def __init__(
         self,
@@ -46,7 +48,7 @@ class Inherited(Evaluator):
     def warm_up_rounds(self) -> int:
         return self.rounds
 
-    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+    def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         space, task, budget = context.space, context.task, context.budget
         self.space, self.task = space, task
         self.train, self.validation = task.split("train"), task.split("validation")
@@ -91,7 +93,9 @@ class Inherited(Evaluator):
 class _SinglePath(torch.nn.Module):
     """A supernet that draws another architecture for every forward pass."""
 
-    def __init__(self, network: torch.nn.Module, space: SearchSpace, device: torch.device) -> None:
+    def __init__(
+        self, network: torch.nn.Module, space: SupernetSpace, device: torch.device
+    ) -> None:
         super().__init__()
         self.network, self.space, self.device = network, space, device
 

@@ -10,7 +10,7 @@ from nasrun.data.table import VALIDATION, Table, header
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
 from nasrun.score import Score
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.base import Space
 from nasrun.tasks.base import ImageTask
 
 
@@ -19,6 +19,8 @@ class Tabular(Evaluator):
 
     A search with it has read the table, so it is no rival of one that has not: its report says so.
     """
+
+    scores = Space
 
     def __init__(self, *, table: str | None, column: str) -> None:
         if table is None:
@@ -31,7 +33,7 @@ class Tabular(Evaluator):
         self.path, self.column = Path(table), column
         header(self.path, column)
 
-    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+    def begin(self, context: Context[Space, ImageTask]) -> None:
         self.space, self.table = context.space, Table.read(self.path)
 
     def __call__(self, genotype: Genotype) -> Score:

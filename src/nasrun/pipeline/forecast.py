@@ -24,7 +24,8 @@ from nasrun.costs.limits import Amounts, count_choices
 from nasrun.genotype import Genotype
 from nasrun.machine import resident_gib
 from nasrun.pipeline.rehearsal import Rehearsing
-from nasrun.spaces.base import Layout, SearchSpace
+from nasrun.spaces.layout import Layout
+from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Foreseen, Rehearsal, Stage
 from nasrun.strategies.base import Strategy, SupernetStrategy
 from nasrun.tasks.base import Subset
@@ -213,7 +214,7 @@ def _test(stage: Retrain) -> Rehearsal:
 
 
 def facts_of(
-    space: SearchSpace,
+    space: SupernetSpace,
     layout: Layout | None,
     budget: Budget,
     genotype: Genotype | None,
@@ -246,7 +247,7 @@ def facts_of(
     return found
 
 
-def genotypes(space: SearchSpace) -> float:
+def genotypes(space: SupernetSpace) -> float:
     """How many genotypes a space has: those that its limits keep are counted once."""
     tied = {name for limit in space.limits for name in limit.decisions}
     sizes = {d.name: len(space.candidates(d)) for d in space.decisions}
@@ -260,7 +261,7 @@ def genotypes(space: SearchSpace) -> float:
     return count
 
 
-def extremes(space: SearchSpace, amounts: Amounts) -> tuple[float, float]:
+def extremes(space: SupernetSpace, amounts: Amounts) -> tuple[float, float]:
     """The least and the most that a network of the space costs."""
     least = space.cheapest(lambda name, choice: amounts.each[name].get(choice, 0.0))
     most = space.cheapest(lambda name, choice: -amounts.each[name].get(choice, 0.0))

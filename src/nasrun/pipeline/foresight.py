@@ -27,7 +27,7 @@ def foresee(plan: Plan, told: Told) -> Outlook:
     portion = Portion() if on_cpu else None  # elsewhere other sizes are compiled, steps are quick
     plan = plan if portion is None else _of_portions(plan, portion)
     _ = plan.limits  # it says which cannot be met
-    space, dataset = plan.recipe
+    _, dataset = plan.recipe
     data, found = dataset.facts(), chosen(plan, plan.source.selected if plan.source else None)
     genotype = None if found is None else found.genotype
     note = notes.note_of(plan, genotype)
@@ -38,7 +38,7 @@ def foresee(plan: Plan, told: Told) -> Outlook:
     stages = foresee_stages(_ahead(plan, genotype), Process(plan.budget), rehearsing, told)
     told("counting what the networks of the space cost")
     facts = facts_of(
-        space,
+        plan.counting,
         plan.retrain.layout if plan.retrain is not None else None,
         plan.budget,
         genotype,

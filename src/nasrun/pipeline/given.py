@@ -77,6 +77,11 @@ class Given:
             raise ValueError(f"genotype={name}: {error}") from error
         return cls(name, short, text, looks.home(text))
 
+    @property
+    def drawn(self) -> bool:
+        """Whether it is drawn at random."""
+        return self.written is None
+
     def within(self, space: Space, option: str, seed: int) -> Genotype:
         """The genotype in a space, which is this option of `space`; ValueError if it is none there.
 
@@ -101,6 +106,9 @@ def random_genotype(space: Space, seed: int) -> Genotype:
     """The random rival of this seed."""
     import torch
 
+    from nasrun.spaces.decision import DecisionSpace
+
+    assert isinstance(space, DecisionSpace)
     return space.sample(torch.Generator().manual_seed(seed))
 
 

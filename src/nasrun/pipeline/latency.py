@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from nasrun.pipeline.refusals import refuse_incapable
 from nasrun.pipeline.stages import RETRAIN
 
 if TYPE_CHECKING:
@@ -34,12 +35,12 @@ def stopwatch(
     budget, space, dataset, recipe = build_all(nodes, trusted).values()
     from nasrun.costs.latency import Stopwatch
     from nasrun.data.images import Dataset
-    from nasrun.spaces.base import SearchSpace
+    from nasrun.spaces.supernet import SupernetSpace
 
-    for group, part, kind in (("space", space, SearchSpace), ("dataset", dataset, Dataset)):
-        if not isinstance(part, kind):
-            option = composed.choices[group]
-            raise ValueError(f"{group}={option}: a latency table needs {kind.words}")
+    refuse_incapable("a latency table", SupernetSpace, composed.choices, space)
+    if not isinstance(dataset, Dataset):
+        option = composed.choices["dataset"]
+        raise ValueError(f"dataset={option}: a latency table needs {Dataset.words}")
     dataset.check()
     facts = dataset.facts()
     budget.apply()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nasrun.spaces.base import Layout
+    from nasrun.spaces.layout import Layout
 
 LAYOUT = ("channels", "layers", "stem")
 """Of the retrained network: what limits on it are counted in."""

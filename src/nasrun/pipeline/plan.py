@@ -30,6 +30,7 @@ from nasrun.pipeline.refusals import (
     refuse_discretisation,
     refuse_engine,
     refuse_idle_key,
+    refuse_incapable,
     refuse_limits,
     refuse_mismatch,
     refuse_missing,
@@ -70,7 +71,9 @@ if TYPE_CHECKING:
     from nasrun.engines.base import Engine
     from nasrun.retrain import Retrain
     from nasrun.selectors.base import Selector
-    from nasrun.spaces.base import Layout, SearchSpace, Space
+    from nasrun.spaces.base import ClassifierSpace, Space
+    from nasrun.spaces.layout import Layout
+    from nasrun.spaces.supernet import SupernetSpace
     from nasrun.strategies.base import Strategy
     from nasrun.tasks.base import Task
 
@@ -106,13 +109,17 @@ def prepare(command: Command, source: Source | None) -> Plan:
     parts = Parts(command, kinds, make, budget, space, dataset)
     searching = parts.searching()
     if budget.limited or command.only_foreseen:
-        refuse_unforeseen(choices, space)
+        refuse_unforeseen(choices, space, searching["strategy"])
     training = parts.training()
     refuse_other_layout(command, source, kinds, training["layout"])
     if training["transfer"] is not None:
         transfer = configuration.resolve(config["transfer"])
         settings["transfer"] = {**transfer, "dataset": placed(transfer["dataset"])}
+    from nasrun.spaces.decision import DecisionSpace
+
     given = None if frame.genotype is None else Given.find(frame.genotype)
+    if given is not None and given.drawn:
+        refuse_incapable(f"genotype={given.name}", DecisionSpace, choices, space)
     plan = Plan(
         kinds=kinds,
         seed=frame.seed,
@@ -158,7 +165,7 @@ class Parts:
         stages, selector = [strategy], None
         if SELECT in self.kinds:
             selector = self.make("selector")
-            refuse_mismatch(self.command.composed.choices, selector, strategy)
+            refuse_mismatch(self.command.composed.choices, selector, strategy, self.space)
             refuse_discretisation(self.command.typed, self.command.composed.choices, strategy)
             stages.append(selector)
         engine = self.make("engine")
@@ -305,11 +312,11 @@ class Plan:
             return None
         from nasrun.costs.limits import Limits
 
-        space, dataset = self.recipe
+        _, dataset = self.recipe
         facts = dataset.facts()
         return Limits.of(
             self.budget,
-            space,
+            self.counting,
             self.layout,
             inputs=facts.channels,
             outputs=facts.num_classes,
@@ -338,14 +345,22 @@ class Plan:
         return {} if self.layout is None else {"layout": layout_of(self.layout)}
 
     @property
-    def recipe(self) -> tuple[SearchSpace, Dataset]:
+    def recipe(self) -> tuple[ClassifierSpace, Dataset]:
         """Space and images as a recipe takes them; `prepare` has looked that they are such."""
         from nasrun.data.images import Dataset
-        from nasrun.spaces.base import SearchSpace
+        from nasrun.spaces.base import ClassifierSpace
 
-        assert isinstance(self.space, SearchSpace)
+        assert isinstance(self.space, ClassifierSpace)
         assert isinstance(self.dataset, Dataset)
         return self.space, self.dataset
+
+    @property
+    def counting(self) -> SupernetSpace:
+        """The space as limits count in it; `prepare` has looked that it is such."""
+        from nasrun.spaces.supernet import SupernetSpace
+
+        assert isinstance(self.space, SupernetSpace)
+        return self.space
 
     @cached_property
     def rival(self) -> Genotype:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from nasrun.engines.base import Engine
     from nasrun.pipeline.command import Command
     from nasrun.selectors.base import Selector
-    from nasrun.spaces.base import Layout, Space
+    from nasrun.spaces.base import Space
+    from nasrun.spaces.layout import Layout
     from nasrun.stage import Stage
     from nasrun.strategies.base import Strategy
     from nasrun.tasks.base import Task
@@ -36,8 +37,12 @@ def refuse_missing(config: Mapping[str, Any], kinds: Sequence[StageKind]) -> Non
             )
 
 
-def refuse_mismatch(choices: dict[str, str], selector: Selector, strategy: Strategy) -> None:
+def refuse_mismatch(
+    choices: dict[str, str], selector: Selector, strategy: Strategy, space: Space
+) -> None:
     """A selector that cannot read what the strategy leaves behind is refused at once."""
+    for needed in selector.searches:
+        refuse_incapable(f"selector={choices['selector']}", needed, choices, space)
     if not isinstance(strategy, selector.accepts):
         raise ValueError(
             f"selector={choices['selector']}: needs {selector.accepts.leaves}, and "
@@ -54,15 +59,27 @@ def refuse_strangers(
         raise ValueError(
             f"task={choices['task']}: strategy={choices['strategy']} needs {strategy.learns.words}"
         )
-    if not isinstance(space, strategy.searches):
+    for needed in strategy.searches:
+        refuse_incapable(f"strategy={choices['strategy']}", needed, choices, space)
+    if not issubclass(space.makes, task.trains):
         raise ValueError(
-            f"space={choices['space']}: strategy={choices['strategy']} needs "
-            f"{strategy.searches.words}"
+            f"task={choices['task']} needs {task.trains.words}: space={choices['space']} has "
+            f"{space.makes.words}; use {task.trains.spaces}, or {space.makes.tasks}"
         )
     if not isinstance(dataset, task.learns_from):
         raise ValueError(
             f"dataset={choices['dataset']}: task={choices['task']} learns from "
             f"{task.learns_from.words}, and this is {dataset.words}"
+        )
+
+
+def refuse_incapable(
+    who: str, needed: type[Space], choices: Mapping[str, str], space: Space
+) -> None:
+    """A space that cannot do what someone asks of it is refused with those that can."""
+    if not isinstance(space, needed):
+        raise ValueError(
+            f"{who} needs {needed.words}: space={choices['space']} has none; use {needed.options}"
         )
 
 
@@ -150,11 +167,11 @@ def refuse_idle_key(command: Command, key: str, group: str, own: str) -> None:
 def refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> None:
     """What a population trained needs no retraining, and the recipes train classifiers only."""
     from nasrun.data.images import Dataset
-    from nasrun.spaces.base import SearchSpace
+    from nasrun.spaces.base import ClassifierSpace
 
     if not isinstance(dataset, Dataset):
         raise ValueError(f"dataset={choices['dataset']}: retraining needs {Dataset.words}")
-    if not isinstance(space, SearchSpace):
+    if not isinstance(space, ClassifierSpace):
         raise ValueError(
             f"space={choices['space']}: its networks are trained when the search ends and "
             "need no retraining; the member chosen is in select/; stages=[search,select] for "
@@ -162,14 +179,20 @@ def refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> N
         )
 
 
-def refuse_unforeseen(choices: dict[str, str], space: Space) -> None:
-    """What a population's networks cost is not known before they train."""
-    from nasrun.spaces.base import SearchSpace
+def refuse_unforeseen(choices: dict[str, str], space: Space, strategy: Strategy | None) -> None:
+    """What a population's networks cost is not known before they train.
 
-    if not isinstance(space, SearchSpace):
+    They are trained as they come, so that the one chosen cannot be exchanged for a smaller one.
+    """
+    from nasrun.spaces.supernet import SupernetSpace
+    from nasrun.strategies.base import PopulationStrategy
+
+    who = "limits on the found network and `nasrun plan`"
+    refuse_incapable(f"counting for {who}", SupernetSpace, choices, space)
+    if isinstance(strategy, PopulationStrategy):
         raise ValueError(
-            f"space={choices['space']}: limits on the found network and `nasrun plan` need "
-            f"{SearchSpace.words}"
+            f"strategy={choices['strategy']}: {who} know no population; use strategy=evolution, or "
+            "leave the limits out"
         )
 
 

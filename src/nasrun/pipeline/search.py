@@ -6,6 +6,7 @@ from nasrun.pipeline.plan import Plan
 from nasrun.pipeline.work import Work
 from nasrun.runs.randomness import seed_everything
 from nasrun.runs.stage_folder import StageFolder
+from nasrun.spaces.decision import DecisionSpace
 from nasrun.stage import Foreseen
 from nasrun.strategies.base import Strategy
 
@@ -35,5 +36,6 @@ def start_search(plan: Plan) -> Strategy:
     if isinstance(strategy, Foreseen):
         plan.budget.refuse_beyond(strategy.foreseen_bytes, "this search")
     if plan.selector is not None:
+        assert isinstance(plan.space, DecisionSpace), "strategies search nothing less"
         plan.selector.check(strategy, plan.space)
     return strategy

@@ -13,7 +13,8 @@ from nasrun.files import digest_of
 from nasrun.genotype import Genotype
 from nasrun.runs.preprocessing import Images, Preprocessing
 from nasrun.runs.stage_folder import WEIGHTS, StageFolder
-from nasrun.spaces.base import Layout, SearchSpace
+from nasrun.spaces.base import ClassifierSpace
+from nasrun.spaces.layout import Layout
 
 
 class TrainedNetwork(nn.Module):
@@ -44,7 +45,7 @@ class TrainedNetwork(nn.Module):
 
     @classmethod
     def restore(
-        cls, folder: StageFolder, space: SearchSpace, genotype: Genotype, layout: Layout
+        cls, folder: StageFolder, space: ClassifierSpace, genotype: Genotype, layout: Layout
     ) -> TrainedNetwork:
         """The network that a retraining or transfer left in its folder."""
         from safetensors import SafetensorError

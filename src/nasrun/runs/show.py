@@ -11,7 +11,7 @@ from nasrun.data.table import Table, describe
 from nasrun.genotype import Genotype, Misfit
 
 if TYPE_CHECKING:
-    from nasrun.spaces.base import SearchSpace
+    from nasrun.spaces.base import ClassifierSpace
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "cifar": {"channels": 36, "layers": 20, "stem": "cifar", "size": 32, "classes": 10},
@@ -117,10 +117,10 @@ def _lines(genotype: str) -> list[tuple[str, str]]:
 
 
 def _record(name: str, chosen: Genotype, space: Any, network: str | None) -> dict[str, Any]:
-    from nasrun.spaces.base import SearchSpace
+    from nasrun.spaces.base import ClassifierSpace
 
     costs: dict[str, Any] = {}
-    if isinstance(space, SearchSpace):
+    if isinstance(space, ClassifierSpace):
         costs = _costs(chosen, space, network)
     elif network is not None:
         raise ValueError(f"network={network}: has no effect on space={chosen.space}, leave it out")
@@ -144,12 +144,12 @@ def _drawn(name: str, chosen: Genotype, space: Any, stem: Path) -> list[str]:
         raise ValueError(f"out={stem.parent}: cannot write there ({error.strerror})") from error
 
 
-def _costs(chosen: Genotype, space: SearchSpace, network: str | None) -> dict[str, Any]:
+def _costs(chosen: Genotype, space: ClassifierSpace, network: str | None) -> dict[str, Any]:
     """What the genotype costs as one of the published networks."""
     import torch
 
     from nasrun.costs.cost import count
-    from nasrun.spaces.base import Layout
+    from nasrun.spaces.layout import Layout
 
     if network is None:
         network = space.name if space.name in NETWORKS else "cifar"
@@ -158,7 +158,7 @@ def _costs(chosen: Genotype, space: SearchSpace, network: str | None) -> dict[st
         raise ValueError(f"network={network}: unknown network{hint}")
     facts = dict(NETWORKS[network])
     if space.layer_wise:
-        facts["layers"] = len(space.decisions)
+        facts["layers"] = len(chosen)
     layout = Layout(
         channels=facts["channels"],
         layers=facts["layers"],

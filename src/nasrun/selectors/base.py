@@ -9,6 +9,7 @@ from typing import Any
 from nasrun.context import AnyContext
 from nasrun.genotype import Genotype
 from nasrun.spaces.base import Space
+from nasrun.spaces.decision import DecisionSpace
 from nasrun.stage import Metrics, Rehearsal, Stage
 from nasrun.strategies.base import Strategy
 
@@ -17,12 +18,14 @@ class Selector(Stage):
     """A stage that ends with a genotype; `accepts` is the kind of strategy that it can read.
 
     It may choose among what the limits of its context allow; in the end a choice that they do not
-    allow is exchanged for the nearest. `space` is the one that its choice is in.
+    allow is exchanged for the nearest. `searches` is what the space has to be besides what the
+    strategy asks of it, `space` the one that its choice is in.
     """
 
     accepts: type[Strategy]
+    searches: tuple[type[Space], ...] = ()
     context: AnyContext
-    space: Space
+    space: DecisionSpace
 
     def begin(self, context: AnyContext, strategy: Strategy) -> None:
         """Take a strategy at the end of its search."""
@@ -33,7 +36,7 @@ class Selector(Stage):
     def read(self, strategy: Strategy) -> None:
         """Take from the strategy what the choice depends on."""
 
-    def check(self, strategy: Strategy, space: Space) -> None:
+    def check(self, strategy: Strategy, space: DecisionSpace) -> None:
         """ValueError if what this strategy, begun and not yet searched, will leave cannot do."""
 
     def rehearse(self, context: AnyContext, strategy: Strategy) -> Iterable[Rehearsal]:

@@ -17,7 +17,7 @@ from torch import nn
 
 from nasrun.divergence import finite
 from nasrun.genotype import Genotype
-from nasrun.spaces.base import batch_statistics
+from nasrun.spaces.supernet import batch_statistics
 from nasrun.stage import Metrics, Rehearsal, Step, tracked
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.supernet.mixture import Mixture

@@ -15,7 +15,7 @@ from nasrun.engines.base import OnEngine, given
 from nasrun.evaluators.from_scratch import FromScratch
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Selector
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Metrics, Rehearsal
 from nasrun.strategies.base import Candidate, CandidateStrategy, Strategy, from_plain, plain
 
@@ -27,7 +27,7 @@ class Halving(Selector, OnEngine):
     """
 
     accepts = CandidateStrategy
-    space: SearchSpace
+    space: SupernetSpace
 
     def __init__(self, *, contestants: int, eta: float, evaluator: FromScratch) -> None:
         if contestants < 1:
@@ -37,6 +37,7 @@ class Halving(Selector, OnEngine):
         self.contestants = contestants
         self.eta = eta
         self.evaluator = evaluator
+        self.searches = (evaluator.scores,)
 
     def read(self, strategy: Strategy) -> None:
         assert isinstance(strategy, CandidateStrategy)

@@ -22,7 +22,7 @@ import torch
 from nasrun.divergence import Diverged
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.selectors.base import Selector
-from nasrun.spaces.base import Space
+from nasrun.spaces.decision import DecisionSpace
 from nasrun.stage import Metrics, Rehearsal
 from nasrun.strategies.base import Strategy, SupernetStrategy
 from nasrun.strategies.judges import Judge, Scores
@@ -74,7 +74,7 @@ class Perturbation(Selector):
         self.operation_events = max(len(self._undecided(group)) for group in space.groups)
         self.topology_events = max(len(self._crowded(group)) for group in space.groups)
 
-    def check(self, strategy: Strategy, space: Space) -> None:
+    def check(self, strategy: Strategy, space: DecisionSpace) -> None:
         assert isinstance(strategy, SupernetStrategy)
         self.judge.check(strategy, "selector")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Immediate
-from nasrun.spaces.base import Space
+from nasrun.spaces.decision import DecisionSpace
 from nasrun.strategies.base import Strategy, SupernetStrategy
 from nasrun.strategies.history import History, Record, frontier, within
 
@@ -69,7 +69,7 @@ class Frontier(Recorded):
             raise ValueError(f"max_params={max_params}: from 1 on, or null for any number")
         self.max_params = max_params
 
-    def check(self, strategy: Strategy, space: Space) -> None:
+    def check(self, strategy: Strategy, space: DecisionSpace) -> None:
         _refuse_other_length(self.size, space)
 
     def pick(self, history: History, records: Sequence[Record]) -> Record:
@@ -99,7 +99,7 @@ class AtLeast(Recorded):
     def __init__(self, *, size: Sequence[int] | None) -> None:
         self.size = None if size is None else _checked(size)
 
-    def check(self, strategy: Strategy, space: Space) -> None:
+    def check(self, strategy: Strategy, space: DecisionSpace) -> None:
         _refuse_other_length(self.size, space)
 
     def pick(self, history: History, records: Sequence[Record]) -> Record:
@@ -119,7 +119,7 @@ class Healthy(Recorded):
     without weights, the last of equals.
     """
 
-    def check(self, strategy: Strategy, space: Space) -> None:
+    def check(self, strategy: Strategy, space: DecisionSpace) -> None:
         history = getattr(strategy, "history", None)  # RADARS has none before it exploits
         if history is not None and history.watchdog is None:
             raise ValueError(
@@ -136,7 +136,7 @@ class Healthy(Recorded):
         return min(reversed(records), key=lambda r: (r.skip_share, r.free_share))
 
 
-def _refuse_other_length(size: Sequence[int] | None, space: Space) -> None:
+def _refuse_other_length(size: Sequence[int] | None, space: DecisionSpace) -> None:
     groups = len(space.groups)
     if size is not None and len(size) != groups:
         raise ValueError(

@@ -17,7 +17,7 @@ from nasrun.score import Score
 from nasrun.selectors.base import Selector
 from nasrun.stage import Metrics
 from nasrun.strategies.base import PopulationStrategy, Strategy
-from nasrun.tasks.base import Tensors, Trained
+from nasrun.trained import Tensors, Trained
 
 
 class Soup(Selector):

@@ -16,9 +16,10 @@ from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.ops.conv import FactorizedReduce, ReLUConvBN
 from nasrun.ops.operation import Sum
 from nasrun.ops.term import State
-from nasrun.spaces.base import Layout, SearchSpace, Stem
+from nasrun.spaces.layout import Layout, Stem
 from nasrun.spaces.notation import cells, tuples
 from nasrun.spaces.notation.cells import CELLS, INPUTS, Cells
+from nasrun.spaces.supernet import SupernetSpace
 from nasrun.supernet.auxiliary import AuxiliaryHead
 from nasrun.supernet.edge import Edge, check_operations
 from nasrun.supernet.mixture import Mixture
@@ -37,12 +38,17 @@ def nodes_of(count: int) -> tuple[int, ...]:
     return tuple(range(INPUTS, INPUTS + count))
 
 
+def reductions(layers: int) -> tuple[int, int]:
+    """The numbers of the cells that halve the map: at a third and at two thirds of the depth."""
+    return layers // 3, 2 * layers // 3
+
+
 def _edge_names(nodes: int) -> list[str]:
     return [f"{cell}/{node}-{source}" for cell in CELLS for node, source in edges_of(nodes)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DartsSpace(SearchSpace):
+class DartsSpace(SupernetSpace):
     """Cells of `nodes` intermediate nodes whose every edge chooses among `operations`.
 
     A derived cell keeps `kept_edges` edges a node. `channels`, `layers` and `stem` are those of
@@ -118,6 +124,20 @@ class DartsSpace(SearchSpace):
             layout=layout or self.search_layout,
         )
 
+    @property
+    def owned(self) -> Mapping[str, tuple[str, ...]]:
+        """Of every cell of its type the candidates on its edge."""
+        kinds = [CELLS[index in reductions(self.layers)] for index in range(self.layers)]
+        return {
+            f"{cell}/{node}-{source}": tuple(
+                f"cells.{index}.edges.{node}-{source}"
+                for index, kind in enumerate(kinds)
+                if kind == cell
+            )
+            for cell in CELLS
+            for node, source in edges_of(self.nodes)
+        }
+
     def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> DartsSpace:
         return replace(self, choices={**self.choices, **choices})
 
@@ -176,10 +196,9 @@ class CellNetwork(StackedNetwork):
         prev_prev, prev = self.stem.widths
         reduction_prev = self.stem.halves_last
         channels = layout.channels
-        reductions = (layout.layers // 3, 2 * layout.layers // 3)
         self.cells = nn.ModuleList()
         for index in range(layout.layers):
-            reduction = index in reductions
+            reduction = index in reductions(layout.layers)
             channels *= 2 if reduction else 1
             kind = CELLS[reduction]
             cell = Cell(
@@ -196,9 +215,9 @@ class CellNetwork(StackedNetwork):
             self.cells.append(cell)
             prev_prev, prev = prev, channels * len(joined[kind])
             reduction_prev = reduction
-            if index == reductions[1]:
+            if index == reductions(layout.layers)[1]:
                 auxiliary_width = prev
-        self.auxiliary_at = reductions[1]
+        self.auxiliary_at = reductions(layout.layers)[1]
         if layout.auxiliary:
             self.auxiliary = AuxiliaryHead(
                 auxiliary_width, outputs, imagenet=layout.stem == "imagenet"

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasrun.genotype import Decision, Genotype
+from nasrun.networks import ActorCritic
 from nasrun.ops.spectral import normalise
 from nasrun.spaces.modular import ModularSpace
 
@@ -117,6 +118,7 @@ class DrqSpace(ModularSpace):
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     name = "drqv2"
+    makes = ActorCritic
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "feature_dims", tuple(self.feature_dims))
@@ -176,7 +178,7 @@ def _stack(name: str, operations: tuple[str, ...]) -> list[Decision]:
     return searched + [Decision(f"{name}/activation{n}", ACTIVATIONS) for n in range(LAYERS)]
 
 
-class Agent(nn.Module):
+class Agent(ActorCritic):
     """Encoder, actor and critic; `forward` is what the agent would do without noise."""
 
     def __init__(self, space: DrqSpace, genotype: Genotype, inputs: int, actions: int) -> None:

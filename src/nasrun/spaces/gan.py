@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasrun.genotype import NONE, Decision, Genotype
+from nasrun.networks import Adversaries
 from nasrun.ops.spectral import normalise
 from nasrun.spaces.modular import ModularSpace
 
@@ -71,6 +72,7 @@ class GanSpace(ModularSpace):
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     name = "gan"
+    makes = Adversaries
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "operations", tuple(self.operations))
@@ -175,7 +177,7 @@ class GanSpace(ModularSpace):
         return drawn
 
 
-class Gan(nn.Module):
+class Gan(Adversaries):
     """A generator of images and a discriminator that tells them from real ones."""
 
     def __init__(self, space: GanSpace, genotype: Genotype, *, images: int) -> None:

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from nasrun.genotype import SKIP, Decision, Genotype
 from nasrun.ops.mbconv import MBConv, Projection
 from nasrun.ops.term import State
-from nasrun.spaces.base import Layout, SearchSpace, Stem
+from nasrun.spaces.layout import Layout, Stem
+from nasrun.spaces.supernet import SupernetSpace
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.region import Maps, Probability, Region, dropped, drops
 from nasrun.supernet.stacked import StackedNetwork, States
@@ -37,7 +38,7 @@ HEAD = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class MobileSpace(SearchSpace):
+class MobileSpace(SupernetSpace):
     """`layers` layers, each with all combinations of the listed properties, and `skip_connect`.
 
     `widths` are percent of a layer's channels, `squeeze` lists with and without squeeze and
@@ -126,6 +127,11 @@ class MobileSpace(SearchSpace):
         found = self.open_choices(genotype)
         candidates = [found[name] for name in self.rows]
         return MobileNetwork(candidates, inputs=inputs, outputs=outputs, layout=layout)
+
+    @property
+    def owned(self) -> Mapping[str, tuple[str, ...]]:
+        """Of its layer the candidates."""
+        return {name: (f"layers.{row}.candidates",) for name, row in self.rows.items()}
 
     def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> MobileSpace:
         return replace(self, choices={**self.choices, **choices})

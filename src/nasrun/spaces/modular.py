@@ -1,49 +1,23 @@
-"""What can be mixed: a space each of whose decisions owns the modules that it builds.
+"""What the spaces of networks made of named modules share: a notation, and how they are narrowed.
 
-Every tensor of a network belongs to one decision at most, and to the same one in all networks of
-the space. A decision's choice and the tensors of its modules so move between networks together, and
-what comes out loads strictly (PBT-NAS, 2307.15621).
+Each decision of theirs owns the module of its name, and there are no limits.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import cached_property
-
-from torch import nn
 
 from nasrun.genotype import Decision, Genotype
-from nasrun.spaces.base import Space
+from nasrun.spaces.decision import DecisionSpace
 
 
-class ModularSpace(Space):
-    """Decisions that own modules; `owned` maps a decision to the prefixes of its tensors' names.
+class ModularSpace(DecisionSpace):
+    """Decisions without limits, of which `none` is a choice like the others."""
 
-    A decision without modules (an activation, a switch) owns nothing.
-    """
-
-    words = "a space whose layers can be mixed: space=gan, gan_hard, drqv2 or drqv2_state"
     limits = ()
     none_is_a_choice = True
     choices: Mapping[str, tuple[str, ...]]
     """Decisions whose choices are narrowed."""
-
-    @abstractmethod
-    def network(self, genotype: Genotype, *, inputs: int, outputs: int) -> nn.Module:
-        """The freshly initialised network of a genotype, drawn from torch's global generator.
-
-        `inputs` and `outputs` are the task's.
-        """
-
-    @property
-    @abstractmethod
-    def owned(self) -> Mapping[str, tuple[str, ...]]:
-        """Decision -> prefixes of the names of the tensors that move with it."""
-
-    def prefixes(self, decisions: Sequence[str]) -> tuple[str, ...]:
-        """How the names of the decisions' tensors begin."""
-        return tuple(f"{prefix}." for name in decisions for prefix in self.owned[name])
 
     def narrowed(self, decisions: Sequence[Decision]) -> tuple[Decision, ...]:
         """The decisions with the choices of `choices`; ValueError names one that does not fit."""
@@ -83,8 +57,3 @@ class ModularSpace(Space):
                     raise ValueError(f"genotype: {word} in {group} is no decision=choice")
                 chosen[f"{group}/{name}"] = choice
         return self.check(Genotype(self.name, chosen))
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """The decisions' names in order."""
-        return tuple(decision.name for decision in self.decisions)

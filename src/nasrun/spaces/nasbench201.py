@@ -22,9 +22,10 @@ from nasrun.genotype import NONE, Decision, Genotype
 from nasrun.ops.conv import ReLUConvBN
 from nasrun.ops.operation import Sum
 from nasrun.ops.term import State
-from nasrun.spaces.base import Layout, SearchSpace, Stem
+from nasrun.spaces.layout import Layout, Stem
 from nasrun.spaces.notation import nasbench
 from nasrun.spaces.notation.nasbench import EDGES, NODES
+from nasrun.spaces.supernet import SupernetSpace
 from nasrun.supernet.auxiliary import AuxiliaryHead
 from nasrun.supernet.edge import Edge, check_operations
 from nasrun.supernet.mixture import Mixture
@@ -34,7 +35,7 @@ from nasrun.supernet.stacked import StackedNetwork, States
 
 
 @dataclass(frozen=True, kw_only=True)
-class NasBench201(SearchSpace):
+class NasBench201(SupernetSpace):
     """A cell whose every edge chooses among `operations`.
 
     `channels`, `layers` (cells of all stages together) and `stem` are those of the search network;
@@ -81,6 +82,16 @@ class NasBench201(SearchSpace):
         candidates = self.open_choices(genotype)
         layout = layout or self.search_layout
         return StagedNetwork(candidates, self.rows, inputs=inputs, outputs=outputs, layout=layout)
+
+    @property
+    def owned(self) -> Mapping[str, tuple[str, ...]]:
+        """Of every cell the candidates on its edge."""
+        return {
+            f"cell/{node}-{source}": tuple(
+                f"cells.{index}.edges.{node}-{source}" for index in range(self.layers)
+            )
+            for node, source in EDGES
+        }
 
     def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> NasBench201:
         return replace(self, choices={**self.choices, **choices})

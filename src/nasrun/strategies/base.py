@@ -11,12 +11,15 @@ from nasrun.context import AnyContext
 from nasrun.engines.base import OnEngine
 from nasrun.genotype import Genotype
 from nasrun.score import Score
-from nasrun.spaces.base import Layout, SearchSpace, Space
-from nasrun.spaces.modular import ModularSpace
+from nasrun.spaces.base import Space
+from nasrun.spaces.decision import DecisionSpace
+from nasrun.spaces.layout import Layout
+from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Metrics, Stage
 from nasrun.strategies.history import History
 from nasrun.supernet.supernet import Supernet
-from nasrun.tasks.base import ImageTask, PopulationTask, Split, Task, Trained
+from nasrun.tasks.base import ImageTask, PopulationTask, Split, Task
+from nasrun.trained import Trained
 
 Mask = tuple[str, str]
 """A decision, and the choice of it whose weight is set to zero."""
@@ -34,12 +37,12 @@ class Strategy(Stage):
     """A stage that searches; what it learned is read by a selector, one of which its YAML names.
 
     `leaves` says in a user's words what a search ends with, `read_by` which selectors take it.
-    `searches` and `learns` are the kinds of space and task that `begin` takes.
+    `searches` are what the space that `begin` takes has to be, `learns` the kind of its task.
     """
 
     leaves: ClassVar[str]
     read_by: ClassVar[str]
-    searches: ClassVar[type[Space]]
+    searches: tuple[type[Space], ...]
     learns: ClassVar[type[Task]]
 
     @abstractmethod
@@ -56,7 +59,7 @@ class SupernetStrategy(Strategy):
 
     leaves = "a supernet"
     read_by = "magnitude, argmax, perturb, frontier, at_least or healthy"
-    searches = SearchSpace
+    searches = (SupernetSpace,)
     learns = ImageTask
     supernet: Supernet
     layout: Layout
@@ -125,7 +128,7 @@ class CandidateStrategy(ScoredStrategy):
 
     num_candidates: int
     read_by = "fittest or halving"
-    searches = SearchSpace
+    searches: tuple[type[Space], ...] = (DecisionSpace,)
     learns = ImageTask
 
     def deliver(self, candidate: Candidate, folder: Any) -> dict[str, Any]:
@@ -151,7 +154,7 @@ class PopulationStrategy(ScoredStrategy, OnEngine):
 
     leaves = "a population of trained networks"
     read_by = "fittest or soup"
-    searches = ModularSpace
+    searches = (DecisionSpace,)
     learns = PopulationTask
 
     @property
@@ -181,7 +184,7 @@ def plain(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:
     return [{"choices": dict(c.genotype), "score": asdict(c.score)} for c in candidates]
 
 
-def from_plain(space: SearchSpace, state: Iterable[Mapping[str, Any]]) -> list[Candidate]:
+def from_plain(space: Space, state: Iterable[Mapping[str, Any]]) -> list[Candidate]:
     """The candidates of such a state."""
     return [
         Candidate(Genotype(space.name, saved["choices"]), Score(**saved["score"]))

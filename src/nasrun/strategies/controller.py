@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nasrun.divergence import Diverged, finite
 from nasrun.genotype import Genotype
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.supernet import SupernetSpace
 from nasrun.tasks.base import OptimizerFactory
 
 DRAWS = 1000
@@ -39,12 +39,12 @@ class Rollout(NamedTuple):
 class Controller(ABC):
     """Draws architectures; settings first, the space with `begin`."""
 
-    space: SearchSpace
+    space: SupernetSpace
     alive: Tensor
     """(decisions, choices), true where a choice may be drawn."""
 
     @abstractmethod
-    def begin(self, space: SearchSpace) -> None:
+    def begin(self, space: SupernetSpace) -> None:
         """Begin with all choices of a space alive."""
 
     @abstractmethod
@@ -76,7 +76,7 @@ class Controller(ABC):
         """Continue from such a state."""
 
 
-def genotypes(space: SearchSpace, columns: Tensor) -> list[Genotype]:
+def genotypes(space: SupernetSpace, columns: Tensor) -> list[Genotype]:
     """The architectures of a rollout."""
     return [
         Genotype(
@@ -90,12 +90,12 @@ def genotypes(space: SearchSpace, columns: Tensor) -> list[Genotype]:
     ]
 
 
-def all_choices(space: SearchSpace) -> Tensor:
+def all_choices(space: SupernetSpace) -> Tensor:
     """(decisions, choices), true where a decision has such a choice; `none` where it is one."""
     return mask(space, {d.name: space.candidates(d) for d in space.decisions})
 
 
-def choices(space: SearchSpace, kept: Tensor) -> Kept:
+def choices(space: SupernetSpace, kept: Tensor) -> Kept:
     """The choices that a mask (decisions, choices) keeps."""
     return {
         decision.name: tuple(
@@ -105,7 +105,7 @@ def choices(space: SearchSpace, kept: Tensor) -> Kept:
     }
 
 
-def mask(space: SearchSpace, kept: Mapping[str, Sequence[str]]) -> Tensor:
+def mask(space: SupernetSpace, kept: Mapping[str, Sequence[str]]) -> Tensor:
     """(decisions, choices), true for the choices that are kept."""
     found = torch.zeros(len(space.decisions), space.width, dtype=torch.bool)
     for row, decision in enumerate(space.decisions):
@@ -154,7 +154,7 @@ class Reinforce(Controller):
         self.baseline_decay = baseline_decay
         self.entropy_weight = entropy_weight
 
-    def begin(self, space: SearchSpace) -> None:
+    def begin(self, space: SupernetSpace) -> None:
         self.space, self.alive = space, all_choices(space)
         self.prior = torch.zeros(self.alive.shape)
         self.policy.build(len(space.decisions), space.width)
@@ -289,7 +289,7 @@ class Recurrent(Policy):
 class Indifferent(Controller):
     """Draws uniformly and learns nothing; its marginals are random: a random subspace."""
 
-    def begin(self, space: SearchSpace) -> None:
+    def begin(self, space: SupernetSpace) -> None:
         self.space, self.alive = space, all_choices(space)
         self.random = torch.rand(self.alive.shape)
 

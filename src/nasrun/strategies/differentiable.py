@@ -18,7 +18,8 @@ from nasrun.context import Context
 from nasrun.costs.memory import Shapes
 from nasrun.divergence import Diverged, finite
 from nasrun.schedules import Constant, Schedule
-from nasrun.spaces.base import Layout, SearchSpace, batch_statistics
+from nasrun.spaces.layout import Layout
+from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.stage import Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Mask, SupernetStrategy
 from nasrun.strategies.history import History, StopAtSize, Watchdog, frontier
@@ -100,7 +101,7 @@ class Differentiable(SupernetStrategy, Foreseen):
     def rounds(self) -> int:
         return self._rounds
 
-    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+    def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         space, task, budget = context.space, context.task, context.budget
         self.space, self.task, self.budget = space, task, budget
         self.train, self.validation = task.split(*self.parts), task.split("validation")
@@ -109,7 +110,7 @@ class Differentiable(SupernetStrategy, Foreseen):
         budget.refuse_beyond(self.foreseen_bytes, "this supernet", instead)
         self._build(context)
 
-    def layout_of(self, space: SearchSpace) -> Layout:
+    def layout_of(self, space: SupernetSpace) -> Layout:
         """The search network's; ValueError if the channels cannot be parted as asked."""
         channels = space.search_layout.channels
         if space.layer_wise and self.partial_channels > 1:
@@ -124,7 +125,7 @@ class Differentiable(SupernetStrategy, Foreseen):
             )
         return replace(space.search_layout, partial=self.partial_channels)
 
-    def _build(self, context: Context[SearchSpace, ImageTask]) -> None:
+    def _build(self, context: Context[SupernetSpace, ImageTask]) -> None:
         space, task, budget = context.space, context.task, context.budget
         network = space.network(inputs=task.inputs, outputs=task.outputs, layout=self.layout)
         network.drop_path = self.drop_path

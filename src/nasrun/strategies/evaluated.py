@@ -13,7 +13,7 @@ from nasrun.divergence import below
 from nasrun.engines.base import OnEngine, given
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.decision import DecisionSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal, Step, unseen
 from nasrun.strategies.base import Candidate, CandidateStrategy, from_plain, plain
 from nasrun.tasks.base import ImageTask
@@ -34,6 +34,7 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
         self.num_candidates = num_candidates
         self.together = together
         self.evaluator = evaluator
+        self.searches = (*self.searches, evaluator.scores)
         self._candidates: list[Candidate] = []
 
     @abstractmethod
@@ -52,7 +53,7 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
     def candidates(self) -> list[Candidate]:
         return self._candidates
 
-    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+    def begin(self, context: Context[DecisionSpace, ImageTask]) -> None:
         self.space, self.task, self.budget = context.space, context.task, context.budget
         self.limits = context.limits
         if self.on_engine:

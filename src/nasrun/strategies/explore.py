@@ -22,7 +22,7 @@ from nasrun.costs.memory import Additive, Shapes
 from nasrun.divergence import Diverged, below
 from nasrun.genotype import NONE, Genotype
 from nasrun.schedules import Schedule
-from nasrun.spaces.base import SearchSpace, batch_statistics
+from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
 from nasrun.strategies.controller import Controller, Kept, choices, genotypes, mask
 from nasrun.tasks.base import ImageTask, OptimizerFactory, Subset
@@ -63,7 +63,7 @@ class Explore:
         self.samples = samples
         self.images = images
 
-    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+    def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         """Put first weights of every choice into the bank."""
         self.space, self.task = space, task = context.space, context.task
         self.device = context.budget.torch_device
@@ -290,7 +290,7 @@ def _mapped(size: int) -> Tensor:
         return torch.from_file(file.name, shared=True, size=size)
 
 
-def covering_paths(space: SearchSpace) -> list[Genotype]:
+def covering_paths(space: SupernetSpace) -> list[Genotype]:
     """As few paths as decisions have choices, in which every choice occurs."""
     return [
         Genotype(

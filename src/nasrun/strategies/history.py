@@ -17,7 +17,7 @@ import torch
 
 from nasrun.costs.cost import params as count_params
 from nasrun.genotype import NONE, SKIP, Genotype
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Metrics
 from nasrun.supernet.supernet import Supernet, argmax, magnitude
 
@@ -122,7 +122,7 @@ class History:
 
     def __init__(
         self,
-        space: SearchSpace,
+        space: SupernetSpace,
         *,
         inputs: int,
         outputs: int,

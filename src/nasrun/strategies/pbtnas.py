@@ -26,13 +26,14 @@ from nasrun.context import Context
 from nasrun.divergence import finite
 from nasrun.engines.base import given
 from nasrun.files import write_whole
-from nasrun.genotype import Decision, Genotype, fingerprint
+from nasrun.genotype import Genotype, fingerprint
 from nasrun.score import Score
-from nasrun.spaces.modular import ModularSpace
+from nasrun.spaces.decision import DecisionSpace
 from nasrun.stage import Metrics
 from nasrun.strategies.base import Candidate, PopulationStrategy
 from nasrun.strategies.variation import Parent, Variation
-from nasrun.tasks.base import MemberLearner, PopulationTask, Tensors, Trained
+from nasrun.tasks.base import MemberLearner, PopulationTask
+from nasrun.trained import Tensors, Trained
 
 
 class Population(PopulationStrategy):
@@ -107,15 +108,13 @@ class Population(PopulationStrategy):
     def needs(self) -> str:
         return self._needs
 
-    def begin(self, context: Context[ModularSpace, PopulationTask]) -> None:
+    def begin(self, context: Context[DecisionSpace, PopulationTask]) -> None:
         self.space, self.task, self.budget = context.space, context.task, context.budget
         self.engine = given(context.engine)
         self._kept_job: TrainMember | None = None
         self.seed = int(torch.randint(2**62, ()))
         generator = torch.Generator().manual_seed(self._stream(0, 0, "population"))
-        genotypes = stratified_genotypes(
-            self.space.name, self.space.decisions, self.size, generator
-        )
+        genotypes = self.space.stratified(self.size, generator)
         self.members = [
             Member(genotype, UNKNOWN, slot, founders=dict.fromkeys(genotype, slot))
             for slot, genotype in enumerate(genotypes)
@@ -416,23 +415,6 @@ class Member(Candidate):
         return cls(Genotype(space, plain["choices"]), scored(plain["score"]), **rest)
 
 
-def stratified_genotypes(
-    space: str, decisions: Sequence[Decision], size: int, generator: torch.Generator
-) -> list[Genotype]:
-    """As many genotypes in which every choice of a decision occurs equally often, up to one."""
-    columns = {}
-    for decision in decisions:
-        options = len(decision.choices)
-        column = torch.arange(options).repeat(size // options)
-        rest = torch.randperm(options, generator=generator)[: size % options]
-        column = torch.cat([column, rest])[torch.randperm(size, generator=generator)]
-        columns[decision.name] = [decision.choices[place] for place in column.tolist()]
-    return [
-        Genotype(space, {name: column[member] for name, column in columns.items()})
-        for member in range(size)
-    ]
-
-
 def stream(seed: int, interval: int, slot: int, purpose: str) -> int:
     """The seed of a random stream: no two of a search share one."""
     return int(fingerprint([seed, interval, slot, purpose]), 16)
@@ -462,7 +444,7 @@ class TrainMember:
     What is on disk already, of an interval that was interrupted, is not trained again.
     """
 
-    space: ModularSpace
+    space: DecisionSpace
     task: PopulationTask
     home: Path
 

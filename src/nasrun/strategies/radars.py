@@ -25,7 +25,7 @@ from nasrun.context import Context
 from nasrun.costs.memory import Additive, Shapes
 from nasrun.divergence import below
 from nasrun.genotype import NONE
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Mask, SupernetStrategy
 from nasrun.strategies.controller import Kept, all_choices, choices
@@ -113,7 +113,7 @@ class Radars(SupernetStrategy, Foreseen):
     def rounds(self) -> int:
         return len(self.turns)
 
-    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+    def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         self.context = context
         self.space, self.task, self.budget = context.space, context.task, context.budget
         self.exploit, self.tuning, self.prunings, self.layers = None, False, [], []
@@ -351,7 +351,7 @@ class Exploit:
         self.kept = kept
         self.memory_gib = memory_gib
 
-    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+    def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         """Build the subspace's supernet."""
         self.inner.begin(replace(context, space=context.space.restrict(self.kept)))
 

@@ -13,7 +13,7 @@ from nasrun.context import Context
 from nasrun.costs.memory import Shapes
 from nasrun.divergence import below
 from nasrun.score import Score
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Candidate, CandidateStrategy, from_plain, plain
 from nasrun.strategies.explore import Explore
@@ -48,7 +48,7 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
     def candidates(self) -> list[Candidate]:
         return self._candidates
 
-    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+    def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         self.space, self.task, self.budget = context.space, context.task, context.budget
         self.limits = context.limits
         self.explore.begin(context)

@@ -21,7 +21,7 @@ from typing import Any
 from nasrun.context import Context
 from nasrun.divergence import below
 from nasrun.genotype import NONE
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Mask, SupernetStrategy
 from nasrun.strategies.differentiable import Differentiable
@@ -67,7 +67,7 @@ class Greedy(SupernetStrategy, Foreseen):
     def rounds(self) -> int:
         return self.inner.rounds
 
-    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+    def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         self.space, self.task = space, _ = context.space, context.task
         self.past, self.decisions = [], []
         self._grow()  # not at all yet, whatever a search before did

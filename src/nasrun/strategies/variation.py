@@ -13,12 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from nasrun.genotype import Genotype
-from nasrun.spaces.modular import ModularSpace
-from nasrun.tasks.base import Tensors, Trained
+from nasrun.spaces.decision import DecisionSpace
+from nasrun.trained import Tensors, Trained
 
 Fresh = Callable[[Genotype], Tensors]
 """The tensors of a newly initialised network."""
@@ -51,7 +49,7 @@ class Variation(ABC):
         self,
         base: Parent,
         donor: Parent,
-        space: ModularSpace,
+        space: DecisionSpace,
         fresh: Fresh,
         generator: torch.Generator,
     ) -> Child:
@@ -64,6 +62,8 @@ class Mixing(Variation):
 
         w <- lam * w_donor + gam * w_fresh
 
+    Decisions that a limit ties together (the edges into a node of DARTS) come together. What the
+    child's network begins with is the space's business (`DecisionSpace.inherit`).
     `with_itself` takes the base parent for the donor: nothing is mixed, but weights are shrunk and
     perturbed as often (the ablation "no mixing"). `donor_memory` gives the child the donor's replay
     buffer, as the released code does.
@@ -86,83 +86,21 @@ class Mixing(Variation):
         self,
         base: Parent,
         donor: Parent,
-        space: ModularSpace,
+        space: DecisionSpace,
         fresh: Fresh,
         generator: torch.Generator,
     ) -> Child:
         giver = base if self.with_itself else donor
-        drawn = (torch.rand(len(space.names), generator=generator) < self.probability).tolist()
-        donated = tuple(name for name, moves in zip(space.names, drawn, strict=True) if moves)
-        given = {name: giver.genotype[name] for name in donated}
-        genotype = Genotype(space.name, {**base.genotype, **given})
-        trained = inherit(
-            base.trained,
-            giver.trained,
-            fresh(genotype),
-            prefixes=space.prefixes(donated),
-            lam=self.lam,
-            gam=self.gam,
+        drawn = (torch.rand(len(space.tied), generator=generator) < self.probability).tolist()
+        moved = [names for names, moves in zip(space.tied, drawn, strict=True) if moves]
+        donated = tuple(name for names in moved for name in names)
+        genotype = base.genotype.changed({name: giver.genotype[name] for name in donated})
+        trained = space.inherit(
+            base.trained, giver.trained, fresh(genotype), donated, lam=self.lam, gam=self.gam
         )
         if self.donor_memory:
             trained.memory = giver.trained.memory
         return Child(genotype, trained, donated, self.with_itself)
-
-
-def inherit(
-    base: Trained,
-    donor: Trained,
-    fresh: Tensors,
-    *,
-    prefixes: tuple[str, ...],
-    lam: float,
-    gam: float,
-) -> Trained:
-    """The child of two trainings; tensors whose names begin with a prefix are the donor's.
-
-        network: lam * donor + gam * fresh   averages: the donor's   moments: none, so fresh
-
-    All others are the base parent's, to the bit, and so is the memory. `fresh` has the tensors of a
-    newly initialised network of the child's genotype. Nothing given is changed.
-    """
-
-    def mixed(own: Tensors, given: Tensors, change: Callable[[str, Tensor], Tensor]) -> Tensors:
-        kept = {name: t.clone() for name, t in own.items() if not name.startswith(prefixes)}
-        came = {name: change(name, t) for name, t in given.items() if name.startswith(prefixes)}
-        return {**kept, **came}
-
-    network = mixed(
-        base.network,
-        donor.network,
-        lambda name, tensor: shrunk(name, tensor, fresh[name], lam=lam, gam=gam),
-    )
-    assert set(network) == set(fresh), set(network) ^ set(fresh)
-    return Trained(
-        network={name: network[name] for name in fresh},
-        averages={
-            key: mixed(own, donor.averages[key], lambda name, tensor: tensor.clone())
-            for key, own in base.averages.items()
-        },
-        moments={
-            name: {key: tensor.clone() for key, tensor in moments.items()}
-            for name, moments in base.moments.items()
-            if not name.startswith(prefixes)
-        },
-        memory=base.memory,
-    )
-
-
-def shrunk(name: str, tensor: Tensor, fresh: Tensor, *, lam: float, gam: float) -> Tensor:
-    """Shrink and perturb (1910.08475): lam * tensor + gam * fresh; whole numbers are copied.
-
-    A spectral norm's singular vectors get their unit length back.
-    """
-    if not tensor.is_floating_point():
-        return tensor.clone()
-    changed = lam * tensor + gam * fresh
-    is_vector = name.endswith(("._u", "._v"))
-    if is_vector and abs(float(changed.norm()) - 1) > 1e-5:
-        return F.normalize(changed, dim=0)
-    return changed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +134,7 @@ class Mutation(Variation):
         self,
         base: Parent,
         donor: Parent,
-        space: ModularSpace,
+        space: DecisionSpace,
         fresh: Fresh,
         generator: torch.Generator,
     ) -> Child:
@@ -206,25 +144,16 @@ class Mutation(Variation):
         if kind == 1:
             network = self.perturbed(base.trained.network, generator)
             return Child(base.genotype, replace(base.trained, network=network), (), True)
-        free = [decision for decision in space.decisions if len(decision.choices) > 1]
-        decision = free[int(torch.randint(len(free), (), generator=generator))]
-        others = [c for c in decision.choices if c != base.genotype[decision.name]]
-        choice = others[int(torch.randint(len(others), (), generator=generator))]
-        genotype = Genotype(space.name, {**base.genotype, decision.name: choice})
+        genotype = space.mutate(base.genotype, generator)
+        changed = tuple(name for name in space.names if genotype[name] != base.genotype[name])
         tensors = fresh(genotype)
         averages = {}
         for key, own in base.trained.averages.items():
             modules = tuple({f"{name.split('.')[0]}." for name in own})
             averages[key] = {n: tensor for n, tensor in tensors.items() if n.startswith(modules)}
-        trained = inherit(
-            base.trained,
-            Trained(tensors, averages),
-            tensors,
-            prefixes=space.prefixes((decision.name,)),
-            lam=1.0,
-            gam=0.0,
-        )
-        return Child(genotype, trained, (decision.name,), True)
+        new = Trained(tensors, averages)
+        trained = space.inherit(base.trained, new, tensors, changed, lam=1.0, gam=0.0)
+        return Child(genotype, trained, changed, True)
 
     def perturbed(self, network: Tensors, generator: torch.Generator) -> Tensors:
         """The weights with a random half of the matrices perturbed, each in a random share.

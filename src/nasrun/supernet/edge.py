@@ -15,7 +15,7 @@ from nasrun.ops.conv import Identity
 from nasrun.ops.operation import Sum
 from nasrun.ops.pool import Pool
 from nasrun.ops.term import State, Term
-from nasrun.spaces.base import Layout
+from nasrun.spaces.layout import Layout
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.region import Probability, dropped, drops
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nasrun.ops.operation import Sum
 from nasrun.ops.term import State, Term
-from nasrun.spaces.base import Layout
+from nasrun.spaces.layout import Layout
 from nasrun.supernet.edge import Edge
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.region import Probability

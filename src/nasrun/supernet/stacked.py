@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from torch import Tensor, nn
 
+from nasrun.networks import ImageClassifier
 from nasrun.ops.term import State
 from nasrun.supernet.auxiliary import AuxiliaryHead
 from nasrun.supernet.mixture import Mixture
@@ -15,7 +16,7 @@ from nasrun.supernet.region import Maps, Region
 States = tuple[State, ...]
 
 
-class StackedNetwork(nn.Module, ABC):
+class StackedNetwork(ImageClassifier, ABC):
     """Images (B, C, H, W) to logits, then in training the auxiliary head's if there is one.
 
     From block to block go the states that the next one reads, the latest last. `drop_path` is the

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from nasrun.genotype import NONE, Genotype
-from nasrun.spaces.base import SearchSpace
+from nasrun.spaces.supernet import SupernetSpace
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.region import running
 from nasrun.supernet.relaxation import Relaxation, Weights
 from nasrun.supernet.stacked import StackedNetwork
 
 Probabilities = dict[str, dict[str, float]]
-Rule = Callable[[SearchSpace, Probabilities], Genotype]
+Rule = Callable[[SupernetSpace, Probabilities], Genotype]
 
 
 class Supernet(nn.Module):
@@ -37,7 +37,7 @@ class Supernet(nn.Module):
 
     def __init__(
         self,
-        space: SearchSpace,
+        space: SupernetSpace,
         network: StackedNetwork,
         relaxation: Relaxation,
         *,
@@ -198,14 +198,14 @@ class Supernet(nn.Module):
         return running(self.space.decisions[row].choices)
 
 
-def argmax(space: SearchSpace, probabilities: Probabilities) -> Genotype:
+def argmax(space: SupernetSpace, probabilities: Probabilities) -> Genotype:
     """SNAS's rule (1812.09926): the likeliest choice of each decision, `none` included."""
     likeliest = {name: max(row, key=row.__getitem__) for name, row in probabilities.items()}
     absent = {name for name, row in probabilities.items() if row[likeliest[name]] == 0}  # decided
     return Genotype(space.name, likeliest | dict.fromkeys(absent, NONE))
 
 
-def magnitude(space: SearchSpace, probabilities: Probabilities) -> Genotype:
+def magnitude(space: SupernetSpace, probabilities: Probabilities) -> Genotype:
     """DARTS's rule (1806.09055): the likeliest operation, and the strongest edges of each node.
 
     The strength of an edge is the largest probability of an operation other than `none`, with

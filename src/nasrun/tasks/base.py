@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -21,7 +20,9 @@ from nasrun.budget import Budget
 from nasrun.data.facts import Facts
 from nasrun.data.images import Data, Dataset, Part, Split
 from nasrun.data.images import Subset as Subset
+from nasrun.networks import ImageClassifier, Network
 from nasrun.stage import Metrics
+from nasrun.trained import Trained
 
 Batch = tuple[Tensor, Tensor]
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
@@ -62,6 +63,9 @@ class Task(ABC):
     learns_from: ClassVar[type[Data]]
     """The kind of data that `begin` takes."""
 
+    trains: ClassVar[type[Network]]
+    """The kind of network that learns it."""
+
     objective: str
     """The name of the metric in `evaluate` that is maximised."""
 
@@ -81,6 +85,7 @@ class ImageTask(Task):
 
     words = "a task on labelled images: task=classification"
     learns_from = Dataset
+    trains = ImageClassifier
 
     dataset: Dataset
     """The images, known after `begin`."""
@@ -162,25 +167,6 @@ class Learner(ABC):
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from such a state."""
-
-
-Tensors = dict[str, Tensor]
-"""Tensors by the name that they have in a network's state."""
-
-
-@dataclass
-class Trained:
-    """A member's training so far, everything by name, so that two members can be mixed.
-
-    `network` has parameters and buffers, `averages` slowly following copies of some of them (an
-    EMA, target networks), `moments` the optimizers' state of every parameter. `memory` is what
-    belongs to the member as a whole: counters and what it has seen.
-    """
-
-    network: Tensors
-    averages: dict[str, Tensors] = field(default_factory=dict)
-    moments: dict[str, Tensors] = field(default_factory=dict)
-    memory: dict[str, Any] = field(default_factory=dict)
 
 
 class MemberLearner(ABC):

@@ -11,7 +11,7 @@ import copy
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,23 +19,15 @@ from torch import Tensor, nn
 
 from nasrun.budget import Budget
 from nasrun.data.images import Dataset
+from nasrun.networks import Adversaries
 from nasrun.stage import Metrics
-from nasrun.tasks.base import MemberLearner, OptimizerFactory, PopulationTask, Trained
+from nasrun.tasks.base import MemberLearner, OptimizerFactory, PopulationTask
 from nasrun.tasks.frechet import Distance, pixels
 from nasrun.tasks.moments import moments_of, parameters, restore_moments
+from nasrun.trained import Trained
 
 SAMPLED_AT_ONCE = 500
 SHOWN = 100
-
-
-@runtime_checkable
-class Adversaries(Protocol):
-    """A network of two: `generator` maps (B, latent) to images of `size` pixels in -1 .. 1."""
-
-    generator: nn.Module
-    discriminator: nn.Module
-    latent: int
-    size: int
 
 
 class ImageGeneration(PopulationTask):
@@ -47,6 +39,7 @@ class ImageGeneration(PopulationTask):
     """
 
     learns_from = Dataset
+    trains = Adversaries
     objective = "fitness"
 
     def __init__(
@@ -98,10 +91,7 @@ class ImageGeneration(PopulationTask):
         return self._images
 
     def check(self, network: nn.Module) -> None:
-        if not isinstance(network, Adversaries):
-            raise ValueError(
-                "task=gan: needs a generator and a discriminator, space=gan or gan_hard"
-            )
+        assert isinstance(network, Adversaries)
         if network.size != self.facts.size:
             raise ValueError(
                 f"space: makes images of {network.size} pixels, and those of "

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasrun.tasks.base import Tensors
+from nasrun.trained import Tensors
 
 
 def parameters(network: nn.Module, module: str) -> list[Tensor]:

@@ -11,7 +11,7 @@ import copy
 import statistics
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,22 +20,15 @@ from torch import Tensor, nn
 
 from nasrun.budget import Budget
 from nasrun.data.environments import Environment, Episodes, Observation
+from nasrun.networks import ActorCritic
 from nasrun.stage import Metrics
-from nasrun.tasks.base import MemberLearner, OptimizerFactory, PopulationTask, Trained
+from nasrun.tasks.base import MemberLearner, OptimizerFactory, PopulationTask
 from nasrun.tasks.moments import moments_of, parameters, restore_moments
 from nasrun.tasks.replay import LONGEST, Replay
+from nasrun.trained import Trained
 
 LONGEST_VIDEO = 200  # frames
 STRIP = 8  # frames side by side
-
-
-@runtime_checkable
-class ActorCritic(Protocol):
-    """An encoder of observations, an actor and a twin critic on what it gives."""
-
-    encoder: nn.Module
-    actor: nn.Module
-    critic: nn.Module
 
 
 class Control(PopulationTask):
@@ -49,6 +42,7 @@ class Control(PopulationTask):
     """
 
     learns_from = Environment
+    trains = ActorCritic
     objective = "return"
 
     def __init__(
@@ -123,8 +117,7 @@ class Control(PopulationTask):
             )
 
     def check(self, network: nn.Module) -> None:
-        if not isinstance(network, ActorCritic):
-            raise ValueError("task=rl: needs an actor and a critic, space=drqv2 or drqv2_state")
+        assert isinstance(network, ActorCritic)
         seen = torch.zeros(1, *self.shape)
         try:
             with torch.no_grad():

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from toys import OPERATIONS
 
 from nasrun.genotype import NONE, Misfit
-from nasrun.spaces.base import Layout
 from nasrun.spaces.darts import DartsSpace
+from nasrun.spaces.layout import Layout
 from nasrun.spaces.notation import nni
 
 CELLS = ("normal", "reduce")

@@ -1,0 +1,264 @@
+"""A space that can be searched: a list of decisions and their limits."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import cached_property
+from types import MappingProxyType
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from nasrun import ops
+from nasrun.genotype import NONE, AtMost, Decision, Genotype, Misfit
+from nasrun.spaces.base import Space
+from nasrun.spaces.inheritance import inherited
+from nasrun.trained import Tensors, Trained
+
+
+class DecisionSpace(Space):
+    """Decisions and limits, and what each decision owns in a network.
+
+    `limits` say how many of a group of decisions a derived network keeps (DARTS: two edges a
+    node). Rules that decode or sample obey them; SNAS's per-edge argmax knowingly does not.
+    `none_is_a_choice` says what `none` means: an operation like the others, that is drawn and
+    weighed as they are (NAS-Bench-201), or what only a limit makes of an edge (DARTS).
+    """
+
+    words = "decisions to search"
+    options = "any space of `nasrun list space`"
+
+    decisions: tuple[Decision, ...]
+    limits: tuple[AtMost, ...]
+    none_is_a_choice: bool = False
+    sized_by: ClassVar[str | None] = None
+    """The setting that says how many nodes or layers a genotype decides, where one does."""
+    joined: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    """The nodes whose maps the output of a cell joins, per cell type; a genotype may leave some
+    out. None where outputs are made in another way."""
+
+    @abstractmethod
+    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> DecisionSpace:
+        """The subspace in which the named decisions have only these choices."""
+
+    @property
+    @abstractmethod
+    def owned(self) -> Mapping[str, tuple[str, ...]]:
+        """Decision -> the modules of a network that are its own, by the names' beginnings.
+
+        A choice and the tensors of these modules move between networks together. A tensor belongs
+        to one decision at most, and to the same one in all networks of the space; what no decision
+        owns is alike in all of them. A decision without modules (an activation) owns nothing.
+        """
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The decisions' names in order."""
+        return tuple(decision.name for decision in self.decisions)
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """The row of each decision in alphas and mixtures."""
+        return {decision.name: row for row, decision in enumerate(self.decisions)}
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups of decisions in order: cell types, or one empty name."""
+        return tuple(dict.fromkeys(decision.group for decision in self.decisions))
+
+    def candidates(self, decision: Decision) -> tuple[str, ...]:
+        """What a decision is made between: `none` only where it is a choice, or the only one."""
+        if self.none_is_a_choice:
+            return decision.choices
+        return tuple(choice for choice in decision.choices if choice != NONE) or decision.choices
+
+    def open_choices(self, genotype: Genotype | None) -> dict[str, tuple[str, ...]]:
+        """Per decision what a network has: a genotype's one choice, or all when none is given."""
+        if genotype is None:
+            return {decision.name: decision.choices for decision in self.decisions}
+        return {name: (choice,) for name, choice in self.check(genotype).items()}
+
+    def check(self, genotype: Genotype) -> Genotype:
+        for decision in self.decisions:
+            choice = genotype.get(decision.name, NONE)
+            dropped = choice == NONE and not self.none_is_a_choice
+            if decision.name in genotype and not dropped and choice not in decision.choices:
+                near = get_close_matches(choice, decision.choices, 1)
+                hint = f", did you mean {near[0]}?" if near else ""
+                if choice in ops.known():
+                    hint = "; choose one of them, or a space that has it"
+                raise ValueError(
+                    f"genotype has {decision.name}={choice}; this space allows "
+                    f"{', '.join(decision.choices)}{hint}"
+                )
+        self._check_size(genotype)
+        if missing := [name for name in self.rows if name not in genotype]:
+            raise ValueError(
+                f"genotype of space={genotype.space} has no decision {missing[0]}: "
+                f"it is not one of space={self.name}"
+            )
+        extra = sorted(set(genotype) - set(self.rows))
+        if extra:
+            raise ValueError(f"genotype decides {extra[0]}, which space={self.name} does not have")
+        for cell, nodes in genotype.concat.items():
+            if not set(nodes) < set(self.joined.get(cell, ())):
+                all_ = list(self.joined.get(cell, ()))
+                raise ValueError(
+                    f"genotype has {cell}_concat={list(nodes)}: give some of the nodes {all_}, or "
+                    "leave it out where all are joined"
+                )
+        return genotype
+
+    def _check_size(self, genotype: Genotype) -> None:
+        if self.sized_by is None:
+            return
+        own, theirs = _nodes(self.rows), _nodes(genotype)
+        if not theirs or not (theirs < own or own < theirs):
+            return
+        had, has = (sum(group == self.groups[0] for group, _ in nodes) for nodes in (own, theirs))
+        first = next(
+            name for name in (*genotype, *self.rows) if (name in genotype) != (name in self.rows)
+        )
+        raise Misfit(
+            f"genotype has {self.sized_by}={has}, this space {self.sized_by}={had} ({first}); "
+            f"set space.{self.sized_by}={has}",
+            {self.sized_by: has},
+        )
+
+    def sample(self, generator: torch.Generator | None = None) -> Genotype:
+        """A uniformly drawn genotype that keeps exactly as many operations as the limits say."""
+
+        def draw(count: int) -> int:
+            return int(torch.randint(count, (), generator=generator))
+
+        choices = {}
+        for decision in self.decisions:
+            candidates = self.candidates(decision)
+            choices[decision.name] = candidates[draw(len(candidates))]
+        for limit in self.limits:
+            order = torch.randperm(len(limit.decisions), generator=generator).tolist()
+            for position in order[limit.count :]:
+                choices[limit.decisions[position]] = NONE
+        return Genotype(self.name, choices)
+
+    def stratified(self, count: int, generator: torch.Generator) -> list[Genotype]:
+        """So many genotypes; every candidate of a decision occurs equally often, up to one.
+
+        Where a limit keeps only some of its decisions, before that: which ones is drawn.
+        """
+        columns = {}
+        for decision in self.decisions:
+            candidates = self.candidates(decision)
+            column = torch.arange(len(candidates)).repeat(count // len(candidates))
+            rest = torch.randperm(len(candidates), generator=generator)[: count % len(candidates)]
+            column = torch.cat([column, rest])[torch.randperm(count, generator=generator)]
+            columns[decision.name] = [candidates[place] for place in column.tolist()]
+        for member in range(count):
+            for limit in self.limits:
+                order = torch.randperm(len(limit.decisions), generator=generator).tolist()
+                for position in order[limit.count :]:
+                    columns[limit.decisions[position]][member] = NONE
+        return [
+            Genotype(self.name, {name: column[member] for name, column in columns.items()})
+            for member in range(count)
+        ]
+
+    def mutate(self, genotype: Genotype, generator: torch.Generator | None = None) -> Genotype:
+        """The genotype with one decision changed, uniformly drawn: decision, then choice.
+
+        An edge that is dropped comes back in place of another one of its limit. So both mutations
+        of 1802.01548 occur, of operations and of inputs. Where nothing can change, nothing does.
+        """
+
+        def draw(options: Sequence[str]) -> str:
+            return options[int(torch.randint(len(options), (), generator=generator))]
+
+        moves = {
+            decision.name: [c for c in self.candidates(decision) if c != genotype[decision.name]]
+            for decision in self.decisions
+        }
+        possible = [name for name, options in moves.items() if options]
+        if not possible:
+            return genotype
+        name = draw(possible)
+        changed = {name: draw(moves[name])}
+        for limit in self.limits:
+            if name in limit.decisions and genotype[name] == NONE:
+                kept = [other for other in limit.decisions if genotype[other] != NONE]
+                if len(kept) == limit.count:
+                    changed[draw(kept)] = NONE
+        return genotype.changed(changed)
+
+    def cheapest(
+        self, price: Callable[[str, str], float], fixed: Mapping[str, str] | None = None
+    ) -> Genotype:
+        """The genotype with the least sum of prices, of those that decide as `fixed`.
+
+        Limits keep as many operations as they say, the cheapest; an edge fixed to one may be
+        dropped for that. Negative prices give the dearest.
+        """
+        fixed = fixed or {}
+        chosen = {}
+        for decision in self.decisions:
+            name = decision.name
+            open_ = (fixed[name],) if name in fixed else self.candidates(decision)
+            chosen[name] = min(open_, key=lambda choice: price(name, choice))
+        for limit in self.limits:
+            kept = [name for name in limit.decisions if chosen[name] != NONE]
+            ranked = sorted(kept, key=lambda name: (price(name, chosen[name]), name))
+            chosen |= dict.fromkeys(ranked[limit.count :], NONE)
+        return Genotype(self.name, chosen)
+
+    @cached_property
+    def tied(self) -> tuple[tuple[str, ...], ...]:
+        """All decisions, those together that one limit is on: what takes them whole stays legal."""
+        bound = {name: limit.decisions for limit in self.limits for name in limit.decisions}
+        return tuple(dict.fromkeys(bound.get(name, (name,)) for name in self.names))
+
+    def prefixes(self, decisions: Iterable[str]) -> tuple[str, ...]:
+        """How the names of the decisions' tensors begin."""
+        return tuple(f"{prefix}." for name in decisions for prefix in self.owned[name])
+
+    def inherit(
+        self,
+        base: Trained,
+        donor: Trained,
+        fresh: Tensors,
+        decisions: Sequence[str],
+        *,
+        lam: float,
+        gam: float,
+    ) -> Trained:
+        """What a network begins with that takes some decisions from a donor, all else from `base`.
+
+        `fresh` has the tensors of a newly initialised network of its genotype. What is donated is
+        shrunk and perturbed, lam * donor + gam * fresh.
+        """
+        return inherited(base, donor, fresh, self.prefixes(decisions), lam=lam, gam=gam)
+
+    def features(self, genotype: Genotype) -> Tensor:
+        """The genotype as numbers for a model, (features,) float32, as many for all of the space.
+
+        A one for the choice of each decision, zeros for the others (of a dropped edge for all where
+        `none` is no choice), then per cell type a one for each node that its output joins.
+        """
+        chosen = [
+            genotype[decision.name] == choice
+            for decision in self.decisions
+            for choice in decision.choices
+        ]
+        joined = [
+            node in genotype.concat.get(cell, nodes)
+            for cell, nodes in self.joined.items()
+            for node in nodes
+        ]
+        return torch.tensor([*chosen, *joined], dtype=torch.float32)
+
+
+def _nodes(names: Iterable[str]) -> set[tuple[str, str]]:
+    """Groups and nodes of these decisions."""
+    decisions = (Decision(name, (NONE,)) for name in names)
+    return {(decision.group, decision.node) for decision in decisions}

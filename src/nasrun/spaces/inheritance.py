@@ -1,0 +1,67 @@
+"""What the network of a child inherits from two others: shrink and perturb (1910.08475)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from nasrun.trained import Tensors, Trained
+
+
+def inherited(
+    base: Trained,
+    donor: Trained,
+    fresh: Tensors,
+    prefixes: tuple[str, ...],
+    *,
+    lam: float,
+    gam: float,
+) -> Trained:
+    """The child of two trainings; tensors whose names begin with a prefix are the donor's.
+
+        network: lam * donor + gam * fresh   averages: the donor's   moments: none, so fresh
+
+    All others are the base parent's, to the bit, and so is the memory. `fresh` has the tensors of a
+    newly initialised network of the child's genotype. Nothing given is changed.
+    """
+
+    def mixed(own: Tensors, given: Tensors, change: Callable[[str, Tensor], Tensor]) -> Tensors:
+        kept = {name: t.clone() for name, t in own.items() if not name.startswith(prefixes)}
+        came = {name: change(name, t) for name, t in given.items() if name.startswith(prefixes)}
+        return {**kept, **came}
+
+    network = mixed(
+        base.network,
+        donor.network,
+        lambda name, tensor: shrunk(name, tensor, fresh[name], lam=lam, gam=gam),
+    )
+    assert set(network) == set(fresh), set(network) ^ set(fresh)
+    return Trained(
+        network={name: network[name] for name in fresh},
+        averages={
+            key: mixed(own, donor.averages[key], lambda name, tensor: tensor.clone())
+            for key, own in base.averages.items()
+        },
+        moments={
+            name: {key: tensor.clone() for key, tensor in moments.items()}
+            for name, moments in base.moments.items()
+            if not name.startswith(prefixes)
+        },
+        memory=base.memory,
+    )
+
+
+def shrunk(name: str, tensor: Tensor, fresh: Tensor, *, lam: float, gam: float) -> Tensor:
+    """Shrink and perturb (1910.08475): lam * tensor + gam * fresh; whole numbers are copied.
+
+    A spectral norm's singular vectors get their unit length back.
+    """
+    if not tensor.is_floating_point():
+        return tensor.clone()
+    changed = lam * tensor + gam * fresh
+    is_vector = name.endswith(("._u", "._v"))
+    if is_vector and abs(float(changed.norm()) - 1) > 1e-5:
+        return F.normalize(changed, dim=0)
+    return changed

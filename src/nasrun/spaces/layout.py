@@ -1,0 +1,39 @@
+"""How large a network is built, and with which extras."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Stem = Literal["cifar", "cifar_half", "imagenet"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How large a network is built and with which extras.
+
+    `channels` are those of the first cell, `layers` counts cells. Stems: `cifar` keeps the
+    resolution, `cifar_half` halves it, `imagenet` divides it by eight. `affine` gives batch norms
+    a learned scale and shift, `pool_norm` puts a batch norm after every pooling operation. An
+    edge's candidates see one of `partial` parts of its channels, the others bypass them.
+    """
+
+    channels: int
+    layers: int
+    stem: Stem = "cifar"
+    auxiliary: bool = False
+    affine: bool = True
+    pool_norm: bool = False
+    partial: int = 1
+
+    def __post_init__(self) -> None:
+        if self.stem not in get_args(Stem):
+            raise ValueError(f"stem={self.stem}: one of {', '.join(get_args(Stem))}")
+        if self.channels < 2 or self.channels % 2:
+            raise ValueError(f"channels={self.channels}: an even number from 2 on")
+        if self.partial < 1 or self.channels % self.partial:
+            raise ValueError(
+                f"partial={self.partial} channels={self.channels}: a divisor of the channels"
+            )
+        if self.layers < 3:
+            raise ValueError(f"layers={self.layers}: at least 3, so that each cell type occurs")
