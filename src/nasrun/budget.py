@@ -16,6 +16,8 @@ from nasrun.machine import allocate, busy, cores, forget_peak, memory_gib
 
 LIMITS = ("max_params_m", "max_macs_m", "max_latency_ms")
 """The keys that limit what the found network costs."""
+MEMORY = ("max_memory_gib", "reserve_gib", "memory_factor")
+"""The keys that limit what the process takes."""
 
 
 class BudgetSpent(Exception):
@@ -93,7 +95,10 @@ class Budget:
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
-        """The parts that change results, with `auto` and null replaced by what they mean here."""
+        """The parts that change results, with `auto` and null replaced by what they mean here.
+
+        `memory` is apart: it changes those of strategies only that search what fits.
+        """
         import torch
 
         have = {
@@ -114,9 +119,7 @@ class Budget:
         if precision == "tf32" and device != "cuda":
             raise ValueError(f"budget.precision=tf32: device={device} has none; use fp32")
         threads = self.threads or cores()
-        limits = {key: getattr(self, key) for key in ("max_memory_gib", *LIMITS)}
-        if self.max_memory_gib is not None:
-            limits |= {"reserve_gib": self.reserve_gib, "memory_factor": self.memory_factor}
+        limits = {key: getattr(self, key) for key in LIMITS}
         if self.max_latency_ms is not None:
             limits["latency_table"] = self.latency_table
         if self.limited:
@@ -130,6 +133,13 @@ class Budget:
         if device == "cuda":
             given["deterministic"] = self.deterministic
         return {"device": device, "precision": precision, "threads": threads, **given}
+
+    @property
+    def memory(self) -> dict[str, float]:
+        """The limit on memory and what goes into it; nothing without a limit."""
+        if self.max_memory_gib is None:
+            return {}
+        return {key: getattr(self, key) for key in MEMORY}
 
     @property
     def limited(self) -> bool:
@@ -234,7 +244,8 @@ class Budget:
         if self.max_memory_gib is not None and memory_gib() > self.max_memory_gib:
             raise ValueError(
                 f"budget.max_memory_gib={self.max_memory_gib}: {memory_gib():.2f} GiB were needed; "
-                f"a larger budget.memory_factor than {self.memory_factor} predicts more"
+                "allow more and repeat the command, or search anew with a larger "
+                f"budget.memory_factor than {self.memory_factor}, which predicts more"
             )
         if self.max_hours is not None and time.monotonic() - self.started > self.max_hours * 3600:
             raise BudgetSpent(f"max_hours={self.max_hours} spent")

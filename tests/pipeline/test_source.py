@@ -66,10 +66,50 @@ def test_what_cannot_be_compared_is_refused_and_so_is_another_branch(nasrun, fin
 
 def test_a_search_does_not_go_on_within_other_limits(nasrun, finished):
     (finished / "search/result.json").unlink()
-    for word, was in (("budget.max_params_m=0.1", "null"), ("budget.max_memory_gib=7", "null")):
-        refusal = nasrun("search", f"run={finished}", word).refusal
-        assert word in refusal
-        assert f"{word.split('=')[0]}={was}" in refusal
+    refusal = nasrun("search", f"run={finished}", "budget.max_params_m=0.1").refusal
+    assert "budget.max_params_m=0.1: " in refusal
+    assert "budget.max_params_m=null" in refusal
+
+
+def test_a_search_that_took_too_much_memory_goes_on_with_more(nasrun, here, small, monkeypatch):
+    """In the same folder, with the bytes of one that was never stopped; by either way to go on."""
+    whole = nasrun("search", *small, "outputs=whole")
+    assert whole.status == 0
+    monkeypatch.setattr("nasrun.budget.memory_gib", lambda: 5.0)
+    for number, more in enumerate(([*small], ["run={run}"])):
+        outputs = here / str(number)
+        run = outputs / "digits-darts-darts/v001"
+        limited = nasrun("search", *small, f"outputs={outputs}", "budget.max_memory_gib=4")
+        assert "budget.max_memory_gib=4: 5.00 GiB were needed; allow more" in limited.refusal
+        assert len((run / "search/metrics.jsonl").read_text().splitlines()) == 1
+        words = [word.format(run=run) for word in more]
+        again = nasrun("search", *words, f"outputs={outputs}", "budget.max_memory_gib=6")
+        assert again.status == 0, again.err
+        assert [path.name for path in run.parent.glob("v*")] == ["v001"]
+        for name in ("config.yaml", "search/metrics.jsonl"):
+            same = here / "whole/digits-darts-darts/v001" / name
+            assert (run / name).read_bytes() == same.read_bytes()
+
+
+def test_what_fits_into_less_memory_is_another_search_of_radars(nasrun, here, small):
+    words = [*small, "space=mobile", "strategy=radars", "budget.max_hours=1e-9"]
+    words = [word for word in words if not word.startswith("space.")]
+    for limit in (4, 6):
+        assert nasrun("search", *words, f"budget.max_memory_gib={limit}").status == 75  # of hours
+    family = here / "outputs/digits-mobile-radars"
+    assert sorted(path.name for path in family.glob("v*")) == ["v001", "v002"]
+    refusal = nasrun("search", f"run={family}/v001", "budget.max_memory_gib=6").refusal
+    assert "is searched with budget.max_memory_gib=4" in refusal
+
+
+def test_an_unfinished_search_of_an_earlier_version_noted_its_limit_on_memory(nasrun, finished):
+    (finished / "search/result.json").unlink()
+    config = finished / "config.yaml"
+    config.write_text(
+        config.read_text().replace("  threads: 1", "  threads: 1\n  max_memory_gib: 4")
+    )
+    assert "max_memory_gib" in config.read_text()
+    assert nasrun("search", f"run={finished}", "budget.max_memory_gib=7").status == 0
 
 
 def test_a_limited_search_reads_the_layout_of_a_recipe_and_no_more(nasrun, small, finished):

@@ -33,7 +33,7 @@ def note_of(plan: Plan, genotype: Genotype | None) -> Path:
     depends_on = [
         FORMAT,
         [kind.name for kind in plan.kinds],
-        [plan.settings, plan.counted, plan.baseline, plan.discretisation],
+        [plan.settings, plan.budget.memory, plan.counted, plan.baseline, plan.discretisation],
         None if trained is None else trained.to_json(),
         [_facts(dataset) for dataset in (plan.dataset, plan.transfer_dataset)],
         None if engine is None else [engine.elsewhere, engine.side_by_side(threads)],

@@ -105,7 +105,6 @@ def prepare(command: Command, source: Source | None) -> Plan:
     settings["budget"] = budget.resolved
     settings["dataset"] = placed(settings["dataset"])
     settings["space"].pop("table", None)  # for reports: the search is the same without it
-    refuse_other_budget(command, source, kinds, budget.resolved)
     parts = Parts(command, kinds, make, budget, space, dataset)
     searching = parts.searching()
     if budget.limited or command.only_foreseen:
@@ -140,6 +139,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
         genotype=None if given is None else given.within(space, choices["space"], frame.seed),
         command=command.text,
     )
+    refuse_other_budget(command, source, kinds, plan.heeded, plan.heeds)
     plan.check_data()
     return plan
 
@@ -384,12 +384,24 @@ class Plan:
         return {inner: option for inner, option in found.items() if option is not None}
 
     @property
+    def heeded(self) -> dict[str, Any]:
+        """What of the budget changes the numbers of a run's first stage."""
+        memory = self.budget.memory
+        return self.settings["budget"] | {key: memory[key] for key in self.heeds if key in memory}
+
+    @property
+    def heeds(self) -> Sequence[str]:
+        """Which keys of the limit on memory do so."""
+        return () if self.strategy is None else self.strategy.heeds
+
+    @property
     def config(self) -> dict[str, Any]:
         """What a run's fingerprint is made of."""
-        groups = ["space", "dataset", "budget"]
+        groups = ["space", "dataset"]
         if self.genotype is None:
             groups += ["task", "strategy"]
         config = {"seed": self.seed, **{group: self.settings[group] for group in groups}}
+        config["budget"] = self.heeded
         if self.contents is not None:
             config["contents"] = self.contents.digest
         if self.genotype is None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nasrun.budget import LIMITS
+from nasrun.budget import LIMITS, MEMORY
 from nasrun.config import key_of, refers, root_of, value_at
 from nasrun.pipeline.layout import layout_of
 from nasrun.pipeline.source import Source, refuse_unlike
@@ -106,12 +106,21 @@ def refuse_engine(
 
 
 def refuse_other_budget(
-    command: Command, source: Source | None, kinds: Sequence[StageKind], resolved: dict[str, Any]
+    command: Command,
+    source: Source | None,
+    kinds: Sequence[StageKind],
+    ours: dict[str, Any],
+    heeds: Sequence[str],
 ) -> None:
-    """A search that is not finished goes on with the budget that it began with."""
+    """A search that is not finished goes on with the budget that it began with.
+
+    A limit on memory that the strategy does not heed may be another; earlier versions noted it too.
+    """
     if source is not None and _unfinished(source, kinds):
-        theirs = source.run.config["budget"]
-        refuse_unlike("budget", resolved, theirs, command.typed, source.run)
+        free = set(MEMORY) - set(heeds)
+        budget = source.run.config["budget"]
+        theirs = {key: value for key, value in budget.items() if key not in free}
+        refuse_unlike("budget", ours, theirs, command.typed, source.run)
 
 
 def refuse_other_layout(

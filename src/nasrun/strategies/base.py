@@ -38,12 +38,14 @@ class Strategy(Stage):
 
     `leaves` says in a user's words what a search ends with, `read_by` which selectors take it.
     `searches` are what the space that `begin` takes has to be, `learns` the kind of its task.
+    `heeds` are keys of the budget's `memory` that change its numbers.
     """
 
     leaves: ClassVar[str]
     read_by: ClassVar[str]
     searches: tuple[type[Space], ...]
     learns: ClassVar[type[Task]]
+    heeds: ClassVar[Sequence[str]] = ()
 
     @abstractmethod
     def begin(self, context: AnyContext) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from nasrun.budget import MEMORY
 from nasrun.context import Context
 from nasrun.costs.memory import Additive, Shapes
 from nasrun.divergence import below
@@ -51,6 +52,8 @@ class Radars(SupernetStrategy, Foreseen):
     memory that the budget leaves is used. Feedback moves the controller by `mu`; before a further
     cycle every decision gets its best pruned choice back with probability `readmit`.
     """
+
+    heeds = MEMORY
 
     def __init__(
         self,
