@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,8 @@ from typing import IO, Any
 from uuid import uuid4
 
 import yaml
+
+from nasrun.genotype import sealed, unsealed
 
 DRAFT = ".part"
 """How the name of an unfinished file ends."""
@@ -153,6 +156,11 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, as_json(content, indent=2) + "\n")
 
 
+def write_record(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object at once, with its fingerprint, so that damage shows."""
+    write_json(path, sealed(json.loads(as_json(content))))  # as it will be read
+
+
 def as_json(content: Any, *, indent: int | None = None) -> str:
     """JSON of plain values; a number that JSON has no word for (NaN, an infinity) is null."""
     return json.dumps(_known(content), indent=indent, allow_nan=False)
@@ -166,9 +174,9 @@ def _known(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def write_yaml(path: Path, content: Any) -> None:
-    """Write a YAML file at once, never half of it."""
-    write_text(path, yaml.safe_dump(content, sort_keys=False))
+def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a YAML mapping at once, with its fingerprint, so that damage shows."""
+    write_text(path, yaml.safe_dump(sealed(content), sort_keys=False))
 
 
 def digest_of(path: Path) -> str:
@@ -178,6 +186,16 @@ def digest_of(path: Path) -> str:
         while part := file.read(2**20):
             digest.update(part)
     return digest.hexdigest()
+
+
+def refuse_flipped(path: Path) -> None:
+    """ValueError unless the parts of what `torch.save` wrote have their checksums.
+
+    `torch.load` does not look at them.
+    """
+    with zipfile.ZipFile(path) as parts:
+        if (damaged := parts.testzip()) is not None:
+            raise ValueError(f"{path}: damaged in {damaged}")
 
 
 def read_json(path: Path, *needed: str) -> dict[str, Any]:
@@ -233,4 +251,7 @@ def _mapping(path: Path, content: Any, needed: Sequence[str]) -> dict[str, Any]:
     lacking = [key for key in needed if not isinstance(content, dict) or key not in content]
     if lacking or not isinstance(content, dict):
         raise ValueError(f"{path}: damaged, it has no {lacking[0] if lacking else 'keys'}")
-    return content
+    try:
+        return unsealed(content)
+    except (ValueError, TypeError) as error:  # of keys of several types
+        raise ValueError(f"{path}: {error}") from error

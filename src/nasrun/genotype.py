@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 SCHEMAS = (1, 2)
 """A genotype is written in the first that can hold it, so that what an older nasrun cannot read it
@@ -127,6 +128,7 @@ class Genotype(Mapping[str, str]):
         """The genotype of a plain form; ValueError if it is none or of another schema."""
         if not isinstance(record, dict) or not isinstance(record.get("choices"), dict):
             raise ValueError("no genotype: expected an object with the keys schema, space, choices")
+        record = unsealed(record)
         schema, concat = record.get("schema"), record.get("concat", {})
         if schema not in SCHEMAS or isinstance(schema, bool):
             known = " and ".join(map(str, SCHEMAS))
@@ -195,3 +197,23 @@ def fingerprint(content: object) -> str:
     """Twelve hexadecimal digits that differ when the JSON-like content does."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+CHECK = "check"
+"""The key of a record under which the fingerprint of all others stands."""
+
+
+def sealed(record: Mapping[str, object]) -> dict[str, object]:
+    """A record with its fingerprint in front, by which damage shows."""
+    return {CHECK: fingerprint(record), **record}
+
+
+def unsealed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record without its fingerprint; ValueError if it does not fit. Older ones have none."""
+    content = {key: value for key, value in record.items() if key != CHECK}
+    if CHECK in record and record[CHECK] != fingerprint(content):
+        raise ValueError(
+            f"damaged, {CHECK}={record[CHECK]} does not fit it; put back what was written, or take "
+            f"{CHECK} out if you changed it yourself"
+        )
+    return content

@@ -8,6 +8,7 @@ import numpy
 import pytest
 import torch
 
+from nasrun.genotype import unsealed
 from nasrun.runs.finished import load_search, trained_folder
 
 
@@ -40,7 +41,7 @@ def test_a_loaded_network_has_the_test_accuracy_of_its_result(finished):
     assert torch.allclose(logits, halves, atol=1e-5)
     assert network.classes == tuple("0123456789")
     assert not network.training
-    assert network.result == result
+    assert network.result == unsealed(result)
     other = nasrun.load(finished, branch="random")
     assert other.genotype != network.genotype
     moved = nasrun.load(finished / "transfer/magnitude-mnist5k")

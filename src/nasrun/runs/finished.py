@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def trained_folder(path: Path, branch: str | None) -> StageFolder:
     """The finished retraining or transfer in a run (its newest, or a branch), or at its path."""
     run = find_run(str(path))
-    trained = [s for s in run.stages() if s.kind in ("retrain", "transfer") and s.finished]
+    begun = [stage for stage in run.stages() if stage.kind in ("retrain", "transfer")]
+    trained = [stage for stage in begun if stage.finished]
     if path.resolve() != run.path.resolve():
         trained = [stage for stage in trained if stage.path.resolve() == path.resolve()]
     if branch is not None:
@@ -33,6 +34,11 @@ def trained_folder(path: Path, branch: str | None) -> StageFolder:
             names = ", ".join(stage.branch for stage in trained) or "none"
             raise ValueError(f"branch={branch}: not trained in {path}; trained are {names}")
         trained = found
+    elif torn := [stage.path for stage in begun if not stage.finished and stage.trained]:
+        raise ValueError(
+            f"{torn[0] / 'result.json'}: missing beside the weights; repeat the command that "
+            "trained them, which writes it, or name another by branch="
+        )
     found = [stage for stage in trained if stage.source != "random"] or trained
     if not found:
         if kept := sorted(run.path.glob("select/*/weights.safetensors")):

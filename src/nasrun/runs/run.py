@@ -28,6 +28,7 @@ from nasrun.files import (
     read_json,
     remove_drafts,
     write_json,
+    write_record,
     write_yaml,
 )
 from nasrun.genotype import fingerprint
@@ -144,7 +145,7 @@ class Run:
             write_yaml(draft / "config.yaml", config)
             write_contents(draft, contents)
             mark = {"fingerprint": fingerprint(identity(config))}
-            write_json(draft / "run.json", {**mark, **record, **environment()})
+            write_record(draft / "run.json", {**mark, **record, **environment()})
             draft.rename(target)
         except BaseException as error:
             shutil.rmtree(draft, ignore_errors=True)
@@ -166,8 +167,7 @@ class Run:
         """Every run below a folder, the one used last at the end."""
         families = sorted(path for path in outputs.glob("*") if path.is_dir())
         runs = [cls(path) for family in families for path in _versions(family).values()]
-        found = [run for run in runs if run.exists]
-        return sorted(found, key=lambda run: (run.path / "run.json").stat().st_mtime_ns)
+        return sorted((run for run in runs if run.exists), key=lambda run: run._used)
 
     @classmethod
     def open(cls, path: Path) -> Run:
@@ -178,8 +178,8 @@ class Run:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a run at the path."""
-        return (self.path / "run.json").is_file()
+        """Whether there is a run at the path, damaged or not."""
+        return any((self.path / name).exists() for name in ("run.json", "config.yaml"))
 
     @property
     def readable(self) -> bool:
@@ -198,6 +198,12 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The resolved configuration that the search ran with."""
         return recorded(self.path / "config.yaml", "space", "dataset", "budget")
+
+    @property
+    def _used(self) -> int:
+        """When a command used it last, in nanoseconds; 0 where that is lost."""
+        path = self.path / "run.json"
+        return path.stat().st_mtime_ns if path.exists() else 0
 
     def touch(self) -> None:
         """Make this the run that a later command means when it names none."""
@@ -236,9 +242,9 @@ class Run:
         number = 1
         while True:
             path = self.path / kind / (branch if number == 1 else f"{branch}-{number}")
-            if not (path / "config.yaml").exists():
-                return StageFolder(path, mark, ours, contents)
             folder = StageFolder(path, mark)
+            if not folder.begun:
+                return StageFolder(path, mark, ours, contents)
             theirs = folder.config
             if theirs["fingerprint"] == mark:
                 return folder
@@ -252,8 +258,10 @@ class Run:
         if (self.path / "search").is_dir():
             yield self.search()
         for kind in KINDS[1:]:
-            for path in sorted((self.path / kind).glob("*/config.yaml")):
-                yield StageFolder(path.parent, recorded(path, "fingerprint")["fingerprint"])
+            for path in sorted((self.path / kind).glob("*")):
+                if StageFolder(path, "").begun:
+                    config = recorded(path / "config.yaml", "fingerprint")
+                    yield StageFolder(path, config["fingerprint"])
 
     def write_report(self) -> list[dict[str, Any]]:
         """Write the report to `report.json` and return its rows."""

@@ -12,16 +12,19 @@ from nasrun.data.contents import Contents
 from nasrun.files import (
     append_line,
     as_json,
+    digest_of,
     read_json,
     read_lines,
     write_json,
+    write_record,
     write_text,
     write_whole,
     write_yaml,
 )
+from nasrun.genotype import fingerprint
 from nasrun.machine import memory_gib
 from nasrun.runs.randomness import random_state, set_random_state
-from nasrun.runs.state import PREVIOUS, STATE, read_state, write_state
+from nasrun.runs.state import PREVIOUS, STATE, lines_of, read_state, write_state
 from nasrun.stage import Metrics
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ class StageFolder:
         self._round_started = self._started
         self._spent = 0.0
         self._rows: dict[str, list[Metrics]] = {}
+        self._lines: dict[str, list[str]] = {}
         self._digests: dict[str, str] = {}
 
     @property
@@ -98,9 +102,20 @@ class StageFolder:
         return self.config if self.kind != "search" else recorded(self.path.parent / "config.yaml")
 
     @property
+    def begun(self) -> bool:
+        """Whether anything of the stage is there; a folder alone is not."""
+        names = ("config.yaml", "result.json", STATE, WEIGHTS)
+        return any((self.path / name).exists() for name in names)
+
+    @property
     def finished(self) -> bool:
         """Whether the stage has a result."""
         return (self.path / "result.json").is_file()
+
+    @property
+    def trained(self) -> bool:
+        """Whether there are weights, which are written before the result."""
+        return (self.path / WEIGHTS).exists()
 
     @property
     def result(self) -> dict[str, Any]:
@@ -108,12 +123,32 @@ class StageFolder:
         return read_json(self.path / "result.json")
 
     def metrics(self) -> list[Metrics]:
-        """The rounds in `metrics.jsonl`."""
-        return _numbers(read_lines(self.path / METRICS))
+        """The rounds in `metrics.jsonl`; ValueError if it is damaged."""
+        return self._logged(METRICS)
 
     def timing(self) -> list[Metrics]:
         """The rounds in `timing.jsonl`: seconds, and the process's peak memory until then."""
-        return _numbers(read_lines(self.path / TIMING))
+        return self._logged(TIMING)
+
+    def _logged(self, name: str) -> list[Metrics]:
+        """The rows of a log, each compared with what was written as far as that is known."""
+        path = self.path / name
+        rows = _numbers(read_lines(path))
+        if self.finished:
+            written = self.result.get("digests", {}).get(name)
+            if written is not None and (not path.is_file() or digest_of(path) != written):
+                raise ValueError(
+                    f"{path}: damaged, it is not what was written; delete "
+                    f"{self.path / 'result.json'} and repeat the command, which restores it"
+                )
+            return rows
+        for row, mark in zip(rows, lines_of(self.path, name), strict=False):
+            if _mark(row) != mark:
+                raise ValueError(
+                    f"{path}: damaged, round {row.get('round')} is not what was written; repeat "
+                    "the command, which restores it"
+                )
+        return rows
 
     def restore(self, stage: Stage) -> None:
         """Put the last saved state into a stage that has begun; the random state comes last."""
@@ -136,6 +171,7 @@ class StageFolder:
         self._rows = self._kept_rows(stage.round, state)
         for name, rows in self._rows.items():
             _rewrite(self.path / name, rows)
+        self._lines = {name: [*map(_mark, rows)] for name, rows in self._rows.items()}
         self._started = self._round_started = time.monotonic()
 
     def _kept_rows(self, rounds: int, state: dict[str, Any] | None) -> dict[str, list[Metrics]]:
@@ -193,6 +229,7 @@ class StageFolder:
                 "seconds": self._spent + time.monotonic() - self._started,
                 "rows": self._rows,
             },
+            self._lines,
         )
 
     def save_weights(self, tensors: dict[str, Tensor]) -> None:
@@ -204,7 +241,10 @@ class StageFolder:
 
     def write(self, name: str, content: Any) -> None:
         """Write a JSON file of the stage's own."""
-        write_json(self.path / name, content)
+        if isinstance(content, Mapping):
+            write_record(self.path / name, content)
+        else:
+            write_json(self.path / name, content)
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result: from now on the stage is finished.
@@ -214,18 +254,25 @@ class StageFolder:
         if self.kind != "search":
             (self.path / PREVIOUS).unlink(missing_ok=True)
         seconds = self._spent + time.monotonic() - self._started
-        digests = {"digests": self._digests} if self._digests else {}
-        content = {**result, **digests, "seconds": round(seconds, 3)}
-        write_json(self.path / "result.json", content)
+        logs = [path for name in (METRICS, TIMING) if (path := self.path / name).exists()]
+        digests = self._digests | {path.name: digest_of(path) for path in logs}
+        content = {**result, "digests": digests, "seconds": round(seconds, 3)}
+        write_record(self.path / "result.json", content)
 
     def amend(self, facts: dict[str, Any]) -> None:
         """Add facts to the result of a finished stage."""
         if not facts.items() <= self.result.items():
-            write_json(self.path / "result.json", {**self.result, **facts})
+            write_record(self.path / "result.json", {**self.result, **facts})
 
     def _append(self, name: str, row: Metrics) -> None:
         self._rows.setdefault(name, []).append(row)
+        self._lines.setdefault(name, []).append(_mark(row))
         append_line(self.path / name, as_json(row))
+
+
+def _mark(row: Metrics) -> str:
+    """What tells a row of a log from another, as it is written there."""
+    return fingerprint(as_json(row))
 
 
 def _numbers(rows: Sequence[Mapping[str, Any]]) -> list[Metrics]:

@@ -8,20 +8,30 @@ from __future__ import annotations
 
 import os
 import warnings
-import zipfile
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from nasrun.files import Hashed, digest_of, drafted, flush_folder, read_json, write_json
-from nasrun.genotype import fingerprint
+from nasrun.files import (
+    Hashed,
+    digest_of,
+    drafted,
+    flush_folder,
+    read_json,
+    refuse_flipped,
+    write_record,
+)
 
 STATE, PREVIOUS, DIGESTS = "state.pt", "state.previous.pt", "state.json"
 NEEDED = {"round", "stage", "random", "seconds"}
 
 
-def write_state(folder: Path, state: dict[str, Any]) -> None:
-    """Put a state in place of the last one, which becomes the one before."""
+def write_state(folder: Path, state: dict[str, Any], lines: Mapping[str, Sequence[str]]) -> None:
+    """Put a state in place of the last one, which becomes the one before.
+
+    lines: the fingerprints of what is logged so far, by the names of the files.
+    """
     import torch
 
     path = folder / STATE
@@ -31,7 +41,7 @@ def write_state(folder: Path, state: dict[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
         known = [counted.digest.hexdigest(), *_known(folder)][:3]
-        write_json(folder / DIGESTS, {"sha256": known, "check": fingerprint(known)})
+        write_record(folder / DIGESTS, {"sha256": known, "lines": lines})
         if path.exists():
             path.replace(folder / PREVIOUS)
         draft.replace(path)
@@ -73,15 +83,18 @@ def _check(path: Path, known: list[str]) -> None:
         if digest_of(path) not in known:
             raise ValueError(path)
         return
-    with zipfile.ZipFile(path) as parts:  # of a run of before, or where the digests are damaged
-        if parts.testzip() is not None:
-            raise ValueError(path)
+    refuse_flipped(path)  # of a run of before, or where the digests are damaged
+
+
+def lines_of(folder: Path, name: str) -> list[str]:
+    """The fingerprints of what a file logged until the state was written, as far as known."""
+    with suppress(ValueError, TypeError, AttributeError):
+        return list(read_json(folder / DIGESTS, "lines")["lines"].get(name, ()))
+    return []
 
 
 def _known(folder: Path) -> list[str]:
     """The digests of the states that were written last; none if they are not known."""
     with suppress(ValueError, TypeError):
-        content = read_json(folder / DIGESTS, "sha256", "check")
-        if content["check"] == fingerprint(content["sha256"]):
-            return content["sha256"]
+        return list(read_json(folder / DIGESTS, "sha256")["sha256"])
     return []

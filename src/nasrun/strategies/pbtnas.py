@@ -25,7 +25,7 @@ import torch
 from nasrun.context import Context
 from nasrun.divergence import finite
 from nasrun.engines.base import given
-from nasrun.files import write_whole
+from nasrun.files import refuse_flipped, write_whole
 from nasrun.genotype import Genotype, fingerprint
 from nasrun.score import Score
 from nasrun.spaces.decision import DecisionSpace
@@ -487,6 +487,7 @@ def write(path: Path, trained: Trained, metrics: Metrics, mark: str) -> None:
 def read(path: Path) -> tuple[Trained, Metrics, str]:
     """What `write` wrote."""
     try:
+        refuse_flipped(path)
         saved = torch.load(path, map_location="cpu", weights_only=True)
         metrics, mark = saved.pop("metrics"), saved.pop("mark")
         return Trained(**saved), metrics, mark
