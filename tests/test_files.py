@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import io
+import json
 import os
 from itertools import pairwise
 
@@ -157,3 +158,13 @@ def test_an_error_of_another_kind_is_not_told_as_one_of_the_disk(tmp_path):
 
     with pytest.raises(ValueError, match="another"):
         write_whole(tmp_path / "x", fail)
+
+
+@pytest.mark.parametrize("end", ["", "x", "x" * 9999], ids=len)
+def test_a_line_that_lacks_its_end_is_none_and_the_next_takes_its_place(tmp_path, end):
+    path = tmp_path / "jobs.jsonl"
+    for lines in ([], [{"job": 0}, {"text": "y" * 9000}]):
+        path.write_text("".join(f"{json.dumps(line)}\n" for line in lines) + end)
+        assert read_lines(path) == lines
+        append_line(path, '{"job": 2}')
+        assert read_lines(path) == [*lines, {"job": 2}]

@@ -126,14 +126,16 @@ def remove_drafts(folder: Path) -> None:
 def append_line(path: Path, text: str) -> None:
     """Add a line to a file and flush it to the disk, or leave the file as it was.
 
-    Raises ValueError where the disk is full.
+    A last line without its end, as a loss of power leaves it, goes. Raises ValueError where the
+    disk is full.
     """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     content = f"{text}\n".encode()
     try:
         descriptor = os.open(path, flags, 0o666)
-        before = os.fstat(descriptor).st_size
+        before = _end_of_lines(descriptor)
         try:
+            os.ftruncate(descriptor, before)
             if os.write(descriptor, content) < len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
@@ -144,6 +146,19 @@ def append_line(path: Path, text: str) -> None:
             os.close(descriptor)
     except OSError as error:
         raise _told(path, error) from error
+
+
+def _end_of_lines(descriptor: int) -> int:
+    """Where the last whole line of a file ends."""
+    end = os.fstat(descriptor).st_size
+    while end:
+        start = max(0, end - 4096)
+        os.lseek(descriptor, start, os.SEEK_SET)
+        found = os.read(descriptor, end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
 
 
 def write_text(path: Path, text: str) -> None:
@@ -209,10 +224,13 @@ def read_yaml(path: Path, *needed: str) -> dict[str, Any]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file, one per line, none if there is no file; ValueError if damaged."""
+    """The JSON objects of a file, one per line, none if there is no file; ValueError if damaged.
+
+    A last line without its end was never written whole: it is none.
+    """
     if not path.exists():
         return []
-    rows = _read(path, lambda text: [json.loads(line) for line in text.splitlines()])
+    rows = _read(path, lambda text: [json.loads(line) for line in text.split("\n")[:-1]])
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{path}: damaged, a line is no object; repair or delete it")
     return rows

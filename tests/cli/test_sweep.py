@@ -242,3 +242,30 @@ def test_a_sweeper_that_draws_is_not_given_what_it_cannot_judge(nasrun, finished
 def test_words_that_no_sweeper_reads_leave_nothing(nasrun, here, words, expected):
     assert expected in nasrun("search", "-m", *words.split()).refusal
     assert list(here.iterdir()) == []
+
+
+def test_a_sweep_stopped_before_its_table_has_it_when_it_is_repeated(
+    nasrun, here, small, monkeypatch
+):
+    """The last line of its journal is half there, as a loss of power leaves it."""
+    words = [word for word in small if not word.startswith("rounds=")]
+    words = ["search", "-m", "seed=0,1", "rounds=1", *words, "hydra.sweep.dir=named"]
+    with monkeypatch.context() as patch:
+        patch.setattr("nasrun.runs.comparison.print_runs", stop)
+        assert nasrun(*words).status == 130
+    journal = here / "named/jobs.jsonl"
+    first, second = journal.read_text().splitlines()
+    journal.write_text(f"{first}\n{second[:50]}")
+    answer = nasrun(*words)
+    assert answer.status == 0, answer.err
+    (row,) = [line for line in answer.out.splitlines() if line.startswith("│")]
+    assert row.split("│")[3].strip() == "2"
+    jobs = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert [job["overrides"][0] for job in jobs] == ["seed=0", "seed=0", "seed=1"]
+    assert sorted(path.name for path in (here / "named").iterdir()) == [
+        "jobs.jsonl", "jobs.lock", "multirun.yaml",
+    ]  # fmt: skip
+
+
+def stop(*given, **words):
+    raise KeyboardInterrupt

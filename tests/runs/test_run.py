@@ -108,6 +108,17 @@ def test_processes_that_race_for_a_version_get_complete_ones(tmp_path, seeds):
     assert len(list((tmp_path / "a").iterdir())) == len(set(seeds))  # no drafts are left
 
 
+def test_a_half_made_version_of_a_killed_command_goes(tmp_path):
+    half, mine = tmp_path / f"a/.v001.{'0a' * 16}", tmp_path / "a/.v001.old"
+    for folder in (half, mine):
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").touch()
+    (tmp_path / f"a/.v002.{'0b' * 16}").symlink_to(mine)
+    Run.claim(tmp_path, "a", CONFIG, RECORD)
+    assert not half.exists()
+    assert (mine / "config.yaml").exists()
+
+
 def test_a_run_is_locked_against_a_second_worker(tmp_path):
     run = Run.claim(tmp_path, "a", CONFIG, RECORD)
     with run.lock(), pytest.raises(ValueError, match="another nasrun is working on it"), run.lock():

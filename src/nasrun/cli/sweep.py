@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shutil
@@ -144,16 +143,17 @@ class Sweep:
 
     def records(self) -> list[dict[str, Any]]:
         """What its jobs have written down."""
-        if not self.journal.exists():
-            return []
-        found = [json.loads(text) for text in self.journal.read_text().splitlines()]
-        return [record for record in found if record["sweep"] == self.mark]
+        from nasrun.files import read_lines
+
+        return [each for each in read_lines(self.journal) if each.get("sweep") == self.mark]
 
     def _write(self, record: Mapping[str, Any]) -> None:
         from filelock import FileLock
 
-        with FileLock(self.journal.with_suffix(".lock")), self.journal.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        from nasrun.files import append_line, as_json
+
+        with FileLock(self.journal.with_suffix(".lock")):
+            append_line(self.journal, as_json(record))
 
 
 @dataclass(frozen=True)

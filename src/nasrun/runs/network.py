@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasrun.files import digest_of
+from nasrun.files import digest_of, write_whole
 from nasrun.genotype import Genotype
 from nasrun.runs.preprocessing import Images, Preprocessing
 from nasrun.runs.stage_folder import WEIGHTS, StageFolder
@@ -113,11 +113,10 @@ class TrainedNetwork(nn.Module):
         )
         assert program is not None
         program.model.metadata_props.update(self._metadata(side))
-        draft = path.with_name(path.name + ".tmp")
-        program.save(draft, external_data=False)
-        session = onnxruntime.InferenceSession(draft, providers=["CPUExecutionProvider"])
+        content = program.model_proto.SerializeToString()
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         other = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
-        draft.replace(path)
+        write_whole(path, lambda file: file.write(content))
         with torch.no_grad():
             return float((self(images) - other).abs().max())
 

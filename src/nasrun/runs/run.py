@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from nasrun.data.contents import Contents
@@ -36,9 +36,6 @@ from nasrun.runs.environment import environment
 from nasrun.runs.lock import held
 from nasrun.runs.recorded import identity, recorded, refuse_other_contents, write_contents
 from nasrun.runs.stage_folder import StageFolder
-
-if TYPE_CHECKING:
-    pass
 
 KINDS = ("search", "select", "retrain", "transfer")
 
@@ -122,6 +119,7 @@ class Run:
         try:
             family.mkdir(parents=True, exist_ok=True)
             with held(family, wait=True):  # of equal commands at one moment, one makes the run
+                _remove_half_made(family)
                 found = cls.find(outputs, name, config)
                 return found or cls._make(family, config, record, contents)
         except PermissionError as error:
@@ -288,6 +286,13 @@ class Run:
                 dataset = stage.branch.removeprefix(f"{stage.source}-")
                 row(stage.parent, stage.source).setdefault("transfer", {})[dataset] = stage.result
         return list(rows.values())
+
+
+def _remove_half_made(family: Path) -> None:
+    """Remove the versions that commands which were killed have begun to make."""
+    for path in family.glob(".v*"):
+        if re.fullmatch(r"\.v\d{3,}\.[0-9a-f]{32}", path.name) and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _versions(family: Path) -> dict[int, Path]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from nasrun.budget import Budget
 from nasrun.data.images import Dataset
+from nasrun.files import write_whole
 from nasrun.networks import Adversaries
 from nasrun.stage import Metrics
 from nasrun.tasks.base import MemberLearner, OptimizerFactory, PopulationTask
@@ -203,7 +204,8 @@ class GanLearner(MemberLearner):
         grid = make_grid(images.float() / 255, nrow=10, padding=1, pad_value=0.5)
         scale = max(1, 480 // grid.shape[-1])
         name = path.with_name(path.name + ".png")
-        save_image(grid.repeat_interleave(scale, 1).repeat_interleave(scale, 2), name)
+        large = grid.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+        write_whole(name, lambda file: save_image(large, file, format="png"))
         return [name.name]
 
     def trained(self) -> Trained:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from nasrun.budget import Budget
 from nasrun.data.environments import Environment, Episodes, Observation
+from nasrun.files import write_whole
 from nasrun.networks import ActorCritic
 from nasrun.stage import Metrics
 from nasrun.tasks.base import MemberLearner, OptimizerFactory, PopulationTask
@@ -309,13 +310,20 @@ class DrqLearner(MemberLearner):
         if not frames:
             return []
         film = path.with_name(path.name + ".gif")
-        frames[0].save(film, save_all=True, append_images=frames[1:], duration=33, loop=0)
+        first, *others = frames
+        write_whole(
+            film,
+            lambda file: first.save(
+                file, "gif", save_all=True, append_images=others, duration=33, loop=0
+            ),
+        )
         shown = frames[:: max(1, len(frames) // STRIP)][:STRIP]
         strip = Image.new("RGB", (sum(frame.width for frame in shown), shown[0].height))
         for place, frame in enumerate(shown):
             strip.paste(frame, (place * frame.width, 0))
-        strip.save(path.with_name(path.name + ".png"))
-        return [film.name, f"{path.name}.png"]
+        picture = path.with_name(path.name + ".png")
+        write_whole(picture, lambda file: strip.save(file, "png"))
+        return [film.name, picture.name]
 
     def _frames(self) -> list[Observation]:
         """An episode's pictures, or none where it cannot be drawn: states need no renderer."""

@@ -1,0 +1,409 @@
+#!/usr/bin/env python3
+"""Kills commands at random moments, repeats them, and compares with undisturbed ones.
+
+    scripts/check_kills.py run       the trials that are missing, one after the other
+    scripts/check_kills.py tables    what is done so far, as Markdown
+
+A trial draws a strategy and a command: a search, a selection from one, a retraining or a transfer
+of its choice, the whole pipeline, or a sweep. The command's process group gets SIGKILL at a random
+moment, one to three times, and is then repeated to its end. In a third of the trials the power is
+lost too: of each file goes what was written and not flushed to the disk. Then the list of files and
+all that is in them but times must be those of an undisturbed command. What comes before the command
+(the search of a selection) is done once and copied. A command is a fork of this process, which has
+everything imported. A trial that is done is a line of WORK/done.jsonl and not repeated; the folder
+of one that ends otherwise is kept. Not imitated are names of files that a loss of power takes back,
+and the processes of an engine: all train within the command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+Command = tuple[str, ...]
+EVERYWHERE = ("budget.threads=1", "budget.device=cpu", "progress=false")
+SMALL = ("rounds=3", "width=4", "depth=3", "batch_size=32", "images=64")
+CELLS = (
+    *(*SMALL, "space.nodes=1", "space.kept_edges=1"),
+    "space.operations=[none,max_pool_3x3,skip_connect,sep_conv_3x3]",
+)
+CANDIDATES = (*CELLS, "strategy.evaluator.epochs=1", "engine=serial")
+HALVING = ("selector.contestants=2", "selector.evaluator.epochs=1", "engine=serial")
+RADARS = (*CELLS, "strategy.explore.updates=2", "strategy.explore.samples=2")
+POPULATIONS = (
+    *("rounds=3", "width=2", "images=64", "batch_size=8", "task.steps=2", "engine=serial"),
+    *("task.generator_batch=8", "task.distance.samples=40", "task.distance.report_samples=40"),
+    *("task.distance.epochs=1", "strategy.size=4", "strategy.children=1", "strategy.parents=2"),
+)
+SUPERNETS = (
+    *("darts", "darts_2nd", "milenas", "snas", "dsnas", "gdas", "sdarts", "sdarts_adversarial"),
+    *("pcdarts", "drnas", "sgas", "fixed_alpha"),
+)
+WORDS = {
+    **dict.fromkeys(SUPERNETS, CELLS),
+    **dict.fromkeys(("radars", "radars_random", "radars_lstm"), RADARS),
+    "random": (*CANDIDATES, "strategy.num_candidates=4", "strategy.together=2"),
+    "evolution": (*CANDIDATES, "strategy.population=2", "strategy.tournament=1"),
+    "reinforce": CANDIDATES,
+    **dict.fromkeys(("pbtnas", "pbt_random", "pbt_mutation"), POPULATIONS),
+}
+"""What makes a search of every strategy small."""
+SHORT = (
+    *("retrain.epochs=2", "retrain.channels=2", "retrain.layers=3", "retrain.auxiliary=false"),
+    "baseline=false",
+)
+MOVED = (
+    *("transfer.epochs=2", "transfer.channels=2", "transfer.layers=3"),
+    *("transfer.auxiliary=false", "transfer.dataset.images=64"),
+)
+SWEEP = "hydra.sweep.dir=outputs/sweep"
+KILLED = -signal.SIGKILL
+TIMES = ("seconds", "created", "memory_gib")
+TIMING = "timing.jsonl"
+MOMENTS = ("before the first round", "within rounds", "after the last round", "too late")
+
+
+def main() -> None:
+    """Do what is missing, or print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["run", "tables"])
+    parser.add_argument("--work", type=Path, default=Path("outputs/kills"))
+    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    words = parser.parse_args()
+    done = words.work / "done.jsonl"
+    if words.what == "run":
+        words.work.mkdir(parents=True, exist_ok=True)
+        import_everything()
+        before = {(row["seed"], row["trial"]) for row in read(done)}
+        for number in range(words.trials):
+            if (words.seed, number) not in before:
+                row = {"seed": words.seed, "trial": number}
+                row |= attempt(Trial.draw(words.seed, number), words.work, f"trial-{number:03d}")
+                with done.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(told(row), flush=True)
+    table(read(done))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Commands that come before, the one that is killed, and at which parts of its duration."""
+
+    strategy: str
+    stage: str
+    before: tuple[Command, ...]
+    command: Command
+    kills: tuple[float, ...]
+    power: bool
+
+    @classmethod
+    def draw(cls, seed: int, number: int) -> Trial:
+        """The trial of this number."""
+        dice = random.Random(f"{seed} {number}")
+        strategy = dice.choice(list(WORDS))
+        stages = ["search", "search", "select", "select", "run", "sweep"]
+        if WORDS[strategy] is not POPULATIONS:
+            stages += ["retrain", "transfer"]
+        stage = dice.choice(stages)
+        selector = dice.choice(selectors(strategy))
+        kills = tuple(dice.random() for _ in range(dice.randint(1, 3)))
+        before, command = commands(strategy, stage, selector)
+        name = f"select {selector}" if stage == "select" else stage
+        return cls(strategy, name, before, command, kills, dice.random() < 1 / 3)
+
+
+def selectors(strategy: str) -> tuple[str, ...]:
+    """Those that can read what a strategy leaves, without variants of another."""
+    if WORDS[strategy] is POPULATIONS:
+        return ("fittest", "soup")
+    if WORDS[strategy][: len(CANDIDATES)] == CANDIDATES:
+        return ("fittest", "halving")
+    return ("magnitude", "argmax", "perturb", "frontier", "at_least", "healthy")
+
+
+def commands(strategy: str, stage: str, selector: str) -> tuple[tuple[Command, ...], Command]:
+    """What comes before a stage, and its command."""
+    words = (f"strategy={strategy}", *WORDS[strategy], *EVERYWHERE)
+    search: Command = ("search", *words)
+    extra = HALVING if selector == "halving" else ()
+    choose: Command = ("select", f"selector={selector}", *extra, *EVERYWHERE)
+    if stage == "search":
+        return (), search
+    if stage == "select":
+        return (search,), choose
+    if stage == "retrain":
+        return (search, choose), ("retrain", *SHORT, *EVERYWHERE)
+    if stage == "transfer":
+        return (search, choose), ("transfer", *MOVED, *EVERYWHERE)
+    if stage == "sweep":
+        return (), ("search", "-m", *words, "seed=0,1", SWEEP)
+    if WORDS[strategy] is POPULATIONS:
+        return (), ("run", *words, "stages=[search,select]")
+    return (), ("run", *words, *SHORT, *MOVED)
+
+
+def attempt(trial: Trial, work: Path, name: str) -> dict[str, Any]:
+    """How a trial ended; its folder is kept if it did not end as an undisturbed command."""
+    whole, duration = reference((*trial.before, trial.command), work / "references")
+    folder = work / name
+    shutil.rmtree(folder, ignore_errors=True)
+    if trial.before:
+        start, _ = reference(trial.before, work / "references")
+        shutil.copytree(start, folder)
+    else:
+        folder.mkdir()
+    row: dict[str, Any] = {**asdict(trial), "moments": [], "cut": 0}
+    for part in trial.kills:
+        sizes = {path.stat().st_ino: path.stat().st_size for path in files(folder)}
+        status, _, flushed = run(trial.command, folder, after=part * duration)
+        if status != KILLED:
+            row["moments"].append(MOMENTS[3])
+            continue
+        row["moments"].append(moment(folder, whole, trial))
+        if trial.power:
+            row["cut"] += lose_power(folder, sizes | flushed)
+    status, row["said"], _ = run(trial.command, folder)
+    row |= {"status": status, "other": differences(whole / "outputs", folder / "outputs")}
+    if status == 0 and not row["other"]:
+        shutil.rmtree(folder)
+    return row
+
+
+def reference(commands: Sequence[Command], folder: Path) -> tuple[Path, float]:
+    """A folder in which these were executed undisturbed, and the seconds that the last one took."""
+    path = folder / re.sub(r"\W+", "-", " ".join(map(" ".join, commands)))[-200:]
+    path = path.with_name(f"{path.name}-{sum(map(hash_of, commands)) % 10**8:08d}")
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=folder))
+        if len(commands) > 1:
+            shutil.copytree(reference(commands[:-1], folder)[0], draft, dirs_exist_ok=True)
+        began = time.monotonic()
+        status, said, _ = run(commands[-1], draft)
+        if status != 0:
+            raise SystemExit(f"{' '.join(commands[-1])}: {said}")
+        (draft / "seconds").write_text(str(time.monotonic() - began))
+        draft.rename(path)
+    return path, float((path / "seconds").read_text())
+
+
+def hash_of(command: Command) -> int:
+    """A number of a command that is the same in every process."""
+    return int.from_bytes(" ".join(command).encode(), "big") % 999_999_937
+
+
+def run(
+    command: Command, folder: Path, after: float | None = None
+) -> tuple[int, str, dict[int, int]]:
+    """Execute a command in a folder, or kill it after some seconds.
+
+    Returns its status, the last line that it said on standard error, and for every file that it
+    flushed to the disk (by its inode) how long that was then.
+    """
+    flushed = folder.with_name(f"{folder.name}.flushed")
+    errors = folder.with_name(f"{folder.name}.errors")
+    alive, end = os.pipe()
+    child = os.fork()
+    if not child:
+        execute(command, folder, flushed, errors)
+    os.close(end)
+    os.setpgid(child, child)
+    if after is not None and not select.select([alive], [], [], after)[0]:
+        os.killpg(child, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.close(alive)
+    lines = flushed.read_text().split() if flushed.exists() else []
+    said = (errors.read_text().strip().splitlines() or [""])[-1] if errors.exists() else ""
+    for path in (flushed, errors):
+        path.unlink(missing_ok=True)
+    sizes = dict(tuple(map(int, line.split(":"))) for line in lines)
+    return status, said, sizes  # type: ignore[return-value]  # pairs
+
+
+def execute(command: Command, folder: Path, flushed: Path, errors: Path) -> NoReturn:
+    """The command, in a process of its own that notes what it flushes; never returns."""
+    status = 1
+    try:
+        os.setpgid(0, 0)
+        notes = os.open(flushed, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
+        os.chdir(folder)
+        os.environ["NASRUN_CACHE"] = str(folder.resolve() / "cache")
+        flush = os.fsync
+
+        def noted(descriptor: Any) -> None:
+            flush(descriptor)
+            facts = os.fstat(descriptor)
+            os.write(notes, f"{facts.st_ino}:{facts.st_size}\n".encode())
+
+        os.fsync = noted
+        from nasrun.cli.main import main as nasrun
+
+        nasrun(command)
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    except BaseException:  # noqa: BLE001  it is told as a traceback is
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def import_everything() -> None:
+    """Import by use: a pipeline and a population, in this process."""
+    from nasrun.cli.main import main as nasrun
+
+    with tempfile.TemporaryDirectory() as folder:
+        kept = os.dup(1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        for strategy in ("darts", "pbtnas"):
+            _, command = commands(strategy, "run", "")
+            try:
+                nasrun([*command, f"outputs={folder}/outputs"])
+            except SystemExit as end:
+                if end.code != 0:
+                    raise
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+
+
+def files(folder: Path) -> Iterator[Path]:
+    """All files below a folder."""
+    return (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+
+
+def lose_power(folder: Path, known: dict[int, int]) -> int:
+    """Cut off each file what was not flushed; returns how many lost something.
+
+    known: the length of a file on the disk, by its inode; one that is not there has none.
+    """
+    cut = 0
+    for path in files(folder):
+        facts = path.stat()
+        if (length := known.get(facts.st_ino, 0)) < facts.st_size:
+            os.truncate(path, length)
+            cut += 1
+    return cut
+
+
+def moment(folder: Path, whole: Path, trial: Trial) -> str:
+    """When a command was killed, by the rounds that it and an undisturbed one have logged."""
+    ours, all_ = (sum(_rounds(path) for path in place.rglob("metrics.jsonl"))
+                  for place in (folder, whole))  # fmt: skip
+    if ours == all_:
+        return MOMENTS[2]
+    begun = any(_rounds(path) for path in folder.rglob(f"{trial.command[0]}/**/metrics.jsonl"))
+    anew = trial.command[0] == "run" and ours
+    return MOMENTS[1] if begun or anew else MOMENTS[0]
+
+
+def _rounds(path: Path) -> int:
+    return path.read_bytes().count(b"\n")
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """The files that only one of two folders has, or that differ by more than times."""
+    ours, theirs = (
+        {str(path.relative_to(folder)): path for path in files(folder)} for folder in (one, other)
+    )
+    return [
+        name
+        for name in sorted({*ours, *theirs})
+        if name not in ours or name not in theirs or content(ours[name]) != content(theirs[name])
+    ]
+
+
+def content(path: Path) -> object:
+    """What a file holds but for times, and but for digests of what has times."""
+    if path.name == "state.json":
+        return None
+    if path.suffix == ".pt":
+        import torch
+
+        state = torch.load(path, weights_only=True)
+        state.get("rows", {}).pop(TIMING, None)
+        return repr(timeless(state))
+    if path.name == "jobs.jsonl":  # of the last sweep there
+        jobs = [json.loads(line) for line in path.read_text().splitlines()]
+        return [{**job, "sweep": None} for job in jobs if job["sweep"] == jobs[-1]["sweep"]]
+    if path.suffix in (".json", ".jsonl"):
+        return [repr(timeless(json.loads(text))) for text in texts(path)]
+    return path.read_bytes()
+
+
+def texts(path: Path) -> list[str]:
+    """The JSON texts of a file: one per line, or the whole."""
+    text = path.read_text()
+    return text.splitlines() if path.suffix == ".jsonl" else [text]
+
+
+def timeless(node: Any) -> Any:
+    """Without the values that are times; tensors as lists."""
+    if isinstance(node, dict):
+        return {key: timeless(value) for key, value in node.items() if key not in TIMES}
+    if isinstance(node, list | tuple):
+        return [timeless(value) for value in node]
+    return (str(node.dtype), node.tolist()) if hasattr(node, "tolist") else node
+
+
+def read(done: Path) -> list[dict[str, Any]]:
+    """What is done."""
+    return [json.loads(line) for line in done.read_text().splitlines()] if done.exists() else []
+
+
+def told(row: dict[str, Any]) -> str:
+    """How a trial ended, for people."""
+    ended = "as undisturbed"
+    if row["status"] != 0:
+        ended = f"status {row['status']}: {row['said']}"
+    elif row["other"]:
+        ended = f"differs in {', '.join(row['other'])}"
+    lost = f", {row['cut']} files cut" if row["power"] else ""
+    kills = ", ".join(row["moments"])
+    return f"{row['trial']} {row['strategy']} {row['stage']}: killed {kills}{lost}: {ended}"
+
+
+def table(rows: Sequence[dict[str, Any]]) -> None:
+    """A line for every kind of command; then the trials that did not end as undisturbed."""
+    titles = ("command", "trials", *MOMENTS, "power lost", "files cut", "other")
+    print("\n|", *(f"{title} |" for title in titles))
+    print("|---" * len(titles) + "|")
+    kinds = sorted({row["stage"] for row in rows})
+    for kind in [*kinds, None]:
+        some = [row for row in rows if kind in (row["stage"], None)]
+        moments = Counter(moment for row in some for moment in row["moments"])
+        other = sum(bool(row["status"] or row["other"]) for row in some)
+        counts = (
+            *(moments[name] for name in MOMENTS),
+            sum(row["power"] for row in some),
+            sum(row["cut"] for row in some),
+            other,
+        )
+        print(f"| {kind or 'all'} | {len(some)} |", *(f"{count} |" for count in counts))
+    for row in rows:
+        if row["status"] or row["other"]:
+            print(f"\n{told(row)}")
+
+
+if __name__ == "__main__":
+    main()
