@@ -15,7 +15,7 @@ from nasrun.spaces.nasbench201 import NasBench201
 from nasrun.strategies.variation import Mixing, Mutation, Parent
 from nasrun.trained import Trained
 
-NB201 = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+NB201 = ("none", "nor_conv_1x1", "nor_conv_3x3")
 GAN = {
     "num_cells": 2,
     "bottom": 2,

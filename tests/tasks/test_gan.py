@@ -10,7 +10,6 @@ from nasrun.budget import Budget
 from nasrun.data.images import Digits
 from nasrun.spaces.drqv2 import DrqSpace, Vector
 from nasrun.spaces.gan import OPERATIONS, GanSpace
-from nasrun.strategies.pbtnas import stratified_genotypes
 from nasrun.tasks.frechet import Distance
 from nasrun.tasks.gan import ImageGeneration
 
@@ -61,7 +60,7 @@ def task():
 def network(seed=0):
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    genotype = stratified_genotypes("gan", SPACE.decisions, 2, generator)[0]
+    genotype = SPACE.stratified(2, generator)[0]
     return SPACE.network(genotype, inputs=1, outputs=1)
 
 
