@@ -35,6 +35,7 @@ def page(tmp_path_factory):
         ("search,select", ["strategy=hill"]),
         ("search,select", ["strategy=hill", "space=blur"]),  # trained in another process
         ("search,select", ["strategy=hill", "evaluator=naswot"]),
+        ("search,select", ["strategy=crossing", "engine=serial"]),
         ("search,select", ["selector=lottery"]),
         ("search,select", ["selector=no_skip"]),
         ("search,select", ["space=chain"]),

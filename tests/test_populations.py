@@ -24,7 +24,11 @@ RUN = Path("digits-gan-pbtnas/v001")
         (["method=magnitude"], "leaves a population of trained networks"),
         (["strategy.size=3"], "strategy.size=3: more than children=3"),
         (["space=darts"], "task=gan needs a generator and a discriminator: space=darts has"),
-        (["task=classification"], "task=classification: strategy=pbtnas needs a task whose"),
+        (["task=classification"], "task=classification needs networks that classify images"),
+        (
+            ["space=darts", "task=classification", "budget.max_params_m=1"],
+            "strategy=pbtnas: limits on the found network and `nasrun plan` know no population",
+        ),
         (["stages=[search,select,retrain]"], "need no retraining"),
         (["engine.processes=0"], "engine.processes=0: at least 1"),
         (["dataset=hopper"], "dataset=hopper: task=gan learns from labelled images"),
@@ -155,3 +159,90 @@ def test_a_search_whose_worker_and_then_itself_was_killed_ends_as_one_in_a_singl
     files = [Path(folder) / RUN / "search/metrics.jsonl" for folder in ("killed", "whole")]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert len(files[0].read_text().splitlines()) == 3
+
+
+CLASSIFIERS = ["strategy=pbtnas", "task=classification", "space=darts", "rounds=3", "width=2"]
+CLASSIFIERS += ["depth=3", "images=64", "batch_size=16", "strategy.size=4", "strategy.children=2"]
+CLASSIFIERS += ["strategy.parents=2", "strategy.variation.probability=0.5", "space.nodes=2"]
+CLASSIFIERS += ["space.kept_edges=1", "budget.threads=1", "budget.device=cpu", "engine=serial"]
+
+
+def test_a_population_classifies_and_its_choice_is_retrained_and_transferred(nasrun, here):
+    short = [f"{stage}.{key}" for stage in ("retrain", "transfer")
+             for key in ("epochs=1", "channels=2", "layers=3")]  # fmt: skip
+    short += ["transfer.dataset.images=64", "baseline=false", "strategy.best_ever=false"]
+    answer = nasrun("run", *CLASSIFIERS, *short)
+    assert answer.status == 0, answer.err
+    (run,) = Path("outputs").glob("*/v001")
+    search, select = (json.loads((run / place / "result.json").read_text())
+                      for place in ("search", "select/fittest"))  # fmt: skip
+    assert search["judged_by"] == "validation_accuracy"
+    rounds = [json.loads(line) for line in (run / "search/metrics.jsonl").read_text().splitlines()]
+    scores = [rounds[-1][f"score_{slot:02d}"] for slot in range(4)]
+    assert search["validation_accuracy"] == select["validation_accuracy"] == max(scores)
+    assert 0 <= select["test_accuracy"] <= 1
+    assert set(select["untrained"]) >= {"accuracy", "loss"}
+    (retrained,) = run.glob("retrain/*/result.json")
+    assert json.loads(retrained.read_text())["genotype"] == select["genotype"]
+    assert len(list(run.glob("transfer/*/result.json"))) == 1
+    assert nasrun("export", run, "format=onnx").status in (0, 2)  # the retrained one, or no extra
+
+
+def test_a_child_that_classifies_has_its_parents_weights_edge_by_edge(nasrun, here):
+    import torch
+
+    answer = nasrun("search", *CLASSIFIERS)
+    assert answer.status == 0, answer.err
+    (run,) = Path("outputs").glob("*/v001")
+    (first, *_) = json.loads((run / "search/lineage.json").read_text())
+    assert first["births"]
+    moved = 0
+    for birth in first["births"]:
+        child, base, donor = (
+            torch.load(run / f"search/members/0001/{slot:02d}{kind}.pt", weights_only=True)
+            for slot, kind in (
+                (birth["child"], ".child"),
+                (birth["base"], ""),
+                (birth["donor"], ""),
+            )
+        )
+        for name, tensor in child["network"].items():
+            part = name.split(".")  # cells.1.edges.2-0...: with three cells, 1 and 2 are reductions
+            edge = "" if part[0] != "cells" or part[2] != "edges" else part[3]
+            kind = "reduce" if part[1] in ("1", "2") else "normal"
+            if f"{kind}/{edge}" not in birth["changed"]:
+                assert torch.equal(tensor, base["network"][name]), name
+                continue
+            given = donor["network"][name]
+            moved += 1
+            if part[-1] == "running_mean":  # newly initialised: 0
+                torch.testing.assert_close(tensor, 0.4 * given)
+            elif part[-1] == "running_var":  # newly initialised: 1
+                torch.testing.assert_close(tensor, 0.4 * given + 0.1)
+            elif part[-1] == "num_batches_tracked":
+                assert torch.equal(tensor, given)
+            else:  # a convolution's: uniform within one over the root of its inputs
+                fresh = (tensor - 0.4 * given) / 0.1
+                assert fresh.abs().max() <= given[0].numel() ** -0.5 + 1e-5
+            assert name not in child["moments"]
+    assert moved
+
+
+def test_a_population_that_classifies_goes_on_to_the_byte(nasrun, here, monkeypatch):
+    from nasrun.tasks.classifiers import ClassifierMember
+
+    assert nasrun("search", *CLASSIFIERS, "outputs=whole").status == 0
+    train, left = ClassifierMember.train_interval, [6]  # in the second interval
+
+    def stopped(member):
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        return train(member)
+
+    monkeypatch.setattr(ClassifierMember, "train_interval", stopped)
+    assert nasrun("search", *CLASSIFIERS, "outputs=parts").status != 0
+    assert nasrun("search", *CLASSIFIERS, "outputs=parts").status == 0
+    files = [next(Path(folder).glob("*/v001/search")) for folder in ("whole", "parts")]
+    for name in ("metrics.jsonl", "lineage.json"):
+        assert (files[0] / name).read_bytes() == (files[1] / name).read_bytes()

@@ -69,6 +69,14 @@ def test_a_task_lists_every_keyword(bench, task):
     check_calls("task", bench.node("task", task, *given("task", task)))
 
 
+def test_the_members_of_a_population_list_every_keyword_of_what_they_learn(bench):
+    words = ["task=classification", "space=darts"]
+    for path in sorted((conf_folder() / "task/members").glob("[!_]*.yaml")):
+        node = bench.node("strategy", path.stem, *words)
+        assert node["_target_"].endswith("Population")
+        check_calls("task", bench.node("task", "classification", f"strategy={path.stem}", words[1]))
+
+
 def test_an_engine_lists_every_keyword(bench, engine):
     node = configuration.resolve(configuration.compose([f"engine={engine}"]).config["engine"])
     check_calls("engine", node)

@@ -5,9 +5,9 @@ import torch
 from toys import context, run
 
 from nasrun.genotype import Genotype
+from nasrun.score import Score
 from nasrun.selectors.soup import Soup, mean
 from nasrun.strategies.base import Candidate, PopulationStrategy
-from nasrun.strategies.pbtnas import scored
 from nasrun.trained import Trained
 
 OURS, OTHER = (Genotype("toy", {"e0": choice}) for choice in "ab")
@@ -23,7 +23,9 @@ class Members(PopulationStrategy):
     begin = run_round = finish = deliver = state_dict = load_state_dict = None
 
     def __init__(self, *members):
-        self.candidates = [Candidate(genotype, scored(score)) for genotype, score, _ in members]
+        self.candidates = [
+            Candidate(genotype, Score("validation_score", score)) for genotype, score, _ in members
+        ]
         self.weights = [weight for _, _, weight in members]
         self.tasted = []
 

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from nasrun.genotype import Genotype
-from nasrun.score import Score
 from nasrun.selectors.base import Selector
 from nasrun.stage import Metrics
 from nasrun.strategies.base import PopulationStrategy, Strategy
@@ -66,7 +65,10 @@ class Soup(Selector):
         self._taken, self._score = list(state["taken"]), state["score"]
 
     def report(self, folder: Any) -> dict[str, Any]:
-        told = {**Score("validation_score", self._score).report(), "ingredients": len(self._taken)}
+        told = {
+            **replace(self._best.score, value=self._score).report(),
+            "ingredients": len(self._taken),
+        }
         trained = self._soup(self._taken)
         return {**told, **self.strategy.deliver_trained(self.genotype, trained, folder)}
 

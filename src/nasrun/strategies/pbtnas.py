@@ -105,6 +105,11 @@ class Population(PopulationStrategy):
         return [member for member in self.members if member.sound]
 
     @property
+    def _unknown(self) -> Score:
+        """Of a member that has not been scored."""
+        return Score(self.task.score, math.nan)
+
+    @property
     def needs(self) -> str:
         return self._needs
 
@@ -116,7 +121,7 @@ class Population(PopulationStrategy):
         generator = torch.Generator().manual_seed(self._stream(0, 0, "population"))
         genotypes = self.space.stratified(self.size, generator)
         self.members = [
-            Member(genotype, UNKNOWN, slot, founders=dict.fromkeys(genotype, slot))
+            Member(genotype, self._unknown, slot, founders=dict.fromkeys(genotype, slot))
             for slot, genotype in enumerate(genotypes)
         ]
         network = self._network(genotypes[0], self._stream(0, 0, "check"))
@@ -138,7 +143,7 @@ class Population(PopulationStrategy):
         if interval + 1 == self.intervals:
             self.engine.close()
         for slot, metrics in enumerate(found):
-            score = scored(metrics[self.task.objective])
+            score = Score(self.task.score, metrics[self.task.objective])
             self.members[slot] = replace(self.members[slot], score=score, file=orders[slot].target)
         if not self._sound:
             self.engine.close()
@@ -190,7 +195,7 @@ class Population(PopulationStrategy):
             founders = {**base.founders, **{name: giver.founders[name] for name in child.changed}}
             self.members[loser.slot] = Member(
                 child.genotype,
-                UNKNOWN,
+                self._unknown,
                 loser.slot,
                 file,
                 founders,
@@ -337,35 +342,28 @@ class Population(PopulationStrategy):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         def member(plain: dict[str, Any] | None) -> Member | None:
-            return None if plain is None else Member.from_plain(self.space.name, plain)
+            return None if plain is None else self._member(plain)
 
         self.seed = state["seed"]
-        self.members = [Member.from_plain(self.space.name, plain) for plain in state["members"]]
+        self.members = [self._member(plain) for plain in state["members"]]
         self.best, self.former_best = member(state["best"]), member(state["former_best"])
         self.history = list(state["history"])
+
+    def _member(self, plain: dict[str, Any]) -> Member:
+        return Member.from_plain(self.space.name, self.task.score, plain)
 
     def finish(self, folder: Any) -> dict[str, Any]:
         from nasrun.pictures.plots import lineage
 
         lineage(self.history, folder.path / "lineage.png")
         folder.write("lineage.json", self.history)
-        best = max(member.score.merit for member in self.candidates)
+        best = max((member.score for member in self.candidates), key=lambda score: score.merit)
         trained = sum(len(past["scores"]) for past in self.history)
         return {
-            "judged_by": "score",
-            "score": best,
+            **best.report(),
             "members": self.size,
             "member_intervals": trained,
         }
-
-
-def scored(objective: float) -> Score:
-    """A member's score: the task's objective, of which more is better."""
-    return Score("validation_score", objective)
-
-
-UNKNOWN = scored(math.nan)
-"""Of a member that has not been scored."""
 
 
 def _rank(member: Member) -> tuple[float, int]:
@@ -409,10 +407,10 @@ class Member(Candidate):
         }
 
     @classmethod
-    def from_plain(cls, space: str, plain: dict[str, Any]) -> Member:
-        """The member of such a record."""
+    def from_plain(cls, space: str, score: str, plain: dict[str, Any]) -> Member:
+        """The member of such a record; `score` is what its score is called."""
         rest = {key: value for key, value in plain.items() if key not in ("choices", "score")}
-        return cls(Genotype(space, plain["choices"]), scored(plain["score"]), **rest)
+        return cls(Genotype(space, plain["choices"]), Score(score, plain["score"]), **rest)
 
 
 def stream(seed: int, interval: int, slot: int, purpose: str) -> int:

@@ -205,7 +205,9 @@ class PopulationTask(Task):
     A begun task is sent to those processes, so it holds no large tensors.
     """
 
-    words = "a task whose members train themselves: task=gan, rl or rl_pixels"
+    words = "a task whose members train themselves: task=gan, rl, rl_pixels or classification"
+    score: ClassVar[str] = "validation_score"
+    """What selection calls the objective."""
 
     @abstractmethod
     def check(self, network: nn.Module) -> None:

@@ -1,0 +1,139 @@
+"""Classifiers that train themselves: what a population on labelled images is made of.
+
+PBT-NAS (2307.15621) has no such setting; all numbers are ours. A member learns from the training
+part and is scored on the validation part; the test part is read when one member is delivered.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nasrun.budget import Budget
+from nasrun.data.augment import Augment
+from nasrun.data.images import Dataset, Part, Split
+from nasrun.networks import ImageClassifier
+from nasrun.stage import Metrics
+from nasrun.tasks.base import MemberLearner, OptimizerFactory, PopulationTask
+from nasrun.tasks.classification import Classification, Classifier
+from nasrun.tasks.moments import moments_of, restore_moments
+from nasrun.trained import Trained
+
+
+class Classifiers(PopulationTask):
+    """Classification for members of a population; a score is the validation accuracy.
+
+    An interval is `epochs` passes over the training images at the optimizer's rate, gradients
+    clipped to the norm `clip`. The rest is as in `Classification`.
+    """
+
+    learns_from = Dataset
+    trains = ImageClassifier
+    objective = score = "validation_accuracy"
+
+    def __init__(
+        self,
+        *,
+        augment: Augment,
+        label_smoothing: float,
+        auxiliary_weight: float,
+        share: float,
+        epochs: int,
+        batch_size: int,
+        optimizer: OptimizerFactory,
+        clip: float | None,
+    ) -> None:
+        for key, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 2)):
+            if value < least:
+                raise ValueError(f"{key}={value}: use {least} or more")
+        if clip is not None and clip <= 0:
+            raise ValueError(f"clip={clip}: use more than 0, or null for none")
+        self.images = Classification(
+            augment=augment,
+            label_smoothing=label_smoothing,
+            auxiliary_weight=auxiliary_weight,
+            share=share,
+        )
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.clip = clip
+        self._parts: dict[Part, Split] = {}
+
+    def begin(self, dataset: Dataset, budget: Budget) -> None:
+        self.images.begin(dataset, budget)
+        self.inputs, self.outputs = self.images.inputs, self.images.outputs
+        self._parts = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A process that receives the task reads the images itself."""
+        return {**self.__dict__, "_parts": {}}
+
+    def part(self, name: Part) -> Split:
+        """A part of the images, read once; the test part is kept by nobody."""
+        if name == "test":
+            return self.images.split(name)
+        if name not in self._parts:
+            self._parts[name] = self.images.split(name)
+        return self._parts[name]
+
+    def check(self, network: nn.Module) -> None:
+        assert isinstance(network, ImageClassifier)
+        self.part("train"), self.part("validation")  # what is wrong with them is told now
+
+    def needs(self, network: nn.Module, members: int, intervals: int) -> str:
+        steps = math.ceil(len(self.part("train")) / self.batch_size)
+        total = members * intervals * self.epochs * steps
+        return "" if total < 1_000_000 else f"{total / 1e6:.0f} million training steps in all"
+
+    def learner(self, network: nn.Module) -> ClassifierMember:
+        return ClassifierMember(self, network)
+
+
+class ClassifierMember(MemberLearner):
+    """A classifier with its optimizer; `epochs` counts those of its whole line."""
+
+    def __init__(self, task: Classifiers, network: nn.Module) -> None:
+        task.images.budget.apply_to_cuda()  # a worker process has settings of its own
+        self.task = task
+        self.classifier = Classifier(task.images, network, task.optimizer, task.clip)
+        self.network = self.classifier.network
+        self.epochs = 0
+
+    def train_interval(self) -> Metrics:
+        task, images = self.task, self.task.part("train")
+        losses = []
+        for _ in range(task.epochs):
+            batches = task.images.batches(images, task.batch_size, torch.randperm(len(images)))
+            losses.append(self.classifier.train(batches, self.classifier.first_lr)["train_loss"])
+            self.epochs += 1
+        return {"train_loss": sum(losses) / len(losses)}
+
+    def evaluate(self) -> Metrics:
+        return {f"validation_{name}": y for name, y in self._on("validation").items()}
+
+    def test(self) -> Metrics:
+        return self._on("test")
+
+    def _on(self, part: Part) -> Metrics:
+        return self.classifier.evaluate(self.task.part(part), 2 * self.task.batch_size)
+
+    def show(self, path: Path) -> list[str]:
+        """Nothing: what it does are its accuracies."""
+        return []
+
+    def trained(self) -> Trained:
+        return Trained(
+            network={name: t.cpu().clone() for name, t in self.network.state_dict().items()},
+            moments=moments_of(self.network, [self.classifier.optimizer]),
+            memory={"epochs": self.epochs},
+        )
+
+    def load(self, trained: Trained) -> None:
+        self.network.load_state_dict(trained.network)
+        restore_moments(self.network, [self.classifier.optimizer], trained.moments)
+        self.epochs = trained.memory["epochs"]
