@@ -88,3 +88,25 @@ def test_a_selection_within_limits_is_one_of_its_layout(nasrun, finished):
         assert answer.status == 0, answer.err
         line = "limits were counted with retrain.channels=8; this trains retrain.channels=2"
         assert (line in answer.err) == told
+
+
+def test_networks_that_cannot_be_are_refused_before_anything_is_made(nasrun, here, monkeypatch):
+    """None is given memory, and no list is as long as what is typed."""
+    monkeypatch.setattr("nasrun.costs.weights.installed_bytes", lambda: 2**34)
+    for line, told in {
+        "width=100000000": "space.channels=100000000: too many; use at most 65536",
+        "depth=100000000": "space.layers=100000000: too many; use at most 1000",
+        "width=20000": "space.channels=20000 space.layers=4: the weights alone take",
+        "strategy=random width=30000": "space.channels=30000 space.layers=4: the weights alone",
+        "space=mobile depth=100000000": "space.layers=100000000: too many; use at most 1000",
+        "space.nodes=100000": "space.nodes=100000: too many; use at most 100",
+        "space=gan task=gan strategy=pbtnas width=100000000": "space=gan: the weights alone take",
+        "space=gan task=gan strategy=pbtnas space.blocks=999999": "space.blocks=999999: too many",
+        "stages=[search,select,retrain] retrain.channels=60000": "retrain.channels=60000 retrain.l",
+        "stages=[search,select,retrain] retrain.channels=65538": "retrain.channels=65538: too many",
+        "transfer.layers=99999": "transfer.layers=99999: too many; use at most 1000",
+    }.items():
+        verb = "run" if "retrain" in line or "transfer" in line else "search"
+        refusal = nasrun(verb, *line.split()).refusal
+        assert told in refusal, line
+    assert list(here.iterdir()) == []

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from nasrun.data.contents import Contents
     from nasrun.data.images import Data, Dataset
     from nasrun.engines.base import Engine
+    from nasrun.networks import Network
     from nasrun.retrain import Retrain
     from nasrun.selectors.base import Selector
     from nasrun.spaces.base import ClassifierSpace, Space
@@ -141,6 +142,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
     )
     refuse_other_budget(command, source, kinds, plan.heeded, plan.heeds)
     plan.check_data()
+    plan.check_weights()
     return plan
 
 
@@ -281,6 +283,41 @@ class Plan:
         if self.transfer_dataset is not None:
             with transfer_keys():
                 self.transfer_dataset.check()
+
+    def check_weights(self) -> None:
+        """Look whether the machine can hold the networks, by the shapes of their weights.
+
+        A random architecture stands for one that is still to be found.
+        """
+        from nasrun.costs.weights import refuse_weights
+        from nasrun.spaces.base import ClassifierSpace
+        from nasrun.spaces.decision import DecisionSpace
+        from nasrun.spaces.supernet import SupernetSpace
+        from nasrun.strategies.base import SupernetStrategy
+
+        space, genotype, images = self.space, self.genotype, 3  # of any task: they weigh little
+        if genotype is None and isinstance(space, DecisionSpace):
+            genotype = random_genotype(space, self.seed)
+        if genotype is None:
+            return
+        searched: Callable[[], Network]
+        searched = partial(space.network, genotype, inputs=images, outputs=images)
+        what = f"space={self.choices['space']}"
+        if isinstance(space, SupernetSpace):
+            layout = space.search_layout
+            what = f"space.channels={layout.channels} space.layers={layout.layers}"
+            if isinstance(self.strategy, SupernetStrategy):
+                searched = partial(space.network, inputs=images, outputs=images)
+        if SEARCH in self.kinds:
+            refuse_weights(searched, what, "a smaller width or depth")
+        for kind, recipe in ((RETRAIN, self.retrain), (TRANSFER, self.transfer)):
+            if recipe is not None and isinstance(space, ClassifierSpace):
+                layout = recipe.layout
+                refuse_weights(
+                    partial(space.network, genotype, inputs=images, outputs=images, layout=layout),
+                    f"{kind.name}.channels={layout.channels} {kind.name}.layers={layout.layers}",
+                    "fewer",
+                )
 
     def look(self) -> None:
         """Look at all images of all stages; ValueError names those that cannot be read."""

@@ -27,6 +27,9 @@ from nasrun.supernet.partial import bypassed
 from nasrun.supernet.region import Maps, Probability, Region, running
 from nasrun.supernet.stacked import StackedNetwork, States
 
+MOST_NODES = 100
+"""Ours: what makes a cell too large to be built; it has 5150 edges."""
+
 
 def edges_of(nodes: int) -> list[tuple[int, int]]:
     """The edges (node, source) of a cell, node-major; sources 0 and 1 are the cell's inputs."""
@@ -70,6 +73,8 @@ class DartsSpace(SupernetSpace):
         object.__setattr__(self, "operations", tuple(self.operations))
         if self.nodes < 1 or self.kept_edges < 1:
             raise ValueError(f"nodes={self.nodes} kept_edges={self.kept_edges}: both from 1 on")
+        if self.nodes > MOST_NODES:
+            raise ValueError(f"nodes={self.nodes}: too many; use at most {MOST_NODES}")
         check_operations(self.operations, self.choices, _edge_names(self.nodes))
         object.__setattr__(self, "decisions", tuple(self._decisions()))
         object.__setattr__(self, "limits", tuple(self._limits()))

@@ -38,6 +38,8 @@ LINEARS = tuple(
     f"{part}_{width}" for part in ("whole", "own") for width in ("bottom", "half", "full")
 )
 DROPOUTS = ("0", "0.1", "0.2")
+MOST_BLOCKS = 100
+"""Ours: what makes a discriminator too long to be built."""
 SKIP_MODES = ("nearest", "bilinear", "nearest")
 """How a cell resizes what earlier cells give it: fixed (the released code)."""
 CELL = ("up0", "up1", "c0", "c1", "c2", "c3", "c4")
@@ -88,6 +90,8 @@ class GanSpace(ModularSpace):
             raise ValueError(
                 f"projections={self.projections}: from 1 to num_cells={self.num_cells}"
             )
+        if self.blocks > MOST_BLOCKS:
+            raise ValueError(f"blocks={self.blocks}: too many; use at most {MOST_BLOCKS}")
         if self.latent < 1 or self.latent % self.projections:
             raise ValueError(
                 f"latent={self.latent}: a multiple of projections={self.projections}, above 0"

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 Stem = Literal["cifar", "cifar_half", "imagenet"]
+MOST_CHANNELS = 2**16
+"""With more one convolution between two maps has 16 GiB of weights."""
+MOST_LAYERS = 1000
+"""Ours: what makes a network too long to be built."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,10 @@ class Layout:
     def __post_init__(self) -> None:
         if self.stem not in get_args(Stem):
             raise ValueError(f"stem={self.stem}: one of {', '.join(get_args(Stem))}")
+        if self.channels > MOST_CHANNELS:
+            raise ValueError(f"channels={self.channels}: too many; use at most {MOST_CHANNELS}")
+        if self.layers > MOST_LAYERS:
+            raise ValueError(f"layers={self.layers}: too many; use at most {MOST_LAYERS}")
         if self.channels < 2 or self.channels % 2:
             raise ValueError(f"channels={self.channels}: an even number from 2 on")
         if self.partial < 1 or self.channels % self.partial:

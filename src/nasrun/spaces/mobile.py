@@ -74,6 +74,7 @@ class MobileSpace(SupernetSpace):
             raise ValueError(f"kernels={list(self.kernels)}: odd numbers")
         if max(self.widths) > 100:
             raise ValueError(f"widths={list(self.widths)}: percent, at most 100")
+        stages(self.search_layout)
         names = [_layer_name(index) for index in range(self.layers)]
         unknown = sorted(set(self.choices) - set(names))
         if unknown:
@@ -83,7 +84,6 @@ class MobileSpace(SupernetSpace):
                 block(choice)
         decisions = (Decision(name, tuple(self.choices.get(name, self.blocks))) for name in names)
         object.__setattr__(self, "decisions", tuple(decisions))
-        stages(self.search_layout)
 
     @property
     def blocks(self) -> tuple[str, ...]:
