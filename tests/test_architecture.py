@@ -84,6 +84,7 @@ MAY = {
     "pictures": {"pictures"},
     "evaluators": {
         *("evaluators.base", "costs", "data.table", *SPACES, "tasks.base", "engines.base"),
+        *("evaluators.untrained", "evaluators.codes", "evaluators.counts", "supernet"),
         "ops",
     },
     "retrain": {*SPACES, "supernet.region", "tasks.base", "costs"},

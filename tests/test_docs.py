@@ -34,7 +34,7 @@ def page(tmp_path_factory):
         ("search,select", ["space=blur"]),
         ("search,select", ["strategy=hill"]),
         ("search,select", ["strategy=hill", "space=blur"]),  # trained in another process
-        ("search,select", ["strategy=hill", "evaluator=naswot"]),
+        ("search,select", ["strategy=hill", "evaluator=ntk"]),
         ("search,select", ["strategy=crossing", "engine=serial"]),
         ("search,select", ["selector=lottery"]),
         ("search,select", ["selector=no_skip"]),

@@ -32,6 +32,8 @@ SMALLER = {
     "strategy.population": 1,
     "strategy.tournament": 1,
     "strategy.evaluator.epochs": 1,
+    "strategy.evaluator.images": 16,
+    "strategy.evaluator.reference": 2,
     "selector.contestants": 2,
     "selector.evaluator.epochs": 1,
     "strategy.explore.updates": 2,
@@ -141,7 +143,7 @@ def shrink(config):
         node = config
         for parent in parents:
             node = node.get(parent) if node is not None else None
-        if node is not None and name in node:
+        if node is not None and node.get(name) is not None:
             node[name] = value
 
 

@@ -54,6 +54,11 @@ class Evaluator(ABC):
         """The bytes, by shapes, of a step of warm-up or scoring with the largest network."""
         return 0
 
+    @property
+    def unsound(self) -> str:
+        """What is told of a search all of whose scores are no numbers, and what to do."""
+        return "could be trained; use a smaller strategy.evaluator.optimizer.lr"
+
     def report(self) -> dict[str, Any]:
         """What a search's `result.json` says of where its scores come from."""
         return {}

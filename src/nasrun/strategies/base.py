@@ -133,6 +133,11 @@ class CandidateStrategy(ScoredStrategy):
     searches: tuple[type[Space], ...] = (DecisionSpace,)
     learns = ImageTask
 
+    @property
+    def unsound(self) -> str:
+        """What is told of a search all of whose scores are no numbers, and what to do."""
+        return "could be trained; use a smaller learning rate"
+
     def deliver(self, candidate: Candidate, folder: Any) -> dict[str, Any]:
         return {}
 
@@ -142,9 +147,7 @@ class CandidateStrategy(ScoredStrategy):
         search_curves(folder.metrics(), folder.path / "search.png")
         best = max((c.score for c in self.candidates), key=lambda score: score.merit)
         if not best.sound:
-            raise ValueError(
-                "no candidate could be trained; use a smaller strategy.evaluator.optimizer.lr"
-            )
+            raise ValueError(f"no candidate {self.unsound}")
         return {**best.report(), "candidates": len(self.candidates)}
 
 

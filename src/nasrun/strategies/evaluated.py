@@ -42,6 +42,10 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
         """The next round's architectures, scored together; `candidates` have their scores."""
 
     @property
+    def unsound(self) -> str:
+        return self.evaluator.unsound
+
+    @property
     def on_engine(self) -> bool:
         return isinstance(self.evaluator, OnEngine) and self.evaluator.on_engine
 

@@ -1,0 +1,103 @@
+"""AZ-NAS (2403.19232): four numbers that see different things, joined by their ranks.
+
+As in the released code for NAS-Bench-201: weights are drawn by Kaiming's rule, features are what
+the stem, every block and every reduction between blocks give. Ours: where a stride does not divide
+a map, zeros are added to its gradient; a feature of zeros has no entropy, so the numbers that need
+it are unknown, as there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nasrun.evaluators.counts import macs
+from nasrun.evaluators.untrained import Formula
+from nasrun.ops.term import State
+from nasrun.supernet.stacked import StackedNetwork
+from nasrun.tasks.base import Batch
+
+
+class AzNas(Formula):
+    """Over features f_0 .. f_L, entropies H_l of their channels, Jacobians' norms sigma_l:
+
+    expressivity   sum_l H_l
+    progressivity  min_l (H_l - H_(l-1))
+    trainability   mean_l (2 - sigma_l - 1 / sigma_l)
+    macs           multiply-adds of one image
+    """
+
+    names = ("expressivity", "progressivity", "trainability", "macs")
+
+    def __call__(self, network: StackedNetwork, batch: Batch) -> tuple[float, float, float, float]:
+        initialise(network)
+        images, _ = batch
+        with torch.no_grad():
+            first = network.enter(images)
+        entropies, norms = [entropy(first[-1].map)], []
+        for before, after in steps(network, first):
+            entropies.append(entropy(after.detach()))
+            norms.append(nearness(before, after))
+        gains = [b - a for a, b in pairwise(entropies)]
+        return (
+            sum(entropies),
+            min(gains),
+            sum(norms) / len(norms),
+            float(macs(network, images)),
+        )
+
+
+def initialise(network: nn.Module) -> None:
+    """Kaiming's normal weights by fan-in (1502.01852); no bias, batch norms as they are."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def steps(network: StackedNetwork, states: tuple[State, ...]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every feature and the one that is made of it; a graph reaches from the one to the other."""
+    for number, block in enumerate(network.blocks):
+        before = states[-1].map.detach().requires_grad_()
+        maps = network.read(number, (*states[:-1], State(before)))
+        if len(maps) == 1 and maps[0] is not before:  # a reduction between two blocks
+            yield before, maps[0]
+            before = maps[0].detach().requires_grad_()
+            maps = (before,)
+        after = block(maps, None, 0.0)
+        yield before, after
+        states = (*states[1:], State(after.detach()))
+
+
+def entropy(feature: Tensor) -> float:
+    """That of the eigenvalues of the channels' covariance, as shares of their sum."""
+    pixels = feature.permute(0, 2, 3, 1).flatten(0, 2)
+    pixels = pixels - pixels.mean(0)
+    shares = torch.linalg.eigvalsh((pixels.T @ pixels).cpu() / len(pixels)).clamp(min=0)
+    shares = shares / shares.sum()
+    return float(-(shares * (shares + 1e-8).log()).sum())
+
+
+def nearness(before: Tensor, after: Tensor) -> float:
+    """2 - sigma - 1 / sigma, the more the nearer the Jacobian's spectral norm sigma is to 1.
+
+    Random signs g sent back through the graph give J^T g; the mean of (J^T g) g^T over images and
+    pixels estimates the Jacobian of a pixel's channels. A step that changes nothing counts as the
+    worst.
+    """
+    signs = 2 * torch.bernoulli(torch.full_like(after, 0.5)) - 1
+    (back,) = torch.autograd.grad(after, before, signs, materialize_grads=True)
+    if back.shape == signs.shape and torch.equal(back, signs):
+        return -math.inf
+    stride = math.ceil(before.shape[2] / after.shape[2])
+    (height, width), (h, w) = after.shape[2:], before.shape[2:]
+    back = F.pixel_unshuffle(F.pad(back, (0, stride * width - w, 0, stride * height - h)), stride)
+    rows = [x.permute(0, 2, 3, 1).flatten(0, 2) for x in (back, signs)]
+    sigma = float(torch.linalg.matrix_norm((rows[0].T @ rows[1]).cpu() / len(rows[0]), 2))
+    return 2 - sigma - 1 / (sigma + 1e-6)

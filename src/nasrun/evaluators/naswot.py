@@ -1,0 +1,46 @@
+"""NASWOT (2006.04647): how differently an untrained network's ReLUs answer to different images.
+
+Every ReLU that runs counts. The released code means to count those alone that its backward pass
+reaches, but reaches all: an edge without an operation multiplies by zero there.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from nasrun.evaluators.codes import Codes
+from nasrun.evaluators.untrained import Formula
+from nasrun.supernet.stacked import StackedNetwork
+from nasrun.tasks.base import Batch
+
+
+class Naswot(Formula):
+    """log |det K|, K_ij = N_A - hamming(c_i, c_j): the codes c of all N_A ReLU units.
+
+    With signs S of -1 and 1, (N, units), a layer's part of K is (units + S S^T) / 2. Two images of
+    one code make K singular: minus infinity.
+    """
+
+    names = ("naswot",)
+
+    def __call__(self, network: StackedNetwork, batch: Batch) -> tuple[float]:
+        images, _ = batch
+        kernel = torch.zeros(len(images), len(images), dtype=torch.float64)
+
+        def add(on: Tensor) -> None:
+            signs = 2 * on.float() - 1
+            kernel.add_(((signs.shape[1] + signs @ signs.T) / 2).cpu())
+
+        with torch.no_grad(), Codes(add):
+            network(images)
+        return (log_determinant(kernel),)
+
+
+def log_determinant(kernel: Tensor) -> float:
+    """log |det K| of a positive semidefinite matrix; minus infinity where it is singular."""
+    eigenvalues = torch.linalg.eigvalsh(kernel)
+    smallest = len(kernel) * torch.finfo(kernel.dtype).eps * eigenvalues[-1]
+    return float(eigenvalues.log().sum()) if eigenvalues[0] > smallest else -math.inf

@@ -1,0 +1,19 @@
+"""SNIP (1810.02340) as a score of networks (2101.08134): what removing weights would change."""
+
+from __future__ import annotations
+
+import torch
+
+from nasrun.evaluators.untrained import Formula, gradients, weights
+from nasrun.supernet.stacked import StackedNetwork
+from nasrun.tasks.base import Batch
+
+
+class Snip(Formula):
+    """sum_w |w dL / dw|, L the cross entropy."""
+
+    names = ("snip",)
+
+    def __call__(self, network: StackedNetwork, batch: Batch) -> tuple[float]:
+        pairs = zip(weights(network), gradients(network, batch), strict=True)
+        return (float(torch.stack([(w.detach() * g).abs().sum() for w, g in pairs]).sum()),)

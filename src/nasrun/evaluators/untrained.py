@@ -1,0 +1,196 @@
+"""Scores of networks that are not trained at all: formulas on a batch of images.
+
+The training-free literature calls them zero-cost proxies. What its authors' codes have in common is
+kept: one batch of training images without augmentation, the network in training mode, so that batch
+norms use the batch, and the same images and random numbers for every candidate.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nasrun.context import Context
+from nasrun.costs.memory import Ledger, Shapes, sizes
+from nasrun.evaluators.base import Evaluator
+from nasrun.genotype import Genotype
+from nasrun.ops.operation import Operation, Whole
+from nasrun.score import Score
+from nasrun.spaces.base import Layout, SearchSpace, Stem
+from nasrun.stage import Metrics, Stage
+from nasrun.supernet.stacked import StackedNetwork
+from nasrun.tasks.base import Batch, ImageTask, Subset
+
+
+class Formula(ABC):
+    """What is asked of a fresh network and a batch: numbers with these `names`, more is better."""
+
+    names: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def __call__(self, network: StackedNetwork, batch: Batch) -> tuple[float, ...]:
+        """The numbers; the network is in training mode, and nobody needs it afterwards.
+
+        The state of torch's global generator is the same for every candidate.
+        """
+
+
+class Untrained(Evaluator):
+    """One number of a formula, or several joined by their ranks.
+
+    With several numbers s_1 .. s_K an architecture's score is
+
+        sum_k log(rank_k / (R + 1)),
+
+    where rank_k is that of s_k among those of `reference` = R uniformly drawn architectures and its
+    own, 1 for the least, and ties count half (AZ-NAS's sum, 2403.19232 eq. 12, which ranks among
+    all candidates instead). So a score depends on no candidate before it. `name` is the sum's.
+    """
+
+    def __init__(
+        self,
+        *,
+        formulas: Sequence[Formula],
+        name: str | None,
+        reference: int | None,
+        images: int,
+        channels: int,
+        layers: int,
+        stem: Stem,
+    ) -> None:
+        names = [name for formula in formulas for name in formula.names]
+        shown = ", ".join(names)
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"formulas: they give the numbers [{shown}]; use some, each once")
+        joined = len(names) > 1
+        if joined and (name is None or reference is None or reference < 1):
+            raise ValueError(
+                f"name={name} reference={reference}: {shown} are joined by their ranks; give their "
+                "sum a name, and rank among 1 architecture or more"
+            )
+        if not joined and (name, reference) != (None, None):
+            raise ValueError(
+                f"name={name} reference={reference}: {shown} is one number and stands as it is; "
+                "use null for both"
+            )
+        if images < 2:
+            raise ValueError(f"images={images}: batch norm needs several; use 2 or more")
+        self.formulas = tuple(formulas)
+        self.name = names[0] if name is None else name
+        self.reference = reference
+        self.images = images
+        self.layout = Layout(channels=channels, layers=layers, stem=stem)
+        self.known: list[Metrics] = []
+
+    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+        self.space, self.task, self.budget = context.space, context.task, context.budget
+        self.device = context.budget.torch_device
+        train = self.task.split("train")
+        if self.images > len(train):
+            raise ValueError(
+                f"evaluator.images={self.images}: there are {len(train)} training images; use at "
+                f"most {len(train)}"
+            )
+        self.seed = int(torch.randint(2**62, ()))
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = torch.randperm(len(train), generator=generator)[: self.images]
+        (self.batch,) = Subset(train, drawn).batches(self.images)
+
+    @property
+    def warm_up_rounds(self) -> int:
+        return self.reference or 0
+
+    def warm_up(self, stage: Stage, progress: float) -> Metrics:
+        """The numbers of one more architecture of the reference."""
+        (drawn,) = stage.track([self.space.sample()], 1)
+        self.known.append(self.numbers(drawn))
+        return {name: value for name, value in self.known[-1].items() if math.isfinite(value)}
+
+    def __call__(self, genotype: Genotype) -> Score:
+        numbers = self.numbers(genotype)
+        if self.reference is None:
+            return Score(self.name, numbers[self.name])
+        return Score(self.name, sum(self._log_rank(*item) for item in numbers.items()))
+
+    def _log_rank(self, name: str, value: float) -> float:
+        others = [numbers[name] for numbers in self.known]
+        lower = sum(other < value for other in others)
+        equal = sum(other == value for other in others)
+        return math.log((1 + lower + equal / 2) / (1 + len(others)))
+
+    def numbers(self, genotype: Genotype) -> Metrics:
+        """All numbers of an architecture, by name; one that is not known is minus infinity."""
+        found: Metrics = {}
+        devices = [self.device] if self.device.type == "cuda" else []
+        for formula in self.formulas:
+            with torch.random.fork_rng(devices):
+                torch.manual_seed(self.seed)
+                network = self.network(genotype).to(self.device)
+                values = formula(network, self.batch)
+            found |= zip(formula.names, values, strict=True)
+        return {name: -math.inf if math.isnan(v) else v for name, v in found.items()}
+
+    def network(self, genotype: Genotype) -> StackedNetwork:
+        """A fresh network of the genotype, whose operations share nothing."""
+        inputs, outputs = self.task.inputs, self.task.outputs
+        network = self.space.network(genotype, inputs=inputs, outputs=outputs, layout=self.layout)
+        return separate(network).to(memory_format=torch.channels_last).train()
+
+    def step_bytes(self) -> int:
+        """What the largest network takes, forward and backward, by shapes.
+
+        Its weights count three times: SynFlow has them in double precision.
+        """
+        task, size = self.task, self.task.size
+        shapes = Shapes(self.space, inputs=task.inputs, outputs=task.outputs, size=size, slots=0.0)
+        with torch.device("meta"):
+            network = self.network(shapes.largest(self.images))
+        given = sizes([*network.parameters(), *network.buffers()])
+        with Ledger(given) as ledger, torch.device("meta"):
+            images = torch.empty(self.images, task.inputs, size, size)
+            gradients(network, (images, torch.empty(self.images, dtype=torch.long)))
+        return 3 * sum(given.values()) + ledger.most
+
+    @property
+    def unsound(self) -> str:
+        return f"has a {self.name}; use another evaluator or other images"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"known": self.known}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.known = list(state["known"])
+
+
+def separate(network: StackedNetwork) -> StackedNetwork:
+    """The network with every operation working for itself.
+
+    Operations that read one map share its ReLU, and leave their last steps to the sum that they
+    belong to. The values are the same; but a formula that counts ReLUs means those of each.
+    """
+    inside: set[nn.Module] = set()  # what an operation consists of
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, Operation) and module not in inside:
+                setattr(module, name, Whole(child))
+                inside.update(child.modules())
+    return network
+
+
+def weights(network: nn.Module) -> list[Tensor]:
+    """The weights that formulas speak of: of convolutions and linear layers, without biases."""
+    layers = (nn.Conv2d, nn.Linear)
+    return [module.weight for module in network.modules() if isinstance(module, layers)]
+
+
+def gradients(network: StackedNetwork, batch: Batch) -> list[Tensor]:
+    """Those of the cross entropy by the `weights`, zeros where it does not depend on them."""
+    images, labels = batch
+    loss = F.cross_entropy(network(images)[0], labels)
+    return list(torch.autograd.grad(loss, weights(network), materialize_grads=True))

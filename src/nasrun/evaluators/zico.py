@@ -1,0 +1,48 @@
+"""ZiCo (2301.11300): how sure the gradients of a few batches are, relative to how they vary.
+
+Where the released code differs: it never zeroes gradients, so its second batch's gradient is the
+sum of both.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from nasrun.evaluators.untrained import Formula, gradients
+from nasrun.supernet.stacked import StackedNetwork
+from nasrun.tasks.base import Batch
+
+
+class Zico(Formula):
+    """sum_l log(sum_w mean |g_w| / std g_w) over the gradients of so many `batches`.
+
+    The batches are equal parts of the one that all formulas see (our reading). The sum has the
+    weights of a layer whose gradient varies; a layer without any is left out.
+    """
+
+    names = ("zico",)
+
+    def __init__(self, *, batches: int) -> None:
+        if batches < 2:
+            raise ValueError(f"batches={batches}: one has no deviation; use 2 or more")
+        self.batches = batches
+
+    def __call__(self, network: StackedNetwork, batch: Batch) -> tuple[float]:
+        images, labels = batch
+        size = len(images) // self.batches
+        if size < 2:
+            raise ValueError(
+                f"evaluator.images={len(images)}: too few for {self.batches} batches; use "
+                f"{2 * self.batches} or more"
+            )
+        parts = [slice(n * size, (n + 1) * size) for n in range(self.batches)]
+        found = [gradients(network, (images[part], labels[part])) for part in parts]
+        total = 0.0
+        for layer in zip(*found, strict=True):
+            each = torch.stack(layer)
+            deviation = each.std(0, correction=0)
+            varies = deviation > 0
+            if varies.any():
+                ratios = each.abs().mean(0)[varies] / deviation[varies]
+                total += float(ratios.sum().log())
+        return (total,)
