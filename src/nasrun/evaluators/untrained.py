@@ -22,7 +22,8 @@ from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
 from nasrun.ops.operation import Operation, Whole
 from nasrun.score import Score
-from nasrun.spaces.base import Layout, SearchSpace, Stem
+from nasrun.spaces.layout import Layout, Stem
+from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Metrics, Stage
 from nasrun.supernet.stacked import StackedNetwork
 from nasrun.tasks.base import Batch, ImageTask, Subset
@@ -52,6 +53,8 @@ class Untrained(Evaluator):
     own, 1 for the least, and ties count half (AZ-NAS's sum, 2403.19232 eq. 12, which ranks among
     all candidates instead). So a score depends on no candidate before it. `name` is the sum's.
     """
+
+    scores = SupernetSpace  # by which the memory of the largest network is foreseen
 
     def __init__(
         self,
@@ -88,7 +91,7 @@ class Untrained(Evaluator):
         self.layout = Layout(channels=channels, layers=layers, stem=stem)
         self.known: list[Metrics] = []
 
-    def begin(self, context: Context[SearchSpace, ImageTask]) -> None:
+    def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         self.space, self.task, self.budget = context.space, context.task, context.budget
         self.device = context.budget.torch_device
         train = self.task.split("train")
