@@ -34,6 +34,8 @@ SMALLER = {
     "strategy.evaluator.epochs": 1,
     "strategy.evaluator.images": 16,
     "strategy.evaluator.reference": 2,
+    "strategy.warm_start.scored": 3,
+    "strategy.warm_start.evaluator.images": 16,
     "selector.contestants": 2,
     "selector.evaluator.epochs": 1,
     "strategy.explore.updates": 2,

@@ -1,5 +1,6 @@
 """Regularised evolution: random first, then mutations of tournament winners, the oldest dies."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -8,19 +9,20 @@ from toys import Scores, Toy, context, run
 
 from nasrun.evaluators.tabular import Tabular
 from nasrun.spaces.nasbench201 import NasBench201
-from nasrun.strategies.evolution import Evolution
+from nasrun.strategies.evolution import Evolution, WarmStart
 from nasrun.strategies.random_search import RandomSearch
 
 TABLE = Path(__file__).parents[3] / "shared/data/nasbench201-cifar10.csv"
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 
 
-def begun(scores, population=4, tournament=4, together=1):
+def begun(scores, population=4, tournament=4, together=1, warm_start=None):
     search = Evolution(
         num_candidates=len(scores),
         together=together,
         population=population,
         tournament=tournament,
+        warm_start=warm_start,
         evaluator=Scores(scores),
     )
     search.begin(context(Toy()))
@@ -77,6 +79,37 @@ def test_children_of_a_round_have_parents_from_the_same_population(monkeypatch):
     assert parents[:2] == [found[1]] * 2
 
 
+def test_a_warm_start_makes_the_better_half_of_what_it_scores_the_first_population():
+    torch.manual_seed(0)
+    judge = Scores([0.3, 0.8, -math.inf, 0.9, 0.1, 0.8])
+    search = begun(
+        [0.0] * 8, population=3, tournament=1, warm_start=WarmStart(scored=6, evaluator=judge)
+    )
+    run(search, 1)
+    other = begun(
+        [0.0] * 8, population=3, tournament=1, warm_start=WarmStart(scored=6, evaluator=Scores([]))
+    )
+    other.load_state_dict(search.state_dict())
+    other.round = 1
+    run(other)
+    assert len(judge.asked) == 6
+    first = [candidate.genotype for candidate in other.candidates][:3]
+    assert first == [judge.asked[1], judge.asked[3], judge.asked[5]]
+    assert search.candidates == other.candidates[:1]
+    assert 1 <= difference(other.candidates[3].genotype, other.candidates[0].genotype) <= 3
+
+
+def test_a_warm_start_has_to_leave_some_out_and_to_score_at_once():
+    with pytest.raises(ValueError, match=r"warm_start.scored=4 population=4: score more than"):
+        begun([0.0] * 6, warm_start=WarmStart(scored=4, evaluator=Scores([])))
+    with pytest.raises(ValueError, match="scored=0: use 1 or more"):
+        WarmStart(scored=0, evaluator=Scores([]))
+    with pytest.raises(
+        ValueError, match=r"evaluator: it takes 2 rounds .* use one that takes none"
+    ):
+        WarmStart(scored=8, evaluator=Scores([], warm_up_rounds=2))
+
+
 @pytest.mark.parametrize(
     ("settings", "wrong"),
     [
@@ -106,7 +139,7 @@ def test_in_the_table_it_beats_random_search_as_published():
         return evaluator.table.truth(space.render(best.genotype))["cifar10"]["accuracy"]
 
     def evolution(**settings):
-        return Evolution(population=10, tournament=3, **settings)
+        return Evolution(population=10, tournament=3, warm_start=None, **settings)
 
     evolved = torch.tensor([found(evolution, seed) for seed in range(20)])
     drawn = torch.tensor([found(RandomSearch, seed) for seed in range(20)])

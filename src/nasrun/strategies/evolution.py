@@ -1,23 +1,53 @@
 """Regularised evolution: the oldest of a population dies, not the worst (1802.01548).
 
-The population is the last `population` candidates, so it needs no state of its own.
+The population is the last `population` candidates, so it needs no state of its own. AREA
+(2006.04647 sec. 5) begins with architectures that score well before any training.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 
+from nasrun.context import Context
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
+from nasrun.spaces.decision import DecisionSpace
+from nasrun.stage import Rehearsal
 from nasrun.strategies.evaluated import EvaluatedSearch
+from nasrun.tasks.base import ImageTask
+
+
+class WarmStart:
+    """The best of `scored` uniformly drawn architectures, as an `evaluator` of its own says."""
+
+    def __init__(self, *, scored: int, evaluator: Evaluator) -> None:
+        if scored < 1:
+            raise ValueError(f"scored={scored}: use 1 or more")
+        if evaluator.warm_up_rounds:
+            raise ValueError(
+                f"evaluator: it takes {evaluator.warm_up_rounds} rounds before its first score; "
+                "use one that takes none, such as naswot"
+            )
+        self.scored = scored
+        self.evaluator = evaluator
+
+    def best(self, space: DecisionSpace, count: int) -> list[Genotype]:
+        """So many, in the order in which they were drawn."""
+        drawn = [space.sample() for _ in range(self.scored)]
+        merits = [score.merit for score in self.evaluator.evaluate(drawn)]
+        ranked = sorted(range(self.scored), key=merits.__getitem__, reverse=True)
+        return [drawn[place] for place in sorted(ranked[:count])]
 
 
 class Evolution(EvaluatedSearch):
     """Random architectures, then mutations of the best of `tournament` drawn members.
 
-    Those of one round have parents from the same population: they are scored together.
+    With a `warm_start` the first population is what that finds; its scoring is a part of the first
+    round. Those of one round have parents from the same population: they are scored together.
     """
 
     def __init__(
@@ -27,6 +57,7 @@ class Evolution(EvaluatedSearch):
         together: int,
         population: int,
         tournament: int,
+        warm_start: WarmStart | None,
         evaluator: Evaluator,
     ) -> None:
         super().__init__(num_candidates=num_candidates, together=together, evaluator=evaluator)
@@ -41,16 +72,50 @@ class Evolution(EvaluatedSearch):
                 f"num_candidates={num_candidates} population={population} together={together}: "
                 f"more candidates than {first}, or nothing evolves"
             )
+        if warm_start is not None:
+            if warm_start.scored <= population:
+                raise ValueError(
+                    f"warm_start.scored={warm_start.scored} population={population}: score more "
+                    "than the population takes"
+                )
+            self.searches = (*self.searches, warm_start.evaluator.scores)
         self.population = population
         self.tournament = tournament
+        self.warm_start = warm_start
+        self._first: list[Genotype] = []
+
+    def begin(self, context: Context[DecisionSpace, ImageTask]) -> None:
+        super().begin(context)
+        if self.warm_start is not None:
+            self.warm_start.evaluator.begin(context)
 
     def propose(self, count: int) -> list[Genotype]:
-        return [self._child() for _ in range(count)]
+        if self.warm_start is not None and not self._first:
+            self._first = self.warm_start.best(self.space, self.population)
+        place = len(self.candidates)
+        return [self._child(place + number) for number in range(count)]
 
-    def _child(self) -> Genotype:
+    def _child(self, place: int) -> Genotype:
         alive = self.candidates[-self.population :]
         if len(alive) < self.population:
-            return self.space.sample()
+            return self._first[place] if place < len(self._first) else self.space.sample()
         drawn = torch.randperm(len(alive))[: self.tournament].tolist()
         parent = max((alive[place] for place in drawn), key=lambda candidate: candidate.score.merit)
         return self.space.mutate(parent.genotype)
+
+    def foreseen_bytes(self) -> int:
+        others = 0 if self.warm_start is None else self.warm_start.evaluator.step_bytes()
+        return max(super().foreseen_bytes(), others)
+
+    def rehearsals(self) -> Iterator[Rehearsal]:
+        yield from super().rehearsals()
+        if self.warm_start is not None:
+            sample, scored = self.space.sample(), self.warm_start.scored
+            yield self.warm_start.evaluator.rehearsal(sample, scored, scored)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "first": [dict(genotype) for genotype in self._first]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._first = [Genotype(self.space.name, choices) for choices in state.get("first", ())]
