@@ -99,7 +99,7 @@ MAY = {
         *("strategies.base", "strategies.levels", "strategies.differentiable", "evaluators.base"),
         *("strategies.penalties", "strategies.judges", "strategies.history", "tasks.base"),
         *("strategies.controller", "strategies.explore", "strategies.pruning", "engines.base"),
-        *("strategies.evaluated", "strategies.variation"),
+        *("strategies.evaluated", "strategies.variation", "strategies.members"),
         *(*SPACES, "supernet", "costs"),
     },
     "supernet": {"supernet", *SPACES, "ops"},
@@ -162,7 +162,7 @@ def test_no_strategy_knows_another():
     shared = {"strategies.base", "strategies.levels", "strategies.differentiable"}
     shared |= {"strategies.penalties", "strategies.judges", "strategies.history"}
     shared |= {"strategies.controller", "strategies.explore", "strategies.pruning"}
-    shared |= {"strategies.evaluated", "strategies.variation"}
+    shared |= {"strategies.evaluated", "strategies.variation", "strategies.members"}
     for path in FILES:
         if path.parent.name == "strategies":
             others = {name for name in ours(path) if name.startswith("strategies")}
@@ -225,3 +225,27 @@ def test_a_file_begins_with_what_it_is(path):
     tree = ast.parse(path.read_text())
     assert (ast.get_docstring(tree) or "").strip(), path
     assert path.stem not in ("utils", "helpers", "common", "misc")
+
+
+def named(path):
+    """The classes that a file defines, and the other names of types that it gives."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Subscript | ast.BinOp):
+            yield from (each.id for each in node.targets if isinstance(each, ast.Name))
+
+
+SAME = {"Edges", "Probabilities"}
+"""Short names of one type each, that two files each spell out for themselves."""
+
+
+def test_no_name_of_a_class_means_two_things():
+    homes = {}
+    for path in FILES:
+        for name in named(path):
+            if name.strip("_")[:1].isupper() and not name.isupper():
+                homes.setdefault(name, set()).add(name_of(path))
+    assert {
+        name: found for name, found in homes.items() if len(found) > 1 and name not in SAME
+    } == {}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nasrun.ops.mbconv import MBConv, Projection, SqueezeExcitation
+from nasrun.ops.mbconv import MBConv, ProjectionShortcut, SqueezeExcitation
 
 
 @pytest.mark.parametrize("kernel", [3, 5, 7])
@@ -21,7 +21,7 @@ def test_a_block_has_the_parameters_of_its_formula(kernel, expansion):
 def test_a_stride_of_two_halves_the_map_upwards(kernel, side):
     block = MBConv(4, 6, 2, False, kernel=kernel, expansion=3)
     assert block(torch.rand(2, 4, side, side)).shape == (2, 6, 4, 4)
-    assert Projection(4, 6, 2, False)(torch.rand(2, 4, side, side)).shape == (2, 6, 4, 4)
+    assert ProjectionShortcut(4, 6, 2, False)(torch.rand(2, 4, side, side)).shape == (2, 6, 4, 4)
 
 
 def test_a_narrow_block_computes_its_share_and_leaves_the_rest_zero():

@@ -8,7 +8,7 @@ from nasrun import ops
 from nasrun.ops import operation as terms
 from nasrun.ops.normalised import normalised
 from nasrun.ops.operation import Operation, Sum, Whole
-from nasrun.ops.pool import Pool
+from nasrun.ops.pool import Pooling
 from nasrun.ops.term import LAST, State, Term, lies
 
 
@@ -120,7 +120,7 @@ def test_a_spare_map_is_written_over_only_where_no_gradient_needs_it():
 def test_a_norm_alone_folds_only_where_several_may_read_its_map():
     state = State(last(torch.randn(2, 4, 5, 5)))
     pool = ops.build("avg_pool_3x3", 4, 1, affine=False)
-    assert Pool(pool.pool, nn.BatchNorm2d(4)).term(state).folds
+    assert Pooling(pool.pool, nn.BatchNorm2d(4)).term(state).folds
     assert not ops.build("nor_conv_3x3", 4, 1, affine=False).term(state).folds
     assert ops.build("nor_conv_1x1", 4, 1, affine=False).term(state).folds
 

@@ -10,14 +10,14 @@ from toys import context
 from nasrun.genotype import Genotype
 from nasrun.selectors.recorded import AtLeast, Frontier, Healthy
 from nasrun.strategies.base import SupernetStrategy
-from nasrun.strategies.history import Record, Watchdog, frontier
+from nasrun.strategies.history import Snapshot, Watchdog, frontier
 
 WATCHDOG = Watchdog(skip_share=0.75, free_share=1.0, patience=1, on_collapse="warn")
 
 
 def record(round, accuracy=0.5, params=100, size=(2, 2), skip=0.0, free=0.5):
     genotype = Genotype("toy", {"a": str(round)})
-    return Record(round, genotype, accuracy, params, size, skip, free)
+    return Snapshot(round, genotype, accuracy, params, size, skip, free)
 
 
 class Ended(SupernetStrategy):

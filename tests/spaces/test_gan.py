@@ -8,7 +8,8 @@ import torch.nn.functional as F
 
 from nasrun.genotype import Genotype
 from nasrun.spaces.drqv2 import DrqSpace, Pixels, Vector
-from nasrun.spaces.gan import OPERATIONS, DiscriminatorBlock, GanSpace
+from nasrun.spaces.gan import OPERATIONS, GanSpace
+from nasrun.spaces.gan_discriminator import DiscriminatorBlock
 
 FULL = {
     "num_cells": 3,

@@ -26,7 +26,7 @@ from nasrun.strategies.levels import (
     UnrolledMixed,
     WeightsOnly,
 )
-from nasrun.strategies.penalties import DirichletKL, Exact, ResourceCost, Score
+from nasrun.strategies.penalties import DirichletKL, Exact, ResourceCost, ScoreFunction
 from nasrun.strategies.sdarts import Adversarial, RandomNoise, Smoothed
 from nasrun.supernet.relaxation import Concrete, Dirichlet, HardGumbel, OneHot, Softmax
 from nasrun.supernet.supernet import Supernet
@@ -158,7 +158,7 @@ def test_a_decided_edge_and_a_masked_candidate_do_not_wait():
         (DirichletKL(scale=1.0), RELAXATIONS["dirichlet"]),
         (ResourceCost(weight=1.0, form="log", estimator=Exact()), Softmax()),
         (
-            ResourceCost(weight=1.0, form="log", estimator=Score(baseline=True)),
+            ResourceCost(weight=1.0, form="log", estimator=ScoreFunction(baseline=True)),
             RELAXATIONS["concrete"],
         ),
     ],

@@ -13,7 +13,7 @@ from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.darts import DartsSpace
 from nasrun.strategies.history import (
     History,
-    Record,
+    Snapshot,
     StopAtSize,
     Watchdog,
     best_per_size,
@@ -27,7 +27,7 @@ MILD = Watchdog(skip_share=0.75, free_share=1.0, patience=1, on_collapse="warn")
 
 
 def record(round, accuracy=0.5, params=100, size=(2, 2), skip=0.0, free=0.5):
-    return Record(round, Genotype("darts", {}), accuracy, params, size, skip, free)
+    return Snapshot(round, Genotype("darts", {}), accuracy, params, size, skip, free)
 
 
 def history(watchdog=MILD, stop=None):

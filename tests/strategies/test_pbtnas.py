@@ -12,7 +12,8 @@ from toys import context, run
 from nasrun.budget import Budget
 from nasrun.data.images import Data
 from nasrun.spaces.gan import OPERATIONS, GanSpace
-from nasrun.strategies.pbtnas import Population, stream
+from nasrun.strategies.members import stream, sweep
+from nasrun.strategies.pbtnas import Population
 from nasrun.strategies.variation import Mixing
 from nasrun.tasks.base import MemberLearner, PopulationTask
 from nasrun.trained import Trained
@@ -292,7 +293,7 @@ def test_a_member_that_was_trained_before_a_stop_is_not_trained_again(tmp_path):
 def test_only_the_files_of_the_last_two_states_and_of_the_best_stay(tmp_path):
     search = begun(tmp_path, MIXING, intervals=8, best_ever=True)
     run(search)
-    search._sweep()
+    sweep(tmp_path, search.round, {search.best.file, search.former_best.file})
     folders = sorted((tmp_path / "members").iterdir())
     assert [folder.name for folder in folders[-2:]] == ["0007", "0008"]
     old = {f"members/{f.name}/{file.name}" for f in folders[:-2] for file in f.iterdir()}

@@ -13,7 +13,14 @@ from nasrun.costs.cost import Cost, count
 from nasrun.genotype import Genotype
 from nasrun.runs.randomness import seed_everything
 from nasrun.spaces.darts import DartsSpace
-from nasrun.strategies.penalties import Exact, Reparametrised, ResourceCost, Score, linear, log
+from nasrun.strategies.penalties import (
+    Exact,
+    Reparametrised,
+    ResourceCost,
+    ScoreFunction,
+    linear,
+    log,
+)
 from nasrun.supernet.relaxation import Concrete, OneHot, Softmax
 from nasrun.supernet.supernet import Supernet, argmax
 
@@ -24,7 +31,12 @@ OPERATIONS = (
 SETTINGS = {"operations": OPERATIONS, "nodes": 4, "kept_edges": 2}
 SMALL = DartsSpace(**{**SETTINGS, "nodes": 1}, channels=4, layers=5)
 SNAS = Concrete(tau_start=1.0, tau_end=0.03)
-ESTIMATORS = [Exact(), Reparametrised(), Score(baseline=False), Score(baseline=True)]
+ESTIMATORS = [
+    Exact(),
+    Reparametrised(),
+    ScoreFunction(baseline=False),
+    ScoreFunction(baseline=True),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +156,10 @@ def test_the_score_function_has_the_mean_gradient_of_the_path(baseline):
         mixture=lambda sampled: SimpleNamespace(weights=SNAS.sample(alpha, progress).values),
     )
     found = {}
-    for name, estimator in (("score", Score(baseline=baseline)), ("path", Reparametrised())):
+    for name, estimator in (
+        ("score", ScoreFunction(baseline=baseline)),
+        ("path", Reparametrised()),
+    ):
         (found[name],) = torch.autograd.grad(estimator(supernet, lambda w: w @ c), alpha)
     difference = found["score"].mean(0) - found["path"].mean(0)
     deviation = (found["score"].var(0) + found["path"].var(0)).div(rows).sqrt()
@@ -156,7 +171,7 @@ def test_a_baseline_lowers_the_variance():
     found = []
     for baseline in (False, True):
         torch.manual_seed(1)
-        penalty, supernet = begun(estimator=Score(baseline=baseline))
+        penalty, supernet = begun(estimator=ScoreFunction(baseline=baseline))
         supernet.progress = 0.5
         draws = torch.stack([gradient(penalty, supernet) for _ in range(60)])
         found.append(float(draws.var(0).mean()))
@@ -188,8 +203,8 @@ def test_missing_choices_are_free_and_get_no_gradient(estimator):
 def test_only_a_concrete_sample_has_the_density_that_a_score_needs(relaxation):
     for estimator in (Exact(), Reparametrised()):
         begun(estimator=estimator, relaxation=relaxation)
-    with pytest.raises(ValueError, match=r"penalty\.estimator=Score.*use estimator=Exact"):
-        begun(estimator=Score(baseline=True), relaxation=relaxation)
+    with pytest.raises(ValueError, match=r"penalty\.estimator=ScoreFunction.*use estimator=Exact"):
+        begun(estimator=ScoreFunction(baseline=True), relaxation=relaxation)
 
 
 # What is logged, and what it does to a search

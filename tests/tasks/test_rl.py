@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nasrun.budget import Budget
-from nasrun.data.environments import Environment, Episodes, GymEnvironment, Step
+from nasrun.data.environments import Environment, Episodes, GymEnvironment, Transition
 from nasrun.spaces.drqv2 import DrqSpace, Pixels, Vector
 from nasrun.tasks.rl import Control, shifted
 
@@ -67,7 +67,7 @@ class Point(Episodes):
     def step(self, action):
         self.place, self.left = self.place + action / 2, self.left - 1
         fallen = bool(abs(self.place[0]) > 1)
-        return Step(self.place, float(self.place[0]), fallen, fallen or not self.left)
+        return Transition(self.place, float(self.place[0]), fallen, fallen or not self.left)
 
     def frame(self):
         raise RuntimeError

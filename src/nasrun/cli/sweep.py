@@ -24,7 +24,7 @@ from nasrun.cli.prepared import overrides_of, plan_of, source_of
 if TYPE_CHECKING:
     from nasrun.pipeline.source import Source
 
-Job = tuple[str, ...]
+Combination = tuple[str, ...]
 """The overrides of one job."""
 OF_SWEEPERS = {"direction": "maximize", "max_failure_rate": "1.0"}
 """Options of sweepers that judge: the more the better, and a failed job is one lost trial."""
@@ -105,7 +105,7 @@ class Sweep:
     where the sweeper draws the next ones by what it is told of the last.
     """
 
-    sources: Mapping[Job, Source | None]
+    sources: Mapping[Combination, Source | None]
     journal: Path
     total: int | None
     mark: str
@@ -179,7 +179,7 @@ class Axis:
         return cls(override, values, parsed.is_range_sweep())
 
 
-def _all(axes: Sequence[Axis]) -> Iterator[Job]:
+def _all(axes: Sequence[Axis]) -> Iterator[Combination]:
     """Every combination."""
     for axis in axes:
         if not axis.values:
@@ -190,7 +190,7 @@ def _all(axes: Sequence[Axis]) -> Iterator[Job]:
     return product(*(axis.values for axis in axes))
 
 
-def _some(axes: Sequence[Axis]) -> Iterator[Job]:
+def _some(axes: Sequence[Axis]) -> Iterator[Combination]:
     """The first values of all axes, and every other one beside them; of a range the last one."""
     axes = [axis for axis in axes if axis.values]
     first = tuple(axis.values[0] for axis in axes)

@@ -23,7 +23,7 @@ from nasrun.data.images import (
     refuse_too_large,
     resized,
 )
-from nasrun.data.layout import Layout, place, read_layout
+from nasrun.data.layout import FolderLayout, place, read_layout
 from nasrun.shown import shown
 
 SIDE = 32  # pixels, of all three sets
@@ -134,7 +134,7 @@ class Downloaded(TensorDataset):
         return (self.folder() / "train").is_dir()
 
     @cached_property
-    def _layout(self) -> Layout:
+    def _layout(self) -> FolderLayout:
         layout = read_layout(str(self.folder()), None)
         if len(layout.classes) != self.release.num_classes or layout.aside is not None:
             raise ValueError(

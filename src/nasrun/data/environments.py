@@ -23,7 +23,7 @@ Observation = NDArray[Any]
 RENDERERS = ("egl", "osmesa", "glfw")
 
 
-class Step(NamedTuple):
+class Transition(NamedTuple):
     """What an action led to; `terminated`: nothing more can be earned, `over`: the episode ends."""
 
     observation: Observation
@@ -40,7 +40,7 @@ class Episodes(ABC):
         """Begin an episode that the seed alone decides."""
 
     @abstractmethod
-    def step(self, action: Observation) -> Step:
+    def step(self, action: Observation) -> Transition:
         """Act once, repeated as often as the environment's settings say."""
 
     @abstractmethod
@@ -126,7 +126,7 @@ class GymEpisodes(Episodes):
         observation, _ = self.environment.reset(seed=seed)
         return np.asarray(observation, dtype=np.float32)
 
-    def step(self, action: Observation) -> Step:
+    def step(self, action: Observation) -> Transition:
         scaled = self.low + (np.clip(action, -1, 1) + 1) / 2 * (self.high - self.low)
         total, terminated, truncated = 0.0, False, False
         observation: Any = None
@@ -136,7 +136,7 @@ class GymEpisodes(Episodes):
             if terminated or truncated:
                 break
         seen = np.asarray(observation, dtype=np.float32)
-        return Step(seen, total, terminated, terminated or truncated)
+        return Transition(seen, total, terminated, terminated or truncated)
 
     def frame(self) -> Observation:
         import mujoco
@@ -220,7 +220,7 @@ class DmEpisodes(Episodes):
         self.frames.clear()
         return self._seen(self.settings.stack)
 
-    def step(self, action: Observation) -> Step:
+    def step(self, action: Observation) -> Transition:
         scaled = self.low + (np.clip(action, -1, 1) + 1) / 2 * (self.high - self.low)
         total, last = 0.0, None
         for _ in range(self.settings.action_repeat):
@@ -229,7 +229,7 @@ class DmEpisodes(Episodes):
             if last.last():
                 break
         assert last is not None
-        return Step(self._seen(1), total, last.last() and last.discount == 0, last.last())
+        return Transition(self._seen(1), total, last.last() and last.discount == 0, last.last())
 
     def _seen(self, times: int) -> Observation:
         settings = self.settings

@@ -20,7 +20,7 @@ from nasrun.data.images import (
     measured,
     refuse_too_large,
 )
-from nasrun.data.layout import Layout, Listing, checked_fraction, read_layout
+from nasrun.data.layout import FolderLayout, Listing, checked_fraction, read_layout
 from nasrun.shown import shown
 
 SAMPLE = 256  # so many headers tell the number of channels and the most common side
@@ -57,7 +57,7 @@ class ImageFolder(TensorDataset):
         self.root = root
         self.test = checked_fraction(test)
         self.flip = flip
-        self._layout: Layout | None = None
+        self._layout: FolderLayout | None = None
         self._shape: tuple[int, int] | None = None
 
     def check(self) -> None:
@@ -74,7 +74,7 @@ class ImageFolder(TensorDataset):
     def contents(self) -> Contents:
         return self.layout().contents()
 
-    def layout(self) -> Layout:
+    def layout(self) -> FolderLayout:
         """The folder's listing, read once."""
         if self._layout is None:
             self._layout = read_layout(self.root, self.test)

@@ -30,7 +30,7 @@ from nasrun.data.images import (
     refuse_empty,
     refuse_too_large,
 )
-from nasrun.data.layout import Layout, Listing, checked_fraction, read_layout
+from nasrun.data.layout import FolderLayout, Listing, checked_fraction, read_layout
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, over ILSVRC2012's train
 
@@ -74,7 +74,7 @@ class ImageNet(Dataset):
         self.test = checked_fraction(test)
         self.holdout = Holdout(images=images, validation=validation, split_seed=split_seed)
         self.flip = flip
-        self._layout: Layout | None = None
+        self._layout: FolderLayout | None = None
 
     def check(self) -> None:
         refuse_too_large(1, 3, self.size)
@@ -88,7 +88,7 @@ class ImageNet(Dataset):
     def contents(self) -> Contents:
         return self.layout().contents()
 
-    def layout(self) -> Layout:
+    def layout(self) -> FolderLayout:
         """The folder's listing, read once."""
         if self._layout is None:
             self._layout = read_layout(self.root, self.test)

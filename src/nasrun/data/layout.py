@@ -74,7 +74,7 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Layout:
+class FolderLayout:
     """What the files of a root are for.
 
     training: all images that are not for the test. aside: (N,) bool, those of them that lie in a
@@ -112,7 +112,7 @@ def place(root: str) -> Path:
     return Path(os.path.abspath(Path(root).expanduser()))
 
 
-def read_layout(root: str, test: float | None) -> Layout:
+def read_layout(root: str, test: float | None) -> FolderLayout:
     """List the images of `root`; hold a fraction of them out where no folder holds the test part.
 
     Raises ValueError where a folder or a class is missing, or the classes of two parts differ.
@@ -135,7 +135,7 @@ class _Findings:
     links: list[tuple[str, str]] = field(default_factory=list)
 
 
-def _layout(folder: Path, test: float | None) -> Layout:
+def _layout(folder: Path, test: float | None) -> FolderLayout:
     if not folder.is_dir():
         raise _Wrong(
             "there is no such folder; name one with train/<class>/*.jpg and test/<class>/*.jpg, "
@@ -171,7 +171,7 @@ def _layout(folder: Path, test: float | None) -> Layout:
         fraction = 0.2 if test is None else test
         out = held_out(Labelled(training.labels, classes, None, draws(names, "test")), fraction)
         kept, tested = training.at((~out).nonzero()[:, 0]), training.at(out.nonzero()[:, 0])
-        layout = Layout(classes, kept, tested, None, within)
+        layout = FolderLayout(classes, kept, tested, None, within)
     elif test is not None:
         raise ValueError(f"dataset.test={test}: {held} is the test part already; use null")
     else:
@@ -181,7 +181,7 @@ def _layout(folder: Path, test: float | None) -> Layout:
             given = _listing(folder, validation, classes, findings)
             aside = torch.arange(len(training) + len(given)) >= len(training)
             training = training + given
-        layout = Layout(classes, training, tested, aside, within)
+        layout = FolderLayout(classes, training, tested, aside, within)
     _refuse_twice(layout, findings.links)
     return layout
 
@@ -309,7 +309,7 @@ def _linked(folder: Path) -> str:
     )
 
 
-def _refuse_twice(layout: Layout, links: Sequence[tuple[str, str]]) -> None:
+def _refuse_twice(layout: FolderLayout, links: Sequence[tuple[str, str]]) -> None:
     """An image has one name: under two it could be trained on and tested, or have two classes."""
     if not links:
         return

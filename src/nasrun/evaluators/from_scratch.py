@@ -97,7 +97,7 @@ class FromScratch(Evaluator, OnEngine):
         """As for every evaluator, after so many `epochs`; `None` is what the settings say."""
         length = self.epochs if epochs is None else epochs
         orders = [
-            Order(genotype.space, dict(genotype), length, int(torch.randint(2**62, ())))
+            Trial(genotype.space, dict(genotype), length, int(torch.randint(2**62, ())))
             for genotype in genotypes
         ]
         results: Iterable[tuple[int, Metrics]] = self.engine.run(self.job, orders, self.threads)
@@ -133,7 +133,7 @@ class FromScratch(Evaluator, OnEngine):
 
 
 @dataclass(frozen=True)
-class Order:
+class Trial:
     """An architecture to train, for so many epochs and with random numbers of this seed."""
 
     space: str
@@ -156,7 +156,7 @@ class TrainFromScratch:
     clip: float | None
     modules: tuple[str, ...]
 
-    def __call__(self, order: Order) -> Metrics:
+    def __call__(self, order: Trial) -> Metrics:
         for module in self.modules:  # operations of a user's are known to this process too
             import_module(module)
         self.budget.apply_to_cuda()

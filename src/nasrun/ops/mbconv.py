@@ -75,7 +75,7 @@ class SqueezeExcitation(nn.Module):
         return x * F.hardsigmoid(gate)
 
 
-class Projection(nn.Sequential):
+class ProjectionShortcut(nn.Sequential):
     """What skipping a layer means where its shape changes: a linear 1x1 convolution."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, affine: bool) -> None:

@@ -18,7 +18,7 @@ from nasrun.ops.operation import Operation
 from nasrun.ops.term import State, Term
 
 
-class Pool(Operation):
+class Pooling(Operation):
     """A pool, all edges that leave a state sharing it; with `norm`, which each has for itself."""
 
     def __init__(self, pool: nn.Module, norm: nn.BatchNorm2d | None = None) -> None:
@@ -53,13 +53,13 @@ class AvgPool(nn.AvgPool2d):
 @op("max_pool_3x3")
 def max_pool_3x3(channels: int, stride: int, affine: bool) -> Operation:
     """The largest of 3 x 3 pixels."""
-    return Pool(MaxPool(stride))
+    return Pooling(MaxPool(stride))
 
 
 @op("avg_pool_3x3")
 def avg_pool_3x3(channels: int, stride: int, affine: bool) -> Operation:
     """The mean of 3 x 3 pixels, padding not counted."""
-    return Pool(AvgPool(stride))
+    return Pooling(AvgPool(stride))
 
 
 def _frugal(x: Tensor) -> bool:

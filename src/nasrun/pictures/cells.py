@@ -14,10 +14,10 @@ from nasrun.pictures.layered import (
     FONT,
     LABEL_FONT,
     OUTPUT,
+    Arc,
     Box,
-    Edge,
+    Drawing,
     Graph,
-    Layout,
     Route,
     layout,
     text_width,
@@ -54,7 +54,7 @@ NAME_FONT, TITLE_FONT = 11.0, 12.0
 MARGIN, PANEL_GAP, TITLE_HEIGHT, NAME_HEIGHT, LEGEND_HEIGHT = 0.2, 0.6, 0.36, 0.34, 0.4
 
 
-def draw_cells(cells: Mapping[str, Sequence[Edge]], stem: Path, title: str = "") -> list[Path]:
+def draw_cells(cells: Mapping[str, Sequence[Arc]], stem: Path, title: str = "") -> list[Path]:
     """Draw every cell type of an architecture side by side, as `<stem>.svg` and `<stem>.png`.
 
     `cells` maps a cell type to its edges. Nodes named by integers, all from 0 to the largest, are
@@ -83,10 +83,10 @@ class _Panel:
 
     name: str
     graph: Graph
-    rows: tuple[Layout, ...]
+    rows: tuple[Drawing, ...]
 
     @classmethod
-    def of(cls, name: str, edges: Sequence[Edge]) -> _Panel:
+    def of(cls, name: str, edges: Sequence[Arc]) -> _Panel:
         graph = Graph.of(edges)
         return cls(name, graph, tuple(map(layout, graph.rows())))
 
@@ -99,7 +99,7 @@ class _Panel:
         return sum(row.height for row in self.rows) + PANEL_GAP / 2 * (len(self.rows) - 1)
 
 
-def _figure(cells: Mapping[str, Sequence[Edge]], title: str) -> Figure:
+def _figure(cells: Mapping[str, Sequence[Arc]], title: str) -> Figure:
     """All cells from left to right, a title above and the colours' meaning below; unit inch."""
     from matplotlib.figure import Figure
 

@@ -16,7 +16,7 @@ from graphlib import TopologicalSorter
 from itertools import accumulate, combinations, pairwise
 from statistics import fmean
 
-Edge = tuple[str, str, str]
+Arc = tuple[str, str, str]
 """From, to, operation; an empty operation is an edge without a label."""
 
 CELL_INPUTS = ("c_{k-2}", "c_{k-1}")
@@ -57,13 +57,13 @@ class Route:
     Between points 0 and 1, 2 and 3, ... it is straight, between 1 and 2, 3 and 4, ... curved.
     """
 
-    edge: Edge
+    edge: Arc
     points: tuple[tuple[float, float], ...]
     label: Box | None
 
 
 @dataclass(frozen=True)
-class Layout:
+class Drawing:
     """Where everything of one cell stands, from (0, 0) to (width, height)."""
 
     nodes: dict[str, Box]
@@ -78,10 +78,10 @@ class Graph:
 
     inputs: tuple[str, ...]
     nodes: tuple[str, ...]
-    edges: tuple[Edge, ...]
+    edges: tuple[Arc, ...]
 
     @classmethod
-    def of(cls, edges: Sequence[Edge]) -> Graph:
+    def of(cls, edges: Sequence[Arc]) -> Graph:
         """The graph of a cell's edges; names that no edge leads to are inputs, integers never.
 
         Of a cell with `in` or `out` these are the input and the output. Where edges lead to the
@@ -136,7 +136,7 @@ class Graph:
         return ends == [source for source, _, _ in self.edges[1:]]
 
 
-def layout(graph: Graph) -> Layout:
+def layout(graph: Graph) -> Drawing:
     """Place the nodes and labels of a graph and route its edges around them."""
     stops = {
         name: _Stop(2 * column, *_node_size(graph, name)) for name, column in graph.columns.items()
@@ -146,7 +146,7 @@ def layout(graph: Graph) -> Layout:
     _order(ranks)
     _set_y(ranks, chains)
     _set_x(ranks)
-    return Layout(
+    return Drawing(
         nodes={name: stop.box for name, stop in stops.items()},
         routes=tuple(map(_route, graph.edges, chains)),
         width=max(stop.x + stop.width / 2 for stop in stops.values()),
@@ -188,7 +188,7 @@ def text_width(text: str, size: float) -> float:
     return 0.61 * size / 72 * len(text)
 
 
-def _chain(edge: Edge, stops: Mapping[str, _Stop]) -> list[_Stop]:
+def _chain(edge: Arc, stops: Mapping[str, _Stop]) -> list[_Stop]:
     """The stops of an edge, linked: source, lanes, the label right before the target, target."""
     source, target, operation = edge
     lanes = [
@@ -344,7 +344,7 @@ def _set_x(ranks: list[list[_Stop]]) -> None:
         left += 2 * reach + CURVE_WIDTH + CURVE_STEEPNESS * max(rises, default=0.0)
 
 
-def _route(edge: Edge, chain: list[_Stop]) -> Route:
+def _route(edge: Arc, chain: list[_Stop]) -> Route:
     source, *lanes, target = chain
     start, end = _port(source, source.after, lanes[0]), _port(target, target.before, lanes[-1])
     points = [(source.x + source.width / 2, start), (source.x + source.reach, start)]

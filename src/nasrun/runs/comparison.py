@@ -226,7 +226,7 @@ class Group:
         return self.run, self.title, f"{len(self.done)}{among}", mean, self.on or "-", minutes
 
 
-Key = tuple[str, str, str]
+Pairing = tuple[str, str, str]
 """The fingerprint of a run's configuration, a kind of stage, and the fingerprint of its own."""
 
 
@@ -255,7 +255,7 @@ def print_runs(
     Versions of one family are told apart by what differs between them. `done` are the folders of
     the stages that are meant, `None` for all. A run that cannot be read is named below the others.
     """
-    groups: dict[Key, Group] = {}
+    groups: dict[Pairing, Group] = {}
     damaged = []
     for path in dict.fromkeys(paths):
         run = Run(path)
@@ -281,7 +281,7 @@ def print_runs(
         console.print(f"not shown: {reason}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _stages(run: Run) -> Iterator[tuple[Key, StageFolder]]:
+def _stages(run: Run) -> Iterator[tuple[Pairing, StageFolder]]:
     """Every stage, and its configuration as its seeds have it in common."""
     seeded = ("seed", "genotype") if run.record.get("genotype") == "random" else ("seed",)
     config = {key: value for key, value in run.config.items() if key not in seeded}

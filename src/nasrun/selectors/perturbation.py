@@ -27,7 +27,7 @@ from nasrun.stage import Metrics, Rehearsal
 from nasrun.strategies.base import Strategy, SupernetStrategy
 from nasrun.strategies.judges import Judge, Scores
 
-Score = dict[str, Any]
+Event = dict[str, Any]
 EdgeOrder = Literal["random", "fixed", "reverse"]
 
 
@@ -61,7 +61,7 @@ class Perturbation(Selector):
         self.order: EdgeOrder = order
         self.judge = judge
         self.drop_together = drop_together
-        self.scores: list[Score] = []
+        self.scores: list[Event] = []
 
     def read(self, strategy: Strategy) -> None:
         assert isinstance(strategy, SupernetStrategy)

@@ -14,7 +14,7 @@ from nasrun.genotype import Genotype
 from nasrun.selectors.base import Immediate
 from nasrun.spaces.decision import DecisionSpace
 from nasrun.strategies.base import Strategy, SupernetStrategy
-from nasrun.strategies.history import History, Record, frontier, within
+from nasrun.strategies.history import History, Snapshot, frontier, within
 
 
 class Recorded(Immediate):
@@ -26,7 +26,7 @@ class Recorded(Immediate):
     accepts = SupernetStrategy
 
     @abstractmethod
-    def pick(self, history: History, records: Sequence[Record]) -> Record:
+    def pick(self, history: History, records: Sequence[Snapshot]) -> Snapshot:
         """The one of these rounds to take; ValueError if none will do."""
 
     def read(self, strategy: Strategy) -> None:
@@ -72,7 +72,7 @@ class Frontier(Recorded):
     def check(self, strategy: Strategy, space: DecisionSpace) -> None:
         _refuse_other_length(self.size, space)
 
-    def pick(self, history: History, records: Sequence[Record]) -> Record:
+    def pick(self, history: History, records: Sequence[Snapshot]) -> Snapshot:
         left = [
             record
             for record in records
@@ -102,7 +102,7 @@ class AtLeast(Recorded):
     def check(self, strategy: Strategy, space: DecisionSpace) -> None:
         _refuse_other_length(self.size, space)
 
-    def pick(self, history: History, records: Sequence[Record]) -> Record:
+    def pick(self, history: History, records: Sequence[Snapshot]) -> Snapshot:
         for record in reversed(records):
             if self.size is None or within(self.size, record.size):
                 return record
@@ -127,7 +127,7 @@ class Healthy(Recorded):
                 "rounds are healthy; use selector=frontier"
             )
 
-    def pick(self, history: History, records: Sequence[Record]) -> Record:
+    def pick(self, history: History, records: Sequence[Snapshot]) -> Snapshot:
         watchdog = history.watchdog
         assert watchdog is not None
         healthy = [record for record in records if not watchdog.collapsed(record)]

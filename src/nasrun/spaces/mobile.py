@@ -18,7 +18,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from nasrun.genotype import SKIP, Decision, Genotype
-from nasrun.ops.mbconv import MBConv, Projection
+from nasrun.ops.mbconv import MBConv, ProjectionShortcut
 from nasrun.ops.term import State
 from nasrun.spaces.layout import Layout, Stem
 from nasrun.spaces.supernet import SupernetSpace
@@ -26,9 +26,9 @@ from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.region import Maps, Probability, Region, dropped, drops
 from nasrun.supernet.stacked import StackedNetwork, States
 
-Plan = tuple[tuple[float, int, int], ...]
-CIFAR: Plan = ((1, 1, 1), (2, 2, 1), (4, 2, 1))
-IMAGENET: Plan = ((1, 1, 1), (1.5, 2, 2), (2, 2, 3), (4, 2, 4), (6, 1, 3), (10, 2, 3), (20, 1, 1))
+Stages = tuple[tuple[float, int, int], ...]
+CIFAR: Stages = ((1, 1, 1), (2, 2, 1), (4, 2, 1))
+IMAGENET: Stages = ((1, 1, 1), (1.5, 2, 2), (2, 2, 3), (4, 2, 4), (6, 1, 3), (10, 2, 3), (20, 1, 1))
 """Stages: width as a multiple of the first, stride of the first layer, share of the layers.
 
 ImageNet's are MobileNetV2's (1801.04381 table 2): 16 channels and 17 layers give its network.
@@ -257,7 +257,7 @@ class Layer(Region):
             if named is not None:
                 self.candidates[choice] = MBConv(inputs, outputs, stride, affine, **named._asdict())
             elif not self.shortcut:
-                self.candidates[choice] = Projection(inputs, outputs, stride, affine)
+                self.candidates[choice] = ProjectionShortcut(inputs, outputs, stride, affine)
 
     def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:
         (x,) = maps

@@ -150,7 +150,7 @@ class StagedNetwork(StackedNetwork):
             if index in self.starts:
                 self.reductions.append(Reduction(channels, 2 * channels))
                 channels *= 2
-            self.cells.append(Cell(candidates, rows, channels, layout))
+            self.cells.append(StagedCell(candidates, rows, channels, layout))
         self.auxiliary_at = self.starts[1]
         if layout.auxiliary:
             self.auxiliary = AuxiliaryHead(channels, outputs, imagenet=layout.stem == "imagenet")
@@ -158,7 +158,7 @@ class StagedNetwork(StackedNetwork):
         self.classifier = nn.Linear(channels, outputs)
 
     @property
-    def blocks(self) -> Sequence[Cell]:
+    def blocks(self) -> Sequence[StagedCell]:
         return self.cells  # type: ignore[return-value]
 
     def enter(self, x: Tensor) -> States:
@@ -171,7 +171,7 @@ class StagedNetwork(StackedNetwork):
         return (x,)
 
 
-class Cell(Region):
+class StagedCell(Region):
     """Nodes that sum their edges from all earlier ones; the output is the last node."""
 
     def __init__(

@@ -23,7 +23,7 @@ from nasrun.supernet.supernet import Supernet, argmax, magnitude
 
 
 @dataclass(frozen=True)
-class Record:
+class Snapshot:
     """A round's architecture, read off the alphas after it.
 
     `accuracy` is the supernet's on the validation part, `params` those of the derived network in
@@ -60,7 +60,7 @@ class StopAtSize:
                 "type, patience from 1 on"
             )
 
-    def reason(self, records: Sequence[Record]) -> str | None:
+    def reason(self, records: Sequence[Snapshot]) -> str | None:
         """Why to stop after these rounds, null for going on."""
         small = [within(record.size, self.size) for record in records]
         if _streak(small) < self.patience:
@@ -92,11 +92,11 @@ class Watchdog:
         if self.patience < 1:
             raise ValueError(f"patience={self.patience}: from 1 on")
 
-    def collapsed(self, record: Record) -> bool:
+    def collapsed(self, record: Snapshot) -> bool:
         """Whether skip connections or weightless operations rule this round's architecture."""
         return record.skip_share >= self.skip_share or record.free_share >= self.free_share
 
-    def alarm(self, records: Sequence[Record]) -> str | None:
+    def alarm(self, records: Sequence[Snapshot]) -> str | None:
         """What to say after these rounds: once a collapse, when it has lasted long enough."""
         if _streak([self.collapsed(record) for record in records]) != self.patience:
             return None
@@ -107,7 +107,7 @@ class Watchdog:
             "selector=healthy takes the last round before"
         )
 
-    def reason(self, records: Sequence[Record]) -> str | None:
+    def reason(self, records: Sequence[Snapshot]) -> str | None:
         """Why to stop after these rounds, null for going on."""
         alarm = self.alarm(records) if self.on_collapse == "stop" else None
         return alarm and f"stopped after {alarm}"
@@ -137,7 +137,7 @@ class History:
         self.space, self.inputs, self.outputs = space, inputs, outputs
         self.watchdog, self.stop = watchdog, stop
         self.rule = magnitude if space.limits else argmax
-        self.records: list[Record] = []
+        self.records: list[Snapshot] = []
 
     def add(self, round: int, supernet: Supernet, accuracy: float) -> Metrics:
         """Note a round and warn of a collapse; returns what to log of it."""
@@ -195,10 +195,10 @@ class History:
             for saved in state
         ]
 
-    def _record(self, round: int, genotype: Genotype, accuracy: float, params: int) -> Record:
+    def _record(self, round: int, genotype: Genotype, accuracy: float, params: int) -> Snapshot:
         kept = {name: choice for name, choice in genotype.items() if choice != NONE}
         size = self.space.size(genotype)
-        return Record(
+        return Snapshot(
             round=round,
             genotype=genotype,
             accuracy=accuracy,
@@ -227,7 +227,7 @@ class History:
             )
         return count_params(network)
 
-    def _plain(self, record: Record) -> dict[str, Any]:
+    def _plain(self, record: Snapshot) -> dict[str, Any]:
         return {
             "round": record.round,
             "genotype": self.space.render(record.genotype),
@@ -239,21 +239,21 @@ class History:
         }
 
 
-def frontier(records: Iterable[Record]) -> list[Record]:
+def frontier(records: Iterable[Snapshot]) -> list[Snapshot]:
     """The rounds that no other beats in parameters and accuracy, smallest first.
 
     Of rounds with equal parameters and accuracy the first.
     """
-    best: list[Record] = []
+    best: list[Snapshot] = []
     for record in sorted(records, key=lambda r: (r.params, -r.accuracy, r.round)):
         if not best or record.accuracy > best[-1].accuracy:
             best.append(record)
     return best
 
 
-def best_per_size(records: Iterable[Record]) -> list[Record]:
+def best_per_size(records: Iterable[Snapshot]) -> list[Snapshot]:
     """The most accurate round of every size, the first of equals; smallest size first."""
-    best: dict[tuple[int, ...], Record] = {}
+    best: dict[tuple[int, ...], Snapshot] = {}
     for record in records:
         if record.size not in best or record.accuracy > best[record.size].accuracy:
             best[record.size] = record

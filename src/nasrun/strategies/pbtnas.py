@@ -12,25 +12,33 @@ unevaluated child can never be taken for the best. What a child inherits: `varia
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from nasrun.context import Context
-from nasrun.divergence import finite
 from nasrun.engines.base import given
-from nasrun.files import refuse_flipped, write_whole
-from nasrun.genotype import Genotype, fingerprint
+from nasrun.genotype import Genotype
 from nasrun.score import Score
 from nasrun.spaces.decision import DecisionSpace
 from nasrun.stage import Metrics
 from nasrun.strategies.base import Candidate, PopulationStrategy
+from nasrun.strategies.members import (
+    Member,
+    Order,
+    TrainMember,
+    folder_of,
+    rank,
+    read,
+    shares,
+    stream,
+    summary,
+    sweep,
+    write,
+)
 from nasrun.strategies.variation import Parent, Variation
 from nasrun.tasks.base import MemberLearner, PopulationTask
 from nasrun.trained import Tensors, Trained
@@ -130,7 +138,7 @@ class Population(PopulationStrategy):
 
     def run_round(self) -> Metrics:
         interval = self.round
-        self._sweep()
+        sweep(self.home, self.round, {m.file for m in (self.best, self.former_best) if m})
         job = self._job()
         orders = [self._order(member) for member in self.members]
         generator = torch.Generator().manual_seed(self._stream(interval, 0, "submission"))
@@ -152,17 +160,17 @@ class Population(PopulationStrategy):
                 "kept, use a smaller task.optimizer.lr"
             )
         self._remember_best()
-        summary = self._summary(found)
+        told = summary(self.members, found, self.task.objective, self.round)
         births = self._replace_worst() if self._mixes_after(interval + 1) else []
         self.history.append(
             {
                 "scores": [metrics[self.task.objective] for metrics in found],
                 "births": births,
-                "founders": self._shares(),
+                "founders": shares(self.members),
             }
         )
         self._show_best(interval + 1)
-        return {**summary, "children": len(births)}
+        return {**told, "children": len(births)}
 
     def _mixes_after(self, intervals: int) -> bool:
         if self.variation is None or intervals >= self.intervals:
@@ -173,7 +181,7 @@ class Population(PopulationStrategy):
     def _replace_worst(self) -> list[dict[str, Any]]:
         """Put children into the places of the worst; what was born of whom."""
         assert self.variation is not None
-        ranked = sorted(self.members, key=_rank)
+        ranked = sorted(self.members, key=rank)
         top = [member for member in ranked[: self.parents] if member.sound]
         losers = ranked[self.size - self.children :] if len(top) > 1 else []
         births: list[dict[str, Any]] = []
@@ -189,7 +197,7 @@ class Population(PopulationStrategy):
                 partial(self._fresh, slot=loser.slot),
                 generator,
             )
-            file = f"{_folder(self.round + 1)}/{loser.slot:02d}.child.pt"
+            file = f"{folder_of(self.round + 1)}/{loser.slot:02d}.child.pt"
             write(self.home / file, child.trained, {}, "")
             giver = base if child.from_base else donor
             founders = {**base.founders, **{name: giver.founders[name] for name in child.changed}}
@@ -229,7 +237,7 @@ class Population(PopulationStrategy):
             slot=member.slot,
             choices=dict(member.genotype),
             source=member.file,
-            target=f"{_folder(self.round + 1)}/{member.slot:02d}.pt",
+            target=f"{folder_of(self.round + 1)}/{member.slot:02d}.pt",
         )
 
     def _job(self) -> TrainMember:
@@ -242,53 +250,18 @@ class Population(PopulationStrategy):
         return stream(self.seed, interval, slot, purpose)
 
     def _remember_best(self) -> None:
-        best = min(self.members, key=_rank)
+        best = min(self.members, key=rank)
         self.former_best = self.best
-        if self.best is None or _rank(best)[0] < _rank(self.best)[0]:
+        if self.best is None or rank(best)[0] < rank(self.best)[0]:
             self.best = best
 
-    def _summary(self, found: Sequence[Metrics]) -> Metrics:
-        scores = [member.score.value for member in self.members]
-        ranked = sorted(member.score.value for member in self._sound)
-        born = [m for m in self._sound if m.born == self.round and m.born > 0]
-        sound = [metrics for metrics in found if math.isfinite(metrics[self.task.objective])]
-        names = [name for name in sound[0] if name != self.task.objective]
-        summary = {name: statistics.fmean(each[name] for each in sound) for name in names}
-        if lost := len(found) - len(sound):
-            summary["diverged"] = float(lost)
-        summary |= {
-            "best_score": ranked[-1],
-            "median_score": statistics.median(ranked),
-            "worst_score": ranked[0],
-            "distinct": float(len({member.genotype for member in self.members})),
-        }
-        if born:  # how far children are from their base parent's score, one interval after birth
-            summary["child_gain"] = statistics.fmean(m.score.value - m.base_score for m in born)
-        return summary | {f"score_{slot:02d}": score for slot, score in enumerate(scores)}
-
-    def _shares(self) -> list[float]:
-        """How large a part of all decisions comes from each first member."""
-        founders = [founder for m in self.members for founder in (m.founders or {}).values()]
-        return [founders.count(slot) / len(founders) for slot in range(self.size)]
-
     def _show_best(self, interval: int) -> None:
-        best = min((m for m in self.members if m.sound), key=_rank, default=None)
+        best = min((m for m in self.members if m.sound), key=rank, default=None)
         if best is not None:
             learner = self._learner(best.genotype, self.training_of(best), "show")
             with torch.random.fork_rng():
                 torch.manual_seed(self._stream(0, 0, "show"))  # the same draws in every round
                 learner.show(self.home / f"best_{interval:03d}")
-
-    def _sweep(self) -> None:
-        """Delete what neither the last state nor the one before it names."""
-        kept = {m.file for m in (self.best, self.former_best) if m is not None}
-        for folder in sorted((self.home / "members").glob("[0-9]*")):
-            if int(folder.name) < self.round - 1 and not folder.is_symlink():
-                for file in folder.iterdir():
-                    if f"members/{folder.name}/{file.name}" not in kept:
-                        file.unlink()
-                if not any(folder.iterdir()):
-                    folder.rmdir()
 
     def training_of(self, candidate: Candidate) -> Trained:
         assert isinstance(candidate, Member) and candidate.file is not None
@@ -364,132 +337,3 @@ class Population(PopulationStrategy):
             "members": self.size,
             "member_intervals": trained,
         }
-
-
-def _rank(member: Member) -> tuple[float, int]:
-    """The fittest first; what diverged or was never scored last; of equals the lower slot."""
-    return (-member.score.merit, member.slot)
-
-
-def _folder(interval: int) -> str:
-    return f"members/{interval:04d}"
-
-
-@dataclass(frozen=True)
-class Member(Candidate):
-    """One of the population: `slot` is its place, `file` what it has learned, in the home folder.
-
-    `founders` says of each decision from which first member it comes. `born` is the interval after
-    which it was made, `base_score` its base parent's score then.
-    """
-
-    slot: int
-    file: str | None = None
-    founders: Mapping[str, int] | None = None
-    born: int = 0
-    base_score: float = math.nan
-
-    @property
-    def sound(self) -> bool:
-        """Whether it has a score: it was scored, and did not diverge."""
-        return math.isfinite(self.score.value)
-
-    def to_plain(self) -> dict[str, Any]:
-        """As tensors, numbers, strings, lists and dicts."""
-        return {
-            "choices": dict(self.genotype),
-            "score": self.score.value,
-            "slot": self.slot,
-            "file": self.file,
-            "founders": dict(self.founders or {}),
-            "born": self.born,
-            "base_score": self.base_score,
-        }
-
-    @classmethod
-    def from_plain(cls, space: str, score: str, plain: dict[str, Any]) -> Member:
-        """The member of such a record; `score` is what its score is called."""
-        rest = {key: value for key, value in plain.items() if key not in ("choices", "score")}
-        return cls(Genotype(space, plain["choices"]), Score(score, plain["score"]), **rest)
-
-
-def stream(seed: int, interval: int, slot: int, purpose: str) -> int:
-    """The seed of a random stream: no two of a search share one."""
-    return int(fingerprint([seed, interval, slot, purpose]), 16)
-
-
-@dataclass(frozen=True)
-class Order:
-    """One member's next interval: what to start from, and where to put what comes of it."""
-
-    seed: int
-    interval: int
-    slot: int
-    choices: Mapping[str, str]
-    source: str | None
-    target: str
-
-    @property
-    def mark(self) -> str:
-        """What tells its result from that of another order."""
-        return fingerprint([self.seed, self.interval, self.slot, dict(self.choices), self.source])
-
-
-@dataclass(frozen=True)
-class TrainMember:
-    """The job that an engine runs: train one member for an interval, score it, keep it on disk.
-
-    What is on disk already, of an interval that was interrupted, is not trained again.
-    """
-
-    space: DecisionSpace
-    task: PopulationTask
-    home: Path
-
-    def __call__(self, order: Order) -> Metrics:
-        target = self.home / order.target
-        if target.exists():
-            with suppress(ValueError):  # a damaged one is trained again
-                _, metrics, mark = read(target)
-                if mark == order.mark:
-                    return metrics
-        genotype = Genotype(self.space.name, order.choices)
-        self._seed(order, "initialise")
-        task = self.task
-        network = self.space.network(genotype, inputs=task.inputs, outputs=task.outputs)
-        learner = task.learner(network)
-        if order.source is not None:
-            learner.load(read(self.home / order.source)[0])
-        metrics = {task.objective: -math.inf}  # of one that diverged, now or before
-        if finite({}, learner.network):
-            self._seed(order, "train")
-            losses = learner.train_interval()
-            if finite(losses, learner.network):
-                self._seed(order, "evaluate")
-                metrics = losses | learner.evaluate()
-        write(target, learner.trained(), metrics, order.mark)
-        return metrics
-
-    @staticmethod
-    def _seed(order: Order, purpose: str) -> None:
-        torch.manual_seed(stream(order.seed, order.interval, order.slot, purpose))
-
-
-def write(path: Path, trained: Trained, metrics: Metrics, mark: str) -> None:
-    """Write what a member has learned, at once, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {**vars(trained), "metrics": metrics, "mark": mark}
-    write_whole(path, lambda file: torch.save(content, file))
-
-
-def read(path: Path) -> tuple[Trained, Metrics, str]:
-    """What `write` wrote."""
-    try:
-        refuse_flipped(path)
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        metrics, mark = saved.pop("metrics"), saved.pop("mark")
-        return Trained(**saved), metrics, mark
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: a member's file is missing; it is needed to go on") from error
-    except Exception as error:
-        raise ValueError(f"{path}: a member's file is damaged; it is needed to go on") from error

@@ -134,7 +134,7 @@ class Reparametrised(Estimator):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score(Estimator):
+class ScoreFunction(Estimator):
     """d E[C] = E[(C(Z) - b) d ln p(Z)], each decision with its own cost as reward.
 
     Z is a Concrete sample, a constant in both factors. `baseline` subtracts b = C(softmax(alpha)),
@@ -148,8 +148,8 @@ class Score(Estimator):
         if not isinstance(supernet.relaxation, Concrete):
             name = type(supernet.relaxation).__name__
             raise ValueError(
-                f"penalty.estimator=Score: needs the density of relaxation=Concrete, not of "
-                f"{name}; use estimator=Exact"
+                "penalty.estimator=ScoreFunction: needs the density of relaxation=Concrete, not "
+                f"of {name}; use estimator=Exact"
             )
 
     def __call__(self, supernet: Supernet, price: Price) -> Tensor:

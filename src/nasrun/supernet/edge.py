@@ -13,7 +13,7 @@ from nasrun.costs.cost import Candidates
 from nasrun.genotype import NONE
 from nasrun.ops.conv import Identity
 from nasrun.ops.operation import Sum
-from nasrun.ops.pool import Pool
+from nasrun.ops.pool import Pooling
 from nasrun.ops.term import State, Term
 from nasrun.spaces.layout import Layout
 from nasrun.supernet.mixture import Mixture
@@ -34,8 +34,8 @@ class Edge(Candidates):
             if choice == NONE:
                 continue
             module = ops.build(choice, channels, stride, layout.affine)
-            if layout.pool_norm and isinstance(module, Pool):
-                module = Pool(module.pool, nn.BatchNorm2d(channels, affine=layout.affine))
+            if layout.pool_norm and isinstance(module, Pooling):
+                module = Pooling(module.pool, nn.BatchNorm2d(channels, affine=layout.affine))
             self.candidates[choice] = module
 
     def forward(self, state: State, mixture: Mixture | None, drop_path: Probability) -> Sum | None:

@@ -36,7 +36,7 @@ class PartialEdge(nn.Module):
         super().__init__()
         self.edge = edge
         self.parts = parts
-        self.seen, self.rest = Part(0, 1, parts), Part(1, parts, parts)
+        self.seen, self.rest = ChannelPart(0, 1, parts), ChannelPart(1, parts, parts)
         # ceil: a strided convolution keeps the last row of an odd map, too
         self.pool = nn.MaxPool2d(2, 2, ceil_mode=True) if stride == 2 else nn.Identity()
 
@@ -52,7 +52,7 @@ class PartialEdge(nn.Module):
         return Sum((Term(State(dealt)),))
 
 
-class Part(nn.Module):
+class ChannelPart(nn.Module):
     """Channels of the parts from `first` to below `last` of so many."""
 
     def __init__(self, first: int, last: int, parts: int) -> None:

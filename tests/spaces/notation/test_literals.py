@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nasrun.spaces.notation.literals import Call, NotRead, named, only, uncommented, value_at
+from nasrun.spaces.notation.literals import NotRead, WrittenCall, named, only, uncommented, value_at
 
 letters = st.text("abcdefgh_3~|+@ ", max_size=8)
 leaves = st.one_of(
@@ -51,7 +51,7 @@ def test_any_text_is_read_or_refused(text):
         ("('a')", "a"),
         ("('a',)", ("a",)),
         ('{"a": true, "b": null}', {"a": True, "b": None}),
-        ("gt.Genotype(1, b=[2])", Call("gt.Genotype", (1,), {"b": [2]})),
+        ("gt.Genotype(1, b=[2])", WrittenCall("gt.Genotype", (1,), {"b": [2]})),
     ],
 )
 def test_calls_that_make_numbers_and_lists_are_made_and_others_kept(text, value):
@@ -89,13 +89,13 @@ def test_what_is_no_literal_is_refused_at_once(text):
 def test_comments_and_docstrings_count_only_where_nothing_else_is_there():
     mark = re.compile(r"V\(")
     text = '"""V(1)"""\n# V(2)\na = V(3)  # it\'s V(4)\nb = V(3)'
-    assert only(text, mark) == Call("V", (3,))
-    assert only("# V(2)", mark) == Call("V", (2,))
+    assert only(text, mark) == WrittenCall("V", (3,))
+    assert only("# V(2)", mark) == WrittenCall("V", (2,))
     with pytest.raises(ValueError, match=r"2 architectures are there; give genotype=FILE:NAME.*b"):
         only("a = V(3)\nb = V(4)", mark)
     with pytest.raises(ValueError, match=r"2 architectures are there; leave the one that is meant"):
         only("1: V(3)\n2: V(4)", mark)
-    assert only("class V(Tuple):\n  pass\na = V(3)", mark) == Call("V", (3,))
+    assert only("class V(Tuple):\n  pass\na = V(3)", mark) == WrittenCall("V", (3,))
 
 
 def test_a_name_is_the_last_value_that_it_is_given_and_an_alias_is_followed():

@@ -38,7 +38,7 @@ class NotRead(ValueError):
 
 
 @dataclass(frozen=True)
-class Call:
+class WrittenCall:
     """A call as it is written: `Genotype(normal=[...])`."""
 
     name: str
@@ -210,7 +210,7 @@ def _made(name: str, arguments: tuple[Any, ...], words: Mapping[str, Any]) -> An
     """What a call of a known function makes, else the call."""
     short = name.rpartition(".")[2]
     if words:
-        return Call(name, arguments, dict(words))
+        return WrittenCall(name, arguments, dict(words))
     if short == "range" and all(type(number) is int for number in arguments):
         try:
             numbers = range(*arguments)
@@ -227,4 +227,4 @@ def _made(name: str, arguments: tuple[Any, ...], words: Mapping[str, Any]) -> An
         return list(arguments[0])
     if short in NUMBERS and len(arguments) == 1 and isinstance(arguments[0], int | float):
         return arguments[0]
-    return Call(name, arguments)
+    return WrittenCall(name, arguments)

@@ -12,7 +12,7 @@ import random
 import re
 from typing import Any
 
-from nasrun.spaces.notation.literals import Call, NotRead, only
+from nasrun.spaces.notation.literals import NotRead, WrittenCall, only
 
 FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
 NODES = 4
@@ -85,7 +85,7 @@ def _of_lists(text: str) -> Edges:
         raise ValueError(f"genotype: {error}; expected {FORM}") from error
     except ValueError as error:
         raise ValueError(f"genotype: {error}") from error
-    nodes = value.arguments[0] if isinstance(value, Call) and value.arguments else value
+    nodes = value.arguments[0] if isinstance(value, WrittenCall) and value.arguments else value
     edges: Edges = {}
     for node, row in enumerate(nodes if isinstance(nodes, list | tuple) else [nodes], 1):
         if not isinstance(row, list | tuple) or not all(map(_is_edge, row)):

@@ -17,7 +17,7 @@ from typing import Any
 
 from nasrun.spaces.notation import nni
 from nasrun.spaces.notation.cells import CELLS, INPUTS, Cells
-from nasrun.spaces.notation.literals import Call, NotRead, only
+from nasrun.spaces.notation.literals import NotRead, WrittenCall, only
 
 START = re.compile(r"Genotype\s*\(|\{\s*['\"](?:normal|reduce)|\A\s*[\[{(]")
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
@@ -54,10 +54,10 @@ def read(text: str, per_node: int) -> Cells:
 def _parts(value: Any) -> dict[str, Any]:
     """The fields by name, however they are given."""
     if isinstance(value, list | tuple):
-        value = Call("Genotype", tuple(value))
+        value = WrittenCall("Genotype", tuple(value))
     if isinstance(value, dict):
-        value = Call("Genotype", words=value)
-    if not isinstance(value, Call) or len(value.arguments) > len(FIELDS):
+        value = WrittenCall("Genotype", words=value)
+    if not isinstance(value, WrittenCall) or len(value.arguments) > len(FIELDS):
         raise NotRead("these are not two cells")
     given = FIELDS[: len(value.arguments)]
     if twice := [name for name in given if name in value.words]:
