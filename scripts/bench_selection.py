@@ -109,7 +109,7 @@ def fast(
     """The judge of `selector=perturb`, by the loss: random images make equal accuracies likely."""
     from nasrun.strategies.judges import Masked
 
-    judge, space = Masked(criterion="loss", images=None), strategy.space
+    judge, space = Masked(criterion="loss", images=None, batch_size=None), strategy.space
 
     def run() -> None:
         strategy.supernet.fixed.clear()

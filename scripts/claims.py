@@ -47,6 +47,8 @@ TEST = "cifar10_test_200ep"
 """The table's column of true test accuracies."""
 THREADS = "budget.threads=1"
 """Of every job; as many run side by side as --jobs says."""
+PERTURBED = ("selector.weight_lr=0.01", "selector.judge.batch_size=512")
+"""What `selector=perturb` was measured with; its batches are those of the search by default now."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Search:
             *(f"outputs={run.parents[1]}", THREADS),
         ]
         for selector in self.selectors:
-            tuning = ["selector.weight_lr=0.01"] if selector == "perturb" else []
+            tuning = list(PERTURBED) if selector == "perturb" else []
             yield ["select", f"selector={selector}", *tuning, f"run={run}", THREADS]
 
     @property

@@ -108,7 +108,7 @@ class Killer(Judge):
     passes = 1
 
     def __init__(self, *, criterion: str, images: int | None) -> None:
-        self.masked, self.decisions = Masked(criterion=criterion, images=images), 0
+        self.masked, self.decisions = Masked(criterion=criterion, images=images, batch_size=None), 0
 
     def operations(self, strategy, decision):
         self.decisions += 1

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 from toys import Decisions, context
 
 from nasrun.budget import Budget
@@ -16,6 +17,7 @@ from nasrun.divergence import Diverged
 from nasrun.genotype import NONE, AtMost, Decision
 from nasrun.runs.randomness import seed_everything
 from nasrun.selectors.perturbation import Perturbation
+from nasrun.spaces.supernet import batch_statistics
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.strategies.judges import Magnitude, Masked, MaskedInTraining
 
@@ -55,6 +57,7 @@ class Scripted(SupernetStrategy):
     """A strategy whose masked accuracies are given: what is missed most scores least."""
 
     rounds = 3
+    batch_size = 16
 
     def __init__(self, missed, space):
         self.missed = missed
@@ -64,7 +67,7 @@ class Scripted(SupernetStrategy):
     def begin(self, context):
         raise NotImplementedError
 
-    def masked(self, masks, *, images=None, in_training=False):
+    def masked(self, masks, *, images=None, batch_size=None, in_training=False):
         self.asked += [(mask, dict(self.supernet.fixed)) for mask in masks]
         missed = [self.missed(*mask) for mask in masks]
         return [{"accuracy": 1 - each, "loss": each} for each in missed]
@@ -93,7 +96,7 @@ def selection(missed, space=None, *, criterion="accuracy", **settings):
         "interval": 1,
         "weight_lr": 0.1,
         "order": "random",
-        "judge": Masked(criterion=criterion, images=None),
+        "judge": Masked(criterion=criterion, images=None, batch_size=None),
         "drop_together": False,
     }
     selector = Perturbation(**{**defaults, **settings})
@@ -246,7 +249,7 @@ def test_loss_is_another_criterion():
     run(by_accuracy)
     torch.manual_seed(0)
     by_loss, strategy = selection(wanted, criterion="loss")
-    strategy.masked = lambda masks, images: [
+    strategy.masked = lambda masks, images, batch_size: [
         {"accuracy": 0.0, "loss": wanted(*mask)} for mask in masks
     ]
     run(by_loss)
@@ -530,7 +533,30 @@ def test_a_part_of_the_validation_images_is_fixed():
         with pytest.raises(ValueError, match=rf"^images={images}: of 2\d images"):
             strategy.validate(images=images)
     with pytest.raises(ValueError, match=r"^images=0"):
-        Masked(criterion="loss", images=0)
+        Masked(criterion="loss", images=0, batch_size=None)
+
+
+def test_trials_share_batch_norms_as_in_training_unless_another_size_is_asked_for():
+    """DARTS-PT's released code measures in the search's batches, in training mode."""
+    _, strategy = real("space=darts_s2", *SMALL, "images=100", "batch_size=16")
+    decision = strategy.supernet.space.decisions[0]
+    network, split = strategy.supernet.network, strategy.validation
+    found = {
+        size: Masked(criterion="loss", images=None, batch_size=size).operations(strategy, decision)
+        for size in (None, 16, 128)
+    }
+    assert found[None] == found[16]
+    assert found[None] != found[128]
+    with batch_statistics(strategy.supernet), torch.no_grad():
+        mixture = strategy.supernet.mixture(without=(decision.name, "skip_connect"))
+        losses = [
+            cross_entropy(network(images, mixture=mixture)[0], labels, reduction="sum")
+            for images, labels in split.batches(16)
+        ]
+    expected = -float(sum(losses)) / len(split)
+    assert found[None]["skip_connect"] == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match=r"^batch_size=1: at least 2"):
+        Masked(criterion="loss", images=None, batch_size=1)
 
 
 class Stop(Exception):

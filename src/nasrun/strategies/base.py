@@ -82,12 +82,14 @@ class SupernetStrategy(Strategy):
         masks: Sequence[Mask | None],
         *,
         images: int | None = None,
+        batch_size: int | None = None,
         in_training: bool = False,
     ) -> list[Metrics]:
         """The supernet on the validation data without each of these candidates; null masks none.
 
         Mean mixture weights, fixed order, no augmentation, batch-statistics batch norm, nothing
         trained or changed. `images` measures on a fixed stratified part of so many, null is all.
+        `batch_size` of them share batch norms' statistics; null is eight times training's.
         `in_training` measures as training sees it, for comparison with code that does: augmented
         images in random order, in training mode, which moves batch norms' running statistics.
         """

@@ -268,6 +268,7 @@ class Differentiable(SupernetStrategy, Foreseen):
         masks: Sequence[Mask | None],
         *,
         images: int | None = None,
+        batch_size: int | None = None,
         in_training: bool = False,
     ) -> list[Metrics]:
         network = self.supernet.network
@@ -278,11 +279,12 @@ class Differentiable(SupernetStrategy, Foreseen):
                 rows = {self.supernet.space.rows[mask[0]] for mask in masks if mask is not None}
                 compared = partial(network.compared, mixtures=mixtures, rows=rows)
                 track = self.track if len(masks) > 1 else None
-                return self.task.compare(compared, split, 8 * self.batch_size, track=track)
+                size = batch_size or 8 * self.batch_size
+                return self.task.compare(compared, split, size, track=track)
         self.supernet.train()
         forwards = [partial(network, mixture=mixture) for mixture in mixtures]
         return [
-            self.task.evaluate(forward, split, self.batch_size, augmented=True)
+            self.task.evaluate(forward, split, batch_size or self.batch_size, augmented=True)
             for forward in self.track(forwards, len(forwards))
         ]
 

@@ -92,17 +92,22 @@ class Masking(Judge):
 class Masked(Masking):
     """The metrics on images in fixed order, without augmentation.
 
-    `images` measures on a fixed stratified part of so many, null on all.
+    `images` measures on a fixed stratified part of so many, null on all. `batch_size` of them share
+    batch norms' statistics, null is as many as in training.
     """
 
-    def __init__(self, *, criterion: Criterion, images: int | None) -> None:
+    def __init__(self, *, criterion: Criterion, images: int | None, batch_size: int | None) -> None:
         if images is not None and images < 1:
             raise ValueError(f"images={images}: at least 1, or null for all")
+        if batch_size is not None and batch_size < 2:
+            raise ValueError(f"batch_size={batch_size}: at least 2, or null for the search's")
         self.criterion = criterion
         self.images = images
+        self.batch_size = batch_size
 
     def measured(self, strategy: SupernetStrategy, masks: Sequence[Mask]) -> list[Metrics]:
-        return strategy.masked(masks, images=self.images)
+        together = self.batch_size or strategy.batch_size
+        return strategy.masked(masks, images=self.images, batch_size=together)
 
 
 class MaskedInTraining(Masking):

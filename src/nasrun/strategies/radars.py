@@ -288,10 +288,13 @@ class Radars(SupernetStrategy, Foreseen):
         masks: Sequence[Mask | None],
         *,
         images: int | None = None,
+        batch_size: int | None = None,
         in_training: bool = False,
     ) -> list[Metrics]:
         assert self.exploit is not None
-        return self.exploit.inner.masked(masks, images=images, in_training=in_training)
+        return self.exploit.inner.masked(
+            masks, images=images, batch_size=batch_size, in_training=in_training
+        )
 
     def tune(self, weight_lr: float) -> None:
         assert self.exploit is not None

@@ -171,9 +171,12 @@ class Greedy(SupernetStrategy, Foreseen):
         masks: Sequence[Mask | None],
         *,
         images: int | None = None,
+        batch_size: int | None = None,
         in_training: bool = False,
     ) -> list[Metrics]:
-        return self.inner.masked(masks, images=images, in_training=in_training)
+        return self.inner.masked(
+            masks, images=images, batch_size=batch_size, in_training=in_training
+        )
 
     def tune(self, weight_lr: float) -> None:
         self.inner.tune(weight_lr)
