@@ -4,10 +4,12 @@ import copy
 import io
 import shutil
 import sys
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -200,7 +202,7 @@ def names(config, group):
 
 
 def pairs(config):
-    """Every strategy with every selector that accepts it."""
+    """Each selector with two strategies, each strategy with one selector, all of them apart."""
     bench = Bench(config.getoption("--conf"), (), None, None)
     sys.path[:0] = [str(Path.cwd()), *(str(folder.parent) for folder in bench.folders)]
 
@@ -208,14 +210,33 @@ def pairs(config):
         module, _, name = bench.node(group, option)["_target_"].rpartition(".")
         return getattr(import_module(module), name)
 
-    selectors = {name: target("selector", name) for name in names(config, "selector")}
     strategies = {name: target("strategy", name) for name in names(config, "strategy")}
-    return [
-        (strategy, selector)
-        for strategy, searches in strategies.items()
-        for selector, selects in selectors.items()
-        if issubclass(searches, selects.accepts)
-    ]
+    accepted = {}
+    for name in names(config, "selector"):
+        kinds = target("selector", name).accepts
+        accepted[name] = [
+            strategy for strategy, kind in strategies.items() if issubclass(kind, kinds)
+        ]
+    return cover(accepted)
+
+
+def cover(accepted):
+    """Few of the pairs (row, column) that `accepted` lists: every row twice, every column once."""
+    rows, columns, found = Counter(), Counter(), []
+
+    def take(row, column):
+        found.append((column, row))
+        rows[row] += 1
+        columns[column] += 1
+
+    for column in dict.fromkeys(chain(*accepted.values())):
+        choices = [row for row, possible in accepted.items() if column in possible]
+        take(min(choices, key=lambda row: (rows[row], len(accepted[row]))), column)
+    for row, possible in accepted.items():
+        new = sorted((c for c in possible if (c, row) not in found), key=columns.__getitem__)
+        for column in new[: max(0, 2 - rows[row])]:
+            take(row, column)
+    return found
 
 
 def searches_of(bench, strategy):

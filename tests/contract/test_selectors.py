@@ -1,4 +1,4 @@
-"""What holds for every selector with every strategy that it accepts."""
+"""What holds for every selector with a strategy that it accepts."""
 
 import json
 
