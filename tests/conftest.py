@@ -4,6 +4,7 @@
 """
 
 import os
+import pickle
 import shutil
 import sys
 import warnings
@@ -61,6 +62,26 @@ def untouched(monkeypatch, tmp_path_factory):
     yield
     if "torch" in sys.modules:  # a command flushes what is too small for full precision
         sys.modules["torch"].set_flush_denormal(False)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def composed_once():
+    """Hydra composes the same words once per process: it takes as long as so small a search."""
+    from nasrun.config import composing
+
+    compose, kept = composing._composed, {}
+
+    def composed(overrides):
+        words = tuple(overrides)
+        if any(word.lstrip("+~").startswith(("hydra", "experiment")) for word in words):
+            return compose(overrides)  # what it reads may be a test's own files
+        if words not in kept:
+            kept[words] = pickle.dumps(compose(overrides))
+        return pickle.loads(kept[words])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(composing, "_composed", composed)
+        yield
 
 
 @pytest.fixture
