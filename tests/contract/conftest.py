@@ -220,6 +220,14 @@ def pairs(config):
     return cover(accepted)
 
 
+def families(config):
+    """The first strategy of every class."""
+    bench, found = Bench(config.getoption("--conf"), (), None, None), {}
+    for strategy in names(config, "strategy"):
+        found.setdefault(bench.node("strategy", strategy)["_target_"], strategy)
+    return list(found.values())
+
+
 def cover(accepted):
     """Few of the pairs (row, column) that `accepted` lists: every row twice, every column once."""
     rows, columns, found = Counter(), Counter(), []
@@ -268,6 +276,8 @@ def pytest_generate_tests(metafunc):
     if "pair" in metafunc.fixturenames:
         found = pairs(metafunc.config)
         metafunc.parametrize("pair", found, ids=["-".join(pair) for pair in found])
+    if "family" in metafunc.fixturenames:
+        metafunc.parametrize("family", families(metafunc.config))
     if "level" in metafunc.fixturenames:
         found = levels(metafunc.config)
         metafunc.parametrize("level", found, ids=[strategy for strategy, _ in found])

@@ -43,9 +43,9 @@ def test_interrupted_it_ends_as_uninterrupted_in_a_legal_genotype(bench, small, 
     assert space.parse(space.render(genotype)) == genotype
 
 
-def test_another_seed_searches_otherwise(bench, small, strategy, searched):
-    first = searched(strategy)
-    second = bench.run("search", f"strategy={strategy}", *small, "seed=1")
+def test_another_seed_searches_otherwise(bench, small, family, searched):
+    first = searched(family)
+    second = bench.run("search", f"strategy={family}", *small, "seed=1")
     metrics = [(run.path / "search/metrics.jsonl").read_text() for run in (first, second)]
     assert first.path != second.path
     assert metrics[0] != metrics[1]
