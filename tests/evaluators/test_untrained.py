@@ -75,6 +75,19 @@ def test_a_score_depends_on_genotype_and_seed_and_on_nothing_that_came_before():
     assert {name for name in first if first[name] == numbers[name]} <= {"params", "macs", "depth"}
 
 
+def test_networks_that_drop_their_images_are_scored_too_and_no_better_than_others():
+    evaluator, space = all_of()
+    empty = space.parse("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
+    late = space.parse("|none~0|+|none~0|none~1|+|none~0|none~1|nor_conv_3x3~2|")
+    chain = space.parse("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|none~0|none~1|nor_conv_3x3~2|")
+    best = evaluator.numbers(chain)
+    for genotype in (empty, late):
+        numbers = evaluator.numbers(genotype)
+        assert set(numbers) == set(best)
+        for name, value in numbers.items():
+            assert not value > best[name], (name, value)
+
+
 def test_a_network_of_inverted_residual_blocks_is_scored_by_all():
     evaluator, space = all_of("space=mobile", "depth=7")
     numbers = evaluator.numbers(*drawn(space, 1))

@@ -24,7 +24,8 @@ class JacobCov(Formula):
 
     def __call__(self, network: StackedNetwork, batch: Batch) -> tuple[float]:
         images = batch[0].detach().clone().requires_grad_()
-        (jacobians,) = torch.autograd.grad(network(images)[0].sum(), images)
+        logits, *_ = network(images)
+        (jacobians,) = torch.autograd.grad(logits.sum(), images, materialize_grads=True)
         correlations = torch.corrcoef(jacobians.flatten(1).cpu().double())
         if not correlations.isfinite().all():  # a Jacobian without any variance
             return (float("nan"),)
