@@ -80,7 +80,7 @@ MAY = {
         *("pictures.cells", *SPACES, "strategies.base", "engines.local"),
     },
     "analysis": {"runs", "display", "ops", "spaces.darts", "supernet", "strategies.base"},
-    "display": set(),
+    "display": {"display"},
     "pictures": {"pictures"},
     "evaluators": {
         *("evaluators.base", "costs", "data.table", *SPACES, "tasks.base", "engines.base"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from nasrun.budget import Budget
@@ -73,6 +74,8 @@ class Stage(ABC):
     home: Path
     """The stage's folder, known before its first round; files of its own lie there, named in its
     state."""
+    largest: Mapping[str, float] = MappingProxyType({})
+    """How large a logged number can be, by its name, where that is worth knowing."""
     step: Step = staticmethod(unseen)
     """Whoever is told of the steps of a round."""
 

@@ -26,7 +26,7 @@ def seeds(outputs, *results):
 
 def listed(paths, order="used"):
     text = io.StringIO()
-    print_runs(Console(file=text, width=200), paths, "runs", order)
+    print_runs(Console(file=text, width=400), paths, "runs", order)
     return text.getvalue()
 
 
@@ -34,8 +34,9 @@ def test_seeds_are_one_row_with_their_mean_and_the_deviation_of_a_sample(tmp_pat
     """The squares of -20, -10 and 30 add up to 1400, and the root of 1400 / 2 is 26.46."""
     text = listed(list(seeds(tmp_path, (0.1, 60), (0.2, 150), (0.6, 330))))
     (row,) = [line for line in text.splitlines() if "toy/v001" in line]
-    cells = [cell.strip() for cell in row.strip("│").split("│")]
-    assert cells == ["toy/v001", "search", "3", "30.00% ± 26.46", "validation, supernet", "3.0"]
+    path, *cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert path == str(tmp_path / "toy/v001")
+    assert cells == ["search", "3", "30.00% ± 26.46", "validation, supernet", "3.0"]
     assert "toy/v002" not in text and "toy/v003" not in text
 
 

@@ -30,6 +30,7 @@ def test_what_is_begun_anew_says_why_and_what_cannot_be_extended():
     text = anew(ours, theirs, "v001")
     assert text.startswith("new beside v001: budget.threads=1, not 2 (")
     assert "type budget.threads=2 to go on with v001" in text
+    assert anew(ours, settings({**CONFIG, "seed": 1}), "v001") is None
     seeded = settings({**other, "seed": 1})
     assert anew(ours, seeded, "v001") == "new beside v001: seed=0, not 1; budget.threads=1, not 2"
     longer = settings({**CONFIG, "strategy": {"rounds": 4, "clip": None}})

@@ -25,8 +25,8 @@ def test_a_run_keeps_its_commands_and_a_log_of_its_rounds(nasrun, here, small, s
 
 
 def test_a_new_version_and_a_new_branch_say_why(nasrun, finished, small, short):
-    answer = nasrun("search", *small, "seed=1")
-    assert "new beside v001: seed=1, not 0" in answer.out
+    answer = nasrun("search", *small, "alpha_lr=0.01")
+    assert "new beside v001: alpha_lr=0.01, not 0.003\n" in answer.out
     words = [word for word in short if not word.startswith("retrain.epochs=")]
     answer = nasrun("retrain", f"run={finished}", *words, "retrain.epochs=3")
     assert "retrain magnitude-2: new beside magnitude: retrain.epochs=3, not 2 (what" in answer.out

@@ -15,7 +15,7 @@ def printed(**result):
     stage = SimpleNamespace(
         finished=True,
         kind="search",
-        branch="",
+        title="search",
         result={"validation_accuracy": 0.5, "seconds": 1.0, **result},
     )
     text = io.StringIO()

@@ -43,8 +43,8 @@ def execute(plan: Plan, console: Console) -> tuple[Run, list[StageFolder]]:
             settings(identity(each.config), scale=each.record["scale"])
             for each in (run, others[-1])
         )
-        text = anew(ours, theirs, others[-1].path.name)
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        if (text := anew(ours, theirs, others[-1].path.name)) is not None:
+            console.print(text, highlight=False, markup=False, soft_wrap=not console.is_terminal)
     with run.lock():
         run.touch()
         work = Work(plan, run, console, ready)

@@ -224,11 +224,13 @@ def facts_of(
     size: int,
 ) -> dict[str, str]:
     """What the space holds, what the network costs, and whether its limits can be met."""
+    from nasrun.display import integer
+
     with torch.device("meta"):
         supernet = space.network(inputs=inputs, outputs=outputs)
     held = sum(parameter.numel() for parameter in supernet.parameters())
     found = {
-        "genotypes": f"{genotypes(space):.3g}",
+        "genotypes": integer(genotypes(space)),
         "parameters of the supernet": f"{held / 1e6:.3f} M",
     }
     if layout is not None:

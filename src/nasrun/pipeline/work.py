@@ -81,7 +81,8 @@ class Work:
             newest = max(others, key=lambda stage: stage.path.stat().st_mtime_ns)
             ours, theirs = (settings(self.run.config, each) for each in (own, newest.config))
             text = f"{folder.title}: {anew(ours, theirs, newest.branch)}"
-            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            whole = not self.console.is_terminal
+            self.console.print(text, highlight=False, markup=False, soft_wrap=whole)
 
     def drive(self, folder: StageFolder, begin: Callable[[], Stage]) -> StageFolder:
         """Begin a stage if it is not finished, and run its rounds under a display."""

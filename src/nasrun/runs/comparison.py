@@ -178,7 +178,7 @@ class Group:
     @property
     def run(self) -> str:
         """The first run."""
-        return f"{self.first.parent.name}/{self.first.name}"
+        return str(self.first)
 
     @property
     def done(self) -> list[dict[str, Any]]:

@@ -50,9 +50,14 @@ def told(key: str, value: str | None) -> str:
     return f"~{key}" if value is None else f"{key}={value}"
 
 
-def anew(ours: Settings, theirs: Settings, name: str) -> str:
-    """Why something is begun anew beside what is there by this name, and how that one goes on."""
+def anew(ours: Settings, theirs: Settings, name: str) -> str | None:
+    """Why something is begun anew beside what is there by this name, and how that one goes on.
+
+    `None` where that is another seed alone, as in sweeps.
+    """
     keys = differing([theirs, ours])
+    if keys == ["seed"]:
+        return None
     if not keys:
         return f"new beside {name}, of another architecture"
     parts = [f"{told(key, ours.get(key))}, not {theirs.get(key, 'without it')}" for key in keys]

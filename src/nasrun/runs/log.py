@@ -42,7 +42,7 @@ class Log(Observer):
     def step(self, done: int, total: int) -> None: ...
 
     def round(self, stage: Stage, metrics: Metrics) -> None:
-        self._line(f"round {stage.round}/{stage.rounds}  {summary(metrics)}")
+        self._line(f"round {stage.round}/{stage.rounds}  {summary(metrics, stage.largest)}")
 
     def finish(self, result: dict[str, Any]) -> None:
         self._line(f"is done after {duration(time.monotonic() - self.started)}")

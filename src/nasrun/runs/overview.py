@@ -41,7 +41,7 @@ def overview(run: Run) -> dict[str, Any]:
 def print_overview(console: Console, record: Mapping[str, Any]) -> None:
     """The facts, a row per stage, and what the choices lose without retraining."""
     table(console, record["run"], ("", ""), list(_facts(record)))
-    columns = ("stage", "branch", "accuracy", "on", "top-5", "params", "MACs", "rounds", "time")
+    columns = ("stage", "accuracy", "on", "top-5", "params", "MACs", "rounds", "time")
     table(console, "", columns, [_row(stage) for stage in record["stages"]])
     for row in record["report"]:
         chosen, lines = row.get("select", {}), []
@@ -80,8 +80,7 @@ def _row(stage: Mapping[str, Any]) -> tuple[str, ...]:
     standing = Standing(stage["score"], stage["on"], stage["is_accuracy"]) if stage["on"] else None
     reached = "-" if standing is None else standing.on
     return (
-        stage["stage"],
-        stage["branch"],
+        f"{stage['stage']} {stage['branch']}".strip(),
         "-" if standing is None else str(standing),
         reached if stage["finished"] else "not finished",
         percent(stage["top5_accuracy"]),

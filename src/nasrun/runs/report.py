@@ -67,7 +67,7 @@ def _merits(result: Mapping[str, Any]) -> Iterator[float]:
 def print_run(console: Console, run: Run) -> None:
     """A row per finished stage, then the selected architectures."""
     finished = [stage for stage in run.stages() if stage.finished]
-    columns = ("stage", "branch", "accuracy", "on", "top-5", "params", "MACs", "time")
+    columns = ("stage", "accuracy", "on", "top-5", "params", "MACs", "time")
     table(console, "", columns, [_row(stage) for stage in finished])
     for stage in finished:
         note = f"  [{stage.result['note']}]" if "note" in stage.result else ""
@@ -111,8 +111,7 @@ def _print_search(console: Console, result: dict[str, Any]) -> None:
 def _row(stage: StageFolder) -> tuple[str, ...]:
     result, standing = stage.result, Standing.of(stage.result, stage.kind)
     return (
-        stage.kind,
-        stage.branch,
+        stage.title,
         "-" if standing is None else str(standing),
         "-" if standing is None else standing.on,
         percent(result.get("test_top5_accuracy")),

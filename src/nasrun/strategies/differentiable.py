@@ -139,6 +139,7 @@ class Differentiable(SupernetStrategy, Foreseen):
         ).to(budget.torch_device)
         self.supernet.to(memory_format=torch.channels_last)
         compile_regions(network, budget)
+        self.largest = self._largest_entropy()
         self.penalties = [] if self.penalty is None else [self.penalty]
         self.within: Within | None = None
         if context.limits is not None:
@@ -261,7 +262,14 @@ class Differentiable(SupernetStrategy, Foreseen):
             row = probabilities[decision.name].values()
             edge = sum(row)  # one, but where edges have weights
             totals[decision.group] -= sum(p / edge * math.log(p / edge) for p in row if p > 0)
-        return {"_".join(filter(None, ("entropy", group))): h for group, h in totals.items()}
+        return {_named(group): h for group, h in totals.items()}
+
+    def _largest_entropy(self) -> Metrics:
+        """The same of uniform probabilities: per cell type the sum of ln of how many choices."""
+        totals = dict.fromkeys(self.space.groups, 0.0)
+        for decision in self.space.decisions:
+            totals[decision.group] += math.log(len(decision.choices))
+        return {_named(group): h for group, h in totals.items()}
 
     def masked(
         self,
@@ -329,3 +337,8 @@ class Differentiable(SupernetStrategy, Foreseen):
             "trained_on": "+".join(self.parts),
             **self.history.report(),
         }
+
+
+def _named(group: str) -> str:
+    """The name of a cell type's entropy."""
+    return "_".join(filter(None, ("entropy", group)))

@@ -253,6 +253,7 @@ class Radars(SupernetStrategy, Foreseen):
         inner = exploit.inner
         self.supernet, self.history, self.layout = inner.supernet, inner.history, inner.layout
         self.train, self.batch_size = inner.train, inner.batch_size
+        self.largest = inner.largest
         return exploit
 
     def _return(self) -> None:

@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from nasrun import display
 from nasrun.cli.verbs import VERBS
+from nasrun.display import telling
 from nasrun.pipeline.forecast import Forecast, Outlook, print_outlook
 
 
@@ -45,7 +45,7 @@ def test_what_is_going_on_is_told_on_a_terminal_and_not_in_a_pipe(monkeypatch):
     for terminal in (True, False):
         errors = io.StringIO()
         console = Console(file=errors, force_terminal=terminal, width=80)
-        monkeypatch.setattr(display, "Console", lambda stderr, console=console: console)
-        with display.telling() as told:
+        monkeypatch.setattr("nasrun.display.live.Console", lambda stderr, console=console: console)
+        with telling() as told:
             told("search: timing a few steps")
         assert ("search: timing a few steps" in errors.getvalue()) == terminal

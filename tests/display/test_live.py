@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from nasrun.display import Lines, Live, bars, duration, storage, summary, watch
+from nasrun.display import Lines, Live, bars, duration, integer, storage, summary, watch
+from nasrun.stage import Stage
 
 
 class Terminal:
@@ -27,12 +28,17 @@ class Terminal:
 
     def line(self, display):
         """What stands there now."""
-        display.bar.refresh()
+        display.draw()
         return self.plain.split("\r")[-1]
 
     @property
     def plain(self):
         return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", self.text.getvalue())
+
+
+def at(round, rounds, **largest):
+    """A stage at a round."""
+    return SimpleNamespace(round=round, rounds=rounds, largest=largest or Stage.largest)
 
 
 @pytest.fixture
@@ -43,7 +49,7 @@ def terminal(monkeypatch):
 def narrow(width, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     made = Terminal(width)
-    monkeypatch.setattr("nasrun.display.time.monotonic", lambda: made.now)
+    monkeypatch.setattr("nasrun.display.live.time.monotonic", lambda: made.now)
     return made
 
 
@@ -61,7 +67,7 @@ def test_a_line_is_redrawn_only_at_a_terminal_and_where_it_is_wanted(terminal):
 
 
 def test_a_terminal_shows_the_title_the_round_and_the_last_metrics(terminal):
-    stage = SimpleNamespace(round=0, rounds=4)
+    stage = at(0, 4)
     metrics = {"train_loss": 1.5, "lr": 0.1, "validation_accuracy": 0.25, "skip_share": 0.5}
     with watch(terminal.console, "select perturb", True) as display:
         display.begin(stage, {})
@@ -73,17 +79,17 @@ def test_a_terminal_shows_the_title_the_round_and_the_last_metrics(terminal):
         told = terminal.line(display)
         steps(terminal, display, 1, 4, 1.0)
         further = terminal.line(display)
-    assert begun.split() == ["select", "perturb", "0.0/4", "left", "-"]
+    assert begun.split() == ["select", "perturb", "─" * 20, "0/4", "left", "-"]
     assert " 0.5/4 " in half
-    assert re.match(r"select perturb ━{10} +2\.0/4 left 1\.0 s \d+\.\d\d GiB ", told)
-    assert told.rstrip().endswith(" GiB loss 1.500  val 25.00%  skip 50%")
+    told_ = r"select perturb ━{10}─{10} 2/4 left 1\.0 s  loss 1\.500  val 25\.00%  skip 50%"
+    assert re.fullmatch(told_ + r"  \d+\.\d\d GiB", told)
     assert " 2.2/4 left " in further
     assert "loss 1.500" in further
     assert terminal.plain.splitlines()[-1].startswith("select perturb ━━━━━━━━━━━")  # and it stays
 
 
 def test_the_time_left_is_that_of_the_rounds_left(terminal):
-    stage = SimpleNamespace(round=0, rounds=4)
+    stage = at(0, 4)
     with watch(terminal.console, "search", True) as display:
         display.begin(stage, {})
         steps(terminal, display, 10, 10, 2.0)
@@ -96,7 +102,7 @@ def test_the_time_left_is_that_of_the_rounds_left(terminal):
 
 
 def test_the_time_left_of_slow_rounds_is_theirs_and_not_that_of_saving(terminal):
-    stage = SimpleNamespace(round=0, rounds=100)
+    stage = at(0, 100)
     with watch(terminal.console, "search", True) as display:
         display.begin(stage, {})
         lines = []
@@ -110,53 +116,97 @@ def test_the_time_left_of_slow_rounds_is_theirs_and_not_that_of_saving(terminal)
     assert " left 8 h 10 min " in lines[1]
 
 
-def test_a_narrow_terminal_has_room_for_the_round_and_the_time_left(monkeypatch):
-    terminal, stage = narrow(80, monkeypatch), SimpleNamespace(round=0, rounds=50)
-    with watch(terminal.console, "retrain perturb", True) as display:
+def test_a_narrow_terminal_keeps_the_accuracy_and_leaves_out_memory_first(monkeypatch):
+    metrics = {"train_loss": 1.5, "validation_accuracy": 0.25, "entropy": 1.5, "skip_share": 0.5}
+    words = ("25.00%", "loss", "H 1.500", "skip", "GiB")
+    least = {}
+    for width in range(140, 40, -1):
+        terminal, stage = narrow(width, monkeypatch), at(0, 50)
+        with watch(terminal.console, "transfer perturb", True) as display:
+            display.begin(stage, {})
+            steps(terminal, display, 10, 10, 2.0)
+            stage.round = 1
+            display.round(stage, metrics)
+            line = terminal.line(display)
+        assert line.startswith("transfer perturb ")
+        assert " 1/50 left 16 min 20 s" in line
+        assert len(line) <= width - 3  # as much as ^C takes
+        least.update({word: width for word in words if word in line})
+    assert sorted(least, key=least.__getitem__) == list(words)
+    assert least["25.00%"] <= 60
+    assert least["loss"] <= 80
+
+
+def test_an_interrupted_line_says_what_the_same_command_continues_after(terminal):
+    stage = at(1, 5)
+    with watch(terminal.console, "search", True) as display:
         display.begin(stage, {})
         steps(terminal, display, 10, 10, 2.0)
+        assert " 1.9/5 " in terminal.line(display)  # it is not saved yet
+        display.fail(KeyboardInterrupt())
+    assert terminal.plain.splitlines()[-1].endswith(" 1/5")
+
+
+def test_a_line_that_a_narrower_terminal_has_folded_is_taken_away_whole(monkeypatch):
+    terminal, stage = narrow(100, monkeypatch), at(0, 50)
+    with watch(terminal.console, "search", True) as display:
+        display.begin(stage, {})
+        steps(terminal, display, 1, 10, 2.0)
         stage.round = 1
-        display.round(stage, dict.fromkeys(("train_loss", "entropy_normal", "entropy_reduce"), 1.5))
-        line = terminal.line(display)
-    assert re.match(r"retrain perturb ━* +1\.0/50 left 16 min 20 s \d\.\d\d GiB ", line)
+        display.round(stage, {"train_loss": 1.5, "validation_accuracy": 0.25, "entropy": 1.5})
+        length = len(terminal.line(display))
+        assert 50 < length < 100
+        terminal.console.width = 50
+        terminal.text.seek(0)
+        terminal.text.truncate()
+        display.draw()
+        assert terminal.text.getvalue().startswith("\x1b[2K\x1b[1A\r\x1b[2K")
+        terminal.text.seek(0)
+        terminal.text.truncate()
+        display.draw()
+        assert terminal.text.getvalue().startswith("\r\x1b[2K")
 
 
 def test_a_resumed_stage_begins_at_its_round_and_foretells_by_what_it_does_itself(terminal):
-    stage = SimpleNamespace(round=3, rounds=4)
+    stage = at(3, 4)
     terminal.now = 1000.0
     with watch(terminal.console, "search", True) as display:
         display.begin(stage, {})
         begun = terminal.line(display)
         steps(terminal, display, 5, 10, 2.0)
         half = terminal.line(display)
-    assert re.match(r"search ━{15} +3\.0/4 +left - ", begun)
+    assert begun.rstrip() == f"search {'━' * 15}{'─' * 5} 3/4 left -"
     assert " 3.5/4 " in half
-    assert " left 10.0 s " in half
+    assert half.endswith(" left 10.0 s")
 
 
-def test_a_stage_without_rounds_is_shown_as_done(terminal):
+def test_a_stage_without_rounds_is_at_work_and_then_done(terminal):
     with watch(terminal.console, "select argmax", True) as display:
-        display.begin(SimpleNamespace(round=0, rounds=0), {})
-        line = terminal.line(display)
-    assert re.match(r"select argmax ━{20} 0\.0/0 ", line)
+        display.begin(at(0, 0), {})
+        display.step(1, 2)
+        begun = terminal.line(display)
+        display.finish({})
+        done = terminal.line(display)
+    assert begun == "select argmax at work"
+    assert done == "select argmax done"
 
 
 def test_more_steps_than_were_foretold_do_not_lead_beyond_the_round(terminal):
     with watch(terminal.console, "search", True) as display:
-        display.begin(SimpleNamespace(round=1, rounds=4), {})
+        display.begin(at(1, 4), {})
         steps(terminal, display, 3, 2, 1.0)
         beyond = terminal.line(display)
         display.step(1, 0)
         unknown = terminal.line(display)
-    assert re.match(r"search ━{9}╸ +2\.0/4 ", beyond)
-    assert re.match(r"search ━{9}╸ +2\.0/4 ", unknown)
+    assert re.match(r"search ━{10}─{10} 1\.9/4 ", beyond)
+    assert re.match(r"search ━{10}─{10} 1\.9/4 ", unknown)
 
 
 def test_without_a_terminal_a_resumed_stage_has_a_line_a_round(monkeypatch):
     now = 100.0
-    monkeypatch.setattr("nasrun.display.time.monotonic", lambda: now)
+    monkeypatch.setattr("nasrun.display.live.time.monotonic", lambda: now)
     text = io.StringIO()
-    stage = SimpleNamespace(round=3, rounds=6)
+    stage = at(3, 6)
     with watch(Console(file=text, width=80), "retrain [a]", True) as display:
         display.begin(stage, {})
         for seconds, loss in ((30.0, 2.0), (50.0, 1.0)):
@@ -167,6 +217,32 @@ def test_without_a_terminal_a_resumed_stage_has_a_line_a_round(monkeypatch):
     assert begun == "retrain [a]  continues after round 3"
     assert fourth.startswith("retrain [a]  round 4/6  loss 2.000  left 1 min 00 s  mem ")
     assert fifth.startswith("retrain [a]  round 5/6  loss 1.000  left 40.0 s  mem ")
+
+
+def test_quick_rounds_have_a_line_per_second_and_the_last_one(monkeypatch):
+    now, text = 100.0, io.StringIO()
+    monkeypatch.setattr("nasrun.display.live.time.monotonic", lambda: now)
+    for end in (lambda lines: lines.finish({}), lambda lines: lines.fail(KeyboardInterrupt())):
+        text.seek(0)
+        text.truncate(0)
+        lines, stage = Lines(Console(file=text, width=80), "search"), at(0, 100)
+        lines.begin(stage, {})
+        for _ in range(100):
+            now += 0.0256
+            stage.round += 1
+            lines.round(stage, {})
+        end(lines)
+        rounds = [int(found) for found in re.findall(r"round (\d+)/", text.getvalue())]
+        assert rounds == [1, 41, 81, 100]
+
+
+def test_an_entropy_is_shown_as_a_share_of_its_maximum():
+    metrics = {"entropy_normal": 14 * math.log(8) / 2, "entropy": 1.25}
+    assert summary(metrics, {"entropy_normal": 14 * math.log(8)}) == "H 1.250  H(normal) 50.0%"
+
+
+def test_a_whole_number_is_whole():
+    assert [integer(n) for n in (0, 2401, 10**8, 8**14)] == ["0", "2,401", "100,000,000", "4.40e12"]
 
 
 @pytest.mark.parametrize(

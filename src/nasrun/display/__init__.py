@@ -1,0 +1,20 @@
+"""What is shown: the line of a stage at work, tables, and numbers in words."""
+
+from nasrun.display.live import Lines, Live, telling, watch, watched
+from nasrun.display.tables import table
+from nasrun.display.words import bars, duration, integer, percent, storage, summary
+
+__all__ = [
+    "Lines",
+    "Live",
+    "bars",
+    "duration",
+    "integer",
+    "percent",
+    "storage",
+    "summary",
+    "table",
+    "telling",
+    "watch",
+    "watched",
+]

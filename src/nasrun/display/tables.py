@@ -1,0 +1,142 @@
+"""Tables that fit the console: no word is broken, so that a path in a cell can be copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nasrun.shown import shown
+
+SHORT = 14
+"""Columns of a cell that is never parted: numbers with their units are."""
+BETWEEN = 2
+"""Columns between two cells of a table without lines."""
+BOX = 3
+"""Columns that lines take of every cell."""
+UNKNOWN = ("", "-")
+"""Cells that say nothing."""
+TableRow = tuple[str, ...]
+
+
+def table(
+    console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> None:
+    """Print a table as it is, nothing in it is markup; numbers to the right.
+
+    Where its words do not fit side by side, it has no lines; then the first cells have lines of
+    their own; then every row is a record.
+    """
+    cells = [tuple("\n".join(map(shown, str(x).split("\n"))) for x in row) for row in rows]
+    if title:
+        console.print(Text(shown(title), "bold"))
+    width = console.width
+    if widths := _fitting(columns, cells, width - BOX * len(columns) - 1):
+        console.print(_drawn(columns, cells, widths, lines=True))
+    elif widths := _fitting(columns, cells, width - BETWEEN * (len(columns) - 1)):
+        console.print(_drawn(columns, cells, widths))
+    elif len(columns) > 2 and (widths := _fitting_below(columns, cells, width)):
+        _print_below(console, columns, cells, widths)
+    else:
+        _print_records(console, columns, cells)
+
+
+def _fitting(columns: Sequence[str], cells: Sequence[TableRow], width: int) -> list[int] | None:
+    """The columns' widths, such that no word is broken; `None` if that needs more than there is.
+
+    What is left over goes first to the columns that need least to have every cell on one line.
+    """
+    texts = list(zip(columns, *cells, strict=True))
+    whole = [max(cell_len(line) for text in each for line in text.split("\n")) for each in texts]
+    least = [
+        full if full <= SHORT else max((cell_len(w) for x in each for w in x.split()), default=0)
+        for each, full in zip(texts, whole, strict=True)
+    ]
+    left = width - sum(least)
+    if left < 0:
+        return None
+    widths = list(least)
+    for place in sorted(range(len(whole)), key=lambda place: whole[place] - least[place]):
+        more = min(left, whole[place] - least[place])
+        widths[place] += more
+        left -= more
+    return widths
+
+
+def _drawn(
+    columns: Sequence[str],
+    cells: Sequence[TableRow],
+    widths: Sequence[int],
+    *,
+    lines: bool = False,
+    head: bool = True,
+    first: int = 0,
+) -> Table:
+    """The table; the column with the number `first` is its first one."""
+    drawn = Table(show_header=head) if lines else _plain(head)
+    for place, (column, width) in enumerate(zip(columns, widths, strict=True), first):
+        drawn.add_column(Text(column), justify="left" if place < 2 else "right", width=width)
+    for row in cells:
+        drawn.add_row(*map(Text, row))
+    return drawn
+
+
+def _plain(head: bool) -> Table:
+    return Table(box=None, show_header=head, pad_edge=False, padding=(0, BETWEEN, 0, 0))
+
+
+def _fitting_below(
+    columns: Sequence[str], cells: Sequence[TableRow], width: int
+) -> list[int] | None:
+    """The widths of all columns but the first one, which stands above, uncut."""
+    beside = width - BETWEEN - BETWEEN * (len(columns) - 2)
+    return _fitting(columns[1:], [row[1:] for row in cells], beside)
+
+
+def _print_below(
+    console: Console, columns: Sequence[str], cells: Sequence[TableRow], widths: Sequence[int]
+) -> None:
+    """First cells on lines of their own, equal ones in a row once, the others below them."""
+    from rich.padding import Padding
+
+    others = columns[1:]
+    console.print(Text(columns[0], "bold"))
+    console.print(Padding(_drawn(others, [], widths, first=1), (0, 0, 0, BETWEEN)))
+    for name, rows in groupby(cells, key=lambda row: row[0]):
+        console.print(Text(name), soft_wrap=True)
+        below = _drawn(others, [row[1:] for row in rows], widths, head=False, first=1)
+        console.print(Padding(below, (0, 0, 0, BETWEEN)))
+
+
+def _print_records(console: Console, columns: Sequence[str], cells: Sequence[TableRow]) -> None:
+    """First cells on lines of their own, equal ones in a row once.
+
+    Below them what the others know, behind their columns' names.
+    """
+    for name, rows in groupby(cells, key=lambda row: row[0]):
+        console.print(Text(name, "bold"), soft_wrap=True)
+        for row in rows:
+            known = [
+                pair for pair in zip(columns[1:], row[1:], strict=True) if pair[1] not in UNKNOWN
+            ]
+            texts = [" ".join((*column.split(), *cell.split())) for column, cell in known]
+            for line in _flowing(texts, console.width - BETWEEN):
+                console.print(Text(" " * BETWEEN + line), soft_wrap=True)
+
+
+def _flowing(parts: Sequence[str], width: int) -> Iterator[str]:
+    """The parts in as few lines as they fit in; one that is longer has a line of its own."""
+    line = ""
+    for part in parts:
+        longer = f"{line}  {part}" if line else part
+        if line and cell_len(longer) > width:
+            yield line
+            longer = part
+        line = longer
+    if line:
+        yield line
