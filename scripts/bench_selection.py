@@ -69,7 +69,7 @@ def begun(arguments: argparse.Namespace) -> Any:
     from nasrun.config import build, compose, resolve
     from nasrun.context import Context
     from nasrun.data.facts import Facts
-    from nasrun.data.images import TensorSplit
+    from nasrun.data.splits import TensorSplit
 
     class Noise:
         """As many random images in every part."""

@@ -6,7 +6,8 @@ from torch.nn.functional import interpolate
 
 from nasrun.data.augment import Augment
 from nasrun.data.facts import Facts
-from nasrun.data.images import Digits, Mnist5k, TensorSplit, cache_folder, measured, resized
+from nasrun.data.images import Digits, Mnist5k, cache_folder, measured, resized
+from nasrun.data.splits import TensorSplit
 
 CPU = torch.device("cpu")
 

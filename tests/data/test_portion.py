@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import torch
 
-from nasrun.data.images import Digits, TensorSplit
+from nasrun.data.images import Digits
 from nasrun.data.portion import Portion, PortionOfData, PortionOfSplit
+from nasrun.data.splits import TensorSplit
 
 
 def numbered(count):

@@ -13,7 +13,8 @@ from toys import DARTS, Scores, Toy, context
 
 from nasrun.budget import Budget
 from nasrun.costs.limits import Amounts
-from nasrun.data.images import TensorDataset, TensorSplit
+from nasrun.data.images import TensorDataset
+from nasrun.data.splits import TensorSplit
 from nasrun.engines.base import OnEngine
 from nasrun.evaluators.from_scratch import FromScratch
 from nasrun.genotype import NONE

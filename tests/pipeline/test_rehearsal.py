@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from nasrun.data.images import TensorSplit
 from nasrun.data.portion import Portion, PortionOfSplit
+from nasrun.data.splits import TensorSplit
 from nasrun.pipeline.rehearsal import Rehearsing
 from nasrun.stage import tracked
 

@@ -20,17 +20,9 @@ from nasrun.data.decode import load_image, scaled, square
 from nasrun.data.decoded import look_once
 from nasrun.data.facts import Facts
 from nasrun.data.holdout import Holdout
-from nasrun.data.images import (
-    Dataset,
-    Part,
-    Split,
-    Watched,
-    batched,
-    in_test_order,
-    refuse_empty,
-    refuse_too_large,
-)
+from nasrun.data.images import Dataset, Watched, in_test_order, refuse_empty, refuse_too_large
 from nasrun.data.layout import FolderLayout, Listing, checked_fraction, read_layout
+from nasrun.data.splits import Part, Split, batched
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, over ILSVRC2012's train
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from nasrun.data.augment import Augment
 from nasrun.data.contents import Contents
 from nasrun.data.facts import Facts
-from nasrun.data.images import Dataset, Part, Split, Watched, batched
+from nasrun.data.images import Dataset, Watched
+from nasrun.data.splits import Part, Split, batched
 
 
 @dataclass

@@ -8,16 +8,16 @@ states, whose layers choose among the actor's operations (ours).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasrun.genotype import Decision, Genotype
 from nasrun.networks import ActorCritic
 from nasrun.ops.spectral import normalise
+from nasrun.spaces.drqv2_layers import ConvLayer, DenseLayer, Stack, activate
 from nasrun.spaces.modular import ModularSpace
 
 ACTIVATIONS = ("id", "tanh", "relu", "swish")
@@ -207,21 +207,6 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-class Stack(nn.ModuleDict):
-    """Four layers, each followed by its activation."""
-
-    def __init__(self, first: nn.Module, layers: list[nn.Module], activations: list[str]) -> None:
-        super().__init__()
-        self.activations = activations
-        for place, layer in enumerate([first, *layers]):
-            self[f"layer{place}"] = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        for layer, activation in zip(self.values(), self.activations, strict=True):
-            x = activate(activation, layer(x))
-        return x
-
-
 def _dense(genotype: Genotype, name: str, inputs: int, hidden: int) -> Stack:
     layers: list[nn.Module] = [
         DenseLayer(genotype[f"{name}/op{layer}"], hidden) for layer in range(1, LAYERS)
@@ -294,63 +279,3 @@ class Critic(nn.Module):
     def forward(self, encoded: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         x = torch.cat([self.trunk(encoded), action], dim=1)
         return self.head1(self.q1(x)), self.head2(self.q2(x))
-
-
-class DenseLayer(nn.Module):
-    """Nothing, a linear map, or a bottleneck beside the identity: LayerNorm, linear, ReLU, linear.
-
-    `residual_05` has half as many units within, `residual_2` twice as many.
-    """
-
-    def __init__(self, name: str, width: int) -> None:
-        super().__init__()
-        self.name = name
-        if name == "linear":
-            self.inner: nn.Module = nn.Linear(width, width)
-        elif name.startswith("residual"):
-            within = {"residual_05": width // 2, "residual_2": 2 * width}[name]
-            self.inner = nn.Sequential(
-                nn.LayerNorm(width), nn.Linear(width, within), nn.ReLU(), nn.Linear(within, width)
-            )
-        else:
-            self.inner = nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.inner(x) if self.name.startswith("residual") else self.inner(x)
-
-
-class ConvLayer(nn.Module):
-    """Nothing, a convolution, two of them beside the identity, or a separable one."""
-
-    def __init__(self, name: str, channels: int, activation: str) -> None:
-        super().__init__()
-        self.name, self.activation = name, activation
-        if name == "id":
-            return
-        kind, size = name.split("_")
-        kernel = int(size)
-        self.conv0 = nn.Conv2d(
-            channels, channels, kernel, padding="same", groups=channels if kind == "sep" else 1
-        )
-        if kind != "conv":
-            second = kernel if kind == "residual" else 1
-            self.conv1 = nn.Conv2d(channels, channels, second, padding="same")
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.name == "id":
-            return x
-        y = self.conv0(x)
-        if self.name.startswith("residual"):
-            return self.conv1(activate(self.activation, y)) + x
-        return self.conv1(y) if self.name.startswith("sep") else y
-
-
-def activate(name: str, x: Tensor) -> Tensor:
-    """The activation of that name."""
-    functions: dict[str, Callable[[Tensor], Tensor]] = {
-        "id": lambda y: y,
-        "tanh": torch.tanh,
-        "relu": torch.relu,
-        "swish": F.silu,
-    }
-    return functions[name](x)

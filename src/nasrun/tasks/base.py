@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from nasrun.budget import Budget
 from nasrun.data.facts import Facts
-from nasrun.data.images import Data, Dataset, Part, Split
-from nasrun.data.images import Subset as Subset
+from nasrun.data.images import Data, Dataset
+from nasrun.data.splits import Part, Split
+from nasrun.data.splits import Subset as Subset
 from nasrun.networks import ImageClassifier, Network
 from nasrun.stage import Metrics
 from nasrun.trained import Trained

@@ -15,7 +15,8 @@ from torch import nn
 
 from nasrun.budget import Budget
 from nasrun.data.augment import Augment
-from nasrun.data.images import Dataset, Part, Split
+from nasrun.data.images import Dataset
+from nasrun.data.splits import Part, Split
 from nasrun.networks import ImageClassifier
 from nasrun.stage import Metrics
 from nasrun.tasks.base import MemberLearner, OptimizerFactory, PopulationTask

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from nasrun.budget import Budget
 from nasrun.data.facts import Facts
-from nasrun.data.images import Dataset, Part
+from nasrun.data.images import Dataset
+from nasrun.data.splits import Part
 from nasrun.divergence import Diverged
 from nasrun.stage import Metrics
 

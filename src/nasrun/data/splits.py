@@ -1,0 +1,110 @@
+"""The parts of an image set, walked through in batches."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from nasrun.data.augment import Augment, normalise
+from nasrun.data.facts import Facts
+
+Part = Literal["train", "validation", "test"]
+
+
+class Split(ABC):
+    """One or more parts of a set, ready to be walked through in batches.
+
+    labels: (N,) int64, on the CPU.
+    """
+
+    labels: Tensor
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of images."""
+
+    @abstractmethod
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        augment: Augment | None = None,
+        order: Tensor | None = None,
+        drop_last: bool = False,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Normalised images (B, C, H, W) float32 channels_last and labels (B,), on the device.
+
+        order: (n,) int64, which images in which order; None is all of them as stored.
+        augment: random changes, drawn from torch's global generator; None changes nothing.
+        """
+
+
+class TensorSplit(Split):
+    """Images that live on the device as one uint8 tensor, and are augmented there in batches.
+
+    images: (N, C, H, W) uint8. labels: (N,) int64.
+    """
+
+    def __init__(
+        self, *, images: Tensor, labels: Tensor, facts: Facts, device: torch.device
+    ) -> None:
+        assert images.dtype == torch.uint8 and len(images) == len(labels)
+        self.labels = labels
+        self._images = images.to(device)
+        self._labels = labels.to(device)
+        self._facts = facts
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        augment: Augment | None = None,
+        order: Tensor | None = None,
+        drop_last: bool = False,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        order = torch.arange(len(self)) if order is None else order
+        for index in batched(order, batch_size, drop_last):
+            index = index.to(self._images.device, non_blocking=True)
+            images = self._images[index]
+            changed = augment(images, self._facts) if augment else normalise(images, self._facts)
+            yield changed, self._labels[index]
+
+
+class Subset(Split):
+    """Some images of a split, seen as a split of their own; indices: (n,) int64."""
+
+    def __init__(self, whole: Split, indices: Tensor) -> None:
+        self.labels = whole.labels[indices]
+        self._whole = whole
+        self._indices = indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        augment: Augment | None = None,
+        order: Tensor | None = None,
+        drop_last: bool = False,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        order = self._indices if order is None else self._indices[order]
+        yield from self._whole.batches(
+            batch_size, augment=augment, order=order, drop_last=drop_last
+        )
+
+
+def batched(order: Tensor, batch_size: int, drop_last: bool) -> tuple[Tensor, ...]:
+    """The indices of each batch; the last one is smaller, or dropped."""
+    if drop_last and len(order) < batch_size:
+        raise ValueError(
+            f"batch_size={batch_size}: there are only {len(order)} images; use at most {len(order)}"
+        )
+    batches = torch.split(order, batch_size)
+    return batches[:-1] if drop_last and len(order) % batch_size else batches
