@@ -9,6 +9,7 @@ import torch
 
 from nasrun.budget import Budget
 from nasrun.data.environments import Environment, Episodes, GymEnvironment, Transition
+from nasrun.networks import ActorCritic
 from nasrun.spaces.drqv2 import DrqSpace, Pixels, Vector
 from nasrun.tasks.rl import Control, shifted
 
@@ -90,7 +91,7 @@ def learner(task, seed=0):
     return task.learner(SPACE.network(genotype, inputs=task.inputs, outputs=task.outputs))
 
 
-class Scalars(torch.nn.Module):
+class Scalars(ActorCritic):
     """Encoder ws, actor tanh(ue) and critics ce + da, all of one number."""
 
     def __init__(self):
