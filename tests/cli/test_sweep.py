@@ -102,6 +102,14 @@ def test_a_sweep_with_a_searchpath_of_its_own_finds_its_options(nasrun, here, sm
     assert second["overrides"][0] == "dataset=mine"
 
 
+def test_a_sweep_none_of_whose_jobs_begins_leaves_nothing(nasrun, here, small):
+    words = [word for word in small if "images" not in word]
+    answer = nasrun("search", "-m", *words, "images=8", "seed=0,1")
+    assert answer.status == 2
+    assert answer.err.count("use more images of it") == 2
+    assert list(here.iterdir()) == []
+
+
 def test_two_sweeps_of_one_second_have_tables_of_their_own(nasrun, here, small, monkeypatch):
     monkeypatch.setattr(sweep.time, "strftime", lambda *given: "2026-11-28/12-00-00")
     words = [word for word in small if not word.startswith("rounds=")]

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -186,9 +187,9 @@ def test_every_place_has_its_base_class_where_it_is_defined():
 
 PROBE = """
 import json, random, sys
-from pathlib import Path
-import nasrun, torch
-from nasrun.config import GROUPS, build_all, check, compose, options, resolve
+import torch
+from check_attack import names, plant
+from nasrun.config import check, compose, resolve
 
 HAPPENED = []
 watched = ("import", "exec", "open", "os.", "subprocess.", "socket.", "shutil.", "ctypes.")
@@ -197,30 +198,9 @@ def hook(event, arguments):
         if event != "open" or not set(arguments[1] or "r") <= set("rbt"):
             HAPPENED.append((event, str(arguments)))
 
-def names():
-    "Everything that can be named: modules, and whatever stands in them."
-    package = Path(nasrun.__file__).parent
-    ours = [".".join(p.with_suffix("").parts) for p in
-            (p.relative_to(package.parent) for p in package.rglob("*.py"))]
-    for name in sorted({*ours, *sys.modules}):
-        yield name
-        for inner in sorted(vars(sys.modules[name])) if name in sys.modules else ("main", "Path"):
-            yield f"{name}.{inner}"
-    yield from ("nasrun.files.Path.write_text", "nasrun.pipeline.plan.import_trusted",
-                "nasrun.files._told", "nasrun.cli.main.main", "nasrun.__main__.main")
-
-def places(node, found):
-    "All nodes and values in which something else can be put."
-    for key, child in (node.items() if isinstance(node, dict) else enumerate(node)):
-        found.append((node, key))
-        if isinstance(child, dict | list):
-            places(child, found)
-    return found
-
 recording = False
 sys.addaudithook(hook)
-seeded, known = random.Random(0), list(names())
-ways = ("{}", '{"_args_": ["x"]}', '{"_partial_": true}', '{"_recursive_": false}', '{"x": "y"}')
+seeded, known = random.Random(0), names()
 groups = ("space", "strategy", "selector", "budget", "task", "retrain", "dataset")
 composed = [compose([f"{group}={option}"]).config for group, option in
             (("strategy", "radars"), ("task", "gan"), ("strategy", "random"))]
@@ -230,14 +210,7 @@ for nodes in plain:
 counts = {"refused": 0, "fits": []}
 for _ in range(1000):
     nodes = json.loads(json.dumps(seeded.choice(plain)))
-    targets = []
-    for _ in range(seeded.randint(1, 3)):
-        where, key = seeded.choice(places(seeded.choice(list(nodes.values())), []))
-        targets.append(seeded.choice(known))
-        if isinstance(where, dict) and seeded.random() < 0.3:
-            where["_target_"] = targets[-1]
-        else:
-            where[key] = {"_target_": targets[-1], **json.loads(seeded.choice(ways))}
+    targets = plant(seeded.choice(list(nodes.values())), seeded, known)
     recording = True
     try:
         check(nodes, ())
@@ -251,8 +224,15 @@ print(json.dumps({**counts, "known": len(known), "happened": HAPPENED}))
 
 
 def test_of_a_thousand_random_trees_of_targets_none_runs(tmp_path):
+    scripts = Path(__file__).parents[2] / "scripts"
+    paths = os.pathsep.join(filter(None, (str(scripts), os.environ.get("PYTHONPATH"))))
     asked = subprocess.run(
-        [sys.executable, "-c", PROBE], capture_output=True, text=True, check=False, cwd=tmp_path
+        [sys.executable, "-B", "-c", PROBE],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
     )
     assert asked.returncode == 0, asked.stderr
     answer = json.loads(asked.stdout)

@@ -81,10 +81,10 @@ def run_sweep(line: Line) -> int:
     except ValueError as error:
         stopped = error
     records = sweep.records()
+    if named is None and not any("run" in record for record in records):  # nothing to look up
+        shutil.rmtree(folder)
+        _remove_empty(folder.parents, outputs)
     if stopped is not None and not records:
-        if named is None:
-            shutil.rmtree(folder)
-            _remove_empty(folder.parents, outputs)
         raise stopped
     done = {Path(stage) for record in records for stage in record.get("stages", ())}
     runs = [Path(record["run"]) for record in records if "run" in record]
