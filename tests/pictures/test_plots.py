@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from matplotlib.colors import to_hex
@@ -156,29 +157,76 @@ EVENTS = [
 ]
 
 
-def test_every_decision_of_a_selection_has_a_panel_with_its_outcome_marked(tmp_path, monkeypatch):
+NODES = {"normal/2", "reduce/2"}
+
+
+def drawn(monkeypatch, draw, *arguments):
+    """The figure that is drawn."""
     figures = []
     monkeypatch.setattr(plots, "save", lambda figure, path, **options: figures.append(figure))
-    event_scores(EVENTS, tmp_path / "scores.png")
-    (figure,) = figures
+    draw(*arguments)
+    return figures[0]
+
+
+def test_every_decision_of_a_selection_has_a_panel_with_what_stays_and_what_goes(monkeypatch):
+    """By one colour each, whether operations or edges are decided."""
+    figure = drawn(monkeypatch, event_scores, EVENTS, Path("scores.png"), "accuracy", NODES)
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
         f"{record['event']}: {record['subject']}" for record in EVENTS
+    ]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "stays in the network",
+        "is removed",
     ]
     for axes, record in zip(figure.axes, EVENTS, strict=True):
         names = [label.get_text() for label in axes.get_yticklabels()]
         assert names == list(record["scores"])
-        marked = [to_hex(bar.get_facecolor()).upper() == COLOURS[1] for bar in axes.patches]
-        assert marked == [name == record["outcome"] for name in names]
+        stays = [to_hex(bar.get_facecolor()).upper() == COLOURS[0] for bar in axes.patches]
+        dropped = record["subject"] in NODES
+        assert stays == [(name == record["outcome"]) != dropped for name in names]
+
+
+def test_bars_of_a_selection_begin_at_nought_on_one_axis_and_are_what_is_lost(monkeypatch):
+    figure = drawn(monkeypatch, event_scores, EVENTS, Path("scores.png"), "accuracy", NODES)
+    assert len({axes.get_xlim() for axes in figure.axes}) == 1
+    assert {bar.get_x() for axes in figure.axes for bar in axes.patches} == {0.0}
     skip, conv = figure.axes[0].patches
-    assert skip.get_x() + skip.get_width() == pytest.approx(0.5)
-    assert conv.get_x() + conv.get_width() == pytest.approx(0.4)
+    assert (skip.get_width(), conv.get_width()) == (0.0, pytest.approx(10.0))  # points of percent
+    unknown, _ = figure.axes[3].patches
+    assert unknown.get_width() == pytest.approx(11.0)  # longer than the longest
+    assert figure.axes[-1].get_xlabel() == "accuracy lost, percentage points"
+    assert figure.axes[0].get_ylabel() == "masked"
 
 
 def test_the_decisions_are_written_and_none_write_nothing(tmp_path):
-    event_scores(EVENTS, tmp_path / "scores.png")
+    event_scores(EVENTS, tmp_path / "scores.png", "loss", NODES)
     assert imread(tmp_path / "scores.png").shape[1] == pytest.approx(4 * 340, abs=2)
-    event_scores([], tmp_path / "empty.png")
+    event_scores([], tmp_path / "empty.png", "loss", NODES)
     assert [path.name for path in tmp_path.iterdir()] == ["scores.png"]
+
+
+def test_ticks_say_their_whole_number(monkeypatch):
+    """Neither an offset (+2.9111e1) nor a power of ten (1e-4) stands beside an axis."""
+    entropies = history(*({"entropy": 29.1110 + step / 10**5} for step in range(5)))
+    rates = history(*({"lr": 1e-6 * step} for step in range(5)))
+    for panels, records in ((search_panels(("",)), entropies), (retrain_panels(), rates)):
+        figure = draw_panels(panels, records)
+        figure.canvas.draw()
+        for axes in figure.axes:
+            assert axes.yaxis.get_offset_text().get_text() == ""
+
+
+def test_a_plot_names_the_run_and_the_stage_that_it_is_of(tmp_path, monkeypatch):
+    run = tmp_path / "digits-darts-darts" / "v001"
+    path = run / "select" / "perturb" / "scores.png"
+    assert plots.place_of(path) == ""
+    path.parent.mkdir(parents=True)
+    (run / "run.json").write_text("{}")
+    figure = draw_panels(search_panels(()), history(SEARCH))
+    plots.save(figure, path)
+    assert figure.get_supxlabel() == "digits-darts-darts/v001/select/perturb"
+    monkeypatch.chdir(run)
+    assert plots.place_of(Path("search/search.png")) == "digits-darts-darts/v001/search"
 
 
 def test_a_frontier_is_drawn_over_all_rounds(tmp_path):

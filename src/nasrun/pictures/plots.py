@@ -6,7 +6,7 @@ Only matplotlib's objects are used, no pyplot: nothing global changes and no dis
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import cycle, pairwise
@@ -42,43 +42,82 @@ def retrain_curves(metrics: list[Metrics], path: Path) -> None:
     _draw(retrain_panels(), metrics, path)
 
 
-def event_scores(scores: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw the decisions of a selection in order, a panel each: how good what is masked left it.
+def event_scores(
+    scores: Sequence[Mapping[str, Any]], path: Path, measure: str, nodes: Collection[str]
+) -> None:
+    """Draw the decisions of a selection in order, a panel each: how much is lost by each masking.
 
-    `scores` are the records of `scores.json`; the bar of the outcome is marked. Without any record
-    no file is written.
+    `scores` are the records of `scores.json`, of what `measure` says. A bar is the distance from
+    the trial that lost least, on one axis for all. The outcome of a subject among `nodes` is what
+    is removed, of any other what stays. Without any record no file is written.
     """
     if not scores:
         return
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.patches import Patch
 
     columns = min(4, len(scores))
     rows = math.ceil(len(scores) / columns)
     air = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
-    figure = Figure(figsize=(3.4 * columns, 1.7 * rows), layout=air, facecolor="white")
-    for position, record in enumerate(scores, 1):
-        axes = figure.add_subplot(rows, columns, position)
-        _draw_event(axes, record)
+    size = 3.4 * columns, 1.7 * rows + 0.8
+    figure = Figure(figsize=size, layout=air, facecolor="white")
+    label, scale = LOST.get(measure, (f"{measure} lost", 1.0))
+    lost = [_lost(record["scores"], scale) for record in scores]
+    most = max((loss for row in lost for loss in row if math.isfinite(loss)), default=0.0) or 1e-3
+    longest = max(map(len, lost))
+    for position, (record, row) in enumerate(zip(scores, lost, strict=True)):
+        axes = figure.add_subplot(rows, columns, position + 1)
+        stays = record["subject"] not in nodes
+        fates = [(name == record["outcome"]) == stays for name in record["scores"]]
+        _draw_event(axes, record, [min(loss, 1.1 * most) for loss in row], fates)
+        axes.set_ylim(longest - 0.5, -0.5)
+        axes.set_xlim(-0.05 * most, 1.15 * most)
+        if position + columns >= len(scores):
+            axes.set_xlabel(label, fontsize=7, color=INK)
+        if position % columns == 0:
+            axes.set_ylabel("masked", fontsize=7, color=INK)
+    names = {True: "stays in the network", False: "is removed"}
+    figure.legend(
+        handles=[Patch(color=FATES[fate], label=name) for fate, name in names.items()],
+        loc="outside upper left",
+        ncols=2,
+        frameon=False,
+        labelcolor=INK,
+    )
     save(figure, path, dpi=100)
 
 
-def _draw_event(axes: Axes, record: Mapping[str, Any]) -> None:
-    names, values = list(record["scores"]), list(record["scores"].values())
-    finite = [value for value in values if math.isfinite(value)] or [0.0]
-    spread = (max(finite) - min(finite)) or 1e-3
-    low = min(finite) - 0.25 * spread  # bars from near the worst: the differences are what counts
-    colours = [COLOURS[1] if name == record["outcome"] else "#BBBBBB" for name in names]
-    widths = [value - low if math.isfinite(value) else 0.0 for value in values]
-    axes.barh(range(len(names)), widths, left=low, color=colours, height=0.7)
-    axes.set_yticks(range(len(names)), names, fontsize=7, color=INK)
-    axes.invert_yaxis()
-    axes.set_xlim(low, max(finite) + 0.05 * spread)
-    axes.tick_params(axis="x", labelsize=7, labelcolor=INK, color="#999999")
-    axes.locator_params(axis="x", nbins=3)
-    axes.spines[["top", "right"]].set_visible(False)
+LOST = {
+    "accuracy": ("accuracy lost, percentage points", 100.0),
+    "loss": ("loss gained", 1.0),
+    "probability": ("probability above the least", 1.0),
+}
+"""What the distance from the best score of an event is, and the factor that makes it so."""
+FATES = {True: COLOURS[0], False: COLOURS[5]}
+"""What stays and what is removed, of operations and of edges alike."""
+
+
+def _lost(scores: Mapping[str, float], scale: float) -> list[float]:
+    """How far each score is below the best one; infinitely far if it is no number."""
+    best = max((score for score in scores.values() if math.isfinite(score)), default=0.0)
+    return [
+        scale * (best - score) if math.isfinite(score) else math.inf for score in scores.values()
+    ]
+
+
+def _draw_event(
+    axes: Axes, record: Mapping[str, Any], lost: Sequence[float], fates: Sequence[bool]
+) -> None:
+    places, colours = range(len(lost)), [FATES[fate] for fate in fates]
+    axes.barh(places, lost, color=colours, height=0.5)
+    axes.scatter(lost, places, color=colours, s=18, zorder=2)  # where there is no length to see
+    axes.set_yticks(places, list(record["scores"]), fontsize=7)
+    axes.locator_params(axis="x", nbins=4)
     title = f"{record['event']}: {record['subject']}"
-    axes.set_title(title, loc="left", fontsize=8, fontweight="bold", color=INK)
+    _dress(axes, title, "", size=8)
+    axes.tick_params(labelsize=7)
+    axes.grid(visible=False, axis="y")
 
 
 def size_frontier(
@@ -336,8 +375,15 @@ def _finite(value: float) -> float:
     return value if math.isfinite(value) else math.nan
 
 
-def _dress(axes: Axes, title: str, along: str) -> None:
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+def _dress(axes: Axes, title: str, along: str, size: float = 11) -> None:
+    from matplotlib.ticker import ScalarFormatter
+
+    axes.set_title(title, loc="left", fontsize=size, fontweight="bold", color=INK)
+    for axis in (axes.xaxis, axes.yaxis):
+        formatter = axis.get_major_formatter()
+        if isinstance(formatter, ScalarFormatter):  # a tick says its whole number
+            formatter.set_useOffset(False)
+            formatter.set_scientific(False)
     axes.set_xlabel(along, color=INK)
     axes.grid(color="#DDDDDD", linewidth=0.7)
     axes.set_axisbelow(True)
@@ -346,9 +392,21 @@ def _dress(axes: Axes, title: str, along: str) -> None:
     axes.tick_params(color="#999999", labelcolor=INK)
 
 
+def place_of(path: Path) -> str:
+    """The stage that a picture is of, from its run's family on; empty outside of runs."""
+    folder = path.absolute().parent
+    run = next((each for each in (folder, *folder.parents) if (each / "run.json").is_file()), None)
+    return "" if run is None else folder.relative_to(run.parents[1]).as_posix()
+
+
 def save(figure: Figure, path: Path, **options: Any) -> None:
-    """Write a figure at once, never half of it; the format is that of the path's suffix."""
+    """Write a figure at once, never half of it; the format is that of the path's suffix.
+
+    Below a plot stands the stage that it is of.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if figure.get_layout_engine() is not None and (place := place_of(path)):
+        figure.supxlabel(place, x=0.99, ha="right", fontsize=8, color="#777777")
     picture = BytesIO()
     figure.savefig(picture, format=path.suffix[1:], **options)
     write_whole(path, lambda file: file.write(picture.getbuffer()))

@@ -11,6 +11,7 @@ from nasrun.context import AnyContext
 from nasrun.data.table import Table
 from nasrun.genotype import Genotype
 from nasrun.pictures import cells
+from nasrun.pictures.plots import place_of
 from nasrun.pipeline.plan import Plan, table_key
 from nasrun.pipeline.search import begin_search
 from nasrun.pipeline.work import Work, read_genotype
@@ -108,4 +109,4 @@ def _look_up(space: Space, folder: StageFolder) -> None:
 def _draw(space: Space, folder: StageFolder) -> None:
     stem = folder.path / "cells"
     if not all(path.exists() for path in cells.cell_pictures(stem)):  # one may be lost to a kill
-        cells.draw_cells(space.cells(read_genotype(folder, space)), stem)
+        cells.draw_cells(space.cells(read_genotype(folder, space)), stem, place_of(stem))

@@ -234,7 +234,9 @@ class Perturbation(Selector):
         from nasrun.pictures.plots import event_scores
 
         folder.write("scores.json", self.scores)
-        event_scores(self.scores, folder.path / "scores.png")
+        nodes = {limit.node for limit in self.space.limits}
+        path = folder.path / "scores.png"
+        event_scores(self.scores, path, self.judge.measure, nodes)
         note = f"{self.rounds} tuning rounds, {self.interval} an event (DARTS-PT: 5 an event)"
         return {
             "events": self.events,

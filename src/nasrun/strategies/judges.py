@@ -25,6 +25,8 @@ class Judge(ABC):
 
     passes: int
     """How many passes over the validation data a score takes."""
+    measure: str = "score"
+    """What a score is of."""
     images: int | None = None
     """Of how many images a pass is, null is all."""
 
@@ -101,7 +103,7 @@ class Masked(Masking):
             raise ValueError(f"images={images}: at least 1, or null for all")
         if batch_size is not None and batch_size < 2:
             raise ValueError(f"batch_size={batch_size}: at least 2, or null for the search's")
-        self.criterion = criterion
+        self.measure = self.criterion = criterion
         self.images = images
         self.batch_size = batch_size
 
@@ -117,7 +119,7 @@ class MaskedInTraining(Masking):
     """
 
     def __init__(self, *, criterion: Criterion) -> None:
-        self.criterion = criterion
+        self.measure = self.criterion = criterion
 
     def measured(self, strategy: SupernetStrategy, masks: Sequence[Mask]) -> list[Metrics]:
         return strategy.masked(masks, images=self.images, in_training=True)
@@ -130,6 +132,7 @@ class Magnitude(Judge):
     """
 
     passes = 0
+    measure = "probability"
 
     def operations(self, strategy: SupernetStrategy, decision: Decision) -> Scores:
         row = strategy.supernet.probabilities()[decision.name]
