@@ -114,7 +114,30 @@ def test_help_of_an_option_tells_its_keys_with_defaults_and_sources(nasrun, here
     assert told["strategy.rounds"][0] == "${rounds}"
     assert told["strategy.alpha_optimizer.betas"][0] == "[0.5, 0.999]"
     assert "retrain.channels" in nasrun("retrain", "retrain=cifar", "-h").out
-    assert "seed=3: --help tells of GROUP=option" in nasrun("search", "-h", "seed=3").refusal
-    assert "retrain=cifar: --help tells of" in nasrun("search", "-h", "retrain=cifar").refusal
+    assert (
+        "seed=3: --help has nothing on this; type GROUP=option of"
+        in nasrun("search", "-h", "seed=3").refusal
+    )
+    assert "retrain=cifar: --help has nothing" in nasrun("search", "-h", "retrain=cifar").refusal
     assert "strategy=dart: unknown option" in nasrun("search", "-h", "strategy=dart").refusal
-    assert "nowhere: --help tells of" in nasrun("show", "-h", "nowhere").refusal
+    assert (
+        "nowhere: --help has nothing on this; type it alone"
+        in nasrun("show", "-h", "nowhere").refusal
+    )
+
+
+def test_help_fits_the_terminal_and_breaks_no_name(nasrun, monkeypatch):
+    from nasrun.cli.verbs import VERBS
+    from nasrun.config import GROUPS, options
+
+    for width in (60, 80, 140):
+        monkeypatch.setenv("COLUMNS", str(width))
+        for words in ((), *((verb,) for verb in VERBS)):
+            text = nasrun(*words, "--help").out
+            found = set(text.replace(",", " ").split())
+            long = [line for line in text.splitlines() if len(line) >= width]
+            assert all(line.startswith("  nasrun ") for line in long), long  # an example is whole
+            if words and VERBS[words[0]].composed:
+                groups = [group for group in GROUPS if group in VERBS[words[0]].reads]
+                assert {name for group in groups for name in options(group)} <= found
+        assert "rounds=5" in nasrun("search", "--help").out

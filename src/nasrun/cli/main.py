@@ -14,6 +14,7 @@ from typing import NoReturn
 from nasrun.cli import completion, screen
 from nasrun.cli.ending import heard
 from nasrun.cli.screen import refused
+from nasrun.cli.verb import columns, terminal_width
 from nasrun.cli.verbs import VERBS
 from nasrun.cli.words import near
 
@@ -67,8 +68,23 @@ def dispatch(arguments: list[str]) -> int:
     return verb.run(rest)
 
 
+EXAMPLES = (
+    ("nasrun run", "all stages, on the data that come with nasrun"),
+    ("nasrun search strategy=snas", "one stage"),
+    ("nasrun select method=perturb", "continues the newest search, or run=PATH"),
+    ("nasrun retrain", "trains the newest selection, or genotype=darts_v2"),
+    ("nasrun search -m strategy=darts,snas seed=0,1,2", "six searches, and a table of them"),
+    ("nasrun list", "all groups and their options"),
+    ("nasrun VERB --help", "the keys of a verb, and examples"),
+    ("nasrun VERB ... --cfg job", "the resolved configuration"),
+    ('eval "$(nasrun -sc install=bash)"', "completion in this shell (or zsh, fish)"),
+)
+
+
 def _help() -> str:
-    verbs = "\n".join(f"  {name:10}{verb.text}" for name, verb in VERBS.items())
+    width = terminal_width()
+    verbs = "\n".join(columns([(name, verb.text) for name, verb in VERBS.items()], width))
+    examples = "\n".join(columns(EXAMPLES, width))
     return f"""nasrun: neural architecture search, one command per stage
 
 usage: nasrun VERB [key=value ...] [-m]
@@ -76,12 +92,5 @@ usage: nasrun VERB [key=value ...] [-m]
 {verbs}
 
 examples:
-  nasrun run                                 the whole pipeline on the embedded data
-  nasrun search strategy=snas                one stage; then
-  nasrun select method=perturb               on the newest search, or run=PATH; then
-  nasrun retrain                             the newest selection, or genotype=darts_v2
-  nasrun search -m strategy=darts,snas seed=0,1,2
-
-Groups and options: nasrun list. A verb's keys: nasrun VERB --help. The resolved configuration:
-nasrun VERB ... --cfg job. Shell completion: eval "$(nasrun -sc install=bash)" (or zsh, fish).
+{examples}
 """

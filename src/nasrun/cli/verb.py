@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from shutil import get_terminal_size
+from textwrap import TextWrapper
+
+CLOSING = (
+    "nasrun {verb} --help GROUP=option lists the keys of an option. --cfg job prints the resolved "
+    "configuration. -m runs one job per value of a,b,c."
+)
 
 
 def _nothing(before: Sequence[str]) -> Iterable[str]:
@@ -15,9 +22,9 @@ class Verb:
     """What `nasrun NAME words...` does.
 
     run: the exit status of its words; ValueError for wrong ones. note: what its help says besides.
-    keys: its `key=value` words with the form of their values. offers: the words that may come after
-    those that stand already. composed: its words are overrides of the configuration, of which it
-    reads `reads`.
+    keys: its `key=value` words with the form of their values; about: what they mean. offers: the
+    words that may come after those that stand already. composed: its words are overrides of the
+    configuration, of which it reads `reads`.
     """
 
     name: str
@@ -26,6 +33,7 @@ class Verb:
     run: Callable[[Sequence[str]], int]
     note: str = ""
     keys: Mapping[str, str] = field(default_factory=dict)
+    about: Mapping[str, str] = field(default_factory=dict)
     offers: Callable[[Sequence[str]], Iterable[str]] = _nothing
     composed: bool = False
     reads: tuple[str, ...] = ()
@@ -42,8 +50,8 @@ class Verb:
         known = [group for group in GROUPS if group in self.reads and group != "experiment"]
         for override, group in zip(overrides, groups, strict=True):
             if group not in (*known, "hydra.searchpath"):
-                told = f"one of the groups {', '.join(known)}" if known else "no words"
-                raise ValueError(f"{override}: --help tells of GROUP=option; type {told}")
+                typed = f"GROUP=option of {', '.join(known)}" if known else "it alone"
+                raise ValueError(f"{override}: --help has nothing on this; type {typed}")
         composed = compose(overrides)
         for override, group in zip(overrides, groups, strict=True):
             if group in known:
@@ -51,21 +59,49 @@ class Verb:
                 table(screen.console(), override, ("key", "default", "what it is"), rows)
 
     def help(self) -> list[str]:
-        """The lines of `nasrun NAME --help`."""
-        lines = [f"nasrun {self.name}: {self.text}", "", *(f"  {line}" for line in self.examples)]
+        """The lines of `nasrun NAME --help`, as wide as the terminal; no name is broken."""
+        width = terminal_width()
+        lines = [*_wrapped(f"nasrun {self.name}: {self.text}", width), ""]
+        lines += [f"  {line}" for line in self.examples]
         if self.note:
-            lines += ["", self.note]
+            lines += ["", *_wrapped(self.note, width)]
         if self.keys:
-            forms = ", ".join(f"{key}={form}" for key, form in self.keys.items())
-            lines += ["", f"keys: {forms}"]
+            known = [(f"{key}={form}", self.about.get(key, "")) for key, form in self.keys.items()]
+            lines += ["", "keys:", *columns(known, width)]
         if not self.composed:
             return lines
-        from nasrun.config import GROUPS, options
+        from nasrun.config import GROUPS, frame_keys, options
 
-        lines += ["", "groups (group=option, group.key=value):"]
         groups = [group for group in GROUPS if group in self.reads]
-        lines += [f"  {group:11}{', '.join(options(group)) or '-'}" for group in groups]
-        lines += ["", "keys: " + ", ".join(key for key in self.reads if key not in GROUPS)]
-        lines += ["", f"nasrun {self.name} --help GROUP=option tells the keys of an option."]
-        lines += ["--cfg job prints the resolved configuration, -m sweeps over a,b,c values."]
+        offered = [(group, ", ".join(options(group)) or "-") for group in groups]
+        lines += ["", "groups (group=option, group.key=value):", *columns(offered, width)]
+        frame = [
+            (f"{key.key}={key.value}", key.comment) for key in frame_keys() if key.key in self.reads
+        ]
+        lines += ["", "keys with their defaults:", *columns(frame, width)]
+        lines += ["", *_wrapped(CLOSING.format(verb=self.name), width)]
         return lines
+
+
+def terminal_width() -> int:
+    """How wide a line of help may be."""
+    return get_terminal_size((100, 24)).columns - 1
+
+
+def _wrapped(text: str, width: int, before: str = "") -> list[str]:
+    """The text in lines that begin at its words; what is longer than a line is left whole."""
+    filled = TextWrapper(
+        max(width, 20), subsequent_indent=before, break_long_words=False, break_on_hyphens=False
+    )
+    return [line for part in text.split("\n") for line in filled.wrap(part)]
+
+
+def columns(pairs: Sequence[tuple[str, str]], width: int) -> Iterator[str]:
+    """Names, and behind each one a text; below it, where there is little room."""
+    first = min(max(len(name) for name, _ in pairs), width * 2 // 5)
+    for name, text in pairs:
+        if len(name) > first and text:
+            yield f"  {name}"
+            name = ""
+        indent = " " * (first + 4)
+        yield from (_wrapped(f"  {name:{first}}  {text}".rstrip(), width, indent) or [""])

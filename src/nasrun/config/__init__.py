@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from nasrun.config.building import build, build_all
 from nasrun.config.checking import check
-from nasrun.config.comments import described, leaves_but_lists
+from nasrun.config.comments import described, frame_keys, leaves_but_lists
 from nasrun.config.composing import (
     Composed,
     compose,
@@ -47,6 +47,7 @@ __all__ = [
     "did_you_mean",
     "explained",
     "frame",
+    "frame_keys",
     "hydra_options",
     "key_of",
     "leaves_but_lists",

@@ -34,6 +34,17 @@ def described(composed: Composed, group: str, folders: Sequence[Path] = ()) -> l
     ]
 
 
+def frame_keys() -> list[Key]:
+    """The keys outside of the groups, with their defaults."""
+    text = (conf_folder() / "config.yaml").read_text(encoding="utf-8")
+    found, comments = yaml.safe_load(text), dict(_own_comments(text))
+    return [
+        Key(key, _written(value), comments.get(key, ""))
+        for key, value in found.items()
+        if key not in ("defaults", "hydra")
+    ]
+
+
 def leaves_but_lists(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The values of a configuration with their keys, a list being one value."""
     for key, value in node.items():

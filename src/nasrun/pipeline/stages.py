@@ -44,7 +44,7 @@ class StageKind:
 
 SEARCH = StageKind(
     name="search",
-    text="train what a strategy learns from",
+    text="train a supernet, candidates or a population, as the strategy says",
     examples=(
         "nasrun search strategy=snas",
         "nasrun search -m strategy=darts,snas seed=0,1,2",
@@ -54,7 +54,7 @@ SEARCH = StageKind(
 )
 SELECT = StageKind(
     name="select",
-    text="turn what a search learned into one architecture (method=NAME chooses how)",
+    text="choose one architecture by what a search learned (method=NAME)",
     examples=(
         "nasrun select",
         "nasrun select method=perturb run=outputs/digits-darts-darts/v001",
@@ -80,7 +80,7 @@ RETRAIN = StageKind(
 )
 TRANSFER = StageKind(
     name="transfer",
-    text="train it from scratch on another data set (transfer=imagenet) and test it",
+    text="train the architecture from scratch on another data set; test it",
     examples=(
         "nasrun transfer",
         "nasrun transfer transfer=imagenet transfer.dataset.root=DIR",

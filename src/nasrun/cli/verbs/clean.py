@@ -55,16 +55,21 @@ def clean(words: Sequence[str]) -> int:
 VERBS = (
     Verb(
         name="clean",
-        text="delete the states of finished stages; without yes=true they are only shown",
+        text="delete the states of finished stages, which take most of the disk",
         examples=(
             "nasrun clean",
             "nasrun clean outputs/digits-darts-darts/v001 yes=true",
             "nasrun clean search=true yes=true",
         ),
         run=clean,
-        note="Results, weights, metrics, genotypes and pictures stay. search=true: also the\n"
-        "searches' states, without which nothing more can be selected from them.",
+        note="Without yes=true nothing is deleted: the command only shows what it would delete. "
+        "Results, weights, metrics, genotypes and pictures stay.",
         keys=KEYS,
+        about={
+            "yes": "delete them",
+            "search": "the states of searches too; nothing more can be selected from them then",
+            "outputs": "where the runs lie, if none is named",
+        },
         offers=run_folders,
     ),
 )

@@ -30,12 +30,16 @@ def diagnose(words: Sequence[str]) -> int:
 VERBS = (
     Verb(
         name="diagnose",
-        text="whether a searched supernet's probabilities mean strength",
+        text="measure what the probabilities of a searched supernet are worth",
         examples=("nasrun diagnose outputs/digits-darts-darts/v001 edges=3 rounds=5 shuffles=5",),
         run=diagnose,
-        note="edges: so many random ones, every operation tuned for `rounds`; shuffles=0: no "
-        "exchange of edges",
         keys=KEYS,
+        about={
+            "edges": "how many random edges are measured",
+            "rounds": "how long each of their operations is tuned alone",
+            "shuffles": "how often the choices of two edges are exchanged; 0 leaves it out",
+            "trust": "packages of your own that the run's configuration names",
+        },
         offers=run_folders,
     ),
 )

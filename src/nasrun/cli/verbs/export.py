@@ -34,10 +34,14 @@ def export(words: Sequence[str]) -> int:
 VERBS = (
     Verb(
         name="export",
-        text="write a trained network in another format (export RUN format=onnx)",
+        text="write a trained network as ONNX, and check that its outputs agree",
         examples=("nasrun export outputs/digits-darts-darts/v001 format=onnx",),
         run=export,
         keys=KEYS,
+        about={
+            "branch": "which training of the run; the newest if it is left out",
+            "trust": "packages of your own that the run's configuration names",
+        },
         offers=run_folders,
     ),
 )

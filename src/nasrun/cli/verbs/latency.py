@@ -75,13 +75,19 @@ def _compare(watch: Stopwatch, amounts: Amounts, count: int) -> None:
 VERBS = (
     Verb(
         name="latency",
-        text="measure what every choice of a space takes on this device (budget.latency_table)",
+        text="measure every choice of a space on this device, in milliseconds",
         examples=(
             "nasrun latency space=mobile out=latency.json",
             "nasrun latency space=mobile depth=12 retrain.channels=32 batch=8 budget.device=cuda",
         ),
         run=latency,
         keys=KEYS,
+        about={
+            "out": "the table to write; latency.json if it is left out",
+            "batch": "how many images run at once",
+            "repeats": "how often every choice is timed",
+            "holdout": "how many random networks the table is compared with",
+        },
         offers=offered,
         composed=True,
         reads=READS,

@@ -14,11 +14,12 @@ from nasrun.cli.words import near, one_of, packages, sorted_out
 from nasrun.shown import shown
 
 FORMATS = ("table", "json", "csv")
+MADE_WITH = ("dataset", "space", "strategy", "genotype", "seed")
 KEYS = {
     "format": "|".join(FORMATS),
     "outputs": "DIR",
     "sort": "used|accuracy|time|name",
-    **dict.fromkeys(("dataset", "space", "strategy", "genotype", "seed"), "NAME,NAME"),
+    **dict.fromkeys(MADE_WITH, "NAME,NAME"),
     "finished": "STAGE|true|false",
 }
 RUNS = "runs"
@@ -108,7 +109,7 @@ def _print_records(names: Sequence[str], records: Sequence[Mapping[str, Any]], f
 VERBS = (
     Verb(
         name="list",
-        text="the groups, the options of one (list strategy), or the runs (list runs)",
+        text="print all groups, the options of one (list strategy), or the runs",
         examples=(
             "nasrun list",
             "nasrun list strategy",
@@ -117,9 +118,15 @@ VERBS = (
             "nasrun list runs format=csv > runs.csv",
         ),
         run=list_,
-        note="The table has a row per stage and configuration, over all seeds; in JSON and CSV\n"
-        "every stage of every run is a record.",
+        note="The table of runs has one row per stage and configuration, over all seeds. In JSON "
+        "and CSV every stage of every run is a record.",
         keys=KEYS,
+        about={
+            "outputs": "where the runs lie",
+            "sort": "the run used last at the end, the best first, the quickest first, or by name",
+            "finished": "runs that have finished this stage, or all stages that they began",
+            **dict.fromkeys(MADE_WITH, "runs that were made with one of these"),
+        },
         offers=listable,
     ),
 )

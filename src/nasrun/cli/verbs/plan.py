@@ -35,13 +35,14 @@ def offered(before: Sequence[str]) -> Iterable[str]:
 VERBS = (
     Verb(
         name="plan",
-        text="what a run, or `plan VERB` would take: memory, time, networks; a few steps are run",
+        text="predict memory, time and network sizes of a run, or plan VERB",
         examples=(
             "nasrun plan strategy=darts space=mobile_28 depth=20",
             "nasrun plan strategy=radars space=mobile_28 depth=20 budget.max_memory_gib=4",
             "nasrun plan retrain genotype=darts_v2 retrain=cifar",
         ),
         run=plan,
+        note="A few steps are run and timed; nothing is trained or kept.",
         offers=offered,
         composed=True,
         reads=(*(key for key in ALWAYS if key != "hydra"), *read_by(RUN)),

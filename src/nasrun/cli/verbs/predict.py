@@ -77,15 +77,20 @@ def _print(found: Sequence[Prediction], form: str) -> None:
 VERBS = (
     Verb(
         name="predict",
-        text="the classes of images by a trained network (predict RUN IMAGES...)",
+        text="classify images with a trained network (predict RUN IMAGES...)",
         examples=(
             "nasrun predict outputs/digits-darts-darts/v001 picture.png",
             "nasrun predict outputs/digits-darts-darts/v001 folder/ format=csv top=3 > classes.csv",
         ),
         run=predict,
-        note="Images are files and folders; every one is cropped, scaled and normalised as the\n"
-        "test's were.",
+        note="IMAGES are files and folders. Every image is cropped, scaled and normalised as the "
+        "test images of the run were.",
         keys=KEYS,
+        about={
+            "top": "how many classes per image",
+            "branch": "which training of the run; the newest if it is left out",
+            "trust": "packages of your own that the run's configuration names",
+        },
         offers=run_folders,
     ),
 )

@@ -51,13 +51,21 @@ def show(words: Sequence[str]) -> int:
 VERBS = (
     Verb(
         name="show",
-        text="an architecture, drawn and counted, or a run's report",
+        text="draw and count an architecture, or report on a run",
         examples=(
             "nasrun show outputs/digits-darts-darts/v001",
             "nasrun show genotype=darts_v2 network=imagenet format=json",
         ),
         run=show,
         keys=KEYS,
+        about={
+            "genotype": "a published cell, a file, or one architecture of a file of many",
+            "network": "count it in this published network",
+            "table": "look its true accuracy up in this table",
+            "space": "the space of the genotype, if its text does not say",
+            "out": "where its pictures go; outputs/genotypes if it is left out",
+            "trust": "packages of your own that the run's configuration names",
+        },
         offers=run_folders,
     ),
 )

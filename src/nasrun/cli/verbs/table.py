@@ -41,16 +41,20 @@ def table(words: Sequence[str]) -> int:
 VERBS = (
     Verb(
         name="table",
-        text="make the table that space.table=FILE.csv reads from NAS-Bench-201's official files",
+        text="turn NAS-Bench-201's official files into a table (space.table)",
         examples=(
             "nasrun table NATS-tss-v1_0-3ffb9-simple out=nasbench201.csv",
             "nasrun table NATS-tss-v1_0-3ffb9.pickle.pbz2 data=[cifar10,imagenet16]",
             "nasrun table NAS-Bench-201-v1_1-096897.pth data=[cifar100]",
         ),
         run=table,
-        note="A NATS-Bench file or folder needs `pip install nats_bench`, a NAS-Bench-201 file\n"
-        "`pip install nas-bench-201`. These packages unpickle the files, which can run code: take\n"
-        "them only from where their authors publish them.",
+        note="A NATS-Bench file or folder needs `pip install nats_bench`, a NAS-Bench-201 file "
+        "`pip install nas-bench-201`. These packages unpickle the files, which can run code: take "
+        "the files only from where their authors publish them.",
         keys=KEYS,
+        about={
+            "out": "the table to write; nasbench201.csv if it is left out",
+            "data": "the data sets whose accuracies it has; cifar10 if it is left out",
+        },
     ),
 )
