@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +28,8 @@ class Key(NamedTuple):
 def described(composed: Composed, group: str, folders: Sequence[Path] = ()) -> list[Key]:
     """The keys of the option that is chosen in a group; a value that refers is shown as such."""
     raw = OmegaConf.to_container(composed.config[group], resolve=False)
-    comments = dict(_comments(group, composed.choices[group], (conf_folder(), *folders)))
+    files = _Files((conf_folder(), *folders), composed.choices)
+    comments = dict(files.comments(group, composed.choices[group], group))
     return [
         Key(f"{group}.{key}", _written(value), comments.get(key, ""))
         for key, value in leaves_but_lists(raw)
@@ -54,22 +56,42 @@ def leaves_but_lists(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def _comments(group: str, option: str, folders: Sequence[Path]) -> Iterator[tuple[str, str]]:
-    """The comments by key: those of the files that an option builds on, then its own."""
-    path = next((p for f in folders if (p := f / group / f"{option}.yaml").is_file()), None)
-    if path is None:
-        return
-    text = path.read_text(encoding="utf-8-sig")
-    for entry in (yaml.safe_load(text) or {}).get("defaults", ()):
-        if isinstance(entry, str) and entry != "_self_":
-            yield from _comments(group, entry, folders)
-        elif isinstance(entry, Mapping):
-            (where, inner), *_ = entry.items()
-            other, at, package = where.partition("@")
-            if other.startswith("/") and at and not package.startswith("_global_"):
-                for key, comment in _comments(other[1:], str(inner), folders):
-                    yield f"{package}.{key}", comment
-    yield from _own_comments(text)
+@dataclass(frozen=True)
+class _Files:
+    """The files of options, and which option is chosen where one of them leaves that open."""
+
+    folders: Sequence[Path]
+    choices: Mapping[str, str]
+
+    def comments(self, group: str, option: str, package: str) -> Iterator[tuple[str, str]]:
+        """The comments by key: those of the files that an option builds on, then its own.
+
+        package: where its keys stand in the configuration.
+        """
+        path = next(
+            (p for f in self.folders if (p := f / group / f"{option}.yaml").is_file()), None
+        )
+        if path is None:
+            return
+        text = path.read_text(encoding="utf-8-sig")
+        for entry in (yaml.safe_load(text) or {}).get("defaults", ()):
+            where, default = (entry, None) if isinstance(entry, str) else next(iter(entry.items()))
+            named, at, inner = where.removeprefix("optional ").partition("@")
+            if named == "_self_" or named.startswith("override ") or "_global_" in inner:
+                continue
+            below = f"{inner}." if at and inner != "_here_" else ""
+            home = f"{package}.{below}".rstrip(".")
+            if default is None:  # another option of this group
+                found = self.comments(group, named, home)
+            elif at:
+                other = named[1:] if named.startswith("/") else f"{group}/{named}"
+                chosen = self.choices.get(f"{other}@{home}") or str(default)
+                found = self.comments(other, chosen, home)
+            else:
+                continue
+            for key, comment in found:
+                yield f"{below}{key}", comment
+        yield from _own_comments(text)
 
 
 def _own_comments(text: str) -> Iterator[tuple[str, str]]:

@@ -206,7 +206,10 @@ class PopulationTask(Task):
     A begun task is sent to those processes, so it holds no large tensors.
     """
 
-    words = "a task whose members train themselves: task=gan, rl, rl_pixels or classification"
+    words = (
+        "a task whose members train themselves: task=gan, rl, rl_pixels, or classification with a "
+        "file conf/task/members/STRATEGY.yaml"
+    )
     score: ClassVar[str] = "validation_score"
     """What selection calls the objective."""
 
