@@ -51,7 +51,7 @@ def test_a_table_has_a_row_for_every_number_and_reads_past_a_line_that_was_cut(
     ranks.tell(scores, table, resamples=20)
     row = capsys.readouterr().out.splitlines()[-1].split(" | ")
     assert row[:3] == ["| params", "4", "0.667"]  # five pairs of six agree
-    assert row[4:] == ["0.800", "92.00", "0.50 |"]
+    assert row[4:] == ["0.800", "92.00", "", "0.50 |"]
 
 
 def test_an_interval_narrows_with_agreement(ranks):
@@ -59,3 +59,17 @@ def test_an_interval_narrows_with_agreement(ranks):
     assert ranks.interval(x, x, 50) == pytest.approx((1, 1), abs=0.05)
     low, high = ranks.interval(x, np.random.default_rng(1).permutation(x), 100)
     assert low < 0 < high
+
+
+def test_the_best_of_every_hundred_is_a_search_of_its_own(ranks):
+    x, y = np.arange(250.0), np.arange(250.0) / 10
+    assert ranks.hundreds(x, y) == "14.90 ± 7.07 (2)"  # 9.9 and 19.9; 50 are left over
+
+
+def test_area_and_evolution_are_compared_seed_by_seed(ranks, table, tmp_path, capsys):
+    scores = tmp_path / "scores.jsonl"
+    scores.write_text("\n".join(json.dumps(line("naswot", cell, naswot=1.0)) for cell in CELLS))
+    ranks.area(scores, table, seeds=3, candidates=13)
+    told = capsys.readouterr().out
+    assert "| AREA | 3 |" in told
+    assert "| evolution | 3 |" in told
