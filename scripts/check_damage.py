@@ -261,16 +261,16 @@ def damages(work: Path, seed: int, wanted: Sequence[str]) -> Iterator[Trial]:
 def flips(work: Path, seed: int, count: int, wanted: Sequence[str]) -> Iterator[Trial]:
     """So many single bits of files that hold numbers, files drawn evenly.
 
-    Each is seen by the quick commands; a state, which these do not read, by one that goes on.
+    Each is seen by the command that reads the file.
     """
     drawn = random.Random(seed)
     places = [(c, f) for c in CASES for f in files(work / c.name) if f.endswith(NUMBERS)]
     for number in range(count):
         case, file = drawn.choice(places)
         goes_on = repeat if case.stopped is not None else select
-        commands = QUICK if not file.endswith(".pt") else (goes_on,)
+        reads = {".pt": goes_on, ".safetensors": load}
         if case.name in wanted:
-            yield trial(work, case, file, bit, commands, number)
+            yield trial(work, case, file, bit, reads.get(Path(file).suffix, show), number)
 
 
 def files(made: Path) -> list[str]:

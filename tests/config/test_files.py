@@ -1,13 +1,14 @@
 """What files of somebody else may say, and what of them would have no effect."""
 
 import json
-from pathlib import Path
 
 import pytest
 import yaml
 
 import nasrun as package
 from nasrun.config import compose, frame, options, resolve
+from nasrun.files import write_record, write_yaml
+from nasrun.genotype import unsealed
 
 CALLED = {"_target_": "pathlib.Path.touch", "self": {"_target_": "pathlib.Path"}}
 LOGGING = {"version": 1, "handlers": {"x": {"()": "os.mkdir", "path": "pwned"}}}
@@ -78,6 +79,10 @@ def test_options_of_hydra_are_taken_from_the_command_line(folder):
         (f"{HEAD}rounds 3\nwidth: 4\n", "theirs/experiment/x.yaml, line 3: mapping values"),
         (f"{HEAD}rounds: [3\n", "theirs/experiment/x.yaml, line 3: expected ',' or ']'"),
         (f"{HEAD}rounds: 3\nrounds: 4\n", "theirs/experiment/x.yaml, line 3: found duplicate key"),
+        (
+            f"{HEAD}x: \x1b[3m\n",
+            "theirs/experiment/x.yaml, character 24: special characters are not",
+        ),
         (f"{HEAD}rounds: 3 # \udcff\n", "theirs/experiment/x.yaml, byte 32: not in UTF-8"),
         (f"{HEAD}rounds: {'[' * 5000}{']' * 5000}\n", "nested too deeply"),
         (f"{HEAD}- rounds\n", "experiment/x.yaml: "),
@@ -165,10 +170,10 @@ def test_a_recorded_configuration_refers_to_nothing(finished, nasrun, here):
     """What stands in a stranger's run is data: neither resolved nor called."""
     value = "${oc.create:{_target_:torch.load,f:x.pt,weights_only:false}}"
     path = finished / "config.yaml"
-    content = yaml.safe_load(path.read_text())
+    content = unsealed(yaml.safe_load(path.read_text()))
     content["space"]["choices"] = {"a": value}
     before = path.read_text()
-    path.write_text(yaml.safe_dump(content))
+    write_yaml(path, content)
     words = ["run=" + str(finished)]
     for command in (
         ["show", finished],
@@ -182,15 +187,15 @@ def test_a_recorded_configuration_refers_to_nothing(finished, nasrun, here):
         package.load(finished)
     path.write_text(before)
     own = finished / "retrain" / "magnitude" / "config.yaml"
-    content = yaml.safe_load(own.read_text())
+    content = unsealed(yaml.safe_load(own.read_text()))
     content["retrain"]["optimizer"]["lr"] = "${oc.env:HOME}"
-    own.write_text(yaml.safe_dump(content))
+    write_yaml(own, content)
     with pytest.raises(ValueError, match=r"retrain\.optimizer\.lr=\$\{oc\.env"):
         package.load(finished)
 
 
 def test_a_choice_in_a_run_is_an_option(finished, nasrun):
-    record = json.loads((finished / "run.json").read_text())
+    record = unsealed(json.loads((finished / "run.json").read_text()))
     record["choices"]["space"] = "../space/darts"
-    Path(finished / "run.json").write_text(json.dumps(record))
+    write_record(finished / "run.json", record)
     assert "space=../space/darts: is a path" in nasrun("select", f"run={finished}").refusal

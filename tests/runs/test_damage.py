@@ -40,6 +40,9 @@ def test_a_record_without_a_check_is_read_as_it_is():
     assert unsealed({"a": 1}) == unsealed(sealed({"a": 1})) == {"a": 1}
     with pytest.raises(ValueError, match="take check out if you changed it yourself"):
         unsealed({**sealed({"a": 1}), "a": 2})
+    mark = sealed({"a": 1})["check"]
+    with pytest.raises(ValueError, match=f"damaged, chebk={mark} does not fit it"):
+        unsealed({"chebk": mark, "a": 1})
 
 
 def test_a_changed_digit_of_any_file_is_named_by_what_reads_it(finished):
@@ -113,3 +116,14 @@ def test_a_run_that_lost_its_record_is_named_and_makes_no_second_version(finishe
     assert str(lost) in nasrun("list", "runs").out
     assert str(lost) in nasrun("search", *small).refusal
     assert [path.name for path in finished.parent.glob("v*")] == ["v001"]
+
+
+def test_a_result_whose_numbers_are_none_is_named_and_its_neighbours_are_listed(finished, nasrun):
+    path = finished / "search/result.json"
+    record = unsealed(json.loads(path.read_text()))
+    for wrong in ({"seconds": []}, {"validation_accuracy": "high"}, {"params": {}}):
+        write_record(path, {**record, **wrong})
+        assert f"{path}: damaged, {next(iter(wrong))} is no number" in nasrun("list", "runs").out
+        assert "is no number" in nasrun("show", finished).refusal
+    write_record(path, {**record, "digests": 3})
+    assert f"{path}: damaged, digests are no keys" in nasrun("show", finished).refusal

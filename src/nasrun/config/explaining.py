@@ -28,7 +28,7 @@ def explained(overrides: Sequence[str]) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", "provider=.* is not available", UserWarning)
             yield
-    except yaml.MarkedYAMLError as error:
+    except yaml.YAMLError as error:
         raise ValueError(_unread(error)) from error
     except UnicodeDecodeError as error:
         raise ValueError(_undecoded(overrides)) from error
@@ -44,11 +44,16 @@ def explained(overrides: Sequence[str]) -> Iterator[None]:
         raise ValueError(_explain(overrides, error)) from error
 
 
-def _unread(error: yaml.MarkedYAMLError) -> str:
-    """A YAML file that cannot be read, with the line where that shows."""
-    mark = error.problem_mark or error.context_mark
-    where = "a YAML file" if mark is None else f"{mark.name}, line {mark.line + 1}"
-    problem = error.problem or error.context or "no YAML"
+def _unread(error: yaml.YAMLError) -> str:
+    """A YAML file that cannot be read, with the place where that shows."""
+    if isinstance(error, yaml.reader.ReaderError):
+        where = f"{error.name}, character {error.position + 1}"
+        return f"{where}: {error.reason}; take this one out"
+    where, problem = "a YAML file", str(error)
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        where = where if mark is None else f"{mark.name}, line {mark.line + 1}"
+        problem = error.problem or error.context or "no YAML"
     return f"{where}: {problem}; write KEY: VALUE in every line, indented by spaces"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 from nasrun.runs.recorded import recorded, write_contents
 
 METRICS, TIMING, WEIGHTS = "metrics.jsonl", "timing.jsonl", "weights.safetensors"
+
+
+COUNTED = re.compile(r"(^|_)(seconds|params|macs|gap|accuracy|loss)$")
+"""The names of what is a number in a result, wherever it comes from."""
 
 
 class StageFolder:
@@ -120,7 +125,14 @@ class StageFolder:
     @property
     def result(self) -> dict[str, Any]:
         """What `result.json` holds; ValueError if it is damaged."""
-        return read_json(self.path / "result.json")
+        content = read_json(self.path / "result.json")
+        for name, value in content.items():
+            absent = value is None and name != "seconds"
+            if COUNTED.search(name) and not absent and type(value) not in (int, float):
+                raise ValueError(f"{self.path / 'result.json'}: damaged, {name} is no number")
+        if not isinstance(content.get("digests", {}), Mapping):
+            raise ValueError(f"{self.path / 'result.json'}: damaged, digests are no keys")
+        return content
 
     def metrics(self) -> list[Metrics]:
         """The rounds in `metrics.jsonl`; ValueError if it is damaged."""
