@@ -102,6 +102,13 @@ def test_a_sweep_with_a_searchpath_of_its_own_finds_its_options(nasrun, here, sm
     assert second["overrides"][0] == "dataset=mine"
 
 
+def test_a_target_that_is_no_sweeper_is_named(nasrun, here):
+    for wrong in ("'a,b'", "nowhere.Sweeper", "os.getcwd", "3", ""):
+        refusal = nasrun("search", "-m", "seed=0,1", f"hydra.sweeper._target_={wrong}").refusal
+        assert "hydra.sweeper._target_=" in refusal
+    assert list(here.iterdir()) == []
+
+
 def test_a_sweep_none_of_whose_jobs_begins_leaves_nothing(nasrun, here, small):
     words = [word for word in small if "images" not in word]
     answer = nasrun("search", "-m", *words, "images=8", "seed=0,1")
@@ -237,7 +244,7 @@ def test_a_sweeper_that_draws_is_not_given_what_it_cannot_judge(nasrun, finished
             "seed=interval(0,1): values are drawn by another",
         ),
         ("seed=range(0,0)", "seed=range(0,0): has no values; name one or more"),
-        ("strategy=glob(x*)", "strategy=glob(x*): no such options of strategy; there are darts"),
+        ("strategy=glob(x*)", "strategy=glob(x*): no such options of strategy; there are "),
         ("seed=glob(*)", "seed=glob(*): no such options of seed, which has none"),
         ("strategy=a(b", "strategy=a(b: cannot be read; quote special characters"),
         ("seed=0,1 hydra/launcher=nope", "hydra/launcher=nope: unknown option; there are basic"),

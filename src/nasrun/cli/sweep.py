@@ -208,7 +208,15 @@ def _judges(sweeper: Mapping[str, Any]) -> bool:
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.utils import get_class
 
-    if not issubclass(get_class(sweeper["_target_"]), BasicSweeper):
+    target = sweeper["_target_"]
+    try:
+        judges = not issubclass(get_class(target), BasicSweeper)
+    except Exception as error:  # whatever Hydra, or an import, raises
+        raise ValueError(
+            f"hydra.sweeper._target_={target}: no sweeper is there; leave it out, or choose "
+            "one by hydra/sweeper=NAME"
+        ) from error
+    if judges:
         return True
     size = sweeper["max_batch_size"]
     if size is not None and size < 1:
