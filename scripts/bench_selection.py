@@ -109,7 +109,8 @@ def fast(
     """The judge of `selector=perturb`, by the loss: random images make equal accuracies likely."""
     from nasrun.strategies.judges import Masked
 
-    judge, space = Masked(criterion="loss", images=None, batch_size=None), strategy.space
+    judge = Masked(criterion="loss", images=None, batch_size=8 * arguments.batch)
+    space = strategy.space
 
     def run() -> None:
         strategy.supernet.fixed.clear()
