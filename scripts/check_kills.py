@@ -18,10 +18,10 @@ and the processes of an engine: all train within the command.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import random
-import re
 import select
 import shutil
 import signal
@@ -63,8 +63,8 @@ WORDS = {
 }
 """What makes a search of every strategy small."""
 SHORT = (
-    *("retrain.epochs=2", "retrain.channels=2", "retrain.layers=3", "retrain.auxiliary=false"),
-    "baseline=false",
+    *("retrain.epochs=2", "retrain.channels=2", "retrain.layers=3"),
+    "retrain.auxiliary=false",
 )
 MOVED = (
     *("transfer.epochs=2", "transfer.channels=2", "transfer.layers=3"),
@@ -74,6 +74,8 @@ SWEEP = "hydra.sweep.dir=outputs/sweep"
 KILLED = -signal.SIGKILL
 TIMES = ("seconds", "created", "memory_gib")
 TIMING = "timing.jsonl"
+MEASURED = ("state.json", "subspaces.png")
+"""Digests of states, which have times; a picture of the memory that was measured."""
 MOMENTS = ("before the first round", "within rounds", "after the last round", "too late")
 
 
@@ -156,7 +158,7 @@ def commands(strategy: str, stage: str, selector: str) -> tuple[tuple[Command, .
         return (), ("search", "-m", *words, "seed=0,1", SWEEP)
     if WORDS[strategy] is POPULATIONS:
         return (), ("run", *words, "stages=[search,select]")
-    return (), ("run", *words, *SHORT, *MOVED)
+    return (), ("run", *words, *SHORT, *MOVED, "baseline=false")
 
 
 def attempt(trial: Trial, work: Path, name: str) -> dict[str, Any]:
@@ -188,8 +190,8 @@ def attempt(trial: Trial, work: Path, name: str) -> dict[str, Any]:
 
 def reference(commands: Sequence[Command], folder: Path) -> tuple[Path, float]:
     """A folder in which these were executed undisturbed, and the seconds that the last one took."""
-    path = folder / re.sub(r"\W+", "-", " ".join(map(" ".join, commands)))[-200:]
-    path = path.with_name(f"{path.name}-{sum(map(hash_of, commands)) % 10**8:08d}")
+    mark = hashlib.sha256(json.dumps(commands).encode()).hexdigest()[:8]
+    path = folder / f"{commands[-1][0]}-{mark}"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=folder))
@@ -202,11 +204,6 @@ def reference(commands: Sequence[Command], folder: Path) -> tuple[Path, float]:
         (draft / "seconds").write_text(str(time.monotonic() - began))
         draft.rename(path)
     return path, float((path / "seconds").read_text())
-
-
-def hash_of(command: Command) -> int:
-    """A number of a command that is the same in every process."""
-    return int.from_bytes(" ".join(command).encode(), "big") % 999_999_937
 
 
 def run(
@@ -335,7 +332,7 @@ def differences(one: Path, other: Path) -> list[str]:
 
 def content(path: Path) -> object:
     """What a file holds but for times, and but for digests of what has times."""
-    if path.name == "state.json":
+    if path.name in MEASURED:
         return None
     if path.suffix == ".pt":
         import torch
@@ -348,6 +345,10 @@ def content(path: Path) -> object:
         return [{**job, "sweep": None} for job in jobs if job["sweep"] == jobs[-1]["sweep"]]
     if path.suffix in (".json", ".jsonl"):
         return [repr(timeless(json.loads(text))) for text in texts(path)]
+    if path.name == "multirun.yaml":
+        return [
+            line for line in path.read_text().splitlines() if not line.strip().startswith("cwd:")
+        ]
     return path.read_bytes()
 
 
