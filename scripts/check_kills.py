@@ -72,10 +72,11 @@ MOVED = (
 )
 SWEEP = "hydra.sweep.dir=outputs/sweep"
 KILLED = -signal.SIGKILL
-TIMES = ("seconds", "created", "memory_gib")
 TIMING = "timing.jsonl"
-MEASURED = ("state.json", "subspaces.png")
-"""Digests of states, which have times; a picture of the memory that was measured."""
+TIMES = ("seconds", "created", "memory_gib", TIMING, "check")
+"""Keys of what is measured, and of digests of that."""
+UNLIKE = ("state.json", "subspaces.png", "commands.jsonl", "nasrun.log")
+"""Digests of states, which have times; measured memory, drawn; commands and rounds by the clock."""
 MOMENTS = ("before the first round", "within rounds", "after the last round", "too late")
 
 
@@ -332,14 +333,12 @@ def differences(one: Path, other: Path) -> list[str]:
 
 def content(path: Path) -> object:
     """What a file holds but for times, and but for digests of what has times."""
-    if path.name in MEASURED:
+    if path.name in UNLIKE:
         return None
     if path.suffix == ".pt":
         import torch
 
-        state = torch.load(path, weights_only=True)
-        state.get("rows", {}).pop(TIMING, None)
-        return repr(timeless(state))
+        return repr(timeless(torch.load(path, weights_only=True)))
     if path.name == "jobs.jsonl":  # of the last sweep there
         jobs = [json.loads(line) for line in path.read_text().splitlines()]
         return [{**job, "sweep": None} for job in jobs if job["sweep"] == jobs[-1]["sweep"]]
