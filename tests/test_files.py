@@ -109,6 +109,8 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     [
         (read_json, "{", "unreadable"),
         (read_json, '{"a":' * 100_000, "nested too deep"),
+        (read_json, '{"a":' * 300 + "1" + "}" * 300, "nested too deep"),
+        (read_yaml, '{"a":' * 300 + "1" + "}" * 300, "nested too deep"),
         (read_json, "[]", "has no a"),
         (read_json, '{"b": 1}', "has no a"),
         (read_yaml, "a: [", "unreadable"),

@@ -34,6 +34,10 @@ LARGEST = 2**26
 """Bytes of the largest JSON or YAML file that is read."""
 MOST = 10**6
 """Values in the largest of them: aliases in YAML can stand for far more than its bytes."""
+DEEPEST = 100
+"""How deep their values are nested."""
+Types = Mapping[str, type | tuple[type, ...]]
+"""What the values of some keys of a record are, where it has these keys."""
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> str:
@@ -121,6 +125,18 @@ def remove_drafts(folder: Path) -> None:
             if OURS.fullmatch(name):
                 with suppress(OSError):
                     os.unlink(os.path.join(place, name))
+
+
+def refuse_links(folder: Path) -> None:
+    """ValueError for a link in a folder, or below it, to a folder elsewhere."""
+    home = folder.resolve()
+    for place, names, _ in os.walk(folder):
+        for path in (Path(place, name) for name in names):
+            if path.is_symlink() and not path.resolve().is_relative_to(home):
+                raise ValueError(
+                    f"{path}: is a link out of {folder}, and nothing is written or deleted through "
+                    "it; put the folder itself there"
+                )
 
 
 def append_line(path: Path, text: str) -> None:
@@ -213,6 +229,10 @@ def refuse_flipped(path: Path) -> None:
             raise ValueError(f"{path}: damaged in {damaged}")
 
 
+class Boundless(ValueError):
+    """A file holds more than is read of one, or is nested too deep."""
+
+
 def read_json(path: Path, *needed: str) -> dict[str, Any]:
     """A JSON object; ValueError names a file that is missing, damaged, or lacks a needed key."""
     return _mapping(path, _read(path, json.loads), needed)
@@ -221,6 +241,15 @@ def read_json(path: Path, *needed: str) -> dict[str, Any]:
 def read_yaml(path: Path, *needed: str) -> dict[str, Any]:
     """A YAML mapping; ValueError names a file that is missing, damaged, or lacks a needed key."""
     return _mapping(path, _read(path, yaml.safe_load), needed)
+
+
+def typed(path: Path, content: dict[str, Any], types: Types) -> dict[str, Any]:
+    """A record whose values are of these types where it has them; ValueError names the file."""
+    for key, of in types.items():
+        if key in content and not isinstance(content[key], of):
+            names = " or ".join(one.__name__ for one in (of if isinstance(of, tuple) else (of,)))
+            raise ValueError(f"{path}: damaged, {key} is no {names}")
+    return content
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -239,30 +268,34 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def _read(path: Path, parse: Callable[[str], Any]) -> Any:
     try:
         if path.stat().st_size > LARGEST:
-            raise ValueError(f"{path}: damaged, it has more than {LARGEST >> 20} MiB")
+            raise Boundless(f"{path}: damaged, it has more than {LARGEST >> 20} MiB")
         content = parse(path.read_text(encoding="utf-8"))
         _count(content)
     except RecursionError as error:
-        raise ValueError(f"{path}: damaged, it is nested too deep") from error
+        raise Boundless(f"{path}: damaged, it is nested too deeply") from error
     except OverflowError as error:
-        raise ValueError(f"{path}: damaged, it has more than {MOST:,} values") from error
+        raise Boundless(f"{path}: damaged, it has more than {MOST:,} values") from error
     except (OSError, json.JSONDecodeError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: unreadable ({error.__class__.__name__})") from error
     return content
 
 
 def _count(content: Any) -> None:
-    """OverflowError where there are too many values, each counted as often as it is named."""
-    left, waiting = MOST, [content]
+    """OverflowError where there are too many values, each counted as often as it is named.
+
+    RecursionError where they are nested too deep.
+    """
+    left, waiting = MOST, [(content, 0)]
     while waiting:
         left -= 1
         if left < 0:
             raise OverflowError
-        item = waiting.pop()
-        if isinstance(item, Mapping):
-            waiting += item.values()
-        elif isinstance(item, list):
-            waiting += item
+        item, depth = waiting.pop()
+        if depth > DEEPEST:
+            raise RecursionError
+        inner = item.values() if isinstance(item, Mapping) else item
+        if isinstance(item, Mapping | list):
+            waiting += ((each, depth + 1) for each in inner)
 
 
 def _mapping(path: Path, content: Any, needed: Sequence[str]) -> dict[str, Any]:

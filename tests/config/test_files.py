@@ -199,3 +199,26 @@ def test_a_choice_in_a_run_is_an_option(finished, nasrun):
     record["choices"]["space"] = "../space/darts"
     write_record(finished / "run.json", record)
     assert "space=../space/darts: is a path" in nasrun("select", f"run={finished}").refusal
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"{HEAD}images: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+            f"{key}: &{key} [{', '.join([f'*{before}'] * 10)}]\n"
+            for before, key in zip("abcdefgh", "bcdefghi", strict=True)
+        ), "more than 1,000,000 values"),
+        (f"{HEAD}images: {'[' * 3000}", "nested too deep"),
+    ],
+    ids=["aliases", "nested"],
+)  # fmt: skip
+def test_a_file_that_stands_for_too_much_is_refused_before_hydra_reads_it(
+    folder, nasrun, text, told
+):
+    path = folder / "experiment/bomb.yaml"
+    path.write_text(text)
+    words = ["hydra.searchpath=[file://theirs]", "experiment=bomb"]
+    for verb in ("search", "plan"):
+        refusal = nasrun(verb, *words).refusal
+        assert f"{path.relative_to(folder.parent)}: damaged" in refusal
+        assert told in refusal

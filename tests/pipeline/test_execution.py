@@ -319,7 +319,7 @@ def test_damaged_files_are_named_below_the_list_of_runs(nasrun, finished, name, 
     path.write_text(content)
     answer = nasrun("list", "runs")
     assert answer.status == 0
-    assert f"not shown: {path}" in answer.out
+    assert f"damaged: {path}" in answer.out
 
 
 def test_damaged_weights_are_named(nasrun, finished):

@@ -223,3 +223,23 @@ def test_a_sweep_lies_where_the_composed_configuration_says(nasrun, here, small,
     assert answer.status == 0, answer.err
     assert list(here.rglob("scratch/runs/sweeps/*/*/jobs.jsonl"))
     assert [path.name for path in here.iterdir()] == ["scratch"]
+
+
+def test_a_damaged_newest_run_is_named_and_no_older_one_is_taken_for_it(
+    nasrun, here, finished, short
+):
+    """Another search would be selected from, for hours perhaps, than the one that is meant."""
+    older = here / "outputs/digits-darts-darts/v002"
+    shutil.copytree(finished, older)
+    os.utime(older / "run.json", ns=(0, 0))
+    for name in ("run.json", "select/magnitude/config.yaml"):
+        kept = (finished / name).read_text()
+        (finished / name).write_text("{")
+        os.utime(finished / "run.json")
+        for verb in ("select", "retrain"):
+            refusal = nasrun(verb).refusal
+            assert str(finished / name) in refusal
+            assert refusal.endswith("name the run that is meant by run=PATH")
+        (finished / name).write_text(kept)
+    (finished / "run.json").write_text("{")
+    assert nasrun("select", f"run={older}", "budget.threads=1").status == 0

@@ -91,7 +91,10 @@ def test_a_damaged_run_is_named_and_the_others_are_listed(tmp_path):
     text = listed(paths)
     assert "75.00%" in text
     assert "25.00%" not in text
-    assert f"not shown: {paths[0] / 'config.yaml'}: damaged" in text.replace("\n", "")
+    row = next(line for line in text.splitlines() if "v001" in line)
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert cells == ["toy/v001", "damaged", "-", "-", "-", "-"]
+    assert f"damaged: {paths[0] / 'config.yaml'}: damaged" in text.replace("\n", "")
 
 
 def test_a_population_is_judged_by_what_its_results_name(tmp_path):
@@ -206,10 +209,18 @@ def test_a_table_is_sorted_by_the_means_of_its_rows(four):
 
 
 def test_a_damaged_stage_is_named_beside_the_records(four):
-    (four[1].path / "search/result.json").write_text("no json")
-    found, damaged = records([run.path for run in four])
-    assert len(found) == 3
-    assert str(four[1].path) in damaged[0]
+    path = four[1].path / "search/result.json"
+    for text in ("no json", "{}", '{"seconds": "long"}', '{"seconds": 1, "params": [1]}'):
+        path.write_text(text)
+        found, damaged = records([run.path for run in four])
+        assert [record.stage for record in found] == ["search", "damaged", "search", "search"]
+        assert found[1].plain() == {
+            **dict.fromkeys(found[1].names()),
+            "run": str(four[1].path),
+            **{"stage": "damaged", "branch": "", "rounds": 0},
+            **{"finished": False, "is_accuracy": False},
+        }
+        assert str(path) in damaged[0]
 
 
 def version(outputs, accuracy, strategy=None, budget=None, judged=False, **scale):

@@ -10,6 +10,7 @@ import torch
 
 from nasrun.genotype import unsealed
 from nasrun.runs.finished import load_search, trained_folder
+from nasrun.runs.run import Run
 
 
 def test_a_loaded_search_is_the_supernet_as_it_ended(finished):
@@ -76,3 +77,9 @@ def test_an_exported_network_agrees_with_the_loaded_one(nasrun, finished):
     with torch.no_grad():
         ours = package.load(finished)(images)
     assert numpy.abs(theirs - ours.numpy()).max() < 1e-4
+
+
+def test_nothing_is_exported_or_diagnosed_in_a_run_at_work(nasrun, finished):
+    with Run(finished).lock():
+        for verb in ("export", "diagnose"):
+            assert "another nasrun is working on it" in nasrun(verb, finished).refusal

@@ -384,3 +384,41 @@ def test_what_is_no_number_is_null_in_json_and_none_when_read(tmp_path):
     assert result["test_loss"] is None
     assert result["scores"] == [["a", None]]
     assert result["untrained"] == {"fid": 2.0}
+
+
+def test_nothing_is_done_in_a_run_with_a_link_to_a_folder_elsewhere(tmp_path):
+    run = Run.claim(tmp_path, "a", CONFIG, RECORD)
+    (outside := tmp_path / "outside").mkdir()
+    for name in ("search", "select/magnitude/members"):
+        link = run.path / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(outside, target_is_directory=True)
+        with pytest.raises(ValueError, match=f"{link}: is a link out of"), run.lock():
+            pass
+        link.unlink()
+    (run.path / "latest").symlink_to(run.path / "select", target_is_directory=True)
+    with run.lock():
+        pass
+
+
+def hold(run, held, over):
+    with run.lock():
+        held.set()
+        over.wait(60)
+
+
+def test_no_deletion_of_a_file_lets_a_second_process_in(tmp_path):
+    run = Run.claim(tmp_path, "a", CONFIG, RECORD)
+    context = multiprocessing.get_context("fork")
+    held, over = context.Event(), context.Event()
+    worker = context.Process(target=hold, args=(run, held, over))
+    worker.start()
+    assert held.wait(60)
+    for path in (path for path in tmp_path.rglob("*") if path.is_file()):
+        path.unlink()
+    with pytest.raises(ValueError, match="another nasrun is working on it"), run.lock():
+        pass
+    over.set()
+    worker.join()
+    with run.lock():
+        pass

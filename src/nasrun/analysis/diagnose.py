@@ -29,6 +29,7 @@ from nasrun.files import write_json
 from nasrun.genotype import SKIP
 from nasrun.runs.finished import load_search
 from nasrun.runs.randomness import seed_everything
+from nasrun.runs.run import Run
 from nasrun.spaces.darts import Cell, CellNetwork
 from nasrun.strategies.base import SupernetStrategy
 
@@ -132,6 +133,15 @@ def diagnose(
     for key, value in (("edges", edges), ("rounds", rounds), ("shuffles", shuffles)):
         if value < 0:
             raise ValueError(f"{key}={value}: use 0 or more")
+    with Run.open(Path(run)).lock():
+        record = _looks(run, edges, rounds, shuffles, trust)
+        write_json(Path(run) / "diagnostics.json", record)
+    return record
+
+
+def _looks(
+    run: str, edges: int, rounds: int, shuffles: int, trust: Sequence[str]
+) -> dict[str, Any]:
     strategy = load_search(run, trust)
     if not isinstance(strategy, SupernetStrategy):
         raise ValueError(f"run={run}: its strategy leaves {strategy.leaves}, not a supernet")
@@ -150,7 +160,6 @@ def diagnose(
     }
     if shuffles:
         record["shuffled_accuracies"] = shuffled_accuracies(strategy, shuffles)
-    write_json(Path(run) / "diagnostics.json", record)
     return record
 
 

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nasrun.config.explaining import explain_value, explained
 from nasrun.config.files import (
     leaves,
+    refuse_boundless,
     refuse_foreign_options,
     refuse_idle_experiment,
     refuse_paths,
@@ -47,6 +48,7 @@ def compose(overrides: Sequence[str]) -> Composed:
     """The configuration of these overrides; ValueError with key, value and what to do."""
     register()
     folders = search_folders(overrides)
+    refuse_boundless(folders)
     for override in overrides:
         group, _, value = override.partition("=")
         if group in GROUPS and group != "experiment" and value.startswith("["):

@@ -17,6 +17,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from nasrun.config.folders import conf_folder
+from nasrun.files import Boundless, read_yaml
 
 REFERENCE = re.compile(r"\$\{(\.*[\w.\[\]]+|oc\.(select|env):[^${}]*)\}")
 """To a key, by its path from the top or, behind dots, from here; or to what may be missing."""
@@ -60,6 +61,22 @@ def refuse_paths(choices: Mapping[str, Any]) -> None:
             if re.search(r"(^|/)\.|^/|//|\.ya?ml$", str(option)):
                 name = Path(str(option)).name.removesuffix(".yaml").removesuffix(".yml")
                 raise ValueError(f"{group}={option}: is a path; name the option, {group}={name}")
+
+
+def refuse_boundless(folders: Sequence[Path]) -> None:
+    """ValueError for a file in folders that a command adds which stands for more than is read.
+
+    Hydra would copy what an alias stands for, however often: a few lines can fill the memory.
+    """
+    for folder in folders:
+        for pattern in ("*.yaml", "*/*.yaml", "*/*/*.yaml"):
+            for path in sorted(folder.glob(pattern)):
+                try:
+                    read_yaml(path)
+                except Boundless as error:
+                    raise ValueError(f"{error}; take it out of {folder}") from error
+                except ValueError:
+                    continue  # told where it is read
 
 
 def refuse_idle_experiment(

@@ -109,7 +109,12 @@ def find_source(
     if begins_run(verb) or genotype is not None:
         return Source(runs[0])
     for run in runs:
-        stages = [stage for stage in run.stages() if stage.finished]
+        try:
+            stages = [stage for stage in run.stages() if stage.finished]
+        except ValueError as error:
+            if path is not None:
+                raise
+            raise ValueError(f"{error}; or name the run that is meant by run=PATH") from error
         if verb == SELECT.name:
             if any(stage.kind == SEARCH.name for stage in stages):
                 return Source(run)

@@ -22,6 +22,8 @@ from nasrun.runs.stage_folder import StageFolder
 
 FACTS = ("dataset", "space", "strategy", "genotype", "seed")
 """What runs can be chosen by, as it is typed when a run is made."""
+DAMAGED = "damaged"
+"""In place of the stages of a run that cannot be read."""
 FINISHED = ("true", "false", *KINDS)
 
 
@@ -136,6 +138,13 @@ class Record:
         return asdict(self)
 
     @classmethod
+    def damaged(cls, run: Run) -> Record:
+        """A run that cannot be read."""
+        unknown: dict[str, Any] = dict.fromkeys(cls.names())
+        known = {"run": str(run.path), "stage": DAMAGED, "branch": "", "rounds": 0}
+        return cls(**unknown | known | {"finished": False, "is_accuracy": False})
+
+    @classmethod
     def of(cls, run: Run, stage: StageFolder) -> Record:
         """What a stage has reached."""
         made = facts(run)
@@ -231,14 +240,15 @@ Pairing = tuple[str, str, str]
 
 
 def records(paths: Sequence[Path], order: str = "used") -> tuple[list[Record], list[str]]:
-    """A record of every stage of the runs, and why others cannot be read."""
+    """A record of every stage of the runs, one of every run that cannot be read, and why."""
     found: list[Record] = []
     damaged = []
     for path in dict.fromkeys(paths):
         run = Run(path)
         try:
-            found += [Record.of(run, stage) for stage in run.stages()]
+            found += [*(Record.of(run, stage) for stage in run.stages())]
         except ValueError as error:
+            found.append(Record.damaged(run))
             damaged.append(str(error))
     return ordered(found, order), damaged
 
@@ -253,17 +263,18 @@ def print_runs(
     """Runs grouped by configuration without the seed: n, mean and standard deviation.
 
     Versions of one family are told apart by what differs between them. `done` are the folders of
-    the stages that are meant, `None` for all. A run that cannot be read is named below the others.
+    the stages that are meant, `None` for all. A run that cannot be read is a row of its own, and
+    why is told below.
     """
     groups: dict[Pairing, Group] = {}
-    damaged = []
+    damaged: dict[str, str] = {}
     for path in dict.fromkeys(paths):
         run = Run(path)
         try:
             stages = [(key, stage, _settings(run, stage)) for key, stage in _stages(run)]
             results = [stage.result if stage.finished else None for _, stage, _ in stages]
         except ValueError as error:
-            damaged.append(str(error))
+            damaged[f"{path.parent.name}/{path.name}"] = str(error)
             continue
         for (key, stage, made), result in zip(stages, results, strict=True):
             if done is None or stage.path in done:
@@ -276,9 +287,10 @@ def print_runs(
     if any(apart):
         columns = (*columns, "with")
         cells = [(*row, text) for row, text in zip(cells, apart, strict=True)]
+    cells += [(name, DAMAGED, *["-"] * (len(columns) - 2)) for name in damaged]
     table(console, title, columns, cells)
-    for reason in damaged:
-        console.print(f"not shown: {reason}", highlight=False, markup=False, soft_wrap=True)
+    for reason in damaged.values():
+        console.print(f"{DAMAGED}: {reason}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _stages(run: Run) -> Iterator[tuple[Pairing, StageFolder]]:

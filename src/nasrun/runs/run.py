@@ -19,14 +19,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 from uuid import uuid4
 
 from nasrun.data.contents import Contents
 from nasrun.files import (
+    Types,
     flush_folder,
     read_json,
+    refuse_links,
     remove_drafts,
+    typed,
     write_json,
     write_record,
     write_yaml,
@@ -37,6 +41,12 @@ from nasrun.runs.lock import held
 from nasrun.runs.recorded import identity, recorded, refuse_other_contents, write_contents
 from nasrun.runs.stage_folder import StageFolder
 
+RECORDED: Types = {
+    **dict.fromkeys(("fingerprint", "created", "machine", "python"), str),
+    **dict.fromkeys(("choices", "scale", "versions"), dict),
+    **dict.fromkeys(("genotype", "table", "git"), (str, NoneType)),
+    "seed": (int, NoneType),
+}
 KINDS = ("search", "select", "retrain", "transfer")
 
 
@@ -190,7 +200,8 @@ class Run:
     @property
     def record(self) -> dict[str, Any]:
         """What `run.json` holds."""
-        return read_json(self.path / "run.json", "fingerprint", "choices", "scale")
+        path = self.path / "run.json"
+        return typed(path, read_json(path, "fingerprint", "choices", "scale"), RECORDED)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -211,9 +222,11 @@ class Run:
     def lock(self) -> Iterator[None]:
         """Hold this folder; ValueError if another process works on it.
 
-        What unfinished writes have left is removed.
+        What unfinished writes have left is removed. Nothing is written or deleted through a link
+        to a folder elsewhere: ValueError if there is one.
         """
         with held(self.path):
+            refuse_links(self.path)
             remove_drafts(self.path)
             yield
 

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from nasrun.data.contents import Contents
 from nasrun.files import (
+    Types,
     append_line,
     as_json,
     digest_of,
     read_json,
     read_lines,
+    typed,
     write_json,
     write_record,
     write_text,
@@ -35,6 +37,11 @@ if TYPE_CHECKING:
 
 from nasrun.runs.recorded import recorded, write_contents
 
+RESULT: Types = {
+    **dict.fromkeys(("genotype", "note", "judged_by", "trained_on", "stopped"), str),
+    **dict.fromkeys(("true", "data", "digests", "untrained"), dict),
+    "sizes": list,
+}
 METRICS, TIMING, WEIGHTS = "metrics.jsonl", "timing.jsonl", "weights.safetensors"
 
 
@@ -125,13 +132,13 @@ class StageFolder:
     @property
     def result(self) -> dict[str, Any]:
         """What `result.json` holds; ValueError if it is damaged."""
-        content = read_json(self.path / "result.json")
+        path = self.path / "result.json"
+        content = typed(path, read_json(path, "seconds"), RESULT)
         for name, value in content.items():
             absent = value is None and name != "seconds"
-            if COUNTED.search(name) and not absent and type(value) not in (int, float):
-                raise ValueError(f"{self.path / 'result.json'}: damaged, {name} is no number")
-        if not isinstance(content.get("digests", {}), Mapping):
-            raise ValueError(f"{self.path / 'result.json'}: damaged, digests are no keys")
+            counted = COUNTED.search(name) or name == content.get("judged_by")
+            if counted and not absent and type(value) not in (int, float):
+                raise ValueError(f"{path}: damaged, {name} is no number")
         return content
 
     def metrics(self) -> list[Metrics]:

@@ -21,10 +21,12 @@ def export(words: Sequence[str]) -> int:
     if keys.get("format", "onnx") != "onnx":
         raise ValueError(f"format={keys['format']}: use onnx, nothing else can be written")
     from nasrun.runs.finished import load, trained_folder
+    from nasrun.runs.run import Run
 
     folder = trained_folder(Path(names[0]), keys.get("branch"))
     path = folder.path / "network.onnx"
-    difference = load(folder.path, trust=packages(keys.get("trust", ""))).export(path)
+    with Run(folder.path.parents[1]).lock():
+        difference = load(folder.path, trust=packages(keys.get("trust", ""))).export(path)
     if difference > 1e-3:
         raise ValueError(f"{path}: its outputs differ by {difference:.2g} from the network's")
     print(f"{path}  largest difference of the outputs {difference:.1e}")

@@ -69,7 +69,7 @@ def _list_runs(keys: Mapping[str, str], form: str) -> None:
         records, damaged = comparison.records(paths, order)
         _print_records(comparison.Record.names(), [each.plain() for each in records], form)
         for reason in damaged:
-            print(f"nasrun: not listed: {shown(reason)}", file=sys.stderr)
+            print(f"nasrun: {comparison.DAMAGED}: {shown(reason)}", file=sys.stderr)
     elif paths:
         comparison.print_runs(screen.console(), paths, str(outputs), order)
     else:
