@@ -25,7 +25,7 @@ class Point:
     ) -> None:
         float(loose)
         if x < 0:
-            raise ValueError(f"x={x}: from 0 on")
+            raise ValueError(f"x={x}: use 0 or more")
         self.x, self.y, self.pair, self.many, self.inner = x, y, pair, many, inner
         self.rule = rule
 

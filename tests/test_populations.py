@@ -22,15 +22,15 @@ RUN = Path("digits-gan-pbtnas/v001")
     [
         (["method=perturb"], "use selector=fittest or soup"),
         (["method=magnitude"], "leaves a population of trained networks"),
-        (["strategy.size=3"], "strategy.size=3: more than children=3"),
+        (["strategy.size=3"], "strategy.size=3: use more than children=3"),
         (["space=darts"], "task=gan needs a generator and a discriminator: space=darts has"),
         (["task=classification"], "task=classification needs networks that classify images"),
         (
             ["space=darts", "task=classification", "budget.max_params_m=1"],
-            "strategy=pbtnas: limits on the found network and `nasrun plan` know no population",
+            "strategy=pbtnas: limits on the found network and `nasrun plan` cannot be used",
         ),
         (["stages=[search,select,retrain]"], "need no retraining"),
-        (["engine.processes=0"], "engine.processes=0: at least 1"),
+        (["engine.processes=0"], "engine.processes=0: use at least 1"),
         (["dataset=hopper"], "dataset=hopper: task=gan learns from labelled images"),
     ],
 )

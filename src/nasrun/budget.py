@@ -64,14 +64,14 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads={self.threads}: at least 1, or null for all cores")
+            raise ValueError(f"threads={self.threads}: use at least 1, or null for all cores")
         for key in ("max_hours", "max_memory_gib", *LIMITS):
             value = getattr(self, key)
             if value is not None and not value > 0:
-                raise ValueError(f"{key}={value}: more than 0, or null for no limit")
+                raise ValueError(f"{key}={value}: use more than 0, or null for no limit")
         for key in ("limit_weight", "limit_rate"):
             if getattr(self, key) < 0:
-                raise ValueError(f"{key}={getattr(self, key)}: from 0 on")
+                raise ValueError(f"{key}={getattr(self, key)}: use 0 or more")
         if self.latency_table is not None and self.max_latency_ms is None:
             raise ValueError(
                 f"latency_table={self.latency_table}: has no effect without max_latency_ms; give "
@@ -80,7 +80,7 @@ class Budget:
         if self.reserve_gib < 0 or not self.memory_factor > 0:
             raise ValueError(
                 f"reserve_gib={self.reserve_gib} memory_factor={self.memory_factor}: "
-                "from 0 on, more than 0"
+                "use 0 or more for the first, more than 0 for the second"
             )
         if self.max_memory_gib is not None and self.max_memory_gib <= self.reserve_gib:
             raise ValueError(
@@ -244,7 +244,7 @@ class Budget:
         if self.max_memory_gib is not None and memory_gib() > self.max_memory_gib:
             raise ValueError(
                 f"budget.max_memory_gib={self.max_memory_gib}: {memory_gib():.2f} GiB were needed; "
-                "allow more and repeat the command, or search anew with a larger "
+                "allow more and repeat the command, or search again with a larger "
                 f"budget.memory_factor than {self.memory_factor}, which predicts more"
             )
         if self.max_hours is not None and time.monotonic() - self.started > self.max_hours * 3600:

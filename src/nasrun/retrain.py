@@ -58,11 +58,11 @@ class Retrain(Stage):
             ("batch_size", batch_size, 2),
         ):
             if value < least:
-                raise ValueError(f"{key}={value}: at least {least}")
+                raise ValueError(f"{key}={value}: use at least {least}")
         if not 0 <= drop_path < 1:
-            raise ValueError(f"drop_path={drop_path}: from 0 to below 1")
+            raise ValueError(f"drop_path={drop_path}: use 0 or more, but less than 1")
         if clip is not None and clip <= 0:
-            raise ValueError(f"clip={clip}: more than 0, or null for none")
+            raise ValueError(f"clip={clip}: use more than 0, or null for none")
         self.epochs = epochs
         self.rounds_per_epoch = rounds_per_epoch
         self.batch_size = batch_size

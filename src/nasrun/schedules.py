@@ -31,7 +31,7 @@ class Cosine(Schedule):
 
     def __post_init__(self) -> None:
         if self.last < 0:
-            raise ValueError(f"last={self.last}: a learning rate from 0 on")
+            raise ValueError(f"last={self.last}: use a learning rate of 0 or more")
 
     def at(self, progress: float, first: float) -> float:
         return self.last + (first - self.last) * (1 + math.cos(math.pi * progress)) / 2
@@ -47,7 +47,7 @@ class Exponential(Schedule):
     def __post_init__(self) -> None:
         if not 0 < self.decay <= 1 or self.epochs < 1:
             raise ValueError(
-                f"decay={self.decay} epochs={self.epochs}: 0 < decay <= 1, epochs from 1 on"
+                f"decay={self.decay} epochs={self.epochs}: use 0 < decay <= 1 and epochs >= 1"
             )
 
     def at(self, progress: float, first: float) -> float:

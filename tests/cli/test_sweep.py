@@ -241,7 +241,7 @@ def test_a_sweeper_that_draws_is_not_given_what_it_cannot_judge(nasrun, finished
     [
         (
             "seed=interval(0,1)",
-            "seed=interval(0,1): values are drawn by another",
+            "seed=interval(0,1): this needs another sweeper",
         ),
         ("seed=range(0,0)", "seed=range(0,0): has no values; name one or more"),
         ("strategy=glob(x*)", "strategy=glob(x*): no such options of strategy; there are "),

@@ -34,12 +34,12 @@ def refused(node, key="node", trusted=("points",)):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({}, "node.x: points.Point needs it, and it is not given"),
+        ({}, "node.x: points.Point needs this key; give it a value"),
         ({"x": "one"}, "node.x=one: expected a whole number"),
         ({"x": 1.5}, "node.x=1.5: expected a whole number"),
         ({"x": True}, "node.x=True: expected a whole number"),
         ({"x": None}, "node.x=null: expected a whole number"),
-        ({"x": -1}, "node.x=-1: from 0 on"),
+        ({"x": -1}, "node.x=-1: use 0 or more"),
         ({"x": 10**30}, "node.x=1000000000000000000000000000000: use less than 2 to the power"),
         ({"x": 10**999}, "node.x=1" + "0" * 96 + "...: use less than 2 to the power of 63"),
         ({"x": 1, "y": "fast"}, "node.y=fast: expected a number"),

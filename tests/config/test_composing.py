@@ -63,7 +63,10 @@ def test_a_user_folder_adds_options(tmp_path):
         ("width=1.5", "width"),
         ("progress=perhaps", "progress"),
         ("seed=null", "seed"),
-        ("seed=9223372036854775808", "seed=9223372036854775808: below 2 to the power of 63"),
+        (
+            "seed=9223372036854775808",
+            "seed=9223372036854775808: use less than 2 to the power of 63",
+        ),
         ("stages=search", "stages"),
         ("=3", "=3"),
     ],

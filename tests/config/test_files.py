@@ -70,8 +70,8 @@ def test_options_of_hydra_are_taken_from_the_command_line(folder):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("rounds: 3\n", "theirs/experiment/x.yaml arrives; let its very first line be `# @package"),
-        ("# About\nrounds: 3\n", "nothing of theirs/experiment/x.yaml arrives"),
+        ("rounds: 3\n", "theirs/experiment/x.yaml has no effect; make `# @package"),
+        ("# About\nrounds: 3\n", "theirs/experiment/x.yaml has no effect"),
         (f"\ufeff{HEAD}rounds: 3\n", "without a byte order mark before it"),
         (HEAD, "experiment=x: theirs/experiment/x.yaml has no keys"),
         ("", "experiment=x: theirs/experiment/x.yaml has no keys"),
@@ -91,7 +91,7 @@ def test_options_of_hydra_are_taken_from_the_command_line(folder):
             f"{HEAD}defaults:\n  - override /strategy: dart\n",
             "strategy=dart: unknown option, did you mean darts?",
         ),
-        (f"{HEAD}rounds: ${{hydra:job.num}}\n", "other resolvers are not admitted"),
+        (f"{HEAD}rounds: ${{hydra:job.num}}\n", "other resolvers are refused"),
     ],
 )
 def test_a_file_without_effect_or_that_cannot_be_read_is_named(folder, text, expected):

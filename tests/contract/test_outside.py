@@ -18,7 +18,7 @@ from nasrun.strategies.base import Candidate, CandidateStrategy
 class First(CandidateStrategy):
     def __init__(self, *, num_drawn: int) -> None:
         if num_drawn < 1:
-            raise ValueError(f"num_drawn={num_drawn}: at least 1")
+            raise ValueError(f"num_drawn={num_drawn}: use at least 1")
         self.num_drawn = num_drawn
         self.found = []
 
@@ -118,7 +118,7 @@ def test_a_mistyped_keyword_of_it_is_found(outside, nasrun):
     words = ["search", "strategy=first", found, "trust=[outsider]", *SMALL]
     assert "did you mean strategy.num_drawn" in nasrun(*words, "strategy.num_draw=2").refusal
     assert "did you mean first" in nasrun(*words[:1], "strategy=frist", *words[2:]).refusal
-    assert "strategy.num_drawn=0: at least 1" in nasrun(*words, "strategy.num_drawn=0").refusal
+    assert "strategy.num_drawn=0: use at least 1" in nasrun(*words, "strategy.num_drawn=0").refusal
     assert "no such package" in nasrun(*words[:3], "trust=[outsidr]").refusal
 
 

@@ -393,5 +393,5 @@ def test_a_choice_that_a_decision_does_not_have_costs_nothing():
 def test_a_network_that_does_not_tell_its_candidates_is_refused():
     network = nn.Sequential(nn.Conv2d(1, 2, 3)).to("meta")
     network.forward = lambda x, mixture: x
-    with pytest.raises(ValueError, match="set penalty=null"):
+    with pytest.raises(ValueError, match="use penalty=null"):
         candidate_costs(network, SPACE.decisions, None, inputs=1, size=8)

@@ -222,9 +222,9 @@ def test_a_budget_without_limits_limits_nothing():
 def test_a_latency_table_of_another_space_is_refused(tmp_path):
     path = written(tmp_path / "table.json", "mobile", 1.0, {"layer00": {"skip_connect": 0.1}})
     layout = SPACES["mobile"][1]
-    with pytest.raises(ValueError, match="layer00=k3e1; measure it anew"):
+    with pytest.raises(ValueError, match="layer00=k3e1; measure it again"):
         read_latencies(path, MOBILE, layout)
-    with pytest.raises(ValueError, match="space=mobile, these have darts; measure it anew"):
+    with pytest.raises(ValueError, match="space=mobile, these have darts; measure it again"):
         read_latencies(path, DARTS, layout)
     for key, value in (("channels", 8), ("layers", 5)):
         with pytest.raises(ValueError, match=f"with {key}=.*, these have {value}; measure it"):

@@ -183,7 +183,7 @@ def test_every_class_keeps_an_image_and_gives_one_away(counts, fraction):
 
 
 def test_a_class_of_one_image_is_refused_by_its_name():
-    with pytest.raises(ValueError, match=r"dataset.root: class bee has 1 image left"):
+    with pytest.raises(ValueError, match=r"dataset.root: class bee has only 1 image"):
         held_out(named(["ant/1", "ant/2", "bee/1"]), 0.5)
 
 

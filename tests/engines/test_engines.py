@@ -208,7 +208,10 @@ def test_ray_gives_what_this_process_gives():
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"cpus": 2}, "engine.cpus=2: one member needs more than all have; at most 1, budget.thre"),
+        (
+            {"cpus": 2},
+            "engine.cpus=2: one member needs more than there is; use at most 1, budget.thre",
+        ),
         ({"gpus": 0.5}, "engine.gpus=0.5: members run on budget.device=cpu; .* 0 elsewhere"),
     ],
 )
@@ -222,10 +225,10 @@ def test_ray_is_not_asked_for_what_never_comes(monkeypatch, settings, text):
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: Pool(processes=0, retries=0), "processes=0: at least 1"),
-        (lambda: Pool(processes=1, retries=-1), "retries=-1: from 0 on"),
-        (lambda: RayCluster(address=None, cpus=0, gpus=0, retries=0), "cpus=0: more than 0"),
-        (lambda: RayCluster(address=None, cpus=1, gpus=-1, retries=0), "gpus=-1: from 0 on"),
+        (lambda: Pool(processes=0, retries=0), "processes=0: use at least 1"),
+        (lambda: Pool(processes=1, retries=-1), "retries=-1: use 0 or more"),
+        (lambda: RayCluster(address=None, cpus=0, gpus=0, retries=0), "cpus=0: use more than 0"),
+        (lambda: RayCluster(address=None, cpus=1, gpus=-1, retries=0), "gpus=-1: use 0 or more"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(make, text):

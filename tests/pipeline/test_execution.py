@@ -442,7 +442,7 @@ def test_a_changed_folder_goes_on_with_no_run_and_says_what_changed(nasrun, here
     for command in (["search", *words], ["select"]):
         refusal = nasrun(*command).refusal
         assert changes in refusal
-        assert "put them back, or begin anew with outputs=DIR" in refusal
+        assert "put them back, or start a new run with outputs=DIR" in refusal
     assert sorted(Path("outputs").rglob("*")) == before
     assert nasrun("search", *words, "outputs=new").status == 0
 

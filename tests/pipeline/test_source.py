@@ -61,7 +61,7 @@ def test_what_cannot_be_compared_is_refused_and_so_is_another_branch(nasrun, fin
     assert "is searched already" in refusal
     refusal = nasrun("retrain", f"run={finished}/select/magnitude", "selector=argmax").refusal
     assert "selector=argmax" in refusal
-    assert "another's choice" in refusal
+    assert "the choice of another selector" in refusal
 
 
 def test_a_search_does_not_go_on_within_other_limits(nasrun, finished):

@@ -68,7 +68,7 @@ def test_a_stop_between_the_digests_and_the_state_leaves_a_known_state(folder, m
 def test_two_damaged_states_are_an_error_that_names_both(folder):
     for name in (STATE, PREVIOUS):
         flipped(folder / name, 100)
-    with pytest.raises(ValueError, match=f"{STATE}.*{PREVIOUS}.*delete it to begin anew"):
+    with pytest.raises(ValueError, match=f"{STATE}.*{PREVIOUS}.*delete it to start again"):
         read_state(folder, repair=True)
 
 

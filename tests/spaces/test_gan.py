@@ -136,8 +136,8 @@ def test_a_block_halves_the_map_wherever_its_pool_stands(down):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"num_cells": 4}, "num_cells=4: from 1 to 3"),
-        ({"latent": 13}, "latent=13: a multiple of projections="),
+        ({"num_cells": 4}, "num_cells=4: use 1 to 3"),
+        ({"latent": 13}, "latent=13: use a multiple of projections="),
         ({"latent": 0}, "latent=0: .* above 0"),
         ({"latent": -12}, "latent=-12: .* above 0"),
         ({"released_sum": True}, "released_sum=true: has no effect without hard=true"),

@@ -352,7 +352,7 @@ def test_where_none_is_left_out_it_is_neither_drawn_nor_legal():
     ("settings", "named"),
     [
         ({"operations": ("none", "nor_conv_7x7")}, "operations: nor_conv_7x7 is unknown"),
-        ({"operations": ("none",)}, "operations: at least one"),
+        ({"operations": ("none",)}, "operations: use at least one"),
         ({"choices": {"cell/3-3": ("none",)}}, "choices: cell/3-3 is no edge"),
         ({"channels": 3}, "channels=3"),
         ({"layers": 2}, "layers=2"),

@@ -233,7 +233,9 @@ def test_partial_channels_make_the_candidates_of_the_search_network_narrow(begun
 
 
 def test_parts_that_do_not_divide_the_search_networks_channels_are_refused(begun):
-    with pytest.raises(ValueError, match=r"strategy\.partial_channels=3: a divisor .* 2 channels"):
+    with pytest.raises(
+        ValueError, match=r"strategy\.partial_channels=3: use a divisor .* 2 channels"
+    ):
         begun("strategy.partial_channels=3")
 
 

@@ -48,7 +48,7 @@ def test_the_state_brings_back_candidates_and_evaluator():
 
 
 def test_no_candidates_are_refused():
-    with pytest.raises(ValueError, match="num_candidates=0 together=1: at least 1"):
+    with pytest.raises(ValueError, match="num_candidates=0 together=1: use at least 1"):
         RandomSearch(num_candidates=0, together=1, evaluator=Scores([]))
 
 

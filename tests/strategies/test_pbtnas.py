@@ -256,7 +256,7 @@ def test_a_members_file_that_is_missing_or_damaged_is_named(tmp_path):
         lost.unlink()
         if content is not None:
             lost.write_bytes(content)
-        text = f"{lost}: a member's file is {what}; it is needed to go on"
+        text = f"{lost}: a member's file is {what}; put it back to continue"
         with pytest.raises(ValueError, match=re.escape(text)):
             search.training_of(search.members[2])
         lost.write_bytes(whole)
@@ -396,10 +396,10 @@ def test_a_member_that_diverged_in_the_last_interval_is_no_candidate(tmp_path, d
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"size": 3}, "size=3: more than children=3"),
-        ({"parents": 10}, "parents=10: at most the 9 that survive"),
-        ({"parents": 1}, "parents=1: at least 2"),
-        ({"intervals": 0}, "intervals=0: at least 1"),
+        ({"size": 3}, "size=3: use more than children=3"),
+        ({"parents": 10}, "parents=10: use at most the 9 that survive"),
+        ({"parents": 1}, "parents=1: use at least 2"),
+        ({"intervals": 0}, "intervals=0: use at least 1"),
     ],
 )
 def test_a_population_that_cannot_live_is_refused(changes, text):

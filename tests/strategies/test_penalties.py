@@ -100,7 +100,7 @@ def test_the_weight_scales_it():
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, math.nan])
 def test_a_weight_without_effect_is_refused(weight):
-    with pytest.raises(ValueError, match=f"weight={weight}: more than 0"):
+    with pytest.raises(ValueError, match=f"weight={weight}: use more than 0"):
         ResourceCost(weight=weight, form="log", estimator=Exact())
 
 

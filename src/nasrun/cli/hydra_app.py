@@ -24,7 +24,7 @@ def run_hydra(arguments: Sequence[str], function: Callable[[Any], Any]) -> int:
             decorate(function)()
     except AssertionError as error:  # of a plugin, on what it is given
         of_hydra = " ".join(word for word in words if word.startswith(("hydra.", "hydra/")))
-        raise ValueError(f"{of_hydra}: Hydra does not take this; correct it") from error
+        raise ValueError(f"{of_hydra}: Hydra does not accept this; correct it") from error
     return 0
 
 

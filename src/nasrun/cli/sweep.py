@@ -129,7 +129,7 @@ class Sweep:
             accuracy = score(stages)
             if self.total is None and math.isnan(accuracy):
                 raise ValueError(
-                    "nothing that a sweeper may judge by; sweep a search, or use retrain.data=train"
+                    "no result that a sweeper can use; sweep a search, or use retrain.data=train"
                 )
         except Exception as error:  # noqa: BLE001  whatever ends one job, the others go on
             if os.environ.get("NASRUN_TRACEBACK"):
@@ -184,8 +184,8 @@ def _all(axes: Sequence[Axis]) -> Iterator[Combination]:
     for axis in axes:
         if not axis.values:
             raise ValueError(
-                f"{axis.override}: values are drawn by another sweeper; list them, or add one by "
-                "hydra/sweeper=NAME"
+                f"{axis.override}: this needs another sweeper; list the values, or choose "
+                "one by hydra/sweeper=NAME"
             )
     return product(*(axis.values for axis in axes))
 

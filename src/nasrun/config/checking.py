@@ -85,7 +85,7 @@ def _call(
         raise ValueError(f"{told}: not trusted; code outside nasrun needs trust=[{package}]")
     parts = target.split(".")
     if any(part.startswith("_") or not part.isidentifier() for part in parts):
-        raise ValueError(f"{told}: private; name a class that is not")
+        raise ValueError(f"{told}: private; name a public class")
     for name in given:
         if name.startswith("_"):
             raise ValueError(f"{key}.{name}: is not read; give what {target} takes by its name")
@@ -146,7 +146,7 @@ def _check_keywords(call: Call) -> None:
         return
     for name, parameter in parameters.items():
         if parameter.required and name not in call.given:
-            raise ValueError(f"{call.key}.{name}: {call.target} needs it, and it is not given")
+            raise ValueError(f"{call.key}.{name}: {call.target} needs this key; give it a value")
 
 
 def _shown(value: Any) -> str:

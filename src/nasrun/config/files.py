@@ -29,7 +29,7 @@ def refuse_resolvers(content: Any, key: str = "") -> None:
         if isinstance(text, str) and "${" in REFERENCE.sub("", text):
             raise ValueError(
                 f"{where}={text}: refer by ${{KEY}}, ${{oc.select:KEY,OTHERWISE}} or "
-                "${oc.env:NAME}, other resolvers are not admitted"
+                "${oc.env:NAME}, other resolvers are refused"
             )
 
 
@@ -38,8 +38,8 @@ def refuse_references(content: Any, where: str) -> None:
     for key, text in leaves(content):
         if isinstance(text, str) and "${" in text:
             raise ValueError(
-                f"{where}: {key}={text} refers to something, and what a run has recorded does not; "
-                "write the value itself"
+                f"{where}: {key}={text} is a reference, which a recorded configuration cannot "
+                "have; write the value itself"
             )
 
 
@@ -49,8 +49,8 @@ def refuse_foreign_options(hydra: DictConfig, plain: DictConfig) -> None:
     for key in sorted({*ours, *theirs}):
         if key not in ours or key not in theirs or ours[key] != theirs[key]:
             raise ValueError(
-                f"hydra.{key}: is set in a file, and Hydra's own options are taken from the "
-                "command line only; type it there, or take it out of the file"
+                f"hydra.{key}: is set in a file, and Hydra's own options are read from the "
+                "command line only; type it there, or remove it from the file"
             )
 
 
@@ -94,13 +94,13 @@ def refuse_idle_experiment(
         keys = set(content) - {"defaults"}
         if keys and keys <= set(config.get("experiment") or ()):
             raise ValueError(
-                f"experiment={option}: nothing of {path} arrives; let its very first line be "
-                "`# @package _global_`, without a byte order mark before it"
+                f"experiment={option}: {path} has no effect; make `# @package _global_` its "
+                "very first line, without a byte order mark before it"
             )
     if config.get("experiment"):  # of a file in a package
         raise ValueError(
-            f"experiment={','.join(options)}: {', '.join(map(str, config.experiment))} do not "
-            "arrive; let the very first line of the file be `# @package _global_`"
+            f"experiment={','.join(options)}: {', '.join(map(str, config.experiment))} have "
+            "no effect; make `# @package _global_` the very first line of the file"
         )
 
 

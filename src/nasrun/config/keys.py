@@ -69,13 +69,13 @@ class Frame:
         least = {"seed": 0, "rounds": 1, "width": 2, "depth": 3, "batch_size": 2, "epochs": 1}
         for key, bound in least.items():
             if getattr(self, key) < bound:
-                raise ValueError(f"{key}={getattr(self, key)}: at least {bound}")
+                raise ValueError(f"{key}={getattr(self, key)}: use at least {bound}")
             if getattr(self, key) >= 2**63:
-                raise ValueError(f"{key}={getattr(self, key)}: below 2 to the power of 63")
+                raise ValueError(f"{key}={getattr(self, key)}: use less than 2 to the power of 63")
         if self.images is not None and self.images < 1:
-            raise ValueError(f"images={self.images}: at least 1, or null for all")
+            raise ValueError(f"images={self.images}: use at least 1, or null for all")
         if not 0 < self.alpha_lr < math.inf:
-            raise ValueError(f"alpha_lr={self.alpha_lr}: more than 0")
+            raise ValueError(f"alpha_lr={self.alpha_lr}: use more than 0")
         known = ["search", "select", "retrain", "transfer"]
         for name in self.stages:
             if name not in known:

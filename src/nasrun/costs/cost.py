@@ -128,7 +128,7 @@ def candidate_costs(
     if not found:
         raise ValueError(
             "the network of this space has no nasrun.costs.cost.Candidates, so the cost of its "
-            "choices is unknown; set penalty=null"
+            "choices is unknown; use penalty=null"
         )
     shape = (len(found), max(len(decision.choices) for decision in decisions))
     sizes, macs, flops, access = (torch.zeros(shape, dtype=torch.float64) for _ in range(4))

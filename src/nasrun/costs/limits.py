@@ -296,11 +296,11 @@ def read_latencies(path: Path, space: SupernetSpace, layout: Layout) -> Amounts:
     for decision in space.decisions:
         for choice in decision.choices:
             if choice != NONE and choice not in amounts.each.get(decision.name, {}):
-                raise ValueError(f"{key}: does not have {decision.name}={choice}; measure it anew")
+                raise ValueError(f"{key}: does not have {decision.name}={choice}; measure it again")
     return amounts
 
 
 def _milliseconds(value: float) -> float:
     if not math.isfinite(number := float(value)):
-        raise ValueError(f"{value} is no time")
+        raise ValueError(f"{value} is not a time; use a number of milliseconds")
     return number

@@ -76,7 +76,7 @@ class GymEnvironment(Environment):
 
     def __init__(self, *, id: str, action_repeat: int) -> None:
         if action_repeat < 1:
-            raise ValueError(f"action_repeat={action_repeat}: at least 1")
+            raise ValueError(f"action_repeat={action_repeat}: use at least 1")
         self.id = self.name = id
         self.action_repeat = action_repeat
 
@@ -106,7 +106,9 @@ class GymEnvironment(Environment):
         seen, act = environment.observation_space, environment.action_space
         environment.close()
         if not isinstance(act, gymnasium.spaces.Box) or seen.shape is None or len(act.shape) != 1:
-            raise ValueError(f"dataset.id={self.id}: its actions are not numbers to be chosen")
+            raise ValueError(
+                f"dataset.id={self.id}: its actions are not one vector of numbers, use another"
+            )
         return tuple(seen.shape), act.shape[0]
 
 
@@ -163,9 +165,9 @@ class DmControl(Environment):
     ) -> None:
         for key, value in (("action_repeat", action_repeat), ("size", size), ("stack", stack)):
             if value < 1:
-                raise ValueError(f"{key}={value}: at least 1")
+                raise ValueError(f"{key}={value}: use at least 1")
         if camera < 0:
-            raise ValueError(f"camera={camera}: from 0 on")
+            raise ValueError(f"camera={camera}: use 0 or more")
         self.domain, self.task = domain, task
         self.name = f"{domain}_{task}"
         self.action_repeat = action_repeat
@@ -261,12 +263,12 @@ def check_renderer() -> None:
             "driver) or MUJOCO_GL=osmesa (the system's package libosmesa6); states need neither"
         )
     if name is not None and name not in RENDERERS:
-        raise ValueError(f"MUJOCO_GL={name}: one of {', '.join(RENDERERS)}")
+        raise ValueError(f"MUJOCO_GL={name}: use one of {', '.join(RENDERERS)}")
     draw = "import mujoco as m; m.Renderer(m.MjModel.from_xml_string('<mujoco/>'), 8, 8).render()"
     tried = subprocess.run([sys.executable, "-c", draw], capture_output=True, text=True)
     if tried.returncode:
         last = (tried.stderr.strip().splitlines() or ["it crashed"])[-1]
         raise ValueError(
-            f"MUJOCO_GL={name}: MuJoCo cannot render here ({last}); another of "
-            f"{', '.join(RENDERERS)} may do, egl needs a GPU's driver, osmesa libosmesa6"
+            f"MUJOCO_GL={name}: MuJoCo cannot render here ({last}); try another of "
+            f"{', '.join(RENDERERS)}, egl needs a GPU's driver, osmesa libosmesa6"
         )

@@ -111,8 +111,8 @@ def held_out(images: Labelled, fraction: float) -> Tensor:
     for label, members in zip(*_by_class(images.labels), strict=True):
         if len(members) < 2:
             raise ValueError(
-                f"dataset.root: class {images.name(label)} has 1 image left to be held out or kept;"
-                " put more images into its folder"
+                f"dataset.root: class {images.name(label)} has only 1 image for two parts; "
+                "put more images into its folder"
             )
         order = members[images.draws[members].argsort()]
         out[order[0]] = True

@@ -51,7 +51,9 @@ class Table:
     def accuracy(self, text: str, column: str) -> float:
         """A column's fraction for an architecture; ValueError if the table has no such row."""
         if text not in self.columns[column]:
-            raise ValueError(f"table={self.path}: it has no architecture {text}")
+            raise ValueError(
+                f"table={self.path}: it has no architecture {text}; use a complete table"
+            )
         return self.columns[column][text]
 
     def truth(self, text: str) -> dict[str, Truth]:
@@ -143,7 +145,7 @@ def _fraction(text: str | None, where: str) -> float:
     try:
         percent = float(text or "")
     except ValueError as error:
-        raise ValueError(f"{where}={text!r}: an accuracy in percent is expected") from error
+        raise ValueError(f"{where}={text!r}: expected an accuracy in percent") from error
     if not 0 <= percent <= 100:
-        raise ValueError(f"{where}={text}: an accuracy in percent is expected")
+        raise ValueError(f"{where}={text}: expected an accuracy in percent")
     return percent / 100

@@ -20,11 +20,11 @@ class RayCluster(Engine):
 
     def __init__(self, *, address: str | None, cpus: float, gpus: float, retries: int) -> None:
         if cpus <= 0:
-            raise ValueError(f"cpus={cpus}: more than 0")
+            raise ValueError(f"cpus={cpus}: use more than 0")
         if gpus < 0:
-            raise ValueError(f"gpus={gpus}: from 0 on")
+            raise ValueError(f"gpus={gpus}: use 0 or more")
         if retries < 0:
-            raise ValueError(f"retries={retries}: from 0 on")
+            raise ValueError(f"retries={retries}: use 0 or more")
         self.address = address
         self.cpus = cpus
         self.gpus = gpus
@@ -52,8 +52,8 @@ class RayCluster(Engine):
         ):
             if asked > there:  # Ray would wait for it for ever
                 raise ValueError(
-                    f"engine.{key}={asked:g}: one member needs more than all have; at most "
-                    f"{there}, {why}"
+                    f"engine.{key}={asked:g}: one member needs more than there is; use at "
+                    f"most {there}, {why}"
                 )
 
     def run(self, job: Job, orders: Sequence[Any], cores: int) -> Iterator[tuple[int, Any]]:

@@ -78,9 +78,9 @@ class Pool(Engine):
 
     def __init__(self, *, processes: int | None, retries: int) -> None:
         if processes is not None and processes < 1:
-            raise ValueError(f"processes={processes}: at least 1, or null for one a thread")
+            raise ValueError(f"processes={processes}: use at least 1, or null for one per thread")
         if retries < 0:
-            raise ValueError(f"retries={retries}: from 0 on")
+            raise ValueError(f"retries={retries}: use 0 or more")
         self.processes = processes
         self.retries = retries
         self._job: Job | None = None

@@ -48,7 +48,7 @@ class FromScratch(Evaluator, OnEngine):
         if epochs < 1 or batch_size < 2:
             raise ValueError(
                 f"epochs={epochs} batch_size={batch_size}: "
-                "at least 1 epoch, at least 2 images a batch"
+                "use at least 1 epoch and at least 2 images per batch"
             )
         self.epochs = epochs
         self.batch_size = batch_size

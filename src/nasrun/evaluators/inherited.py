@@ -36,7 +36,7 @@ class Inherited(Evaluator):
         if rounds < 1 or batch_size < 2:
             raise ValueError(
                 f"rounds={rounds} batch_size={batch_size}: "
-                "at least 1 round, at least 2 images a batch"
+                "use at least 1 round and at least 2 images per batch"
             )
         self.rounds = rounds
         self.batch_size = batch_size

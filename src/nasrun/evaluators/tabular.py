@@ -24,10 +24,10 @@ class Tabular(Evaluator):
 
     def __init__(self, *, table: str | None, column: str) -> None:
         if table is None:
-            raise ValueError("table=null: needs one, space=nasbench201 space.table=FILE.csv")
+            raise ValueError("table=null: give one, space=nasbench201 space.table=FILE.csv")
         if VALIDATION.fullmatch(column) is None:
             raise ValueError(
-                f"column={column}: a validation accuracy is needed to search by, such as "
+                f"column={column}: use a validation accuracy, such as "
                 "cifar10_val_12ep; test accuracies are for reports"
             )
         self.path, self.column = Path(table), column

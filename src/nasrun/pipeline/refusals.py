@@ -168,9 +168,9 @@ def refuse_idle_key(command: Command, key: str, group: str, own: str) -> None:
         return
     option = f"{group}={command.composed.choices[group]}"
     if value_at(command.composed.config, f"{group}.{own}") is None:
-        raise ValueError(f"{given[-1]}: has no effect, {option} reads no {key}; leave it out")
+        raise ValueError(f"{given[-1]}: has no effect, {option} does not read {key}; leave it out")
     instead = f"{group}.{own}={given[-1].partition('=')[2]}"
-    raise ValueError(f"{given[-1]}: has no effect, {option} has {key} of its own; type {instead}")
+    raise ValueError(f"{given[-1]}: has no effect, {option} has its own {key}; type {instead}")
 
 
 def refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> None:
@@ -183,8 +183,8 @@ def refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> N
     if not isinstance(space, ClassifierSpace):
         raise ValueError(
             f"space={choices['space']}: its networks are trained when the search ends and "
-            "need no retraining; the member chosen is in select/; stages=[search,select] for "
-            "`nasrun run`"
+            "need no retraining; the selected member is in select/; use stages=[search,select] "
+            "with `nasrun run`"
         )
 
 
@@ -200,8 +200,8 @@ def refuse_unforeseen(choices: dict[str, str], space: Space, strategy: Strategy 
     refuse_incapable(f"counting for {who}", SupernetSpace, choices, space)
     if isinstance(strategy, PopulationStrategy):
         raise ValueError(
-            f"strategy={choices['strategy']}: {who} know no population; use strategy=evolution, or "
-            "leave the limits out"
+            f"strategy={choices['strategy']}: {who} cannot be used with a population; use "
+            "strategy=evolution, or leave the limits out"
         )
 
 

@@ -99,7 +99,8 @@ def find_source(
         if folder.parent == runs[0].path / SELECT.name:
             if branch not in (None, folder.name):
                 raise ValueError(
-                    f"selector={branch}: run={path} is another's choice; leave one of the two out"
+                    f"selector={branch}: run={path} is the choice of another selector; "
+                    "leave one of the two out"
                 )
             branch = folder.name
     elif begins_run(verb) or genotype is not None:
@@ -125,10 +126,10 @@ def find_source(
             return Source(run, newest)
     where = f"run={path}" if path else f"outputs={outputs}"
     if verb == SELECT.name:
-        raise ValueError(f"{where}: no finished search to select from, type `nasrun search` first")
+        raise ValueError(f"{where}: no finished search to select from; type `nasrun search` first")
     of = f" of selector={branch}" if branch else ""
     raise ValueError(
-        f"{where}: no selected genotype{of}, type `nasrun select` first or give genotype=NAME"
+        f"{where}: no selected genotype{of}; type `nasrun select` first or give genotype=NAME"
     )
 
 
@@ -189,7 +190,9 @@ def refuse_search(typed: Sequence[str]) -> None:
     """Where a genotype is given, no setting of a search has an effect."""
     for override in typed:
         if key_of(override).split(".")[0] in ("strategy", "task", "selector", "rounds", "alpha_lr"):
-            raise ValueError(f"{override}: has no effect beside genotype=, nothing is searched")
+            raise ValueError(
+                f"{override}: has no effect with genotype=, nothing is searched; leave it out"
+            )
 
 
 def refuse_other(config: DictConfig, typed: Sequence[str], run: Run) -> None:
@@ -202,7 +205,7 @@ def refuse_other(config: DictConfig, typed: Sequence[str], run: Run) -> None:
             continue
         if "@" in key:
             raise ValueError(
-                f"{override}: {run.path} is searched already; leave it out, or search anew with "
+                f"{override}: {run.path} is searched already; leave it out, or search again with "
                 f"{override}"
             )
         if root == key and root in record["choices"]:

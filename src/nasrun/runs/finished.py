@@ -45,7 +45,7 @@ def trained_folder(path: Path, branch: str | None) -> StageFolder:
             raise ValueError(
                 f"run={path}: a population's network is loaded by hand, from {kept[-1]}"
             )
-        raise ValueError(f"run={path}: nothing trained there, type `nasrun retrain` first")
+        raise ValueError(f"run={path}: nothing trained there; type `nasrun retrain` first")
     return max(found, key=lambda stage: (stage.kind == "retrain", stage.finished_at))
 
 
@@ -56,7 +56,7 @@ def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
     """
     found = Run.open(Path(run).expanduser())
     if not found.search().finished:
-        raise ValueError(f"run={run}: no finished search there, type `nasrun search` first")
+        raise ValueError(f"run={run}: no finished search there; type `nasrun search` first")
     for package in trust:
         import_trusted(package)
     from nasrun.engines.local import Serial  # not above: it imports torch

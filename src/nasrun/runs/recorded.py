@@ -46,7 +46,7 @@ def refuse_other_contents(
     changes = Contents.read(folder / CONTENTS).changes(now)
     raise ValueError(
         f"{key}: the images are not those that {folder} began with: {changes}; put them back, or "
-        "begin anew with outputs=DIR"
+        "start a new run with outputs=DIR"
     )
 
 

@@ -181,7 +181,7 @@ class Run:
     def open(cls, path: Path) -> Run:
         """The run at a path; ValueError if there is none."""
         if not cls(path).exists:
-            raise ValueError(f"run={path}: no run there, `nasrun list runs` shows those that are")
+            raise ValueError(f"run={path}: no run there; `nasrun list runs` shows the runs")
         return cls(path)
 
     @property

@@ -206,7 +206,7 @@ class StageFolder:
         if [row.get("round") for row in found[METRICS]] != [*range(1, rounds + 1)]:
             raise ValueError(
                 f"{self.path / METRICS}: damaged, it has not all of the {rounds} rounds that are "
-                f"done; delete {self.path} to begin this stage anew"
+                f"done; delete {self.path} to run this stage again"
             )
         return found
 

@@ -73,7 +73,7 @@ def read_state(folder: Path, *, repair: bool) -> dict[str, Any] | None:
             warnings.warn(f"damaged state {damaged[0]}; going on from {path}", stacklevel=2)
         return state
     if damaged:
-        raise ValueError(f"damaged state {' and '.join(damaged)}: delete it to begin anew")
+        raise ValueError(f"damaged state {' and '.join(damaged)}: delete it to start again")
     return None
 
 

@@ -31,9 +31,9 @@ class Halving(Selector, OnEngine):
 
     def __init__(self, *, contestants: int, eta: float, evaluator: FromScratch) -> None:
         if contestants < 1:
-            raise ValueError(f"contestants={contestants}: at least 1")
+            raise ValueError(f"contestants={contestants}: use at least 1")
         if not eta > 1:
-            raise ValueError(f"eta={eta}: more than 1")
+            raise ValueError(f"eta={eta}: use more than 1")
         self.contestants = contestants
         self.eta = eta
         self.evaluator = evaluator

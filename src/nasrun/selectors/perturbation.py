@@ -53,9 +53,9 @@ class Perturbation(Selector):
         drop_together: bool,
     ) -> None:
         if interval < 1:
-            raise ValueError(f"interval={interval}: at least 1 tuning round an event")
+            raise ValueError(f"interval={interval}: use at least 1 tuning round per event")
         if not weight_lr > 0:
-            raise ValueError(f"weight_lr={weight_lr}: more than 0")
+            raise ValueError(f"weight_lr={weight_lr}: use more than 0")
         self.interval = interval
         self.weight_lr = weight_lr
         self.order: EdgeOrder = order

@@ -66,7 +66,7 @@ class Frontier(Recorded):
     def __init__(self, *, size: Sequence[int] | None, max_params: int | None) -> None:
         self.size = None if size is None else _checked(size)
         if max_params is not None and max_params < 1:
-            raise ValueError(f"max_params={max_params}: from 1 on, or null for any number")
+            raise ValueError(f"max_params={max_params}: use 1 or more, or null for any number")
         self.max_params = max_params
 
     def check(self, strategy: Strategy, space: DecisionSpace) -> None:
@@ -140,11 +140,12 @@ def _refuse_other_length(size: Sequence[int] | None, space: DecisionSpace) -> No
     groups = len(space.groups)
     if size is not None and len(size) != groups:
         raise ValueError(
-            f"selector.size={list(size)}: {groups} numbers, one a cell type, or null for any size"
+            f"selector.size={list(size)}: use {groups} numbers, one per "
+            "cell type, or null for any size"
         )
 
 
 def _checked(size: Sequence[int]) -> tuple[int, ...]:
     if not size or min(size) < 0:
-        raise ValueError(f"size={list(size)}: numbers from 0 on, one a cell type")
+        raise ValueError(f"size={list(size)}: use one number of 0 or more per cell type")
     return tuple(size)

@@ -72,7 +72,9 @@ class DartsSpace(SupernetSpace):
     def __post_init__(self) -> None:
         object.__setattr__(self, "operations", tuple(self.operations))
         if self.nodes < 1 or self.kept_edges < 1:
-            raise ValueError(f"nodes={self.nodes} kept_edges={self.kept_edges}: both from 1 on")
+            raise ValueError(
+                f"nodes={self.nodes} kept_edges={self.kept_edges}: use 1 or more for both"
+            )
         if self.nodes > MOST_NODES:
             raise ValueError(f"nodes={self.nodes}: too many; use at most {MOST_NODES}")
         check_operations(self.operations, self.choices, _edge_names(self.nodes))

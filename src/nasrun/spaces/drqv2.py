@@ -62,7 +62,10 @@ class Pixels(Encoder):
 
     def __post_init__(self) -> None:
         if self.channels < 1 or self.size < 5:
-            raise ValueError(f"channels={self.channels} size={self.size}: from 1 and from 5 on")
+            raise ValueError(
+                f"channels={self.channels} size={self.size}: "
+                "use 1 channel or more and 5 pixels or more"
+            )
 
     def first(self, inputs: int) -> nn.Module:
         return nn.Conv2d(inputs, self.channels, 3, stride=2)
@@ -88,7 +91,7 @@ class Vector(Encoder):
 
     def __post_init__(self) -> None:
         if self.hidden < 2:
-            raise ValueError(f"hidden={self.hidden}: at least 2")
+            raise ValueError(f"hidden={self.hidden}: use at least 2")
 
     def first(self, inputs: int) -> nn.Module:
         return nn.Linear(inputs, self.hidden)
@@ -123,9 +126,9 @@ class DrqSpace(ModularSpace):
     def __post_init__(self) -> None:
         object.__setattr__(self, "feature_dims", tuple(self.feature_dims))
         if self.hidden < 2:
-            raise ValueError(f"hidden={self.hidden}: at least 2")
+            raise ValueError(f"hidden={self.hidden}: use at least 2")
         if not self.feature_dims or min(self.feature_dims) < 1:
-            raise ValueError(f"feature_dims={list(self.feature_dims)}: numbers from 1 on")
+            raise ValueError(f"feature_dims={list(self.feature_dims)}: use numbers of 1 or more")
         object.__setattr__(self, "decisions", self.narrowed(self._decisions()))
 
     def _decisions(self) -> list[Decision]:

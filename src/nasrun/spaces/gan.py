@@ -74,33 +74,31 @@ class GanSpace(ModularSpace):
         unknown = sorted(set(self.operations) - set(OPERATIONS))
         if unknown or not self.convolutions:
             raise ValueError(
-                f"operations={list(self.operations)}: some of {', '.join(OPERATIONS)}, "
+                f"operations={list(self.operations)}: use some of {', '.join(OPERATIONS)}, "
                 "a convolution among them"
             )
         if not 1 <= self.num_cells <= len(SKIP_MODES):
-            raise ValueError(f"num_cells={self.num_cells}: from 1 to {len(SKIP_MODES)}")
+            raise ValueError(f"num_cells={self.num_cells}: use 1 to {len(SKIP_MODES)}")
         if not 1 <= self.projections <= self.num_cells:
-            raise ValueError(
-                f"projections={self.projections}: from 1 to num_cells={self.num_cells}"
-            )
+            raise ValueError(f"projections={self.projections}: use 1 to num_cells={self.num_cells}")
         if self.blocks > MOST_BLOCKS:
             raise ValueError(f"blocks={self.blocks}: too many; use at most {MOST_BLOCKS}")
         if self.latent < 1 or self.latent % self.projections:
             raise ValueError(
-                f"latent={self.latent}: a multiple of projections={self.projections}, above 0"
+                f"latent={self.latent}: use a multiple of projections={self.projections}, above 0"
             )
         if self.released_sum and not self.hard:
             raise ValueError("released_sum=true: has no effect without hard=true; leave it out")
         if self.bottom < 2 or self.bottom % 2:
-            raise ValueError(f"bottom={self.bottom}: an even number of pixels from 2 on")
+            raise ValueError(f"bottom={self.bottom}: use an even number of pixels, at least 2")
         if not 0 <= self.halvings <= self.blocks or self.size % 2**self.halvings:
             raise ValueError(
-                f"halvings={self.halvings}: from 0 to blocks={self.blocks}, and {self.size} pixels "
-                "must be divisible by two so often"
+                f"halvings={self.halvings}: use 0 to blocks={self.blocks}, so that {self.size} "
+                "pixels can be halved that often"
             )
         for key in ("channels", "discriminator_channels", "blocks"):
             if getattr(self, key) < 1:
-                raise ValueError(f"{key}={getattr(self, key)}: at least 1")
+                raise ValueError(f"{key}={getattr(self, key)}: use at least 1")
         object.__setattr__(self, "decisions", self.narrowed(self._decisions()))
 
     @property

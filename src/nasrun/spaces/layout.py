@@ -32,16 +32,16 @@ class Layout:
 
     def __post_init__(self) -> None:
         if self.stem not in get_args(Stem):
-            raise ValueError(f"stem={self.stem}: one of {', '.join(get_args(Stem))}")
+            raise ValueError(f"stem={self.stem}: use one of {', '.join(get_args(Stem))}")
         if self.channels > MOST_CHANNELS:
             raise ValueError(f"channels={self.channels}: too many; use at most {MOST_CHANNELS}")
         if self.layers > MOST_LAYERS:
             raise ValueError(f"layers={self.layers}: too many; use at most {MOST_LAYERS}")
         if self.channels < 2 or self.channels % 2:
-            raise ValueError(f"channels={self.channels}: an even number from 2 on")
+            raise ValueError(f"channels={self.channels}: use an even number of at least 2")
         if self.partial < 1 or self.channels % self.partial:
             raise ValueError(
-                f"partial={self.partial} channels={self.channels}: a divisor of the channels"
+                f"partial={self.partial} channels={self.channels}: use a divisor of the channels"
             )
         if self.layers < 3:
-            raise ValueError(f"layers={self.layers}: at least 3, so that each cell type occurs")
+            raise ValueError(f"layers={self.layers}: use at least 3, so that each cell type occurs")

@@ -69,11 +69,13 @@ class MobileSpace(SupernetSpace):
             ("squeeze", self.squeeze, 0),
         ):
             if not values or len(set(values)) != len(values) or min(values) < least:
-                raise ValueError(f"{key}={list(values)}: at least one, all different, from {least}")
+                raise ValueError(
+                    f"{key}={list(values)}: use one or more different numbers of at least {least}"
+                )
         if any(kernel % 2 == 0 for kernel in self.kernels):
-            raise ValueError(f"kernels={list(self.kernels)}: odd numbers")
+            raise ValueError(f"kernels={list(self.kernels)}: use odd numbers")
         if max(self.widths) > 100:
-            raise ValueError(f"widths={list(self.widths)}: percent, at most 100")
+            raise ValueError(f"widths={list(self.widths)}: use percentages, at most 100")
         stages(self.search_layout)
         names = [_layer_name(index) for index in range(self.layers)]
         unknown = sorted(set(self.choices) - set(names))
@@ -184,7 +186,8 @@ def stages(layout: Layout) -> list[tuple[int, int]]:
     plan = IMAGENET if layout.stem == "imagenet" else CIFAR
     if layout.layers < len(plan):
         raise ValueError(
-            f"layers={layout.layers}: stem={layout.stem} has {len(plan)} stages, at least as many"
+            f"layers={layout.layers}: stem={layout.stem} has {len(plan)} stages, "
+            f"use at least {len(plan)}"
         )
     total = sum(share for _, _, share in plan)
     counts = [1] * len(plan)

@@ -30,7 +30,7 @@ class ModularSpace(DecisionSpace):
             wrong = [choice for choice in kept if choice not in known[name].choices]
             if wrong or not kept:
                 raise ValueError(
-                    f"choices.{name}={list(kept)}: some of {', '.join(known[name].choices)}"
+                    f"choices.{name}={list(kept)}: use some of {', '.join(known[name].choices)}"
                 )
         return tuple(
             Decision(name, tuple(self.choices.get(name, decision.choices)))

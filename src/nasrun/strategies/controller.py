@@ -146,9 +146,9 @@ class Reinforce(Controller):
         entropy_weight: float,
     ) -> None:
         if not 0 <= baseline_decay < 1:
-            raise ValueError(f"baseline_decay={baseline_decay}: from 0 to below 1")
+            raise ValueError(f"baseline_decay={baseline_decay}: use 0 or more, but less than 1")
         if entropy_weight < 0:
-            raise ValueError(f"entropy_weight={entropy_weight}: from 0 on")
+            raise ValueError(f"entropy_weight={entropy_weight}: use 0 or more")
         self.policy = policy
         self.factory = optimizer
         self.baseline_decay = baseline_decay
@@ -248,10 +248,10 @@ class Recurrent(Policy):
     def __init__(self, *, hidden: int, temperature: float, tanh_constant: float) -> None:
         super().__init__()
         if hidden < 1:
-            raise ValueError(f"hidden={hidden}: at least 1")
+            raise ValueError(f"hidden={hidden}: use at least 1")
         if not temperature > 0 or not tanh_constant > 0:
             raise ValueError(
-                f"temperature={temperature} tanh_constant={tanh_constant}: both more than 0"
+                f"temperature={temperature} tanh_constant={tanh_constant}: use more than 0 for both"
             )
         self.hidden = hidden
         self.temperature = temperature

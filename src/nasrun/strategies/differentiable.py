@@ -67,19 +67,21 @@ class Differentiable(SupernetStrategy, Foreseen):
         stop: StopAtSize | None,
     ) -> None:
         if rounds < 1:
-            raise ValueError(f"rounds={rounds}: at least 1")
+            raise ValueError(f"rounds={rounds}: use at least 1")
         if batch_size < 2:
-            raise ValueError(f"batch_size={batch_size}: at least 2, for batch norm")
+            raise ValueError(f"batch_size={batch_size}: use at least 2, for batch norm")
         if not 0 <= drop_path < 1:
-            raise ValueError(f"drop_path={drop_path}: from 0 to below 1")
+            raise ValueError(f"drop_path={drop_path}: use 0 or more, but less than 1")
         for key, clip in (("weight_clip", weight_clip), ("alpha_clip", alpha_clip)):
             if clip is not None and clip <= 0:
-                raise ValueError(f"{key}={clip}: more than 0, or null for none")
+                raise ValueError(f"{key}={clip}: use more than 0, or null for none")
         for key, std in (("alpha_std", alpha_std), ("beta_std", beta_std)):
             if std is not None and std < 0:
-                raise ValueError(f"{key}={std}: from 0 on")
+                raise ValueError(f"{key}={std}: use 0 or more")
         if partial_channels < 1:
-            raise ValueError(f"partial_channels={partial_channels}: 1 for all channels, or more")
+            raise ValueError(
+                f"partial_channels={partial_channels}: use 1 for all channels, or more"
+            )
         self._rounds = rounds
         self.batch_size = batch_size
         self.parts: tuple[Part, ...] = ("train", "validation") if data == "all" else ("train",)
@@ -120,7 +122,7 @@ class Differentiable(SupernetStrategy, Foreseen):
             )
         if channels % self.partial_channels:
             raise ValueError(
-                f"strategy.partial_channels={self.partial_channels}: a divisor of the search "
+                f"strategy.partial_channels={self.partial_channels}: use a divisor of the search "
                 f"network's {channels} channels"
             )
         return replace(space.search_layout, partial=self.partial_channels)

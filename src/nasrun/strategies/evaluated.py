@@ -29,7 +29,7 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
     def __init__(self, *, num_candidates: int, together: int, evaluator: Evaluator) -> None:
         if num_candidates < 1 or together < 1:
             raise ValueError(
-                f"num_candidates={num_candidates} together={together}: at least 1 of each"
+                f"num_candidates={num_candidates} together={together}: use at least 1 of each"
             )
         self.num_candidates = num_candidates
         self.together = together

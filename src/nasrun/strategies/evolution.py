@@ -64,7 +64,7 @@ class Evolution(EvaluatedSearch):
         if not 1 <= tournament <= population:
             raise ValueError(
                 f"tournament={tournament} population={population}: "
-                "from 1 on, as many as the population at most"
+                "use a tournament of 1 or more, at most the population"
             )
         first = together * math.ceil(population / together)  # a round is proposed at once
         if num_candidates <= first:

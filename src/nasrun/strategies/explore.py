@@ -49,11 +49,11 @@ class Explore:
         images: int,
     ) -> None:
         if batch_size < 2 or images < 2:
-            raise ValueError(f"batch_size={batch_size} images={images}: both at least 2")
+            raise ValueError(f"batch_size={batch_size} images={images}: use at least 2 for both")
         if updates < 0 or samples < 1:
             raise ValueError(f"updates={updates} samples={samples}: from 0 and from 1 on")
         if clip is not None and clip <= 0:
-            raise ValueError(f"clip={clip}: more than 0, or null for none")
+            raise ValueError(f"clip={clip}: use more than 0, or null for none")
         self.controller = controller
         self.batch_size = batch_size
         self.optimizer = optimizer

@@ -56,8 +56,8 @@ class StopAtSize:
         object.__setattr__(self, "size", tuple(self.size))
         if not self.size or min(self.size) < 0 or self.patience < 1:
             raise ValueError(
-                f"size={list(self.size)} patience={self.patience}: sizes from 0 on, one a cell "
-                "type, patience from 1 on"
+                f"size={list(self.size)} patience={self.patience}: use one size of 0 or more per "
+                "cell type, and a patience of 1 or more"
             )
 
     def reason(self, records: Sequence[Snapshot]) -> str | None:
@@ -87,10 +87,11 @@ class Watchdog:
     def __post_init__(self) -> None:
         if not (0 < self.skip_share <= 1 and 0 < self.free_share <= 1):
             raise ValueError(
-                f"skip_share={self.skip_share} free_share={self.free_share}: more than 0, at most 1"
+                f"skip_share={self.skip_share} free_share={self.free_share}: "
+                "use more than 0 and at most 1"
             )
         if self.patience < 1:
-            raise ValueError(f"patience={self.patience}: from 1 on")
+            raise ValueError(f"patience={self.patience}: use 1 or more")
 
     def collapsed(self, record: Snapshot) -> bool:
         """Whether skip connections or weightless operations rule this round's architecture."""
@@ -132,7 +133,7 @@ class History:
         if stop is not None and len(stop.size) != len(space.groups):
             raise ValueError(
                 f"strategy.stop.size={list(stop.size)}: space={space.name} has "
-                f"{len(space.groups)} cell types, so as many numbers"
+                f"{len(space.groups)} cell types; use one number per cell type"
             )
         self.space, self.inputs, self.outputs = space, inputs, outputs
         self.watchdog, self.stop = watchdog, stop

@@ -100,9 +100,11 @@ class Masked(Masking):
 
     def __init__(self, *, criterion: Criterion, images: int | None, batch_size: int | None) -> None:
         if images is not None and images < 1:
-            raise ValueError(f"images={images}: at least 1, or null for all")
+            raise ValueError(f"images={images}: use at least 1, or null for all")
         if batch_size is not None and batch_size < 2:
-            raise ValueError(f"batch_size={batch_size}: at least 2, or null for the search's")
+            raise ValueError(
+                f"batch_size={batch_size}: use at least 2, or null for that of the search"
+            )
         self.measure = self.criterion = criterion
         self.images = images
         self.batch_size = batch_size

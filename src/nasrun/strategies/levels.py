@@ -66,7 +66,7 @@ class Unrolled(Level):
 
     def __post_init__(self) -> None:
         if not self.radius > 0:
-            raise ValueError(f"radius={self.radius}: more than 0")
+            raise ValueError(f"radius={self.radius}: use more than 0")
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
         gradient, val_loss = self.hypergradient(search, train, val)
@@ -190,7 +190,9 @@ class Switched(Level):
 
     def __post_init__(self) -> None:
         if not 0 < self.at < 1:
-            raise ValueError(f"at={self.at}: a share of the search, more than 0 and less than 1")
+            raise ValueError(
+                f"at={self.at}: use a share of the search, more than 0 and less than 1"
+            )
         object.__setattr__(self, "graphs", max(self.first.graphs, self.then.graphs))
 
     @property
@@ -205,7 +207,7 @@ class Switched(Level):
 def _check_mix(lam_train: float, lam_val: float) -> None:
     if lam_train < 0 or lam_val < 0 or lam_train + lam_val == 0:
         raise ValueError(
-            f"lam_train={lam_train} lam_val={lam_val}: both from 0 on, one of them more than 0"
+            f"lam_train={lam_train} lam_val={lam_val}: use 0 or more, and more than 0 for one"
         )
 
 
@@ -299,7 +301,7 @@ class Search:
         """The weights after one SGD step on this loss: momentum and decay included, no clip."""
         if not isinstance(self.weight_optimizer, torch.optim.SGD):
             name = type(self.weight_optimizer).__name__
-            raise ValueError(f"weight_optimizer={name}: an unrolled level looks ahead by SGD only")
+            raise ValueError(f"weight_optimizer={name}: an unrolled level needs SGD; use sgd")
         group = self.weight_optimizer.param_groups[0]
         momentum, decay, lr = group.get("momentum", 0.0), group["weight_decay"], group["lr"]
         gradients = _all_gradients(loss, self.weights)

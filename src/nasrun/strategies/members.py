@@ -188,6 +188,6 @@ def read(path: Path) -> tuple[Trained, Metrics, str]:
         metrics, mark = saved.pop("metrics"), saved.pop("mark")
         return Trained(**saved), metrics, mark
     except FileNotFoundError as error:
-        raise ValueError(f"{path}: a member's file is missing; it is needed to go on") from error
+        raise ValueError(f"{path}: a member's file is missing; put it back to continue") from error
     except Exception as error:
-        raise ValueError(f"{path}: a member's file is damaged; it is needed to go on") from error
+        raise ValueError(f"{path}: a member's file is damaged; put it back to continue") from error

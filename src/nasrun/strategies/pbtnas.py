@@ -75,12 +75,14 @@ class Population(PopulationStrategy):
             ("mix_every", mix_every, 1),
         ):
             if value < least:
-                raise ValueError(f"{key}={value}: at least {least}")
+                raise ValueError(f"{key}={value}: use at least {least}")
         if children >= size:
-            raise ValueError(f"size={size}: more than children={children}, or nobody survives")
+            raise ValueError(
+                f"size={size}: use more than children={children}, so that a member survives"
+            )
         if parents > size - children:
             raise ValueError(
-                f"parents={parents}: at most the {size - children} that survive, "
+                f"parents={parents}: use at most the {size - children} that survive, "
                 f"size={size} less children={children}"
             )
         self.intervals = intervals

@@ -51,7 +51,7 @@ class ResourceCost(Penalty):
         self, *, weight: float, form: Literal["linear", "log"], estimator: Estimator
     ) -> None:
         if not weight > 0:
-            raise ValueError(f"weight={weight}: more than 0; penalty=null is none")
+            raise ValueError(f"weight={weight}: use more than 0; penalty=null switches it off")
         self.weight = weight
         self.form = FORMS[form]
         self.estimator = estimator
@@ -178,13 +178,13 @@ class DirichletKL(Penalty):
 
     def __init__(self, *, scale: float) -> None:
         if not scale > 0:
-            raise ValueError(f"scale={scale}: more than 0; penalty=null is none")
+            raise ValueError(f"scale={scale}: use more than 0; penalty=null switches it off")
         self.scale = scale
 
     def begin(self, supernet: Supernet, task: ImageTask) -> None:
         if not isinstance(supernet.relaxation, Dirichlet):
             name = type(supernet.relaxation).__name__
-            raise ValueError(f"penalty=DirichletKL: needs relaxation=Dirichlet, here is {name}")
+            raise ValueError(f"penalty=DirichletKL: needs relaxation=Dirichlet, not {name}")
         self.supernet, self.relaxation = supernet, supernet.relaxation
 
     def __call__(self) -> Tensor:

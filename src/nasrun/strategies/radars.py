@@ -76,11 +76,11 @@ class Radars(SupernetStrategy, Foreseen):
             ("most", most, 1),
         ):
             if value < least:
-                raise ValueError(f"{key}={value}: at least {least}")
+                raise ValueError(f"{key}={value}: use at least {least}")
         if not 0 < guard <= 1:
-            raise ValueError(f"guard={guard}: more than 0, at most 1")
+            raise ValueError(f"guard={guard}: use more than 0 and at most 1")
         if not 0 <= mu <= 1 or not 0 <= readmit <= 1:
-            raise ValueError(f"mu={mu} readmit={readmit}: both from 0 to 1")
+            raise ValueError(f"mu={mu} readmit={readmit}: use numbers from 0 to 1")
         if inner.partial_channels != 1:
             raise ValueError(
                 f"inner.partial_channels={inner.partial_channels}: RADARS shares weights of whole "
@@ -93,7 +93,8 @@ class Radars(SupernetStrategy, Foreseen):
             )
         if inner.watchdog is not None and inner.watchdog.on_collapse == "stop":
             raise ValueError(
-                "inner.watchdog.on_collapse=stop: RADARS exploits for all its rounds; use warn"
+                "inner.watchdog.on_collapse=stop: the inner search must run all its rounds; "
+                "use warn"
             )
         self.inner = inner
         self.explore = explore

@@ -33,7 +33,7 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
             ("num_candidates", num_candidates, 1),
         ):
             if value < least:
-                raise ValueError(f"{key}={value}: at least {least}")
+                raise ValueError(f"{key}={value}: use at least {least}")
         self.explore = explore
         self.exploring = warm_up + rounds
         self.warm_up = warm_up

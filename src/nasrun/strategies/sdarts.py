@@ -52,7 +52,8 @@ class Smoothed(Level):
     def __post_init__(self) -> None:
         if not 0 <= self.eps_start <= self.eps_end <= 1:
             raise ValueError(
-                f"eps_start={self.eps_start} eps_end={self.eps_end}: 0 <= eps_start <= eps_end <= 1"
+                f"eps_start={self.eps_start} eps_end={self.eps_end}: "
+                "use 0 <= eps_start <= eps_end <= 1"
             )
 
     def eps(self, progress: float) -> float:
@@ -95,7 +96,7 @@ class Adversarial(Neighbour):
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise ValueError(f"steps={self.steps}: at least 1")
+            raise ValueError(f"steps={self.steps}: use at least 1")
 
     def near(self, loss: Loss, supernet: Supernet, p: Tensor, eps: float) -> Tensor:
         missing, training = supernet.missing, supernet.training

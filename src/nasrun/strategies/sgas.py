@@ -50,10 +50,10 @@ class Greedy(SupernetStrategy, Foreseen):
         batch_growth: int,
     ) -> None:
         if not 0 <= first <= last <= 1:
-            raise ValueError(f"first={first} last={last}: 0 <= first <= last <= 1")
+            raise ValueError(f"first={first} last={last}: use 0 <= first <= last <= 1")
         for key, value in (("history_size", history_size), ("batch_growth", batch_growth)):
             if value < 0:
-                raise ValueError(f"{key}={value}: from 0 on")
+                raise ValueError(f"{key}={value}: use 0 or more")
         self.inner = inner
         self.judge = judge
         self.first, self.last = first, last

@@ -77,10 +77,10 @@ class Mixing(Variation):
 
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:
-            raise ValueError(f"probability={self.probability}: from 0 to 1")
+            raise ValueError(f"probability={self.probability}: use a number from 0 to 1")
         for key in ("lam", "gam"):
             if not 0 <= getattr(self, key) <= 1:
-                raise ValueError(f"{key}={getattr(self, key)}: from 0 to 1")
+                raise ValueError(f"{key}={getattr(self, key)}: use a number from 0 to 1")
 
     def child(
         self,
@@ -121,13 +121,13 @@ class Mutation(Variation):
     def __post_init__(self) -> None:
         if min(self.strength, self.super_strength) < 0:
             raise ValueError(
-                f"strength={self.strength} super_strength={self.super_strength}: from 0 on"
+                f"strength={self.strength} super_strength={self.super_strength}: use 0 or more"
             )
         rare = (self.super_probability, self.reset_probability)
         if min(rare) < 0 or sum(rare) > 1:
             raise ValueError(
                 f"super_probability={rare[0]} reset_probability={rare[1]}: "
-                "from 0 on, together at most 1"
+                "use 0 or more for both, and a sum of at most 1"
             )
 
     def child(

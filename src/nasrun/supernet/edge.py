@@ -81,7 +81,7 @@ def check_operations(
             f"operations: {unknown[0]} is unknown; known are {', '.join(sorted(known))}"
         )
     if not set(operations) - {NONE}:
-        raise ValueError("operations: at least one operation other than none")
+        raise ValueError("operations: use at least one operation other than none")
     for name, row in choices.items():
         if not set(row) - {NONE}:
             raise ValueError(f"choices: {name} needs an operation other than none")

@@ -68,7 +68,7 @@ class Concrete(Relaxation):
     def __post_init__(self) -> None:
         if not 0 < self.tau_end <= self.tau_start:
             raise ValueError(
-                f"tau_end={self.tau_end} tau_start={self.tau_start}: 0 < tau_end <= tau_start"
+                f"tau_end={self.tau_end} tau_start={self.tau_start}: use 0 < tau_end <= tau_start"
             )
 
     def tau(self, progress: float) -> float:
@@ -115,7 +115,9 @@ class OneHot(Relaxation):
 
     def __post_init__(self) -> None:
         if self.margin is not None and not 0 < self.margin <= 1:
-            raise ValueError(f"margin={self.margin}: more than 0, at most 1, or null for never")
+            raise ValueError(
+                f"margin={self.margin}: use more than 0 and at most 1, or null for never"
+            )
 
     def sample(self, alpha: Tensor, progress: float) -> Weights:
         logp = torch.log_softmax(alpha, dim=-1)

@@ -43,11 +43,11 @@ class Classification(ImageTask):
         self, *, augment: Augment, label_smoothing: float, auxiliary_weight: float, share: float
     ) -> None:
         if not 0 < share <= 1:
-            raise ValueError(f"share={share}: more than 0, at most 1")
+            raise ValueError(f"share={share}: use more than 0 and at most 1")
         if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing={label_smoothing}: from 0 to below 1")
+            raise ValueError(f"label_smoothing={label_smoothing}: use 0 or more, but less than 1")
         if auxiliary_weight < 0:
-            raise ValueError(f"auxiliary_weight={auxiliary_weight}: from 0 on")
+            raise ValueError(f"auxiliary_weight={auxiliary_weight}: use 0 or more")
         self.augment = augment
         self.label_smoothing = label_smoothing
         self.auxiliary_weight = auxiliary_weight

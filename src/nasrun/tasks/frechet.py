@@ -92,10 +92,13 @@ class OwnFeatures(Distance):
     ) -> None:
         for key, value in (("samples", samples), ("report_samples", report_samples)):
             if value < 2:
-                raise ValueError(f"{key}={value}: at least 2, better 30 times the 32 features")
+                raise ValueError(
+                    f"{key}={value}: use at least 2, better 30 times the 32 features or more"
+                )
         if epochs < 1 or batch_size < 1 or not lr > 0:
             raise ValueError(
-                f"epochs={epochs} batch_size={batch_size} lr={lr}: at least 1, 1, and above 0"
+                f"epochs={epochs} batch_size={batch_size} lr={lr}: "
+                "use at least 1 epoch, 1 image and lr > 0"
             )
         self.samples = samples
         self.report_samples = report_samples
@@ -190,7 +193,7 @@ class Inception(Distance):
     def __init__(self, *, weights: str, samples: int, report_samples: int) -> None:
         for key, value in (("samples", samples), ("report_samples", report_samples)):
             if value < 2:
-                raise ValueError(f"{key}={value}: at least 2; published are 5000 and 50000")
+                raise ValueError(f"{key}={value}: use at least 2; published are 5000 and 50000")
         self.weights = Path(weights)
         self.samples = samples
         self.report_samples = report_samples

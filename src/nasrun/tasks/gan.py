@@ -61,9 +61,9 @@ class ImageGeneration(PopulationTask):
             ("generator_batch", generator_batch, 2),
         ):
             if value < least:
-                raise ValueError(f"{key}={value}: at least {least}")
+                raise ValueError(f"{key}={value}: use at least {least}")
         if not 0 <= ema < 1:
-            raise ValueError(f"ema={ema}: from 0 (no average) to below 1")
+            raise ValueError(f"ema={ema}: use 0 (no average) or more, but less than 1")
         self.steps = steps
         self.batch_size = batch_size
         self.generator_every = generator_every

@@ -78,17 +78,19 @@ class Control(PopulationTask):
             ("test_episodes", test_episodes, 1),
         ):
             if value < least:
-                raise ValueError(f"{key}={value}: at least {least}")
+                raise ValueError(f"{key}={value}: use at least {least}")
         if n_step > LONGEST or replay <= LONGEST:
             raise ValueError(
-                f"n_step={n_step} replay={replay}: at most {LONGEST} steps, and a replay of more"
+                f"n_step={n_step} replay={replay}: use at most {LONGEST} steps, and a larger replay"
             )
         if not 0 < discount <= 1 or not 0 < target_rate <= 1:
-            raise ValueError(f"discount={discount} target_rate={target_rate}: above 0, at most 1")
+            raise ValueError(
+                f"discount={discount} target_rate={target_rate}: use more than 0 and at most 1"
+            )
         if not 0 <= last_noise <= first_noise or noise_clip < 0:
             raise ValueError(
                 f"first_noise={first_noise} last_noise={last_noise} noise_clip={noise_clip}: "
-                "from 0 on, the last at most the first"
+                "use 0 or more, and last_noise <= first_noise"
             )
         self.interval = interval
         self.random_steps = random_steps

@@ -91,7 +91,7 @@ def test_wrong_words_are_refused_in_one_line(nasrun, finished):
     before = files(finished)
     for words, told in {
         "nowhere yes=true": "run=nowhere: no run there",
-        f"{finished} outputs=x": "outputs=x: has no effect beside runs, leave it out",
+        f"{finished} outputs=x": "outputs=x: has no effect with runs, leave it out",
         "yes=maybe": "yes=maybe: use false or true",
         "outputs=nowhere": "outputs=nowhere: there is no such folder",
     }.items():

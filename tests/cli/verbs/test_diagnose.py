@@ -22,8 +22,8 @@ def test_it_prints_and_writes_all_three_looks(nasrun, here):
 
 def test_wrong_words_are_refused_in_one_line(nasrun, here):
     for words, told in {
-        "": "diagnose: takes one run's folder",
-        "a b": "diagnose: takes one run's folder",
+        "": "diagnose: give the folder of one run",
+        "a b": "diagnose: give the folder of one run",
         "nowhere": "run=nowhere: no run there",
         "nowhere shuffles=-1": "shuffles=-1: use 0 or more",
         "nowhere edges=-2": "edges=-2: use 0 or more",

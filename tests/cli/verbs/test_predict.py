@@ -62,7 +62,7 @@ def test_wrong_words_are_refused_and_all_broken_files_are_named(nasrun, finished
     Path("text.png").write_text("no image")
     Path("cut.png").write_bytes(Path("good.png").read_bytes()[:500])
     for words, told in {
-        f"{finished}": "predict: takes a run's folder, then images",
+        f"{finished}": "predict: give the folder of a run, then images",
         f"{finished} nowhere.png": "nowhere.png: there is no such file or folder",
         f"{finished} empty": "empty: no images in this folder",
         "nowhere good.png": "run=nowhere: no run there",

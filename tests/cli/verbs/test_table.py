@@ -83,7 +83,7 @@ def test_what_cannot_be_done_is_one_line_and_leaves_no_table(nasrun, asked, monk
     monkeypatch.setitem(sys.modules, "nas_201_api", None)
     Path("old.pth").touch()
     for words, told in {
-        "": "table: takes the benchmark's file or folder",
+        "": "table: give the file or folder of the benchmark",
         "missing": "missing: there is no such",
         "NATS-tss out=NATS-tss.pickle.pbz2": "out=NATS-tss.pickle.pbz2: there is such a file",
         "NATS-tss out=nowhere/table.csv": "out=nowhere/table.csv: no folder",

@@ -20,7 +20,7 @@ def clean(words: Sequence[str]) -> int:
     keys, names = sorted_out(words, KEYS)
     sure, searches = (one_of(keys, key, SWITCH) == "true" for key in ("yes", "search"))
     if names and "outputs" in keys:
-        raise ValueError(f"outputs={keys['outputs']}: has no effect beside runs, leave it out")
+        raise ValueError(f"outputs={keys['outputs']}: has no effect with runs, leave it out")
     from nasrun.display import storage, table
     from nasrun.runs.cleaning import leftovers
     from nasrun.runs.run import Run

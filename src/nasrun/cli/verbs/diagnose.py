@@ -15,7 +15,7 @@ def diagnose(words: Sequence[str]) -> int:
     """Measure, write `diagnostics.json`, print it."""
     keys, names = sorted_out(words, KEYS)
     if len(names) != 1:
-        raise ValueError("diagnose: takes one run's folder, `nasrun list runs` shows them")
+        raise ValueError("diagnose: give the folder of one run; `nasrun list runs` shows the runs")
     counts = {
         name: whole(keys, name, default, least=0)
         for name, default in (("edges", 3), ("rounds", 5), ("shuffles", 5))

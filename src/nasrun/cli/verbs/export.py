@@ -15,11 +15,9 @@ def export(words: Sequence[str]) -> int:
     """Write the trained network of a run, and compare its outputs."""
     keys, names = sorted_out(words, KEYS)
     if len(names) != 1:
-        raise ValueError(
-            "export: takes one run's folder, for example `nasrun list runs` shows them"
-        )
+        raise ValueError("export: give the folder of one run; `nasrun list runs` shows the runs")
     if keys.get("format", "onnx") != "onnx":
-        raise ValueError(f"format={keys['format']}: use onnx, nothing else can be written")
+        raise ValueError(f"format={keys['format']}: use onnx")
     from nasrun.runs.finished import load, trained_folder
     from nasrun.runs.run import Run
 
@@ -28,7 +26,10 @@ def export(words: Sequence[str]) -> int:
     with Run(folder.path.parents[1]).lock():
         difference = load(folder.path, trust=packages(keys.get("trust", ""))).export(path)
     if difference > 1e-3:
-        raise ValueError(f"{path}: its outputs differ by {difference:.2g} from the network's")
+        raise ValueError(
+            f"{path}: its outputs differ by {difference:.2g} from those of the network; "
+            "do not use the file"
+        )
     print(f"{path}  largest difference of the outputs {difference:.1e}")
     return 0
 

@@ -24,7 +24,9 @@ def latency(words: Sequence[str]) -> int:
     own = dict(word.split("=", 1) for word in words if word.partition("=")[0] in KEYS)
     line = Line.parse("latency", [word for word in words if word.partition("=")[0] not in KEYS])
     if line.flags or line.multirun:
-        raise ValueError(f"latency {line.flags[0] if line.flags else '-m'}: takes no flags")
+        raise ValueError(
+            f"latency {line.flags[0] if line.flags else '-m'}: takes no flags; leave it out"
+        )
     batch = whole(own, "batch", 1, least=1)
     repeats = whole(own, "repeats", 30, least=1)
     holdout = whole(own, "holdout", 10, least=0)

@@ -34,7 +34,7 @@ def list_(words: Sequence[str]) -> int:
             hint = near(name, known) or f"; there are {', '.join(known)}"
             raise ValueError(f"{name}: nothing to list{hint}")
     if RUNS in names and names != [RUNS]:
-        raise ValueError(f"list {' '.join(names)}: runs are listed alone")
+        raise ValueError(f"list {' '.join(names)}: list runs alone, without other words")
     form = one_of(keys, "format", FORMATS)
     if names == [RUNS]:
         _list_runs(keys, form)

@@ -21,7 +21,7 @@ def plan(words: Sequence[str]) -> int:
         raise ValueError(f"plan {verb}: unknown verb{hint}")
     line = Line.parse(verb, rest, only_foreseen=True)
     if line.multirun:
-        raise ValueError("plan -m: takes one configuration at a time")
+        raise ValueError("plan -m: plan one configuration at a time")
     from nasrun.cli.command import run_line
 
     return run_line(line)

@@ -27,7 +27,7 @@ def predict(words: Sequence[str]) -> int:
     files = [word for word in words if "=" in word and Path(word).exists()]
     keys, names = sorted_out([word for word in words if word not in files], KEYS)
     if len(names) + len(files) < 2:
-        raise ValueError("predict: takes a run's folder, then images or folders of images")
+        raise ValueError("predict: give the folder of a run, then images or folders of images")
     form, top = one_of(keys, "format", FORMATS), whole(keys, "top", 5, least=1)
     run, *images = [word for word in words if word in (*names, *files)]
     from nasrun.display import watched

@@ -25,7 +25,7 @@ def show(words: Sequence[str]) -> int:
 
     keys, names = sorted_out(words, KEYS)
     if ("genotype" in keys) + len(names) != 1:
-        raise ValueError("show: takes a run's folder or genotype=NAME, one of the two")
+        raise ValueError("show: give the folder of a run or genotype=NAME, one of the two")
     form = one_of(keys, "format", ("table", "json"))
     network, trusted = keys.get("network"), packages(keys.get("trust", ""))
     table = keys.get("table")

@@ -18,7 +18,9 @@ def table(words: Sequence[str]) -> int:
 
     keys, names = sorted_out(words, KEYS)
     if len(names) != 1:
-        raise ValueError("table: takes the benchmark's file or folder, for example BENCHMARK.pth")
+        raise ValueError(
+            "table: give the file or folder of the benchmark, for example BENCHMARK.pth"
+        )
     chosen = packages(keys.get("data", "cifar10"))
     if not chosen:
         raise ValueError(f"data=[]: name one or more of {', '.join(nasbench201.DATA)}")
