@@ -318,7 +318,7 @@ def test_a_plan_is_answered_from_what_it_measured_before(nasrun, here, monkeypat
     again = nasrun("plan", *words)
     *table, note = again.out.splitlines()
     assert table == first.out.splitlines()
-    assert note.startswith("measured before; to measure anew, delete ")
+    assert note.startswith("measured before; to measure again, delete ")
     Path(note.rpartition(" ")[2]).write_text("no note")
     with pytest.raises(AssertionError, match="a step was taken"):
         nasrun("plan", *words)

@@ -291,7 +291,7 @@ def read_latencies(path: Path, space: SupernetSpace, layout: Layout) -> Amounts:
         if measured[name] != value:
             raise ValueError(
                 f"{key}: of networks with {name}={measured[name]}, these have {value}; measure it "
-                "anew"
+                "again"
             )
     for decision in space.decisions:
         for choice in decision.choices:

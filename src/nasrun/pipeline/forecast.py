@@ -297,6 +297,6 @@ def print_outlook(console: Any, title: str, outlook: Outlook) -> None:
     if any(stage.scaled for stage in outlook.stages):
         lines.append("~ scaled up from steps on fewer images")
     if outlook.known is not None:
-        lines.append(f"measured before; to measure anew, delete {outlook.known}")
+        lines.append(f"measured before; to measure again, delete {outlook.known}")
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

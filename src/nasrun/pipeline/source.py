@@ -217,7 +217,7 @@ def refuse_other(config: DictConfig, typed: Sequence[str], run: Run) -> None:
         if theirs != ours:
             raise ValueError(
                 f"{override}: {run.path} was searched with {key}={theirs}; leave it out, or search "
-                f"anew with {override}"
+                f"again with {override}"
             )
 
 
@@ -270,5 +270,5 @@ def refuse_unlike(
     was = "null" if theirs.get(name) is None else theirs[name]
     raise ValueError(
         f"{override}: {run.path} is searched with {group}.{name}={was}; leave it out, or search "
-        f"anew with {override}"
+        f"again with {override}"
     )

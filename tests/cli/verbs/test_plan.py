@@ -38,7 +38,7 @@ def test_what_was_scaled_up_is_marked_and_explained():
     assert search == ["search", "1.50 GiB", "~0.250 s", "100", "~30 min 00 s", "10.2 MiB"]
     assert retrain[2:5] == ["0.125 s", "8", "3.6 s"]
     assert "~ scaled up from steps on fewer images" in text.getvalue()
-    assert "to measure anew, delete kept/note.json" in text.getvalue()
+    assert "to measure again, delete kept/note.json" in text.getvalue()
 
 
 def test_what_is_going_on_is_told_on_a_terminal_and_not_in_a_pipe(monkeypatch):
