@@ -58,7 +58,7 @@ def refused(node, key="node", trusted=("points",)):
         ({"x": 1, "loose": [1]}, "float() argument must be"),
         ({"x": 1, "inner": 3}, "expected Point or null"),
         ({"x": 1, "inner": {"x": 3}}, "node.inner={...}: expected Point or null"),
-        ({"x": 1, "inner": {**POINT, "x": -2}}, "node.inner.x=-2: from"),
+        ({"x": 1, "inner": {**POINT, "x": -2}}, "node.inner.x=-2: use 0"),
         ({"x": 1, "inner": {**POINT, "z": 2}}, "node.inner.z=2: points.Point has no such"),
         ({"x": 1, "inner": {**POINT, "x": 1, "_partial_": True}}, "node.inner=points.Point: expec"),
         ({"x": 1, "inner": {"_target_": "points.Stranger"}}, "node.inner=points.Stranger: expec"),

@@ -102,7 +102,9 @@ def test_a_file_without_effect_or_that_cannot_be_read_is_named(folder, text, exp
 
 def test_only_the_file_without_effect_of_several_is_named(folder):
     (folder / "experiment" / "x.yaml").write_text("rounds: 3\n")
-    assert "experiment=x: nothing of" in refused(compose, words("[smoke,x]"))
+    assert "experiment=x: theirs/experiment/x.yaml has no effect" in refused(
+        compose, words("[smoke,x]")
+    )
     (folder / "experiment" / "x.yaml").write_text(f"{HEAD}rounds: 3\n")
     both = compose(words("[smoke,x]")).config
     assert (both.rounds, both.width) == (3, 4)

@@ -141,9 +141,9 @@ def test_a_block_halves_the_map_wherever_its_pool_stands(down):
         ({"latent": 0}, "latent=0: .* above 0"),
         ({"latent": -12}, "latent=-12: .* above 0"),
         ({"released_sum": True}, "released_sum=true: has no effect without hard=true"),
-        ({"bottom": 3}, "bottom=3: an even number"),
+        ({"bottom": 3}, "bottom=3: use an even number"),
         ({"operations": ("none",)}, "a convolution among them"),
-        ({"halvings": 5}, "halvings=5: from 0 to blocks=4"),
+        ({"halvings": 5}, "halvings=5: use 0 to blocks=4"),
         ({"choices": {"generator/cell9/c0": ("none",)}}, "is no decision"),
     ],
 )

@@ -35,7 +35,7 @@ def test_what_it_does_not_read_or_cannot_write_is_refused(nasrun, here):
         "holdout=-1": "holdout=-1: use 0 or more",
         "out=there.json": "out=there.json: there is such a file already",
         "out=nowhere/table.json": "out=nowhere/table.json: no folder",
-        "space=gan": "space=gan: a latency table needs",
+        "space=gan": "a latency table needs a supernet: space=gan has none; use space=darts",
         "-m seed=0,1": "latency -m: takes no flags",
         "--cfg job": "latency --cfg: takes no flags",
     }.items():
