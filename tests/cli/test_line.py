@@ -97,7 +97,7 @@ REFUSED = {
     ),
     "empty batches": ("search batch_size=0", "batch_size=0: use at least 2"),
     "no images": ("search images=0", "images=0: use at least 1"),
-    "odd width": ("search width=3", "space.channels=3: an even number"),
+    "odd width": ("search width=3", "space.channels=3: use an even number"),
     "shallow": ("search depth=2", "depth=2: use at least 3"),
     "no epochs": ("run retrain.epochs=0", "retrain.epochs=0: use at least 1"),
     "no transfer epochs": ("run transfer.epochs=0", "epochs=0: use 0 < decay <= 1 and epochs >= 1"),
@@ -212,7 +212,7 @@ REFUSED = {
     "genotype on a search": ("search genotype=darts_v2", "has no effect on `nasrun search`"),
     "search setting beside a genotype": (
         "retrain genotype=darts_v2 strategy=snas",
-        "strategy=snas: has no effect beside genotype=",
+        "strategy=snas: has no effect with genotype=",
     ),
     "missing folder": (
         "search dataset=image_folder dataset.root=nowhere",
