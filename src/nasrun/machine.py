@@ -74,7 +74,7 @@ def resident_gib() -> float | None:
 
 
 def forget_peak() -> None:
-    """Count the peak of memory anew, where the system can."""
+    """Reset the peak of memory, if the system can."""
     import torch
 
     with suppress(OSError):  # no Linux

@@ -77,7 +77,7 @@ class Stage(ABC):
     largest: Mapping[str, float] = MappingProxyType({})
     """How large a logged number can be, by its name, where that is worth knowing."""
     step: Step = staticmethod(unseen)
-    """Whoever is told of the steps of a round."""
+    """Receives the steps of a round."""
 
     def enter(self, home: Path, step: Step = unseen) -> None:
         """Take the folder that the rounds run in, and who is told of their steps."""
@@ -115,7 +115,7 @@ class Stage(ABC):
         return self.stopped is not None or self.round >= self.rounds
 
     def play(self, step: Step) -> Metrics:
-        """One round whose steps are told to `step`."""
+        """One round whose steps are reported to `step`."""
         before, self.step = self.step, step
         try:
             return self.run_round()

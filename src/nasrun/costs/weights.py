@@ -1,4 +1,4 @@
-"""Whether the weights of a network can be, told from their shapes before any of them is drawn."""
+"""Whether a machine can hold the weights of a network, from their shapes, before any exists."""
 
 from __future__ import annotations
 

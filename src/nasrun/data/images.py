@@ -125,7 +125,7 @@ class TensorDataset(Dataset):
 
     @abstractmethod
     def describe(self) -> Facts:
-        """The facts, found out anew."""
+        """The facts, found again."""
 
     def facts(self) -> Facts:
         if self._facts is None:

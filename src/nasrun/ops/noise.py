@@ -14,7 +14,7 @@ from nasrun.ops.term import State, Term
 class Noise(Operation):
     """Standard normal numbers in the shape of the strided input, nothing of the input itself.
 
-    They are drawn anew by every forward, in evaluation too.
+    Every forward pass samples new numbers, in evaluation too.
     """
 
     def __init__(self, channels: int, stride: int, affine: bool) -> None:

@@ -92,7 +92,7 @@ class Outlook:
 
 
 Told = Callable[[str], None]
-"""Whoever is told what is going on."""
+"""Receives progress messages."""
 
 
 @dataclass(frozen=True)

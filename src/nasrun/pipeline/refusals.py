@@ -1,4 +1,4 @@
-"""What does not go together, told before anything begins: each rule is one function."""
+"""Refuses combinations that do not fit, before anything begins: each rule is one function."""
 
 from __future__ import annotations
 

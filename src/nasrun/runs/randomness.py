@@ -39,7 +39,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 def seed_everything(seed: int, purpose: str) -> None:
-    """Start every global generator anew, differently for every purpose."""
+    """Seed every global generator, differently for every purpose."""
     import numpy as np
     import torch
 

@@ -125,7 +125,7 @@ def _child(strategy: SupernetStrategy, genotype: Genotype) -> nn.Module:
 
 @torch.no_grad()
 def recalibrate(network: nn.Module, split: Split, batch_size: int) -> None:
-    """Estimate all running statistics anew: the mean over one pass, images as they are."""
+    """Estimate all running statistics again: the mean over one pass, without augmentation."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

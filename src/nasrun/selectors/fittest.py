@@ -10,7 +10,7 @@ from nasrun.strategies.base import ScoredStrategy, Strategy
 
 
 class Fittest(Immediate):
-    """A selector without rounds: the best-scored architecture, the first of equals."""
+    """A selector without rounds: the best-scored architecture, ties go to the first."""
 
     accepts = ScoredStrategy
 

@@ -1,7 +1,7 @@
 """Successive halving: train the best candidates longer and longer, keep the better part each time.
 
-Jamieson and Talwalkar (1502.07943). Where we differ: every rung trains anew, so that the learning
-rate falls to its end in each, instead of going on from the rung before.
+Jamieson and Talwalkar (1502.07943). Where we differ: every rung trains from scratch, so that its
+learning rate falls to the end, instead of continuing from the rung before.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ class Perturbation(Selector):
                 decided = {name: self._decided(name) for name in kept}
                 scores = self.judge.edges(self.strategy, decided)
                 possible = [name for name in kept if self._within(name, [NONE]) == [NONE]]
-                # of equals the last
+                # ties go to the last
                 dropped.append(max(reversed(possible or kept), key=scores.__getitem__))
                 kept.remove(dropped[-1])
                 if not self.drop_together:

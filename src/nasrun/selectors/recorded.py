@@ -60,7 +60,7 @@ class Frontier(Recorded):
 
     `size` counts the operations with weights of every cell type, `max_params` the parameters of the
     network in the space's published layout; null is any. What is chosen is on the frontier of the
-    rounds that are left: of equals the smallest, then the first.
+    remaining rounds: ties go to the smallest, then to the first.
     """
 
     def __init__(self, *, size: Sequence[int] | None, max_params: int | None) -> None:
@@ -116,7 +116,7 @@ class Healthy(Recorded):
     """The last round that the search's watchdog did not find collapsed.
 
     If it found all of them collapsed, the one with the fewest skip connections, then operations
-    without weights, the last of equals.
+    without weights, ties go to the last.
     """
 
     def check(self, strategy: Strategy, space: DecisionSpace) -> None:

@@ -98,7 +98,7 @@ class SupernetStrategy(Strategy):
     def tune(self, weight_lr: float) -> None:
         """Continue from the end of the search: `run_round` now trains at this constant rate.
 
-        The weights' momentum starts anew; alphas that are not decided keep training.
+        The weights' momentum is reset; alphas that are not decided keep training.
         """
 
     def skip_ahead(self) -> None:

@@ -253,7 +253,7 @@ def frontier(records: Iterable[Snapshot]) -> list[Snapshot]:
 
 
 def best_per_size(records: Iterable[Snapshot]) -> list[Snapshot]:
-    """The most accurate round of every size, the first of equals; smallest size first."""
+    """The most accurate round of every size, ties go to the first; smallest size first."""
     best: dict[tuple[int, ...], Snapshot] = {}
     for record in records:
         if record.size not in best or record.accuracy > best[record.size].accuracy:

@@ -52,7 +52,7 @@ class Judge(ABC):
     def decide(
         self, strategy: SupernetStrategy, decision: Decision, possible: Collection[str]
     ) -> tuple[str, Scores]:
-        """Of the possible choices the one that is missed most, the first of equals; all scores.
+        """The possible choice whose removal costs most, ties go to the first; and all scores.
 
         `none` is measured too: without it the supernet is as it was, since nothing is normalised
         again. It is possible only in a space where it is a choice.

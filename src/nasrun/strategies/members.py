@@ -24,7 +24,7 @@ from nasrun.trained import Trained
 
 
 def rank(member: Member) -> tuple[float, int]:
-    """The fittest first; what diverged or was never scored last; of equals the lower slot."""
+    """The fittest first, members without a score last; ties go to the lower slot."""
     return (-member.score.merit, member.slot)
 
 

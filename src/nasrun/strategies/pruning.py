@@ -15,7 +15,7 @@ from nasrun.costs.memory import Additive
 from nasrun.genotype import NONE
 
 Marginals = Mapping[str, Mapping[str, float]]
-"""Per decision how likely each choice is; what is not listed is not to be had."""
+"""The probability of each choice per decision; choices that are not listed are not available."""
 LEAST = 1e-12
 """Stands for a probability of zero."""
 

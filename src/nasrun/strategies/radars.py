@@ -1,6 +1,6 @@
 """RADARS: differentiable search with bounded memory (2109.05691), in our reading.
 
-Neither code nor the full text of the paper was to be had. Known is: reinforcement learning
+Neither the code nor the full text of the paper was available. Known is: reinforcement learning
 iteratively prunes each layer's candidates to a promising subspace, and differentiable search runs
 on it. The rest is ours: rewards, controller, knapsack, feedback, all numbers.
 

@@ -110,7 +110,7 @@ class Replay:
         return {**filled, "position": self.position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from such a state; the next episode begins anew."""
+        """Continue from such a state; the next episode starts from the beginning."""
         state = dict(state)
         self.position = state.pop("position")
         for name, tensor in state.items():

@@ -1,4 +1,4 @@
-"""Which space a text is of, by its looks: so that a command need not be told what a file says."""
+"""Finds the space of a text by its form, so that a command need not name it."""
 
 from __future__ import annotations
 
