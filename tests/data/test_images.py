@@ -179,6 +179,19 @@ def test_the_cache_folder_is_the_named_one_else_in_the_home_folder(cache, monkey
     assert cache_folder() == tmp_path / ".cache" / "nasrun"
 
 
+def test_without_a_home_folder_the_variable_to_set_is_named(monkeypatch):
+    """As in a container whose user has no name."""
+
+    def unknown(number):
+        raise KeyError(number)
+
+    for name in ("HOME", "NASRUN_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(ValueError, match="NASRUN_CACHE: there is no home folder"):
+        cache_folder()
+
+
 def test_facts_that_do_not_fit_together_are_refused():
     with pytest.raises(ValueError, match=r"facts.std"):
         Facts("test", ("a", "b"), 1, 4, (0.0,), (0.0,), flip=False)

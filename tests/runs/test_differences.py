@@ -35,7 +35,8 @@ def test_what_is_begun_anew_says_why_and_what_cannot_be_extended():
     assert anew(ours, seeded, "v001") == "new beside v001: seed=0, not 1; budget.threads=1, not 2"
     longer = settings({**CONFIG, "strategy": {"rounds": 4, "clip": None}})
     text = anew(longer, ours, "v001")
-    assert text.startswith("new beside v001: strategy.rounds=4, not 2 (what is trained is not ext")
+    assert text.startswith("new beside v001: strategy.rounds=4, not 2 (all of it is trained anew")
+    assert text.endswith("v001 stays as it is)")
     assert anew(ours, ours, "magnitude") == "new beside magnitude, of another architecture"
     many = {f"k{number}": str(number) for number in range(7)}
     assert anew(many, {}, "v001").endswith("; 3 more")

@@ -66,7 +66,7 @@ def anew(ours: Settings, theirs: Settings, name: str) -> str | None:
         typed = " ".join(told(key, theirs.get(key)) for key in keys)
         shown += f" (as this machine has it; type {typed} to go on with {name})"
     if any(key.split(".")[-1] in LENGTHS for key in keys):
-        shown += " (what is trained is not extended: schedules go over all of it)"
+        shown += f" (all of it is trained anew, since schedules end with it; {name} stays as it is)"
     return f"new beside {name}: {shown}"
 
 
