@@ -65,3 +65,10 @@ def test_facts_of_two_columns_fit_anywhere(width):
     text = drawn(width, ("", ""), [("pictures", "search/search.png select/argmax/cells.svg")])
     assert "search/search.png" in text.split()
     assert "select/argmax/cells.svg" in re.split(r"[│\s]+", text)
+
+
+def test_a_long_text_of_a_record_begins_lines_at_its_words():
+    told = "all trains on the validation part too (SNAS's released code)"
+    text = drawn(40, ("key", "default", "what it is"), [("strategy.data", "x" * 30, told)])
+    assert max(map(len, text.splitlines())) <= 40
+    assert " ".join(text.split()).endswith(f"what it is {told}")

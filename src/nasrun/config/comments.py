@@ -33,6 +33,7 @@ def described(composed: Composed, group: str, folders: Sequence[Path] = ()) -> l
     return [
         Key(f"{group}.{key}", _written(value), comments.get(key, ""))
         for key, value in leaves_but_lists(raw)
+        if not key.endswith("_partial_")  # it is how a node is built, and nobody's choice
     ]
 
 

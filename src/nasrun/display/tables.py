@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from textwrap import wrap
 from typing import Any
 
 from rich.cells import cell_len
@@ -130,13 +131,14 @@ def _print_records(console: Console, columns: Sequence[str], cells: Sequence[Tab
 
 
 def _flowing(parts: Sequence[str], width: int) -> Iterator[str]:
-    """The parts in as few lines as they fit in; one that is longer has a line of its own."""
+    """The parts in as few lines as they fit in; one that is longer begins lines at its words."""
     line = ""
     for part in parts:
         longer = f"{line}  {part}" if line else part
         if line and cell_len(longer) > width:
             yield line
             longer = part
-        line = longer
+        *full, line = wrap(longer, width, break_long_words=False, break_on_hyphens=False) or [""]
+        yield from full
     if line:
         yield line
