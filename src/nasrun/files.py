@@ -266,6 +266,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _read(path: Path, parse: Callable[[str], Any]) -> Any:
+    if path.is_fifo():  # one would wait for what is never written
+        raise ValueError(f"{path}: damaged, it is a pipe")
     try:
         if path.stat().st_size > LARGEST:
             raise Boundless(f"{path}: damaged, it has more than {LARGEST >> 20} MiB")

@@ -1,11 +1,13 @@
 """No file of a run says something else in silence: damage of any of them is named."""
 
 import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 
+from nasrun.data.table import Table
 from nasrun.files import read_json, read_yaml, write_record, write_yaml
 from nasrun.genotype import Genotype, sealed, unsealed
 from nasrun.runs.run import Run
@@ -127,3 +129,13 @@ def test_a_result_whose_numbers_are_none_is_named_and_its_neighbours_are_listed(
         assert "is no number" in nasrun("show", finished).refusal
     write_record(path, {**record, "digests": 3})
     assert f"{path}: damaged, digests are no keys" in nasrun("show", finished).refusal
+
+
+def test_nobody_waits_for_a_pipe(tmp_path):
+    path = tmp_path / "x.json"
+    os.mkfifo(path)
+    for read in (read_json, read_yaml):
+        with pytest.raises(ValueError, match=r"x\.json: damaged, it is a pipe"):
+            read(path)
+    with pytest.raises(ValueError, match=r"x\.json: is a pipe; name a file"):
+        Table.read(path)

@@ -109,6 +109,8 @@ def header(path: Path, *needed: str) -> list[str]:
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The rows with the numbers of their lines, empty ones left out; ValueError names the line."""
     line = 0
+    if path.is_fifo():  # one would wait for what is never written
+        raise ValueError(f"table={path}: is a pipe; name a file")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
