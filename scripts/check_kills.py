@@ -58,7 +58,7 @@ WORDS = {
     **dict.fromkeys(("radars", "radars_random", "radars_lstm"), RADARS),
     "random": (*CANDIDATES, "strategy.num_candidates=4", "strategy.together=2"),
     "evolution": (*CANDIDATES, "strategy.population=2", "strategy.tournament=1"),
-    "reinforce": CANDIDATES,
+    "reinforce": (*CELLS, "strategy.num_candidates=2"),
     **dict.fromkeys(("pbtnas", "pbt_random", "pbt_mutation"), POPULATIONS),
 }
 """What makes a search of every strategy small."""
@@ -136,6 +136,8 @@ def selectors(strategy: str) -> tuple[str, ...]:
     """Those that can read what a strategy leaves, without variants of another."""
     if WORDS[strategy] is POPULATIONS:
         return ("fittest", "soup")
+    if strategy == "reinforce":
+        return ("fittest",)
     if WORDS[strategy][: len(CANDIDATES)] == CANDIDATES:
         return ("fittest", "halving")
     return ("magnitude", "argmax", "perturb", "frontier", "at_least", "healthy")
