@@ -79,7 +79,9 @@ def test_the_frame_has_bounds():
     good = compose([]).config
     assert frame(good).seed == 0
     for key, bad in (("seed", -1), ("rounds", 0), ("width", 0), ("depth", 2), ("images", 0)):
-        assert told(frame, compose([f"{key}={bad}"]).config).startswith(f"{key}={bad}: at least")
+        assert told(frame, compose([f"{key}={bad}"]).config).startswith(
+            f"{key}={bad}: use at least"
+        )
 
 
 def test_a_key_that_must_be_given_is_named():

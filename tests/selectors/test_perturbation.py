@@ -555,7 +555,7 @@ def test_trials_share_batch_norms_as_in_training_unless_another_size_is_asked_fo
         ]
     expected = -float(sum(losses)) / len(split)
     assert found[None]["skip_connect"] == pytest.approx(expected, rel=1e-5)
-    with pytest.raises(ValueError, match=r"^batch_size=1: at least 2"):
+    with pytest.raises(ValueError, match=r"^batch_size=1: use at least 2"):
         Masked(criterion="loss", images=None, batch_size=1)
 
 
