@@ -244,7 +244,7 @@ def test_another_table_may_be_given_later_but_no_other_space(nasrun, table, tmp_
 def test_tabular_search_is_labelled_and_finds_the_best_of_its_draws(nasrun, table):
     words = [*SMALL, "strategy=random", "evaluator=tabular", "strategy.num_candidates=20"]
     refusal = nasrun("search", *words).refusal
-    assert "strategy.evaluator.table=null: needs one, space=nasbench201" in refusal
+    assert "strategy.evaluator.table=null: give one, space=nasbench201" in refusal
     answer = nasrun("run", "stages=[search,select]", *words, f"space.table={table}")
     assert answer.status == 0, answer.err
     assert "scores are read from the table made-up.csv" in answer.out
