@@ -140,7 +140,7 @@ def test_the_evaluator_reads_its_column_and_says_so(table):
 
 def test_test_accuracies_are_not_searched_by(table):
     for column in ("cifar10_test_200ep", "architecture"):
-        with pytest.raises(ValueError, match=f"column={column}: a validation accuracy"):
+        with pytest.raises(ValueError, match=f"column={column}: use a validation accuracy"):
             Tabular(table=str(table), column=column)
 
 
