@@ -24,6 +24,7 @@ from nasrun.costs.limits import Amounts, count_choices
 from nasrun.genotype import Genotype
 from nasrun.machine import resident_gib
 from nasrun.pipeline.rehearsal import Rehearsing
+from nasrun.pipeline.stages import RETRAIN, SEARCH, SELECT
 from nasrun.spaces.layout import Layout
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Foreseen, Rehearsal, Stage
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from nasrun.retrain import Retrain
     from nasrun.selectors.base import Selector
 
-COPIES = {"search": 2}
+COPIES = {SEARCH.name: 2}
 """Of a finished stage's state on disk: of a search the last one and that before, else one."""
 
 
@@ -119,9 +120,9 @@ def foresee_stages(
         told("search: reading the data, counting the memory")
         try:
             strategy = ahead.search()
-            found["search"] = Forecast("search", _search_gib(strategy, process))
+            found[SEARCH.name] = Forecast(SEARCH.name, _search_gib(strategy, process))
         except ValueError as refused:
-            found["search"] = Forecast("search", refusal=str(refused))
+            found[SEARCH.name] = Forecast(SEARCH.name, refusal=str(refused))
     for kind, begin in ahead.trainings.items():
         told(f"{kind}: reading the data, counting the memory")
         try:
@@ -135,21 +136,21 @@ def foresee_stages(
     timed: list[Forecast] = []
     if strategy is not None:
         told("search: timing a few steps")
-        timed.append(_timed(found["search"], strategy, _searching(strategy), rehearsing))
+        timed.append(_timed(found[SEARCH.name], strategy, _searching(strategy), rehearsing))
     if ahead.select is not None:
         told("select: timing a few steps")
         selector, strategy, rehearsals = ahead.select()
         memory = None  # of what trains others it is open
         if selector.accepts is SupernetStrategy and isinstance(strategy, Foreseen):
-            searched = found.get("search")
+            searched = found.get(SEARCH.name)
             memory = searched.memory_gib if searched else process.peak(strategy.foreseen_bytes())
-        timed.append(_timed(Forecast("select", memory), selector, rehearsals, rehearsing))
+        timed.append(_timed(Forecast(SELECT.name, memory), selector, rehearsals, rehearsing))
     for kind, stage in stages.items():
         told(f"{kind}: timing a few steps")
         training = _timed(found[kind], stage, _training(stage), rehearsing)
         weights = saved_bytes(stage.learner.network.state_dict()) / 2**30
         timed.append(replace(training, disk_gib=weights + (training.disk_gib or 0.0)))
-        if kind == "retrain" and ahead.baseline:
+        if kind == RETRAIN.name and ahead.baseline:
             timed.append(replace(timed[-1], stage="retrain random"))
     return timed
 

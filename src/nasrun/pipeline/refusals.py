@@ -10,7 +10,7 @@ from nasrun.budget import LIMITS, MEMORY
 from nasrun.config import key_of, refers, root_of, value_at
 from nasrun.pipeline.layout import layout_of
 from nasrun.pipeline.source import Source, refuse_unlike
-from nasrun.pipeline.stages import SEARCH, StageKind
+from nasrun.pipeline.stages import RETRAIN, SEARCH, StageKind
 
 if TYPE_CHECKING:
     from nasrun.budget import Budget
@@ -130,7 +130,7 @@ def refuse_other_layout(
     if source is not None and _unfinished(source, kinds) and "layout" in source.run.config:
         ours = {} if layout is None else layout_of(layout)
         theirs = source.run.config["layout"]
-        refuse_unlike("retrain", ours, theirs, command.typed, source.run)
+        refuse_unlike(RETRAIN.name, ours, theirs, command.typed, source.run)
 
 
 def _unfinished(source: Source, kinds: Sequence[StageKind]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nasrun.pipeline.plan import Plan
+from nasrun.pipeline.stages import SEARCH
 from nasrun.pipeline.work import Work
 from nasrun.runs.randomness import seed_everything
 from nasrun.runs.stage_folder import StageFolder
@@ -21,7 +22,7 @@ def begin_search(plan: Plan) -> Strategy:
     """The strategy with its data, as it begins to search."""
     assert plan.strategy is not None
     assert plan.task is not None
-    seed_everything(plan.seed, "search")
+    seed_everything(plan.seed, SEARCH.name)
     plan.task.begin(plan.dataset, plan.budget)
     plan.strategy.begin(plan.context(plan.task))
     return plan.strategy

@@ -14,6 +14,7 @@ from nasrun.pictures import cells
 from nasrun.pictures.plots import place_of
 from nasrun.pipeline.plan import Plan, table_key
 from nasrun.pipeline.search import begin_search
+from nasrun.pipeline.stages import SELECT
 from nasrun.pipeline.work import Work, read_genotype
 from nasrun.runs.randomness import seed_everything
 from nasrun.runs.run import Run
@@ -34,7 +35,7 @@ def perform(work: Work) -> list[StageFolder]:
         **plan.counted,
     }
     parent = work.run.search().fingerprint
-    folder = work.run.branch("select", plan.choices["selector"], own, parent)
+    folder = work.run.branch(SELECT.name, plan.choices["selector"], own, parent)
     work.tell_anew(folder, own)
     work.drive(folder, lambda: _begin(plan, work.run))
     _look_up(plan.space, folder)

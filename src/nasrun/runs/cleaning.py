@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nasrun.pipeline.stages import SEARCH
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 from nasrun.runs.state import PREVIOUS, STATE
@@ -44,7 +45,7 @@ class Leftover:
 def leftovers(run: Run, *, searches: bool) -> Iterator[Leftover]:
     """Of every finished stage of a run; of its search only where that is wanted."""
     for stage in run.stages():
-        if stage.finished and (searches or stage.kind != "search"):
+        if stage.finished and (searches or stage.kind != SEARCH.name):
             places = (stage.path / name for name in (PREVIOUS, STATE, OWNED))
             if paths := tuple(path for path in places if path.exists()):
                 yield Leftover(stage, paths)

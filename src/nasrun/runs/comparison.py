@@ -15,16 +15,17 @@ from rich.console import Console
 from nasrun.config import did_you_mean
 from nasrun.display import table
 from nasrun.genotype import fingerprint
+from nasrun.pipeline.stages import SEARCH, SELECT
 from nasrun.runs.differences import Settings, differing, settings, told
 from nasrun.runs.report import Standing
-from nasrun.runs.run import KINDS, Run
+from nasrun.runs.run import NAMES, Run
 from nasrun.runs.stage_folder import StageFolder
 
 FACTS = ("dataset", "space", "strategy", "genotype", "seed")
 """What runs can be chosen by, as it is typed when a run is made."""
 DAMAGED = "damaged"
 """In place of the stages of a run that cannot be read."""
-FINISHED = ("true", "false", *KINDS)
+FINISHED = ("true", "false", *NAMES)
 
 
 class Ranked(Protocol):
@@ -101,7 +102,7 @@ def _readable(run: Run) -> dict[str, str] | None:
 
 def _finished(run: Run, what: str) -> bool:
     stages = list(run.stages())
-    if what in KINDS:
+    if what in NAMES:
         return any(stage.finished for stage in stages if stage.kind == what)
     return (bool(stages) and all(stage.finished for stage in stages)) == (what == "true")
 
@@ -300,14 +301,14 @@ def _stages(run: Run) -> Iterator[tuple[Pairing, StageFolder]]:
     chosen: dict[str, str] = {}  # by the fingerprint of a selection what its seeds have in common
     for stage in run.stages():
         mark = fingerprint(_common(stage, chosen))
-        if stage.kind == "select":
+        if stage.kind == SELECT.name:
             chosen[stage.fingerprint] = mark
         yield (fingerprint(config), stage.kind, mark), stage
 
 
 def _settings(run: Run, stage: StageFolder) -> Settings:
     """What a stage and the search before it were configured with, but for the seed."""
-    own = {} if stage.kind == "search" else stage.config
+    own = {} if stage.kind == SEARCH.name else stage.config
     found = settings(run.config, own, run.record["scale"])
     return {key: value for key, value in found.items() if key != "seed"}
 
@@ -328,10 +329,10 @@ def _common(stage: StageFolder, chosen: Mapping[str, str]) -> dict[str, Any]:
 
     A number that a folder got, as in `perturb-2`, tells what else was done in that run.
     """
-    if stage.kind == "search":
+    if stage.kind == SEARCH.name:
         return {}
     own = {k: v for k, v in stage.config.items() if k not in ("fingerprint", "parent")}
-    if stage.kind == "select":
+    if stage.kind == SELECT.name:
         return {**own, "option": re.sub(r"-\d+$", "", stage.branch)}
     if stage.parent in chosen:
         own["source"] = chosen[stage.parent]

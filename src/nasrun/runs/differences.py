@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nasrun.config import leaves_but_lists
+from nasrun.pipeline.stages import RETRAIN
 
 OTHERWISE_TOLD = ("fingerprint", "parent", "source", "genotype")
 """What a stage's configuration says of where its architecture comes from."""
@@ -25,7 +26,7 @@ def settings(
     scale: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
     """A run's configuration with a stage's own over it; first the keys that others refer to."""
-    layout = {"retrain": config["layout"]} if "layout" in config else {}
+    layout = {RETRAIN.name: config["layout"]} if "layout" in config else {}
     groups = {**{key: value for key, value in config.items() if key != "layout"}, **layout}
     groups |= {key: value for key, value in (own or {}).items() if key != "layout"}
     return {

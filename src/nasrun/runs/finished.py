@@ -12,6 +12,7 @@ from nasrun.context import Context
 from nasrun.genotype import Genotype
 from nasrun.pipeline.plan import import_trusted
 from nasrun.pipeline.source import find_run
+from nasrun.pipeline.stages import KINDS, RETRAIN, SEARCH
 from nasrun.runs.randomness import seed_everything
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 def trained_folder(path: Path, branch: str | None) -> StageFolder:
     """The finished retraining or transfer in a run (its newest, or a branch), or at its path."""
     run = find_run(str(path))
-    begun = [stage for stage in run.stages() if stage.kind in ("retrain", "transfer")]
+    begun = [stage for stage in run.stages() if KINDS[stage.kind].trains]
     trained = [stage for stage in begun if stage.finished]
     if path.resolve() != run.path.resolve():
         trained = [stage for stage in trained if stage.path.resolve() == path.resolve()]
@@ -46,7 +47,7 @@ def trained_folder(path: Path, branch: str | None) -> StageFolder:
                 f"run={path}: a population's network is loaded by hand, from {kept[-1]}"
             )
         raise ValueError(f"run={path}: nothing trained there; type `nasrun retrain` first")
-    return max(found, key=lambda stage: (stage.kind == "retrain", stage.finished_at))
+    return max(found, key=lambda stage: (stage.kind == RETRAIN.name, stage.finished_at))
 
 
 def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
@@ -68,7 +69,7 @@ def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
     space, dataset, task, strategy, budget = build_all(nodes, trust).values()
     budget.apply()
     found.refuse_other(dataset.contents())
-    seed_everything(config["seed"], "search")
+    seed_everything(config["seed"], SEARCH.name)
     task.begin(dataset, budget)
     strategy.begin(Context(space=space, task=task, budget=budget, engine=Serial()))
     found.search().load(strategy)

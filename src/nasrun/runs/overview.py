@@ -9,6 +9,7 @@ from rich.console import Console
 
 from nasrun.data.table import describe
 from nasrun.display import duration, percent, storage, summary, table
+from nasrun.pipeline.stages import RETRAIN, SEARCH, SELECT, TRANSFER
 from nasrun.runs.comparison import Record
 from nasrun.runs.report import Standing, discretised
 from nasrun.runs.run import Run
@@ -18,7 +19,7 @@ def overview(run: Run) -> dict[str, Any]:
     """What there is to know of a run, without its architectures."""
     record, budget = run.record, run.config["budget"]
     stages = list(run.stages())
-    searched = [stage.metrics() for stage in stages if stage.kind == "search"]
+    searched = [stage.metrics() for stage in stages if stage.kind == SEARCH.name]
     files = [path for path in run.path.rglob("*") if path.is_file()]
     found = {
         "run": str(run.path),
@@ -97,8 +98,8 @@ def _next(run: Run, stages: list[dict[str, Any]]) -> str | None:
         names = ", ".join(f"{stage['stage']} {stage['branch']}".strip() for stage in unfinished)
         return f"{names}: not finished, the same command continues"
     kinds = {stage["stage"] for stage in stages}
-    if "search" in kinds and "select" not in kinds:
+    if SEARCH.name in kinds and SELECT.name not in kinds:
         return f"nasrun select run={run.path}"
-    if "select" in kinds and not {"retrain", "transfer"} & kinds:
+    if SELECT.name in kinds and not {RETRAIN.name, TRANSFER.name} & kinds:
         return f"nasrun retrain run={run.path}"
     return None

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from nasrun.data.table import describe
 from nasrun.display import duration, percent, table
+from nasrun.pipeline.stages import SEARCH, SELECT
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 
@@ -34,7 +35,7 @@ class Standing:
         name = result.get("judged_by", "validation_accuracy")
         if name == "validation_accuracy" and name in result:
             words = ["validation"]
-            if stage == "search":
+            if stage == SEARCH.name:
                 words.append("best candidate" if "judged_by" in result else "supernet")
             if "validation" in result.get("trained_on", ""):
                 words.append("seen")
@@ -71,9 +72,9 @@ def print_run(console: Console, run: Run) -> None:
     table(console, "", columns, [_row(stage) for stage in finished])
     for stage in finished:
         note = f"  [{stage.result['note']}]" if "note" in stage.result else ""
-        if stage.kind == "search":
+        if stage.kind == SEARCH.name:
             _print_search(console, stage.result)
-        if stage.kind == "select":
+        if stage.kind == SELECT.name:
             text = f"{stage.branch}: {stage.result['genotype']}{note}"
             console.print(text, highlight=False, markup=False)
             if "true" in stage.result:

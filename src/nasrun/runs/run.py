@@ -36,6 +36,7 @@ from nasrun.files import (
     write_yaml,
 )
 from nasrun.genotype import fingerprint
+from nasrun.pipeline.stages import RETRAIN, SEARCH, SELECT, STAGES, TRANSFER
 from nasrun.runs.environment import environment
 from nasrun.runs.lock import held
 from nasrun.runs.recorded import identity, recorded, refuse_other_contents, write_contents
@@ -47,7 +48,7 @@ RECORDED: Types = {
     **dict.fromkeys(("genotype", "table", "git"), (str, NoneType)),
     "seed": (int, NoneType),
 }
-KINDS = ("search", "select", "retrain", "transfer")
+NAMES = tuple(kind.name for kind in STAGES)
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,7 @@ class Run:
 
     def search(self) -> StageFolder:
         """The folder of the search."""
-        return StageFolder(self.path / "search", self.record["fingerprint"])
+        return StageFolder(self.path / SEARCH.name, self.record["fingerprint"])
 
     def branch(
         self,
@@ -266,9 +267,9 @@ class Run:
 
     def stages(self) -> Iterator[StageFolder]:
         """The folders of all stages that have begun, in pipeline order."""
-        if (self.path / "search").is_dir():
+        if (self.path / SEARCH.name).is_dir():
             yield self.search()
-        for kind in KINDS[1:]:
+        for kind in NAMES[1:]:
             for path in sorted((self.path / kind).glob("*")):
                 if StageFolder(path, "").begun:
                     config = recorded(path / "config.yaml", "fingerprint")
@@ -284,20 +285,22 @@ class Run:
         """One row per branch with a finished stage, beside the selection whose genotype it has."""
         rows: dict[tuple[str, str], dict[str, Any]] = {}
         finished = [stage for stage in self.stages() if stage.finished]
-        selected = {stage.fingerprint: stage.result for stage in finished if stage.kind == "select"}
+        selected = {
+            stage.fingerprint: stage.result for stage in finished if stage.kind == SELECT.name
+        }
 
         def row(parent: str, name: str) -> dict[str, Any]:
-            chosen = {"select": selected[parent]} if parent in selected else {}
+            chosen = {SELECT.name: selected[parent]} if parent in selected else {}
             return rows.setdefault((parent, name), {"branch": name, **chosen})
 
         for stage in finished:
-            if stage.kind == "select":
+            if stage.kind == SELECT.name:
                 row(stage.fingerprint, stage.branch)
-            elif stage.kind == "retrain":
-                row(stage.parent, stage.branch)["retrain"] = stage.result
-            elif stage.kind == "transfer":
+            elif stage.kind == RETRAIN.name:
+                row(stage.parent, stage.branch)[stage.kind] = stage.result
+            elif stage.kind == TRANSFER.name:
                 dataset = stage.branch.removeprefix(f"{stage.source}-")
-                row(stage.parent, stage.source).setdefault("transfer", {})[dataset] = stage.result
+                row(stage.parent, stage.source).setdefault(stage.kind, {})[dataset] = stage.result
         return list(rows.values())
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nasrun.config import build, compose, did_you_mean, resolve
 from nasrun.data.table import Table, describe
 from nasrun.genotype import Genotype, Misfit
+from nasrun.pipeline.stages import RETRAIN
 
 if TYPE_CHECKING:
     from nasrun.spaces.base import ClassifierSpace
@@ -61,9 +62,9 @@ def run(
 
     for package in trusted:
         import_trusted(package)
-    refuse_folder("retrain", path)
+    refuse_folder(RETRAIN.name, path)
     try:
-        source = find_source("retrain", Path(), path, None, None)
+        source = find_source(RETRAIN.name, Path(), path, None, None)
     except ValueError:
         source = None
     whole = find_run(path)

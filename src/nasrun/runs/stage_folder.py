@@ -26,6 +26,7 @@ from nasrun.files import (
 )
 from nasrun.genotype import fingerprint
 from nasrun.machine import memory_gib
+from nasrun.pipeline.stages import SEARCH
 from nasrun.runs.randomness import random_state, set_random_state
 from nasrun.runs.state import PREVIOUS, STATE, lines_of, read_state, write_state
 from nasrun.stage import Metrics
@@ -76,12 +77,12 @@ class StageFolder:
     @property
     def kind(self) -> str:
         """search, select, retrain or transfer."""
-        return "search" if self.path.name == "search" else self.path.parent.name
+        return SEARCH.name if self.path.name == SEARCH.name else self.path.parent.name
 
     @property
     def branch(self) -> str:
         """The name of the branch, empty for the search."""
-        return "" if self.kind == "search" else self.path.name
+        return "" if self.kind == SEARCH.name else self.path.name
 
     @property
     def source(self) -> str:
@@ -111,7 +112,9 @@ class StageFolder:
     @property
     def settings(self) -> dict[str, Any]:
         """All that it was configured with: the search's is the run's own configuration."""
-        return self.config if self.kind != "search" else recorded(self.path.parent / "config.yaml")
+        return (
+            self.config if self.kind != SEARCH.name else recorded(self.path.parent / "config.yaml")
+        )
 
     @property
     def begun(self) -> bool:
@@ -270,7 +273,7 @@ class StageFolder:
 
         The state before the last one is kept only of a search, which later stages read.
         """
-        if self.kind != "search":
+        if self.kind != SEARCH.name:
             (self.path / PREVIOUS).unlink(missing_ok=True)
         seconds = self._spent + time.monotonic() - self._started
         logs = [path for name in (METRICS, TIMING) if (path := self.path / name).exists()]
