@@ -3,8 +3,8 @@
 `--conf DIR --trust PKG` adds a folder of YAML files and a package to what the contract tests check.
 """
 
+import copy
 import os
-import pickle
 import shutil
 import sys
 import warnings
@@ -54,7 +54,8 @@ class Answer:
 def untouched(monkeypatch, tmp_path_factory):
     """Put back what a command changes in its process."""
     monkeypatch.setenv("NASRUN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    monkeypatch.delenv("NASRUN_TRACEBACK", raising=False)
+    for name in ("NASRUN_TRACEBACK", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     monkeypatch.setattr("nasrun.budget.busy", lambda: 0)  # tests run side by side
     monkeypatch.setattr(sys, "argv", list(sys.argv))
@@ -76,8 +77,8 @@ def composed_once():
         if any(word.lstrip("+~").startswith(("hydra", "experiment")) for word in words):
             return compose(overrides)  # what it reads may be a test's own files
         if words not in kept:
-            kept[words] = pickle.dumps(compose(overrides))
-        return pickle.loads(kept[words])
+            kept[words] = compose(overrides)
+        return copy.deepcopy(kept[words])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(composing, "_composed", composed)

@@ -17,7 +17,7 @@ REFUSED = {
     ),
     "unlike any option": (
         "search strategy=xyzzy",
-        "strategy=xyzzy: unknown option; there are darts",
+        "strategy=xyzzy: unknown option; there are area",
     ),
     "unknown method": (
         "select method=pertub",

@@ -13,7 +13,7 @@ def test_a_key_has_the_comment_of_the_option_that_is_put_in_its_place():
     inherited = comments("strategy", "strategy=random", "evaluator@strategy=inherited")
     assert inherited["strategy.evaluator.rounds"]
     members = comments("task", "strategy=pbtnas", "task=classification", "space=darts")
-    assert members["task.epochs"] == "an interval's; ours"
+    assert members["task.epochs"] == "per interval; ours"
     assert members["task.optimizer.momentum"] == "DARTS sec. 3.1"
     assert members["task.share"] == "DARTS sec. 3.1: all images"
     assert "task.epochs" not in comments("task", "strategy=darts")

@@ -107,8 +107,9 @@ from nasrun.strategies.judges import Judge, Masked
 class Killer(Judge):
     passes = 1
 
-    def __init__(self, *, criterion: str, images: int | None) -> None:
-        self.masked, self.decisions = Masked(criterion=criterion, images=images, batch_size=None), 0
+    def __init__(self, *, criterion: str, images: int | None, batch_size: int | None) -> None:
+        self.masked = Masked(criterion=criterion, images=images, batch_size=batch_size)
+        self.decisions = 0
 
     def operations(self, strategy, decision):
         self.decisions += 1

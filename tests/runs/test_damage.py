@@ -128,7 +128,7 @@ def test_a_result_whose_numbers_are_none_is_named_and_its_neighbours_are_listed(
         assert f"{path}: damaged, {next(iter(wrong))} is no number" in nasrun("list", "runs").out
         assert "is no number" in nasrun("show", finished).refusal
     write_record(path, {**record, "digests": 3})
-    assert f"{path}: damaged, digests are no keys" in nasrun("show", finished).refusal
+    assert f"{path}: damaged, digests is no dict" in nasrun("show", finished).refusal
 
 
 def test_nobody_waits_for_a_pipe(tmp_path):

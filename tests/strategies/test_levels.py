@@ -425,7 +425,7 @@ def test_sharing_a_forward_differs_from_dartss_order_by_the_alphas_step_only():
 
 @pytest.mark.parametrize(("lam_train", "lam_val"), [(-0.5, 1.0), (1.0, -0.5), (0.0, 0.0)])
 def test_weights_of_losses_that_say_nothing_are_refused(lam_train, lam_val):
-    message = f"lam_train={lam_train} lam_val={lam_val}: both from 0"
+    message = f"lam_train={lam_train} lam_val={lam_val}: use 0 or more"
     with pytest.raises(ValueError, match=message):
         MixedLevel(lam_train=lam_train, lam_val=lam_val, normalise=True)
     with pytest.raises(ValueError, match=message):
@@ -518,7 +518,7 @@ def test_a_switch_happens_after_the_rounds_that_lie_within_its_share(at, rounds,
 
 def test_a_switch_before_or_after_the_search_is_refused():
     for at in (0.0, 1.0, 15):
-        with pytest.raises(ValueError, match=f"at={at}: a share"):
+        with pytest.raises(ValueError, match=f"at={at}: use a share"):
             Switched(first=WeightsOnly(), then=Bilevel(), at=at)
 
 
