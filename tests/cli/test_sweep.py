@@ -102,10 +102,11 @@ def test_a_sweep_with_a_searchpath_of_its_own_finds_its_options(nasrun, here, sm
     assert second["overrides"][0] == "dataset=mine"
 
 
-def test_a_target_that_is_no_sweeper_is_named(nasrun, here):
+def test_a_target_that_is_no_sweeper_is_named(nasrun, here, caplog):
     for wrong in ("'a,b'", "nowhere.Sweeper", "os.getcwd", "3", ""):
         refusal = nasrun("search", "-m", "seed=0,1", f"hydra.sweeper._target_={wrong}").refusal
         assert "hydra.sweeper._target_=" in refusal
+    assert caplog.records == []  # without a handler they are lines of standard error
     assert list(here.iterdir()) == []
 
 

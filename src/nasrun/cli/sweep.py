@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -206,12 +207,11 @@ def _judges(sweeper: Mapping[str, Any]) -> bool:
     ValueError for what Hydra's own cannot take.
     """
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.utils import get_class
 
     target = sweeper["_target_"]
     try:
-        judges = not issubclass(get_class(target), BasicSweeper)
-    except Exception as error:  # whatever Hydra, or an import, raises
+        judges = not issubclass(resolve_name(str(target)), BasicSweeper)
+    except Exception as error:  # whatever an import raises
         raise ValueError(
             f"hydra.sweeper._target_={target}: no sweeper is there; leave it out, or choose "
             "one by hydra/sweeper=NAME"
