@@ -398,6 +398,14 @@ def test_a_space_of_darts_pt_has_the_published_events_and_passes(space, passes, 
 SMALL = ["space.nodes=2", "space.kept_edges=1"]
 
 
+def test_its_rounds_show_entropy_as_a_share_as_those_of_the_search_do():
+    selector, strategy = real("space=darts_s5", *SMALL)
+    entropies = {name for name in selector.run_round() if name.startswith("entropy")}
+    assert entropies
+    assert entropies <= selector.largest.keys()
+    assert selector.largest == strategy.largest
+
+
 def test_decided_rows_get_no_gradient_and_what_decay_does_to_their_alphas_does_not_matter():
     selector, strategy = real("space=darts_s5", *SMALL)
     gradients = []

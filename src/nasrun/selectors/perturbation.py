@@ -69,6 +69,7 @@ class Perturbation(Selector):
         self.strategy = strategy
         self.check(strategy, space)
         strategy.tune(self.weight_lr)
+        self.largest = strategy.largest
         self.decision_order = _arranged(len(space.decisions), self.order)
         self.limit_order = _arranged(len(space.limits), self.order)
         self.operation_events = max(len(self._undecided(group)) for group in space.groups)
