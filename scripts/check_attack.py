@@ -424,7 +424,7 @@ def pickles_in_runs(drawn: Drawn) -> Command:
 
 
 class Evil:
-    """What unpickling it would do."""
+    """An object that runs a command when it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, ("touch outside/x",)

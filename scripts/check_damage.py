@@ -133,7 +133,7 @@ def make_images(folder: Path) -> None:
 
 
 class stopped_after:
-    """Within, a command's hours are spent after so many rounds."""
+    """A context in which a command's hours are spent after `rounds` rounds, `None` for never."""
 
     def __init__(self, rounds: int | None) -> None:
         self.left = rounds

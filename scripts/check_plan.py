@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Compares what `nasrun plan` foretells with what the same run takes.
+"""Compares what `nasrun plan` predicts with what the same run takes.
 
     scripts/check_plan.py                  # all runs below, on one thread
     scripts/check_plan.py darts scaled     # these
 
 Each is planned and then run, in a process of its own and an empty folder. All seconds are those
 that the process ran on a core, so that other work on the machine is not counted. Prints a row per
-stage: foretold (~ where steps on fewer images were scaled up), taken, and the ratio of both; and
+stage: predicted (~ where steps on fewer images were scaled up), taken, and the ratio of both; and
 the seconds that the plan itself took.
 """
 
@@ -39,7 +39,7 @@ RUNS = {
 def main() -> int:
     if sys.argv[1:2] == ["--one"]:
         return one(sys.argv[2], RUNS[sys.argv[3]])
-    print(f"{'run':10}{'stage':10}{'foretold, s':>12}{'taken, s':>10}{'ratio':>7}{'plan, s':>9}")
+    print(f"{'run':10}{'stage':10}{'predicted, s':>12}{'taken, s':>10}{'ratio':>7}{'plan, s':>9}")
     for name in sys.argv[1:] or RUNS:
         plan, run = (asked(what, name) for what in ("plan", "run"))
         for stage, (seconds, scaled) in plan["stages"].items():

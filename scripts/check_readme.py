@@ -6,10 +6,10 @@
     scripts/check_readme.py tables                              what is done so far, as Markdown
 
 Every `nasrun` line of a ```bash block is run in WORK, where a later one finds what an earlier one
-left; `scripts/demo` stands for `nasrun run`. What needs more than this machine has is named and
-left out: files that are written in capitals (DIR stands for --images, where that is given),
-ImageNet, packages of the reader's own. What is done is a line of WORK/done.jsonl and is not done
-again; a command that was interrupted goes on where it was.
+left; `scripts/demo` stands for `nasrun run`. Commands that need more than this machine has are
+named and left out: files that are written in capitals (DIR stands for --images, if that is given),
+ImageNet, packages of the reader's own. A finished command is a line of WORK/done.jsonl and is not
+repeated; an interrupted one continues where it was.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     scripts/radars_claims.py run memory --cifar CIFAR     four spaces at one budget
     scripts/radars_claims.py run subspace --cifar CIFAR   NAS-Bench-201, ten seeds
     scripts/radars_claims.py run search --cifar CIFAR     against REINFORCE alone, five seeds
-    scripts/radars_claims.py run plan --cifar CIFAR       what `nasrun plan` foretells, and the run
+    scripts/radars_claims.py run plan --cifar CIFAR       what `nasrun plan` predicts, and the run
     scripts/radars_claims.py tables --table CSV --plot PNG
 
 Every job is a `nasrun` command: it continues where it was stopped, and what is finished is not done
@@ -183,13 +183,13 @@ def memory_job(root: Path, candidates: int, strategy: str, data: str = "") -> Jo
 
 
 def run_memory(root: Path, data: str) -> None:
-    """RADARS in every space, and the whole space's supernet foretold and, if it can be, run."""
+    """RADARS in every space, and the whole space's supernet predicted and, if it can be, run."""
     for candidates in SPACES:
         radars, darts = (memory_job(root, candidates, s, data) for s in ("radars", "darts"))
         if not radars.finished("search"):
             radars.do()
-        foretold = ask("foretell", darts.folder / "plan.json", (*darts.words, *COMMON))
-        if foretold["search"]["memory_gib"] <= MOST and not darts.finished("search"):
+        predicted = ask("predict", darts.folder / "plan.json", (*darts.words, *COMMON))
+        if predicted["search"]["memory_gib"] <= MOST and not darts.finished("search"):
             darts.do()
         print(f"memory: {candidates} candidates", flush=True)
 
@@ -199,7 +199,7 @@ def memory_table(root: Path, plot: Path | None) -> None:
     print("\n**Peak memory by candidates a layer, GiB**\n")
     print("| candidates | RADARS, predicted | RADARS, measured | DARTS, predicted | measured |")
     print("|---|---|---|---|---|")
-    found: dict[str, dict[int, float]] = {"radars": {}, "foretold": {}, "darts": {}}
+    found: dict[str, dict[int, float]] = {"radars": {}, "predicted": {}, "darts": {}}
     for candidates in SPACES:
         radars, darts = (memory_job(root, candidates, s) for s in ("radars", "darts"))
         row = ["-"] * 4
@@ -210,9 +210,9 @@ def memory_table(root: Path, plot: Path | None) -> None:
             found["radars"][candidates] = radars.peak_gib("search")
             row[:2] = f"{result['predicted_memory_gib']:.2f}", f"{radars.peak_gib('search'):.2f}"
         if (darts.folder / "plan.json").exists():
-            foretold = json.loads((darts.folder / "plan.json").read_text())["search"]["memory_gib"]
-            found["foretold"][candidates] = foretold
-            row[2] = f"{foretold:.2f}"
+            predicted = json.loads((darts.folder / "plan.json").read_text())["search"]["memory_gib"]
+            found["predicted"][candidates] = predicted
+            row[2] = f"{predicted:.2f}"
         if darts.finished("search"):
             found["darts"][candidates] = darts.peak_gib("search")
             row[3] = f"{darts.peak_gib('search'):.2f}"
@@ -233,7 +233,7 @@ def draw_memory(found: Mapping[str, Mapping[int, float]], budget: float, path: P
     for (key, name, style), colour in zip(
         (
             ("radars", "RADARS, measured", "o-"),
-            ("foretold", "the whole space (DARTS), predicted", "s--"),
+            ("predicted", "the whole space (DARTS), predicted", "s--"),
             ("darts", "the whole space (DARTS), measured", "D-"),
         ),
         COLOURS,
@@ -368,7 +368,7 @@ def share_until(job: Job, accuracy: float) -> float:
     return float("inf")
 
 
-# What was foretold
+# What was predicted
 
 
 def foresee(words: Sequence[str]) -> dict[str, Any]:
@@ -378,7 +378,7 @@ def foresee(words: Sequence[str]) -> dict[str, Any]:
     return {forecast.stage: vars(forecast) for forecast in outlook(_plan(words)).stages}
 
 
-def foretell(words: Sequence[str]) -> dict[str, Any]:
+def predict(words: Sequence[str]) -> dict[str, Any]:
     """What `nasrun plan` says of a search's memory; no step is taken."""
     plan = _plan(words)
     plan.task.begin(plan.dataset, plan.budget)
@@ -390,7 +390,8 @@ def _plan(words: Sequence[str]) -> Any:
     """What `nasrun plan` builds."""
     from nasrun.cli.line import Line
     from nasrun.config import compose
-    from nasrun.pipeline.plan import Command, prepare
+    from nasrun.pipeline.command import Command
+    from nasrun.pipeline.preparing import prepare
     from nasrun.pipeline.source import find_source, inherited_choices
 
     line = Line.parse("run", words, only_foreseen=True)
@@ -400,7 +401,7 @@ def _plan(words: Sequence[str]) -> Any:
     return prepare(Command(line.verb, composed, line.overrides, (), only_foreseen=True), source)
 
 
-OUTLOOKS = {"foresee": foresee, "foretell": foretell}
+OUTLOOKS = {"foresee": foresee, "predict": predict}
 
 
 def ask(outlook: str, file: Path, words: Sequence[str]) -> dict[str, Any]:
@@ -414,7 +415,7 @@ def ask(outlook: str, file: Path, words: Sequence[str]) -> dict[str, Any]:
 
 
 def plan_job(root: Path, name: str, data: str = "") -> Job:
-    """A search that is foretold before it is made."""
+    """A search that is predicted before it is made."""
     return Job(root / name.replace(" ", "-"), "search", (*PLANS[name], *PLANNED, ROOMY, data))
 
 
@@ -436,9 +437,9 @@ def run_plan(root: Path, data: str) -> None:
 
 
 def plan_table(root: Path) -> None:
-    """What was foretold beside what was."""
-    print("\n**What `nasrun plan` foretold, and what the run took**\n")
-    print("| run | stage | GiB, foretold | measured | error | s, foretold | measured | error |")
+    """What was predicted beside what was."""
+    print("\n**What `nasrun plan` predicted, and what the run took**\n")
+    print("| run | stage | GiB, predicted | measured | error | s, predicted | measured | error |")
     print("|---|---|---|---|---|---|---|---|")
     for name in PLANS:
         job = plan_job(root, name)
@@ -449,11 +450,11 @@ def plan_table(root: Path) -> None:
         ):
             if not job.finished(stage):
                 continue
-            foretold = json.loads((job.folder / file).read_text())[stage]
+            predicted = json.loads((job.folder / file).read_text())[stage]
             row = [name, what]
             for said, was in (
-                (foretold["memory_gib"], job.peak_gib(stage)),
-                (3600 * foretold["hours"], job.seconds(stage)),
+                (predicted["memory_gib"], job.peak_gib(stage)),
+                (3600 * predicted["hours"], job.seconds(stage)),
             ):
                 row += [f"{said:.2f}", f"{was:.2f}", f"{said / was - 1:+.0%}"]
             print(f"| {' | '.join(row)} |")

@@ -103,7 +103,7 @@ def test_a_stop_within_an_epoch_goes_on_with_the_images_that_are_left(begun):
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_a_network_that_leaves_inputs_of_its_cells_unread_has_its_memory_foretold(begun):
+def test_a_network_that_leaves_inputs_of_its_cells_unread_has_its_memory_predicted(begun):
     stage = begun("retrain.epochs=1")
     weights = 4 * sum(p.numel() for p in stage.learner.network.parameters())
     images = 4 * 16 * 8 * 8

@@ -17,8 +17,9 @@ from rich.console import Console
 
 from nasrun import config as configuration
 from nasrun.data.images import TensorDataset
+from nasrun.pipeline.command import Command
 from nasrun.pipeline.execution import execute
-from nasrun.pipeline.plan import Command, prepare
+from nasrun.pipeline.preparing import prepare
 from nasrun.pipeline.source import find_source, inherited_choices
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder

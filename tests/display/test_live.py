@@ -191,7 +191,7 @@ def test_a_stage_without_rounds_is_at_work_and_then_done(terminal):
     assert done == "select argmax done"
 
 
-def test_more_steps_than_were_foretold_do_not_lead_beyond_the_round(terminal):
+def test_more_steps_than_were_predicted_do_not_lead_beyond_the_round(terminal):
     with watch(terminal.console, "search", True) as display:
         display.begin(at(1, 4), {})
         steps(terminal, display, 3, 2, 1.0)

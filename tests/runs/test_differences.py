@@ -1,6 +1,6 @@
 """In which settings runs and stages differ."""
 
-from nasrun.runs.differences import anew, differing, settings
+from nasrun.runs.differences import differing, settings, why_new
 
 CONFIG = {"seed": 0, "strategy": {"rounds": 2, "clip": None}, "budget": {"threads": 1}}
 
@@ -27,16 +27,18 @@ def test_of_keys_that_differ_alike_the_first_is_named():
 def test_what_is_begun_anew_says_why_and_what_cannot_be_extended():
     other = {**CONFIG, "budget": {"threads": 2}}
     ours, theirs = settings(CONFIG), settings(other)
-    text = anew(ours, theirs, "v001")
+    text = why_new(ours, theirs, "v001")
     assert text.startswith("new beside v001: budget.threads=1, not 2 (")
     assert "type budget.threads=2 to go on with v001" in text
-    assert anew(ours, settings({**CONFIG, "seed": 1}), "v001") is None
+    assert why_new(ours, settings({**CONFIG, "seed": 1}), "v001") is None
     seeded = settings({**other, "seed": 1})
-    assert anew(ours, seeded, "v001") == "new beside v001: seed=0, not 1; budget.threads=1, not 2"
+    assert (
+        why_new(ours, seeded, "v001") == "new beside v001: seed=0, not 1; budget.threads=1, not 2"
+    )
     longer = settings({**CONFIG, "strategy": {"rounds": 4, "clip": None}})
-    text = anew(longer, ours, "v001")
-    assert text.startswith("new beside v001: strategy.rounds=4, not 2 (all of it is trained anew")
+    text = why_new(longer, ours, "v001")
+    assert text.startswith("new beside v001: strategy.rounds=4, not 2 (all of it is trained again")
     assert text.endswith("v001 stays as it is)")
-    assert anew(ours, ours, "magnitude") == "new beside magnitude, of another architecture"
+    assert why_new(ours, ours, "magnitude") == "new beside magnitude, of another architecture"
     many = {f"k{number}": str(number) for number in range(7)}
-    assert anew(many, {}, "v001").endswith("; 3 more")
+    assert why_new(many, {}, "v001").endswith("; 3 more")

@@ -44,7 +44,8 @@ def overrides_of(line: Line, source: Source | None) -> list[str]:
 def plan_of(line: Line, source: Source | None) -> Plan:
     """What a command will need, checked and built."""
     from nasrun.config import compose
-    from nasrun.pipeline.plan import Command, prepare
+    from nasrun.pipeline.command import Command
+    from nasrun.pipeline.preparing import prepare
 
     composed = compose(overrides_of(line, source))
     command = Command(

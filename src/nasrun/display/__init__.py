@@ -1,6 +1,6 @@
 """What is shown: the line of a stage at work, tables, and numbers in words."""
 
-from nasrun.display.live import Lines, Live, telling, watch, watched
+from nasrun.display.live import Lines, Live, say, telling, watch, watched
 from nasrun.display.tables import table
 from nasrun.display.words import bars, duration, integer, percent, storage, summary
 
@@ -11,6 +11,7 @@ __all__ = [
     "duration",
     "integer",
     "percent",
+    "say",
     "storage",
     "summary",
     "table",

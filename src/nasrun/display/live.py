@@ -31,6 +31,11 @@ ECHO = 3
 """Columns that stay free for the ^C of a terminal: behind a full line it would begin a new one."""
 
 
+def say(console: Console, text: str) -> None:
+    """Print a line as it is; only a terminal folds it."""
+    console.print(text, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+
+
 class Pace:
     """How quickly a stage's rounds go by, from when it begins here."""
 

@@ -6,8 +6,9 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from nasrun.display import say
 from nasrun.pipeline.plan import Plan
-from nasrun.runs.differences import anew, settings
+from nasrun.runs.differences import settings, why_new
 from nasrun.runs.recorded import identity
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
@@ -43,8 +44,8 @@ def execute(plan: Plan, console: Console) -> tuple[Run, list[StageFolder]]:
             settings(identity(each.config), scale=each.record["scale"])
             for each in (run, others[-1])
         )
-        if (text := anew(ours, theirs, others[-1].path.name)) is not None:
-            console.print(text, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+        if (text := why_new(ours, theirs, others[-1].path.name)) is not None:
+            say(console, text)
     with run.lock():
         run.touch()
         work = Work(plan, run, console, ready)

@@ -1,15 +1,11 @@
-"""What a command will need, from its composed configuration: built, and so checked, not begun.
-
-All of it is built before the first stage begins, and nothing is written before that. A later verb
-takes what is upstream of it from its parent's configuration.
-"""
+"""What a command will need: built, and so checked, not begun (`preparing` builds it)."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -17,50 +13,20 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasrun import config as configuration
-from nasrun.budget import LIMITS
-from nasrun.config import DictConfig, build
 from nasrun.context import AnyContext, Context
 from nasrun.data import table
 from nasrun.genotype import Genotype
-from nasrun.pipeline.command import Command
-from nasrun.pipeline.given import Given, random_genotype
+from nasrun.pipeline.given import random_genotype
 from nasrun.pipeline.layout import layout_of
-from nasrun.pipeline.refusals import (
-    refuse_discretisation,
-    refuse_engine,
-    refuse_idle_key,
-    refuse_incapable,
-    refuse_limits,
-    refuse_mismatch,
-    refuse_missing,
-    refuse_other_budget,
-    refuse_other_layout,
-    refuse_retraining,
-    refuse_strangers,
-    refuse_threads,
-    refuse_unforeseen,
-)
 from nasrun.pipeline.source import (
     Source,
-    inherit,
-    inherit_budget,
-    inherit_layout,
-    refuse_idle,
-    refuse_left_out,
-    refuse_other,
-    refuse_search,
 )
 from nasrun.pipeline.stages import (
     INSIDE,
     RETRAIN,
-    RUN,
-    SCALE,
     SEARCH,
-    SELECT,
     TRANSFER,
     StageKind,
-    kinds_of,
 )
 
 if TYPE_CHECKING:
@@ -77,167 +43,6 @@ if TYPE_CHECKING:
     from nasrun.spaces.supernet import SupernetSpace
     from nasrun.strategies.base import Strategy
     from nasrun.tasks.base import Task
-
-
-def prepare(command: Command, source: Source | None) -> Plan:
-    """Check and build everything that the command needs: its words, then its parts."""
-    config = configured(command, source)
-    frame = configuration.frame(config)
-    kinds = kinds_of(command.verb, frame.stages)
-    choices = command.composed.choices
-    settings = {
-        group: configuration.resolve(config[group])
-        for group in ("space", "strategy", "dataset", "task", "selector", "retrain")
-        if config.get(group) is not None
-    }
-
-    if source is None and SEARCH in kinds:
-        refuse_idle_key(command, "alpha_lr", "strategy", "alpha_optimizer.lr")
-    limited = _limited(command.verb, config, source)
-    nodes = _nodes(config, kinds, limited=limited)
-    configuration.check(nodes, command.trusted)  # all of them, before any takes its time
-
-    def make(key: str) -> Any:
-        return build(nodes[key], key, command.trusted)
-
-    budget = make("budget")
-    refuse_threads(budget)
-    space, dataset = make("space"), make("dataset")
-    settings["budget"] = budget.resolved
-    settings["dataset"] = placed(settings["dataset"])
-    settings["space"].pop("table", None)  # for reports: the search is the same without it
-    parts = Parts(command, kinds, make, budget, space, dataset)
-    searching = parts.searching()
-    if budget.limited or command.only_foreseen:
-        refuse_unforeseen(choices, space, searching["strategy"])
-    training = parts.training()
-    refuse_other_layout(command, source, kinds, training["layout"])
-    if training["transfer"] is not None:
-        transfer = configuration.resolve(config["transfer"])
-        settings["transfer"] = {**transfer, "dataset": placed(transfer["dataset"])}
-    from nasrun.spaces.decision import DecisionSpace
-
-    given = None if frame.genotype is None else Given.find(frame.genotype)
-    if given is not None and given.drawn:
-        refuse_incapable(f"genotype={given.name}", DecisionSpace, choices, space)
-    plan = Plan(
-        kinds=kinds,
-        seed=frame.seed,
-        outputs=Path(frame.outputs),
-        progress=frame.progress,
-        baseline=frame.baseline and command.verb == RUN and RETRAIN in kinds,
-        discretisation=frame.discretisation,
-        choices=choices,
-        settings=settings,
-        scale={key: config[key] for key in SCALE},
-        budget=budget,
-        space=space,
-        dataset=dataset,
-        source=source,
-        **searching,
-        **training,
-        genotype_name=None if given is None else given.short,
-        genotype=None if given is None else given.within(space, choices["space"], frame.seed),
-        command=command.text,
-    )
-    refuse_other_budget(command, source, kinds, plan.heeded, plan.heeds)
-    plan.check_data()
-    plan.check_weights()
-    return plan
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What every command needs, from which the parts that only some stages need are made."""
-
-    command: Command
-    kinds: Sequence[StageKind]
-    make: Callable[[str], Any]
-    budget: Budget
-    space: Space
-    dataset: Data
-
-    def searching(self) -> dict[str, Any]:
-        """Strategy, task, selector and engine, as far as the stages need them."""
-        parts: dict[str, Any] = dict.fromkeys(("task", "strategy", "selector", "engine"))
-        if SEARCH not in self.kinds and SELECT not in self.kinds:
-            return parts
-        task, strategy = self.make("task"), self.make("strategy")
-        refuse_strangers(self.command.composed.choices, strategy, task, self.space, self.dataset)
-        stages, selector = [strategy], None
-        if SELECT in self.kinds:
-            selector = self.make("selector")
-            refuse_mismatch(self.command.composed.choices, selector, strategy, self.space)
-            refuse_discretisation(self.command.typed, self.command.composed.choices, strategy)
-            stages.append(selector)
-        engine = self.make("engine")
-        refuse_engine(stages, engine, self.budget, self.command.typed)
-        return {"task": task, "strategy": strategy, "selector": selector, "engine": engine}
-
-    def training(self) -> dict[str, Any]:
-        """The recipes of the stages that train, and the layout that limits are counted in."""
-        parts: dict[str, Any] = dict.fromkeys(("retrain", "layout", "transfer", "transfer_dataset"))
-        if any(kind.trains for kind in self.kinds):
-            refuse_retraining(self.command.composed.choices, self.space, self.dataset)
-        if RETRAIN in self.kinds:
-            refuse_idle_key(self.command, "epochs", "retrain", "epochs")
-            parts["retrain"] = self.make("retrain")
-        if self.kinds == (TRANSFER,):
-            refuse_limits(self.budget)
-        if self.budget.limited:  # they are the retrained network's, whichever verb asks for them
-            parts["layout"] = (parts["retrain"] or self.make("retrain")).layout
-        if TRANSFER in self.kinds:
-            parts["transfer_dataset"] = self.make("transfer.dataset")
-            parts["transfer"] = self.make("transfer")
-        return parts
-
-
-def _nodes(
-    config: DictConfig, kinds: Sequence[StageKind], *, limited: bool
-) -> dict[str, dict[str, Any]]:
-    """What is to be built, resolved, by its keys; the data set of transfer is one of its own."""
-    groups = ["budget", "space", "dataset"]
-    if SEARCH in kinds or SELECT in kinds:
-        groups += ["task", "strategy", "engine"]
-    groups += [kind.made_of for kind in kinds if kind != SEARCH]
-    if limited:
-        groups.append(RETRAIN.name)
-    nodes = {group: configuration.resolve(config[group]) for group in groups}
-    if TRANSFER in kinds:
-        nodes["transfer.dataset"] = nodes["transfer"].pop("dataset", None)
-    return nodes
-
-
-def configured(command: Command, source: Source | None) -> DictConfig:
-    """The composed configuration with what is inherited; no word is typed without effect."""
-    verb, config = command.verb, command.composed.config
-    refuse_idle(verb, command.typed, limited=_limited(verb, config, source))
-    if source is not None:
-        refuse_other(config, command.typed, source.run)
-        inherit(config, command.typed, source.run)
-    frame = configuration.frame(config)
-    if frame.genotype is not None and source is None:
-        refuse_search(command.typed)
-    for package in command.trusted:
-        import_trusted(package)
-    kinds = kinds_of(verb, frame.stages)
-    refuse_missing(config, kinds)
-    if source is not None and SEARCH in kinds:
-        inherit_budget(config, command.typed, source.run)
-    limited = _limited(verb, config, source)
-    if verb == RUN:
-        refuse_left_out(kinds, command.typed, limited=limited)
-    if source is not None and limited and (SEARCH in kinds or SELECT in kinds):
-        inherit_layout(config, command.typed, source.run)
-    return config
-
-
-def _limited(verb: str, config: Mapping[str, Any], source: Source | None) -> bool:
-    """Whether the found network's cost is, by the command or by the search that it goes on with."""
-    budgets = [config.get("budget") or {}]
-    if verb == SEARCH.name and source is not None:
-        budgets.append(source.run.config["budget"])
-    return any(budget.get(key) is not None for budget in budgets for key in LIMITS)
 
 
 @dataclass(frozen=True, kw_only=True)

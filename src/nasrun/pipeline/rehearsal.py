@@ -63,7 +63,7 @@ class Rehearsing:
         return max(1.0, left / 5)
 
     def step(self, play: Callable[[Step], object]) -> tuple[float, int]:
-        """Seconds of a step, and the steps of a round; the round is broken off, and may be anew."""
+        """Seconds of a step and the steps of a round, which is broken off and may run again."""
         if self.portion is None:
             return self._whole_steps(play)
         allowance = self.allowance
@@ -146,7 +146,7 @@ class Pass:
 
 
 def _ticks(play: Callable[[Step], object], portion: Portion, count: int) -> tuple[list[Tick], int]:
-    """The ticks of so many steps, and how many the round has."""
+    """The ticks of the first `count` steps, and the number of steps in the round."""
     found = [Tick(time.perf_counter(), portion.whole, portion.images)]
     of_round = 1
 

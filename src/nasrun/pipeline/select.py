@@ -36,7 +36,7 @@ def perform(work: Work) -> list[StageFolder]:
     }
     parent = work.run.search().fingerprint
     folder = work.run.branch(SELECT.name, plan.choices["selector"], own, parent)
-    work.tell_anew(folder, own)
+    work.tell_why_new(folder, own)
     work.drive(folder, lambda: _begin(plan, work.run))
     _look_up(plan.space, folder)
     _draw(plan.space, folder)

@@ -32,7 +32,7 @@ def train(work: Work, kind: StageKind, chosen: Chosen, ready: Retrain | None) ->
         assert plan.transfer_dataset is not None
         theirs = plan.transfer_dataset.contents()
     folder = work.run.branch(kind.name, name, own, chosen.mark, theirs)
-    work.tell_anew(folder, own)
+    work.tell_why_new(folder, own)
     return work.drive(folder, lambda: ready or begin_training(plan, kind, chosen.genotype))
 
 

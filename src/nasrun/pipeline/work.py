@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nasrun.display import watch
+from nasrun.display import say, watch
 from nasrun.divergence import Diverged, below
 from nasrun.genotype import Genotype, fingerprint
 from nasrun.pipeline.plan import Plan
 from nasrun.pipeline.stages import KINDS, SELECT
 from nasrun.retrain import Retrain
-from nasrun.runs.differences import anew, settings
+from nasrun.runs.differences import settings, why_new
 from nasrun.runs.log import Log, note_command
 from nasrun.runs.randomness import seed_everything
 from nasrun.runs.run import Run
@@ -69,7 +69,7 @@ class Work:
         """The training that has begun already, if the command begins with it."""
         return self.ready if isinstance(self.ready, Retrain) and not self.done else None
 
-    def tell_anew(self, folder: StageFolder, own: Mapping[str, Any]) -> None:
+    def tell_why_new(self, folder: StageFolder, own: Mapping[str, Any]) -> None:
         """Say why a branch is begun beside another of its name."""
         base = re.sub(r"-\d+$", "", folder.branch)
         others = [
@@ -80,9 +80,8 @@ class Work:
         if others and all(stage.path != folder.path for stage in others):
             newest = max(others, key=lambda stage: stage.path.stat().st_mtime_ns)
             ours, theirs = (settings(self.run.config, each) for each in (own, newest.config))
-            text = f"{folder.title}: {anew(ours, theirs, newest.branch)}"
-            whole = not self.console.is_terminal
-            self.console.print(text, highlight=False, markup=False, soft_wrap=whole)
+            if (text := why_new(ours, theirs, newest.branch)) is not None:
+                say(self.console, f"{folder.title}: {text}")
 
     def drive(self, folder: StageFolder, begin: Callable[[], Stage]) -> StageFolder:
         """Begin a stage if it is not finished, and run its rounds under a display."""

@@ -51,8 +51,8 @@ def told(key: str, value: str | None) -> str:
     return f"~{key}" if value is None else f"{key}={value}"
 
 
-def anew(ours: Settings, theirs: Settings, name: str) -> str | None:
-    """Why something is begun anew beside what is there by this name, and how that one goes on.
+def why_new(ours: Settings, theirs: Settings, name: str) -> str | None:
+    """Why something new is begun beside what has this name, and how that one is continued.
 
     `None` where that is another seed alone, as in sweeps.
     """
@@ -67,7 +67,9 @@ def anew(ours: Settings, theirs: Settings, name: str) -> str | None:
         typed = " ".join(told(key, theirs.get(key)) for key in keys)
         shown += f" (as this machine has it; type {typed} to go on with {name})"
     if any(key.split(".")[-1] in LENGTHS for key in keys):
-        shown += f" (all of it is trained anew, since schedules end with it; {name} stays as it is)"
+        shown += (
+            f" (all of it is trained again, since schedules end with it; {name} stays as it is)"
+        )
     return f"new beside {name}: {shown}"
 
 
