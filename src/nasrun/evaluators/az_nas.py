@@ -1,9 +1,9 @@
-"""AZ-NAS (2403.19232): four numbers that see different things, joined by their ranks.
+"""AZ-NAS (2403.19232): four training-free numbers, joined by their ranks.
 
-As in the released code for NAS-Bench-201: weights are drawn by Kaiming's rule, features are what
-the stem, every block and every reduction between blocks give. Ours: where a stride does not divide
-a map, zeros are added to its gradient; a feature of zeros has no entropy, so the numbers that need
-it are unknown, as there.
+As in the released code for NAS-Bench-201, weights are drawn by Kaiming's rule, the features are the
+outputs of the stem, of every block and of every reduction between blocks, and a feature of zeros
+has no entropy, so the numbers that need it are NaN. Ours: where a stride does not divide a feature
+map, its gradient is padded with zeros.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nasrun.tasks.base import Batch
 
 
 class AzNas(Formula):
-    """Over features f_0 .. f_L, entropies H_l of their channels, Jacobians' norms sigma_l:
+    """Four numbers from the channel entropies H_l and Jacobian norms sigma_l of the features.
 
     expressivity   sum_l H_l
     progressivity  min_l (H_l - H_(l-1))
@@ -53,7 +53,10 @@ class AzNas(Formula):
 
 
 def initialise(network: nn.Module) -> None:
-    """Kaiming's normal weights by fan-in (1502.01852); no bias, batch norms as they are."""
+    """Draw weights by Kaiming's normal rule with fan-in (1502.01852); set biases to zero.
+
+    Batch norms are left as they are.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
@@ -62,7 +65,7 @@ def initialise(network: nn.Module) -> None:
 
 
 def steps(network: StackedNetwork, states: tuple[State, ...]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Every feature and the one that is made of it; a graph reaches from the one to the other."""
+    """Yield pairs of a feature and the next one, which autograd can differentiate by the first."""
     for number, block in enumerate(network.blocks):
         before = states[-1].map.detach().requires_grad_()
         maps = network.read(number, (*states[:-1], State(before)))
@@ -76,7 +79,7 @@ def steps(network: StackedNetwork, states: tuple[State, ...]) -> Iterator[tuple[
 
 
 def entropy(feature: Tensor) -> float:
-    """That of the eigenvalues of the channels' covariance, as shares of their sum."""
+    """Entropy of the eigenvalues of the channels' covariance, each divided by their sum."""
     pixels = feature.permute(0, 2, 3, 1).flatten(0, 2)
     pixels = pixels - pixels.mean(0)
     shares = torch.linalg.eigvalsh((pixels.T @ pixels).cpu() / len(pixels)).clamp(min=0)
@@ -85,15 +88,14 @@ def entropy(feature: Tensor) -> float:
 
 
 def nearness(before: Tensor, after: Tensor) -> float:
-    """2 - sigma - 1 / sigma, the more the nearer the Jacobian's spectral norm sigma is to 1.
+    """2 - sigma - 1 / sigma: largest where the Jacobian's spectral norm sigma is 1.
 
-    Random signs g sent back through the graph give J^T g; the mean of (J^T g) g^T over images and
-    pixels estimates the Jacobian of a pixel's channels. A step that changes nothing counts as the
-    worst.
+    Random signs g, backpropagated, give J^T g; the mean of (J^T g) g^T over images and pixels
+    estimates the Jacobian of a pixel's channels. A step that changes nothing gets minus infinity.
     """
     signs = 2 * torch.bernoulli(torch.full_like(after, 0.5)) - 1
     back = torch.zeros_like(before)
-    if after.requires_grad:  # zeros that nothing is made of do not
+    if after.requires_grad:  # false for a constant map of zeros
         (back,) = torch.autograd.grad(after, before, signs, materialize_grads=True)
     if back.shape == signs.shape and torch.equal(back, signs):
         return -math.inf

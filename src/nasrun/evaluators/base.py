@@ -1,4 +1,4 @@
-"""From a genotype to a score: what proposes architectures leaves their judgement to this."""
+"""Evaluators: a genotype goes in, a score comes out. Strategies propose, evaluators judge."""
 
 from __future__ import annotations
 
@@ -17,56 +17,56 @@ from nasrun.tasks.base import ImageTask, Track
 class Evaluator(ABC):
     """`Genotype -> Score`; settings in the constructor, data with `begin`.
 
-    All scores of one evaluator have one name; `scores` is what the space of what it scores has to
-    be. The rest is for those that train: warm-up rounds
-    before the first score, a state, what a step takes.
+    All scores of one evaluator have one name. `scores` is the kind of space whose genotypes it can
+    score. Evaluators that train override the rest: warm-up rounds before the first score, a state,
+    and the memory of a step.
     """
 
     scores: ClassVar[type[Space]] = ClassifierSpace
 
     @abstractmethod
     def begin(self, context: Context[Any, ImageTask]) -> None:
-        """Take the data."""
+        """Receive the space, the data and the budget, before the first score."""
 
     @abstractmethod
     def __call__(self, genotype: Genotype) -> Score:
-        """The score of an architecture."""
+        """Return the score of one architecture."""
 
     def evaluate(self, genotypes: Sequence[Genotype], track: Track | None = None) -> list[Score]:
-        """The scores of several architectures; `track` sees them come."""
+        """Return the scores of several architectures; `track` shows the progress."""
         shown = genotypes if track is None else track(genotypes, len(genotypes))
         return [self(genotype) for genotype in shown]
 
     @property
     def warm_up_rounds(self) -> int:
-        """How often `warm_up` is to be called before the first score."""
+        """Number of warm-up rounds before the first score."""
         return 0
 
     def warm_up(self, stage: Stage, progress: float) -> Metrics:
-        """One round of preparation for the stage, `progress` of which is done."""
-        raise AssertionError("it asks for no warm-up")
+        """Run one warm-up round; `progress` is the share of warm-up rounds already done."""
+        raise AssertionError("this evaluator has no warm-up")
 
     def rehearsal(self, genotype: Genotype, count: int, together: int) -> Rehearsal:
-        """What scoring so many such architectures will take, `together` at once."""
+        """Return how to time the scoring of `count` architectures, `together` at a time."""
         return Rehearsal(0, None, count, lambda: self(genotype))
 
     def step_bytes(self) -> int:
-        """The bytes, by shapes, of a step of warm-up or scoring with the largest network."""
+        """Return the bytes of a warm-up or scoring step with the largest network, by shapes."""
         return 0
 
     @property
     def unsound(self) -> str:
-        """What is told of a search all of whose scores are no numbers, and what to do."""
+        """End of the error "no candidate ..." of a search without any finite score."""
         return "could be trained; use a smaller strategy.evaluator.optimizer.lr"
 
     def report(self) -> dict[str, Any]:
-        """What a search's `result.json` says of where its scores come from."""
+        """Return entries for the search's `result.json` that say where its scores come from."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next score depends on."""
+        """Return everything that the next score depends on."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from such a state."""
+        """Continue from a state that `state_dict` returned."""
         assert not state

@@ -1,4 +1,4 @@
-"""Which units of a network's ReLUs are on: what NASWOT and SWAP look at."""
+"""Activation codes of a network's ReLUs, which NASWOT and SWAP are computed from."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ CLIPPED = (torch.ops.aten.hardtanh.default, torch.ops.aten.hardtanh_.default)
 
 
 class Codes(TorchDispatchMode):
-    """Hands on the code of every ReLU that runs inside it, ReLU6 included: (N, units), bool.
+    """A context that calls `take` with the code of every ReLU and ReLU6: (N, units), bool.
 
-    A unit is on for an image where its input is positive. Modules, functions and what works in
-    place are met alike, since all of them end in these operators.
+    A unit is on for an image where its input is positive. Modules, functions and in-place variants
+    are all seen, since all of them end in these operators.
     """
 
     def __init__(self, take: Callable[[Tensor], None]) -> None:

@@ -1,4 +1,4 @@
-"""The controls: how large and how deep a network is. A score has to rank better than these."""
+"""Controls: the size and depth of a network. A useful score ranks better than these."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONSTANT = (torch.ops.aten.zeros_like, torch.ops.aten.new_zeros)
 
 
 class Params(Formula):
-    """The number of parameters."""
+    """Number of parameters."""
 
     names = ("params",)
 
@@ -30,7 +30,7 @@ class Params(Formula):
 
 
 class Macs(Formula):
-    """Multiply-adds of convolutions and linear layers, one image."""
+    """Multiply-adds of convolutions and linear layers for one image."""
 
     names = ("macs",)
 
@@ -39,7 +39,7 @@ class Macs(Formula):
 
 
 class Depth(Formula):
-    """The most convolutions and linear layers that follow one another from images to logits."""
+    """Largest number of convolutions and linear layers on a path from images to logits."""
 
     names = ("depth",)
 
@@ -52,12 +52,12 @@ class Depth(Formula):
 
 
 def macs(network: StackedNetwork, images: Tensor) -> int:
-    """Multiply-adds for one of the images."""
+    """Return the multiply-adds for one of the images."""
     return count(network, images.shape[1], images.shape[-1]).macs
 
 
 class Longest(TorchDispatchMode):
-    """By tensor: the most layers on a path to it, 0 where nothing is known."""
+    """A context that maps each tensor to the largest number of layers on a path to it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Scores by a brief training of each architecture."""
+"""Scores from a short training of each architecture."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from nasrun.tasks.base import ImageTask, Learner, OptimizerFactory, Split, Track
 
 
 class FromScratch(Evaluator, OnEngine):
-    """Weights trained from scratch on the training part for a few epochs.
+    """Trains each architecture from scratch for a few epochs and scores it on the validation part.
 
-    The engine trains several architectures side by side, each on one thread. One whose training
-    diverges has the worst of all scores; that all of several do is told of the settings.
+    The engine trains several architectures side by side, each on one thread. An architecture whose
+    training diverges gets the worst score; if all of a round diverge, the settings are refused.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class FromScratch(Evaluator, OnEngine):
         self.schedule = schedule
         self.clip = clip
 
-    scores = SupernetSpace  # by which the memory of the largest network is foreseen
+    scores = SupernetSpace  # the memory of the largest network is computed from it
 
     @property
     def on_engine(self) -> bool:
@@ -66,7 +66,7 @@ class FromScratch(Evaluator, OnEngine):
     def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         space, task, budget = context.space, context.task, context.budget
         self.engine = given(context.engine)
-        task.split("train"), task.split("validation")  # what is wrong with them is told now
+        task.split("train"), task.split("validation")  # so that faults in them show now
         self.threads = budget.resolved["threads"]
         self.job = TrainFromScratch(
             space=space,
@@ -94,7 +94,7 @@ class FromScratch(Evaluator, OnEngine):
         *,
         epochs: int | None = None,
     ) -> list[Score]:
-        """As for every evaluator, after so many `epochs`; `None` is what the settings say."""
+        """As `Evaluator.evaluate`; trains for `epochs`, or as the settings say if it is `None`."""
         length = self.epochs if epochs is None else epochs
         orders = [
             Trial(genotype.space, dict(genotype), length, int(torch.randint(2**62, ())))
@@ -114,7 +114,10 @@ class FromScratch(Evaluator, OnEngine):
     def rehearsal(
         self, genotype: Genotype, count: int, together: int, *, epochs: int | None = None
     ) -> Rehearsal:
-        """On one thread, as the engine's processes have: those that follow one another."""
+        """As `Evaluator.rehearsal`; counts trainings that run side by side once.
+
+        It runs on one thread, as each of the engine's processes does.
+        """
         job, abreast = self.job, self.engine.side_by_side(self.threads)
         rounds, left = divmod(count, together)
         each = rounds * math.ceil(together / abreast) + math.ceil(left / abreast)
@@ -134,7 +137,7 @@ class FromScratch(Evaluator, OnEngine):
 
 @dataclass(frozen=True)
 class Trial:
-    """An architecture to train, for so many epochs and with random numbers of this seed."""
+    """An architecture to train, with the number of epochs and the seed."""
 
     space: str
     choices: Mapping[str, str]
@@ -144,7 +147,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class TrainFromScratch:
-    """The job that an engine runs: train one architecture, measure it on the validation part."""
+    """The engine's job: train one architecture and measure it on the validation part."""
 
     space: SupernetSpace
     task: ImageTask
@@ -157,7 +160,7 @@ class TrainFromScratch:
     modules: tuple[str, ...]
 
     def __call__(self, order: Trial) -> Metrics:
-        for module in self.modules:  # operations of a user's are known to this process too
+        for module in self.modules:  # this process has to know the user's operations too
             import_module(module)
         self.budget.apply_to_cuda()
         torch.manual_seed(order.seed)
@@ -171,7 +174,7 @@ class TrainFromScratch:
         return metrics if finite(metrics) else lost
 
     def learner(self, genotype: Genotype) -> Learner:
-        """A fresh network with its optimizer."""
+        """Return a learner with a new network and its optimizer."""
         task = self.task
         network = self.space.network(
             genotype, inputs=task.inputs, outputs=task.outputs, layout=self.layout
@@ -179,7 +182,7 @@ class TrainFromScratch:
         return task.learner(network, optimizer=self.optimizer, clip=self.clip)
 
     def step_bytes(self) -> int:
-        """What the largest network takes, trained or measured, by shapes."""
+        """Return the bytes that training or measuring the largest network needs, by shapes."""
         shapes = Shapes.of(self.space, self.task, self.budget, self.optimizer)
         return network_bytes(
             self.space,
@@ -193,7 +196,7 @@ class TrainFromScratch:
         )
 
     def train(self, learner: Learner, progress: float, step: Step = unseen) -> Metrics:
-        """One epoch, before which this share of the training is done; the means of its losses."""
+        """Train one epoch and return the mean losses; `progress` is the share of epochs done."""
         images, _ = self._splits
         order = torch.randperm(len(images))
         batches = self.task.batches(images, self.batch_size, order)
@@ -201,10 +204,10 @@ class TrainFromScratch:
         return learner.train(shown, self.schedule.at(progress, learner.first_lr))
 
     def measure(self, learner: Learner) -> Metrics:
-        """The validation metrics."""
+        """Return the validation metrics."""
         return learner.evaluate(self._splits[1], 2 * self.batch_size)
 
     @cached_property
     def _splits(self) -> tuple[Split, Split]:
-        """Read where the job runs, so that images are not sent."""
+        """Training and validation part, read where the job runs, so that no images are sent."""
         return self.task.split("train"), self.task.split("validation")

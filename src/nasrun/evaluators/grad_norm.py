@@ -1,4 +1,4 @@
-"""How large the gradient of an untrained network is, layer by layer (2101.08134)."""
+"""The gradient norm of an untrained network, summed over its layers (2101.08134)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nasrun.tasks.base import Batch
 
 
 class GradNorm(Formula):
-    """sum_l ||dL / dw_l||: Euclidean norms, a layer's weights together, L the cross entropy."""
+    """sum_l ||dL / dw_l||: Euclidean norm per layer's weights w_l; L is the cross entropy."""
 
     names = ("grad_norm",)
 

@@ -1,7 +1,7 @@
-"""NASWOT (2006.04647): how differently an untrained network's ReLUs answer to different images.
+"""NASWOT (2006.04647): how much an untrained network's ReLU activations differ between images.
 
-Every ReLU that runs counts. The released code means to count those alone that its backward pass
-reaches, but reaches all: an edge without an operation multiplies by zero there.
+Every ReLU that runs counts. The released code intends to count only those that its backward pass
+reaches, but it reaches all: an edge without an operation multiplies by zero there.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from nasrun.tasks.base import Batch
 
 
 class Naswot(Formula):
-    """log |det K|, K_ij = N_A - hamming(c_i, c_j): the codes c of all N_A ReLU units.
+    """log |det K| with K_ij = N_A - hamming(c_i, c_j) for the codes c of all N_A ReLU units.
 
-    With signs S of -1 and 1, (N, units), a layer's part of K is (units + S S^T) / 2. Two images of
-    one code make K singular: minus infinity.
+    With signs S of -1 and 1, (N, units), a layer's part of K is (units + S S^T) / 2. Two images
+    with the same code make K singular; the score is then minus infinity.
     """
 
     names = ("naswot",)
@@ -40,7 +40,7 @@ class Naswot(Formula):
 
 
 def log_determinant(kernel: Tensor) -> float:
-    """log |det K| of a positive semidefinite matrix; minus infinity where it is singular."""
+    """Return log |det K| of a positive semidefinite matrix, minus infinity if it is singular."""
     eigenvalues = torch.linalg.eigvalsh(kernel)
     smallest = len(kernel) * torch.finfo(kernel.dtype).eps * eigenvalues[-1]
     return float(eigenvalues.log().sum()) if eigenvalues[0] > smallest else -math.inf

@@ -1,4 +1,4 @@
-"""SNIP (1810.02340) as a score of networks (2101.08134): what removing weights would change."""
+"""SNIP (1810.02340) as a score of networks (2101.08134): the sensitivity of the loss to weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nasrun.tasks.base import Batch
 
 
 class Snip(Formula):
-    """sum_w |w dL / dw|, L the cross entropy."""
+    """sum_w |w dL / dw|, where L is the cross entropy."""
 
     names = ("snip",)
 

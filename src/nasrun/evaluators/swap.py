@@ -1,8 +1,8 @@
-"""SWAP (2403.04161): how many different answers a network's ReLU units give to a batch of images.
+"""SWAP (2403.04161): how many distinct activation patterns a network's ReLU units have on a batch.
 
-As in the released code weights are drawn from N(0, 1) and a batch is small; that code takes the
-mean of 32 initialisations, we take one. Its optional bell over the number of parameters, which asks
-for a size, is not here.
+As in the released code, weights are drawn from N(0, 1) and the batch is small. That code averages
+over 32 initialisations, we use one. Its optional regularisation, a bell curve over the number of
+parameters around a wanted size, is left out.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from nasrun.supernet.stacked import StackedNetwork
 from nasrun.tasks.base import Batch
 
 BITS = 62
-"""Of a word that holds a part of a pattern."""
+"""Bits per integer that holds a part of a pattern."""
 
 
 class Swap(Formula):
-    """The number of distinct columns of the codes (N, all ReLU units)."""
+    """Number of distinct columns of the codes (N, all ReLU units)."""
 
     names = ("swap",)
 
@@ -35,7 +35,7 @@ class Swap(Formula):
 
 
 def words(on: Tensor) -> Tensor:
-    """The columns of (N, units), bool, as whole numbers of 62 bits: (units, ceil(N / 62))."""
+    """Pack the columns of (N, units), bool, into integers of 62 bits: (units, ceil(N / 62))."""
     parts = []
     for part in on.T.split(BITS, dim=1):
         power = torch.arange(part.shape[1], device=on.device)

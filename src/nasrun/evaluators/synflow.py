@@ -1,7 +1,7 @@
 """SynFlow (2006.05467) as a score of networks (2101.08134): the products of all paths' weights.
 
-As in the released code of 2101.08134, in double precision and without batch norm; a ReLU6 has no
-bound either, or nothing would flow through it.
+As in the released code of 2101.08134, it runs in double precision and without batch norm. Ours: the
+upper bound of ReLU6 is removed, since its gradient beyond the bound is zero.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from nasrun.tasks.base import Batch
 
 
 class Synflow(Formula):
-    """sum_w |w dR / dw|, R the sum of the outputs for an image of ones, all parameters |w|."""
+    """sum_w |w dR / dw|, where R sums the outputs for an image of ones with all parameters |w|."""
 
     names = ("synflow",)
 
@@ -31,7 +31,7 @@ class Synflow(Formula):
 
 @torch.no_grad()
 def linear(network: nn.Module) -> None:
-    """Make a fresh network linear for positive inputs, its batch norms the identity."""
+    """Make a new network linear for positive inputs: absolute weights, identity batch norms."""
     network.double().eval()
     for parameter in network.parameters():
         parameter.abs_()

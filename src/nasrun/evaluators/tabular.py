@@ -1,4 +1,4 @@
-"""Scores that are looked up in a table of a benchmark."""
+"""Scores looked up in the table of a benchmark."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from nasrun.tasks.base import ImageTask
 
 
 class Tabular(Evaluator):
-    """Validation accuracies that stand in a table: nothing is trained.
+    """Reads validation accuracies from a table; nothing is trained.
 
-    A search with it has read the table, so it is no rival of one that has not: its report says so.
+    Such a search must not be compared with one that has not read the table; `report` says so.
     """
 
     scores = Space

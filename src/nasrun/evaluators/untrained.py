@@ -1,8 +1,8 @@
-"""Scores of networks that are not trained at all: formulas on a batch of images.
+"""Scores of untrained networks: formulas on a batch of images.
 
-The training-free literature calls them zero-cost proxies. What its authors' codes have in common is
-kept: one batch of training images without augmentation, the network in training mode, so that batch
-norms use the batch, and the same images and random numbers for every candidate.
+The literature calls them zero-cost proxies. As in most released codes, the batch consists of
+training images without augmentation, the network is in training mode, so that batch norms use the
+batch, and every candidate gets the same images and random numbers.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ from nasrun.tasks.base import Batch, ImageTask, Subset
 
 
 class Formula(ABC):
-    """What is asked of a fresh network and a batch: numbers with these `names`, more is better."""
+    """One or more numbers of a new network and a batch, named by `names`; higher is better."""
 
     names: ClassVar[tuple[str, ...]]
 
     @abstractmethod
     def __call__(self, network: StackedNetwork, batch: Batch) -> tuple[float, ...]:
-        """The numbers; the network is in training mode, and nobody needs it afterwards.
+        """Return one number per name; the network is in training mode and is discarded afterwards.
 
         The state of torch's global generator is the same for every candidate.
         """
 
 
 class Untrained(Evaluator):
-    """One number of a formula, or several joined by their ranks.
+    """Scores by one number of a formula, or by several numbers joined by their ranks.
 
     With several numbers s_1 .. s_K an architecture's score is
 
-        sum_k log(rank_k / (R + 1)),
+        sum_k log(rank_k / (R + 1)).
 
-    where rank_k is that of s_k among those of `reference` = R uniformly drawn architectures and its
-    own, 1 for the least, and ties count half (AZ-NAS's sum, 2403.19232 eq. 12, which ranks among
-    all candidates instead). So a score depends on no candidate before it. `name` is the sum's.
+    rank_k is the rank of s_k among the architecture itself and `reference` = R uniformly drawn
+    ones: 1 for the smallest, and a tie counts half. So a score does not depend on other candidates,
+    unlike AZ-NAS's sum (2403.19232 eq. 12), which ranks among all candidates. `name` names the sum.
     """
 
-    scores = SupernetSpace  # by which the memory of the largest network is foreseen
+    scores = SupernetSpace  # the memory of the largest network is computed from it
 
     def __init__(
         self,
@@ -70,7 +70,9 @@ class Untrained(Evaluator):
         names = [name for formula in formulas for name in formula.names]
         shown = ", ".join(names)
         if not names or len(set(names)) < len(names):
-            raise ValueError(f"formulas: they give the numbers [{shown}]; use some, each once")
+            raise ValueError(
+                f"formulas: they give the numbers [{shown}]; use at least one, and each only once"
+            )
         joined = len(names) > 1
         if joined and (name is None or reference is None or reference < 1):
             raise ValueError(
@@ -79,11 +81,11 @@ class Untrained(Evaluator):
             )
         if not joined and (name, reference) != (None, None):
             raise ValueError(
-                f"name={name} reference={reference}: {shown} is one number and stands as it is; "
+                f"name={name} reference={reference}: {shown} is one number and needs no ranks; "
                 "use null for both"
             )
         if images < 2:
-            raise ValueError(f"images={images}: batch norm needs several; use 2 or more")
+            raise ValueError(f"images={images}: use 2 or more, for batch norm")
         self.formulas = tuple(formulas)
         self.name = names[0] if name is None else name
         self.reference = reference
@@ -110,7 +112,7 @@ class Untrained(Evaluator):
         return self.reference or 0
 
     def warm_up(self, stage: Stage, progress: float) -> Metrics:
-        """The numbers of one more architecture of the reference."""
+        """Compute the numbers of one more reference architecture."""
         (drawn,) = stage.track([self.space.sample()], 1)
         self.known.append(self.numbers(drawn))
         return {name: value for name, value in self.known[-1].items() if math.isfinite(value)}
@@ -128,7 +130,7 @@ class Untrained(Evaluator):
         return math.log((1 + lower + equal / 2) / (1 + len(others)))
 
     def numbers(self, genotype: Genotype) -> Metrics:
-        """All numbers of an architecture, by name; one that is not known is minus infinity."""
+        """Return all numbers of an architecture by name, minus infinity in place of NaN."""
         found: Metrics = {}
         devices = [self.device] if self.device.type == "cuda" else []
         for formula in self.formulas:
@@ -140,15 +142,15 @@ class Untrained(Evaluator):
         return {name: -math.inf if math.isnan(v) else v for name, v in found.items()}
 
     def network(self, genotype: Genotype) -> StackedNetwork:
-        """A fresh network of the genotype, whose operations share nothing."""
+        """Return a new network of the genotype whose operations share no computation."""
         inputs, outputs = self.task.inputs, self.task.outputs
         network = self.space.network(genotype, inputs=inputs, outputs=outputs, layout=self.layout)
         return separate(network).to(memory_format=torch.channels_last).train()
 
     def step_bytes(self) -> int:
-        """What the largest network takes, forward and backward, by shapes.
+        """Return the bytes of a forward and backward pass of the largest network, by shapes.
 
-        Its weights count three times: SynFlow has them in double precision.
+        Its weights count three times, since SynFlow holds them in double precision.
         """
         task, size = self.task, self.task.size
         shapes = Shapes(self.space, inputs=task.inputs, outputs=task.outputs, size=size, slots=0.0)
@@ -172,12 +174,13 @@ class Untrained(Evaluator):
 
 
 def separate(network: StackedNetwork) -> StackedNetwork:
-    """The network with every operation working for itself.
+    """Make every operation of the network compute on its own, and return the network.
 
-    Operations that read one map share its ReLU, and leave their last steps to the sum that they
-    belong to. The values are the same; but a formula that counts ReLUs means those of each.
+    Otherwise operations that read the same map share its ReLU and leave their last layers to the
+    sum that they are part of. The values are the same, but formulas that count ReLUs expect one per
+    operation.
     """
-    inside: set[nn.Module] = set()  # what an operation consists of
+    inside: set[nn.Module] = set()  # the modules inside of operations
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, Operation) and module not in inside:
@@ -187,13 +190,13 @@ def separate(network: StackedNetwork) -> StackedNetwork:
 
 
 def weights(network: nn.Module) -> list[Tensor]:
-    """The weights that formulas speak of: of convolutions and linear layers, without biases."""
+    """Return the weights of convolutions and linear layers, without biases."""
     layers = (nn.Conv2d, nn.Linear)
     return [module.weight for module in network.modules() if isinstance(module, layers)]
 
 
 def gradients(network: StackedNetwork, batch: Batch) -> list[Tensor]:
-    """Those of the cross entropy by the `weights`, zeros where it does not depend on them."""
+    """Return the gradients of the cross entropy by the `weights`, zeros where there are none."""
     images, labels = batch
     loss = F.cross_entropy(network(images)[0], labels)
     return list(torch.autograd.grad(loss, weights(network), materialize_grads=True))

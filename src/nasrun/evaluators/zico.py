@@ -1,7 +1,7 @@
-"""ZiCo (2301.11300): how sure the gradients of a few batches are, relative to how they vary.
+"""ZiCo (2301.11300): the mean of the gradients of a few batches relative to their deviation.
 
-Where the released code differs: it never zeroes gradients, so its second batch's gradient is the
-sum of both.
+The released code differs: it never zeroes gradients, so its second batch's gradient is the sum of
+both.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from nasrun.tasks.base import Batch
 
 
 class Zico(Formula):
-    """sum_l log(sum_w mean |g_w| / std g_w) over the gradients of so many `batches`.
+    """sum_l log(sum_w mean |g_w| / std g_w) over the gradients of `batches` batches.
 
-    The batches are equal parts of the one that all formulas see (our reading). The sum has the
-    weights of a layer whose gradient varies; a layer without any is left out.
+    The batches are equal parts of the batch that all formulas see (our reading). The inner sum runs
+    over the weights whose gradient varies; a layer without such weights is left out.
     """
 
     names = ("zico",)
 
     def __init__(self, *, batches: int) -> None:
         if batches < 2:
-            raise ValueError(f"batches={batches}: one has no deviation; use 2 or more")
+            raise ValueError(f"batches={batches}: use 2 or more; one batch has no deviation")
         self.batches = batches
 
     def __call__(self, network: StackedNetwork, batch: Batch) -> tuple[float]:
