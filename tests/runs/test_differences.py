@@ -15,6 +15,7 @@ def test_settings_have_keys_and_values_as_they_are_typed():
         "budget.threads": "1",
         "retrain.x": "[1,true]",
         "retrain.y": "{}",
+        "extend": "false",
     }
 
 

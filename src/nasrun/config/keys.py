@@ -44,6 +44,7 @@ class Frame:
     discretisation: bool = True
     outputs: str = "outputs"
     run: str | None = None
+    extend: bool = False
     genotype: str | None = None
     progress: bool = True
     rounds: int = 1

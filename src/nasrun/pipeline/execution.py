@@ -31,6 +31,11 @@ def execute(plan: Plan, console: Console) -> tuple[Run, list[StageFolder]]:
     ready: Stage | None = None
     others: list[Run] = []
     if run is None:
+        if plan.extend:
+            raise ValueError(
+                f"extend=true: there is no run of {plan.family} yet whose training could go on; "
+                "leave it out"
+            )
         Run.check_writable(plan.outputs)
         others = Run.versions(plan.outputs, plan.family)
         Run.refuse_changed(plan.outputs, plan.family, plan.config, plan.contents)

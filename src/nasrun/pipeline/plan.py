@@ -54,6 +54,7 @@ class Plan:
     outputs: Path
     progress: bool
     baseline: bool
+    extend: bool
     discretisation: bool
     choices: dict[str, str]
     settings: dict[str, Any]

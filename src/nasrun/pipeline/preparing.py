@@ -63,6 +63,8 @@ def prepare(command: Command, source: Source | None) -> Plan:
     """Check and build everything that the command needs: its words, then its parts."""
     config = configured(command, source)
     frame = configuration.frame(config)
+    if frame.extend and command.only_foreseen:
+        raise ValueError("extend=true: a plan is of a whole training; leave it out")
     kinds = kinds_of(command.verb, frame.stages)
     choices = command.composed.choices
     settings = {
@@ -106,6 +108,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
         outputs=Path(frame.outputs),
         progress=frame.progress,
         baseline=frame.baseline and command.verb == RUN and RETRAIN in kinds,
+        extend=frame.extend,
         discretisation=frame.discretisation,
         choices=choices,
         settings=settings,

@@ -76,7 +76,7 @@ RETRAIN = StageKind(
     keys=("epochs", "baseline"),
     parent="select",
     trains=True,
-    own=("epochs", "genotype", "selector"),
+    own=("epochs", "extend", "genotype", "selector"),
 )
 TRANSFER = StageKind(
     name="transfer",
@@ -89,7 +89,7 @@ TRANSFER = StageKind(
     groups=("transfer",),
     parent="select",
     trains=True,
-    own=("genotype", "selector"),
+    own=("extend", "genotype", "selector"),
 )
 STAGES = (SEARCH, SELECT, RETRAIN, TRANSFER)
 """All stages, in the order of the pipeline."""

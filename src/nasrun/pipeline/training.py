@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
+from nasrun.data.contents import Contents
+from nasrun.display import say
 from nasrun.genotype import Genotype
 from nasrun.pipeline.layout import layout_of
 from nasrun.pipeline.plan import Plan, transfer_keys
@@ -13,6 +16,8 @@ from nasrun.pipeline.stages import RETRAIN, TRANSFER, StageKind
 from nasrun.pipeline.work import Chosen, Work
 from nasrun.retrain import Retrain
 from nasrun.runs.randomness import seed_everything
+from nasrun.runs.recorded import identity
+from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 
 
@@ -31,9 +36,57 @@ def train(work: Work, kind: StageKind, chosen: Chosen, ready: Retrain | None) ->
     if kind is TRANSFER:
         assert plan.transfer_dataset is not None
         theirs = plan.transfer_dataset.contents()
-    folder = work.run.branch(kind.name, name, own, chosen.mark, theirs)
-    work.tell_why_new(folder, own)
+    earlier = _earlier(work.run, kind, own, chosen.mark, theirs) if plan.extend else None
+    if earlier is not None:
+        own["extend"] = earlier.branch
+    folder = work.run.branch(kind.name, name, own, chosen.mark, theirs, earlier)
+    if earlier is None:
+        work.tell_why_new(folder, own)
+    elif not folder.begun:
+        say(work.console, f"{folder.title}: goes on where {earlier.branch} ended")
     return work.drive(folder, lambda: ready or begin_training(plan, kind, chosen.genotype))
+
+
+def _earlier(
+    run: Run, kind: StageKind, own: Mapping[str, Any], parent: str, contents: Contents | None
+) -> StageFolder:
+    """The finished training that differs from `own` only in fewer epochs, the longest of several.
+
+    It is the same one when an extension is repeated. ValueError if there is none.
+    """
+    digest = {} if contents is None else {"contents": contents.digest}
+    ours, epochs = _but_epochs({**own, **digest, "parent": parent}, kind)
+    found: dict[int, StageFolder] = {}
+    for stage in run.stages():
+        if stage.kind != kind.name:
+            continue
+        theirs, length = _but_epochs(stage.config, kind)
+        if theirs != ours:
+            continue
+        if length == epochs and (extended := stage.config.get("extend")) is not None:
+            return StageFolder(stage.path.parent / extended, "")
+        if length < epochs and stage.finished:
+            found[length] = stage
+    if not found:
+        raise ValueError(
+            f"extend=true: {run.path} has no finished {kind.name} of {own['source']} with fewer "
+            f"than {epochs} epochs and otherwise these settings; leave it out, or give more epochs"
+        )
+    return found[max(found)]
+
+
+def _but_epochs(config: Mapping[str, Any], kind: StageKind) -> tuple[dict[str, Any], int]:
+    """What a training is known by but for its length, and its length in epochs."""
+    apart = {"fingerprint", "extend"}
+    rest = {key: value for key, value in config.items() if key not in apart}
+    rest[kind.name] = _without_epochs(config[kind.name])  # a schedule may refer to them
+    return identity(rest), int(config[kind.name]["epochs"])
+
+
+def _without_epochs(config: Any) -> Any:
+    if not isinstance(config, Mapping):
+        return config
+    return {key: _without_epochs(value) for key, value in config.items() if key != "epochs"}
 
 
 def begin_training(plan: Plan, kind: StageKind, genotype: Genotype) -> Retrain:

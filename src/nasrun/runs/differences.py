@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nasrun.config import leaves_but_lists
-from nasrun.pipeline.stages import RETRAIN
+from nasrun.pipeline.stages import RETRAIN, STAGES
 
 OTHERWISE_TOLD = ("fingerprint", "parent", "source", "genotype")
 """What a stage's configuration says of where its architecture comes from."""
@@ -28,6 +28,8 @@ def settings(
     """A run's configuration with a stage's own over it; first the keys that others refer to."""
     layout = {RETRAIN.name: config["layout"]} if "layout" in config else {}
     groups = {**{key: value for key, value in config.items() if key != "layout"}, **layout}
+    if own is not None and any(kind.trains and kind.name in own for kind in STAGES):
+        groups["extend"] = False
     groups |= {key: value for key, value in (own or {}).items() if key != "layout"}
     return {
         key: _typed(value)
@@ -67,10 +69,18 @@ def why_new(ours: Settings, theirs: Settings, name: str) -> str | None:
         typed = " ".join(told(key, theirs.get(key)) for key in keys)
         shown += f" (as this machine has it; type {typed} to go on with {name})"
     if any(key.split(".")[-1] in LENGTHS for key in keys):
+        instead = "; with extend=true it goes on from there" if _longer(keys, ours, theirs) else ""
         shown += (
-            f" (all of it is trained again, since schedules end with it; {name} stays as it is)"
+            f" (all of it is trained again, since schedules end with it; {name} stays as it is"
+            f"{instead})"
         )
     return f"new beside {name}: {shown}"
+
+
+def _longer(keys: Sequence[str], ours: Settings, theirs: Settings) -> bool:
+    """Whether a training differs from an earlier one in more epochs alone."""
+    trainings = [f"{kind.name}.epochs" for kind in STAGES if kind.trains]
+    return len(keys) == 1 and keys[0] in trainings and int(ours[keys[0]]) > int(theirs[keys[0]])
 
 
 def _typed(value: Any) -> str:

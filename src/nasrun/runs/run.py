@@ -242,9 +242,11 @@ class Run:
         config: dict[str, Any],
         parent: str,
         contents: Contents | None = None,
+        earlier: StageFolder | None = None,
     ) -> StageFolder:
         """The folder of a stage that follows another, for this configuration and this parent.
 
+        It begins with the state in which `earlier` ended, if that is given.
         A second configuration of the same branch gets the next free name: perturb, perturb-2, ...
         ValueError if one of this configuration had other files of its own data set.
         """
@@ -254,9 +256,9 @@ class Run:
         number = 1
         while True:
             path = self.path / kind / (branch if number == 1 else f"{branch}-{number}")
-            folder = StageFolder(path, mark)
+            folder = StageFolder(path, mark, earlier=earlier)
             if not folder.begun:
-                return StageFolder(path, mark, ours, contents)
+                return StageFolder(path, mark, ours, contents, earlier)
             theirs = folder.config
             if theirs["fingerprint"] == mark:
                 return folder

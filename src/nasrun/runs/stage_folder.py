@@ -62,11 +62,13 @@ class StageFolder:
         mark: str,
         config: dict[str, Any] | None = None,
         contents: Contents | None = None,
+        earlier: StageFolder | None = None,
     ) -> None:
         self.path = path
         self.fingerprint = mark
         self._config = config
         self._contents = contents
+        self._earlier = earlier
         self._started = time.monotonic()
         self._round_started = self._started
         self._spent = 0.0
@@ -83,6 +85,11 @@ class StageFolder:
     def branch(self) -> str:
         """The name of the branch, empty for the search."""
         return "" if self.kind == SEARCH.name else self.path.name
+
+    @property
+    def run(self) -> Path:
+        """Folder of the run that the stage belongs to."""
+        return self.path.parent if self.kind == SEARCH.name else self.path.parent.parent
 
     @property
     def source(self) -> str:
@@ -112,9 +119,7 @@ class StageFolder:
     @property
     def settings(self) -> dict[str, Any]:
         """All that it was configured with: the search's is the run's own configuration."""
-        return (
-            self.config if self.kind != SEARCH.name else recorded(self.path.parent / "config.yaml")
-        )
+        return self.config if self.kind != SEARCH.name else recorded(self.run / "config.yaml")
 
     @property
     def begun(self) -> bool:
@@ -179,6 +184,8 @@ class StageFolder:
             write_contents(self.path, self._contents)
             write_yaml(self.path / "config.yaml", self._config)
         state = read_state(self.path, repair=True)
+        if state is None and self._earlier is not None:
+            state = self._earlier.last_state()
         if state is not None:
             try:
                 stage.load_state_dict(state["stage"])
@@ -215,22 +222,27 @@ class StageFolder:
 
     def load(self, stage: Stage) -> None:
         """Put a finished stage's state into `stage`, leaving the random state alone."""
+        state = self.last_state()
+        stage.enter(self.path)
+        stage.load_state_dict(state["stage"])
+        stage.round = state["round"]
+
+    def last_state(self) -> dict[str, Any]:
+        """The state in which a finished stage ended; ValueError if it is gone or damaged."""
         state = read_state(self.path, repair=False)
         if state is None:
             raise ValueError(
                 f"{self.path}: its state is gone, as after `nasrun clean`; delete result.json "
-                f"there and type `nasrun {self.kind} run={self.path.parent}` to train it again"
+                f"there and type `nasrun {self.kind} run={self.run}` to train it again"
             )
         done = len(self.metrics())
         if state["round"] != done:
             raise ValueError(
                 f"{self.path / STATE}: damaged, and the state before it is of round "
                 f"{state['round']} of {done}; delete {self.path / 'result.json'} and type `nasrun "
-                f"{self.kind} run={self.path.parent}` to redo what is missing"
+                f"{self.kind} run={self.run}` to redo what is missing"
             )
-        stage.enter(self.path)
-        stage.load_state_dict(state["stage"])
-        stage.round = state["round"]
+        return state
 
     def log(self, round: int, metrics: Metrics) -> None:
         """Append a round's metrics; wall-clock figures go to a file of their own."""
