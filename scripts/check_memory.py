@@ -114,7 +114,7 @@ def measure(settings: dict[str, str], kept: dict[str, list[str]]) -> dict[str, i
 
     from nasrun.budget import Budget
     from nasrun.spaces.supernet import batch_statistics
-    from nasrun.strategies.levels import Search
+    from nasrun.strategies.descent import Search
     from nasrun.supernet.supernet import Supernet
 
     budget = Budget(

@@ -97,6 +97,7 @@ MAY = {
     },
     "strategies": {
         *("strategies.base", "strategies.levels", "strategies.differentiable", "evaluators.base"),
+        "strategies.descent",
         *("strategies.penalties", "strategies.judges", "strategies.history", "tasks.base"),
         *("strategies.controller", "strategies.explore", "strategies.pruning", "engines.base"),
         *("strategies.evaluated", "strategies.variation", "strategies.members"),
@@ -160,6 +161,7 @@ def test_hydra_is_known_to_the_command_line_and_the_configuration_only(path):
 
 def test_no_strategy_knows_another():
     shared = {"strategies.base", "strategies.levels", "strategies.differentiable"}
+    shared |= {"strategies.descent"}
     shared |= {"strategies.penalties", "strategies.judges", "strategies.history"}
     shared |= {"strategies.controller", "strategies.explore", "strategies.pruning"}
     shared |= {"strategies.evaluated", "strategies.variation", "strategies.members"}

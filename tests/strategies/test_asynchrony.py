@@ -17,10 +17,10 @@ from nasrun.data.facts import Facts
 from nasrun.ops.term import Term
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.layout import Layout
+from nasrun.strategies.descent import Search
 from nasrun.strategies.levels import (
     Bilevel,
     MixedLevel,
-    Search,
     SingleLevel,
     Unrolled,
     UnrolledMixed,

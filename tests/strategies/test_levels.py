@@ -2,26 +2,23 @@
 
 import copy
 import weakref
-from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from smooth import data, function, gradients, mlp, norm, small_supernet, toy, values, warm
 from torch.autograd import grad
 
-from nasrun.spaces.darts import DartsSpace
+from nasrun.strategies.descent import Search
 from nasrun.strategies.levels import (
     Bilevel,
     MixedLevel,
-    Search,
     SingleLevel,
     Switched,
     Unrolled,
     UnrolledMixed,
     WeightsOnly,
 )
-from nasrun.supernet.relaxation import Softmax
-from nasrun.supernet.supernet import Supernet
 
 MIXED = MixedLevel(lam_train=1.0, lam_val=1.0, normalise=True)
 RADIUS = 0.01  # the released code's, divided by the norm of the direction
@@ -30,29 +27,6 @@ RADIUS = 0.01  # the released code's, divided by the norm of the direction
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
-
-
-# The toy of the DARTS paper (1806.09055, section 2.3): L_val = a w - 2a + 1, and
-# L_train = w^2 - 2 a w + a^2, whose solution is w = a. Start at (2, -2).
-
-
-def toy(alpha_lr=0.0, weight_lr=0.5, a=2.0, w=-2.0):
-    alpha, weight = (torch.tensor([v], dtype=torch.float64, requires_grad=True) for v in (a, w))
-
-    def loss(batch):
-        if batch == "train":
-            value = weight**2 - 2 * alpha * weight + alpha**2
-        else:
-            value = alpha * weight - 2 * alpha + 1
-        return value.sum()
-
-    return Search(
-        loss=loss,
-        alphas=[alpha],
-        weights=[weight],
-        alpha_optimizer=torch.optim.SGD([alpha], alpha_lr),
-        weight_optimizer=torch.optim.SGD([weight], weight_lr),
-    )
 
 
 def test_the_first_hypergradient_of_the_toy_is_two():
@@ -98,62 +72,6 @@ def test_a_radius_must_be_positive():
     for radius in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="radius"):
             Unrolled(radius=radius)
-
-
-# A smooth network: two linear layers, between them a mixture of three activations by alpha.
-
-
-def function(alpha, weights, batch):
-    first, bias, second = weights
-    hidden = F.linear(batch[0], first, bias)
-    candidates = torch.stack([hidden.tanh(), hidden.sin(), hidden])
-    mixed = torch.einsum("k,kbh->bh", alpha.softmax(0), candidates)
-    return F.cross_entropy(mixed @ second.T, batch[1])
-
-
-def data():
-    return torch.randn(12, 5, dtype=torch.float64), torch.randint(3, (12,))
-
-
-def mlp(*, momentum=0.9, decay=0.01, lr=0.1, alpha_lr=0.05, alpha_clip=None, weight_clip=None):
-    """A search on the smooth network, with everything that a test may ask for beside it."""
-    alpha = torch.randn(3, dtype=torch.float64).requires_grad_()
-    weights = [
-        torch.randn(shape, dtype=torch.float64).requires_grad_() for shape in ((7, 5), (7,), (3, 7))
-    ]
-    search = Search(
-        loss=lambda batch: function(alpha, weights, batch),
-        alphas=[alpha],
-        weights=weights,
-        alpha_optimizer=torch.optim.SGD([alpha], alpha_lr),
-        weight_optimizer=torch.optim.SGD(weights, lr, momentum, weight_decay=decay),
-        alpha_clip=alpha_clip,
-        weight_clip=weight_clip,
-    )
-    return SimpleNamespace(search=search, alpha=alpha, weights=weights, train=data(), val=data())
-
-
-def values(tensors):
-    return [tensor.detach().clone() for tensor in tensors]
-
-
-def gradients(point, batch, wanted):
-    """d loss / d wanted at a point (alpha, weights) of its own."""
-    alpha, weights = point
-    alpha = alpha.detach().clone().requires_grad_()
-    weights = [w.detach().clone().requires_grad_() for w in weights]
-    found = grad(function(alpha, weights, batch), {"alpha": [alpha], "weights": weights}[wanted])
-    return found[0] if wanted == "alpha" else list(found)
-
-
-def norm(tensors):
-    return sum(t.square().sum() for t in tensors).sqrt()
-
-
-def warm(net, steps=3):
-    """Some steps, so that there is momentum."""
-    for _ in range(steps):
-        net.search.update(weights=net.search.loss(data()))
 
 
 def released_formula(net, *, xi, momentum, decay):
@@ -223,15 +141,6 @@ def test_the_step_of_the_hypergradient_is_the_current_learning_rate():
         expected = released_formula(net, xi=xi, momentum=0.9, decay=0.01)
         gradient, _ = Unrolled(radius=0.01).hypergradient(net.search, net.train, net.val)
         torch.testing.assert_close(gradient[0], expected, rtol=1e-9, atol=1e-12)
-
-
-def test_the_weights_one_step_ahead_are_those_of_torchs_sgd():
-    net = mlp()
-    warm(net)
-    ahead = net.search.lookahead(net.search.loss(net.train))
-    net.search.update(weights=net.search.loss(net.train))
-    for expected, w in zip(net.weights, ahead, strict=True):
-        torch.testing.assert_close(w, expected.detach(), rtol=1e-12, atol=1e-14)
 
 
 def test_a_second_order_step_descends_the_hypergradient_then_the_training_loss():
@@ -522,25 +431,6 @@ def test_a_switch_before_or_after_the_search_is_refused():
             Switched(first=WeightsOnly(), then=Bilevel(), at=at)
 
 
-# Updates: each moves its own set and nothing else
-
-
-def test_an_update_of_alphas_leaves_weights_alone_and_one_of_weights_alphas():
-    net = mlp()
-    alpha, weights = net.alpha.detach().clone(), values(net.weights)
-    net.search.update(alphas=net.search.loss(net.val))
-    assert all(
-        torch.equal(after, before) for after, before in zip(net.weights, weights, strict=True)
-    )
-    assert not torch.equal(net.alpha, alpha)
-    alpha = net.alpha.detach().clone()
-    net.search.update(weights=net.search.loss(net.train))
-    assert torch.equal(net.alpha, alpha)
-    assert not any(
-        torch.equal(after, before) for after, before in zip(net.weights, weights, strict=True)
-    )
-
-
 def test_no_gradient_is_left_behind():
     net = mlp()
     for level in (
@@ -553,22 +443,6 @@ def test_no_gradient_is_left_behind():
     ):
         level.step(net.search, net.train, net.val)
         assert all(parameter.grad is None for parameter in (net.alpha, *net.weights))
-
-
-def test_a_joint_update_adds_up_separate_gradients():
-    net = mlp(momentum=0.0, decay=0.0)
-    point = net.alpha.detach().clone(), values(net.weights)
-    third = data()
-    net.search.update(
-        both=net.search.loss(net.train),
-        alphas=2 * net.search.loss(net.val),
-        weights=3 * net.search.loss(third),
-    )
-    slope = gradients(point, net.train, "alpha") + 2 * gradients(point, net.val, "alpha")
-    torch.testing.assert_close(net.alpha.detach(), point[0] - 0.05 * slope)
-    first, second = (gradients(point, batch, "weights") for batch in (net.train, third))
-    for after, before, a, b in zip(net.weights, point[1], first, second, strict=True):
-        torch.testing.assert_close(after.detach(), before - 0.1 * (a + 3 * b))
 
 
 @pytest.mark.parametrize("clipped", ["alpha", "weight"])
@@ -587,65 +461,7 @@ def test_a_clip_bounds_the_norm_of_its_own_set_only(level, clipped):
     assert other > 2 * clip
 
 
-def test_a_clip_keeps_the_direction_and_spares_small_gradients():
-    net = mlp(momentum=0.0, decay=0.0, alpha_clip=1e-3)
-    alpha = net.alpha.detach().clone()
-    slope = gradients((alpha, net.weights), net.val, "alpha")
-    net.search.update(alphas=net.search.loss(net.val))
-    step = (alpha - net.alpha.detach()) / 0.05
-    torch.testing.assert_close(step, 1e-3 * slope / slope.norm(), rtol=1e-3, atol=0)
-    alpha = net.alpha.detach().clone()
-    net.search.update(alphas=1e-4 * net.search.loss(net.val))
-    step = (alpha - net.alpha.detach()) / 0.05
-    expected = 1e-4 * gradients((alpha, net.weights), net.val, "alpha")
-    torch.testing.assert_close(step, expected)
-
-
-@pytest.mark.parametrize("joint", [False, True])
-def test_weights_that_a_loss_does_not_depend_on_do_not_even_decay(joint):
-    alpha, used, unused = (torch.ones(2, requires_grad=True) for _ in range(3))
-    weights = [used, unused]
-    search = Search(
-        loss=lambda batch: (used * alpha * batch).sum(),
-        alphas=[alpha],
-        weights=weights,
-        alpha_optimizer=torch.optim.SGD([alpha], 0.1),
-        weight_optimizer=torch.optim.SGD(weights, 0.1, momentum=0.9, weight_decay=0.1),
-        weight_clip=5.0,
-    )
-    with torch.no_grad():  # once part of the loss, it has momentum
-        search.weight_optimizer.state[unused]["momentum_buffer"] = torch.ones(2)
-    for _ in range(2):
-        loss = search.loss(1.0)
-        search.update(both=loss) if joint else search.update(weights=loss)
-    assert unused.tolist() == [1.0, 1.0]
-    assert (used < 1.0).all()
-
-
 # A real supernet: trial forwards leave no trace
-
-
-def small_supernet():
-    space = DartsSpace(
-        operations=("none", "avg_pool_3x3", "skip_connect", "dil_conv_3x3"),
-        nodes=1,
-        kept_edges=1,
-        channels=2,
-        layers=3,
-    )
-    network = space.network(inputs=1, outputs=3)
-    model = Supernet(space, network, Softmax(), alpha_mean=0.0, alpha_std=0.1).double()
-    search = Search(
-        loss=lambda batch: F.cross_entropy(model(batch[0])[0], batch[1]),
-        alphas=[model.alpha],
-        weights=model.weights(),
-        buffers=list(network.buffers()),
-        alpha_optimizer=torch.optim.Adam([model.alpha], 0.01, betas=(0.5, 0.999)),
-        weight_optimizer=torch.optim.SGD(model.weights(), 0.1, 0.9, weight_decay=3e-4),
-        weight_clip=5.0,
-    )
-    batches = [(torch.randn(8, 1, 8, 8).double(), torch.randint(3, (8,))) for _ in range(2)]
-    return model, search, *batches
 
 
 def test_after_a_hypergradient_weights_and_statistics_are_the_same_to_the_bit():
@@ -659,23 +475,6 @@ def test_after_a_hypergradient_weights_and_statistics_are_the_same_to_the_bit():
     for name, value in model.network.state_dict().items():
         assert torch.equal(value, before[name]), name
     assert torch.equal(model.alpha, alpha)
-
-
-def test_weights_and_statistics_are_put_back_when_a_trial_fails():
-    model, search, train, _ = small_supernet()
-    before = {name: value.clone() for name, value in model.network.state_dict().items()}
-    trial = [torch.zeros_like(w) for w in search.weights]
-
-    def interrupted():
-        with search.kept(values(search.weights), trial):
-            search.loss(train)
-            assert all((w == 0).all() for w in search.weights)
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    for name, value in model.network.state_dict().items():
-        assert torch.equal(value, before[name]), name
 
 
 def test_a_second_order_step_shows_batch_norms_the_training_batch_only():
@@ -729,11 +528,3 @@ def test_a_loss_that_the_alphas_are_not_in_moves_the_weights_only():
     assert search.alphas[0].tolist() == [2.0]
     assert torch.equal(torch.cat(before), torch.cat(values(search.alphas)))
     assert weight.item() == pytest.approx(-2.5)
-
-
-def test_a_loss_of_one_set_has_no_gradient_of_the_other():
-    search = toy()
-    alphas, weights = search.alphas_loss("val"), search.weights_loss("train")
-    assert grad(alphas, [*search.alphas, *search.weights], allow_unused=True)[1] is None
-    assert grad(weights, [*search.alphas, *search.weights], allow_unused=True)[0] is None
-    assert all(value.requires_grad for value in (*search.alphas, *search.weights))

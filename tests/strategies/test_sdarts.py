@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasrun.spaces.darts import DartsSpace
-from nasrun.strategies.levels import Bilevel, Search
+from nasrun.strategies.descent import Search
+from nasrun.strategies.levels import Bilevel
 from nasrun.strategies.sdarts import Adversarial, RandomNoise, Smoothed, distributions
 from nasrun.supernet.relaxation import Softmax
 from nasrun.supernet.supernet import Supernet

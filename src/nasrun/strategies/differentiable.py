@@ -22,8 +22,9 @@ from nasrun.spaces.layout import Layout
 from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.stage import Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Mask, SupernetStrategy
+from nasrun.strategies.descent import Search
 from nasrun.strategies.history import History, StopAtSize, Watchdog, frontier
-from nasrun.strategies.levels import Level, Search
+from nasrun.strategies.levels import Level
 from nasrun.strategies.penalties import Penalty, Within
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.region import compile_regions

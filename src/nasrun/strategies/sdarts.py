@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasrun.strategies.levels import Level, Losses, Search
+from nasrun.strategies.descent import Search
+from nasrun.strategies.levels import Level, Losses
 from nasrun.supernet.supernet import Supernet
 
 Loss = Callable[[Tensor], Tensor]

@@ -1,0 +1,206 @@
+"""How alphas and weights descend a loss: each set by its own gradients and its own optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from nasrun.supernet.supernet import Supernet
+
+
+class Search:
+    """Two sets of parameters, an optimizer for each, and the loss that both descend.
+
+    `loss(batch)` runs a new forward pass, `loss(batch, mixture)` one of the `supernet` with these
+    weights of its candidates; `weights` exclude `alphas`. `penalty()` is added to each loss that
+    the alphas descend. A clip is the largest norm of a gradient, `None` for no clip. `buffers` are
+    restored after a trial forward pass (`kept`). `progress` in (0, 1] is the share of the search
+    that the running round completes; the strategy sets it. `channels_first` tells the loss how to
+    lay images out in memory (`precise`).
+    """
+
+    progress: float = 1.0
+    channels_first: bool = False
+
+    def __init__(
+        self,
+        *,
+        loss: Callable[..., Tensor],
+        supernet: Supernet | None = None,
+        alphas: Sequence[Tensor],
+        weights: Sequence[Tensor],
+        buffers: Sequence[Tensor] = (),
+        alpha_optimizer: torch.optim.Optimizer,
+        weight_optimizer: torch.optim.Optimizer,
+        penalty: Callable[[], Tensor] | None = None,
+        alpha_clip: float | None = None,
+        weight_clip: float | None = None,
+    ) -> None:
+        self.loss = loss
+        self.supernet = supernet
+        self.alphas, self.weights, self.buffers = list(alphas), list(weights), list(buffers)
+        self.alpha_optimizer, self.weight_optimizer = alpha_optimizer, weight_optimizer
+        self.penalty = penalty
+        self.alpha_clip, self.weight_clip = alpha_clip, weight_clip
+
+    def alphas_loss(self, batch: Any) -> Tensor:
+        """Return the loss of a new forward pass that keeps only what gradients of alphas need."""
+        with _frozen(self.weights):
+            return self.loss(batch)
+
+    def weights_loss(self, batch: Any) -> Tensor:
+        """Return the loss of a new forward pass that keeps only what gradients of weights need."""
+        with _frozen(self.alphas):
+            return self.loss(batch)
+
+    @property
+    def weight_lr(self) -> float:
+        """The current learning rate of the weights."""
+        return self.weight_optimizer.param_groups[0]["lr"]
+
+    def update(
+        self,
+        *,
+        alphas: Tensor | None = None,
+        weights: Tensor | None = None,
+        both: Tensor | None = None,
+        alphas_share: float = 1.0,
+    ) -> None:
+        """Take one optimizer step on each set for which a loss is given.
+
+        `both` gives gradients to alphas and weights by one backward pass, those of the alphas
+        multiplied by `alphas_share`; the gradients of `alphas` and of `weights` are added to them.
+        """
+        alpha_gradient = _gradients(alphas, self.alphas) if alphas is not None else None
+        weight_gradient = _gradients(weights, self.weights) if weights is not None else None
+        if both is not None:
+            shared = _gradients(both, [*self.alphas, *self.weights])
+            own = [g if g is None else alphas_share * g for g in shared[: len(self.alphas)]]
+            alpha_gradient = _sum(own, alpha_gradient)
+            weight_gradient = _sum(shared[len(self.alphas) :], weight_gradient)
+        if alpha_gradient is not None:
+            self.descend_alphas(alpha_gradient)
+        if weight_gradient is not None:
+            _descend(self.weight_optimizer, self.weights, weight_gradient, self.weight_clip)
+
+    def descend_alphas(self, gradient: Sequence[Tensor | None]) -> None:
+        """Take one step on the alphas along this gradient plus that of the penalty."""
+        if self.penalty is not None:
+            gradient = _sum(gradient, _gradients(self.penalty(), self.alphas))
+        _descend(self.alpha_optimizer, self.alphas, gradient, self.alpha_clip)
+
+    def lookahead(self, loss: Tensor) -> list[Tensor]:
+        """Return the weights after one unclipped SGD step on this loss, with momentum and decay."""
+        if not isinstance(self.weight_optimizer, torch.optim.SGD):
+            name = type(self.weight_optimizer).__name__
+            raise ValueError(f"weight_optimizer={name}: an unrolled level needs SGD; use sgd")
+        group = self.weight_optimizer.param_groups[0]
+        momentum, decay, lr = group.get("momentum", 0.0), group["weight_decay"], group["lr"]
+        gradients = all_gradients(loss, self.weights)
+        ahead = []
+        for w, gradient in zip(self.weights, gradients, strict=True):
+            buffer = self.weight_optimizer.state[w].get("momentum_buffer")
+            direction = gradient + decay * w.detach()
+            if buffer is not None:
+                direction = direction + momentum * buffer
+            ahead.append(w.detach() - lr * direction)
+        return ahead
+
+    @contextmanager
+    def precise(self) -> Iterator[None]:
+        """On a CPU, compute inside with channels first in memory, as the released codes do.
+
+        With channels last, torch sums the statistics of a batch norm in single precision, and so
+        does a folded norm: the error of logits is up to 1e-5 instead of 7e-7, and more pixels
+        change sides at a ReLU or in a maximum. Each such change is a jump of the gradient.
+        """
+        if self.channels_first or any(w.device.type != "cpu" for w in self.weights):
+            yield
+            return
+        before = [w.data for w in self.weights]
+        for w in self.weights:
+            w.data = w.data.clone(memory_format=torch.contiguous_format)
+        self.channels_first = True
+        try:
+            yield
+        finally:
+            self.channels_first = False
+            for w, value in zip(self.weights, before, strict=True):
+                w.data = value
+
+    @contextmanager
+    def kept(
+        self, weights: Sequence[Tensor], trial: Sequence[Tensor] | None = None
+    ) -> Iterator[None]:
+        """Run trial forward passes, on the weights `trial` if given, then restore all tensors."""
+        buffers = [b.clone() for b in self.buffers]
+        _assign(self.weights, trial or weights)
+        try:
+            yield
+        finally:
+            _assign(self.weights, weights)
+            _assign(self.buffers, buffers)
+
+
+@contextmanager
+def _frozen(parameters: Sequence[Tensor]) -> Iterator[None]:
+    """Compute inside without gradients with respect to these parameters."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def _gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor | None]:
+    """Return d loss / d parameters, `None` for one on which the loss does not depend."""
+    if not loss.requires_grad:  # a sampled path on which none of them lies
+        return [None] * len(parameters)
+    return list(torch.autograd.grad(loss, list(parameters), allow_unused=True))
+
+
+def all_gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Return d loss / d parameters, zeros for one on which the loss does not depend."""
+    if not loss.requires_grad:
+        return [torch.zeros_like(parameter) for parameter in parameters]
+    return list(torch.autograd.grad(loss, list(parameters), materialize_grads=True))
+
+
+def _sum(
+    first: Sequence[Tensor | None], second: Sequence[Tensor | None] | None
+) -> list[Tensor | None]:
+    if second is None:
+        return list(first)
+    return [
+        b if a is None else a if b is None else a + b for a, b in zip(first, second, strict=True)
+    ]
+
+
+def _descend(
+    optimizer: torch.optim.Optimizer,
+    parameters: Sequence[Tensor],
+    gradient: Sequence[Tensor | None],
+    clip: float | None,
+) -> None:
+    for parameter, value in zip(parameters, gradient, strict=True):
+        if value is not None and value.stride() != parameter.stride():  # fused kernels need this
+            value = torch.empty_like(parameter).copy_(value)
+        parameter.grad = value  # `None`: not part of this loss, so the optimizer does not move it
+    if clip is not None:
+        clip_grad_norm_(parameters, clip)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def _assign(targets: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    with torch.no_grad():
+        for target, value in zip(targets, values, strict=True):
+            target.copy_(value)
