@@ -74,7 +74,7 @@ def test_a_decided_edge_is_not_pulled():
 
 
 def test_a_relaxation_without_concentrations_is_refused():
-    with pytest.raises(ValueError, match="needs relaxation=Dirichlet, not Softmax"):
+    with pytest.raises(ValueError, match="relaxation=Softmax; use relaxation=Dirichlet"):
         begun(supernet(Softmax()))
     with pytest.raises(ValueError, match="scale=0"):
         DirichletKL(scale=0)

@@ -100,12 +100,12 @@ def test_a_warm_start_makes_the_better_half_of_what_it_scores_the_first_populati
 
 
 def test_a_warm_start_has_to_leave_some_out_and_to_score_at_once():
-    with pytest.raises(ValueError, match=r"warm_start.scored=4 population=4: score more than"):
+    with pytest.raises(ValueError, match=r"warm_start.scored=4 population=4: use more than 4"):
         begun([0.0] * 6, warm_start=WarmStart(scored=4, evaluator=Scores([])))
     with pytest.raises(ValueError, match="scored=0: use 1 or more"):
         WarmStart(scored=0, evaluator=Scores([]))
     with pytest.raises(
-        ValueError, match=r"evaluator: it takes 2 rounds .* use one that takes none"
+        ValueError, match=r"evaluator: it needs 2 rounds .* use one that needs none"
     ):
         WarmStart(scored=8, evaluator=Scores([], warm_up_rounds=2))
 

@@ -1,4 +1,4 @@
-"""What a strategy is: a stage that searches a space, and what a selector may ask of it."""
+"""Strategies: stages that search a space, and the interface that selectors read them through."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nasrun.tasks.base import ImageTask, PopulationTask, Split, Task
 from nasrun.trained import Trained
 
 Mask = tuple[str, str]
-"""A decision, and the choice of it whose weight is set to zero."""
+"""A decision and one of its choices, whose weight is set to zero."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Candidate:
 
 
 class Strategy(Stage):
-    """A stage that searches; what it learned is read by a selector, one of which its YAML names.
+    """A stage that searches; a selector reads its result. Its YAML names the default selector.
 
-    `leaves` says in a user's words what a search ends with, `read_by` which selectors take it.
-    `searches` are what the space that `begin` takes has to be, `learns` the kind of its task.
-    `heeds` are keys of the budget's `memory` that change its numbers.
+    For messages, `leaves` describes what a search ends with and `read_by` lists the selectors that
+    can read it. `searches` lists the classes that the space must be an instance of, `learns` the
+    class of the task. `heeds` lists the keys of the budget's `memory` that change its results.
     """
 
     leaves: ClassVar[str]
@@ -49,14 +49,14 @@ class Strategy(Stage):
 
     @abstractmethod
     def begin(self, context: AnyContext) -> None:
-        """Take the data and build what trains."""
+        """Receive the context, load the data and build the networks."""
 
 
 class SupernetStrategy(Strategy):
-    """A strategy that trains a supernet: its alphas and weights can be read, masked, tuned on.
+    """A strategy that trains a supernet, which selectors read, mask and tune further.
 
-    `layout` is the search network's. `train` and `validation` are the images that its weights saw
-    and that it is measured on; `history` has the architecture of every round of the search.
+    `layout` is the search network's. The weights are trained on `train`, the supernet is measured
+    on `validation`; `history` has the architecture of every round of the search.
     """
 
     leaves = "a supernet"
@@ -72,7 +72,7 @@ class SupernetStrategy(Strategy):
     history: History
 
     def validate(self, *, images: int | None = None) -> Metrics:
-        """The supernet on the validation data, as `masked` measures it."""
+        """Return the supernet's metrics on the validation data, measured as by `masked`."""
         (metrics,) = self.masked([None], images=images)
         return metrics
 
@@ -85,28 +85,29 @@ class SupernetStrategy(Strategy):
         batch_size: int | None = None,
         in_training: bool = False,
     ) -> list[Metrics]:
-        """The supernet on the validation data without each of these candidates; null masks none.
+        """Return the supernet's validation metrics for each mask; `None` masks nothing.
 
-        Mean mixture weights, fixed order, no augmentation, batch-statistics batch norm, nothing
-        trained or changed. `images` measures on a fixed stratified part of so many, null is all.
-        `batch_size` of them share batch norms' statistics; null is eight times training's.
-        `in_training` measures as training sees it, for comparison with code that does: augmented
-        images in random order, in training mode, which moves batch norms' running statistics.
+        Mixture weights are the relaxation's mean, the order of images is fixed, there is no
+        augmentation, batch norms use the batch, and nothing is trained or changed. `images` is the
+        size of the fixed stratified part to measure on, `None` for all. Batch norms share their
+        statistics over `batch_size` images, `None` for eight times training's. `in_training`
+        measures as some released code does: augmented images in random order, in training mode,
+        which changes the running statistics of batch norms.
         """
 
     @abstractmethod
     def tune(self, weight_lr: float) -> None:
-        """Continue from the end of the search: `run_round` now trains at this constant rate.
+        """Prepare training after the end of the search: `run_round` uses a constant `weight_lr`.
 
-        The weights' momentum is reset; alphas that are not decided keep training.
+        The weights' momentum is reset; alphas of open decisions keep training.
         """
 
     def skip_ahead(self) -> None:
-        """Be where the search ends, but untrained: what a selection is rehearsed on."""
+        """Go to the end of the search without training, so that a selection can be rehearsed."""
 
 
 class ScoredStrategy(Strategy):
-    """A strategy that ends with architectures and their scores."""
+    """A strategy whose result is a list of architectures with scores."""
 
     leaves = "scored candidates"
     read_by = "fittest"
@@ -114,20 +115,17 @@ class ScoredStrategy(Strategy):
     @property
     @abstractmethod
     def candidates(self) -> Sequence[Candidate]:
-        """Every architecture that was scored, in order."""
+        """Every scored architecture, in order."""
 
     @abstractmethod
     def deliver(self, candidate: Candidate, folder: Any) -> dict[str, Any]:
-        """Write what there is of one of the candidates besides its genotype.
-
-        Returns what `result.json` is to hold of it.
-        """
+        """Write a candidate's files besides its genotype, and return entries for `result.json`."""
 
 
 class CandidateStrategy(ScoredStrategy):
-    """A strategy that scores whole architectures one by one and keeps nothing but the scores.
+    """A strategy that scores whole architectures one by one and keeps only the scores.
 
-    `num_candidates` is how many there will be.
+    `num_candidates` is the number of candidates at the end.
     """
 
     num_candidates: int
@@ -137,7 +135,7 @@ class CandidateStrategy(ScoredStrategy):
 
     @property
     def unsound(self) -> str:
-        """What is told of a search all of whose scores are no numbers, and what to do."""
+        """End of the error "no candidate ..." of a search without any finite score."""
         return "could be trained; use a smaller learning rate"
 
     def deliver(self, candidate: Candidate, folder: Any) -> dict[str, Any]:
@@ -154,7 +152,7 @@ class CandidateStrategy(ScoredStrategy):
 
 
 class PopulationStrategy(ScoredStrategy, OnEngine):
-    """A strategy that trains many networks side by side; the one chosen needs no retraining.
+    """A strategy that trains many networks side by side, so that the chosen one is trained already.
 
     The engine runs the members.
     """
@@ -171,28 +169,28 @@ class PopulationStrategy(ScoredStrategy, OnEngine):
     @property
     @abstractmethod
     def needs(self) -> str:
-        """What the search will cost, in a user's words, known after `begin`; empty if little."""
+        """Warning about an expensive search, known after `begin`; empty if it is cheap."""
 
     @abstractmethod
     def training_of(self, candidate: Candidate) -> Trained:
-        """What one of the candidates has learned."""
+        """Return the trained weights and averages of a candidate."""
 
     @abstractmethod
     def score(self, genotype: Genotype, trained: Trained, purpose: str) -> float:
-        """The task's objective of such a network, with random numbers of this purpose alone."""
+        """Return the task's objective of a network; `purpose` names the stream of randomness."""
 
     @abstractmethod
     def deliver_trained(self, genotype: Genotype, trained: Trained, folder: Any) -> dict[str, Any]:
-        """Write a trained network's weights and pictures; what `result.json` is to hold of it."""
+        """Write a network's weights and pictures, and return entries for `result.json`."""
 
 
 def plain(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:
-    """Candidates as a state holds them."""
+    """Return the candidates as plain data for a state."""
     return [{"choices": dict(c.genotype), "score": asdict(c.score)} for c in candidates]
 
 
 def from_plain(space: Space, state: Iterable[Mapping[str, Any]]) -> list[Candidate]:
-    """The candidates of such a state."""
+    """Return the candidates from the plain data of a state."""
     return [
         Candidate(Genotype(space.name, saved["choices"]), Score(**saved["score"]))
         for saved in state

@@ -34,15 +34,16 @@ from nasrun.tasks.base import Batch, ImageTask, OptimizerFactory, Part, Split, o
 
 
 class Differentiable(SupernetStrategy, Foreseen):
-    """Train alphas and weights together, `rounds` passes over the training data.
+    """Train alphas and weights together for `rounds` passes over the training data.
 
-    Weights see the `train` part of the data; the level decides whether alphas see it or the
-    `validation` part. With `data=all` what sees the one part sees both, the measured validation
-    images included. The clips are largest gradient norms, null for none. `drop_path` is the
-    constant probability that an edge's mixture is dropped for a sample. `penalty` is added to what
-    the alphas descend, null for none. In the search network candidates see one of
-    `partial_channels` parts of the channels; with a `beta_std` edges compete by weights of their
-    own (both PC-DARTS). `watchdog` notices a collapse, `stop` ends the search early; null is none.
+    Weights train on the `train` part of the data; the level decides whether alphas train on it or
+    on the `validation` part. With `data=all` both parts are joined for training, so the validation
+    images that are measured are trained on, too. The clips are maximum gradient norms. `drop_path`
+    is the constant probability that an edge's mixture is dropped for a sample. `penalty` is added
+    to the alphas' loss. In the search network, candidates see one of `partial_channels` parts of
+    the channels, and `beta_std` gives edges trainable weights by which they compete (both
+    PC-DARTS). `watchdog` detects a collapse, `stop` ends the search early. `None` switches a clip,
+    penalty, edge weights, watchdog or stop off.
     """
 
     def __init__(
@@ -114,12 +115,11 @@ class Differentiable(SupernetStrategy, Foreseen):
         self._build(context)
 
     def layout_of(self, space: SupernetSpace) -> Layout:
-        """The search network's; ValueError if the channels cannot be parted as asked."""
+        """Return the search network's layout; ValueError if the channels cannot be split."""
         channels = space.search_layout.channels
         if space.layer_wise and self.partial_channels > 1:
             raise ValueError(
-                f"strategy.partial_channels={self.partial_channels}: this space has no edges that "
-                "could leave channels out; use 1"
+                f"strategy.partial_channels={self.partial_channels}: use 1, this space has no edges"
             )
         if channels % self.partial_channels:
             raise ValueError(
@@ -162,12 +162,12 @@ class Differentiable(SupernetStrategy, Foreseen):
         self.first_lr = self.search.weight_lr
 
     def footprint(self, shapes: Shapes, kept: Mapping[str, Sequence[str]]) -> int:
-        """The bytes, by shapes, of training and measuring with these choices of a space."""
+        """Return the bytes of training and measuring with the `kept` choices, by shapes."""
         step = shapes.single if self.relaxation.single else shapes.step
         return step(kept, self.batch_size, 8 * self.batch_size, self.level.graphs)
 
     def shapes(self) -> Shapes:
-        """The supernet by shape; it takes no memory."""
+        """Return the supernet's shapes, which take no memory."""
         return Shapes.of(self.space, self.task, self.budget, self.weight_optimizer, self.layout)
 
     def foreseen_bytes(self) -> int:
@@ -218,11 +218,11 @@ class Differentiable(SupernetStrategy, Foreseen):
         losses: Metrics = {}
         try:
             losses = self._epoch()
-        except (RuntimeError, ValueError):  # a distribution refuses what is no number
+        except (RuntimeError, ValueError):  # a distribution refuses NaN
             if finite({}, self.supernet):
                 raise
         validation = self._validation() if losses and finite(losses, self.supernet) else {}
-        if not validation or not finite(validation):  # before the round is kept
+        if not validation or not finite(validation):  # before the round is saved
             keys = ("weight_optimizer.lr", "alpha_optimizer.lr", "weight_clip")
             raise Diverged("the search", {**losses, **validation}, keys)
         metrics = {"lr": lr, **losses, **validation, **self._entropy()}
@@ -258,17 +258,17 @@ class Differentiable(SupernetStrategy, Foreseen):
         return {f"validation_{name}": value for name, value in self.validate().items()}
 
     def _entropy(self) -> Metrics:
-        """Per cell type the sum over its decisions of -sum p ln p, in nats."""
+        """Return per cell type the sum over its decisions of -sum p ln p, in nats."""
         totals = dict.fromkeys(self.space.groups, 0.0)
         probabilities = self.supernet.probabilities()
         for decision in self.space.decisions:
             row = probabilities[decision.name].values()
-            edge = sum(row)  # one, but where edges have weights
+            edge = sum(row)  # 1 unless edges have weights
             totals[decision.group] -= sum(p / edge * math.log(p / edge) for p in row if p > 0)
         return {_named(group): h for group, h in totals.items()}
 
     def _largest_entropy(self) -> Metrics:
-        """The same of uniform probabilities: per cell type the sum of ln of how many choices."""
+        """Return the entropy of uniform probabilities: per cell type the sum of ln(choices)."""
         totals = dict.fromkeys(self.space.groups, 0.0)
         for decision in self.space.decisions:
             totals[decision.group] += math.log(len(decision.choices))
@@ -304,7 +304,7 @@ class Differentiable(SupernetStrategy, Foreseen):
         self.search = self._search()
         self.search.alpha_optimizer.load_state_dict(alpha_state)
         self.schedule, self.first_lr = Constant(), weight_lr
-        self.round = self.rounds  # it may have stopped before
+        self.round = self.rounds  # the search may have stopped early
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -343,5 +343,5 @@ class Differentiable(SupernetStrategy, Foreseen):
 
 
 def _named(group: str) -> str:
-    """The name of a cell type's entropy."""
+    """Return the metric's name for the entropy of a cell type."""
     return "_".join(filter(None, ("entropy", group)))

@@ -1,7 +1,7 @@
-"""Regularised evolution: the oldest of a population dies, not the worst (1802.01548).
+"""Regularised evolution: the oldest member of a population dies, not the worst (1802.01548).
 
-The population is the last `population` candidates, so it needs no state of its own. AREA
-(2006.04647 sec. 5) begins with architectures that score well before any training.
+The population is the last `population` candidates, so it needs no separate state. AREA (2006.04647
+sec. 5) starts from architectures with good training-free scores.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from nasrun.tasks.base import ImageTask
 
 
 class WarmStart:
-    """The best of `scored` uniformly drawn architectures, as an `evaluator` of its own says."""
+    """The best of `scored` uniformly drawn architectures by a separate, cheap `evaluator`."""
 
     def __init__(self, *, scored: int, evaluator: Evaluator) -> None:
         if scored < 1:
             raise ValueError(f"scored={scored}: use 1 or more")
         if evaluator.warm_up_rounds:
             raise ValueError(
-                f"evaluator: it takes {evaluator.warm_up_rounds} rounds before its first score; "
-                "use one that takes none, such as naswot"
+                f"evaluator: it needs {evaluator.warm_up_rounds} rounds before its first score; "
+                "use one that needs none, such as naswot"
             )
         self.scored = scored
         self.evaluator = evaluator
 
     def best(self, space: DecisionSpace, count: int) -> list[Genotype]:
-        """So many, in the order in which they were drawn."""
+        """Return the `count` best, in the order in which they were drawn."""
         drawn = [space.sample() for _ in range(self.scored)]
         merits = [score.merit for score in self.evaluator.evaluate(drawn)]
         ranked = sorted(range(self.scored), key=merits.__getitem__, reverse=True)
@@ -44,10 +44,10 @@ class WarmStart:
 
 
 class Evolution(EvaluatedSearch):
-    """Random architectures, then mutations of the best of `tournament` drawn members.
+    """Random architectures first, then mutations of the best of `tournament` drawn members.
 
-    With a `warm_start` the first population is what that finds; its scoring is a part of the first
-    round. Those of one round have parents from the same population: they are scored together.
+    With a `warm_start`, its best architectures are the first population, found within the first
+    round. All children of a round have parents from the same population and are scored together.
     """
 
     def __init__(
@@ -66,17 +66,17 @@ class Evolution(EvaluatedSearch):
                 f"tournament={tournament} population={population}: "
                 "use a tournament of 1 or more, at most the population"
             )
-        first = together * math.ceil(population / together)  # a round is proposed at once
+        first = together * math.ceil(population / together)  # rounds are proposed as a whole
         if num_candidates <= first:
             raise ValueError(
                 f"num_candidates={num_candidates} population={population} together={together}: "
-                f"more candidates than {first}, or nothing evolves"
+                f"use more than {first} candidates, else nothing evolves"
             )
         if warm_start is not None:
             if warm_start.scored <= population:
                 raise ValueError(
-                    f"warm_start.scored={warm_start.scored} population={population}: score more "
-                    "than the population takes"
+                    f"warm_start.scored={warm_start.scored} population={population}: use more than "
+                    f"{population}"
                 )
             self.searches = (*self.searches, warm_start.evaluator.scores)
         self.population = population

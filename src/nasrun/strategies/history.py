@@ -1,9 +1,9 @@
-"""What a search went through: every round's architecture, its size, and rules that watch both.
+"""The history of a search: every round's architecture and size, and rules that watch them.
 
-MiLeNAS (2003.12238) tracks sizes: a long search sheds convolutions step by step while the
-supernet's accuracy rises, so the best round is asked for per size. A collapse is the same seen from
-the other end: skip connections take over (1909.09656). The accuracy of a round is the supernet's,
-of all candidates together, on images that the alphas may have been fitted on.
+MiLeNAS (2003.12238) tracks sizes: a long search loses convolutions step by step while the
+supernet's accuracy rises, so the best round is chosen per size. In a collapse this goes too far:
+skip connections take over (1909.09656). The accuracy of a round is that of the supernet with all
+candidates, on images that the alphas may have been trained on.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from nasrun.supernet.supernet import Supernet, argmax, magnitude
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A round's architecture, read off the alphas after it.
+    """The architecture that the alphas give after a round.
 
-    `accuracy` is the supernet's on the validation part, `params` those of the derived network in
-    the space's published layout, `size` its operations with weights per cell type, `skip_share` the
-    largest share of skip connections among a cell type's edges, `free_share` that of operations
-    without weights among all edges.
+    `accuracy` is the supernet's on the validation part; `params` counts the derived network's
+    parameters in the space's published layout; `size` counts its operations with weights per cell
+    type. `skip_share` is the share of skip connections among the edges of a cell type, the largest
+    over cell types; `free_share` is the share of operations without weights among all edges.
     """
 
     round: int
@@ -45,8 +45,8 @@ class Snapshot:
 class StopAtSize:
     """Stop when every cell type keeps at most `size` operations with weights for `patience` rounds.
 
-    The sizes of a round are compared, not matched: a search cannot jump over its target, as it can
-    in MiLeNAS's released code.
+    Smaller sizes count too, so a search cannot jump over its target, as it can in MiLeNAS's
+    released code.
     """
 
     size: tuple[int, ...]
@@ -61,7 +61,7 @@ class StopAtSize:
             )
 
     def reason(self, records: Sequence[Snapshot]) -> str | None:
-        """Why to stop after these rounds, null for going on."""
+        """Return why to stop after these rounds, or `None` to go on."""
         small = [within(record.size, self.size) for record in records]
         if _streak(small) < self.patience:
             return None
@@ -72,7 +72,7 @@ class StopAtSize:
 
 @dataclass(frozen=True, kw_only=True)
 class Watchdog:
-    """Notice a collapse: skip connections, or operations without weights, take over.
+    """Detect a collapse: skip connections, or operations without weights, take over.
 
     A round is collapsed when a cell type has at least `skip_share` skip connections among its
     edges, or all cell types together at least `free_share` operations without weights. After
@@ -94,11 +94,11 @@ class Watchdog:
             raise ValueError(f"patience={self.patience}: use 1 or more")
 
     def collapsed(self, record: Snapshot) -> bool:
-        """Whether skip connections or weightless operations rule this round's architecture."""
+        """Return whether a round is collapsed."""
         return record.skip_share >= self.skip_share or record.free_share >= self.free_share
 
     def alarm(self, records: Sequence[Snapshot]) -> str | None:
-        """What to say after these rounds: once a collapse, when it has lasted long enough."""
+        """Return a warning if a collapse has lasted exactly `patience` rounds, so only once."""
         if _streak([self.collapsed(record) for record in records]) != self.patience:
             return None
         last = records[-1]
@@ -109,7 +109,7 @@ class Watchdog:
         )
 
     def reason(self, records: Sequence[Snapshot]) -> str | None:
-        """Why to stop after these rounds, null for going on."""
+        """Return why to stop after these rounds, or `None` to go on."""
         alarm = self.alarm(records) if self.on_collapse == "stop" else None
         return alarm and f"stopped after {alarm}"
 
@@ -117,8 +117,8 @@ class Watchdog:
 class History:
     """The rounds of a search so far; they are part of its state.
 
-    An architecture is read by DARTS's rule where the space limits edges, else by the likeliest
-    choice.
+    Architectures are derived by DARTS's rule if the space limits edges, else by the likeliest
+    choices.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class History:
         self.records: list[Snapshot] = []
 
     def add(self, round: int, supernet: Supernet, accuracy: float) -> Metrics:
-        """Note a round and warn of a collapse; returns what to log of it."""
+        """Record a round, warn of a collapse, and return the metrics to log."""
         genotype = supernet.genotype(self.rule)
         record = self._record(round, genotype, accuracy, self._params(genotype))
         self.records.append(record)
@@ -157,22 +157,22 @@ class History:
 
     @property
     def stopped(self) -> str | None:
-        """Why the search ends with the last round that was noted, null for going on."""
+        """Why the search ends with the last recorded round, or `None` to go on."""
         rules = [rule for rule in (self.watchdog, self.stop) if rule is not None]
         reasons = [rule.reason(self.records) for rule in rules]
         return next((reason for reason in reasons if reason is not None), None)
 
     @property
     def alarms(self) -> list[str]:
-        """Everything that the watchdog said."""
+        """All warnings of the watchdog."""
         if self.watchdog is None:
             return []
         until = range(1, len(self.records) + 1)
-        said = [self.watchdog.alarm(self.records[:count]) for count in until]
-        return [alarm for alarm in said if alarm is not None]
+        alarms = [self.watchdog.alarm(self.records[:count]) for count in until]
+        return [alarm for alarm in alarms if alarm is not None]
 
     def report(self) -> dict[str, Any]:
-        """What `result.json` holds: the best round of every size, alarms, why it stopped."""
+        """Return entries for `result.json`: the best round per size, alarms, why it stopped."""
         best = frontier(self.records)
         sizes = [{**self._plain(r), "frontier": r in best} for r in best_per_size(self.records)]
         found: dict[str, Any] = {"sizes": sizes}
@@ -241,9 +241,9 @@ class History:
 
 
 def frontier(records: Iterable[Snapshot]) -> list[Snapshot]:
-    """The rounds that no other beats in parameters and accuracy, smallest first.
+    """Return the rounds that no other round beats in parameters and accuracy, smallest first.
 
-    Of rounds with equal parameters and accuracy the first.
+    Of rounds with equal parameters and accuracy, the first is returned.
     """
     best: list[Snapshot] = []
     for record in sorted(records, key=lambda r: (r.params, -r.accuracy, r.round)):
@@ -253,7 +253,7 @@ def frontier(records: Iterable[Snapshot]) -> list[Snapshot]:
 
 
 def best_per_size(records: Iterable[Snapshot]) -> list[Snapshot]:
-    """The most accurate round of every size, ties go to the first; smallest size first."""
+    """Return the most accurate round of every size, smallest size first; ties go to the first."""
     best: dict[tuple[int, ...], Snapshot] = {}
     for record in records:
         if record.size not in best or record.accuracy > best[record.size].accuracy:
@@ -262,10 +262,10 @@ def best_per_size(records: Iterable[Snapshot]) -> list[Snapshot]:
 
 
 def within(size: Sequence[int], limit: Sequence[int]) -> bool:
-    """Whether no cell type has more operations with weights than the limit."""
+    """Return whether no cell type has more operations with weights than the limit."""
     return all(own <= most for own, most in zip(size, limit, strict=True))
 
 
 def _streak(flags: Sequence[bool]) -> int:
-    """How many at the end are true without a break."""
+    """Return the number of true flags at the end."""
     return next((count for count, flag in enumerate(reversed(flags)) if not flag), len(flags))

@@ -1,8 +1,8 @@
-"""What an operation is worth to a supernet: by masking it (DARTS-PT, 2108.04392), or by its alpha.
+"""The value of an operation to a supernet: by masking it (DARTS-PT, 2108.04392) or by its alpha.
 
-A judge says how good a supernet is without one of its candidates, bigger is better: the operation
-that is missed most has the lowest score and is kept, the edge that is missed least has the highest
-and is dropped.
+A judge scores a supernet without one of its candidates, higher is better. So the operation with the
+lowest score is missed most and is kept, and the edge with the highest score is missed least and is
+dropped.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ Scores = dict[str, float]
 
 
 class Judge(ABC):
-    """How good a supernet is without a candidate, or without an edge that is decided."""
+    """Scores a supernet without a candidate, or without a decided edge."""
 
     passes: int
-    """How many passes over the validation data a score takes."""
+    """Number of passes over the validation data per score."""
     measure: str = "score"
-    """What a score is of."""
+    """Name of the score in pictures."""
     images: int | None = None
-    """Of how many images a pass is, null is all."""
+    """Number of images per pass, `None` for all."""
 
     def check(self, strategy: SupernetStrategy, owner: str) -> None:
-        """ValueError if there are fewer validation images than a pass takes.
+        """Raise ValueError if there are fewer validation images than a pass needs.
 
         `owner` is the group that the judge is a setting of.
         """
@@ -43,19 +43,22 @@ class Judge(ABC):
 
     @abstractmethod
     def operations(self, strategy: SupernetStrategy, decision: Decision) -> Scores:
-        """Without each candidate of an open decision."""
+        """Return the score without each candidate of an open decision."""
 
     @abstractmethod
     def edges(self, strategy: SupernetStrategy, decided: Scores) -> Scores:
-        """Without each of these edges; `decided` has the scores that their operations had then."""
+        """Return the score without each edge; `decided` has their scores from when they were fixed.
+
+        A score in `decided` is that of the edge's operation.
+        """
 
     def decide(
         self, strategy: SupernetStrategy, decision: Decision, possible: Collection[str]
     ) -> tuple[str, Scores]:
-        """The possible choice whose removal costs most, ties go to the first; and all scores.
+        """Return the possible choice whose removal costs most, and all scores.
 
-        `none` is measured too: without it the supernet is as it was, since nothing is normalised
-        again. It is possible only in a space where it is a choice.
+        Ties go to the first. `none` is scored too: masking it changes nothing, since weights are
+        not normalised again. It is possible only in a space where it is a choice.
         """
         scores = self.operations(strategy, decision)
         allowed = [choice for choice in scores if choice in possible]
@@ -65,7 +68,7 @@ class Judge(ABC):
 class Masking(Judge):
     """The validation accuracy, or minus the loss, with a candidate's weight set to zero.
 
-    Without a candidate after whose loss no number is left the supernet is worst: that one stays.
+    If removing a candidate gives no finite number, its score is minus infinity, so it is kept.
     """
 
     passes = 1
@@ -73,7 +76,7 @@ class Masking(Judge):
 
     @abstractmethod
     def measured(self, strategy: SupernetStrategy, masks: Sequence[Mask]) -> list[Metrics]:
-        """The metrics without each of these."""
+        """Return the metrics with each of the masks."""
 
     def operations(self, strategy: SupernetStrategy, decision: Decision) -> Scores:
         masks = {choice: (decision.name, choice) for choice in decision.choices}
@@ -94,17 +97,15 @@ class Masking(Judge):
 class Masked(Masking):
     """The metrics on images in fixed order, without augmentation.
 
-    `images` measures on a fixed stratified part of so many, null on all. `batch_size` of them share
-    batch norms' statistics, null is as many as in training.
+    `images` is the size of the fixed stratified part to measure on, `None` for all. Batch norms
+    share their statistics over `batch_size` images, `None` for the search's batch size.
     """
 
     def __init__(self, *, criterion: Criterion, images: int | None, batch_size: int | None) -> None:
         if images is not None and images < 1:
             raise ValueError(f"images={images}: use at least 1, or null for all")
         if batch_size is not None and batch_size < 2:
-            raise ValueError(
-                f"batch_size={batch_size}: use at least 2, or null for that of the search"
-            )
+            raise ValueError(f"batch_size={batch_size}: use at least 2, or null for the search's")
         self.measure = self.criterion = criterion
         self.images = images
         self.batch_size = batch_size
@@ -115,9 +116,10 @@ class Masked(Masking):
 
 
 class MaskedInTraining(Masking):
-    """As DARTS-PT's released code measures: on augmented images in random order.
+    """The metrics as DARTS-PT's released code measures them: on augmented images in random order.
 
-    In training mode, so that every masked network moves the running statistics of batch norms.
+    The supernet is in training mode, so that every measurement changes the running statistics of
+    batch norms.
     """
 
     def __init__(self, *, criterion: Criterion) -> None:
@@ -130,7 +132,7 @@ class MaskedInTraining(Masking):
 class Magnitude(Judge):
     """Minus the probability that the alphas give the candidate: DARTS-PT's ablation PT-Mag.
 
-    An edge is as strong as its operation was when it was decided: no loss moves its alphas since.
+    An edge has the score of its operation when it was decided: its alphas are not trained since.
     """
 
     passes = 0

@@ -1,4 +1,4 @@
-"""The members of a population: what each is, the job that trains one, and its file."""
+"""Members of a population, the job that trains one, and its file."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ from nasrun.trained import Trained
 
 
 def rank(member: Member) -> tuple[float, int]:
-    """The fittest first, members without a score last; ties go to the lower slot."""
+    """Sort key: the fittest first, members without a score last; ties go to the lower slot."""
     return (-member.score.merit, member.slot)
 
 
 def folder_of(interval: int) -> str:
-    """Where the members' files of an interval lie, in the home folder."""
+    """Return the folder of an interval's member files, relative to the home folder."""
     return f"members/{interval:04d}"
 
 
 @dataclass(frozen=True)
 class Member(Candidate):
-    """One of the population: `slot` is its place, `file` what it has learned, in the home folder.
+    """A member of the population.
 
-    `founders` says of each decision from which first member it comes. `born` is the interval after
-    which it was made, `base_score` its base parent's score then.
+    `slot` is its place, `file` the path of what it has learned, relative to the home folder.
+    `founders` maps each decision to the slot of the first member that it comes from. `born` is the
+    interval after which it was made, `base_score` its base parent's score at that time.
     """
 
     slot: int
@@ -49,11 +50,11 @@ class Member(Candidate):
 
     @property
     def sound(self) -> bool:
-        """Whether it has a score: it was scored, and did not diverge."""
+        """Whether the member was scored and did not diverge."""
         return math.isfinite(self.score.value)
 
     def to_plain(self) -> dict[str, Any]:
-        """As tensors, numbers, strings, lists and dicts."""
+        """Return the member as numbers, strings, lists and dicts."""
         return {
             "choices": dict(self.genotype),
             "score": self.score.value,
@@ -66,7 +67,7 @@ class Member(Candidate):
 
     @classmethod
     def from_plain(cls, space: str, score: str, plain: dict[str, Any]) -> Member:
-        """The member of such a record; `score` is what its score is called."""
+        """Return the member from its plain record; `score` is the name of its score."""
         rest = {key: value for key, value in plain.items() if key not in ("choices", "score")}
         return cls(Genotype(space, plain["choices"]), Score(score, plain["score"]), **rest)
 
@@ -74,34 +75,34 @@ class Member(Candidate):
 def summary(
     members: Sequence[Member], found: Sequence[Metrics], objective: str, interval: int
 ) -> Metrics:
-    """What a round says of all members, of which these metrics were found in the interval."""
+    """Return the metrics of a round; `found` has each member's metrics of the interval."""
     scores = [member.score.value for member in members]
     ranked = sorted(member.score.value for member in members if member.sound)
     born = [member for member in members if member.sound and member.born == interval > 0]
-    sound = [metrics for metrics in found if math.isfinite(metrics[objective])]
+    sound = [each for each in found if math.isfinite(each[objective])]
     names = [name for name in sound[0] if name != objective]
-    told = {name: statistics.fmean(each[name] for each in sound) for name in names}
+    metrics = {name: statistics.fmean(each[name] for each in sound) for name in names}
     if lost := len(found) - len(sound):
-        told["diverged"] = float(lost)
-    told |= {
+        metrics["diverged"] = float(lost)
+    metrics |= {
         "best_score": ranked[-1],
         "median_score": statistics.median(ranked),
         "worst_score": ranked[0],
         "distinct": float(len({member.genotype for member in members})),
     }
-    if born:  # how far children are from their base parent's score, one interval after birth
-        told["child_gain"] = statistics.fmean(m.score.value - m.base_score for m in born)
-    return told | {f"score_{slot:02d}": score for slot, score in enumerate(scores)}
+    if born:  # children's scores less their base parents', one interval after birth
+        metrics["child_gain"] = statistics.fmean(m.score.value - m.base_score for m in born)
+    return metrics | {f"score_{slot:02d}": score for slot, score in enumerate(scores)}
 
 
 def shares(members: Sequence[Member]) -> list[float]:
-    """How large a part of all decisions comes from each first member."""
+    """Return the share of all decisions that comes from each first member."""
     founders = [founder for member in members for founder in (member.founders or {}).values()]
     return [founders.count(slot) / len(founders) for slot in range(len(members))]
 
 
 def sweep(home: Path, interval: int, kept: Collection[str | None]) -> None:
-    """Delete members' files but those `kept`, of intervals before the last two states."""
+    """Delete member files of intervals before the last two saved states, except those `kept`."""
     for folder in sorted((home / "members").glob("[0-9]*")):
         if int(folder.name) < interval - 1 and not folder.is_symlink():
             for file in folder.iterdir():
@@ -112,13 +113,13 @@ def sweep(home: Path, interval: int, kept: Collection[str | None]) -> None:
 
 
 def stream(seed: int, interval: int, slot: int, purpose: str) -> int:
-    """The seed of a random stream: no two of a search share one."""
+    """Return the seed of a random stream; streams of one search have different seeds."""
     return int(fingerprint([seed, interval, slot, purpose]), 16)
 
 
 @dataclass(frozen=True)
 class Order:
-    """One member's next interval: what to start from, and where to put what comes of it."""
+    """The order to train one member for an interval, from file `source` to file `target`."""
 
     seed: int
     interval: int
@@ -129,15 +130,15 @@ class Order:
 
     @property
     def mark(self) -> str:
-        """What tells its result from that of another order."""
+        """Fingerprint that distinguishes its result from another order's."""
         return fingerprint([self.seed, self.interval, self.slot, dict(self.choices), self.source])
 
 
 @dataclass(frozen=True)
 class TrainMember:
-    """The job that an engine runs: train one member for an interval, score it, keep it on disk.
+    """The engine's job: train one member for an interval, score it and write it to disk.
 
-    What is on disk already, of an interval that was interrupted, is not trained again.
+    A member that an interrupted interval already wrote is not trained again.
     """
 
     space: DecisionSpace
@@ -147,7 +148,7 @@ class TrainMember:
     def __call__(self, order: Order) -> Metrics:
         target = self.home / order.target
         if target.exists():
-            with suppress(ValueError):  # a damaged one is trained again
+            with suppress(ValueError):  # a damaged file is trained again
                 _, metrics, mark = read(target)
                 if mark == order.mark:
                     return metrics
@@ -158,7 +159,7 @@ class TrainMember:
         learner = task.learner(network)
         if order.source is not None:
             learner.load(read(self.home / order.source)[0])
-        metrics = {task.objective: -math.inf}  # of one that diverged, now or before
+        metrics = {task.objective: -math.inf}  # if it diverges now, or did before
         if finite({}, learner.network):
             self._seed(order, "train")
             losses = learner.train_interval()
@@ -174,14 +175,14 @@ class TrainMember:
 
 
 def write(path: Path, trained: Trained, metrics: Metrics, mark: str) -> None:
-    """Write what a member has learned, at once, never half of it."""
+    """Write what a member has learned, as a whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {**vars(trained), "metrics": metrics, "mark": mark}
     write_whole(path, lambda file: torch.save(content, file))
 
 
 def read(path: Path) -> tuple[Trained, Metrics, str]:
-    """What `write` wrote."""
+    """Return what `write` wrote; ValueError if the file is missing or damaged."""
     try:
         refuse_flipped(path)
         saved = torch.load(path, map_location="cpu", weights_only=True)

@@ -1,12 +1,14 @@
 """PBT-NAS: a population that mixes networks while they train (2307.15621).
 
 All members train for an interval and are scored; then the worst are replaced by children of the
-best: copies of one parent in which some decisions, choice and weights, come from another. What
-comes over is shrunk and perturbed; averages are copied. Nothing is retrained at the end.
+best. A child is a copy of one parent in which some decisions, with choice and weights, come from
+another parent. The donated weights are shrunk and perturbed; averages are copied. Nothing is
+retrained at the end.
 
-Where we differ from the released code: every random number belongs to a stream of its own (run,
-interval, member, purpose), so that a search can stop and go on, here or elsewhere, to the byte; an
-unevaluated child can never be taken for the best. What a child inherits: `variation`.
+Where we differ from the released code: every random number belongs to a stream named by run,
+interval, member and purpose, so that a search can be interrupted and continued, here or on another
+machine, with the same bytes; an unevaluated child is never taken for the best. See `variation` for
+what a child inherits.
 """
 
 from __future__ import annotations
@@ -47,12 +49,12 @@ from nasrun.trained import Tensors, Trained
 class Population(PopulationStrategy):
     """`size` members; after an interval the worst `children` are replaced by offspring of the best.
 
-    Two distinct ones of the best `parents` make a child, the fitter one is its base. Children are
-    made after every `mix_every` intervals, after each one from interval `mix_always_from` on, and
-    never after the last. `variation` makes them; with null nobody is ever replaced: random search
-    at the same cost. The result is the best member of the last interval, or with `best_ever` of
-    any. A member whose training diverges is the worst and nobody's parent; where all do the search
-    ends.
+    A child has two distinct parents among the best `parents`; the fitter one is its base. Children
+    are made by `variation` after every `mix_every` intervals, from interval `mix_always_from` after
+    each one, and never after the last. If `variation` is `None`, no member is ever replaced: random
+    search at the same cost. The result is the best member of the last interval, or of all intervals
+    with `best_ever`. A member whose training diverges is the worst and is never a parent; if all
+    diverge, the search ends with an error.
     """
 
     def __init__(
@@ -111,12 +113,12 @@ class Population(PopulationStrategy):
 
     @property
     def _sound(self) -> list[Member]:
-        """The members that were scored and did not diverge."""
+        """Members that were scored and did not diverge."""
         return [member for member in self.members if member.sound]
 
     @property
     def _unknown(self) -> Score:
-        """Of a member that has not been scored."""
+        """Score of a member that has not been scored yet."""
         return Score(self.task.score, math.nan)
 
     @property
@@ -159,10 +161,10 @@ class Population(PopulationStrategy):
             self.engine.close()
             raise ValueError(
                 f"round {interval + 1}: every member's training diverged; the rounds before it are "
-                "kept, use a smaller task.optimizer.lr"
+                "kept; use a smaller task.optimizer.lr"
             )
         self._remember_best()
-        told = summary(self.members, found, self.task.objective, self.round)
+        metrics_of_all = summary(self.members, found, self.task.objective, self.round)
         births = self._replace_worst() if self._mixes_after(interval + 1) else []
         self.history.append(
             {
@@ -172,7 +174,7 @@ class Population(PopulationStrategy):
             }
         )
         self._show_best(interval + 1)
-        return {**told, "children": len(births)}
+        return {**metrics_of_all, "children": len(births)}
 
     def _mixes_after(self, intervals: int) -> bool:
         if self.variation is None or intervals >= self.intervals:
@@ -181,7 +183,7 @@ class Population(PopulationStrategy):
         return intervals % self.mix_every == 0 or (always is not None and intervals >= always)
 
     def _replace_worst(self) -> list[dict[str, Any]]:
-        """Put children into the places of the worst; what was born of whom."""
+        """Replace the worst by children, and return a record of every birth."""
         assert self.variation is not None
         ranked = sorted(self.members, key=rank)
         top = [member for member in ranked[: self.parents] if member.sound]
@@ -243,7 +245,7 @@ class Population(PopulationStrategy):
         )
 
     def _job(self) -> TrainMember:
-        """The same object in every round, so that an engine can keep what it sent out."""
+        """Return the job, the same object in every round, so that an engine sends it only once."""
         if self._kept_job is None:
             self._kept_job = TrainMember(self.space, self.task, self.home.resolve())
         return self._kept_job
@@ -262,7 +264,7 @@ class Population(PopulationStrategy):
         if best is not None:
             learner = self._learner(best.genotype, self.training_of(best), "show")
             with torch.random.fork_rng():
-                torch.manual_seed(self._stream(0, 0, "show"))  # the same draws in every round
+                torch.manual_seed(self._stream(0, 0, "show"))  # the same numbers in every round
                 learner.show(self.home / f"best_{interval:03d}")
 
     def training_of(self, candidate: Candidate) -> Trained:

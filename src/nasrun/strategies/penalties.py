@@ -1,4 +1,4 @@
-"""Terms of the alphas' loss that no image has a part in: what a network costs, priors on alphas."""
+"""Terms of the alphas' loss that do not depend on images: costs of a network, priors on alphas."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from nasrun.tasks.base import ImageTask
 
 
 class Penalty(ABC):
-    """A differentiable function of a supernet's alphas, added to the loss that they descend."""
+    """A differentiable function of a supernet's alphas, added to their loss."""
 
     @abstractmethod
     def begin(self, supernet: Supernet, task: ImageTask) -> None:
-        """Take the supernet, its weights on their device; the task has begun."""
+        """Receive the supernet, already on its device, and the task, already begun."""
 
     @abstractmethod
     def __call__(self) -> Tensor:
-        """The term, a scalar, weighted; it may draw a sample of its own."""
+        """Return the weighted term, a scalar; it may draw its own sample."""
 
     @abstractmethod
     def metrics(self) -> Metrics:
-        """What a round logs of it."""
+        """Return the metrics that a round logs."""
 
 
 class ResourceCost(Penalty):
-    """weight * E_Z[C(Z)], what a drawn cell costs (SNAS, 1812.09926).
+    """weight * E_Z[C(Z)], the expected cost of a sampled cell (SNAS, 1812.09926).
 
-    C sums over the edges of a cell and is the mean over the cells of a type; both types add up.
-    An edge costs, of its expected parameters P, multiply-adds F and memory access M,
+    C sums over the edges of a cell, is averaged over the cells of a type, and sums over the types.
+    An edge with expected parameters P, FLOPs F and memory access M costs
 
         linear  0.43 (2 P + F / 4000 + M / 100)
         log     (ln max(1, P) + ln max(1, F) + ln max(1, M)) / 3
 
-    The released code divides by 6 normal and 2 reduction cells whatever the depth; we, by those
-    that there are. `estimator` says how the expectation and its gradient are found.
+    The released code divides by 6 normal and 2 reduction cells at any depth; we divide by the
+    actual numbers. `estimator` estimates the expectation and its gradient.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ResourceCost(Penalty):
         self.costs = costs.to(supernet.alpha.device, torch.float32)
 
     def price(self, weights: Tensor) -> Tensor:
-        """What each decision costs, (decisions,), where choices count as `weights`."""
+        """Return the cost of each decision, (decisions,), with choices weighted by `weights`."""
         costs = self.costs
         expected = (costs.expected(c, weights) for c in (costs.params, costs.flops, costs.access))
         return costs.by_decision(self.form(*expected)) / costs.places.clamp(min=1)
@@ -74,7 +74,7 @@ class ResourceCost(Penalty):
 
     @torch.no_grad()
     def metrics(self) -> Metrics:
-        """The term by its exact expectation, and what a drawn network costs on average."""
+        """Return the term by its exact expectation, and the mean costs of a sampled network."""
         p, costs = self.supernet.expectation(), self.costs
         sizes, macs = (float(costs.expected(c, p).sum()) for c in (costs.params, costs.macs))
         return {
@@ -85,12 +85,12 @@ class ResourceCost(Penalty):
 
 
 def linear(params: Tensor, flops: Tensor, access: Tensor) -> Tensor:
-    """Every place's cost in the released code's units."""
+    """Return the cost of every place in the released code's units."""
     return 0.43 * (2 * params + flops / 4000 + access / 100)
 
 
 def log(params: Tensor, flops: Tensor, access: Tensor) -> Tensor:
-    """The mean of the three logarithms, flat below 1: a place that is nearly `none` is free."""
+    """Return the mean of the three logarithms; below 1 each is 0, so nearly `none` is free."""
     return torch.stack([params, flops, access]).clamp(min=1.0).log().mean(0)
 
 
@@ -100,23 +100,23 @@ Price = Callable[[Tensor], Tensor]
 
 
 class Estimator(ABC):
-    """How the expected cost of a drawn cell is found, and its gradient."""
+    """Estimates the expected cost of a sampled cell, and its gradient."""
 
     @abstractmethod
     def check(self, supernet: Supernet) -> None:
-        """ValueError if the supernet's relaxation does not have what is needed."""
+        """Raise ValueError if the estimator cannot work with the supernet's relaxation."""
 
     @abstractmethod
     def __call__(self, supernet: Supernet, price: Price) -> Tensor:
-        """A scalar with a gradient to the alphas; `price(weights)` is (decisions,)."""
+        """Return a scalar with a gradient to the alphas; `price(weights)` is (decisions,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exact(Estimator):
-    """C(softmax(alpha)): without variance, and without the soft sample's pull to uniform."""
+    """C(softmax(alpha)): no variance, and no bias towards uniform as soft samples have."""
 
     def check(self, supernet: Supernet) -> None:
-        """Every supernet has probabilities."""
+        """Accept every supernet, since all have probabilities."""
 
     def __call__(self, supernet: Supernet, price: Price) -> Tensor:
         return price(supernet.expectation()).sum()
@@ -127,7 +127,7 @@ class Reparametrised(Estimator):
     """C(Z) of one sample of the relaxation, differentiated along its path: SNAS's README."""
 
     def check(self, supernet: Supernet) -> None:
-        """Every relaxation samples."""
+        """Accept every supernet, since all relaxations can sample."""
 
     def __call__(self, supernet: Supernet, price: Price) -> Tensor:
         return price(supernet.mixture(sampled=True).weights).sum()
@@ -137,9 +137,10 @@ class Reparametrised(Estimator):
 class ScoreFunction(Estimator):
     """d E[C] = E[(C(Z) - b) d ln p(Z)], each decision with its own cost as reward.
 
-    Z is a Concrete sample, a constant in both factors. `baseline` subtracts b = C(softmax(alpha)),
-    which changes the variance and not the mean; the released code subtracts a constant, the mean
-    over the cell's edges and operations, and differentiates ln p(Z) along Z's path, too.
+    Z is a Concrete sample, a constant in both factors. With `baseline`, b = C(softmax(alpha)) is
+    subtracted, which changes the variance but not the mean. The released code subtracts a constant
+    instead, the mean over the cell's edges and operations, and also differentiates ln p(Z) along
+    Z's path.
     """
 
     baseline: bool
@@ -148,8 +149,8 @@ class ScoreFunction(Estimator):
         if not isinstance(supernet.relaxation, Concrete):
             name = type(supernet.relaxation).__name__
             raise ValueError(
-                "penalty.estimator=ScoreFunction: needs the density of relaxation=Concrete, not "
-                f"of {name}; use estimator=Exact"
+                f"penalty.estimator=ScoreFunction: works with relaxation=Concrete, not {name}; "
+                "use estimator=Exact"
             )
 
     def __call__(self, supernet: Supernet, price: Price) -> Tensor:
@@ -172,8 +173,8 @@ class ScoreFunction(Estimator):
 class DirichletKL(Penalty):
     """scale * sum over decisions of KL(Dirichlet(c) || Dirichlet(1)): DrNAS (2006.10355).
 
-    The anchor is the uniform distribution over mixtures. The released code's default is another
-    anchor, the weight decay of alpha, which pulls c to 1 as well.
+    The anchor is the uniform distribution over mixtures. The released code's default instead is
+    weight decay of alpha, which also pulls c towards 1.
     """
 
     def __init__(self, *, scale: float) -> None:
@@ -184,7 +185,9 @@ class DirichletKL(Penalty):
     def begin(self, supernet: Supernet, task: ImageTask) -> None:
         if not isinstance(supernet.relaxation, Dirichlet):
             name = type(supernet.relaxation).__name__
-            raise ValueError(f"penalty=DirichletKL: needs relaxation=Dirichlet, not {name}")
+            raise ValueError(
+                f"penalty=DirichletKL: relaxation={name}; use relaxation=Dirichlet or penalty=null"
+            )
         self.supernet, self.relaxation = supernet, supernet.relaxation
 
     def __call__(self) -> Tensor:
@@ -207,12 +210,13 @@ class DirichletKL(Penalty):
 
 
 class Within(Penalty):
-    """sum_i lam_i max(0, E[cost_i] / limit_i - 1): what the limits on the found network ask for.
+    """sum_i lam_i max(0, E[cost_i] / limit_i - 1): a penalty for exceeding limits of the network.
 
-    E is over independent choices with probabilities softmax(alpha), and over which edges are kept
-    where a derived network drops some: of those that are left each as likely as the other.
-    Every lam_i begins as `weight` and is a Lagrange multiplier, which `ascend` moves by `rate`: at
-    rate zero a fixed weight.
+    E is over independent choices with probabilities softmax(alpha), and over the edges that a
+    derived network keeps: each of the remaining ones with equal probability.
+
+    Every lam_i is a Lagrange multiplier that starts at `weight`; `ascend` changes it with step size
+    `rate`. With rate 0 it is a fixed weight.
     """
 
     def __init__(self, limits: Limits, *, weight: float, rate: float) -> None:
@@ -238,7 +242,7 @@ class Within(Penalty):
 
     @torch.no_grad()
     def ascend(self) -> None:
-        """lam_i <- max(0, lam_i + rate (E[cost_i] / limit_i - 1)): a step of dual ascent."""
+        """Dual ascent: lam_i <- max(0, lam_i + rate (E[cost_i] / limit_i - 1))."""
         for key, share in self._shares().items():
             self.lam[key] = max(0.0, self.lam[key] + self.rate * (float(share) - 1.0))
 
@@ -252,20 +256,20 @@ class Within(Penalty):
         return found
 
     def state_dict(self) -> dict[str, float]:
-        """The multipliers by limit."""
+        """Return the multipliers by limit."""
         return dict(self.lam)
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
-        """Continue with the multipliers of such a state; of limits that it did not have, anew."""
+        """Continue with the multipliers of a state; limits not in it keep their initial weight."""
         self.lam |= {key: lam for key, lam in state.items() if key in self.lam}
 
     def _shares(self) -> dict[str, Tensor]:
-        """The expected costs as shares of their limits."""
+        """Return the expected costs as shares of their limits."""
         p = self._kept()[:, None] * self.supernet.expectation()
         return {key: base + (p * table).sum() for key, (base, table) in self.costs.items()}
 
     def _kept(self) -> Tensor:
-        """The probability of every edge that is not dropped yet to be kept, (decisions,)."""
+        """Return each edge's probability of being kept, (decisions,)."""
         space, fixed = self.supernet.space, self.supernet.fixed
         kept = torch.ones(len(space.decisions))
         for limit in space.limits:

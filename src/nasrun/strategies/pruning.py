@@ -1,9 +1,9 @@
-"""Which choices a subspace keeps: the likeliest that fit into the memory.
+"""The choices that a subspace keeps: the likeliest that fit into memory.
 
     maximise  sum_l ln sum_{o in S_l} q_l(o)   subject to   bytes(S) <= limit,  1 <= |S_l| <= most
 
-A greedy knapsack: it begins with the likeliest choice of every decision and adds whatever gains
-most per byte.
+A greedy knapsack: it starts with the likeliest choice of every decision and repeatedly adds the
+choice with the largest gain per byte.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from nasrun.costs.memory import Additive
 from nasrun.genotype import NONE
 
 Marginals = Mapping[str, Mapping[str, float]]
-"""The probability of each choice per decision; choices that are not listed are not available."""
+"""Probability of each choice per decision; unlisted choices are not available."""
 LEAST = 1e-12
-"""Stands for a probability of zero."""
+"""Replaces probabilities of zero."""
 
 
 def subspace(
     marginals: Marginals, memory: Additive, limit: float, most: int
 ) -> dict[str, tuple[str, ...]]:
-    """The choices that are kept; ValueError if not even one choice each fits into `limit` bytes.
+    """Return the kept choices per decision; at most `most` each, one at least is not `none`.
 
-    Every decision keeps at least one choice other than `none`.
+    Raises ValueError if not even the smallest choices fit into `limit` bytes.
     """
     q = {name: {c: max(p, LEAST) for c, p in row.items()} for name, row in marginals.items()}
     kept = {name: [_best(row)] for name, row in q.items()}
@@ -55,7 +55,7 @@ def _best(row: Mapping[str, float]) -> str:
 
 
 def _shrink(kept: dict[str, list[str]], q: Marginals, memory: Additive, limit: float) -> None:
-    """Exchange first choices for smaller ones, the least loss per byte first, until they fit."""
+    """Replace first choices by smaller ones, the least loss per byte first, until they fit."""
     while memory.of(kept) > limit:
         best: tuple[float, str, str] | None = None
         for name, (now,) in kept.items():

@@ -1,6 +1,6 @@
-"""Reinforcement learning alone: a controller learns to the end, the best of its last draws wins.
+"""Reinforcement learning alone: a controller is trained, and its best final sample is the result.
 
-ENAS's search (1802.03268) in any space, and what RADARS is compared with: the same controller,
+This is ENAS's search (1802.03268) in any space, and the baseline for RADARS: the same controller,
 paths and shared weights, without a differentiable search.
 """
 
@@ -21,9 +21,9 @@ from nasrun.tasks.base import ImageTask
 
 
 class ReinforceSearch(CandidateStrategy, Foreseen):
-    """Warm-up, `rounds` of exploring, then one round that scores `num_candidates` draws.
+    """Warm-up, `rounds` rounds of exploring, then one round that scores `num_candidates` samples.
 
-    They are scored on all validation images with the shared weights.
+    The samples are scored on all validation images with the shared weights.
     """
 
     def __init__(self, *, explore: Explore, rounds: int, warm_up: int, num_candidates: int) -> None:

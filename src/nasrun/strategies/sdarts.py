@@ -1,12 +1,12 @@
 """SmoothDARTS (2002.05283): weights that do well in a neighbourhood of the architecture.
 
 A supernet whose loss is flat around its mixture weights loses less when it is discretised. So the
-weights descend the loss at perturbed mixture weights p + delta, |delta| <= eps: random ones (RS) or
-those that hurt most (ADV). Alphas descend the validation loss at p, as in DARTS.
+weights descend the loss at perturbed mixture weights p + delta with |delta| <= eps, where delta is
+random (RS) or maximises the loss (ADV). Alphas descend the validation loss at p, as in DARTS.
 
-Where we differ from the released code: eps grows with the share of the search that a round
-completes, so that it is `eps_end` in the last round and not only after it. A decided edge is not
-perturbed.
+Where we differ from the released code: eps grows with the share of the search that is done at the
+end of a round, so that it reaches `eps_end` in the last round, not only after it. Decided edges are
+not perturbed.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Loss = Callable[[Tensor], Tensor]
 
 
 class Neighbour(ABC):
-    """Mixture weights in a neighbourhood of given ones."""
+    """Finds mixture weights near given ones."""
 
     @abstractmethod
     def near(self, loss: Loss, supernet: Supernet, p: Tensor, eps: float) -> Tensor:
-        """Distributions (decisions, choices) that come of moving entries of p by at most eps.
+        """Return distributions (decisions, choices) from moving entries of `p` by at most `eps`.
 
-        `loss(weights)` is the training batch's at these mixture weights.
+        `loss(weights)` is the training batch's loss at these mixture weights.
         """
 
 
@@ -42,8 +42,8 @@ class Neighbour(ABC):
 class Smoothed(Level):
     """alpha <- descend L_val(w, p);  w <- descend L_train(w, p + delta), p = softmax(alpha).
 
-    |delta| <= eps, which grows linearly from `eps_start`, which no round uses, to `eps_end` in the
-    last round of the search and stays there while a selector tunes.
+    |delta| <= eps, which grows linearly from `eps_start` before the first round to `eps_end` in the
+    last round of the search, and stays there while a selector tunes.
     """
 
     neighbour: Neighbour
@@ -58,7 +58,7 @@ class Smoothed(Level):
             )
 
     def eps(self, progress: float) -> float:
-        """The radius in a round that completes this share of the search."""
+        """Return the radius in a round after which the share `progress` of the search is done."""
         return self.eps_start + (self.eps_end - self.eps_start) * progress
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
@@ -79,7 +79,7 @@ class Smoothed(Level):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomNoise(Neighbour):
-    """p + U(-eps, eps) in every entry, made a distribution again: SDARTS-RS."""
+    """p + U(-eps, eps) in every entry, normalised again: SDARTS-RS."""
 
     def near(self, loss: Loss, supernet: Supernet, p: Tensor, eps: float) -> Tensor:
         return distributions(p + _uniform(p, eps), supernet.missing)
@@ -89,8 +89,8 @@ class RandomNoise(Neighbour):
 class Adversarial(Neighbour):
     """Projected gradient ascent of the training loss from a random start: SDARTS-ADV.
 
-    `steps` steps of 2 eps / steps along the sign of the gradient, in evaluation mode with running
-    statistics; where the loss fell instead, p itself is taken.
+    It takes `steps` steps of 2 eps / steps along the sign of the gradient, in evaluation mode with
+    running statistics. If the loss is lower afterwards than at p, p is returned.
     """
 
     steps: int
@@ -119,7 +119,10 @@ class Adversarial(Neighbour):
 
 
 def distributions(values: Tensor, missing: Tensor) -> Tensor:
-    """Rows cut to [0, 1] and divided by their sums; of a row of zeros the largest entry is 1."""
+    """Clamp rows to [0, 1] and normalise them; if a row is all zeros, its largest entry becomes 1.
+
+    The largest entry is that before clamping. `missing` entries stay zero.
+    """
     values = values.masked_fill(missing, -math.inf)
     cut = values.clamp(0, 1)
     empty = cut.sum(-1, keepdim=True) == 0

@@ -1,13 +1,13 @@
 """SGAS: decide edges one by one while the supernet is searched (Li et al., 1912.00195).
 
-After a while, and then at equal distances, the edge of each cell type that is most certain is fixed
-to its operation; a node that has all the edges it keeps loses the others. So the supernet ends as
-the architecture, with weights that were trained for it. The operation of an edge is its judge's:
+At equal distances after a start, the most certain edge of each cell type is fixed to its operation;
+when a node has all the edges that it keeps, its others are dropped. So the supernet ends as the
+architecture itself, with weights that were trained for it. The judge chooses an edge's operation:
 the likeliest in the paper, the one that is missed most in DARTS-PT's SGAS + PT (2108.04392).
 
-Where we differ from the released code: scores are normalised over the open edges, not over all; a
-measure that is the same for all of them does not count, where the code multiplies by zero (the
-importance, in a space without `none`).
+Where we differ from the released code: scores are normalised over the open edges, not over all. A
+measure that is equal for all of them is ignored, where the code multiplies by zero (the importance,
+in a space without `none`).
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ Distribution = dict[str, float]
 
 
 class Greedy(SupernetStrategy, Foreseen):
-    """Another strategy's search in which edges are decided on the way.
+    """A strategy that decides edges during the search of an `inner` strategy.
 
-    The first decision of a cell type comes when the share `first` of the rounds is done, the last
-    at `last`. With `history_size` earlier rounds an edge's distribution is compared: 0 is the
-    paper's criterion 1. Batches grow by `batch_growth` with every decision.
+    The first decision of a cell type is taken when the share `first` of the rounds is done, the
+    last one at `last`. An edge's distribution is compared with those of `history_size` earlier
+    rounds; 0 is the paper's criterion 1. The batch size grows by `batch_growth` per decision.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Greedy(SupernetStrategy, Foreseen):
     def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         self.space, self.task = space, _ = context.space, context.task
         self.past, self.decisions = [], []
-        self._grow()  # not at all yet, whatever a search before did
+        self._grow()  # back to the first batch size, if an earlier search changed it
         self.inner.begin(context)
         self.train, self.validation = self.inner.train, self.inner.validation
         self.supernet, self.history = self.inner.supernet, self.inner.history
@@ -90,7 +90,7 @@ class Greedy(SupernetStrategy, Foreseen):
         )
 
     def due(self, rounds: int) -> int:
-        """How many decisions of each cell type are to be taken when so many rounds are done."""
+        """Return how many decisions per cell type are due after `rounds` rounds."""
         gap = (self.last - self.first) / max(1, self.to_decide - 1)
         ends = [self.rounds * (self.first + gap * number) for number in range(self.to_decide)]
         return sum(rounds >= max(1, math.floor(end + 1e-9)) for end in ends)
@@ -109,9 +109,9 @@ class Greedy(SupernetStrategy, Foreseen):
         return {**metrics, "decided": float(len(self.supernet.fixed))}
 
     def _decide(self, group: str, judge: Judge) -> None:
-        """Fix the most certain open edge of a group, and drop the edges that its node has beyond.
+        """Fix the most certain open edge of a group, and drop its node's surplus edges.
 
-        Of equals the first.
+        Ties go to the first.
         """
         fixed, rows = self.supernet.fixed, self.supernet.probabilities()
         undecided = [d for d in self.space.decisions if d.group == group and d.name not in fixed]
@@ -141,10 +141,10 @@ class Greedy(SupernetStrategy, Foreseen):
         self.inner.batch_size = self.batch_size
 
     def certainty(self, rows: Mapping[str, Distribution]) -> dict[str, float]:
-        """Of every edge importance * certainty, and * stability with a history; each from 0 to 1.
+        """Return importance * certainty of every edge, and * stability if there is a history.
 
-        Importance is 1 - p(none), certainty 1 - H / log(n) of the n operations but none, stability
-        the mean over the past of sum_o min(p_o, q_o).
+        Importance is 1 - p(none), certainty is 1 - H / log(n) of the n operations except `none`,
+        stability is the mean over the past of sum_o min(p_o, q_o). Each is scaled to 0 .. 1.
         """
         measures = [
             [1.0 - row.get(NONE, 0.0) / sum(row.values()) for row in rows.values()],
@@ -191,7 +191,10 @@ class Greedy(SupernetStrategy, Foreseen):
                 self._decide(group, judge)
 
     def foreseen_bytes(self) -> int:
-        """The most of all numbers of decisions: batches may grow while candidates become fewer."""
+        """Return the maximum over all numbers of taken decisions.
+
+        Batches may grow while candidates become fewer.
+        """
         if not self.batch_growth:
             return self.inner.foreseen_bytes()
         inner, shapes, found = copy.copy(self.inner), self.inner.shapes(), []
@@ -207,7 +210,7 @@ class Greedy(SupernetStrategy, Foreseen):
         return max(found)
 
     def rehearsals(self) -> Iterator[Rehearsal]:
-        """As if every decision were taken at the end."""
+        """Yield rehearsals as if all decisions were taken at the end."""
         yield from self.inner.rehearsals()
         choices = len(self.space.decisions[0].choices)
         passes = self.judge.passes * self.to_decide * len(self.space.groups) * choices
@@ -233,20 +236,20 @@ class Greedy(SupernetStrategy, Foreseen):
 
 
 def _operations(row: Distribution) -> Distribution:
-    """The distribution of an edge given that it is there."""
+    """Return the distribution of an edge's operations, given that it is not `none`."""
     total = sum(p for choice, p in row.items() if choice != NONE)
     return {choice: p / total for choice, p in row.items() if choice != NONE}
 
 
 def _entropy(row: Distribution) -> float:
-    """In units of the largest there is, so from 0 to 1."""
+    """Return the entropy divided by its maximum, so from 0 to 1."""
     if len(row) == 1:
         return 0.0
     return -sum(p * math.log(p) for p in row.values() if p > 0) / math.log(len(row))
 
 
 def _scaled(values: Sequence[float]) -> list[float]:
-    """From 0 for the smallest to 1 for the largest; all 1 where they are the same."""
+    """Scale the smallest value to 0 and the largest to 1; all to 1 if they are equal."""
     low, high = min(values), max(values)
     if high == low:
         return [1.0] * len(values)

@@ -1,8 +1,8 @@
-"""How a child of a population comes of two parents: PBT-NAS's mixing, SEARL's mutation.
+"""How a population makes a child of two parents: PBT-NAS's mixing, SEARL's mutation.
 
-Where mixing differs from the released code (2307.15621): optimizer moments are kept by parameter
-name, the parent's where inherited, none where donated (there by position, or all dropped); a
-child's memory (a replay buffer) is its base parent's (there the donor's).
+Where mixing differs from the released code (2307.15621): optimizer moments are matched by parameter
+name, not by position; they are inherited from the base parent and start empty for donated weights.
+A child's memory (a replay buffer) is its base parent's, not the donor's.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from nasrun.spaces.decision import DecisionSpace
 from nasrun.trained import Tensors, Trained
 
 Fresh = Callable[[Genotype], Tensors]
-"""The tensors of a newly initialised network."""
+"""Returns the tensors of a newly initialised network."""
 
 
 @dataclass(frozen=True)
 class Parent:
-    """A genotype and what its network has learned."""
+    """A genotype and the trained state of its network."""
 
     genotype: Genotype
     trained: Trained
@@ -32,9 +32,9 @@ class Parent:
 
 @dataclass(frozen=True)
 class Child(Parent):
-    """Offspring: `changed` are the decisions that are not its base parent's.
+    """A child: `changed` lists the decisions that do not come unchanged from its base parent.
 
-    `from_base` tells that they come from the base parent itself or from nowhere.
+    `from_base` is true if no other parent gave anything.
     """
 
     changed: tuple[str, ...]
@@ -42,7 +42,7 @@ class Child(Parent):
 
 
 class Variation(ABC):
-    """How a child comes of two parents."""
+    """Makes a child of two parents."""
 
     @abstractmethod
     def child(
@@ -53,18 +53,21 @@ class Variation(ABC):
         fresh: Fresh,
         generator: torch.Generator,
     ) -> Child:
-        """A child, which shares no tensor that changes with a parent; `base` is the fitter one."""
+        """Return a child; it shares no tensor that changes with a parent. `base` is the fitter."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mixing(Variation):
-    """child := base; every decision with its weights w from the donor, with `probability`:
+    """A copy of the base parent that takes each decision from the donor with `probability`.
 
-        w <- lam * w_donor + gam * w_fresh
+    The weights w of such a decision become
 
-    Decisions that a limit ties together (the edges into a node of DARTS) come together. What the
-    child's network begins with is the space's business (`DecisionSpace.inherit`).
-    `with_itself` takes the base parent for the donor: nothing is mixed, but weights are shrunk and
+        w <- lam * w_donor + gam * w_fresh.
+
+    Decisions that a limit ties together (the edges into a node of DARTS) are taken together. The
+    space initialises the child's network (`DecisionSpace.inherit`).
+
+    `with_itself` uses the base parent as the donor: nothing is mixed, but weights are shrunk and
     perturbed as often (the ablation "no mixing"). `donor_memory` gives the child the donor's replay
     buffer, as the released code does.
     """
@@ -107,10 +110,10 @@ class Mixing(Variation):
 class Mutation(Variation):
     """A copy of the fitter parent, changed in one of three equally likely ways (SEARL, 2009.01555).
 
-    Not at all; some weights perturbed; or one decision answered otherwise, its layer new.
-    A weight that is hit is, with probability `super_probability`, moved by `super_strength` times
-    its size, with `reset_probability` drawn anew from N(0, 1), else moved by `strength` times its
-    size.
+    It stays unchanged, some of its weights are perturbed, or one decision gets another choice with
+    a new layer. A perturbed weight gets Gaussian noise of `super_strength` times its magnitude with
+    `super_probability`, is drawn from N(0, 1) with `reset_probability`, and otherwise gets noise of
+    `strength` times its magnitude.
     """
 
     strength: float
@@ -156,10 +159,10 @@ class Mutation(Variation):
         return Child(genotype, trained, changed, True)
 
     def perturbed(self, network: Tensors, generator: torch.Generator) -> Tensors:
-        """The weights with a random half of the matrices perturbed, each in a random share.
+        """Return the weights with a random half of the matrices perturbed in random entries.
 
-        Vectors, norms and whole numbers stay. The share is k / rows, k drawn below a tenth of the
-        rows, rounded up: none of ten rows or fewer.
+        Vectors, norms and integers stay. The share of perturbed entries is k / rows, where k is
+        uniform below ceil(rows / 10): a matrix of ten rows or fewer stays.
         """
         changed = dict(network)
         for name, weight in network.items():
