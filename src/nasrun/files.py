@@ -52,7 +52,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> str:
         file.flush()
         os.fsync(file.fileno())
         os.replace(draft, path)
-        flush_folder(path.parent)
+        flush(path.parent)
     return counted.digest.hexdigest()
 
 
@@ -108,10 +108,10 @@ class Hashed:
         self.file.flush()
 
 
-def flush_folder(folder: Path) -> None:
-    """Make the names in a folder last; where the system cannot, they last as long as it does."""
+def flush(path: Path) -> None:
+    """Write a file, or the names in a folder, to the disk, where the system can do that."""
     with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

@@ -50,6 +50,15 @@ def test_two_sets_whose_files_look_alike_do_not_share_a_cache(paint, cache, tmp_
     assert found == [[10, 30], [200, 220]]
 
 
+def test_decoded_images_are_on_the_disk_before_they_get_their_name(fill, cache, monkeypatch):
+    flushed = set()
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (flushed.add(os.fstat(fd).st_ino), fsync(fd)))
+    ImageFolder(root=str(fill(train=4, test=2))).split("train", device=CPU)
+    (kept,) = cache.rglob("*.safetensors")
+    assert kept.stat().st_ino in flushed
+
+
 def test_a_damaged_cache_is_decoded_anew(fill, cache, caplog):
     root = fill(train=4, test=2)
     first = ImageFolder(root=str(root)).split("train", device=CPU)

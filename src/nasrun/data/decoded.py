@@ -17,6 +17,7 @@ from torch import Tensor
 from nasrun.data.decode import Broken, Unreadable, load_image, open_image, square
 from nasrun.data.images import Watched, cache_folder
 from nasrun.data.layout import Listing
+from nasrun.files import flush
 
 THREADED = 16 * 1024  # bytes of an average file from which on decoding in threads pays
 CHUNK = 64  # so many files are one piece of work
@@ -82,6 +83,7 @@ def decoded(listing: Listing, size: int, channels: int, watched: Watched = _unwa
                 images = _decoded(listing, size, channels, watched)
                 temporary = path.with_suffix(".tmp")
                 save_file({"images": images}, temporary)
+                flush(temporary)  # or after a loss of power it may be as long, and empty
                 os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         log.warning(

@@ -26,7 +26,7 @@ from uuid import uuid4
 from nasrun.data.contents import Contents
 from nasrun.files import (
     Types,
-    flush_folder,
+    flush,
     read_json,
     refuse_links,
     remove_drafts,
@@ -163,7 +163,7 @@ class Run:
             ):  # a machine that sees no lock of ours
                 return cls._make(family, config, record, contents)
             raise
-        flush_folder(family)
+        flush(family)
         return cls(target)
 
     @classmethod

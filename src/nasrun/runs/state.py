@@ -17,7 +17,7 @@ from nasrun.files import (
     Hashed,
     digest_of,
     drafted,
-    flush_folder,
+    flush,
     read_json,
     refuse_flipped,
     write_record,
@@ -45,7 +45,7 @@ def write_state(folder: Path, state: dict[str, Any], lines: Mapping[str, Sequenc
         if path.exists():
             path.replace(folder / PREVIOUS)
         draft.replace(path)
-        flush_folder(folder)
+        flush(folder)
 
 
 def read_state(folder: Path, *, repair: bool) -> dict[str, Any] | None:
