@@ -207,7 +207,7 @@ REFUSED = {
     ),
     "an edge without an operation": (
         "search +space.choices={normal/2-0:[none]}",
-        "space.choices: normal/2-0 needs an operation other than none",
+        "space.choices.normal/2-0: use at least one operation other than none",
     ),
     "genotype on a search": ("search genotype=darts_v2", "has no effect on `nasrun search`"),
     "search setting beside a genotype": (

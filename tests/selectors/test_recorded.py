@@ -95,7 +95,7 @@ def test_the_last_round_of_at_least_a_size_is_found_however_far_the_search_jumpe
 
 
 def test_a_size_that_no_round_reached_is_refused():
-    with pytest.raises(ValueError, match=r"selector\.size=\[8, 0\].*the first was \[7, 0\]"):
+    with pytest.raises(ValueError, match=r"selector\.size=\[8, 0\].*the first round has \[7, 0\]"):
         chosen(AtLeast(size=[8, 0]), *SHRINKING)
     with pytest.raises(ValueError, match=r"selector\.size=\[8\]: use 2 numbers"):
         chosen(AtLeast(size=[8]), *SHRINKING)

@@ -1,4 +1,4 @@
-"""What a selector is: a stage that turns what a strategy learned into one genotype."""
+"""Selectors: stages that turn the result of a strategy into one genotype."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from nasrun.strategies.base import Strategy
 class Selector(Stage):
     """A stage that ends with a genotype; `accepts` is the kind of strategy that it can read.
 
-    It may choose among what the limits of its context allow; in the end a choice that they do not
-    allow is exchanged for the nearest. `searches` is what the space has to be besides what the
-    strategy asks of it, `space` the one that its choice is in.
+    A selector may heed the limits of its context; at the end, a genotype that they forbid is
+    replaced by the nearest one that they allow. `searches` lists the classes that the space must be
+    an instance of, besides those that the strategy needs; `space` is the space of the genotype.
     """
 
     accepts: type[Strategy]
@@ -28,34 +28,34 @@ class Selector(Stage):
     space: DecisionSpace
 
     def begin(self, context: AnyContext, strategy: Strategy) -> None:
-        """Take a strategy at the end of its search."""
+        """Receive the context and a strategy at the end of its search."""
         self.context, self.space = context, context.space
         self.read(strategy)
 
     @abstractmethod
     def read(self, strategy: Strategy) -> None:
-        """Take from the strategy what the choice depends on."""
+        """Read from the strategy everything that the choice depends on."""
 
     def check(self, strategy: Strategy, space: DecisionSpace) -> None:
-        """ValueError if what this strategy, begun and not yet searched, will leave cannot do."""
+        """Raise ValueError if the strategy, begun but not searched, cannot be selected from."""
 
     def rehearse(self, context: AnyContext, strategy: Strategy) -> Iterable[Rehearsal]:
-        """What lies ahead at a strategy that has begun, and cannot be used afterwards."""
+        """Return rehearsals of the selection; the begun strategy cannot be used afterwards."""
         self.context, self.space = context, context.space
         return self.rehearsals(strategy)
 
     def rehearsals(self, strategy: Strategy) -> Iterable[Rehearsal]:
-        """What lies ahead, kind by kind."""
+        """Return one rehearsal per kind of round."""
         return ()
 
     @property
     @abstractmethod
     def genotype(self) -> Genotype:
-        """The choice, once the stage is done."""
+        """The chosen genotype, once the stage is done."""
 
     @abstractmethod
     def report(self, folder: Any) -> dict[str, Any]:
-        """Write the selector's own files, if any; what `result.json` holds besides the genotype."""
+        """Write the selector's own files, and return further entries for `result.json`."""
 
     def finish(self, folder: Any) -> dict[str, Any]:
         genotype = self.genotype
@@ -74,17 +74,17 @@ class Selector(Stage):
 
 
 class Immediate(Selector):
-    """A selector without rounds: `read` has the choice, and there is nothing to continue from."""
+    """A selector without rounds and without a state: `read` makes the choice."""
 
     @property
     def rounds(self) -> int:
         return 0
 
     def run_round(self) -> Metrics:
-        raise AssertionError("it has no rounds")
+        raise AssertionError("this selector has no rounds")
 
     def state_dict(self) -> dict[str, Any]:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The choice is read anew."""
+        """Do nothing, since `read` makes the choice again."""

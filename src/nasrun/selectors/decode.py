@@ -1,4 +1,4 @@
-"""Reading the architecture off the alphas: DARTS's `magnitude` and SNAS's `argmax`."""
+"""Deriving the architecture from the alphas: DARTS's `magnitude` and SNAS's `argmax`."""
 
 from __future__ import annotations
 

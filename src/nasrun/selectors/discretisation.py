@@ -1,9 +1,8 @@
-"""What an architecture loses when it is cut out of a supernet, without any retraining.
+"""The discretisation gap: the accuracy lost when an architecture is cut out of a supernet.
 
-SNAS (1812.09926) claims that its loss is small, DARTS's known large. The supernet is measured as
-its strategy does, batch norms by the batch; so is the child, with the supernet's own weights.
-Then what is needed to repair it: batch norms whose running statistics are estimated anew, and one
-epoch of training.
+SNAS (1812.09926) claims a small gap, DARTS's is known to be large. The supernet is measured as its
+strategy measures it, with batch statistics; so is the child, with the supernet's weights. Then the
+child is repaired: batch norms get new running statistics, and it is trained for one epoch.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.supernet import Supernet, argmax
 from nasrun.tasks.base import Forward, Split
 
-SAMPLES = 4  # ours: validation passes with a mixture drawn anew
+SAMPLES = 4  # ours: validation passes with a new sample of the mixture
 TUNING = partial(
     torch.optim.SGD,
     lr=0.0025,  # DARTS-PT's released code: a tenth of the search's first rate
@@ -35,18 +34,18 @@ CLIP = 5.0  # DARTS's released code
 
 
 def discretise(strategy: SupernetStrategy, genotype: Genotype) -> Metrics:
-    """Validation accuracies of a supernet, of the child that it becomes, and their difference.
+    """Return validation accuracies of a supernet and of its child, and their difference.
 
     With the name of the task's objective in place of `accuracy`:
 
     - `supernet_accuracy` of the mean mixture, `supernet_argmax_accuracy` of every decision's
-      likeliest choice, `supernet_sampled_accuracy` of drawn mixtures, where they are drawn;
+      likeliest choice, `supernet_sampled_accuracy` of sampled mixtures, if training samples them;
     - `child_accuracy` of the genotype with inherited weights, `child_running_accuracy` with the
-      supernet's running statistics, `child_recalibrated_accuracy` with statistics of its own,
+      supernet's running statistics, `child_recalibrated_accuracy` with its own statistics,
       `child_tuned_accuracy` after one more epoch of training;
-    - `gap`, the first of the supernet's less the first of the child's.
+    - `gap`, which is `supernet_accuracy` minus `child_accuracy`.
 
-    Draws from torch's global generator; the strategy is left as it is.
+    Random numbers come from torch's global generator; the strategy is not changed.
     """
     supernet, task, objective = strategy.supernet, strategy.task, strategy.task.objective
     batch_size = 8 * strategy.batch_size  # as `Differentiable.validate`: batch norms depend on it
@@ -87,7 +86,7 @@ def discretise(strategy: SupernetStrategy, genotype: Genotype) -> Metrics:
 
 
 def rehearsals(strategy: SupernetStrategy) -> Iterator[Rehearsal]:
-    """What `discretise` will do, at a strategy that has begun: passes of supernet and child."""
+    """Yield rehearsals of `discretise` for a strategy that has begun."""
     task, images = strategy.task, strategy.train
     child = _child(strategy, strategy.supernet.space.sample())
     learner = task.learner(child, optimizer=TUNING, clip=CLIP)
@@ -100,12 +99,12 @@ def rehearsals(strategy: SupernetStrategy) -> Iterator[Rehearsal]:
     def rest() -> None:
         learner.evaluate(strategy.validation, 8 * strategy.batch_size)
 
-    yield Rehearsal(1, play, 5, rest)  # five passes: as likeliest path, and four as a child
+    yield Rehearsal(1, play, 5, rest)  # five passes: one of the likeliest path, four of the child
     yield Rehearsal(rests=1 + len(_drawn(strategy.supernet)), rest=strategy.validate)
 
 
 def _drawn(supernet: Supernet) -> list[Mixture]:
-    """Mixtures as training draws them, none where they do not differ."""
+    """Return mixtures as training samples them; an empty list if all samples are equal."""
     with torch.no_grad():
         drawn = [supernet.mixture(sampled=True) for _ in range(SAMPLES)]
     same = all(torch.equal(mixture.weights, drawn[0].weights) for mixture in drawn)
@@ -113,7 +112,7 @@ def _drawn(supernet: Supernet) -> list[Mixture]:
 
 
 def _child(strategy: SupernetStrategy, genotype: Genotype) -> nn.Module:
-    """The network of the genotype alone, with the weights that the supernet has for it."""
+    """Return the network of the genotype alone, with its weights from the supernet."""
     supernet, task = strategy.supernet, strategy.task
     child = supernet.space.network(
         genotype, inputs=task.inputs, outputs=task.outputs, layout=strategy.layout
@@ -125,7 +124,7 @@ def _child(strategy: SupernetStrategy, genotype: Genotype) -> nn.Module:
 
 @torch.no_grad()
 def recalibrate(network: nn.Module, split: Split, batch_size: int) -> None:
-    """Estimate all running statistics again: the mean over one pass, without augmentation."""
+    """Estimate all running statistics again, as means over one pass without augmentation."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

@@ -1,4 +1,4 @@
-"""The candidate with the best score, and its weights where the strategy trained it."""
+"""The candidate with the best score, and its weights if the strategy trained it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nasrun.strategies.base import ScoredStrategy, Strategy
 
 
 class Fittest(Immediate):
-    """A selector without rounds: the best-scored architecture, ties go to the first."""
+    """A selector without rounds: the architecture with the best score; ties go to the first."""
 
     accepts = ScoredStrategy
 
@@ -31,5 +31,5 @@ class Fittest(Immediate):
         found: dict[str, Any] = {"candidates": self._among}
         limits = self.context.limits
         if limits is None or limits.allow(self._best.genotype):
-            found |= self._best.score.report()  # else it is exchanged for another
+            found |= self._best.score.report()  # else `finish` replaces the genotype
         return {**found, **self.strategy.deliver(self._best, folder)}

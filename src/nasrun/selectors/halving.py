@@ -1,7 +1,7 @@
 """Successive halving: train the best candidates longer and longer, keep the better part each time.
 
-Jamieson and Talwalkar (1502.07943). Where we differ: every rung trains from scratch, so that its
-learning rate falls to the end, instead of continuing from the rung before.
+Jamieson and Talwalkar (1502.07943). Where we differ: every rung trains from scratch instead of
+continuing from the previous rung, so that its learning rate schedule is complete.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from nasrun.strategies.base import Candidate, CandidateStrategy, Strategy, from_
 
 
 class Halving(Selector, OnEngine):
-    """A round is a rung; from one to the next epochs grow by `eta`, contestants shrink by it.
+    """A round is a rung; per rung, epochs are multiplied and contestants divided by `eta`.
 
-    The first rung has the `contestants` best-scored distinct candidates and `evaluator.epochs`.
+    The first rung trains the `contestants` best distinct candidates for `evaluator.epochs` epochs.
     """
 
     accepts = CandidateStrategy
@@ -132,6 +132,6 @@ class Halving(Selector, OnEngine):
             for number, rung in enumerate(self._rungs)
         ]
         folder.write("rungs.json", rungs)
-        known = bool(self._rungs) or not self._exchanged  # else the score is another network's
+        known = bool(self._rungs) or not self._exchanged  # else it is another network's score
         scored = self._best.score.report() if known else {}
         return {**scored, "candidates": len(self._contestants)}

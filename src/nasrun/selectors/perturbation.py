@@ -1,14 +1,14 @@
 """Perturbation-based selection: DARTS-PT (2108.04392).
 
-Instead of reading alphas, discretise the supernet step by step. An operation event masks each
+It discretises the supernet step by step instead of reading alphas. An operation event masks each
 candidate of one undecided edge in turn and keeps the one whose absence costs most; after all edges
 are decided, a topology event drops the edges of one node whose absence costs least. The supernet is
 tuned between events.
 
 Where we differ from the released code, unless the settings ask for it: candidates are measured on
-the same images in a fixed order, without augmentation, and leave no trace in batch-norm buffers;
-within a topology event an edge that was dropped stays dropped in the later trials. `none` is
-measured, which is the supernet as it is, but kept only in a space where it is a choice.
+the same images in a fixed order, without augmentation and without changing batch-norm buffers; an
+edge dropped in a topology event stays dropped in the event's later trials. `none` is measured, too,
+which is the unmasked supernet, but is kept only in a space where it is a choice.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ EdgeOrder = Literal["random", "fixed", "reverse"]
 
 
 class Perturbation(Selector):
-    """Decide one operation a cell type and event, later one node's edges, tuning between events.
+    """Decide one operation per cell type and event, later one node's edges; tune between events.
 
-    An event comes before the first of every `interval` rounds; a round is one tuning pass at
-    the constant `weight_lr`, and one follows the last event. `order` is that in which edges, then
-    nodes, have their turn; a random one is drawn once, from the run's seed. The `judge` scores
-    what is masked. With `drop_together` the trials of a topology event have the edges that it
-    drops back until its end (released code).
+    An event takes place every `interval` rounds, before the round. A round is one tuning pass at
+    the constant rate `weight_lr`; one round follows the last event. `order` is the order of edges,
+    then of nodes; a random order is drawn once, from the run's seed. The `judge` scores what is
+    masked. With `drop_together`, a topology event drops its edges only at its end, so that its
+    trials still contain them (released code).
     """
 
     accepts = SupernetStrategy
@@ -65,7 +65,7 @@ class Perturbation(Selector):
 
     def read(self, strategy: Strategy) -> None:
         assert isinstance(strategy, SupernetStrategy)
-        self.space = space = strategy.supernet.space  # of RADARS a part of the whole
+        self.space = space = strategy.supernet.space  # with RADARS a subspace
         self.strategy = strategy
         self.check(strategy, space)
         strategy.tune(self.weight_lr)
@@ -80,7 +80,7 @@ class Perturbation(Selector):
         self.judge.check(strategy, "selector")
 
     def rehearsals(self, strategy: Strategy) -> Iterator[Rehearsal]:
-        """With all candidates, then with one per edge: events cost ever less."""
+        """Yield rehearsals with all candidates and with one per edge; costs fall in between."""
         self.read(strategy)
         strategy, space, judge = self.strategy, self.space, self.judge
         tuning = Rehearsal(self.rounds / 2, strategy.play, self.rounds / 2, strategy.validate)
@@ -114,27 +114,27 @@ class Perturbation(Selector):
 
     @property
     def events(self) -> int:
-        """Operation events, then topology events."""
+        """Number of operation and topology events."""
         return self.operation_events + self.topology_events
 
     @property
     def rounds(self) -> int:
-        """The rounds from the first event to the last, and one; as many as there are events.
+        """Number of rounds: from the first event to the last, plus one, and at least `events`.
 
         A space without topology events has one round fewer, as in the released code for
-        NAS-Bench-201: there the last event is moved before the last round.
+        NAS-Bench-201: the last event is moved before the last round.
         """
         if not self.events:
             return 0
         return max(self.events, self.interval * (self.events - 1) + bool(self.topology_events))
 
     def round_of(self, event: int) -> int:
-        """How many rounds come before this event."""
+        """Return the number of rounds before the event."""
         return min(self.interval * event, self.rounds - 1)
 
     @property
     def fixed(self) -> dict[str, str]:
-        """What is decided so far: `none` where an edge is dropped."""
+        """Decisions taken so far; a dropped edge is `none`."""
         return self.strategy.supernet.fixed
 
     @property
@@ -183,7 +183,7 @@ class Perturbation(Selector):
             self.fixed.update(dict.fromkeys(dropped, NONE))
 
     def _undecided(self, group: str) -> list[Decision]:
-        """The open decisions of a group, the next one first."""
+        """Return the open decisions of a group, the next one first."""
         return [
             decision
             for decision in (self.space.decisions[position] for position in self.decision_order)
@@ -191,7 +191,7 @@ class Perturbation(Selector):
         ]
 
     def _within(self, decision: str, choices: Sequence[str]) -> list[str]:
-        """Those of the choices after which the limits can still be met, all if none is."""
+        """Return the choices with which the limits can still be met, or all if there is none."""
         if (limits := self.context.limits) is None:
             return list(choices)
         decided = [{**self.fixed, decision: choice} for choice in choices]
@@ -199,7 +199,10 @@ class Perturbation(Selector):
         return [c for c, possible in zip(choices, met, strict=True) if possible] or list(choices)
 
     def _crowded(self, group: str) -> list[AtMost]:
-        """The limits of a group that open and decided edges exceed, the next one first."""
+        """Return the limits of a group that are still exceeded, the next one first.
+
+        Open edges and edges with an operation count.
+        """
         return [
             limit
             for limit in (self.space.limits[position] for position in self.limit_order)
@@ -208,7 +211,7 @@ class Perturbation(Selector):
         ]
 
     def _decided(self, edge: str) -> float:
-        """The score that an edge's operation had when it was decided, 0 if the search did it."""
+        """Return the score of an edge's operation when decided; 0 if the search decided it."""
         events = [score for score in self.scores if score["subject"] == edge]
         return events[0]["scores"][events[0]["outcome"]] if events else 0.0
 
@@ -238,7 +241,7 @@ class Perturbation(Selector):
         nodes = {limit.node for limit in self.space.limits}
         path = folder.path / "scores.png"
         event_scores(self.scores, path, self.judge.measure, nodes)
-        note = f"{self.rounds} tuning rounds, {self.interval} an event (DARTS-PT: 5 an event)"
+        note = f"{self.rounds} tuning rounds, {self.interval} per event (DARTS-PT: 5 per event)"
         return {
             "events": self.events,
             "tuning_rounds": self.rounds,
@@ -248,7 +251,7 @@ class Perturbation(Selector):
 
 
 def _arranged(count: int, order: EdgeOrder) -> list[int]:
-    """The positions of so many things in the order of their turns."""
+    """Return the positions 0 .. `count` - 1 in the given order."""
     positions: list[int] = list(range(count))
     if order == "random":
         positions = torch.randperm(count).tolist()

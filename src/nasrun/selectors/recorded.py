@@ -1,7 +1,7 @@
-"""Choosing one of the rounds that a search went through, by size, accuracy or health.
+"""Selectors that choose a round of the search by its size, accuracy or health.
 
 MiLeNAS (2003.12238) retrains the best architecture of every size; see `strategies/history.py`. The
-accuracies that are compared are the supernet's.
+compared accuracies are the supernet's.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from nasrun.strategies.history import History, Snapshot, frontier, within
 class Recorded(Immediate):
     """A selector without rounds: the architecture of one of the search's rounds.
 
-    Where the network's cost is limited, of a round within the limits, if there is one.
+    If the network's costs are limited, only rounds within the limits are considered, if any.
     """
 
     accepts = SupernetStrategy
 
     @abstractmethod
     def pick(self, history: History, records: Sequence[Snapshot]) -> Snapshot:
-        """The one of these rounds to take; ValueError if none will do."""
+        """Return the chosen round; ValueError if no round fits the settings."""
 
     def read(self, strategy: Strategy) -> None:
         assert isinstance(strategy, SupernetStrategy)
@@ -56,11 +56,11 @@ class Recorded(Immediate):
 
 
 class Frontier(Recorded):
-    """The most accurate round, of one size or of at most so many parameters if asked for.
+    """The most accurate round among those that fit `size` and `max_params`.
 
-    `size` counts the operations with weights of every cell type, `max_params` the parameters of the
-    network in the space's published layout; null is any. What is chosen is on the frontier of the
-    remaining rounds: ties go to the smallest, then to the first.
+    `size` is the number of operations with weights per cell type, `max_params` the largest number
+    of parameters of the network in the space's published layout; `None` allows any. The chosen
+    round is on the frontier of the remaining ones: ties go to the smallest, then to the first.
     """
 
     def __init__(self, *, size: Sequence[int] | None, max_params: int | None) -> None:
@@ -85,15 +85,15 @@ class Frontier(Recorded):
             given = " ".join(f"{key}={value}" for key, value in asked.items() if value is not None)
             had = sorted({(record.params, record.size) for record in records})
             there = ", ".join(f"{list(size)} with {params:,} parameters" for params, size in had)
-            raise ValueError(f"{given}: no round of this search; it had {there}")
+            raise ValueError(f"{given}: no round of this search fits; use one of: {there}")
         return frontier(left)[-1]
 
 
 class AtLeast(Recorded):
-    """The last round whose cell types all kept at least `size` operations with weights.
+    """The last round in which each cell type keeps at least `size` operations with weights.
 
-    MiLeNAS stops below a size; this is the architecture just before, however far the search jumped.
-    Null is any size.
+    MiLeNAS stops at a size; this is the architecture just before, even if the search jumps over it.
+    `None` allows any size.
     """
 
     def __init__(self, *, size: Sequence[int] | None) -> None:
@@ -107,16 +107,16 @@ class AtLeast(Recorded):
             if self.size is None or within(self.size, record.size):
                 return record
         raise ValueError(
-            f"selector.size={list(self.size or ())}: no round of this search was so large, "
-            f"the first was {list(records[0].size)}"
+            f"selector.size={list(self.size or ())}: no round of this search is so large; use a "
+            f"smaller size, the first round has {list(records[0].size)}"
         )
 
 
 class Healthy(Recorded):
-    """The last round that the search's watchdog did not find collapsed.
+    """The last round that the search's watchdog does not call collapsed.
 
-    If it found all of them collapsed, the one with the fewest skip connections, then operations
-    without weights, ties go to the last.
+    If all rounds are collapsed: the round with the smallest share of skip connections, then of
+    operations without weights; ties go to the last.
     """
 
     def check(self, strategy: Strategy, space: DecisionSpace) -> None:

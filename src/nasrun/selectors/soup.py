@@ -1,7 +1,7 @@
 """A greedy soup of members that share a genotype: the mean of their weights (2203.05482).
 
-The best member begins; the others with its genotype are tried from the best on, and each stays in
-the mean if it does not lower the score.
+It starts with the best member. The others of its genotype are tried from best to worst, and each
+stays in the mean if it does not lower the score.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ from nasrun.trained import Tensors, Trained
 
 
 class Soup(Selector):
-    """One member is tried a round; members of the best one's genotype only, since weights are mixed
-    position by position.
-    """
+    """Tries one member per round, only those of the best one's genotype, so that weights match."""
 
     accepts = PopulationStrategy
 
@@ -46,7 +44,7 @@ class Soup(Selector):
     def run_round(self) -> Metrics:
         trial = [*self._taken, self.round + 1]
         mixed = self._soup(trial)
-        if self.round == 0:  # scores of one and the same draw are compared
+        if self.round == 0:  # so that all scores use the same random numbers
             alone = self._soup(self._taken)
             self._score = self.strategy.score(self.genotype, alone, "soup")
         score = self.strategy.score(self.genotype, mixed, "soup")
@@ -65,17 +63,18 @@ class Soup(Selector):
         self._taken, self._score = list(state["taken"]), state["score"]
 
     def report(self, folder: Any) -> dict[str, Any]:
-        told = {
+        result = {
             **replace(self._best.score, value=self._score).report(),
             "ingredients": len(self._taken),
         }
         trained = self._soup(self._taken)
-        return {**told, **self.strategy.deliver_trained(self.genotype, trained, folder)}
+        return {**result, **self.strategy.deliver_trained(self.genotype, trained, folder)}
 
 
 def mean(trainings: Sequence[Trained]) -> Trained:
-    """The mean of weights and averages; whole numbers, singular vectors and all else are the
-    first's.
+    """Return the mean of weights and averages; all else is the first training's.
+
+    Integers and singular vectors of spectral norms are the first's, too.
     """
     first = trainings[0]
     return replace(

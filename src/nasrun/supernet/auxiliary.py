@@ -1,4 +1,4 @@
-"""The second classifier that a deep network learns with (DARTS, 1806.09055)."""
+"""The auxiliary classifier that helps to train a deep network (DARTS, 1806.09055)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 
 class AuxiliaryHead(nn.Module):
-    """DARTS's second classifier at two thirds of the depth, used in training only.
+    """DARTS's auxiliary classifier at two thirds of the depth, used in training only.
 
-    On the published sizes (8x8 CIFAR, 7x7 ImageNet) it is the published head; smaller maps are
-    pooled adaptively and larger ones averaged at the end. The ImageNet head has no batch norm after
-    the last convolution, as in the released code, whose weights so stay loadable.
+    On maps of the published sizes (8x8 for CIFAR, 7x7 for ImageNet) it is the published head;
+    smaller maps are pooled adaptively, larger ones are averaged at the end. The ImageNet head has
+    no batch norm after the last convolution, as in the released code, so that its weights load.
     """
 
     def __init__(self, channels: int, outputs: int, imagenet: bool) -> None:

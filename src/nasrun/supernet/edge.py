@@ -1,4 +1,4 @@
-"""An edge of a cell: the operations that it chooses among, alone or mixed."""
+"""An edge of a cell: its candidate operations, alone or mixed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Edge(Candidates):
             self.candidates[choice] = module
 
     def forward(self, state: State, mixture: Mixture | None, drop_path: Probability) -> Sum | None:
-        """What the edge adds to its node, null where nothing runs."""
+        """Return the edge's sum for its node, or `None` if nothing runs."""
         weights: Tensor | None = None
         running: dict[str, Any] = dict(self.candidates.items())
         if mixture is None:
@@ -60,7 +60,7 @@ class Edge(Candidates):
 
 
 def _at(row: Tensor, columns: Sequence[int]) -> Tensor:
-    """These columns of a row, ascending; a list as index is a copy that waits for a GPU."""
+    """Return the `columns` of a row, ascending; indexing by a list would synchronise with a GPU."""
     if len(columns) == columns[-1] + 1 - columns[0]:
         return row[columns[0] : columns[-1] + 1]
     return torch.stack([row[column] for column in columns])
@@ -69,19 +69,19 @@ def _at(row: Tensor, columns: Sequence[int]) -> Tensor:
 def check_operations(
     operations: Sequence[str], choices: Mapping[str, Sequence[str]], edges: Sequence[str]
 ) -> None:
-    """ValueError unless the operations of a cell space, and of single edges of it, are some."""
+    """Raise ValueError unless a cell space and each narrowed edge have known operations."""
     strange = sorted(set(choices) - set(edges))
     if strange:
-        raise ValueError(f"choices: {strange[0]} is no edge; there are {edges[0]} to {edges[-1]}")
+        raise ValueError(f"choices: {strange[0]} is no edge; use {edges[0]} to {edges[-1]}")
     known = {NONE, *ops.known()}
     named = [*operations, *(choice for found in choices.values() for choice in found)]
     unknown = [operation for operation in named if operation not in known]
     if unknown:
         raise ValueError(
-            f"operations: {unknown[0]} is unknown; known are {', '.join(sorted(known))}"
+            f"operations: {unknown[0]} is unknown; use some of {', '.join(sorted(known))}"
         )
     if not set(operations) - {NONE}:
         raise ValueError("operations: use at least one operation other than none")
     for name, row in choices.items():
         if not set(row) - {NONE}:
-            raise ValueError(f"choices: {name} needs an operation other than none")
+            raise ValueError(f"choices.{name}: use at least one operation other than none")

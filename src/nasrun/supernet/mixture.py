@@ -1,4 +1,4 @@
-"""How much every candidate of every decision counts in a forward pass."""
+"""The weights of all candidates in a forward pass."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Mixture:
-    """How much every candidate counts in a forward pass.
+    """The weights of all candidates in a forward pass.
 
-    `weights` is (decisions, choices), rows in the order of the space's decisions; `active` names
-    the columns to run in each row, as plain Python, so that no tensor is asked during a step.
-    `rest` (decisions,) is added to what a decision's candidates give: nothing but a gradient
-    (`nasrun.supernet.relaxation.HardGumbel`); null adds none.
+    `weights` is (decisions, choices), rows in the order of the space's decisions; `active` lists
+    the columns to run per row, as Python integers, so that a step reads no tensor. `rest`
+    (decisions,) is added to the output of a decision's candidates: zeros that carry a gradient
+    (`nasrun.supernet.relaxation.HardGumbel`); `None` adds nothing.
     """
 
     weights: Tensor
@@ -24,7 +24,7 @@ class Mixture:
     rest: Tensor | None = None
 
     def with_rest(self, map: Tensor, rows: Iterable[int]) -> Tensor:
-        """The sum of what these decisions give, the rest of all of them included."""
+        """Return the output `map` of the decisions in `rows`, with their rest added."""
         if self.rest is None:
             return map
         return map + torch.stack([self.rest[row] for row in rows]).sum()

@@ -1,8 +1,8 @@
 """Partial channel connections: PC-DARTS (1907.05737).
 
-An edge's candidates see the first of K parts of its channels. The other channels bypass them, by
-a maximum over 2 x 2 pixels where the map is halved, and a shuffle then deals the parts out, so that
-the next edge's candidates see channels of other parts too. A mixture so needs about a K-th of the
+An edge's candidates see the first of K parts of its channels. The other channels bypass them, with
+max pooling over 2 x 2 pixels where the map is halved. Then the channels are shuffled, so that the
+next edge's candidates see channels of the other parts, too. So a mixture needs about 1 / K of the
 memory.
 """
 
@@ -20,16 +20,16 @@ from nasrun.supernet.region import Probability
 
 
 def bypassed(edge: Edge, stride: int, layout: Layout) -> nn.Module:
-    """The edge itself, or with a bypass for the channels that a partial layout keeps from it."""
+    """Return the edge, with a bypass for the channels that a partial layout keeps from it."""
     return edge if layout.partial == 1 else PartialEdge(edge, stride, layout.partial)
 
 
 class PartialEdge(nn.Module):
     """An edge on one of `parts` parts of the channels, (B, C, H, W) to (B, C, H / s, W / s).
 
-    The bypass has the weight of its edge: the sum of the candidates' weights, `none` included. An
-    edge of which no candidate runs is not there, and neither is its bypass. Drop path drops what
-    the candidates give.
+    The bypass has the weight of its edge: the sum of the candidates' weights, `none` included. If
+    no candidate of an edge runs, its bypass does not run either. Drop path drops the output of the
+    candidates only.
     """
 
     def __init__(self, edge: Edge, stride: int, parts: int) -> None:
@@ -53,7 +53,7 @@ class PartialEdge(nn.Module):
 
 
 class ChannelPart(nn.Module):
-    """Channels of the parts from `first` to below `last` of so many."""
+    """The channels of the parts `first` .. `last` - 1 of `parts`."""
 
     def __init__(self, first: int, last: int, parts: int) -> None:
         super().__init__()

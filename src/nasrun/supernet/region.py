@@ -1,11 +1,11 @@
-"""A region: what a network repeats, run as it is or compiled by itself.
+"""A region: a repeated part of a network, which can be compiled separately.
 
-To compile a whole supernet takes torch many minutes; its regions, many of them alike, are compiled
-once for all that are ("regional compilation" in torch's tutorials). Compiling takes long and
-every change of what runs needs it anew, so only one kind of call is compiled: a training step with
-all candidates, or with the one of a discretised network, on batches as large as the first. Drawn
-paths, masked and decided candidates, the last smaller batch and evaluation run as they are written.
-What is compiled so depends on the call alone, and a run that was interrupted goes on as it was.
+Compiling a whole supernet takes torch many minutes. Its regions are compiled instead, equal ones
+only once ("regional compilation" in torch's tutorials). Every change of what runs needs another
+compilation, so only one kind of call is compiled: a training step with all candidates, or with the
+one of a discretised network, on batches as large as the first. Sampled paths, masked and decided
+candidates, the last smaller batch and evaluation are not compiled. So whether a call is compiled
+depends on the call alone, and an interrupted run continues with the same results.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from nasrun.supernet.mixture import Mixture
 
 Maps = tuple[Tensor, ...]
 Probability = float | Tensor
-"""A number, or a tensor () where a new number must not be a new program."""
+"""A number, or a tensor () where a new value must not cause another compilation."""
 
 
 class Region(nn.Module, ABC):
-    """A part of a network that turns maps (B, C, H, W) into one.
+    """A part of a network that turns one or more maps (B, C, H, W) into one.
 
-    `columns` says which columns can run in the row of each decision that it has. `drop_path` is the
-    probability that what the candidates give is dropped for a sample.
+    `columns` maps the row of each of its decisions to the columns that can run. `drop_path` is the
+    probability that the candidates' output is dropped for a sample.
     """
 
     columns: Mapping[int, tuple[int, ...]]
@@ -43,7 +43,7 @@ class Region(nn.Module, ABC):
 
     @abstractmethod
     def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:
-        """What the region makes of the maps; a mixture says what its candidates count."""
+        """Return the region's output; a mixture has the weights of its candidates."""
 
     def forward(self, maps: Maps, mixture: Mixture | None, drop_path: float) -> Tensor:
         if self.runner is None:
@@ -52,16 +52,16 @@ class Region(nn.Module, ABC):
 
 
 Runner = Callable[[Region, Maps, Mixture | None, float], Tensor]
-"""Makes a region's output."""
+"""Computes a region's output."""
 
 
 def running(choices: Sequence[str]) -> tuple[int, ...]:
-    """The columns of a decision's choices that run: `none` does not."""
+    """Return the columns of a decision's choices that run: all but `none`."""
     return tuple(column for column, choice in enumerate(choices) if choice != NONE)
 
 
 def compile_regions(network: nn.Module, budget: Budget) -> None:
-    """Have the regions of a network run compiled, if the budget says so; names and state stay."""
+    """Compile the regions of a network if the budget says so; names and state stay the same."""
     if budget.compiles:
         compiled = Compiled()
         for module in network.modules():
@@ -70,13 +70,13 @@ def compile_regions(network: nn.Module, budget: Budget) -> None:
 
 
 PROGRAMS = 128
-"""Ours: as many differ among a network's regions, by shape and by what needs a gradient."""
+"""Ours: at most this many different programs per network, by shape and by required gradients."""
 
 
 class Compiled:
-    """Runs regions by programs of `torch.compile` in training steps, else as they are written.
+    """Runs regions compiled by `torch.compile` in training steps, and uncompiled otherwise.
 
-    Where compiling fails, it says so once and compiles nothing any more.
+    If compiling fails, it warns once and runs everything uncompiled from then on.
     """
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ class Compiled:
         return region.output(maps, mixture, drop_path)
 
     def _compiles(self, region: Region, maps: Maps, mixture: Mixture | None) -> bool:
-        """Whether a call is a training step with all candidates, of the first such one's shape."""
+        """Return whether a call is a training step with all candidates and the first shape."""
         if not (region.training and torch.is_grad_enabled()):
             return False
         if mixture is not None and (
@@ -114,11 +114,11 @@ class Compiled:
 
 
 AT_ONCE = "force_non_lazy_backward_lowering"
-"""torch's name of the setting by which a gradient is compiled with its forward; not in 2.6."""
+"""torch's setting that compiles the backward pass together with the forward; not in 2.6."""
 
 
 def _compiler_settings() -> AbstractContextManager[Any]:
-    """As many programs as a network needs; gradients compiled with them, so that they fail here."""
+    """Allow enough programs, and compile backward passes at once, so that failures show here."""
     from torch._dynamo import config as tracing
     from torch._functorch import config as gradients
 
@@ -137,12 +137,12 @@ def _output(
 
 
 def drops(drop_path: Probability) -> bool:
-    """Whether anything is dropped at all."""
+    """Return whether drop path is on."""
     return isinstance(drop_path, Tensor) or drop_path > 0.0
 
 
 def dropped(y: Tensor, drop_path: Probability) -> Tensor:
-    """A map in which each sample is zero with this probability, and larger in return."""
+    """Set each sample to zero with probability `drop_path`, and scale the others up."""
     keep = 1.0 - drop_path
     mask = torch.bernoulli(keep * torch.ones(len(y), 1, 1, 1, device=y.device))
     return y * (mask / keep).to(y.dtype)

@@ -1,7 +1,7 @@
-"""From alphas to mixture weights: what makes a choice differentiable.
+"""Relaxations: from alphas to mixture weights, so that choices become differentiable.
 
 An `alpha` is (decisions, choices); a choice that a decision does not have is -inf and gets weight
-zero. `progress` in (0, 1] is the share of the search that the running round completes.
+zero. `progress` in (0, 1] is the share of the search that is done at the end of the round.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from torch.distributions import Gamma
 
 
 class Weights(NamedTuple):
-    """How much every choice counts: `values` (decisions, choices), differentiable.
+    """The weights of all choices: `values` (decisions, choices), differentiable.
 
-    `chosen` names the one column of each row that runs, null where every choice does. With
-    `adds_undrawn` the weights of the others, zero but with a gradient, are added to the map of
-    their decision, null does as the space's released code.
+    `chosen` has the one column per row that runs; if it is `None`, every choice runs. With
+    `adds_undrawn`, the weights of the other choices, which are zero but have a gradient, are added
+    to the map of their decision; `None` does as the space's released code.
     """
 
     values: Tensor
@@ -31,17 +31,17 @@ class Weights(NamedTuple):
 
 
 class Relaxation(ABC):
-    """How alphas weigh the candidates; of a `single` one a sample runs one candidate each."""
+    """Turns alphas into weights; a sample of a `single` relaxation runs one choice per decision."""
 
     single: ClassVar[bool] = False
 
     @abstractmethod
     def sample(self, alpha: Tensor, progress: float) -> Weights:
-        """The weights of one training forward."""
+        """Return the weights of one training forward."""
 
     @abstractmethod
     def mean(self, alpha: Tensor) -> Weights:
-        """The weights that evaluation mixes."""
+        """Return the weights that evaluation mixes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +57,9 @@ class Softmax(Relaxation):
 
 @dataclass(frozen=True, kw_only=True)
 class Concrete(Relaxation):
-    """w = softmax((alpha + Gumbel) / tau): SNAS (1812.09926), soft, one sample a forward.
+    """w = softmax((alpha + Gumbel) / tau): SNAS (1812.09926), soft, one sample per forward.
 
-    tau falls linearly from `tau_start`, which no round uses, to `tau_end` in the last round.
+    tau falls linearly from `tau_start` before the first round to `tau_end` in the last round.
     """
 
     tau_start: float
@@ -72,7 +72,7 @@ class Concrete(Relaxation):
             )
 
     def tau(self, progress: float) -> float:
-        """The temperature of a round that completes this share of the search."""
+        """Return the temperature of a round after which the share `progress` is done."""
         return self.tau_start + (self.tau_end - self.tau_start) * progress
 
     def sample(self, alpha: Tensor, progress: float) -> Weights:
@@ -82,11 +82,11 @@ class Concrete(Relaxation):
         return Weights(torch.softmax(alpha, dim=-1))
 
     def log_sample(self, alpha: Tensor, progress: float) -> Tensor:
-        """ln Z of a sample: finite where Z itself is too small for a float."""
+        """Return ln Z of a sample, which is finite even if Z underflows."""
         return torch.log_softmax((alpha + gumbel_like(alpha)) / self.tau(progress), dim=-1)
 
     def log_density(self, alpha: Tensor, log_z: Tensor, progress: float) -> Tensor:
-        """ln p_alpha(Z) of each row, (decisions,), given ln Z (1611.00712).
+        """Return ln p_alpha(Z) of each row, (decisions,), given ln Z (1611.00712).
 
         ln (n-1)! + (n-1) ln tau + sum_k (alpha_k - (tau+1) ln Z_k)
         - n ln sum_k exp(alpha_k - tau ln Z_k), with n the number of the row's choices.
@@ -104,10 +104,11 @@ class Concrete(Relaxation):
 class OneHot(Relaxation):
     """Z one-hot, drawn from softmax(alpha): DSNAS (2002.09128). Only the drawn operations run.
 
-    The weight of a drawn choice k is 1, with the gradient of ln p_k: so alpha gets
-    dL/dZ_k * d ln p_k, the policy gradient whose reward is the edge's own share of the loss. A
-    decision whose two largest probabilities are `margin` apart is settled: it runs its likeliest
-    choice and its alphas get no gradient; null settles none. Evaluation runs the likeliest ones.
+    The weight of a drawn choice k is 1, with the gradient of ln p_k. So alpha gets
+    dL/dZ_k * d ln p_k, a policy gradient whose reward is the edge's own share of the loss. A
+    decision whose two largest probabilities differ by at least `margin` is settled: it runs its
+    likeliest choice and its alphas get no gradient; `None` settles none. Evaluation runs the
+    likeliest choices.
     """
 
     single = True
@@ -139,7 +140,7 @@ class OneHot(Relaxation):
 
 
 def _one_hot(columns: Tensor, weights: Tensor, alpha: Tensor) -> Weights:
-    """One running column a row, (decisions, 1), with its weight, in the shape of alpha."""
+    """Return weights in the shape of alpha with one running column per row, (decisions, 1)."""
     values = torch.zeros_like(alpha).scatter(1, columns, weights)
     return Weights(values, tuple(columns.flatten().tolist()))
 
@@ -148,13 +149,13 @@ def _one_hot(columns: Tensor, weights: Tensor, alpha: Tensor) -> Weights:
 class HardGumbel(Relaxation):
     """The likeliest choice of a `soft` sample, with the soft sample's gradient: GDAS (1910.04465).
 
-    w = one_hot(argmax z) + z - z' with z' a constant equal to z: only the drawn operation runs,
-    with weight exactly 1, and dL/dalpha is its credit times the row of z's Jacobian that belongs to
-    it. With `adds_undrawn` the map is sum_j w_j + w_k o_k(x) over the others j != k: the same
-    numbers, but their logits are credited with the sum of dL/dmap, and so learn where k is `none`,
-    too. Null does as the released code of the space (AutoDL-Projects: in NAS-Bench-201's cell
-    alone). Evaluation mixes softmax(alpha), so that a masked candidate is missed in proportion to
-    its probability; no training forward ever was such a mixture.
+    w = one_hot(argmax z) + z - z' with z' a constant equal to z: only the drawn operation k runs,
+    with weight exactly 1, and dL/dalpha is dL/dw_k times row k of z's Jacobian. With `adds_undrawn`
+    the map is sum_j w_j + w_k o_k(x) over the others j != k: the same values, but their logits get
+    the sum of dL/dmap as gradient, so that they are trained even where k is `none`. `None` does as
+    the released code of the space (AutoDL-Projects: only in NAS-Bench-201's cell). Evaluation mixes
+    softmax(alpha), so that a masked candidate is missed in proportion to its probability; training
+    never uses such a mixture.
     """
 
     single = True
@@ -176,19 +177,19 @@ class HardGumbel(Relaxation):
 class Dirichlet(Relaxation):
     """w ~ Dirichlet(c), c = elu(alpha) + 1: DrNAS (2006.10355). Evaluation mixes c / sum c.
 
-    Drawn as gammas over their sum, so that the gradient is the pathwise one and a choice that a
+    Samples are gammas divided by their sum, so that the gradient is pathwise and a choice that a
     decision does not have stays out of the sum.
     """
 
     def concentration(self, alpha: Tensor) -> Tensor:
-        """c > 0, zero for a choice that a decision does not have."""
+        """Return c > 0, zero for a choice that a decision does not have."""
         return F.elu(alpha) + 1
 
     def sample(self, alpha: Tensor, progress: float) -> Weights:
         missing = alpha == -math.inf
         concentration = self.concentration(alpha).masked_fill(missing, 1.0)
         gammas = Gamma(concentration, torch.ones_like(concentration), validate_args=False).rsample()
-        # softmax(ln g) is g / sum g, and does not overflow where all of a row are tiny
+        # softmax(ln g) is g / sum g, without dividing by zero where all of a row are tiny
         return Weights(torch.softmax(gammas.log().masked_fill(missing, -math.inf), dim=-1))
 
     def mean(self, alpha: Tensor) -> Weights:
@@ -197,6 +198,6 @@ class Dirichlet(Relaxation):
 
 
 def gumbel_like(alpha: Tensor) -> Tensor:
-    """Standard Gumbel noise of the same shape: alpha + noise is largest at k with softmax_k."""
+    """Return standard Gumbel noise; alpha + noise is largest at k with probability softmax_k."""
     uniform = torch.rand_like(alpha).clamp(min=torch.finfo(alpha.dtype).tiny)
     return -torch.log(-torch.log(uniform).clamp(max=-torch.finfo(alpha.dtype).eps))

@@ -1,4 +1,4 @@
-"""What the networks with a supernet have in common: a stem, blocks one after the other, a head."""
+"""The common structure of networks with a supernet: a stem, a sequence of blocks, a head."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ States = tuple[State, ...]
 
 
 class StackedNetwork(ImageClassifier, ABC):
-    """Images (B, C, H, W) to logits, then in training the auxiliary head's if there is one.
+    """Maps images (B, C, H, W) to logits and, in training, to those of the auxiliary head, if any.
 
-    From block to block go the states that the next one reads, the latest last. `drop_path` is the
-    probability that what the candidates give is dropped for a sample while training.
+    Blocks pass on the states that the next one reads, the latest last. `drop_path` is the
+    probability that the candidates' output is dropped for a sample in training.
     """
 
     last: nn.Module
-    """What the last map goes through before it is pooled for the classifier."""
+    """Layers between the last map and the pooling before the classifier."""
 
     classifier: nn.Linear
 
@@ -38,15 +38,15 @@ class StackedNetwork(ImageClassifier, ABC):
     @property
     @abstractmethod
     def blocks(self) -> Sequence[Region]:
-        """In order."""
+        """The blocks in order."""
 
     @abstractmethod
     def enter(self, x: Tensor) -> States:
-        """What the first block reads, from images."""
+        """Return the states that the first block reads, from images."""
 
     @abstractmethod
     def read(self, number: int, states: States) -> Maps:
-        """The maps that a block takes, from the states before it."""
+        """Return the input maps of a block, from the states before it."""
 
     def forward(self, x: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, ...]:
         drop_path = self.drop_path if self.training else 0.0
@@ -61,9 +61,9 @@ class StackedNetwork(ImageClassifier, ABC):
     def compared(
         self, x: Tensor, mixtures: Sequence[Mixture], rows: Collection[int]
     ) -> Iterator[tuple[Tensor]]:
-        """`forward` with each mixture, in evaluation, where they differ in these rows alone.
+        """Yield `forward` for each mixture, in evaluation; mixtures differ only in `rows`.
 
-        What comes before them runs once.
+        The blocks before these rows run only once.
         """
         numbers = range(len(self.blocks))
         first = next((n for n in numbers if self.blocks[n].columns.keys() & rows), 0)
@@ -80,7 +80,7 @@ class StackedNetwork(ImageClassifier, ABC):
     def _after(
         self, number: int, states: States, maps: Maps, mixture: Mixture | None, drop_path: float
     ) -> States:
-        """What follows a block that takes these maps."""
+        """Return the states after a block with these input maps."""
         return *states[1:], State(self.blocks[number](maps, mixture, drop_path))
 
     def _classify(self, states: States) -> Tensor:

@@ -1,4 +1,4 @@
-"""The supernet: all choices of a space with their alphas, and what of them is already decided."""
+"""The supernet: all choices of a space with their alphas, and the decisions already taken."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Rule = Callable[[SupernetSpace, Probabilities], Genotype]
 class Supernet(nn.Module):
     """A network with all candidates, one alpha vector per decision, and the decisions taken.
 
-    A decision in `fixed` runs its one choice with weight one and its alphas get no gradient.
-    Called on images it mixes the candidates as the relaxation says: a sample in training, the
-    choices' probabilities otherwise.
+    A decision in `fixed` runs its one choice with weight one, and its alphas get no gradient. On
+    images, the supernet mixes candidates by the relaxation: by a sample in training, by its mean
+    otherwise.
 
-    With a `beta_std` the edges into a node compete too: every decision has a beta, and its weights
-    are multiplied by the softmax of the betas that enter its node (PC-DARTS, 1907.05737). Null is
-    none: every edge counts one.
+    With a `beta_std`, the edges into a node compete, too: every decision has a beta, and its
+    weights are multiplied by the softmax of the betas of its node (PC-DARTS, 1907.05737). With
+    `None`, every edge has weight one.
     """
 
     missing: Tensor
@@ -67,15 +67,15 @@ class Supernet(nn.Module):
         return self.network(x, self.mixture())
 
     def weights(self) -> list[nn.Parameter]:
-        """The parameters that are not alphas."""
+        """Return the parameters that are not alphas."""
         return list(self.network.parameters())
 
     def alphas(self) -> list[nn.Parameter]:
-        """The parameters of the architecture: alpha, and beta where there is one."""
+        """Return the parameters of the architecture: alpha, and beta if there is one."""
         return [self.alpha] if self.beta is None else [self.alpha, self.beta]
 
     def edges(self) -> Tensor | None:
-        """The weight of every edge among those that enter its node, (decisions,); null is one."""
+        """Return each edge's weight among those into its node, (decisions,); `None` for all 1."""
         if self.beta is None:
             return None
         rivals = torch.where(self.rivals, self.beta, -math.inf)  # (decisions, decisions)
@@ -88,12 +88,12 @@ class Supernet(nn.Module):
         sampled: bool | None = None,
         weights: Tensor | None = None,
     ) -> Mixture:
-        """The current weights of all candidates, decided rows one-hot.
+        """Return the current weights of all candidates, decided rows one-hot.
 
-        `sampled` asks for a sample or for the mean of the relaxation; null is as the mode says.
+        `sampled` chooses a sample or the mean of the relaxation; `None` samples in training mode.
         `without=(decision, choice)` sets one candidate's weight to zero and leaves the others as
-        they are: a mask, not a new normalisation (DARTS-PT). `weights` (decisions, choices) takes
-        the place of the relaxation's.
+        they are, without normalising again (DARTS-PT). `weights` (decisions, choices) replaces the
+        relaxation's weights.
         """
         relaxed = Weights(weights) if weights is not None else self._relaxed(sampled)
         only = relaxed.chosen
@@ -116,18 +116,18 @@ class Supernet(nn.Module):
         rest: Tensor | None = None
         as_released = relaxed.adds_undrawn is None
         if self.space.adds_undrawn if as_released else relaxed.adds_undrawn:
-            assert only is not None, "nothing is drawn"
+            assert only is not None, "adds_undrawn needs a relaxation that draws one choice"
             rest = self._undrawn(weights, only)
         return Mixture(weights, tuple(active), rest)
 
     def _relaxed(self, sampled: bool | None) -> Weights:
-        """A sample of the relaxation or its mean; null is as the mode says."""
+        """Return a sample of the relaxation or its mean; `None` samples in training mode."""
         if self.training if sampled is None else sampled:
             return self.relaxation.sample(self.logits, self.progress)
         return self.relaxation.mean(self.logits)
 
     def _undrawn(self, weights: Tensor, drawn: Sequence[int]) -> Tensor:
-        """Per open decision the sum of the weights of what was not drawn, (decisions,)."""
+        """Return the sum of the undrawn choices' weights per open decision, (decisions,)."""
         columns = torch.tensor(drawn, device=weights.device)[:, None]
         others = torch.ones_like(weights).scatter(1, columns, 0.0)
         for decision in self.fixed:
@@ -135,7 +135,7 @@ class Supernet(nn.Module):
         return (weights * others).sum(-1)
 
     def at(self, genotype: Genotype) -> Mixture:
-        """The mixture that runs exactly this genotype with the supernet's own weights."""
+        """Return the mixture that runs exactly this genotype with the supernet's weights."""
         return self.space.one_hot(genotype, self.alpha.device)
 
     @property
@@ -144,14 +144,14 @@ class Supernet(nn.Module):
         return self.alpha.masked_fill(self.missing, -math.inf)
 
     def expectation(self) -> Tensor:
-        """softmax(alpha), decided rows one-hot: the mean of drawn one-hot choices.
+        """Return softmax(alpha), decided rows one-hot: the mean of sampled one-hot choices.
 
-        (decisions, choices), differentiable; it is the same for every relaxation.
+        It is (decisions, choices), differentiable, and the same for every relaxation.
         """
         return self.decided(torch.softmax(self.logits, -1))
 
     def decided(self, weights: Tensor) -> Tensor:
-        """The weights with the rows of decisions that are taken one-hot, without a gradient."""
+        """Return the weights with decided rows replaced by one-hot rows without a gradient."""
         if not self.fixed:
             return weights
         kept, chosen = torch.ones_like(weights), torch.zeros_like(weights)
@@ -163,9 +163,9 @@ class Supernet(nn.Module):
         return weights * kept + chosen
 
     def probabilities(self) -> Probabilities:
-        """Per decision the probability of each choice, `none` included; decided ones are 0 or 1.
+        """Return each choice's probability per decision, `none` included; 0 or 1 if decided.
 
-        Where edges have weights, a row is multiplied by its edge's: what rules compare.
+        If edges have weights, a row is multiplied by its edge's weight, so that rules compare both.
         """
         with torch.no_grad():
             table_rows = torch.softmax(self.logits, -1)
@@ -181,7 +181,7 @@ class Supernet(nn.Module):
         return table
 
     def genotype(self, rule: Rule) -> Genotype:
-        """The architecture that a rule reads from the alphas."""
+        """Return the architecture that a rule derives from the alphas."""
         return self.space.check(rule(self.space, self.probabilities()))
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -199,17 +199,17 @@ class Supernet(nn.Module):
 
 
 def argmax(space: SupernetSpace, probabilities: Probabilities) -> Genotype:
-    """SNAS's rule (1812.09926): the likeliest choice of each decision, `none` included."""
+    """Return the likeliest choice of each decision, `none` included: SNAS's rule (1812.09926)."""
     likeliest = {name: max(row, key=row.__getitem__) for name, row in probabilities.items()}
     absent = {name for name, row in probabilities.items() if row[likeliest[name]] == 0}  # decided
     return Genotype(space.name, likeliest | dict.fromkeys(absent, NONE))
 
 
 def magnitude(space: SupernetSpace, probabilities: Probabilities) -> Genotype:
-    """DARTS's rule (1806.09055): the likeliest operation, and the strongest edges of each node.
+    """Return the likeliest operations on the strongest edges per node: DARTS's rule (1806.09055).
 
     The strength of an edge is the largest probability of an operation other than `none`, with
-    `none` in the normaliser. Ties go to the earlier one.
+    `none` in the normaliser. Ties go to the earlier edge or operation.
     """
     chosen, strength = {}, {}
     for name, row in probabilities.items():
