@@ -4,6 +4,7 @@
     scripts/rank_scores.py score --cifar CIFAR --out scores.jsonl params macs depth naswot synflow
     scripts/rank_scores.py table --scores scores.jsonl --table CSV
     scripts/rank_scores.py area --scores scores.jsonl --table CSV
+    scripts/rank_scores.py bayesian --table CSV --out searches.jsonl
 
 `score` reads images alone: random architectures at published size (16 channels, 15 cells), every
 number of each on one batch of CIFAR-10's training images, a line each as it is known. The same
@@ -12,7 +13,11 @@ coefficient against the test accuracy after 200 epochs, with a 95 % interval fro
 architectures, and the best of what was scored, of all and of every hundred. AZ-NAS's numbers are
 ranked among all. `area` compares evolution in the table, by validation accuracy after 12 epochs,
 with AREA, whose first population is the better half of 20 architectures drawn from those that
-NASWOT scored; for these 20 scores it has one candidate less.
+NASWOT scored; for these 20 scores it has one candidate less. `bayesian` compares Bayesian
+optimisation with evolution and with random search, each with the settings of its YAML, at equal
+numbers of candidates: by validation accuracy after 12 epochs alone, a line per search in `--out` as
+it is done. Once all are done, the test accuracies of the best are read, and the differences are
+tested seed by seed.
 """
 
 from __future__ import annotations
@@ -29,6 +34,9 @@ import numpy as np
 from scipy import stats
 
 COLUMN = "cifar10_test_200ep"
+FITNESS = "cifar10_val_12ep"
+RIVALS = ("bayesian", "evolution", "random")
+SIZES = (50, 150)
 JOINED = {"az_nas": ("expressivity", "progressivity", "trainability", "macs")}
 Line = dict[str, object]
 
@@ -47,14 +55,20 @@ def main() -> None:
     bred = verbs.add_parser("area", help="evolution in the table with and without a warm start")
     bred.add_argument("--seeds", type=int, default=100)
     bred.add_argument("--candidates", type=int, default=150)
+    guided = verbs.add_parser("bayesian", help="Bayesian optimisation against other searches")
+    guided.add_argument("--seeds", type=int, default=100)
+    guided.add_argument("--out", type=Path, required=True)
     for verb in (telling, bred):
         verb.add_argument("--scores", type=Path, required=True)
+    for verb in (telling, bred, guided):
         verb.add_argument("--table", type=Path, required=True)
     arguments = parser.parse_args()
     if arguments.verb == "score":
         score(arguments.names, arguments.cifar, arguments.out, arguments.count, arguments.seed)
     elif arguments.verb == "area":
         area(arguments.scores, arguments.table, arguments.seeds, arguments.candidates)
+    elif arguments.verb == "bayesian":
+        bayesian(arguments.table, arguments.out, arguments.seeds)
     else:
         tell(arguments.scores, arguments.table, arguments.resamples)
 
@@ -151,29 +165,13 @@ def area(scores: Path, table: Path, seeds: int, candidates: int) -> None:
     import torch
     from evidence import compare
 
-    from nasrun.config import build, compose, resolve
-    from nasrun.context import Context
     from nasrun.data.table import Table
-    from nasrun.evaluators.base import Evaluator
-    from nasrun.score import Score
     from nasrun.strategies.evolution import Evolution, WarmStart
 
     columns = Table.read(table).columns
     naswot = collected(lines(scores))["naswot"]
-    space = build(resolve(compose(["space=nasbench201"]).config["space"]), "space")
+    space = in_table()
     pool = [space.parse(text) for text in naswot]
-
-    class Known(Evaluator):
-        """What stands in a column."""
-
-        def __init__(self, column: Mapping[str, float]) -> None:
-            self.column = column
-
-        def begin(self, context: Context) -> None:
-            pass
-
-        def __call__(self, genotype):
-            return Score("known", self.column[space.render(genotype)])
 
     class Pool:
         """The space, whose samples are those that were scored."""
@@ -186,20 +184,97 @@ def area(scores: Path, table: Path, seeds: int, candidates: int) -> None:
             return super().best(Pool(), count)
 
     def found(seed: int, warm_start: WarmStart | None, count: int) -> float:
-        torch.manual_seed(seed)
-        judge = Known(columns["cifar10_val_12ep"])
+        judge = known(columns[FITNESS], space)
         sizes = {"num_candidates": count, "together": 1, "population": 10, "tournament": 3}
         search = Evolution(**sizes, warm_start=warm_start, evaluator=judge)
-        search.begin(Context(space=space, task=None, budget=None))
-        while not search.done:
-            search.run_round()
-            search.round += 1
-        best = max(search.candidates, key=lambda candidate: candidate.score.merit)
-        return columns[COLUMN][space.render(best.genotype)]
+        return columns[COLUMN][best(searched(search, space, seed), space)]
 
-    warm = FromPool(scored=20, evaluator=Known(naswot))
+    warm = FromPool(scored=20, evaluator=known(naswot, space))
     pairs = [(found(s, warm, candidates - 1), found(s, None, candidates)) for s in range(seeds)]
     compare("AREA finds a better cell than evolution (true %)", ("AREA", "evolution"), pairs)
+
+
+def bayesian(table: Path, out: Path, seeds: int) -> None:
+    """Search what is not yet in `out`, then print true accuracies and the paired tests."""
+    from evidence import compare
+
+    from nasrun.config import build, compose, resolve
+    from nasrun.data.table import Table
+
+    fitness, space = Table.read(table).columns[FITNESS], in_table()
+    done = {(line["strategy"], line["seed"]) for line in lines(out)}
+    for seed in range(seeds):
+        for name in RIVALS:
+            if (name, seed) in done:
+                continue
+            words = ["space=nasbench201", f"strategy={name}", "evaluator@strategy=tabular"]
+            words += [f"space.table={table}", f"strategy.num_candidates={max(SIZES)}"]
+            search = build(resolve(compose(words).config["strategy"]), "strategy")
+            search.evaluator = known(fitness, space)  # the table is read once
+            before = perf_counter()
+            candidates = searched(search, space, seed)
+            line = {
+                "strategy": name,
+                "seed": seed,
+                "best": {size: best(candidates[:size], space) for size in SIZES},
+                "seconds": round(perf_counter() - before, 2),
+            }
+            with out.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+    chosen = {(line["strategy"], line["seed"]): line["best"] for line in lines(out)}
+    truth = Table.read(table).columns[COLUMN]
+    for size in SIZES:
+        for rival in RIVALS[1:]:
+            pairs = [
+                (truth[chosen[RIVALS[0], seed][str(size)]], truth[chosen[rival, seed][str(size)]])
+                for seed in range(seeds)
+            ]
+            claim = (
+                f"After {size} candidates, {RIVALS[0]} finds a better cell than {rival} (true %)"
+            )
+            compare(claim, (RIVALS[0], rival), pairs)
+
+
+def in_table():
+    """The space of the table."""
+    from nasrun.config import build, compose, resolve
+
+    return build(resolve(compose(["space=nasbench201"]).config["space"]), "space")
+
+
+def known(column: Mapping[str, float], space):
+    """The evaluator that says what stands in a column."""
+    from nasrun.evaluators.base import Evaluator
+    from nasrun.score import Score
+
+    class Known(Evaluator):
+        def begin(self, context) -> None:
+            pass
+
+        def __call__(self, genotype):
+            return Score("known", column[space.render(genotype)])
+
+    return Known()
+
+
+def searched(search, space, seed: int) -> Sequence:
+    """All candidates of a search, in order."""
+    import torch
+
+    from nasrun.context import Context
+
+    torch.manual_seed(seed)
+    search.begin(Context(space=space, task=None, budget=None))
+    while not search.done:
+        search.run_round()
+        search.round += 1
+    return search.candidates
+
+
+def best(candidates: Sequence, space) -> str:
+    """The one that scores best, the first of equals."""
+    found = max(candidates, key=lambda candidate: candidate.score.merit)
+    return space.render(found.genotype)
 
 
 def collected(found: Iterator[Line]) -> dict[str, dict[str, float]]:

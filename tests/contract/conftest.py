@@ -34,6 +34,8 @@ SMALLER = {
     "strategy.together": 1,
     "strategy.population": 1,
     "strategy.tournament": 1,
+    "strategy.initial": 1,
+    "strategy.draws": 4,
     "strategy.evaluator.epochs": 1,
     "strategy.evaluator.images": 16,
     "strategy.evaluator.reference": 2,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import OPERATIONS
+from toys import OPERATIONS, Toy
 
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.darts import DartsSpace
@@ -234,3 +234,21 @@ def test_decisions_are_tied_that_one_limit_is_on_and_every_one_is_there_once():
     assert ("normal/2-0",) in found.tied  # two edges, of which two are kept: no limit
     free = NasBench201(operations=NB201, channels=4, layers=3)
     assert free.tied == tuple((name,) for name in free.names)
+
+
+@pytest.mark.parametrize("made", [Toy(), NasBench201(operations=NB201, channels=4, layers=3)])
+def test_neighbours_are_all_that_a_mutation_can_make_each_once(made):
+    genotype = made.sample()
+    near = list(made.neighbours(genotype))
+    assert len(set(near)) == len(near)
+    assert set(near) == {made.mutate(genotype) for _ in range(600)}
+    assert genotype not in near
+    for other in near:
+        assert made.check(other) == other
+        kept = [sum(g[n] != NONE for n in limit.decisions) for limit in made.limits for g in near]
+        assert set(kept) <= {limit.count for limit in made.limits}
+
+
+def test_a_space_without_a_choice_has_no_neighbours():
+    narrow = space(("sep_conv_3x3",), nodes=1)
+    assert list(narrow.neighbours(narrow.sample())) == []

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
+from itertools import product
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -176,21 +177,39 @@ class DecisionSpace(Space):
         def draw(options: Sequence[str]) -> str:
             return options[int(torch.randint(len(options), (), generator=generator))]
 
-        moves = {
+        moves = self._moves(genotype)
+        if not moves:
+            return genotype
+        name = draw(list(moves))
+        changed = {name: draw(moves[name])}
+        for kept in self._rivals(genotype, name):
+            changed[draw(kept)] = NONE
+        return genotype.changed(changed)
+
+    def neighbours(self, genotype: Genotype) -> Iterator[Genotype]:
+        """All that `mutate` can make of the genotype."""
+        for name, options in self._moves(genotype).items():
+            rivals = self._rivals(genotype, name)
+            for choice, dropped in product(options, product(*rivals)):
+                yield genotype.changed({name: choice, **dict.fromkeys(dropped, NONE)})
+
+    def _moves(self, genotype: Genotype) -> dict[str, list[str]]:
+        """Per decision what it can change to, without those that cannot."""
+        others = {
             decision.name: [c for c in self.candidates(decision) if c != genotype[decision.name]]
             for decision in self.decisions
         }
-        possible = [name for name, options in moves.items() if options]
-        if not possible:
-            return genotype
-        name = draw(possible)
-        changed = {name: draw(moves[name])}
+        return {name: options for name, options in others.items() if options}
+
+    def _rivals(self, genotype: Genotype, name: str) -> list[list[str]]:
+        """Per limit that has no room for one more edge: those that a dropped one can replace."""
+        rivals = []
         for limit in self.limits:
             if name in limit.decisions and genotype[name] == NONE:
                 kept = [other for other in limit.decisions if genotype[other] != NONE]
                 if len(kept) == limit.count:
-                    changed[draw(kept)] = NONE
-        return genotype.changed(changed)
+                    rivals.append(kept)
+        return rivals
 
     def cheapest(
         self, price: Callable[[str, str], float], fixed: Mapping[str, str] | None = None
