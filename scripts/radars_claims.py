@@ -226,7 +226,7 @@ def draw_memory(found: Mapping[str, Mapping[int, float]], budget: float, path: P
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    from nasrun.pictures.plots import COLOURS, INK, save
+    from nasrun.pictures.figure import COLOURS, INK, save
 
     figure = Figure(figsize=(6, 4), layout=ConstrainedLayoutEngine(), facecolor="white")
     axes = figure.add_subplot()

@@ -1,6 +1,6 @@
 """Cells to lay out and to draw."""
 
-from nasrun.pictures.layered import CELL_INPUTS
+from nasrun.pictures.graph import CELL_INPUTS
 
 TWO_BACK, ONE_BACK = CELL_INPUTS
 

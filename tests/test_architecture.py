@@ -23,6 +23,8 @@ EVERYONE_MAY = {
     "trained",
     "networks",
     "costs.cost",
+    "pictures.figure",
+    "pictures.curves",
     "pictures.plots",
 }
 """They import nothing but each other: data, formulas and pictures of numbers."""

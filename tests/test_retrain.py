@@ -124,7 +124,7 @@ def test_a_lonely_last_image_is_left_out(begun):
 
 
 def test_the_result_has_the_test_accuracy_and_the_cost_of_the_network(begun, tmp_path, monkeypatch):
-    monkeypatch.setattr("nasrun.pictures.plots._draw", lambda *arguments: None)
+    monkeypatch.setattr("nasrun.pictures.curves._draw", lambda *arguments: None)
     stage = begun("retrain.epochs=1")
     run(stage)
     result = stage.finish(StageFolder(tmp_path, "mark"))
@@ -157,7 +157,7 @@ def test_a_share_of_the_images_is_trained_on_and_all_test_images_are_used(begun)
 
 
 def test_an_auxiliary_head_is_trained_and_not_counted(begun, tmp_path, monkeypatch):
-    monkeypatch.setattr("nasrun.pictures.plots._draw", lambda *arguments: None)
+    monkeypatch.setattr("nasrun.pictures.curves._draw", lambda *arguments: None)
     folder = StageFolder(tmp_path, "mark")
     counts = []
     for auxiliary in ("true", "false"):

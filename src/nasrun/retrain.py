@@ -145,7 +145,7 @@ class Retrain(Stage):
         self.order_seed = state["order_seed"]
 
     def finish(self, folder: Any) -> dict[str, Any]:
-        from nasrun.pictures.plots import retrain_curves
+        from nasrun.pictures.curves import retrain_curves
 
         network = self.learner.network
         some = Subset(self.train, torch.arange(min(len(self.train), 2 * self.batch_size)))

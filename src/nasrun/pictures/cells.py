@@ -9,20 +9,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from nasrun.pictures.figure import INK, save
+from nasrun.pictures.graph import FLOW, OUTPUT, Arc, Graph
 from nasrun.pictures.layered import (
-    FLOW,
     FONT,
     LABEL_FONT,
-    OUTPUT,
-    Arc,
     Box,
     Drawing,
-    Graph,
     Route,
     layout,
     text_width,
 )
-from nasrun.pictures.plots import INK, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,9 +1,9 @@
-"""Where everything of a cell stands when it is drawn: a graph that runs from left to right.
+"""The layered layout of a cell: the places of its nodes, labels and edges, from left to right.
 
-The layout is the layered one of Sugiyama, Tagawa and Toda (1981), with edge labels treated as nodes
-as in Gansner et al., "A Technique for Drawing Directed Graphs" (1993): nodes stand in columns by
-their longest path, every edge label has a place of its own in a column between, and an edge that
-passes a column keeps a lane free there. So nothing can overlap and no edge runs through a box.
+The method is that of Sugiyama, Tagawa and Toda (1981), with edge labels treated as nodes as in
+Gansner et al., "A Technique for Drawing Directed Graphs" (1993). Nodes stand in columns by their
+longest path, each edge label has its own place in a column between, and an edge that passes a
+column keeps a lane free there. So nothing overlaps and no edge runs through a box.
 """
 
 from __future__ import annotations
@@ -12,17 +12,10 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from graphlib import TopologicalSorter
 from itertools import accumulate, combinations, pairwise
 from statistics import fmean
 
-Arc = tuple[str, str, str]
-"""From, to, operation; an empty operation is an edge without a label."""
-
-CELL_INPUTS = ("c_{k-2}", "c_{k-1}")
-OUTPUT = "c_{k}"
-FLOW = ("in", "out")
-"""Input and output of a cell whose last node is its output: nothing is concatenated there."""
+from nasrun.pictures.graph import Arc, Graph
 
 # Inches, but for the font sizes (points).
 FONT, LABEL_FONT = 10.0, 8.5
@@ -30,15 +23,13 @@ NODE_HEIGHT, LABEL_HEIGHT, LANE_HEIGHT = 0.34, 0.23, 0.04
 ROW_GAP, PORT_STEP, LEAD = 0.12, 0.085, 0.1
 CURVE_WIDTH, CURVE_STEEPNESS = 0.18, 0.2
 
-LONGEST_CHAIN = 6
-"""Edges in a row; a longer chain goes on in the next."""
 SWEEPS = 20
-"""Passes over all ranks, more than the largest cells need."""
+"""The passes over all ranks, more than the largest cells need."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle by its centre; inches, y grows downwards."""
+    """A rectangle around its centre, in inches; y grows downwards."""
 
     x: float
     y: float
@@ -46,15 +37,15 @@ class Box:
     height: float
 
     def moved(self, x: float, y: float) -> Box:
-        """The box, further right and down."""
+        """The same box, further to the right and down."""
         return Box(self.x + x, self.y + y, self.width, self.height)
 
 
 @dataclass(frozen=True)
 class Route:
-    """An edge: its label and the points that it meets horizontally, from its start to its end.
+    """An edge: its label, and the points that it passes horizontally, from its start to its end.
 
-    Between points 0 and 1, 2 and 3, ... it is straight, between 1 and 2, 3 and 4, ... curved.
+    It is straight between points 0 and 1, 2 and 3, ..., and curved between 1 and 2, 3 and 4, ...
     """
 
     edge: Arc
@@ -64,76 +55,12 @@ class Route:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Where everything of one cell stands, from (0, 0) to (width, height)."""
+    """The places of the nodes and edges of one cell, from (0, 0) to (width, height)."""
 
     nodes: dict[str, Box]
     routes: tuple[Route, ...]
     width: float
     height: float
-
-
-@dataclass(frozen=True)
-class Graph:
-    """A cell: its inputs, the nodes between, and all edges, those to the output included."""
-
-    inputs: tuple[str, ...]
-    nodes: tuple[str, ...]
-    edges: tuple[Arc, ...]
-
-    @classmethod
-    def of(cls, edges: Sequence[Arc]) -> Graph:
-        """The graph of a cell's edges; names that no edge leads to are inputs, integers never.
-
-        Of a cell with `in` or `out` these are the input and the output. Where edges lead to the
-        output it joins what they come from, else all integers.
-        """
-        targets = {target for _, target, _ in edges}
-        names = list(dict.fromkeys(name for edge in edges for name in edge[:2]))
-        if not set(FLOW).isdisjoint(names):
-            between = [name for name in names if name not in FLOW]
-            return cls(FLOW[:1], (*sorted(between), FLOW[1]), tuple(edges))
-        numbers = [int(name) for name in names if name.isdecimal()]
-        inputs = [name for name in names if name not in targets and not name.isdecimal()]
-        named = [name for name in names if name in targets - {OUTPUT} and not name.isdecimal()]
-        if not named and set(inputs) <= set(CELL_INPUTS):
-            inputs = list(CELL_INPUTS)
-        if OUTPUT in targets:  # of the others only those that are somewhere
-            nodes, concatenation = [str(number) for number in sorted(numbers)], []
-        else:
-            nodes = [str(number) for number in range(max(numbers, default=-1) + 1)]
-            concatenation = [(node, OUTPUT, "") for node in nodes]
-        last = [OUTPUT] if nodes or not named else []
-        return cls(tuple(inputs), (*nodes, *named, *last), (*edges, *concatenation))
-
-    @property
-    def columns(self) -> dict[str, int]:
-        """The length of the longest path to every node; CycleError if there is a cycle."""
-        before: dict[str, set[str]] = {node: set() for node in self.nodes}
-        for source, target, _ in self.edges:
-            before[target].add(source)
-        columns = dict.fromkeys(self.inputs, 0)
-        for name in TopologicalSorter(before).static_order():
-            if name not in columns:
-                columns[name] = 1 + max((columns[source] for source in before[name]), default=0)
-        return columns
-
-    @property
-    def dead(self) -> set[str]:
-        """The nodes that nothing leads to: they are zero."""
-        return set(self.nodes) - {target for _, target, _ in self.edges}
-
-    def rows(self) -> list[Graph]:
-        """The graph itself, or a long chain cut into shorter ones that share their ends."""
-        if len(self.edges) <= LONGEST_CHAIN or not self._is_chain:
-            return [self]
-        starts = range(0, len(self.edges), LONGEST_CHAIN)
-        parts = [self.edges[start : start + LONGEST_CHAIN] for start in starts]
-        return [Graph((part[0][0],), tuple(edge[1] for edge in part), part) for part in parts]
-
-    @property
-    def _is_chain(self) -> bool:
-        ends = [target for _, target, _ in self.edges[:-1]]
-        return ends == [source for source, _, _ in self.edges[1:]]
 
 
 def layout(graph: Graph) -> Drawing:
@@ -156,7 +83,7 @@ def layout(graph: Graph) -> Drawing:
 
 @dataclass(eq=False)
 class _Stop:
-    """What takes room in a rank: a node (even ranks), an edge's label (odd), or an edge's lane."""
+    """A node (in even ranks), an edge's label (in odd ranks), or an edge's lane (in either)."""
 
     rank: int
     width: float
@@ -166,7 +93,7 @@ class _Stop:
     x: float = 0.0
     y: float = 0.0
     reach: float = 0.0
-    """How far to both sides of x an edge runs straight."""
+    """The distance from x, to both sides, over which an edge is straight."""
 
     @property
     def box(self) -> Box:
@@ -184,12 +111,12 @@ def _node_size(graph: Graph, name: str) -> tuple[float, float]:
 
 
 def text_width(text: str, size: float) -> float:
-    """Inches, an estimate for most sans-serif fonts: an SVG is shown in whichever there is."""
+    """The width in inches, estimated: an SVG may be shown in any sans-serif font."""
     return 0.61 * size / 72 * len(text)
 
 
 def _chain(edge: Arc, stops: Mapping[str, _Stop]) -> list[_Stop]:
-    """The stops of an edge, linked: source, lanes, the label right before the target, target."""
+    """The linked stops of an edge: source, lanes, the label next to the target, target."""
     source, target, operation = edge
     lanes = [
         _Stop(rank, 0, LANE_HEIGHT) for rank in range(stops[source].rank + 1, stops[target].rank)
@@ -212,9 +139,9 @@ def _ranks(stops: list[_Stop]) -> list[list[_Stop]]:
 
 
 def _order(ranks: list[list[_Stop]]) -> None:
-    """Sort every rank for few crossings: barycentres from the left and the right, then swaps.
+    """Sort each rank for few crossings: by barycentres from the left and the right, then by swaps.
 
-    Meanwhile a stop's y is its position in its rank.
+    Meanwhile the y of a stop is its position in its rank.
     """
     for rank in ranks:
         _number(rank)
@@ -242,7 +169,7 @@ def _mean_y(stop: _Stop, others: list[_Stop]) -> float:
 
 
 def _swap_neighbours(rank: list[_Stop]) -> bool:
-    """Swap adjacent stops where that lessens the crossings; whether any were."""
+    """Swap adjacent stops where this reduces the crossings; return whether any was swapped."""
     swapped = False
     for i in range(len(rank) - 1):
         if _crossings_of(rank[i + 1], rank[i]) < _crossings_of(rank[i], rank[i + 1]):
@@ -253,12 +180,12 @@ def _swap_neighbours(rank: list[_Stop]) -> bool:
 
 
 def _crossings(ranks: list[list[_Stop]]) -> int:
-    """How often edges cross, counted once on either side of every rank."""
+    """The number of crossings, each counted once on either side of a rank."""
     return sum(_crossings_of(*pair) for rank in ranks for pair in combinations(rank, 2))
 
 
 def _crossings_of(upper: _Stop, lower: _Stop) -> int:
-    """How often the edges of two stops cross if one is above the other."""
+    """The number of crossings of the edges of two stops if one is above the other."""
     return sum(
         one.y > other.y
         for ones, others in ((upper.before, lower.before), (upper.after, lower.after))
@@ -268,7 +195,7 @@ def _crossings_of(upper: _Stop, lower: _Stop) -> int:
 
 
 def _set_y(ranks: list[list[_Stop]], chains: list[list[_Stop]]) -> None:
-    """Make edges short, then straight between their ends, as far as the ranks' orders permit."""
+    """Make edges short, then straight between their ends, as far as the orders of ranks permit."""
     for rank in ranks:
         _stack(rank, [0.0] * len(rank))
     for sweep in range(SWEEPS):
@@ -288,14 +215,14 @@ def _set_y(ranks: list[list[_Stop]], chains: list[list[_Stop]]) -> None:
 
 
 class _Room:
-    """Moves stops up and down between those above and below them in their ranks."""
+    """The free room above and below each stop in its rank, in which stops move."""
 
     def __init__(self, ranks: list[list[_Stop]]) -> None:
         self.above = {lower: upper for rank in ranks for upper, lower in pairwise(rank)}
         self.below = {upper: lower for lower, upper in self.above.items()}
 
     def move(self, stops: Sequence[_Stop], y: float) -> None:
-        """Bring all stops to one height, as near to y as can be; leave them if there is none."""
+        """Bring all stops to one height as near to y as possible; leave them if none is free."""
         highest = max(
             (self.above[it].y + _distance(self.above[it], it) for it in stops if it in self.above),
             default=-math.inf,
@@ -310,15 +237,15 @@ class _Room:
 
 
 def _distance(upper: _Stop, lower: _Stop) -> float:
-    """How far apart the centres of two stops must be at least."""
+    """The least distance between the centres of two stops."""
     return (upper.height + lower.height) / 2 + ROW_GAP
 
 
 def _stack(rank: list[_Stop], wanted: Sequence[float]) -> None:
-    """Place a rank from the top, nearest to what is wanted (least squares), without overlap.
+    """Place the stops of a rank as near to `wanted` as possible (least squares), without overlap.
 
-    Without each stop's least depth below the first one this is isotonic regression, solved by
-    pooling adjacent violators.
+    With the least depth of each stop below the first one subtracted, this is isotonic regression,
+    which pooling adjacent violators solves.
     """
     depths = [0.0, *accumulate(_distance(a, b) for a, b in pairwise(rank))]
     blocks: list[list[float]] = []
@@ -332,11 +259,11 @@ def _stack(rank: list[_Stop], wanted: Sequence[float]) -> None:
 
 
 def _set_x(ranks: list[list[_Stop]]) -> None:
-    """Set the ranks side by side; the steeper the curves between two, the more room they get."""
+    """Set the ranks side by side, with more room between two where the curves are steeper."""
     left = -LEAD
     for number, rank in enumerate(ranks):
         reach = max((stop.width for stop in rank), default=0.0) / 2
-        if number % 2 == 0:  # Arrow heads want a straight piece before a node.
+        if number % 2 == 0:  # arrow heads need a straight piece before a node
             reach += LEAD
         for stop in rank:
             stop.x, stop.reach = left + reach, reach
@@ -349,7 +276,7 @@ def _route(edge: Arc, chain: list[_Stop]) -> Route:
     start, end = _port(source, source.after, lanes[0]), _port(target, target.before, lanes[-1])
     points = [(source.x + source.width / 2, start), (source.x + source.reach, start)]
     for lane in lanes:
-        if lane.reach == 0:  # Nothing but lanes in this rank: no reason for a bend.
+        if lane.reach == 0:  # only lanes in this rank: no bend is needed
             continue
         points += [(lane.x - lane.reach, lane.y), (lane.x + lane.reach, lane.y)]
     points += [(target.x - target.reach, end), (target.x - target.width / 2, end)]
@@ -357,7 +284,7 @@ def _route(edge: Arc, chain: list[_Stop]) -> Route:
 
 
 def _port(node: _Stop, lanes: list[_Stop], lane: _Stop) -> float:
-    """The height at which a node's edge starts or ends: they are spread in the lanes' order."""
+    """The height at which an edge meets a node; the edges are spread in the order of the lanes."""
     step = min(PORT_STEP, 0.7 * node.height / len(lanes))
     position = sorted(lanes, key=lambda stop: stop.y).index(lane)
     return node.y + step * (position - (len(lanes) - 1) / 2)

@@ -11,7 +11,7 @@ from nasrun.context import AnyContext
 from nasrun.data.table import Table
 from nasrun.genotype import Genotype
 from nasrun.pictures import cells
-from nasrun.pictures.plots import place_of
+from nasrun.pictures.figure import place_of
 from nasrun.pipeline.plan import Plan, table_key
 from nasrun.pipeline.search import begin_search
 from nasrun.pipeline.stages import SELECT

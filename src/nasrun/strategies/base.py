@@ -142,7 +142,7 @@ class CandidateStrategy(ScoredStrategy):
         return {}
 
     def finish(self, folder: Any) -> dict[str, Any]:
-        from nasrun.pictures.plots import search_curves
+        from nasrun.pictures.curves import search_curves
 
         search_curves(folder.metrics(), folder.path / "search.png")
         best = max((c.score for c in self.candidates), key=lambda score: score.merit)

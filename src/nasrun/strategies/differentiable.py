@@ -325,7 +325,8 @@ class Differentiable(SupernetStrategy, Foreseen):
         self.stopped = self.history.stopped
 
     def finish(self, folder: Any) -> dict[str, Any]:
-        from nasrun.pictures.plots import search_curves, size_frontier
+        from nasrun.pictures.curves import search_curves
+        from nasrun.pictures.plots import size_frontier
 
         search_curves(folder.metrics(), folder.path / "search.png", self.space.groups)
         folder.write("history.json", self.history.state_dict())

@@ -331,7 +331,8 @@ class Radars(SupernetStrategy, Foreseen):
         self.exploit.inner.load_state_dict(state["exploit"])
 
     def finish(self, folder: Any) -> dict[str, Any]:
-        from nasrun.pictures.plots import search_curves, shrinking_space
+        from nasrun.pictures.curves import search_curves
+        from nasrun.pictures.plots import shrinking_space
 
         metrics, names = folder.metrics(), list(self.space.rows)
         search_curves(metrics, folder.path / "search.png", self.space.groups)
