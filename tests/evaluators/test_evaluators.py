@@ -8,7 +8,8 @@ from toys import context
 
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
-from nasrun.costs.memory import Ledger, Shapes, optimizer_slots, sizes
+from nasrun.costs.ledger import Ledger, sizes
+from nasrun.costs.memory import Shapes, optimizer_slots
 from nasrun.divergence import Diverged
 from nasrun.engines.local import Pool, Serial
 from nasrun.evaluators.from_scratch import TrainFromScratch

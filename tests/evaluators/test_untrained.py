@@ -9,7 +9,7 @@ from toys import context, run
 
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
-from nasrun.costs.memory import Ledger, sizes
+from nasrun.costs.ledger import Ledger, sizes
 from nasrun.evaluators.az_nas import AzNas
 from nasrun.evaluators.counts import Depth, Params
 from nasrun.evaluators.grad_norm import GradNorm

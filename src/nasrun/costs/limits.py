@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nasrun.budget import LIMITS, Budget
 from nasrun.costs.cost import CandidateCosts, Candidates, Meter
-from nasrun.costs.memory import Ledger, sizes
+from nasrun.costs.ledger import Ledger, sizes
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.layout import Layout
 from nasrun.spaces.supernet import SupernetSpace

@@ -1,26 +1,21 @@
-"""How much memory a search takes, by shape alone: networks on the meta device compute nothing.
+"""The memory that a search takes, by shapes alone: networks on the meta device compute nothing.
 
-A step is played through there and every tensor's bytes are counted while it lives: activations kept
-for backward, gradients, and what an operation needs for a moment. What shapes do not tell (the
-libraries' scratch space, an allocator's waste) is a factor that is measured:
-scripts/check_memory.py.
+A step runs there under a ledger, which counts activations kept for the backward pass, gradients,
+and tensors that an operation needs only for a moment. Shapes do not show the scratch space of
+libraries and the waste of an allocator; scripts/check_memory.py measures a factor for both.
 """
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.weak import WeakIdKeyDictionary
 
 from nasrun.budget import Budget
+from nasrun.costs.ledger import Ledger, sizes
 from nasrun.genotype import NONE, Decision, Genotype
 from nasrun.spaces.base import ClassifierSpace
 from nasrun.spaces.layout import Layout
@@ -29,79 +24,14 @@ from nasrun.supernet.mixture import Mixture
 from nasrun.tasks.base import ImageTask, OptimizerFactory
 
 Active = tuple[tuple[int, ...], ...]
-"""The columns that run, for every decision."""
+"""The columns that run, per decision."""
 
 META = torch.device("meta")
 
 
-class Ledger(TorchDispatchMode):
-    """Counts the bytes of all tensors that are made inside it: those alive, and the most so far.
-
-    `saved` are those that autograd keeps for a backward pass, whether or not one can follow.
-    Tensors `given` from before (see `sizes`) are not counted, but `read` has the bytes of those
-    that were used.
-    """
-
-    def __init__(self, given: Mapping[int, int]) -> None:
-        super().__init__()
-        self.alive = self.most = 0
-        self._given = given
-        self._read: set[int] = set()
-        self._made = WeakIdKeyDictionary()
-        self._saved: dict[int, torch.UntypedStorage] = {}
-        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._save, lambda tensor: tensor)
-
-    @property
-    def saved(self) -> int:
-        return sum(storage.nbytes() for storage in self._saved.values())
-
-    @property
-    def read(self) -> int:
-        return sum(self._given[identity] for identity in self._read)
-
-    def __enter__(self) -> Ledger:
-        self._hooks.__enter__()
-        super().__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        self._hooks.__exit__(*error)
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        for leaf in args:
-            if isinstance(leaf, Tensor) and _identity(leaf) in self._given:
-                self._read.add(_identity(leaf))
-        result = function(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
-                self._note(leaf)
-        return result
-
-    def _note(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        if storage in self._made or _identity(tensor) in self._given:
-            return
-        self._made[storage] = True
-        size = storage.nbytes()
-        self.alive += size
-        self.most = max(self.most, self.alive)
-        weakref.finalize(storage, self._freed, size)
-
-    def _freed(self, size: int) -> None:
-        self.alive -= size
-
-    def _save(self, tensor: Tensor) -> Tensor:
-        if _identity(tensor) not in self._given:
-            self._saved[_identity(tensor)] = tensor.untyped_storage()
-        return tensor
-
-
 @dataclass(frozen=True)
 class Additive:
-    """Bytes as a sum: `base`, and `each` for a choice that is kept besides."""
+    """Bytes as a sum: `base`, and `each[decision][choice]` for each choice that is kept."""
 
     base: int
     each: Mapping[str, Mapping[str, int]]
@@ -114,10 +44,10 @@ class Additive:
 
 
 class Shapes:
-    """A space's search network without its numbers, asked what parts of it take.
+    """The search network of a space, without numbers; its methods return the bytes of its parts.
 
-    `slots` are the tensors as large as a parameter that the weights' optimizer keeps for it,
-    `number` is the type of activations. Without a `layout` it is the space's.
+    `slots` is how many numbers the optimizer of the weights keeps per parameter, `number` is the
+    type of activations. The default `layout` is that of the space's search network.
     """
 
     def __init__(
@@ -149,7 +79,7 @@ class Shapes:
         optimizer: OptimizerFactory,
         layout: Layout | None = None,
     ) -> Shapes:
-        """Of a search on a task's images, its weights moved by this optimizer."""
+        """The shapes of a search on the images of a task, with this optimizer of the weights."""
         return cls(
             space,
             inputs=task.inputs,
@@ -161,7 +91,7 @@ class Shapes:
         )
 
     def active(self, kept: Mapping[str, Sequence[str]]) -> Active:
-        """The columns of these choices, all of a decision that is not named."""
+        """The columns of these choices; a decision that is not named has all its columns."""
         return tuple(
             tuple(
                 column
@@ -172,7 +102,7 @@ class Shapes:
         )
 
     def weight_bytes(self, kept: Mapping[str, Sequence[str]]) -> int:
-        """The parameters of a subspace, with their optimizer's state but without gradients."""
+        """The parameters of a subspace and their optimizer's state, without gradients."""
         with META:
             network = self.space.restrict(_tuples(kept)).network(
                 inputs=self.inputs, outputs=self.outputs, layout=self.layout
@@ -181,9 +111,9 @@ class Shapes:
         return round(4 * numbers * (1 + self.slots))
 
     def training(self, kept: Mapping[str, Sequence[str]], batch_size: int, graphs: int = 1) -> int:
-        """The most that one step on this subspace takes, its weights included.
+        """The peak of one training step on this subspace, its weights included.
 
-        `graphs` forward passes are alive before the first gradient is taken.
+        `graphs` forward passes are alive before the first gradient is computed.
         """
         active = self.active(kept)
         self.network.train()
@@ -198,7 +128,7 @@ class Shapes:
         return self.weight_bytes(kept) + ledger.most
 
     def evaluation(self, kept: Mapping[str, Sequence[str]], batch_size: int) -> int:
-        """The most that measuring this subspace takes, its weights included."""
+        """The peak of measuring this subspace, its weights included."""
         active = self.active(kept)
         with batch_statistics(self.network), torch.no_grad(), Ledger(self._given) as ledger:
             weights = torch.empty(len(active), self.space.width, device=META, dtype=self.type)
@@ -212,16 +142,16 @@ class Shapes:
         test_batch: int,
         graphs: int = 1,
     ) -> int:
-        """The most that training on this subspace or measuring it takes."""
+        """The peak of training and measuring this subspace."""
         training = self.training(kept, batch_size, graphs)
         return max(training, self.evaluation(kept, test_batch))
 
     def single(
         self, kept: Mapping[str, Sequence[str]], batch_size: int, test_batch: int, graphs: int = 1
     ) -> int:
-        """The most that it takes where a step of training runs one choice of every decision.
+        """The peak if a training step runs one choice per decision, the one that adds most.
 
-        Of each the choice that adds most; the weights of all are there, and measuring runs all.
+        The weights of all choices are kept, and measuring runs all choices.
         """
         each = self.additive(batch_size, graphs).each
         path = {
@@ -235,16 +165,16 @@ class Shapes:
         return max(training, self.evaluation(kept, test_batch))
 
     def largest(self, batch_size: int) -> Genotype:
-        """The network whose choices add most to a step of training."""
+        """The network whose choices add most to a training step."""
         each = self.additive(batch_size).each
         return self.space.cheapest(lambda name, choice: -each[name][choice])
 
     def additive(self, batch_size: int, graphs: int = 1) -> Additive:
-        """What every choice adds to a step: activations kept, weight, gradient, optimizer state.
+        """The bytes that a choice adds to a step: activations, weight, gradient, optimizer state.
 
-        A layer's input is kept once however many choices read it, so it counts to the base; whether
-        they do is seen by the first two. The difference between the sum and `training` is what
-        operations need for a moment.
+        The input of a layer is kept once however many choices read it, so it belongs to the base;
+        the first two choices show whether they share it. `training` is larger than the sum by the
+        tensors that operations need only for a moment.
         """
         self.network.train()
         nothing: Active = ((),) * len(self.space.decisions)
@@ -270,7 +200,7 @@ class Shapes:
         return Additive(base + shared, each)
 
     def _kept(self, active: Active, batch_size: int, graphs: int) -> int:
-        """What forward passes leave for backward, and weights, gradients and optimizer state."""
+        """The activations kept by forward passes, with weights, gradients and optimizer state."""
         weights = torch.empty(len(active), self.space.width, device=META, dtype=self.type)
         weights.requires_grad_()
         ledger = Ledger(self._weights)
@@ -299,7 +229,7 @@ def network_bytes(
     test_batch: int,
     optimizer: OptimizerFactory,
 ) -> int:
-    """The most that training or measuring one network takes, by shapes, its weights included."""
+    """The peak of training and measuring one network, by shapes, its weights included."""
     inputs, size, number = task.inputs, task.size, _number(budget)
     with META:
         network = space.network(genotype, inputs=inputs, outputs=task.outputs, layout=layout)
@@ -310,7 +240,7 @@ def network_bytes(
         images = torch.empty(batch_size, inputs, size, size, dtype=number)
         labels = torch.empty(batch_size, dtype=torch.long)
         loss = torch.stack([F.cross_entropy(y, labels) for y in network.train()(images)]).sum()
-        # a cell may leave one of its inputs unread
+        # a cell may not read one of its inputs
         gradients = torch.autograd.grad(loss, weights, allow_unused=True)
         del gradients
     with torch.no_grad(), Ledger(given) as measuring, META:
@@ -325,7 +255,7 @@ def _number(budget: Budget) -> torch.dtype:
 
 
 def optimizer_slots(factory: OptimizerFactory) -> float:
-    """How many numbers an optimizer keeps for each that it moves: SGD with momentum 1, Adam 2."""
+    """How many numbers an optimizer keeps per parameter: 1 for SGD with momentum, 2 for Adam."""
     number = torch.zeros(64, requires_grad=True)
     optimizer = factory([number])
     number.grad = torch.ones_like(number)
@@ -344,13 +274,3 @@ def _only(nothing: Active, row: int, *columns: int) -> Active:
 
 def _tuples(kept: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(choices) for name, choices in kept.items()}
-
-
-def sizes(tensors: Iterable[Tensor]) -> dict[int, int]:
-    """The bytes of tensors, by what a ledger knows them by."""
-    return {_identity(tensor): tensor.untyped_storage().nbytes() for tensor in tensors}
-
-
-def _identity(tensor: Tensor) -> int:
-    """What tensors over the same numbers have in common, while they live."""
-    return tensor.untyped_storage()._cdata

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasrun.context import Context
-from nasrun.costs.memory import Ledger, Shapes, sizes
+from nasrun.costs.ledger import Ledger, sizes
+from nasrun.costs.memory import Shapes
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
 from nasrun.ops.operation import Operation, Whole

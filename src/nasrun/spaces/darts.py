@@ -1,7 +1,7 @@
 """The DARTS cell space (1806.09055): two cell types, each a small graph repeated over the depth.
 
-One network class serves supernet, subspace, discretised net and retrained net. They differ in how
-many candidates an edge still has and in the `Layout`. `none` never runs: its output is zero.
+One network class serves supernet, subspace, discretised network and retrained network. They differ
+in the number of candidates per edge and in the `Layout`. `none` never runs: its output is zero.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from nasrun.ops.term import State
 from nasrun.spaces.layout import Layout, Stem
 from nasrun.spaces.notation import cells, tuples
 from nasrun.spaces.notation.cells import CELLS, INPUTS, Cells
+from nasrun.spaces.stems import stem
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.supernet.auxiliary import AuxiliaryHead
 from nasrun.supernet.edge import Edge, check_operations
@@ -28,7 +29,7 @@ from nasrun.supernet.region import Maps, Probability, Region, running
 from nasrun.supernet.stacked import StackedNetwork, States
 
 MOST_NODES = 100
-"""Ours: what makes a cell too large to be built; it has 5150 edges."""
+"""Ours: a cell with more nodes is too large to be built; this one has 5150 edges."""
 
 
 def edges_of(nodes: int) -> list[tuple[int, int]]:
@@ -37,12 +38,12 @@ def edges_of(nodes: int) -> list[tuple[int, int]]:
 
 
 def nodes_of(count: int) -> tuple[int, ...]:
-    """The numbers of so many intermediate nodes."""
+    """The numbers of the first `count` intermediate nodes."""
     return tuple(range(INPUTS, INPUTS + count))
 
 
 def reductions(layers: int) -> tuple[int, int]:
-    """The numbers of the cells that halve the map: at a third and at two thirds of the depth."""
+    """The indices of the cells that halve the map: at one and two thirds of the depth."""
     return layers // 3, 2 * layers // 3
 
 
@@ -52,10 +53,10 @@ def _edge_names(nodes: int) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class DartsSpace(SupernetSpace):
-    """Cells of `nodes` intermediate nodes whose every edge chooses among `operations`.
+    """Cells of `nodes` intermediate nodes; each edge chooses one of `operations`.
 
-    A derived cell keeps `kept_edges` edges a node. `channels`, `layers` and `stem` are those of
-    the search network; `choices` narrows single decisions.
+    A derived cell keeps `kept_edges` edges per node. `channels`, `layers` and `stem` are those of
+    the search network; `choices` restricts single decisions.
     """
 
     operations: tuple[str, ...]
@@ -99,7 +100,7 @@ class DartsSpace(SupernetSpace):
 
     @property
     def search_layout(self) -> Layout:
-        """The search network's: no learned batch norm, and one after every pool."""
+        """The layout of the search network: batch norms without affine, one after each pool."""
         return Layout(
             channels=self.channels,
             layers=self.layers,
@@ -133,7 +134,7 @@ class DartsSpace(SupernetSpace):
 
     @property
     def owned(self) -> Mapping[str, tuple[str, ...]]:
-        """Of every cell of its type the candidates on its edge."""
+        """The modules of a decision: the candidates on its edge in each cell of its type."""
         kinds = [CELLS[index in reductions(self.layers)] for index in range(self.layers)]
         return {
             f"{cell}/{node}-{source}": tuple(
@@ -182,7 +183,7 @@ class DartsSpace(SupernetSpace):
 
 
 class CellNetwork(StackedNetwork):
-    """A stack of cells with two reductions; `candidates` lists the operations of each decision.
+    """A stack of cells, two of them reductions; `candidates` lists the operations per decision.
 
     The output of a cell is the concatenation of its `joined` nodes.
     """
@@ -199,7 +200,7 @@ class CellNetwork(StackedNetwork):
         layout: Layout,
     ) -> None:
         super().__init__()
-        self.stem = _stem(layout.stem, inputs, layout.channels)
+        self.stem = stem(layout.stem, inputs, layout.channels)
         prev_prev, prev = self.stem.widths
         reduction_prev = self.stem.halves_last
         channels = layout.channels
@@ -247,7 +248,7 @@ class CellNetwork(StackedNetwork):
 
 
 class Cell(Region):
-    """Nodes that sum their edges from the two inputs on; the output joins some, mostly all."""
+    """Nodes that each sum their edges; the output concatenates `joined` nodes, usually all."""
 
     def __init__(
         self,
@@ -295,58 +296,3 @@ class Cell(Region):
         return torch.cat(
             [states[node].map for node in self.joined], dim=1
         )  # (B, joined * C, H / stride, W / stride)
-
-
-class NetworkStem(nn.Module):
-    """Images to the two inputs of the first cell: of `widths`, the second halved or not."""
-
-    halves_last: bool
-    widths: tuple[int, int]
-
-
-class CifarStem(NetworkStem):
-    """A 3x3 convolution to three times the channels; both inputs of the first cell."""
-
-    halves_last = False
-
-    def __init__(self, inputs: int, channels: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, 3 * channels, 3, stride, padding=1, bias=False)
-        self.bn = nn.BatchNorm2d(3 * channels)
-        self.widths = (3 * channels, 3 * channels)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.bn(self.conv(x))
-        return x, x
-
-
-class ImageNetStem(NetworkStem):
-    """Three stride-2 convolutions: the maps at a quarter and at an eighth of the image's side."""
-
-    halves_last = True
-
-    def __init__(self, inputs: int, channels: int) -> None:
-        super().__init__()
-        self.quarter = nn.Sequential(
-            nn.Conv2d(inputs, channels // 2, 3, 2, padding=1, bias=False),
-            nn.BatchNorm2d(channels // 2),
-            nn.ReLU(),
-            nn.Conv2d(channels // 2, channels, 3, 2, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
-        self.eighth = nn.Sequential(
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, 2, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
-        self.widths = (channels, channels)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        quarter = self.quarter(x)
-        return quarter, self.eighth(quarter)
-
-
-def _stem(name: Stem, inputs: int, channels: int) -> NetworkStem:
-    if name == "imagenet":
-        return ImageNetStem(inputs, channels)
-    return CifarStem(inputs, channels, stride=2 if name == "cifar_half" else 1)
