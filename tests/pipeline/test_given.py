@@ -39,7 +39,7 @@ def test_a_file_of_many_architectures_has_one_by_name(here):
         ValueError, match=r"genotype=genotypes.py: .*FILE:NAME, where NAME is A or B"
     ):
         read("genotypes.py")
-    with pytest.raises(ValueError, match=r"genotype=genotypes.py:C: nothing is named C there; .*A"):
+    with pytest.raises(ValueError, match=r"genotype=genotypes.py:C: nothing in it is named C; .*A"):
         read("genotypes.py:C")
     with pytest.raises(
         ValueError, match=r"genotype=absent.py:C: neither a published cell nor a file"

@@ -1,9 +1,9 @@
-"""What a search space is at least: architectures, each with a notation and a network.
+"""The base classes of search spaces: architectures, each with a notation and a network.
 
-From the weakest to the strongest, and everybody asks for the weakest that suffices: a `Space` has
-networks; a `ClassifierSpace` has those that are retrained, counted and exported; a `DecisionSpace`
-(`nasrun.spaces.decision`) can be searched, a `SupernetSpace` (`nasrun.spaces.supernet`) with all
-choices at once.
+From general to special: a `Space` has networks; those of a `ClassifierSpace` can be retrained,
+counted and exported; a `DecisionSpace` (`nasrun.spaces.decision`) can be searched, and a
+`SupernetSpace` (`nasrun.spaces.supernet`) has a network with all choices at once. Use the most
+general one that suffices.
 """
 
 from __future__ import annotations
@@ -19,57 +19,57 @@ from nasrun.spaces.layout import Layout
 class Space(ABC):
     """Architectures, each with a notation and a network; frozen, without tensors.
 
-    `words` say in a user's words what a space of this kind has, `options` which spaces have it.
+    For messages, `words` says what a space of this kind has, `options` which spaces have it.
     """
 
     words: ClassVar[str] = "a network"
     options: ClassVar[str] = "any space"
     makes: ClassVar[type[Network]]
-    """The kind of its networks."""
+    """Class of its networks."""
 
     name: str
     table: str | None = None
-    """A file with the true accuracies of all genotypes, for reports (`nasrun.data.table`)."""
+    """File with the true accuracies of all genotypes (`nasrun.data.table`), or `None`."""
 
     @abstractmethod
     def network(self, genotype: Genotype, *, inputs: int, outputs: int) -> Network:
-        """The freshly initialised network of a genotype, drawn from torch's global generator.
+        """Return a new network of the genotype, initialised from torch's global generator.
 
         `inputs` and `outputs` are the task's.
         """
 
     @abstractmethod
     def check(self, genotype: Genotype) -> Genotype:
-        """The same genotype if it is one of this space's, else a ValueError.
+        """Return the genotype if it belongs to this space, else raise ValueError.
 
-        Misfit if it is one of a larger or a smaller space of this kind.
+        The error is a Misfit if it belongs to a larger or smaller space of this kind.
         """
 
     @abstractmethod
     def render(self, genotype: Genotype) -> str:
-        """The genotype in the literature's notation, one line."""
+        """Return the genotype in the literature's notation, on one line."""
 
     @abstractmethod
     def parse(self, text: str) -> Genotype:
-        """The genotype of `render`'s notation; ValueError says what is wrong with the text."""
+        """Return the genotype from `render`'s notation; ValueError says what is wrong."""
 
     @abstractmethod
     def cells(self, genotype: Genotype) -> dict[str, list[tuple[str, str, str]]]:
-        """Per cell type the edges (from, to, operation) to draw, dropped ones left out."""
+        """Return per cell type the edges (from, to, operation) to draw, without dropped ones."""
 
 
 class ClassifierSpace(Space):
-    """Networks that classify images and can be built in any `Layout`: what is retrained."""
+    """A space of image classifiers that can be built in any `Layout`, for retraining."""
 
     words = ImageClassifier.words
     options = ImageClassifier.spaces
     makes = ImageClassifier
     layer_wise: bool = False
-    """Whether a network has one layer per decision, whatever its width: then no other `layers` fit,
-    and there is no auxiliary head."""
+    """Whether a network always has one layer per decision; then `layers` is fixed, and there is no
+    auxiliary head."""
 
     @abstractmethod
     def network(
         self, genotype: Genotype, *, inputs: int, outputs: int, layout: Layout | None = None
     ) -> ImageClassifier:
-        """The network of a genotype; `None` is a layout of the space's own."""
+        """Return a new network of the genotype; `None` uses the space's own layout."""

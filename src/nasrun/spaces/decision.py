@@ -1,4 +1,4 @@
-"""A space that can be searched: a list of decisions and their limits."""
+"""Spaces that can be searched: a list of decisions and their limits."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from nasrun.trained import Tensors, Trained
 
 
 class DecisionSpace(Space):
-    """Decisions and limits, and what each decision owns in a network.
+    """Decisions and limits, and the modules of a network that each decision owns.
 
-    `limits` say how many of a group of decisions a derived network keeps (DARTS: two edges a
-    node). Rules that decode or sample obey them; SNAS's per-edge argmax knowingly does not.
-    `none_is_a_choice` says what `none` means: an operation like the others, that is drawn and
-    weighed as they are (NAS-Bench-201), or what only a limit makes of an edge (DARTS).
+    `limits` say how many of a group of decisions a derived network keeps (DARTS: two edges per
+    node). Rules that decode or sample obey them; SNAS's per-edge argmax knowingly does not. If
+    `none_is_a_choice`, `none` is an operation like the others, sampled and weighed as they are
+    (NAS-Bench-201); else an edge becomes `none` only by a limit (DARTS).
     """
 
     words = "decisions to search"
@@ -36,48 +36,48 @@ class DecisionSpace(Space):
     limits: tuple[AtMost, ...]
     none_is_a_choice: bool = False
     sized_by: ClassVar[str | None] = None
-    """The setting that says how many nodes or layers a genotype decides, where one does."""
+    """Name of the setting with the number of nodes or layers that a genotype decides, if any."""
     joined: Mapping[str, tuple[int, ...]] = MappingProxyType({})
     """The nodes whose maps the output of a cell joins, per cell type; a genotype may leave some
-    out. None where outputs are made in another way."""
+    out. Empty if the space computes outputs differently."""
 
     @abstractmethod
     def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> DecisionSpace:
-        """The subspace in which the named decisions have only these choices."""
+        """Return the subspace in which the named decisions have only these choices."""
 
     @property
     @abstractmethod
     def owned(self) -> Mapping[str, tuple[str, ...]]:
-        """Decision -> the modules of a network that are its own, by the names' beginnings.
+        """Maps each decision to the modules of a network that it owns, as prefixes of their names.
 
         A choice and the tensors of these modules move between networks together. A tensor belongs
-        to one decision at most, and to the same one in all networks of the space; what no decision
-        owns is alike in all of them. A decision without modules (an activation) owns nothing.
+        to one decision at most, the same one in all networks of the space; tensors without an owner
+        have the same shapes in all of them. A decision without modules (an activation) owns none.
         """
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The decisions' names in order."""
+        """Names of the decisions, in order."""
         return tuple(decision.name for decision in self.decisions)
 
     @cached_property
     def rows(self) -> dict[str, int]:
-        """The row of each decision in alphas and mixtures."""
+        """Row of each decision in alphas and mixtures."""
         return {decision.name: row for row, decision in enumerate(self.decisions)}
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The groups of decisions in order: cell types, or one empty name."""
+        """Groups of decisions, in order: cell types, or one empty name."""
         return tuple(dict.fromkeys(decision.group for decision in self.decisions))
 
     def candidates(self, decision: Decision) -> tuple[str, ...]:
-        """What a decision is made between: `none` only where it is a choice, or the only one."""
+        """Return the choices to decide between; `none` only if it is a choice, or the only one."""
         if self.none_is_a_choice:
             return decision.choices
         return tuple(choice for choice in decision.choices if choice != NONE) or decision.choices
 
     def open_choices(self, genotype: Genotype | None) -> dict[str, tuple[str, ...]]:
-        """Per decision what a network has: a genotype's one choice, or all when none is given."""
+        """Return per decision the choices in a network: the genotype's, or all if it is `None`."""
         if genotype is None:
             return {decision.name: decision.choices for decision in self.decisions}
         return {name: (choice,) for name, choice in self.check(genotype).items()}
@@ -130,7 +130,7 @@ class DecisionSpace(Space):
         )
 
     def sample(self, generator: torch.Generator | None = None) -> Genotype:
-        """A uniformly drawn genotype that keeps exactly as many operations as the limits say."""
+        """Return a uniformly drawn genotype that keeps exactly as many operations as limits say."""
 
         def draw(count: int) -> int:
             return int(torch.randint(count, (), generator=generator))
@@ -146,9 +146,9 @@ class DecisionSpace(Space):
         return Genotype(self.name, choices)
 
     def stratified(self, count: int, generator: torch.Generator) -> list[Genotype]:
-        """So many genotypes; every candidate of a decision occurs equally often, up to one.
+        """Return `count` genotypes in which a decision's candidates occur equally often, up to one.
 
-        Where a limit keeps only some of its decisions, before that: which ones is drawn.
+        This holds before limits drop decisions; the dropped ones are drawn at random.
         """
         columns = {}
         for decision in self.decisions:
@@ -168,10 +168,11 @@ class DecisionSpace(Space):
         ]
 
     def mutate(self, genotype: Genotype, generator: torch.Generator | None = None) -> Genotype:
-        """The genotype with one decision changed, uniformly drawn: decision, then choice.
+        """Return the genotype with one uniformly drawn decision changed to a drawn choice.
 
-        An edge that is dropped comes back in place of another one of its limit. So both mutations
-        of 1802.01548 occur, of operations and of inputs. Where nothing can change, nothing does.
+        If the decision is a dropped edge, another edge of its limit is dropped instead. So both
+        mutations of 1802.01548 occur, of operations and of inputs. If nothing can change, the
+        genotype is returned as it is.
         """
 
         def draw(options: Sequence[str]) -> str:
@@ -214,10 +215,10 @@ class DecisionSpace(Space):
     def cheapest(
         self, price: Callable[[str, str], float], fixed: Mapping[str, str] | None = None
     ) -> Genotype:
-        """The genotype with the least sum of prices, of those that decide as `fixed`.
+        """Return the genotype with the smallest sum of prices among those with `fixed` decisions.
 
-        Limits keep as many operations as they say, the cheapest; an edge fixed to one may be
-        dropped for that. Negative prices give the dearest.
+        Limits keep the cheapest operations, as many as they say; this may drop a fixed edge.
+        Negative prices give the most expensive genotype.
         """
         fixed = fixed or {}
         chosen = {}
@@ -233,12 +234,12 @@ class DecisionSpace(Space):
 
     @cached_property
     def tied(self) -> tuple[tuple[str, ...], ...]:
-        """All decisions, those together that one limit is on: what takes them whole stays legal."""
+        """All decisions in groups that share a limit; exchanging whole groups obeys the limits."""
         bound = {name: limit.decisions for limit in self.limits for name in limit.decisions}
         return tuple(dict.fromkeys(bound.get(name, (name,)) for name in self.names))
 
     def prefixes(self, decisions: Iterable[str]) -> tuple[str, ...]:
-        """How the names of the decisions' tensors begin."""
+        """Return the prefixes of the names of the decisions' tensors."""
         return tuple(f"{prefix}." for name in decisions for prefix in self.owned[name])
 
     def inherit(
@@ -251,18 +252,19 @@ class DecisionSpace(Space):
         lam: float,
         gam: float,
     ) -> Trained:
-        """What a network begins with that takes some decisions from a donor, all else from `base`.
+        """Return the initial state of a network that takes `decisions` from a donor, else `base`.
 
-        `fresh` has the tensors of a newly initialised network of its genotype. What is donated is
-        shrunk and perturbed, lam * donor + gam * fresh.
+        `fresh` has the tensors of a newly initialised network of its genotype. Donated tensors are
+        shrunk and perturbed: lam * donor + gam * fresh.
         """
         return inherited(base, donor, fresh, self.prefixes(decisions), lam=lam, gam=gam)
 
     def features(self, genotype: Genotype) -> Tensor:
-        """The genotype as numbers for a model, (features,) float32, as many for all of the space.
+        """Return a vector that encodes the genotype for a model, (features,), float32.
 
-        A one for the choice of each decision, zeros for the others (of a dropped edge for all where
-        `none` is no choice), then per cell type a one for each node that its output joins.
+        Each decision is one-hot over its choices (all zeros for a dropped edge if `none` is not a
+        choice); then each cell type has a one for each node that its output joins. All genotypes of
+        the space have equally many features.
         """
         chosen = [
             genotype[decision.name] == choice
@@ -278,6 +280,6 @@ class DecisionSpace(Space):
 
 
 def _nodes(names: Iterable[str]) -> set[tuple[str, str]]:
-    """Groups and nodes of these decisions."""
+    """Return the (group, node) pairs of the decisions."""
     decisions = (Decision(name, (NONE,)) for name in names)
     return {(decision.group, decision.node) for decision in decisions}

@@ -1,7 +1,7 @@
 """Encoder, actor and critic of DrQ-v2 (2107.09645) made deeper, for PBT-NAS (2307.15621).
 
-36 decisions: 8 of the encoder, 10 of the actor, 18 of the twin critic. Every network has four
-layers, the first of a fixed kind. The encoder is an object: `Pixels` for images, `Vector` for
+There are 36 decisions: 8 of the encoder, 10 of the actor, 18 of the twin critic. Every network has
+four layers; the first layer's kind is fixed. The encoder is `Pixels` for images or `Vector` for
 states, whose layers choose among the actor's operations (ours).
 """
 
@@ -29,31 +29,31 @@ HEADS = ("q1", "q2")
 
 
 class Encoder(ABC):
-    """What a network's encoder is made of."""
+    """Builds the layers of a network's encoder."""
 
     operations: tuple[str, ...]
 
     @abstractmethod
     def first(self, inputs: int) -> nn.Module:
-        """The layer of a fixed kind, from `inputs` channels or numbers."""
+        """Return the first layer, of a fixed kind, from `inputs` channels or numbers."""
 
     @abstractmethod
     def layer(self, name: str, activation: str) -> nn.Module:
-        """A searched layer."""
+        """Return the searched layer `name`."""
 
     @property
     @abstractmethod
     def width(self) -> int:
-        """How many numbers the encoder gives."""
+        """Number of outputs of the encoder."""
 
     @abstractmethod
     def scale(self, x: Tensor) -> Tensor:
-        """An observation as the first layer takes it."""
+        """Return an observation in the range and type that the first layer needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pixels(Encoder):
-    """Convolutions on uint8 images of `size` pixels: one of stride 2, then three that keep it."""
+    """Convolutions on uint8 images of `size` pixels: one of stride 2, then three of stride 1."""
 
     channels: int
     size: int
@@ -111,8 +111,8 @@ class Vector(Encoder):
 class DrqSpace(ModularSpace):
     """An encoder, an actor and a twin critic of `hidden` units.
 
-    `feature_dims` are what actor and critic may each reduce the encoder's answer to; the layers
-    whose shapes depend on it move with that decision.
+    `feature_dims` lists the sizes to which actor and critic may each reduce the encoder's output;
+    the layers whose shapes depend on this decision belong to it.
     """
 
     encoder: Encoder
@@ -176,13 +176,13 @@ class DrqSpace(ModularSpace):
 
 
 def _stack(name: str, operations: tuple[str, ...]) -> list[Decision]:
-    """The decisions of four layers, of which the first has its kind fixed."""
+    """Return the decisions of four layers, where the first layer's kind is fixed."""
     searched = [Decision(f"{name}/op{layer}", operations) for layer in range(1, LAYERS)]
     return searched + [Decision(f"{name}/activation{n}", ACTIVATIONS) for n in range(LAYERS)]
 
 
 class Agent(ActorCritic):
-    """Encoder, actor and critic; `forward` is what the agent would do without noise."""
+    """Encoder, actor and critic; `forward` returns the action without noise."""
 
     def __init__(self, space: DrqSpace, genotype: Genotype, inputs: int, actions: int) -> None:
         super().__init__()
@@ -201,7 +201,7 @@ class Agent(ActorCritic):
 
 
 def _initialise(module: nn.Module) -> None:
-    """DrQ-v2's: orthogonal, convolutions scaled for ReLU; before spectral norm is put on."""
+    """Initialise as DrQ-v2: orthogonal, convolutions scaled for ReLU; call before spectral norm."""
     if isinstance(module, nn.Linear):
         nn.init.orthogonal_(module.weight)
     elif isinstance(module, nn.Conv2d):
@@ -222,7 +222,7 @@ def _activations(genotype: Genotype, name: str) -> list[str]:
 
 
 class EncoderNetwork(nn.Module):
-    """Observations to vectors."""
+    """Maps observations to vectors."""
 
     def __init__(self, encoder: Encoder, genotype: Genotype, inputs: int) -> None:
         super().__init__()
@@ -239,7 +239,7 @@ class EncoderNetwork(nn.Module):
 
 
 class Trunk(nn.ModuleDict):
-    """A vector reduced to `features` numbers, normalised."""
+    """Reduces a vector to `features` numbers and normalises them."""
 
     def __init__(self, width: int, features: int, activation: str) -> None:
         super().__init__()
@@ -252,7 +252,7 @@ class Trunk(nn.ModuleDict):
 
 
 class Actor(nn.Module):
-    """A vector to the mean of the actions, in -1 .. 1."""
+    """Maps a vector to the mean of the actions, in -1 .. 1."""
 
     def __init__(self, space: DrqSpace, genotype: Genotype, actions: int) -> None:
         super().__init__()
@@ -267,7 +267,7 @@ class Actor(nn.Module):
 
 
 class Critic(nn.Module):
-    """A vector and actions to two estimates of the return."""
+    """Maps a vector and actions to two estimates of the return."""
 
     def __init__(self, space: DrqSpace, genotype: Genotype, actions: int) -> None:
         super().__init__()

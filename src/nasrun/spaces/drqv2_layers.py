@@ -25,9 +25,9 @@ class Stack(nn.ModuleDict):
 
 
 class DenseLayer(nn.Module):
-    """Nothing, a linear map, or a bottleneck beside the identity: LayerNorm, linear, ReLU, linear.
+    """The identity, a linear layer, or a residual block: LayerNorm, linear, ReLU, linear.
 
-    `residual_05` has half as many units within, `residual_2` twice as many.
+    `residual_05` has half as many hidden units, `residual_2` twice as many.
     """
 
     def __init__(self, name: str, width: int) -> None:
@@ -48,7 +48,7 @@ class DenseLayer(nn.Module):
 
 
 class ConvLayer(nn.Module):
-    """Nothing, a convolution, two of them beside the identity, or a separable one."""
+    """The identity, a convolution, a residual block of two, or a separable convolution."""
 
     def __init__(self, name: str, channels: int, activation: str) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class ConvLayer(nn.Module):
 
 
 def activate(name: str, x: Tensor) -> Tensor:
-    """The activation of that name."""
+    """Apply the activation function `name`."""
     functions: dict[str, Callable[[Tensor], Tensor]] = {
         "id": lambda y: y,
         "tanh": torch.tanh,

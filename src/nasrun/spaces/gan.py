@@ -3,12 +3,12 @@
 `hard=false` searches the generator's cells (21 decisions with three cells); the latent vector's
 projections and AutoGAN's discriminator (1908.03835) are fixed. `hard=true` searches these too (72).
 
-Where we differ from the released code: a discriminator block adds up both of its branches as drawn
-(there the sum is overwritten by the left one), what crosses over makes a branch whose own first
-operation is `none` (there it is dropped), and a block without branches halves the map (there it
-does not); `released_sum=true` does all three as released. In both modes the rest of a block is as
-released: without c5 or c6 the sum before it stays, and a pool at the input halves both terms of the
-sum. And a cell's own output is not changed in place by what is added to it.
+Where we differ from the released code: a discriminator block adds both of its branches (there the
+left one overwrites the sum); a branch whose own first operation is `none`
+still exists by the edge that crosses over (there it is dropped); a block without branches halves
+the map (there it does not). `released_sum=true` does all three as released. In both modes the rest
+of a block is as released: if c5 or c6 is `none`, the sum before it is the branch, and a pool at the
+input halves both terms of the sum. A cell's own output is not changed in place by what is added.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ from nasrun.spaces.gan_operation import OPERATIONS
 from nasrun.spaces.modular import ModularSpace
 
 MOST_BLOCKS = 100
-"""Ours: what makes a discriminator too long to be built."""
+"""Largest number of discriminator blocks (ours)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GanSpace(ModularSpace):
-    """`num_cells` cells of `channels` channels that each double the size, from `bottom` pixels on.
+    """`num_cells` cells of `channels` channels; each doubles the size, starting at `bottom` pixels.
 
-    The latent vector of `latent` numbers is divided among the first `projections` cells.
-    The discriminator has `blocks` blocks of `discriminator_channels`, of which, where it is not
-    searched, the first `halvings` halve the size.
+    The latent vector of `latent` numbers is divided among the first `projections` cells. The
+    discriminator has `blocks` blocks of `discriminator_channels` channels; if it is not searched,
+    the first `halvings` blocks halve the size.
     """
 
     num_cells: int
@@ -88,7 +88,7 @@ class GanSpace(ModularSpace):
                 f"latent={self.latent}: use a multiple of projections={self.projections}, above 0"
             )
         if self.released_sum and not self.hard:
-            raise ValueError("released_sum=true: has no effect without hard=true; leave it out")
+            raise ValueError("released_sum=true: has no effect without hard=true; use false")
         if self.bottom < 2 or self.bottom % 2:
             raise ValueError(f"bottom={self.bottom}: use an even number of pixels, at least 2")
         if not 0 <= self.halvings <= self.blocks or self.size % 2**self.halvings:
@@ -103,12 +103,12 @@ class GanSpace(ModularSpace):
 
     @property
     def size(self) -> int:
-        """The side of an image in pixels."""
+        """Side of an image in pixels."""
         return self.bottom * 2**self.num_cells
 
     @property
     def convolutions(self) -> tuple[str, ...]:
-        """The operations that may change the number of channels."""
+        """Operations that can change the number of channels."""
         return tuple(name for name in self.operations if "conv" in name)
 
     def _decisions(self) -> list[Decision]:
@@ -145,11 +145,11 @@ class GanSpace(ModularSpace):
         }
 
     def network(self, genotype: Genotype, *, inputs: int, outputs: int) -> Gan:
-        assert inputs == outputs, "what is generated is what is judged"
+        assert inputs == outputs, "the discriminator reads the images that the generator makes"
         return Gan(self, self.check(genotype), images=inputs)
 
     def discriminator(self, genotype: Genotype, images: int) -> nn.Module:
-        """The searched one, or the fixed one."""
+        """Return the searched or the fixed discriminator."""
         channels, blocks = self.discriminator_channels, self.blocks
         if not self.hard:
             return FixedDiscriminator(
@@ -181,14 +181,14 @@ class GanSpace(ModularSpace):
             source, target = edge.split()
             choice = genotype[name]
             if choice == NONE and target in ("left", "right"):
-                choice = "skip_connect"  # the sum before it stays as it is
+                choice = "skip_connect"  # the sum before it is the branch
             if choice != NONE:
                 drawn.append((source, target, choice))
         return drawn
 
 
 class Gan(Adversaries):
-    """A generator of images and a discriminator that tells them from real ones."""
+    """A generator of images, and a discriminator of generated and real images."""
 
     def __init__(self, space: GanSpace, genotype: Genotype, *, images: int) -> None:
         super().__init__()
@@ -211,7 +211,7 @@ class Gan(Adversaries):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Before spectral norm is put on, or the normalised weights would be set and lost."""
+    """Initialise a module; call before spectral norm, which would overwrite the weights."""
     if isinstance(module, nn.Conv2d):
         nn.init.xavier_uniform_(module.weight)
     elif isinstance(module, nn.BatchNorm2d):

@@ -1,4 +1,4 @@
-"""Two discriminators: AutoGAN's, which is fixed, and blocks that are searched."""
+"""Two discriminators: AutoGAN's fixed one, and one of searched blocks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BLOCK_EDGES = (
 
 
 class FixedDiscriminator(nn.Module):
-    """AutoGAN's: residual blocks, the first ones halving, ReLU, sum over the map, linear."""
+    """AutoGAN's: residual blocks, the first ones halving the map, ReLU, sum over pixels, linear."""
 
     def __init__(self, images: int, *, channels: int, blocks: int, halvings: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class FixedDiscriminator(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a pointwise one where the shape changes."""
+    """Two 3x3 convolutions plus a shortcut, which is a 1x1 convolution if the shape changes."""
 
     def __init__(self, inputs: int, channels: int, *, first: bool, halve: bool) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class ResidualBlock(nn.Module):
 
 
 class SearchedDiscriminator(nn.ModuleDict):
-    """Blocks of seven operations and two downsamplings, ReLU, sum over the map, linear."""
+    """Blocks of seven operations and two downsamplings, ReLU, sum over pixels, linear."""
 
     def __init__(
         self, genotype: Genotype, images: int, *, channels: int, blocks: int, released_sum: bool
@@ -84,11 +84,11 @@ class SearchedDiscriminator(nn.ModuleDict):
 
 
 class DiscriminatorBlock(nn.ModuleDict):
-    """Two branches beside a node n0, each a sum and, unless it is `none`, an operation on the sum.
+    """Two branches next to a node n0; each is a sum, then an operation on it unless it is `none`.
 
-    A branch is halved at its end, or by `..._input` where it begins: then both terms of the sum
-    are. Without any branch n0 is the output, or the input where that is missing too, halved by
-    average. A map of one pixel is halved no more.
+    A branch is halved at its end, or by `..._input` at its start: then both terms of the sum are.
+    Without branches, the output is n0, or the input if n0 is missing, too, halved by average
+    pooling. A map of one pixel is not halved.
     """
 
     released_sum: bool
@@ -97,7 +97,7 @@ class DiscriminatorBlock(nn.ModuleDict):
         self, inputs: int, channels: int, chosen: Mapping[str, str], *, first: bool
     ) -> None:
         super().__init__()
-        for key in ("c0", "c1", "c2"):  # of the first block they see pixels
+        for key in ("c0", "c1", "c2"):  # in the first block they see pixels
             self[key] = PreActivation(chosen[key], inputs, channels, active=not first)
         for key in ("c3", "c4", "c5", "c6"):
             self[key] = PreActivation(chosen[key], channels, channels)
@@ -111,7 +111,7 @@ class DiscriminatorBlock(nn.ModuleDict):
         left = self._branch(n1, n0, "c3", "c5", "down0" if halve else None)
         right = self._branch(n2, n0, "c4", "c6", "down1" if halve else None)
         beside = x if n0 is None else n0
-        if self.released_sum:  # a branch is there by its own first operation only
+        if self.released_sum:  # a branch exists only by its own first operation
             left, right = left if n1 is not None else None, right if n2 is not None else None
             return next(found for found in (left, right, beside) if found is not None)
         out = summed(left, right)
@@ -134,7 +134,7 @@ class DiscriminatorBlock(nn.ModuleDict):
 
 
 class Downsampling(nn.Module):
-    """Half the size: a pool, or ReLU and a convolution of stride 2."""
+    """Halves the size by a pool, or by ReLU and a convolution of stride 2."""
 
     def __init__(self, name: str, channels: int) -> None:
         super().__init__()

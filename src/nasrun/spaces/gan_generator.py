@@ -1,4 +1,4 @@
-"""The generator: AdversarialNAS's cells on growing maps, fed by projections of a latent vector."""
+"""The generator: AdversarialNAS's cells on growing maps, plus projections of a latent vector."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ LINEARS = tuple(
 )
 DROPOUTS = ("0", "0.1", "0.2")
 SKIP_MODES = ("nearest", "bilinear", "nearest")
-"""How a cell resizes what earlier cells give it: fixed (the released code)."""
+"""Interpolation with which each cell resizes the skips of earlier cells: fixed (released code)."""
 CELL = ("up0", "up1", "c0", "c1", "c2", "c3", "c4")
 CELL_EDGES = ("x n0", "x n1", "n0 n2", "n1 n2", "n0 n3", "n1 n3", "n2 n3")
 
 
 class Generator(nn.ModuleDict):
-    """Cells on growing maps, each fed by the one before and a projection of the latent vector."""
+    """Cells on growing maps; each reads the previous one and a projection of the latent vector."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Generator(nn.ModuleDict):
 
 
 class Projection(nn.Module):
-    """A linear map of the latent vector, or of a cell's own part of it, to a feature map."""
+    """Maps the latent vector, or a cell's own part of it, linearly to a feature map."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Projection(nn.Module):
 class GeneratorCell(nn.ModuleDict):
     """Two upsamplings and five operations between four nodes; no norm inside.
 
-    Without an operation into a node the nodes before it take its place.
+    If no operation enters a node, the sum of the nodes before it takes its place.
     """
 
     def __init__(self, channels: int, cell: int, chosen: Mapping[str, str]) -> None:

@@ -1,6 +1,6 @@
-"""What generators and discriminators are made of: an operation on an edge that may be absent.
+"""The operations of generators and discriminators, on edges that may be absent.
 
-The answer of an operation is `None` where there is nothing: a sum leaves it out.
+An absent edge's output is `None`, and sums leave it out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ OPERATIONS = (
 
 
 class PreActivation(nn.Module):
-    """ReLU and a convolution, nothing but a skip, or nothing at all: then the answer is None."""
+    """ReLU and a convolution, a skip connection, or `none`, whose output is `None`."""
 
     def __init__(
         self, name: str, inputs: int, channels: int, stride: int = 1, active: bool = True
@@ -38,12 +38,12 @@ class PreActivation(nn.Module):
 
 
 def chosen_in(genotype: Genotype, group: str) -> dict[str, str]:
-    """The decisions of a group by their last word."""
+    """Return the choices of a group by the last part of the decisions' names."""
     named = [(name.rpartition("/"), choice) for name, choice in genotype.items()]
     return {key: choice for (where, _, key), choice in named if where == group}
 
 
 def summed(*terms: Tensor | None) -> Tensor | None:
-    """The sum of the tensors that are there, None without any."""
+    """Return the sum of the terms that are not `None`, or `None` if there are none."""
     there = [term for term in terms if term is not None]
     return sum(there[1:], start=there[0]) if there else None

@@ -1,4 +1,4 @@
-"""What the network of a child inherits from two others: shrink and perturb (1910.08475)."""
+"""How the network of a child inherits from two others: shrink and perturb (1910.08475)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def inherited(
     lam: float,
     gam: float,
 ) -> Trained:
-    """The child of two trainings; tensors whose names begin with a prefix are the donor's.
+    """Return the child of two trainings, with the donor's tensors for names with a prefix:
 
-        network: lam * donor + gam * fresh   averages: the donor's   moments: none, so fresh
+        network: lam * donor + gam * fresh   averages: the donor's   moments: none
 
-    All others are the base parent's, to the bit, and so is the memory. `fresh` has the tensors of a
-    newly initialised network of the child's genotype. Nothing given is changed.
+    All other tensors are exact copies of the base parent's, and so is the memory. `fresh` has the
+    tensors of a newly initialised network of the child's genotype. No argument is changed.
     """
 
     def mixed(own: Tensors, given: Tensors, change: Callable[[str, Tensor], Tensor]) -> Tensors:
@@ -54,9 +54,9 @@ def inherited(
 
 
 def shrunk(name: str, tensor: Tensor, fresh: Tensor, *, lam: float, gam: float) -> Tensor:
-    """Shrink and perturb (1910.08475): lam * tensor + gam * fresh; whole numbers are copied.
+    """Return lam * tensor + gam * fresh: shrink and perturb (1910.08475); integers are copied.
 
-    A spectral norm's singular vectors get their unit length back.
+    Singular vectors of a spectral norm are normalised to unit length again.
     """
     if not tensor.is_floating_point():
         return tensor.clone()

@@ -1,4 +1,4 @@
-"""How large a network is built, and with which extras."""
+"""The layout of a network: its size and its extras."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Literal, get_args
 
 Stem = Literal["cifar", "cifar_half", "imagenet"]
 MOST_CHANNELS = 2**16
-"""With more one convolution between two maps has 16 GiB of weights."""
+"""At this number, a 1x1 convolution already has 16 GiB of weights."""
 MOST_LAYERS = 1000
-"""Ours: what makes a network too long to be built."""
+"""Largest number of layers (ours)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How large a network is built and with which extras.
+    """The size of a network and its extras.
 
-    `channels` are those of the first cell, `layers` counts cells. Stems: `cifar` keeps the
+    `channels` is that of the first cell, `layers` the number of cells. Stems: `cifar` keeps the
     resolution, `cifar_half` halves it, `imagenet` divides it by eight. `affine` gives batch norms
     a learned scale and shift, `pool_norm` puts a batch norm after every pooling operation. An
-    edge's candidates see one of `partial` parts of its channels, the others bypass them.
+    edge's candidates see one of `partial` parts of its channels; the others bypass them.
     """
 
     channels: int

@@ -1,10 +1,10 @@
-"""A layer-wise space of inverted residual blocks, as FBNet's and ProxylessNAS's (1812.03443,
+"""A layer-wise space of inverted residual blocks, like FBNet's and ProxylessNAS's (1812.03443,
 1812.00332): every layer chooses its kernel, expansion, width and squeeze, or is skipped.
 
-The choices of a layer are `k3e6`: kernel 3, expansion 6; `k3e6w50`: half of the output channels,
-the others zero; `k3e6w50se`: with squeeze and excitation; `skip_connect`: the identity, or a linear
-1x1 convolution where the shape changes. A network has one layer a decision, whatever its width and
-stem; which layers change the shape is the stem's business.
+Examples of choices: `k3e6` has kernel 3 and expansion 6; `k3e6w50` computes only half of the output
+channels, the others are zero; `k3e6w50se` also has squeeze and excitation; `skip_connect` is the
+identity, or a linear 1x1 convolution where the shape changes. A network always has one layer per
+decision; the stem determines which layers change the shape.
 """
 
 from __future__ import annotations
@@ -29,20 +29,21 @@ from nasrun.supernet.stacked import StackedNetwork, States
 Stages = tuple[tuple[float, int, int], ...]
 CIFAR: Stages = ((1, 1, 1), (2, 2, 1), (4, 2, 1))
 IMAGENET: Stages = ((1, 1, 1), (1.5, 2, 2), (2, 2, 3), (4, 2, 4), (6, 1, 3), (10, 2, 3), (20, 1, 1))
-"""Stages: width as a multiple of the first, stride of the first layer, share of the layers.
+"""Stages: width as a multiple of the first stage's, stride of the first layer, share of the layers.
 
 ImageNet's are MobileNetV2's (1801.04381 table 2): 16 channels and 17 layers give its network.
 """
 HEAD = 4
-"""The last 1x1 convolution is four times as wide as the last layer (1801.04381: 1280 of 320)."""
+"""Width of the last 1x1 convolution over that of the last layer (1801.04381: 1280 / 320)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MobileSpace(SupernetSpace):
     """`layers` layers, each with all combinations of the listed properties, and `skip_connect`.
 
-    `widths` are percent of a layer's channels, `squeeze` lists with and without squeeze and
-    excitation. `channels` and `stem` are those of the search network; `choices` narrows layers.
+    `widths` are percentages of a layer's channels; `squeeze` lists true, false or both, for blocks
+    with and without squeeze and excitation. `channels` and `stem` are the search network's;
+    `choices` narrows single layers.
     """
 
     kernels: tuple[int, ...]
@@ -80,7 +81,7 @@ class MobileSpace(SupernetSpace):
         names = [_layer_name(index) for index in range(self.layers)]
         unknown = sorted(set(self.choices) - set(names))
         if unknown:
-            raise ValueError(f"choices: {unknown[0]} is no layer, the first is {names[0]}")
+            raise ValueError(f"choices: {unknown[0]} is no layer; use {names[0]} to {names[-1]}")
         for named in self.choices.values():
             for choice in named:
                 block(choice)
@@ -89,7 +90,7 @@ class MobileSpace(SupernetSpace):
 
     @property
     def blocks(self) -> tuple[str, ...]:
-        """Every layer's choices where `choices` does not narrow them."""
+        """Choices of every layer that `choices` does not narrow."""
         found = [
             f"k{kernel}e{expansion}" + ("" if width == 100 else f"w{width}") + "se" * squeezed
             for squeezed, width, expansion, kernel in product(
@@ -100,7 +101,6 @@ class MobileSpace(SupernetSpace):
 
     @property
     def search_layout(self) -> Layout:
-        """The search network's."""
         return Layout(channels=self.channels, layers=self.layers, stem=self.stem)
 
     @property
@@ -118,21 +118,18 @@ class MobileSpace(SupernetSpace):
         layout = layout or self.search_layout
         if layout.layers != self.layers:
             raise ValueError(
-                f"layers={layout.layers}: this space has a decision for each of its {self.layers} "
-                f"layers; use layers={self.layers}"
+                f"layers={layout.layers}: this space has one decision per layer; "
+                f"use layers={self.layers}"
             )
         if layout.partial != 1:
-            raise ValueError(
-                f"partial={layout.partial}: this space has no edges that could leave channels out; "
-                "use partial=1"
-            )
+            raise ValueError(f"partial={layout.partial}: this space has no edges; use partial=1")
         found = self.open_choices(genotype)
         candidates = [found[name] for name in self.rows]
         return MobileNetwork(candidates, inputs=inputs, outputs=outputs, layout=layout)
 
     @property
     def owned(self) -> Mapping[str, tuple[str, ...]]:
-        """Of its layer the candidates."""
+        """Maps each decision to the candidates of its layer."""
         return {name: (f"layers.{row}.candidates",) for name, row in self.rows.items()}
 
     def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> MobileSpace:
@@ -160,7 +157,7 @@ def _layer_name(index: int) -> str:
 
 
 class Block(NamedTuple):
-    """What a choice says of its inverted residual block; `width` is a share of the channels."""
+    """The properties of an inverted residual block; `width` is a share of the channels."""
 
     kernel: int
     expansion: int
@@ -169,29 +166,31 @@ class Block(NamedTuple):
 
 
 def block(choice: str) -> Block | None:
-    """The block that a choice names, None for a skip; ValueError for any other name."""
+    """Return the block that a choice names, `None` for a skip; ValueError for other names."""
     if choice == SKIP:
         return None
     found = re.fullmatch(r"k(\d+)e(\d+)(?:w(\d+))?(se)?", choice)
     if found is None:
-        raise ValueError(f"choices: {choice} is no block; k3e6, k5e3w50se and skip_connect are")
+        raise ValueError(
+            f"choices: {choice} is no block; use a name such as k3e6, k5e3w50se or skip_connect"
+        )
     kernel, expansion, width, squeezed = found.groups()
     return Block(int(kernel), int(expansion), int(width or 100) / 100, bool(squeezed))
 
 
 def stages(layout: Layout) -> list[tuple[int, int]]:
-    """Width and stride of every layer of a network."""
+    """Return (width, stride) of every layer of a network."""
     if layout.auxiliary:
-        raise ValueError("auxiliary=true: this space has no such head; use auxiliary=false")
+        raise ValueError("auxiliary=true: this space has no auxiliary head; use auxiliary=false")
     plan = IMAGENET if layout.stem == "imagenet" else CIFAR
     if layout.layers < len(plan):
         raise ValueError(
-            f"layers={layout.layers}: stem={layout.stem} has {len(plan)} stages, "
+            f"layers={layout.layers}: stem={layout.stem} has {len(plan)} stages; "
             f"use at least {len(plan)}"
         )
     total = sum(share for _, _, share in plan)
     counts = [1] * len(plan)
-    for _ in range(layout.layers - len(plan)):  # the next layer goes where most is lacking
+    for _ in range(layout.layers - len(plan)):  # the next layer goes to the stage that lacks most
         owed = [layout.layers * plan[i][2] / total - counts[i] for i in range(len(plan))]
         counts[owed.index(max(owed))] += 1
     found = []
@@ -202,9 +201,9 @@ def stages(layout: Layout) -> list[tuple[int, int]]:
 
 
 class MobileNetwork(StackedNetwork):
-    """One layer a decision, then a wide 1x1 convolution; `candidates` lists each layer's choices.
+    """One layer per decision, then a wide 1x1 convolution; `candidates` lists each layer's choices.
 
-    Only a layer with a shortcut can be dropped.
+    Drop path applies only to layers with a shortcut.
     """
 
     def __init__(
@@ -243,7 +242,7 @@ class MobileNetwork(StackedNetwork):
 class Layer(Region):
     """The candidates of one decision: y = sum w_o (x + f_o(x)), without x where the shape changes.
 
-    The x of all candidates are added as one, so that a path that is dropped keeps the shortcut.
+    The x of all candidates are added as one, so that drop path keeps the shortcut.
     """
 
     def __init__(
@@ -289,7 +288,7 @@ class Layer(Region):
         return y if mixture is None else mixture.with_rest(y, [self.row])
 
     def _zero(self, x: Tensor) -> Tensor:
-        """The map of a layer all of whose candidates are masked."""
+        """Return the output of a layer whose candidates are all masked."""
         height, width = ((side - 1) // self.stride + 1 for side in x.shape[2:])
         return x.new_zeros(len(x), self.outputs, height, width)
 

@@ -1,7 +1,4 @@
-"""What the spaces of networks made of named modules share: a notation, and how they are narrowed.
-
-Each decision of theirs owns the module of its name, and there are no limits.
-"""
+"""The base of spaces of named modules: a notation, and how their decisions are narrowed."""
 
 from __future__ import annotations
 
@@ -12,20 +9,20 @@ from nasrun.spaces.decision import DecisionSpace
 
 
 class ModularSpace(DecisionSpace):
-    """Decisions without limits, of which `none` is a choice like the others."""
+    """Decisions without limits, in which `none` is a choice like the others."""
 
     limits = ()
     none_is_a_choice = True
     choices: Mapping[str, tuple[str, ...]]
-    """Decisions whose choices are narrowed."""
+    """The choices left to decisions that are narrowed."""
 
     def narrowed(self, decisions: Sequence[Decision]) -> tuple[Decision, ...]:
-        """The decisions with the choices of `choices`; ValueError names one that does not fit."""
+        """Return the decisions narrowed to `choices`; ValueError names a choice that is unknown."""
         known = {decision.name: decision for decision in decisions}
         for name, kept in self.choices.items():
             if name not in known:
                 raise ValueError(
-                    f"choices: {name} is no decision, the first is {next(iter(known))}"
+                    f"choices: {name} is no decision; use names such as {next(iter(known))}"
                 )
             wrong = [choice for choice in kept if choice not in known[name].choices]
             if wrong or not kept:
@@ -37,7 +34,7 @@ class ModularSpace(DecisionSpace):
             for name, decision in known.items()
         )
 
-    # How a network is written: its groups apart by ";", "group decision=choice decision=choice".
+    # The notation: "group decision=choice decision=choice", groups separated by ";".
 
     def render(self, genotype: Genotype) -> str:
         parts = []
@@ -54,6 +51,6 @@ class ModularSpace(DecisionSpace):
             for word in words:
                 name, equals, choice = word.partition("=")
                 if not equals:
-                    raise ValueError(f"genotype: {word} in {group} is no decision=choice")
+                    raise ValueError(f"genotype: {word} in {group}: expected decision=choice")
                 chosen[f"{group}/{name}"] = choice
         return self.check(Genotype(self.name, chosen))

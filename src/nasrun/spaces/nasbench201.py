@@ -1,13 +1,13 @@
 """The NAS-Bench-201 space (2001.00326): one small cell, repeated in three stages.
 
-A cell has four nodes: the first is its input, the last its output, each the sum of its edges from
-all earlier ones. Every edge chooses among five operations, `none` an ordinary one of them. Between
-stages a residual block, which is not searched, halves the map and doubles the channels.
+A cell has four nodes: the first is its input, the last its output, and each sums its edges from all
+earlier ones. Every edge chooses among five operations, one of which is `none`. Between stages a
+residual block, which is not searched, halves the map and doubles the channels.
 
-As for DARTS one network class serves supernet, discretised net and retrained net. Where we differ
-from the released code: any number of cells from three on is divided among the stages, the shortcut
-of a residual block rounds odd maps up as its convolutions do, an ImageNet stem and an auxiliary
-head can be had, and `none` never runs: its output is zero.
+One network class serves supernet, discretised and retrained network. Where we differ from the
+released code: any number of cells (at least three) is divided among the stages, the shortcut of a
+residual block rounds odd sizes up as its convolutions do, an ImageNet stem and an auxiliary head
+are available, and `none` never runs, since its output is zero.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from nasrun.supernet.stacked import StackedNetwork, States
 class NasBench201(SupernetSpace):
     """A cell whose every edge chooses among `operations`.
 
-    `channels`, `layers` (cells of all stages together) and `stem` are those of the search network;
-    `choices` narrows single decisions. `table` is a file with the true accuracies, for reports.
+    `channels`, `layers` (the cells of all stages) and `stem` are the search network's; `choices`
+    narrows single decisions. `table` is a file with the true accuracies, for reports.
     """
 
     operations: tuple[str, ...]
@@ -60,11 +60,11 @@ class NasBench201(SupernetSpace):
         check_operations(self.operations, self.choices, names)
         decisions = (Decision(n, tuple(self.choices.get(n, self.operations))) for n in names)
         object.__setattr__(self, "decisions", tuple(decisions))
-        self.search_layout  # noqa: B018  its checks are this space's too
+        self.search_layout  # noqa: B018  a Layout checks the settings
 
     @property
     def search_layout(self) -> Layout:
-        """The search network's: no learned batch norm in its cells."""
+        """The search network's layout; batch norms in its cells have no scale and shift."""
         return Layout(channels=self.channels, layers=self.layers, stem=self.stem, affine=False)
 
     @property
@@ -85,7 +85,7 @@ class NasBench201(SupernetSpace):
 
     @property
     def owned(self) -> Mapping[str, tuple[str, ...]]:
-        """Of every cell the candidates on its edge."""
+        """Maps each decision to the candidates on its edge in every cell."""
         return {
             f"cell/{node}-{source}": tuple(
                 f"cells.{index}.edges.{node}-{source}" for index in range(self.layers)
@@ -109,8 +109,8 @@ class NasBench201(SupernetSpace):
         if missing := [name for name in self.rows if name not in chosen]:
             node, source = missing[0].removeprefix("cell/").split("-")
             raise ValueError(
-                f"genotype has no edge {missing[0]}: give node {node} none~{source} where it is "
-                "not there"
+                f"genotype has no edge {missing[0]}: give none~{source} in node {node} if the edge "
+                "is absent"
             )
         return self.check(Genotype(self.name, {name: chosen[name] for name in self.rows}))
 
@@ -126,7 +126,7 @@ class NasBench201(SupernetSpace):
 
 
 class StagedNetwork(StackedNetwork):
-    """Three stages of cells with a residual reduction before the second and the third.
+    """Three stages of cells, with a residual reduction before the second and third.
 
     `candidates` lists the operations of each decision.
     """
@@ -143,7 +143,10 @@ class StagedNetwork(StackedNetwork):
         super().__init__()
         channels = layout.channels
         self.stem = _stem(layout.stem, inputs, channels)
-        self.starts = (layout.layers // 3, 2 * layout.layers // 3)  # of the later stages
+        self.starts = (
+            layout.layers // 3,
+            2 * layout.layers // 3,
+        )  # of the later stages
         self.reductions = nn.ModuleList()
         self.cells = nn.ModuleList()
         for index in range(layout.layers):
@@ -184,7 +187,7 @@ class StagedCell(Region):
         super().__init__()
         names = [f"cell/{node}-{source}" for node, source in EDGES]
         self.columns = {rows[name]: running(candidates[name]) for name in names}
-        self.entering: dict[int, list[int]] = {}  # the rows of the edges into each node
+        self.entering: dict[int, list[int]] = {}  # rows of the edges into each node
         for (node, _), name in zip(EDGES, names, strict=True):
             self.entering.setdefault(node, []).append(rows[name])
         self.edges = nn.ModuleDict()
@@ -207,9 +210,9 @@ class StagedCell(Region):
 
 
 class Reduction(nn.Module):
-    """ResNet's basic block with stride 2: two 3x3 convolutions beside a pooled 1x1 shortcut.
+    """ResNet's basic block with stride 2: two 3x3 convolutions plus a pooled 1x1 shortcut.
 
-    It is not searched, so its batch norms are learned in a search too.
+    It is not searched, so its batch norms have a learned scale and shift in a search, too.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -226,7 +229,7 @@ class Reduction(nn.Module):
 
 
 def _stem(name: Stem, inputs: int, channels: int) -> nn.Sequential:
-    """A 3x3 convolution and batch norm; for ImageNet three with stride 2, as many as in DARTS."""
+    """Return a 3x3 convolution with batch norm; for ImageNet, three of stride 2 as in DARTS."""
     if name == "imagenet":
         return nn.Sequential(
             *_conv_norm(inputs, channels // 2, stride=2),

@@ -1,4 +1,4 @@
-"""A space with one network that can hold all choices at once, and how such a one is measured."""
+"""Spaces with a supernet, and the batch norm mode in which supernets are measured."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 
 class SupernetSpace(DecisionSpace, ClassifierSpace):
-    """A space with one network that can hold all choices at once: a supernet."""
+    """A space with a supernet: one network that contains all choices at once."""
 
     words = "a supernet"
     options = ImageClassifier.spaces
     adds_undrawn: ClassVar[bool] = False
-    """Whether the released cell adds the weights of candidates that a search did not draw, zeros
-    with a gradient, to what the drawn one gives (`nasrun.supernet.relaxation.HardGumbel`)."""
+    """Whether the released cell adds the weights of candidates that were not drawn, zeros with a
+    gradient, to the output of the drawn one (`nasrun.supernet.relaxation.HardGumbel`)."""
 
     @abstractmethod
     def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> SupernetSpace:
-        """The subspace in which the named decisions have only these choices."""
+        """Return the subspace in which the named decisions have only these choices."""
 
     @abstractmethod
     def network(
@@ -46,31 +46,31 @@ class SupernetSpace(DecisionSpace, ClassifierSpace):
         outputs: int,
         layout: Layout | None = None,
     ) -> StackedNetwork:
-        """The network of a genotype, or with all choices of every decision when none is given.
+        """Return a new network of the genotype, or with all choices if it is `None`.
 
-        It maps images (B, inputs, H, W) to a tuple of logits (B, outputs): the classifier's, then
-        in training the auxiliary head's if `layout` has one. `layout` defaults to the search's.
+        It maps images (B, inputs, H, W) to a tuple of logits (B, outputs): the classifier's and, in
+        training, the auxiliary head's if `layout` has one. `layout` defaults to `search_layout`.
         """
 
     @property
     @abstractmethod
     def search_layout(self) -> Layout:
-        """The search network's layout: `network`'s default."""
+        """Layout of the search network, the default of `network`."""
 
     @property
     @abstractmethod
     def published_layout(self) -> Layout:
-        """The layout of the networks that papers on this space report parameters of."""
+        """Layout of the networks whose parameters papers on this space report."""
 
     @property
     def width(self) -> int:
-        """The number of columns of alphas and mixtures: the most choices a decision has."""
+        """Number of columns of alphas and mixtures: the largest number of choices."""
         return max(len(decision.choices) for decision in self.decisions)
 
     def costs(
         self, *, inputs: int, outputs: int, size: int, layout: Layout | None = None
     ) -> CandidateCosts:
-        """What every candidate costs in the network with all choices, on square images.
+        """Return the costs of every candidate in the network with all choices, on square images.
 
         `size` is their side in pixels; the network needs `nasrun.costs.cost.Candidates`.
         """
@@ -81,14 +81,14 @@ class SupernetSpace(DecisionSpace, ClassifierSpace):
         return candidate_costs(network, self.decisions, idle, inputs=inputs, size=size)
 
     def size(self, genotype: Genotype) -> tuple[int, ...]:
-        """How many operations with weights of their own each group keeps: MiLeNAS's (n, r)."""
+        """Return how many operations with weights each group keeps: MiLeNAS's (n, r)."""
         counts = dict.fromkeys(self.groups, 0)
         for decision in self.decisions:
             counts[decision.group] += ops.parametric(genotype[decision.name])
         return tuple(counts.values())
 
     def one_hot(self, genotype: Genotype, device: torch.device | None = None) -> Mixture:
-        """The mixture that runs one genotype's operations with weight one inside a supernet."""
+        """Return the mixture that runs only the genotype's operations, with weight one."""
         assert not genotype.concat, "a supernet joins all nodes"
         weights = torch.zeros(len(self.decisions), self.width)
         active: list[tuple[int, ...]] = []
@@ -105,11 +105,11 @@ class SupernetSpace(DecisionSpace, ClassifierSpace):
 
 @contextmanager
 def batch_statistics(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode, but batch norms use the batch and leave their buffers alone.
+    """Evaluation mode in which batch norms use the batch and do not change their buffers.
 
-    The running statistics of shared weights mix all candidates; so a supernet is measured by the
-    batch (DARTS, 1806.09055). Every noise operation draws numbers of its own, the same in every
-    batch, whatever else runs: so two measurements differ by nothing but what they measure.
+    Running statistics of shared weights mix all candidates, so a supernet is measured with batch
+    statistics (DARTS, 1806.09055). Every noise operation uses its own random numbers, the same in
+    every batch, so that measurements of different candidates are comparable.
     """
     modes = {module: module.training for module in network.modules()}
     norms = [module for module in modes if isinstance(module, nn.BatchNorm2d)]

@@ -91,9 +91,9 @@ def test_comments_and_docstrings_count_only_where_nothing_else_is_there():
     text = '"""V(1)"""\n# V(2)\na = V(3)  # it\'s V(4)\nb = V(3)'
     assert only(text, mark) == WrittenCall("V", (3,))
     assert only("# V(2)", mark) == WrittenCall("V", (2,))
-    with pytest.raises(ValueError, match=r"2 architectures are there; give genotype=FILE:NAME.*b"):
+    with pytest.raises(ValueError, match=r"found 2 architectures; give genotype=FILE:NAME.*b"):
         only("a = V(3)\nb = V(4)", mark)
-    with pytest.raises(ValueError, match=r"2 architectures are there; leave the one that is meant"):
+    with pytest.raises(ValueError, match=r"found 2 architectures; leave only one"):
         only("1: V(3)\n2: V(4)", mark)
     assert only("class V(Tuple):\n  pass\na = V(3)", mark) == WrittenCall("V", (3,))
 
@@ -103,7 +103,7 @@ def test_a_name_is_the_last_value_that_it_is_given_and_an_alias_is_followed():
     assert named(text, "A") == "V(9)"
     assert named(text, "A_2") == "W()"
     assert named(text, "BEST") == "V(9)"
-    with pytest.raises(ValueError, match=r"nothing is named B there; there are A, A_2, BEST"):
+    with pytest.raises(ValueError, match=r"nothing in it is named B; use one of A, A_2, BEST"):
         named(text, "B")
     with pytest.raises(ValueError, match="LOOP"):
         named(text, "LOOP")

@@ -80,11 +80,11 @@ def test_the_numbers_are_those_of_the_benchmark():
         ("64:64:32:8:8", r"expected \|op~0"),
         (
             f"{text_of(OPERATIONS + OPERATIONS[:1])} {text_of(OPERATIONS[:1] * 6)}",
-            "2 cells are there",
+            "found 2 cells",
         ),
         (
             "Structure([(('none', 0),), (('none', 0), ('none', 1))])",
-            "no edge cell/3-0: give node 3",
+            "no edge cell/3-0: give none~0 in node 3",
         ),
         ("Structure([(('none', 0), ('none', 0))])", "cell/1-0 twice"),
         ("Structure([(('none', 1),)])", "none~1' of node 1"),

@@ -199,13 +199,13 @@ PAIRS = [("skip_connect", 0), ("skip_connect", 1)] * 4
         (PAIRS, "5", "normal_concat=5"),
         (PAIRS[:7], "range(2, 6)", "normal/5-0=skip_connect is left over"),
         (PAIRS[:6], "range(2, 5)", "normal has 3 nodes and reduce has 4 nodes"),
-        ([*PAIRS[:6], PAIRS[0], PAIRS[0]], "range(2, 6)", "normal/5-0 is there twice"),
+        ([*PAIRS[:6], PAIRS[0], PAIRS[0]], "range(2, 6)", "normal/5-0 is given twice"),
         ([*PAIRS[:7], ("skip_connect", 5)], "range(2, 6)", "normal/5-5"),
         ([*PAIRS[:7], ("skip_connect", -1)], "range(2, 6)", "normal/5--1"),
         ([*PAIRS[:7], ("skip_connect", "1")], "range(2, 6)", "no list of edges"),
         ([*PAIRS[:7], ("skip_connect", True)], "range(2, 6)", "no list of edges"),
         ([*PAIRS[:7], (0, "skip_connect")], "range(2, 6)", "no list of edges"),
-        ([*PAIRS[:7], ("skip_connect", 4, 1)], "range(2, 6)", "a node and a source to each edge"),
+        ([*PAIRS[:7], ("skip_connect", 4, 1)], "range(2, 6)", "a node and a source for all edges"),
         (PAIRS[:4], "range(2, 6)", "4 edges for 4 nodes, 1 per node; set space.kept_edges=1"),
         (PAIRS * 20, "None", "80 nodes per cell"),
         ("None", "range(2, 6)", "the normal cell is missing"),
@@ -223,11 +223,11 @@ def test_what_cannot_be_expressed_is_refused_by_name(normal, concat, named):
     [
         ("Genotype(", r"expected Genotype\(normal="),
         (f"Genotype({PAIRS}, normal={PAIRS})", "normal is given twice"),
-        (f"Genotype(normal={PAIRS}, reduce={PAIRS}, channels=[48])", "channels is nothing"),
+        (f"Genotype(normal={PAIRS}, reduce={PAIRS}, channels=[48])", "channels is not a field"),
         (f"Genotype({PAIRS}, 1, 2, 3, 4)", "not two cells"),
         (f"[{PAIRS}, {PAIRS}]", "the reduce cell is missing|no list of nodes|give a list"),
         ("Genotype(normal=open('x'), reduce=[])", "no list of edges"),
-        ("Genotype(normal=open('x').read(), reduce=[])", "is not read"),
+        ("Genotype(normal=open('x').read(), reduce=[])", "is not a name"),
         ('{"normal_n2_p0": "conv7x7", "reduce_n2_p0": "maxpool"}', "normal_n2_p0=conv7x7"),
         ('{"normal_n2_p0": 9, "reduce_n2_p0": "maxpool"}', "normal_n2_p0=9"),
         ('{"normal_n2_p0": "maxpool", "normal_n2_switch": 3}', "normal_n2_switch=3"),
@@ -331,10 +331,12 @@ def test_a_cell_of_fairdarts_joins_the_nodes_that_an_edge_leads_to_and_costs_wha
 def test_what_fairdarts_network_would_not_do_is_refused():
     reduce = placed(FAIR["b"][1])
     twice = [("skip_connect", 2, 0), ("sep_conv_3x3", 2, 0)]
-    with pytest.raises(ValueError, match="normal/2-0 is there twice"):
+    with pytest.raises(ValueError, match="normal/2-0 is given twice"):
         SPACE.parse(call(twice, reduce))
     lost = [("skip_connect", 2, 0), ("skip_connect", 4, 3), ("skip_connect", 5, 0)]
-    with pytest.raises(ValueError, match="node 4 of normal reads only nodes that no edge leads to"):
+    with pytest.raises(
+        ValueError, match="node 4 of normal reads only nodes without an edge into them"
+    ):
         SPACE.parse(call(lost, reduce))
     with pytest.raises(ValueError, match="normal/2-2"):
         SPACE.parse(call([("skip_connect", 2, 2)], reduce))

@@ -1,1 +1,1 @@
-"""How architectures are written, here and elsewhere: texts that are read and never executed."""
+"""Notations of architectures, ours and others': texts are parsed and never executed."""

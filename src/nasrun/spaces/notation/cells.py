@@ -1,9 +1,9 @@
-"""Cells as nasrun writes them: nodes apart by "|", an edge as operation@source, "-" without any.
+"""Cells as nasrun writes them: nodes separated by "|", an edge as operation@source, "-" for none.
 
     normal sep_conv_3x3@0 skip_connect@1 | - | skip_connect@0 concat 2 4; reduce ...
 
-The numbers are DARTS's (1806.09055): 0 and 1 are the inputs, the first node is 2. `concat` names
-the nodes that a cell joins, where it joins not all.
+The numbers are DARTS's (1806.09055): 0 and 1 are the inputs, the first node is 2. `concat` lists
+the nodes that a cell joins, unless it joins all.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from nasrun.spaces.notation.literals import uncommented
 CELLS = ("normal", "reduce")
 INPUTS = 2
 MOST = 30
-"""Nodes of a cell; the published ones have four or five."""
+"""Largest number of nodes per cell; published cells have four or five."""
 FORM = "normal op@0 op@1 | op@0 op@2 | ...; reduce ..."
 
 
 @dataclass(frozen=True)
 class Cells:
-    """What was read: nodes per cell, operations of (node, source), and what is joined if not all.
+    """Parsed cells: number of nodes, operations by (node, source), and joined nodes if not all.
 
-    ValueError for an edge that comes from no earlier node, and for joined nodes that are not there.
+    Raises ValueError for an edge that does not come from an earlier node, and for joined nodes that
+    do not exist.
     """
 
     nodes: int
@@ -58,12 +59,12 @@ class Cells:
 
     @property
     def partly_joined(self) -> dict[str, tuple[int, ...]]:
-        """The joined nodes of the cells that do not join all."""
+        """Joined nodes of the cells that do not join all."""
         return {cell: nodes for cell, nodes in self.concat.items() if len(nodes) < self.nodes}
 
     @property
     def choices(self) -> dict[str, str]:
-        """The operations by decision, dropped edges left out."""
+        """Operations by decision, without dropped edges."""
         return {
             f"{cell}/{node}-{source}": operation
             for cell, edges in self.edges.items()
@@ -72,14 +73,14 @@ class Cells:
 
 
 def written(text: str) -> bool:
-    """Whether a text begins as this form does."""
+    """Return whether a text begins like this notation."""
     return _bare(text).split(" ", 1)[0] in CELLS
 
 
 def read(text: str) -> Cells:
-    """The cells of a text in this form; a cell's last nodes may be left out if the other's are not.
+    """Return the cells of a text in this notation; ValueError says what is wrong with it.
 
-    ValueError says what is wrong with it.
+    If one cell has fewer nodes than the other, its last nodes have no edges.
     """
     edges: dict[str, dict[tuple[int, int], str]] = {}
     nodes, concat = 0, {}
@@ -111,7 +112,7 @@ def read(text: str) -> Cells:
 
 
 def _bare(text: str) -> str:
-    """The text on one line, without comments and the quotes around it."""
+    """Return the text on one line, without comments and surrounding quotes."""
     return " ".join(uncommented(text).split()).strip("'\"")
 
 
@@ -120,7 +121,7 @@ def _is_number(word: str) -> bool:
 
 
 def write(cells: Cells) -> str:
-    """One line of this form."""
+    """Return the cells in this notation, on one line."""
     return "; ".join(f"{cell} {_written(cells, cell)}" for cell in CELLS)
 
 

@@ -1,7 +1,7 @@
-"""Values that others wrote down: the literals of Python and JSON, in modules, logs and plain texts.
+"""A parser of Python and JSON literals in modules, logs and plain texts.
 
-Nothing is executed: of names only constants are known, and of calls what makes a number or a list
-(`range(2, 6)`, `np.float32(0.25)`). Any other call is kept as it stands, for the reader of a form.
+Nothing is executed: the only known names are constants, the only known calls make a number or a
+list (`range(2, 6)`, `np.float32(0.25)`). Other calls are kept as a `WrittenCall`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 DEEPEST = 20
-"""Brackets in brackets; a genotype takes four."""
+"""Largest nesting of brackets; a genotype needs four."""
 LONGEST = 1000
-"""Numbers in a range."""
+"""Largest number of items of a range."""
 SHOWN = 40
-"""Letters of a text that an error quotes."""
+"""Number of characters of a text that an error quotes."""
 
 TOKEN = re.compile(
     r"""\s*(?:(?P<text>'[^'\\\n]*'|"[^"\\\n]*")
@@ -34,7 +34,7 @@ QUOTED = re.compile(r"'{3}.*?'{3}|\"{3}.*?\"{3}", re.DOTALL)
 
 
 class NotRead(ValueError):
-    """A text that is no value, or none that is known."""
+    """The text is not a value, or not of a known notation."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +48,22 @@ class WrittenCall:
 
 @dataclass(frozen=True)
 class Entry:
-    """A value of a text with the name that it is assigned to, empty where it is to none."""
+    """A value with the name that it is assigned to, or an empty name."""
 
     name: str
     value: Any
 
 
 def only(text: str, start: re.Pattern[str]) -> Any:
-    """The one value that begins so; ValueError where there is none, or several that differ.
+    """Return the one value that begins with `start`; ValueError if none or several different ones.
 
-    What comments and docstrings hold counts only where nothing else is there.
+    Comments and docstrings are searched only if nothing is found elsewhere.
     """
     for searched in (uncommented(text), text):
         if found := [match.start() for match in start.finditer(searched)]:
             break
     else:
-        raise NotRead(f"{text.strip()[:SHOWN]!r} is none that is known")
+        raise NotRead(f"{text.strip()[:SHOWN]!r} has no known notation")
     entries, errors = [], []
     for at in found:
         try:
@@ -77,19 +77,19 @@ def only(text: str, start: re.Pattern[str]) -> Any:
         if names:
             hint = f"give genotype=FILE:NAME, where NAME is {' or '.join(list(names)[:9])}"
         else:
-            hint = "leave the one that is meant in the file"
-        raise ValueError(f"{len(entries)} architectures are there; {hint}")
+            hint = "leave only one in the file"
+        raise ValueError(f"found {len(entries)} architectures; {hint}")
     return entries[0].value
 
 
 def named(text: str, name: str, hops: int = 9) -> str:
-    """The text of the value that is assigned to a name; of several the last, as in a program."""
+    """Return the text of the value assigned to `name`; the last one if there are several."""
     searched = uncommented(text)
     places = [m.end() for m in re.finditer(rf"\b{re.escape(name)}\s*=(?!=)\s*", searched)]
     if not places:
         names = dict.fromkeys(re.findall(r"^(\w+)\s*=(?!=)", searched, re.MULTILINE))
-        there = f"; there are {', '.join(list(names)[:30])}" if names else ""
-        raise ValueError(f"nothing is named {name} there{there}")
+        known = f"; use one of {', '.join(list(names)[:30])}" if names else ""
+        raise ValueError(f"nothing in it is named {name}{known}")
     alias = re.compile(r"(\w+)[^\S\n]*(?:\n|$)").match(searched, places[-1])
     if alias and hops and not alias[1].isdecimal():
         return named(text, alias[1], hops - 1)
@@ -98,7 +98,7 @@ def named(text: str, name: str, hops: int = 9) -> str:
 
 
 def uncommented(text: str) -> str:
-    """The text with blanks in place of comments and docstrings."""
+    """Return the text with comments and docstrings replaced by blanks."""
 
     def blank(match: re.Match[str]) -> str:
         return re.sub(r"[^\n]", " ", match[0])
@@ -107,19 +107,19 @@ def uncommented(text: str) -> str:
 
 
 def value_at(text: str, at: int) -> tuple[Any, int]:
-    """The value that begins there, and where it ends."""
+    """Return the value that begins at position `at`, and its end."""
     reader = _Reader(text, at)
     return reader.value(), reader.at
 
 
 def _assigned(text: str, at: int) -> str:
-    """The name before an equals sign before this place."""
+    """Return the name to which the value at position `at` is assigned, or an empty text."""
     found = re.search(r"([A-Za-z_]\w*)\s*=\s*[\w.]*$", text[max(0, at - 200) : at])
     return found[1] if found else ""
 
 
 class _Reader:
-    """Reads one value after the other, from left to right."""
+    """Parses values one after the other, from left to right."""
 
     def __init__(self, text: str, at: int) -> None:
         self.text, self.at = text, at
@@ -161,11 +161,11 @@ class _Reader:
         arguments = tuple(value for key, value in items if key is None)
         words = {key: value for key, value in items if key is not None}
         if len(arguments) + len(words) < len(items):
-            raise NotRead(f"{name} is given a word twice")
+            raise NotRead(f"{name} has the same argument twice")
         return _made(name, arguments, words)
 
     def _items(self, opening: str, depth: int, keyed: str = "") -> list[tuple[Any, Any]]:
-        """What stands in brackets, with its keys where it has some."""
+        """Parse the items in brackets as (key, value) pairs; a key may be `None`."""
         items: list[tuple[Any, Any]] = []
         while self._peek() != CLOSING[opening]:
             key = None
@@ -196,18 +196,18 @@ class _Reader:
 
     def _error(self, what: str) -> NotRead:
         if not what:
-            return NotRead("it ends in the middle")
-        return NotRead(f"{what[:SHOWN]!r} is not read, names, numbers and lists are")
+            return NotRead("the text ends too early")
+        return NotRead(f"{what[:SHOWN]!r} is not a name, number or list")
 
 
 def _number(token: str) -> int | float:
     if len(token) > SHOWN:
-        raise NotRead(f"{token[:SHOWN]} is no number of an architecture")
+        raise NotRead(f"{token[:SHOWN]} is too long for a number")
     return int(token) if re.fullmatch(r"[-+]?\d+", token) else float(token)
 
 
 def _made(name: str, arguments: tuple[Any, ...], words: Mapping[str, Any]) -> Any:
-    """What a call of a known function makes, else the call."""
+    """Return the value of a call of a known function, else a `WrittenCall`."""
     short = name.rpartition(".")[2]
     if words:
         return WrittenCall(name, arguments, dict(words))

@@ -1,4 +1,4 @@
-"""Finds the space of a text by its form, so that a command need not name it."""
+"""Recognises the space of a text by its notation, so that a command need not name it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOBILE = re.compile(r"(?:k\d\S*|skip_connect)(?:\s+(?:k\d\S*|skip_connect))*")
 
 
 def home(text: str) -> str | None:
-    """The space whose form the text has, None if it has none that is known."""
+    """Return the name of the space whose notation the text has, or `None`."""
     text = text.strip()
     if NASBENCH.search(text) or (text.isascii() and text.isdigit()):
         return "nasbench201"

@@ -1,9 +1,9 @@
-"""NAS-Bench-201's cells as its authors and others write them.
+"""NAS-Bench-201's cells in the notations of its authors and others.
 
     |nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|
 
-So they stand in the released code's logs, as `Structure(4 nodes with ...)`. The lists of nodes that
-its genotypes.py holds are read, and the numbers that NATS-Bench (2009.00437) gives its cells.
+The released code logs them in this form, as `Structure(4 nodes with ...)`. The lists of nodes in
+its genotypes.py are read, too, and NATS-Bench's numbers of cells (2009.00437).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from nasrun.spaces.notation.literals import NotRead, WrittenCall, only
 FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
 NODES = 4
 EDGES = tuple((node, source) for node in range(1, NODES) for source in range(node))
-"""The edges (node, source) of a cell, node-major as in the released code; node 0 is the input."""
+"""Edges (node, source) of a cell, node-major as in the released code; node 0 is the input."""
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-"""In the order of the released code, which counts cells by it."""
+"""Operations in the order of the released code, by which cells are numbered."""
 CELLS = len(OPERATIONS) ** len(EDGES)
 
 STRING = re.compile(r"\|(?:[^|+\s]+\|)+(?:\s*\+\s*\|(?:[^|+\s]+\|)+)*")
@@ -29,7 +29,7 @@ Edges = dict[tuple[int, int], str]
 
 
 def read(text: str) -> Edges:
-    """The operations of the edges that a text has; ValueError says what is wrong with it."""
+    """Return the operations by edge from a text; ValueError says what is wrong with it."""
     word = "".join(text.split())
     if word.isascii() and word.isdigit():
         return numbered(int(word[:9]))
@@ -40,12 +40,12 @@ def read(text: str) -> Edges:
     if not cells or STRING.fullmatch(word):
         return _of_string(word)
     if len(cells) > 1:
-        raise ValueError(f"genotype: {len(cells)} cells are there; leave the one that is meant")
+        raise ValueError(f"genotype: found {len(cells)} cells; leave only one in the file")
     return _of_string(cells.pop())
 
 
 def numbered(index: int) -> Edges:
-    """The cell that NATS-Bench gives this number: all in order, shuffled with seed 88."""
+    """Return NATS-Bench's cell `index`: it numbers all cells after shuffling with seed 88."""
     if not 0 <= index < CELLS:
         raise ValueError(f"genotype={index}: the cells of NATS-Bench are numbered 0 to {CELLS - 1}")
     order = list(range(CELLS))
@@ -73,7 +73,7 @@ def _of_string(text: str) -> Edges:
 
 
 def _of_lists(text: str) -> Edges:
-    """[(('nor_conv_3x3', 0),), (('nor_conv_3x3', 0), ('nor_conv_3x3', 1)), ...]"""
+    """Parse [(('nor_conv_3x3', 0),), (('nor_conv_3x3', 0), ('nor_conv_3x3', 1)), ...]."""
     if all(part.isdigit() for part in re.split(r"[\s,]+", text.strip(" \n\t,()[]"))):
         raise ValueError(
             f"genotype {text.strip()[:40]!r}: tools count operations in different orders; give "
@@ -107,8 +107,8 @@ def _is_edge(value: Any) -> bool:
 def _add(edges: Edges, node: int, source: int, operation: str) -> None:
     if (node, source) not in EDGES:
         raise ValueError(
-            f"genotype edge '{operation}~{source}' of node {node}: expected a node before it, of "
-            f"{NODES} nodes"
+            f"genotype edge '{operation}~{source}' of node {node}: expected an earlier node as "
+            f"source, and at most {NODES} nodes"
         )
     if (node, source) in edges:
         raise ValueError(f"genotype has the edge cell/{node}-{source} twice; give one per edge")

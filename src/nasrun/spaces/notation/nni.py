@@ -1,10 +1,10 @@
-"""Cells as NNI exports them to JSON: of its DARTS trainer, and of its space hub.
+"""Cells as NNI exports them to JSON, from its DARTS trainer or its space hub.
 
     {"normal_n2_p0": "sepconv3x3", "normal_n2_p1": [], "normal_n2_switch": ["normal_n2_p0"], ...}
     {"normal/op_2_0": "sep_conv_3x3", "normal/input_2_0": 0, ...}
 
-In the first a number, or a list with one `true`, may stand for an operation or a switch. Its pools
-have a batch norm behind them in retraining too, ours have none there.
+In the trainer's form, operations and switches may also be numbers, or lists with one `true`. NNI
+retrains pools with a batch norm behind them, ours have none there.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ OPERATIONS = {
     "dilconv5x5": "dil_conv_5x5",
     "none": "none",
 }
-"""In the order of the exported numbers."""
+"""Our names by NNI's, in the order of the exported numbers."""
 TRAINED = re.compile(r"(normal|reduce)_n(\d{1,3})_(?:p(\d{1,3})|switch)")
 HUB = re.compile(r"(normal|reduce)/(op|input)_(\d{1,3})_(\d{1,3})")
 BESIDE = ("width", "depth")
-"""What the hub's export holds besides: the size of the network."""
+"""Further keys of the hub's export: the size of the network."""
 
 Edges = dict[tuple[int, int], str]
 
 
 def written(value: Mapping[str, Any]) -> bool:
-    """Whether these are the keys of an export."""
+    """Return whether a value has the keys of an export."""
     return any(TRAINED.fullmatch(key) or HUB.fullmatch(key) for key in value)
 
 
 def read(value: Mapping[str, Any]) -> Cells:
-    """The cells of an export; ValueError says what is wrong with it."""
+    """Return the cells of an export; ValueError says what is wrong with it."""
     read_key = _of_hub if any(map(HUB.fullmatch, value)) else _trained
     edges: dict[str, Edges] = {cell: {} for cell in CELLS}
     numbers = set()
@@ -57,17 +57,17 @@ def read(value: Mapping[str, Any]) -> Cells:
         node, source, operation = edge
         if (node, source) in edges[found[1]]:
             raise ValueError(
-                f"{found[1]}/{node}-{source} is there twice; give one operation per edge"
+                f"{found[1]}/{node}-{source} is given twice; give one operation per edge"
             )
         edges[found[1]][node, source] = operation
     nodes = range(INPUTS, INPUTS + len(numbers))
     if numbers != set(nodes):
-        raise ValueError(f"there are nodes {sorted(numbers)}; expected {list(nodes)}")
+        raise ValueError(f"found nodes {sorted(numbers)}; expected {list(nodes)}")
     return Cells(len(nodes), edges)
 
 
 def _trained(found: re.Match[str], value: Mapping[str, Any]) -> tuple[int, int, str] | None:
-    """The edge of a key `normal_n3_p1`; None for a switch, and where it is switched off."""
+    """Return the edge of a key `normal_n3_p1`; `None` for a switch or an edge switched off."""
     cell, node, source = found.groups()
     if source is None or value[found[0]] == []:
         return None
@@ -94,7 +94,7 @@ def _operation(key: str, choice: Any) -> str:
 
 
 def _of_hub(found: re.Match[str], value: Mapping[str, Any]) -> tuple[int, int, str] | None:
-    """The edge of a key `normal/op_3_1`; None for its input."""
+    """Return the edge of a key `normal/op_3_1`; `None` for the key of an input."""
     cell, kind, node, slot = found.groups()
     if kind == "input":
         return None

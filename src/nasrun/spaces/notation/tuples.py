@@ -1,12 +1,12 @@
-"""Cells as DARTS and those after it write them: a list of (operation, source) per cell.
+"""Cells as DARTS and its successors write them: a list of (operation, source) per cell.
 
     Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=range(2, 6),
              reduce=[...], reduce_concat=range(2, 6))
 
-So they stand in DARTS's genotypes.py (1806.09055), with a list per node in pt.darts, with a weight
-as third part in GDAS and AutoDL, which prints a dict, with all edges in SNAS's logs, and as
-(operation, node, source) in FairDARTS (1911.12126). Its network joins only nodes that an edge leads
-to, and leaves out edges that come from others.
+This is the form of DARTS's genotypes.py (1806.09055). Variants that are read, too: pt.darts has a
+list per node; GDAS and AutoDL have a weight as third part, and AutoDL prints a dict; SNAS logs all
+edges; FairDARTS (1911.12126) has (operation, node, source). FairDARTS's network joins only nodes
+with an edge into them, and leaves out edges from other nodes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Edges = dict[tuple[int, int], str]
 
 
 def read(text: str, per_node: int) -> Cells:
-    """The cells of a text with one such genotype, where a flat list has so many edges per node.
+    """Return the cells of a text with one genotype; a flat list has `per_node` edges per node.
 
     ValueError says what is wrong with it.
     """
@@ -39,7 +39,7 @@ def read(text: str, per_node: int) -> Cells:
         cells = {cell: _cell(cell, parts, per_node) for cell in CELLS}
         if cells["normal"].nodes != cells["reduce"].nodes:
             counts = " and ".join(f"{cell} has {cells[cell].nodes} nodes" for cell in CELLS)
-            raise ValueError(f"{counts}; a space has as many in both")
+            raise ValueError(f"{counts}; give both cells equally many")
         return Cells(
             cells["normal"].nodes,
             {cell: cells[cell].edges[cell] for cell in CELLS},
@@ -52,7 +52,7 @@ def read(text: str, per_node: int) -> Cells:
 
 
 def _parts(value: Any) -> dict[str, Any]:
-    """The fields by name, however they are given."""
+    """Return the fields by name, from a list, a dict or a call."""
     if isinstance(value, list | tuple):
         value = WrittenCall("Genotype", tuple(value))
     if isinstance(value, dict):
@@ -64,7 +64,7 @@ def _parts(value: Any) -> dict[str, Any]:
         raise ValueError(f"{twice[0]} is given twice")
     parts = dict(zip(given, value.arguments, strict=True)) | dict(value.words)
     if unknown := [name for name in parts if name not in FIELDS]:
-        raise NotRead(f"{unknown[0][:40]} is nothing that a cell of this space has")
+        raise NotRead(f"{unknown[0][:40]} is not a field of a genotype")
     for cell in CELLS:
         if parts.get(cell) is None:
             raise ValueError(f"the {cell} cell is missing; give both")
@@ -72,7 +72,7 @@ def _parts(value: Any) -> dict[str, Any]:
 
 
 def _cell(cell: str, parts: Mapping[str, Any], per_node: int) -> Cells:
-    """One cell, alone."""
+    """Return one cell."""
     listed, joined = parts[cell], parts.get(f"{cell}_concat")
     if not isinstance(listed, list | tuple) or not listed:
         raise NotRead(f"{cell}={str(listed)[:40]} is no list of edges")
@@ -98,7 +98,7 @@ def _cell(cell: str, parts: Mapping[str, Any], per_node: int) -> Cells:
 
 
 def _is_edge(value: Any) -> bool:
-    """Whether it is an operation with a source, and a weight or a node besides."""
+    """Return whether a value is an operation with a source, and perhaps a weight or node."""
     return (
         isinstance(value, list | tuple)
         and len(value) in (2, 3)
@@ -110,16 +110,16 @@ def _is_edge(value: Any) -> bool:
 
 def _add(edges: Edges, cell: str, node: int, source: int, operation: str) -> None:
     if (node, source) in edges:
-        raise ValueError(f"{cell}/{node}-{source} is there twice; give one operation per edge")
+        raise ValueError(f"{cell}/{node}-{source} is given twice; give one operation per edge")
     edges[node, source] = operation
 
 
 def _rows(
     cell: str, listed: Sequence[Any], joined: Sequence[int] | None, per_node: int
 ) -> list[Sequence[Any]]:
-    """A flat list divided among the nodes: as many per node as the space keeps, or all there are.
+    """Divide a flat list among the nodes: as many edges per node as the space keeps, or all.
 
-    Node 2 has two edges at most, node 3 three. Which of both it is, the joined nodes say.
+    Node 2 has two edges at most, node 3 three. The joined nodes tell which of the two it is.
     """
     meant = max(joined) + 1 - INPUTS if joined else 0
     last = max(meant, len(listed)) + INPUTS  # no cell has more nodes than that
@@ -142,7 +142,7 @@ def _rows(
         if len(listed) - begin < count:
             name = f"{cell}/{node}-{listed[begin][1]}={listed[begin][0]}"
             raise ValueError(
-                f"{len(listed)} edges are not {per_node} per node, {name} is left over"
+                f"{len(listed)} edges are not {per_node} per node: {name} is left over"
             )
         rows.append(listed[begin : begin + count])
         begin += count
@@ -150,11 +150,13 @@ def _rows(
 
 
 def _placed(cell: str, listed: Sequence[Any], joined: Sequence[int] | None) -> Cells:
-    """FairDARTS's cell: (operation, node, source)."""
+    """Return a cell in FairDARTS's form, (operation, node, source)."""
     edges: Edges = {}
     for edge in listed:
         if len(edge) != 3 or type(edge[2]) is not int:
-            raise ValueError(f"{cell} has {edge}: give a node and a source to each edge or to none")
+            raise ValueError(
+                f"{cell} has {edge}: give a node and a source for all edges or for none"
+            )
         operation, node, source = edge
         _add(edges, cell, node, source, operation)
     there = {node for node, _ in edges}
@@ -165,6 +167,6 @@ def _placed(cell: str, listed: Sequence[Any], joined: Sequence[int] | None) -> C
         if source < INPUTS or source in there
     }
     if lost := sorted(there - {node for node, _ in kept}):
-        raise ValueError(f"node {lost[0]} of {cell} reads only nodes that no edge leads to")
+        raise ValueError(f"node {lost[0]} of {cell} reads only nodes without an edge into them")
     joined = [node for node in joined or there if node in there]
     return Cells(last + 1 - INPUTS, {cell: kept}, {cell: tuple(joined)})
