@@ -80,7 +80,7 @@ def version(python: Path) -> str:
 def strategies() -> Iterator[str]:
     """The words of every strategy, with each evaluator that trains where it takes one."""
     for path in sorted((ROOT / "conf/strategy").glob("[!_]*.yaml")):
-        if "/evaluator@_here_" not in path.read_text():
+        if "- /evaluator@_here_" not in path.read_text():
             yield path.stem
             continue
         for evaluator in sorted((ROOT / "conf/evaluator").glob("[!_]*.yaml")):

@@ -87,7 +87,7 @@ MAY = {
     "evaluators": {
         *("evaluators.base", "costs", "data.table", *SPACES, "tasks.base", "engines.base"),
         *("evaluators.untrained", "evaluators.codes", "evaluators.counts", "supernet"),
-        "ops",
+        *("evaluators.samplers", "ops"),
     },
     "retrain": {*SPACES, "supernet.region", "tasks.base", "costs"},
     "costs": {"costs", *SPACES, "supernet.mixture", "tasks.base"},

@@ -111,6 +111,32 @@ def test_an_inherited_state_continues(begun):
     assert other(genotype) == evaluator(genotype)
 
 
+def test_a_warm_up_trains_what_its_sampler_draws_and_logs_what_that_tells(begun):
+    evaluator, _ = begun("novelty", "strategy.evaluator.sampler.alpha=50")
+    drawn, draw = [], evaluator.sampler.draw
+    evaluator.sampler.draw = lambda: drawn.append(draw()) or drawn[-1]
+    metrics = evaluator.warm_up(Bare(), 0.0)
+    assert set(metrics) == {"train_loss", "changed_genes", "archive_novelty"}
+    assert len(drawn) == 3  # 48 images by 16, a path each
+    other, _ = begun("novelty")
+    other.load_state_dict(evaluator.state_dict())
+    for mine, theirs in zip(evaluator.sampler.archives, other.sampler.archives, strict=True):
+        assert torch.equal(mine.genes, theirs.genes)
+
+
+def test_an_inherited_score_can_be_that_on_a_part_of_the_validation_images(begun):
+    evaluator, space = begun("inherited", "images=200", "strategy.evaluator.images=20")
+    genotype, kept = space.sample(), evaluator.validation
+    assert (len(evaluator.measured), len(kept)) == (20, 50)
+    part = evaluator(genotype)
+    evaluator.validation = None
+    assert evaluator(genotype) == part
+    evaluator.measured = kept
+    assert evaluator(genotype) != part
+    with pytest.raises(ValueError, match=r"^evaluator\.images=51: of 50 images; use at most all"):
+        begun("inherited", "images=200", "strategy.evaluator.images=51")
+
+
 def test_a_trained_score_is_that_of_a_fresh_network_each_time(begun):
     evaluator, space = begun("from_scratch", "strategy.evaluator.epochs=1")
     assert evaluator.warm_up_rounds == 0
@@ -203,6 +229,7 @@ def test_a_longer_training_scores_better(begun):
         ("from_scratch", "layers=2"),
         ("inherited", "rounds=0"),
         ("inherited", "batch_size=1"),
+        ("inherited", "images=0"),
     ],
 )
 def test_impossible_values_are_refused(option, setting):

@@ -19,7 +19,8 @@ def test_every_strategy_is_run_and_with_every_evaluator_that_trains(versions):
     found = [*versions.strategies()]
     assert {words.split()[0] for words in found} == set(options("strategy"))
     proposed = [words for words in found if words.startswith("random ")]
-    assert proposed == ["random evaluator=from_scratch", "random evaluator=inherited"]
+    trained = ("from_scratch", "inherited", "most_novel", "novelty")
+    assert proposed == [f"random evaluator={evaluator}" for evaluator in trained]
 
 
 def test_the_lowest_versions_are_those_of_the_project(versions):

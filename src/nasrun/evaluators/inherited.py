@@ -11,16 +11,20 @@ from nasrun.context import Context
 from nasrun.costs.memory import Shapes
 from nasrun.divergence import Diverged, finite
 from nasrun.evaluators.base import Evaluator
+from nasrun.evaluators.samplers import PathSampler
 from nasrun.genotype import Genotype
 from nasrun.schedules import Schedule
 from nasrun.score import Score
 from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
-from nasrun.tasks.base import ImageTask, OptimizerFactory
+from nasrun.tasks.base import ImageTask, OptimizerFactory, Split
 
 
 class Inherited(Evaluator):
-    """Weights of a supernet trained on uniformly drawn single paths (1902.07638, 1904.00420)."""
+    """Weights of a supernet trained on single paths, which the `sampler` draws (1902.07638).
+
+    A score is that on `images` validation images, a fixed stratified part; null is all.
+    """
 
     scores = SupernetSpace
 
@@ -32,17 +36,23 @@ class Inherited(Evaluator):
         optimizer: OptimizerFactory,
         schedule: Schedule,
         clip: float | None,
+        sampler: PathSampler,
+        images: int | None,
     ) -> None:
         if rounds < 1 or batch_size < 2:
             raise ValueError(
                 f"rounds={rounds} batch_size={batch_size}: "
                 "use at least 1 round and at least 2 images per batch"
             )
+        if images is not None and images < 1:
+            raise ValueError(f"images={images}: use at least 1, or null for all")
         self.rounds = rounds
         self.batch_size = batch_size
         self.optimizer = optimizer
         self.schedule = schedule
         self.clip = clip
+        self.sampler = sampler
+        self.images = images
 
     @property
     def warm_up_rounds(self) -> int:
@@ -52,9 +62,16 @@ class Inherited(Evaluator):
         space, task, budget = context.space, context.task, context.budget
         self.space, self.task = space, task
         self.train, self.validation = task.split("train"), task.split("validation")
+        self.measured = self.validation
+        if self.images is not None:
+            try:
+                self.measured = task.subset(self.validation, self.images)
+            except ValueError as error:
+                raise ValueError(f"evaluator.{error}") from error
         self.device, self.budget = budget.torch_device, budget
         network = space.network(inputs=task.inputs, outputs=task.outputs)
-        self.path = _SinglePath(network, space, self.device)
+        self.sampler.begin(space)
+        self.path = _SinglePath(network, space, self.sampler, self.device)
         self.learner = task.learner(self.path, optimizer=self.optimizer, clip=self.clip)
 
     def warm_up(self, stage: Stage, progress: float) -> Metrics:
@@ -64,14 +81,17 @@ class Inherited(Evaluator):
         losses = self.learner.train(batches, self.schedule.at(progress, self.learner.first_lr))
         if not finite(losses, self.path):
             raise Diverged("the warm-up", losses, ("optimizer.lr", "clip"))
-        return losses
+        return {**losses, **self.sampler.report()}
 
     def __call__(self, genotype: Genotype) -> Score:
+        return self._score(genotype, self.measured)
+
+    def _score(self, genotype: Genotype, split: Split) -> Score:
         mixture = self.space.one_hot(genotype, self.device)
         with batch_statistics(self.path):
             metrics = self.task.evaluate(
                 lambda images: self.path.network(images, mixture),
-                self.validation,
+                split,
                 4 * self.batch_size,
             )
         return Score.validation(metrics, self.task.objective)
@@ -84,20 +104,25 @@ class Inherited(Evaluator):
         return idle + shapes.step(path, self.batch_size, together)
 
     def state_dict(self) -> dict[str, Any]:
-        return self.learner.state_dict()
+        return {**self.learner.state_dict(), "sampler": self.sampler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.learner.load_state_dict(state)
+        self.sampler.load_state_dict(state.get("sampler", {}))
 
 
 class _SinglePath(torch.nn.Module):
-    """A supernet that draws another architecture for every forward pass."""
+    """A supernet that runs another architecture of the sampler's in every forward pass."""
 
     def __init__(
-        self, network: torch.nn.Module, space: SupernetSpace, device: torch.device
+        self,
+        network: torch.nn.Module,
+        space: SupernetSpace,
+        sampler: PathSampler,
+        device: torch.device,
     ) -> None:
         super().__init__()
-        self.network, self.space, self.device = network, space, device
+        self.network, self.space, self.sampler, self.device = network, space, sampler, device
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return self.network(x, self.space.one_hot(self.space.sample(), self.device))
+        return self.network(x, self.space.one_hot(self.sampler.draw(), self.device))

@@ -1,0 +1,239 @@
+"""EN2AS (1907.09109): a supernet trains on architectures that are unlike those of an archive.
+
+Cell types are independent: each has an archive, and an architecture takes one cell of every type.
+The encoding is the paper's, with one gene per decision: a real number that is rounded to the place
+of a choice. The order of choices says nothing, and distances do not use it: two choices are the
+same or not. A limit of the space (DARTS: two edges into a node) is a second gene per edge.
+
+Where we differ from the released code: perturbed rows are clipped before they are compared; all
+pairs of a cell count; every cell type moves the row that it has drawn; all rows are compared. The
+archive is full before the first batch; there it fills with the first 1,000, uniformly drawn too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nasrun.evaluators.samplers import PathSampler
+from nasrun.genotype import NONE, Genotype
+from nasrun.spaces.supernet import SupernetSpace
+from nasrun.stage import Metrics
+
+DROPPED = -1
+"""The place of the choice of an edge that a limit drops."""
+MOST = 10_000
+"""Rows of an archive; each is compared with all others, once a round."""
+AT_ONCE = 2**22
+"""Pairs of choices compared at once."""
+
+
+class Encoding:
+    """The cells of one type, by genes or by choices.
+
+    A row of genes is a cell: per decision the place of its choice, which is rounded and clipped,
+    then per decision under a limit its rank, the highest of which are kept. A row of choices has
+    what these say: whole numbers, `DROPPED` for an edge that is not kept.
+    """
+
+    def __init__(self, space: SupernetSpace, group: str) -> None:
+        self.space = space
+        self.decisions = [decision for decision in space.decisions if decision.group == group]
+        self.candidates = [space.candidates(decision) for decision in self.decisions]
+        self.last = torch.tensor([len(each) - 1 for each in self.candidates], dtype=torch.float32)
+        column = {decision.name: place for place, decision in enumerate(self.decisions)}
+        self.limits = [
+            (torch.tensor([column[name] for name in limit.decisions]), limit.count)
+            for limit in space.limits
+            if limit.group == group and limit.count < len(limit.decisions)
+        ]
+        self.pairs = len(column) - sum(len(columns) - count for columns, count in self.limits)
+
+    def uniform(self, count: int) -> Tensor:
+        """Genes of uniformly drawn cells, (count, genes)."""
+        places = (torch.rand(count, len(self.decisions)) * (self.last + 1)).floor()
+        ranks = [torch.rand(count, len(columns)).argsort(1).float() for columns, _ in self.limits]
+        return torch.cat([torch.minimum(places, self.last), *ranks], dim=1)
+
+    def legal(self, genes: Tensor) -> Tensor:
+        """The genes (..., genes) with every place one that there is; ranks need no bounds."""
+        places, ranks = genes.tensor_split([len(self.decisions)], dim=-1)
+        return torch.cat([places.clamp(min=0).minimum(self.last), ranks], dim=-1)
+
+    def choices(self, genes: Tensor) -> Tensor:
+        """What legal genes (rows, genes) say, (rows, decisions)."""
+        places, ranks = genes.tensor_split([len(self.decisions)], dim=1)
+        chosen = places.round().long()
+        widths = [len(columns) for columns, _ in self.limits]
+        for (columns, count), each in zip(self.limits, ranks.split(widths, 1), strict=True):
+            order = each.argsort(dim=1, descending=True, stable=True)
+            chosen.scatter_(1, columns[order[:, count:]], DROPPED)
+        return chosen
+
+    def distances(self, some: Tensor, others: Tensor) -> Tensor:
+        """The share of kept (decision, choice) pairs that differ: choices to (some, others)."""
+        shared = (some[:, None] == others) & (some[:, None] != DROPPED)
+        return 1 - shared.sum(-1) / self.pairs
+
+    def genotype(self, choices: Tensor) -> dict[str, str]:
+        """One row of choices by name."""
+        return {
+            decision.name: NONE if place == DROPPED else candidates[place]
+            for decision, candidates, place in zip(
+                self.decisions, self.candidates, choices.tolist(), strict=True
+            )
+        }
+
+
+class Archive:
+    """Encoding of one type, as continuous genes, and how unlike them another cell is."""
+
+    def __init__(self, encoding: Encoding, size: int, neighbours: int) -> None:
+        self.encoding, self.neighbours = encoding, neighbours
+        self.hold(encoding.uniform(size))
+
+    def hold(self, genes: Tensor) -> None:
+        """Have these rows and no others."""
+        self.genes, self.choices = genes.clone(), self.encoding.choices(genes)
+
+    def novelty(self, choices: Tensor) -> Tensor:
+        """The mean distance of cells (rows, decisions) to their nearest neighbours, (rows,)."""
+        found = self.encoding.distances(choices, self.choices)
+        return found.topk(self.neighbours, largest=False).values.mean(1)
+
+    def mean_novelty(self) -> float:
+        """That of its own cells, each among the others."""
+        total = 0.0
+        for some in self.choices.split(max(1, AT_ONCE // self.choices.numel())):
+            found = self.encoding.distances(some, self.choices)
+            nearest = found.topk(self.neighbours + 1, largest=False).values  # first itself
+            total += float(nearest.sum()) / self.neighbours
+        return total / len(self.choices)
+
+    def put(self, row: int, genes: Tensor) -> int:
+        """Replace a row; how many of its decisions are answered otherwise now."""
+        before = self.choices[row].clone()
+        self.genes[row] = genes
+        self.choices[row] = self.encoding.choices(genes[None])[0]
+        return int((self.choices[row] != before).sum())
+
+
+class Novelty(PathSampler):
+    """A randomly drawn row theta of the archive climbs its novelty, and the cell that it is trains:
+
+        theta <- theta + alpha / (n sigma) * sum_j N(theta + sigma eta_j) eta_j,  eta_j ~ N(0, I)
+
+    with n = `perturbations`, N the mean distance to the `neighbours` nearest rows of the archive.
+    """
+
+    def __init__(
+        self, *, archive: int, neighbours: int, perturbations: int, alpha: float, sigma: float
+    ) -> None:
+        _check(archive, neighbours)
+        if perturbations < 1:
+            raise ValueError(f"perturbations={perturbations}: use 1 or more")
+        for key, value in {"alpha": alpha, "sigma": sigma}.items():
+            if not value > 0:
+                raise ValueError(f"{key}={value}: use more than 0")
+        self.size = archive
+        self.neighbours = neighbours
+        self.perturbations = perturbations
+        self.alpha = alpha
+        self.sigma = sigma
+        self.changed = 0
+
+    def begin(self, space: SupernetSpace) -> None:
+        self.space = space
+        self.archives = _archives(space, self.size, self.neighbours)
+
+    def draw(self) -> Genotype:
+        drawn: dict[str, str] = {}
+        for archive in self.archives:
+            row = int(torch.randint(self.size, ()))
+            self.changed += archive.put(row, self._climbed(archive, archive.genes[row]))
+            drawn |= archive.encoding.genotype(archive.choices[row])
+        return Genotype(self.space.name, drawn)
+
+    def _climbed(self, archive: Archive, theta: Tensor) -> Tensor:
+        """The row one step of the evolution strategy further."""
+        encoding = archive.encoding
+        eta = torch.randn(self.perturbations, len(theta))
+        perturbed = encoding.legal(theta + self.sigma * eta)
+        novelty = archive.novelty(encoding.choices(perturbed))  # (perturbations,)
+        step = self.alpha / (self.perturbations * self.sigma)
+        return encoding.legal(theta + step * novelty @ eta)
+
+    def report(self) -> Metrics:
+        changed, self.changed = self.changed, 0
+        return {"changed_genes": float(changed), "archive_novelty": _mean_novelty(self.archives)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"genes": [archive.genes for archive in self.archives]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for archive, genes in zip(self.archives, state["genes"], strict=True):
+            archive.hold(genes)
+
+
+class MostNovel(PathSampler):
+    """The most novel of `draws` uniformly drawn cells trains, and the archive's oldest makes room.
+
+    EN2AS's released code calls it direct novelty search.
+    """
+
+    def __init__(self, *, archive: int, neighbours: int, draws: int) -> None:
+        _check(archive, neighbours)
+        if draws < 2:
+            raise ValueError(f"draws={draws}: use 2 or more, or evaluator=inherited for one")
+        self.size = archive
+        self.neighbours = neighbours
+        self.draws = draws
+        self.oldest = 0
+
+    def begin(self, space: SupernetSpace) -> None:
+        self.space = space
+        self.archives = _archives(space, self.size, self.neighbours)
+
+    def draw(self) -> Genotype:
+        drawn: dict[str, str] = {}
+        for archive in self.archives:
+            genes = archive.encoding.uniform(self.draws)
+            best = int(archive.novelty(archive.encoding.choices(genes)).argmax())
+            archive.put(self.oldest, genes[best])
+            drawn |= archive.encoding.genotype(archive.choices[self.oldest])
+        self.oldest = (self.oldest + 1) % self.size
+        return Genotype(self.space.name, drawn)
+
+    def report(self) -> Metrics:
+        return {"archive_novelty": _mean_novelty(self.archives)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"genes": [archive.genes for archive in self.archives], "oldest": self.oldest}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.oldest = state["oldest"]
+        for archive, genes in zip(self.archives, state["genes"], strict=True):
+            archive.hold(genes)
+
+
+def _check(archive: int, neighbours: int) -> None:
+    if neighbours < 1:
+        raise ValueError(f"neighbours={neighbours}: use 1 or more")
+    if archive <= neighbours:
+        raise ValueError(
+            f"archive={archive} neighbours={neighbours}: a cell is compared with the others; use "
+            f"an archive of at least {neighbours + 1}"
+        )
+    if archive > MOST:
+        raise ValueError(f"archive={archive}: all its pairs are compared; use at most {MOST}")
+
+
+def _archives(space: SupernetSpace, size: int, neighbours: int) -> list[Archive]:
+    """One per cell type, of uniformly drawn cells."""
+    return [Archive(Encoding(space, group), size, neighbours) for group in space.groups]
+
+
+def _mean_novelty(archives: list[Archive]) -> float:
+    return sum(archive.mean_novelty() for archive in archives) / len(archives)
