@@ -77,7 +77,7 @@ MAY = {
             "data.table",
             "data.contents",
             "data.decode",
-            "data.layout",
+            "data.listing",
         ),
         *("pictures.cells", *SPACES, "strategies.base", "engines.local"),
     },

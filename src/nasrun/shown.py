@@ -1,5 +1,6 @@
 """Text from outside, such as the names of files, as it may be shown."""
 
+from collections.abc import Sequence
 from unicodedata import category
 
 
@@ -10,6 +11,12 @@ def shown(text: object) -> str:
     that are no UTF-8 (`\xe9`) become visible; everything else stays as it is.
     """
     return "".join(char if _is_printed(char) else _escape(char) for char in str(text))
+
+
+def some(names: Sequence[str], most: int = 10, between: str = ", ") -> str:
+    """The first names, at most `most`, and the number of the others."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(map(shown, names[:most])) + more
 
 
 def _is_printed(char: str) -> bool:

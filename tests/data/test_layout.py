@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from nasrun.data.layout import image_names, read_layout
+from nasrun.data.layout import read_layout
 
 
 @pytest.fixture
@@ -298,11 +298,3 @@ def test_many_wrong_files_are_counted(plant):
     for number in range(14):
         (root / f"train/ant/x{number}.png").symlink_to("nowhere")
     assert refused(root).endswith("and 4 more")
-
-
-def test_images_of_a_folder_are_named_below_it(plant, store):
-    root = plant("b.png", "a/1.JPG", "a/deep/2.png", ".hidden.png", "c.txt")
-    assert image_names(root) == ["a/1.JPG", "a/deep/2.png", "b.png"]
-    (root / "loop").symlink_to(".")
-    with pytest.raises(ValueError, match=r"loop is a link to the folder"):
-        image_names(root)

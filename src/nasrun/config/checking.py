@@ -16,7 +16,8 @@ from typing import Any
 from nasrun.config.folders import options
 from nasrun.config.keys import OPTIMIZERS
 from nasrun.config.kinds import Call, Kind, Maker, calls_in
-from nasrun.config.reading import instance, module_of, signature
+from nasrun.config.reading import instance, signature
+from nasrun.config.sources import module_of
 from nasrun.config.words import did_you_mean
 
 OPTIMIZER = "torch.optim.Optimizer"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
-from nasrun.shown import shown
+from nasrun.shown import some
 
 WHEREABOUTS = ("root", "download", "workers")
 """Settings that say where a set lies and who reads it: they change no image."""
@@ -42,7 +42,7 @@ class Contents:
             ],
         }
         return "; ".join(
-            f"{len(names)} {kind} ({_some(names)})" for kind, names in kinds.items() if names
+            f"{len(names)} {kind} ({some(names, NAMED)})" for kind, names in kinds.items() if names
         )
 
     def to_bytes(self) -> bytes:
@@ -57,8 +57,3 @@ class Contents:
             return cls({str(name): int(size) for name, size in files.items()})
         except (OSError, EOFError, zlib.error, ValueError, AttributeError, TypeError) as error:
             raise ValueError(f"{path}: unreadable ({type(error).__name__})") from error
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(map(shown, names[:NAMED])) + more

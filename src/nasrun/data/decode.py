@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from nasrun.shown import shown
+from nasrun.shown import shown, some
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -120,11 +120,10 @@ class Broken(ValueError):
     def __str__(self) -> str:
         if len(self.files) == 1:
             return str(self.files[0])
-        named = ", ".join(each.described for each in self.files[:NAMED])
-        more = f" and {len(self.files) - NAMED} more" if len(self.files) > NAMED else ""
+        named = some([each.described for each in self.files], NAMED)
         return (
             f"dataset.root: cannot read {len(self.files)} of {self.looked_at} images, remove or "
-            f"replace them: {named}{more}"
+            f"replace them: {named}"
         )
 
 

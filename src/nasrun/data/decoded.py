@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nasrun.data.decode import Broken, Unreadable, load_image, open_image, square
 from nasrun.data.images import Watched, cache_folder
-from nasrun.data.layout import Listing
+from nasrun.data.listing import Listing
 from nasrun.files import flush
 
 THREADED = 16 * 1024  # bytes of an average file from which on decoding in threads pays

@@ -20,7 +20,8 @@ from nasrun.data.images import (
     measured,
     refuse_too_large,
 )
-from nasrun.data.layout import FolderLayout, Listing, checked_fraction, read_layout
+from nasrun.data.layout import FolderLayout, checked_fraction, read_layout
+from nasrun.data.listing import Listing
 from nasrun.shown import shown
 
 SAMPLE = 256  # so many headers tell the number of channels and the most common side

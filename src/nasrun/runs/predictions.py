@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from nasrun.data.decode import EXTENSIONS, Unreadable, load_image
-from nasrun.data.layout import image_names
+from nasrun.data.listing import image_names
 
 if TYPE_CHECKING:
     from PIL.Image import Image
