@@ -97,8 +97,9 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Nothing is drawn: pictures take longer than a small search."""
-    for name in ("curves._draw", "plots.size_frontier", "plots.event_scores"):
-        monkeypatch.setattr(f"nasrun.pictures.{name}", lambda *arguments: None)
+    for name in ("size_frontier", "event_scores", "widths_and_depths"):
+        monkeypatch.setattr(f"nasrun.pictures.plots.{name}", lambda *arguments: None)
+    monkeypatch.setattr("nasrun.pictures.curves._draw", lambda *arguments: None)
     monkeypatch.setattr("nasrun.pictures.cells.draw_cells", lambda *arguments: [])
 
 

@@ -81,7 +81,11 @@ MAY = {
         ),
         *("pictures.cells", *SPACES, "strategies.base", "engines.local"),
     },
-    "analysis": {"runs", "display", "ops", "spaces.darts", "supernet", "strategies.base"},
+    "analysis": {
+        *("analysis", "runs", "config", "display", "ops", "costs", *SPACES, "spaces.darts"),
+        *("supernet", "strategies.base", "pictures.cells"),
+        *("pipeline.given", "pipeline.plan", "pipeline.source", "pipeline.stages"),
+    },
     "display": {"display"},
     "pictures": {"pictures"},
     "evaluators": {

@@ -9,7 +9,12 @@ from matplotlib.image import imread
 
 from nasrun.pictures import plots
 from nasrun.pictures.figure import COLOURS
-from nasrun.pictures.plots import event_scores, shrinking_space, size_frontier
+from nasrun.pictures.plots import (
+    event_scores,
+    shrinking_space,
+    size_frontier,
+    widths_and_depths,
+)
 
 EVENTS = [
     {"event": 0, "subject": "normal/2-0", "scores": {"skip": 0.5, "conv": 0.4}, "outcome": "conv"},
@@ -92,3 +97,14 @@ def test_a_shrinking_space_has_a_row_for_every_decision_and_the_memory_with_its_
     assert list(measured.get_ydata()) == [0.9, 1.0, 1.4]
     assert set(limit.get_ydata()) == {2.0}
     assert "the budget" in [text.get_text() for text in memory.get_legend().get_texts()]
+
+
+def test_named_cells_stand_among_all_of_their_space(monkeypatch):
+    every = {(1.5, 3): 3, (2.0, 2): 1}
+    named = {(2.0, 2): ["darts_v2", "mine"]}
+    figure = drawn(monkeypatch, widths_and_depths, every, named, "darts, normal", Path("w.png"))
+    (axes,) = figure.axes
+    (circles,) = axes.collections
+    assert circles.get_offsets().tolist() == [[1.5, 3], [2, 2]]
+    assert circles.get_sizes().tolist() == [3000, 1000]
+    assert [text.get_text() for text in axes.texts] == ["darts_v2\nmine"]

@@ -8,7 +8,7 @@ import nasrun as package
 from nasrun.config import build, compose, resolve
 from nasrun.costs.cost import params
 from nasrun.genotype import Misfit
-from nasrun.pipeline.given import Given
+from nasrun.pipeline.given import Given, several
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.layout import Layout
 
@@ -26,6 +26,13 @@ def space(option):
 
 def read(name, option="darts"):
     return Given.find(name).within(space(option), option, seed=0)
+
+
+def test_several_names_have_commas_between_and_what_is_written_out_is_one():
+    assert several("darts_v2,snas_mild,a/b.json") == ["darts_v2", "snas_mild", "a/b.json"]
+    assert several(TEXT) == [TEXT]
+    assert several(STRING) == [STRING]
+    assert several(",") == several("") == []
 
 
 def test_a_file_of_many_architectures_has_one_by_name(here):

@@ -1,1 +1,1 @@
-"""Measurements on finished searches."""
+"""Measurements on architectures, scores and finished searches."""

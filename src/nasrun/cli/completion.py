@@ -37,6 +37,7 @@ def complete(arguments: Sequence[str]) -> int:
     if len(words) == 2 or verb is None:
         return _offer(VERBS, words[-1])
     *before, last = words[2:]
+    verb, before = verb.meant(before)
     offered = verb.offers(before)
     key, equals, _ = last.partition("=")
     if equals and key in VALUES and (verb.composed or key in verb.keys):

@@ -58,7 +58,7 @@ def dispatch(arguments: list[str]) -> int:
     if word not in VERBS:
         hint = near(word, VERBS) or f"; the verbs are {', '.join(VERBS)}"
         raise ValueError(f"{word}: unknown verb{hint}")
-    verb = VERBS[word]
+    verb, rest = VERBS[word].meant(rest)
     if "-h" in rest or "--help" in rest:
         if named := [word for word in rest if word not in ("-h", "--help")]:
             verb.describe(named)

@@ -24,7 +24,8 @@ class Verb:
     run: the exit status of its words; ValueError for wrong ones. note: what its help says besides.
     keys: its `key=value` words with the form of their values; about: what they mean. offers: the
     words that may come after those that stand already. composed: its words are overrides of the
-    configuration, of which it reads `reads`.
+    configuration, of which it reads `reads`. parts: verbs of its own, one of which its first word
+    names.
     """
 
     name: str
@@ -37,6 +38,13 @@ class Verb:
     offers: Callable[[Sequence[str]], Iterable[str]] = _nothing
     composed: bool = False
     reads: tuple[str, ...] = ()
+    parts: Mapping[str, Verb] = field(default_factory=dict)
+
+    def meant(self, words: Sequence[str]) -> tuple[Verb, list[str]]:
+        """The part that the first word names, or this verb, and the words behind it."""
+        if words and words[0] in self.parts:
+            return self.parts[words[0]], list(words[1:])
+        return self, list(words)
 
     def describe(self, words: Sequence[str]) -> None:
         """The tables of `nasrun NAME --help GROUP=option`; ValueError for another word."""
@@ -65,6 +73,9 @@ class Verb:
         lines += [f"  {line}" for line in self.examples]
         if self.note:
             lines += ["", *_wrapped(self.note, width)]
+        if self.parts:
+            told = [(name, part.text) for name, part in self.parts.items()]
+            lines += ["", "parts:", *columns(told, width)]
         if self.keys:
             known = [(f"{key}={form}", self.about.get(key, "")) for key, form in self.keys.items()]
             lines += ["", "keys:", *columns(known, width)]

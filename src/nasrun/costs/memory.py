@@ -17,6 +17,7 @@ from torch import Tensor
 from nasrun.budget import Budget
 from nasrun.costs.ledger import Ledger, sizes
 from nasrun.genotype import NONE, Decision, Genotype
+from nasrun.networks import ImageClassifier
 from nasrun.spaces.base import ClassifierSpace
 from nasrun.spaces.layout import Layout
 from nasrun.spaces.supernet import SupernetSpace, batch_statistics
@@ -247,6 +248,18 @@ def network_bytes(
         network.eval()(torch.empty(test_batch, inputs, size, size, dtype=number))
     kept = 4 * sum(weight.numel() for weight in weights) * (1 + optimizer_slots(optimizer))
     return round(kept) + max(training.most, measuring.most)
+
+
+def activation_bytes(network: ImageClassifier, inputs: int, size: int) -> int:
+    """What training keeps of one square image for the backward pass, in fp32; on the meta device.
+
+    `inputs` is the number of channels, `size` the side in pixels.
+    """
+    network.to(META).train()
+    given = sizes([*network.parameters(), *network.buffers()])
+    with Ledger(given) as ledger:  # two images: batch norm has no variance over one
+        network(torch.empty(2, inputs, size, size, device=META))
+    return ledger.saved // 2
 
 
 def _number(budget: Budget) -> torch.dtype:

@@ -109,6 +109,39 @@ def size_frontier(
     save(figure, path, dpi=120)
 
 
+def widths_and_depths(
+    every: Mapping[tuple[float, int], int],
+    named: Mapping[tuple[float, int], Sequence[str]],
+    of: str,
+    path: Path,
+) -> None:
+    """Draw how many cells of a space have each width (in c) and depth, and where some stand.
+
+    The area of a circle is the share of all.
+    """
+    figure = blank(7, 4.5)
+    axes = figure.add_subplot()
+    total = sum(every.values())
+    sizes = [4000 * number / total for number in every.values()]
+    widths, depths = zip(*every, strict=True)
+    axes.scatter(widths, depths, s=sizes, color=COLOURS[4], alpha=0.6, linewidth=0)
+    for (width, depth), names in named.items():
+        axes.plot(width, depth, "o", color=COLOURS[1], markersize=5)
+        axes.annotate(
+            "\n".join(names),
+            (width, depth),
+            xytext=(6, 4),
+            textcoords="offset points",
+            fontsize=8,
+            color=INK,
+        )
+    dress(axes, f"Widths and depths of all cells: {of}", "width, c")
+    axes.margins(0.15)
+    axes.set_ylabel("depth, connections", color=INK)
+    axes.set_yticks(sorted({depth for _, depth in every}))
+    save(figure, path, dpi=120)
+
+
 def shrinking_space(
     alive: Mapping[str, Sequence[int]],
     metrics: Sequence[Metrics],

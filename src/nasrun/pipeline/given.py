@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
-from nasrun.config import GENOTYPES, conf_folder, did_you_mean, options
+from nasrun.config import (
+    GENOTYPES,
+    build,
+    compose,
+    conf_folder,
+    did_you_mean,
+    options,
+    resolve,
+)
 from nasrun.genotype import Genotype, Misfit, fingerprint, from_text, read_text
 from nasrun.spaces.notation import literals, looks
 
@@ -100,6 +109,31 @@ class Given:
             if isinstance(error, Misfit):
                 raise Misfit(line, error.settings) from error
             raise ValueError(line) from error
+
+
+def several(text: str) -> list[str]:
+    """The names in a text with commas between; one that is written out has commas of its own."""
+    written = looks.home(text) is not None
+    return [text] if written else [name for name in text.split(",") if name]
+
+
+def architecture_of(
+    name: str, space_name: str | None, trusted: Sequence[str]
+) -> tuple[str, Genotype, Space]:
+    """What `genotype=` names: a word for it, the genotype, and the space that it is one of.
+
+    The space is the option that is named, else the one that the text looks like, else `darts`.
+    """
+    given = Given.find(name)
+    option = space_name or given.home or "darts"
+    settings = resolve(compose([f"space={option}"]).config["space"])
+    space = build(settings, "space", trusted)
+    try:
+        chosen = given.within(space, option, seed=0)
+    except Misfit as misfit:  # a cell of another size is one of the space with that size
+        space = build(settings | misfit.settings, "space", trusted)
+        chosen = given.within(space, option, seed=0)
+    return given.short, chosen, space
 
 
 def random_genotype(space: Space, seed: int) -> Genotype:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasrun.config import build, compose, did_you_mean, resolve
+from nasrun.config import build, did_you_mean
 from nasrun.data.table import Table, describe
-from nasrun.genotype import Genotype, Misfit
+from nasrun.genotype import Genotype
 from nasrun.pipeline.stages import RETRAIN
 
 if TYPE_CHECKING:
+    from nasrun.networks import ImageClassifier
     from nasrun.spaces.base import ClassifierSpace
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -31,21 +32,12 @@ def genotype(
     table: str | None = None,
 ) -> dict[str, Any]:
     """A published or given architecture; its pictures go to `out`, outputs/genotypes by default."""
-    from nasrun.pipeline.given import Given
+    from nasrun.pipeline.given import architecture_of
     from nasrun.pipeline.plan import import_trusted
 
     for package in trusted:
         import_trusted(package)
-    given = Given.find(name)
-    option = space_name or given.home or "darts"
-    settings = resolve(compose([f"space={option}"]).config["space"])
-    space = build(settings, "space", trusted)
-    try:
-        chosen = given.within(space, option, seed=0)
-    except Misfit as misfit:  # a cell of another size is one of the space with that size
-        space = build(settings | misfit.settings, "space", trusted)
-        chosen = given.within(space, option, seed=0)
-    short = given.short
+    short, chosen, space = architecture_of(name, space_name, trusted)
     record = _record(short, chosen, space, network)
     truth = _truth(space, chosen, table)
     record["pictures"] = _drawn(short, chosen, space, Path(out or "outputs/genotypes") / short)
@@ -145,11 +137,12 @@ def _drawn(name: str, chosen: Genotype, space: Any, stem: Path) -> list[str]:
         raise ValueError(f"out={stem.parent}: cannot write there ({error.strerror})") from error
 
 
-def _costs(chosen: Genotype, space: ClassifierSpace, network: str | None) -> dict[str, Any]:
-    """What the genotype costs as one of the published networks."""
+def published_network(
+    chosen: Genotype, space: ClassifierSpace, network: str | None
+) -> tuple[dict[str, Any], ImageClassifier]:
+    """The genotype as one of the published networks, without numbers, and what is known of it."""
     import torch
 
-    from nasrun.costs.cost import count
     from nasrun.spaces.layout import Layout
 
     if network is None:
@@ -168,5 +161,13 @@ def _costs(chosen: Genotype, space: ClassifierSpace, network: str | None) -> dic
     )
     with torch.device("meta"):
         built = space.network(chosen, inputs=3, outputs=facts["classes"], layout=layout)
+    return {"name": network, **facts}, built
+
+
+def _costs(chosen: Genotype, space: ClassifierSpace, network: str | None) -> dict[str, Any]:
+    """What the genotype costs as one of the published networks."""
+    from nasrun.costs.cost import count
+
+    facts, built = published_network(chosen, space, network)
     cost = count(built, 3, facts["size"])
-    return {"network": {"name": network, **facts}, "params": cost.params, "macs": cost.macs}
+    return {"network": facts, "params": cost.params, "macs": cost.macs}

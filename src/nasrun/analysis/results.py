@@ -1,0 +1,34 @@
+"""Where the parts of `nasrun analyze` leave their files: in a run, or in a folder of the user's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from nasrun.pipeline.source import find_run
+from nasrun.runs.run import Run
+
+ROOM = "analysis"
+"""The folder in a run, and below `outputs` where there is no run; no stage has this name."""
+
+
+def place(part: str, run: str | None, out: str | None) -> Path:
+    """The folder for a part's files, not yet made; ValueError where none can be.
+
+    That is `out`, else `RUN/analysis/PART`, else `outputs/analysis/PART`.
+    """
+    if out is None and run is not None:
+        return find_run(run).path / ROOM / part
+    folder = Path("outputs", ROOM, part) if out is None else Path(out)
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise ValueError(f"out={folder}: {existing} is no folder; name another")
+    if not os.access(existing, os.W_OK):
+        raise ValueError(f"out={folder}: no permission to write there; name another")
+    return folder
+
+
+def home_of(folder: Path) -> Run | None:
+    """The run that a part's folder is in, which is held while something is written there."""
+    inside = (Run(path) for path in folder.absolute().parents)
+    return next((run for run in inside if run.exists), None)

@@ -1,0 +1,72 @@
+"""`nasrun analyze cells`: widths, depths, operations and costs of architectures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nasrun.cli import screen
+from nasrun.cli.verb import Verb
+from nasrun.cli.words import packages, sorted_out
+
+KEYS = {
+    "genotype": "NAME|FILE,...",
+    "run": "RUN",
+    "network": "cifar|imagenet|nasbench201",
+    "space": "NAME",
+    "out": "DIR",
+    "trust": "[PACKAGE]",
+}
+
+
+def cells(words: Sequence[str]) -> int:
+    """Count, draw, write `cells.json` and print it."""
+    keys, names = sorted_out(words, KEYS)
+    if names:
+        raise ValueError(f"{names[0]}: give genotype=NAME or run=RUN")
+    if not {"genotype", "run"} & set(keys):
+        raise ValueError("analyze cells: give genotype=NAME,..., run=RUN or both")
+    from nasrun.analysis import cells as measured
+    from nasrun.display import say
+    from nasrun.pipeline.given import several
+
+    given = several(keys.get("genotype", ""))
+    if "genotype" in keys and not given:
+        raise ValueError("genotype=: give a name, a file, or several of them with commas between")
+    if "space" in keys and not given:
+        raise ValueError(
+            f"space={keys['space']}: has no effect on a run, which has its space; leave it out"
+        )
+    record = measured.analyse(
+        given,
+        keys.get("run"),
+        space=keys.get("space"),
+        network=keys.get("network"),
+        out=keys.get("out"),
+        trust=packages(keys.get("trust", "")),
+    )
+    console = screen.console()
+    measured.print_record(console, record)
+    say(console, f"pictures: {' '.join(record['pictures'])}")
+    return 0
+
+
+PART = Verb(
+    name="analyze cells",
+    text="how wide, how deep and how large cells are, and of what operations",
+    examples=(
+        "nasrun analyze cells genotype=darts_v2,snas_mild,my.json",
+        "nasrun analyze cells run=outputs/digits-darts-darts/v001",
+    ),
+    run=cells,
+    note="The width is in units of c, the channels of a node; the depth counts connections. Each "
+    "stands beside all cells of the space, which are counted exactly.",
+    keys=KEYS,
+    about={
+        "genotype": "published cells and files, with commas between",
+        "run": "all that this run has selected",
+        "network": "count them in this published network",
+        "space": "the space of the genotypes, if their text does not say",
+        "out": "where the files go; the run's analysis/cells, or outputs/analysis/cells",
+        "trust": "packages of your own that the run's configuration names",
+    },
+)
