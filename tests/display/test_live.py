@@ -118,10 +118,10 @@ def test_the_time_left_of_slow_rounds_is_theirs_and_not_that_of_saving(terminal)
 
 def test_a_narrow_terminal_keeps_the_accuracy_and_leaves_out_memory_first(monkeypatch):
     metrics = {"train_loss": 1.5, "validation_accuracy": 0.25, "entropy": 1.5, "skip_share": 0.5}
-    words = ("25.00%", "loss", "H 1.500", "skip", "GiB")
+    words = ("25.00%", "loss", "H 75.0%", "skip", "GiB")
     least = {}
     for width in range(140, 40, -1):
-        terminal, stage = narrow(width, monkeypatch), at(0, 50)
+        terminal, stage = narrow(width, monkeypatch), at(0, 50, entropy=2.0)
         with watch(terminal.console, "transfer perturb", True) as display:
             display.begin(stage, {})
             steps(terminal, display, 10, 10, 2.0)
@@ -236,9 +236,9 @@ def test_quick_rounds_have_a_line_per_second_and_the_last_one(monkeypatch):
         assert rounds == [1, 41, 81, 100]
 
 
-def test_an_entropy_is_shown_as_a_share_of_its_maximum():
+def test_an_entropy_is_shown_as_a_share_of_its_maximum_or_not_at_all():
     metrics = {"entropy_normal": 14 * math.log(8) / 2, "entropy": 1.25}
-    assert summary(metrics, {"entropy_normal": 14 * math.log(8)}) == "H 1.250  H(normal) 50.0%"
+    assert summary(metrics, {"entropy_normal": 14 * math.log(8)}) == "H(normal) 50.0%"
 
 
 def test_a_whole_number_is_whole():

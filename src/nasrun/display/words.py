@@ -47,9 +47,12 @@ def summary(metrics: Metrics, largest: Mapping[str, float] = NOTHING) -> str:
 
 
 def said(metrics: Metrics, largest: Mapping[str, float] = NOTHING) -> Iterator[Said]:
-    """The metrics worth a glance; one that has a maximum as its share of it."""
+    """The metrics worth a glance; one that has a maximum as its share of it.
+
+    An entropy whose maximum is unknown is left out, since the number alone says nothing.
+    """
     for key, name in SHOWN.items():
-        if key not in metrics:
+        if key not in metrics or (key.startswith("entropy") and not largest.get(key)):
             continue
         value = metrics[key]
         if key.endswith("accuracy"):
