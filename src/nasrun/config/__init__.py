@@ -26,7 +26,7 @@ from nasrun.config.files import refuse_references
 from nasrun.config.folders import conf_folder, options, search_folders
 from nasrun.config.home import at_home
 from nasrun.config.keys import GENOTYPES, GROUPS, OPTIMIZERS, Frame
-from nasrun.config.optimizers import beneath_names
+from nasrun.config.named import beneath_names
 from nasrun.config.words import did_you_mean, key_of, root_of
 
 __all__ = [

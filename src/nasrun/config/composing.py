@@ -21,7 +21,7 @@ from nasrun.config.files import (
 from nasrun.config.folders import conf_folder, search_folders
 from nasrun.config.home import at_home
 from nasrun.config.keys import GROUPS, Frame
-from nasrun.config.optimizers import written_out
+from nasrun.config.named import written_out
 from nasrun.config.words import key_of, root_of
 
 

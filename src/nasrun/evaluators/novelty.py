@@ -88,7 +88,7 @@ class Encoding:
 
 
 class Archive:
-    """Encoding of one type, as continuous genes, and how unlike them another cell is."""
+    """Cells of one type, as continuous genes, and how unlike them another cell is."""
 
     def __init__(self, encoding: Encoding, size: int, neighbours: int) -> None:
         self.encoding, self.neighbours = encoding, neighbours

@@ -1,11 +1,14 @@
-"""Optimizers by name: `retrain.optimizer=adamw`, and beside it `retrain.optimizer.lr=3e-4`.
+"""Nodes by name: `retrain.optimizer=adamw`, and `evaluator.formulas=[naswot,synflow]`.
 
-A name stands for the node in its file in `conf/optimizer/`, which takes the place of the optimizer
-that was there, with all its keys: momentum and rate of another one would mean something else here.
+The name of an optimizer stands for the node in its file in `conf/optimizer/`, which takes the place
+of the one that was there, with all its keys: momentum and rate of another one would mean something
+else here. Keys beside it, as `retrain.optimizer.lr=3e-4`, are those of the new one. The name of a
+score of untrained networks stands for its formulas in `conf/evaluator/`, with the keys they have.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,16 +18,22 @@ from omegaconf import DictConfig, OmegaConf
 
 from nasrun.config.folders import conf_folder, options
 from nasrun.config.keys import OPTIMIZERS
-from nasrun.config.words import key_of
+from nasrun.config.words import did_you_mean, key_of
+
+SCORES = "evaluator"
+"""The group of evaluators, some of which score untrained networks."""
+FORMULAS = "formulas"
+"""The key of these."""
 
 
 def written_out(
     overrides: Sequence[str], folders: Sequence[Path], compose: Callable[[list[str]], DictConfig]
 ) -> list[str]:
-    """The overrides with the nodes that their names of optimizers stand for, these in front.
+    """The overrides with the nodes that names in them stand for, optimizers in front.
 
     `compose` composes the others, and so tells whether there is a node that a name can replace.
     """
+    overrides = [_with_formulas(override, folders) for override in overrides]
     known = options(OPTIMIZERS, folders)
     named = {
         key: value
@@ -38,7 +47,7 @@ def written_out(
     nodes = {key: value for key, value in named.items() if _is_call(config, key)}
     written = list(others)
     for key, name in nodes.items():
-        written += [f"~{key}", f"+{key}={_text(_node(name, folders))}"]
+        written += [f"~{key}", f"+{key}={_text(_file(OPTIMIZERS, name, folders))}"]
     rest = [o for o in overrides if o not in others and not any(_is_at(o, key) for key in nodes)]
     return written + rest
 
@@ -70,8 +79,29 @@ def _is_call(config: DictConfig, key: str) -> bool:
     return isinstance(node, DictConfig) and "_target_" in node
 
 
-def _node(name: str, folders: Sequence[Path]) -> dict[str, Any]:
-    paths = (folder / OPTIMIZERS / f"{name}.yaml" for folder in (conf_folder(), *folders))
+def _with_formulas(override: str, folders: Sequence[Path]) -> str:
+    """The override; a list of names of scores becomes that of their formulas.
+
+    ValueError for a name that is none.
+    """
+    key, _, value = override.partition("=")
+    if not (key.endswith(f".{FORMULAS}") and re.fullmatch(r"\[\s*\w+(\s*,\s*\w+)*\s*\]", value)):
+        return override
+    contents = {name: _file(SCORES, name, folders) for name in options(SCORES, folders)}
+    evaluators = {name: content.get("evaluator", {}) for name, content in contents.items()}
+    known = {name: node[FORMULAS] for name, node in evaluators.items() if FORMULAS in node}
+    formulas = []
+    for name in value.strip("[] ").replace(" ", "").split(","):
+        if name not in known:
+            hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
+            raise ValueError(f"{override}: {name} is no score of untrained networks{hint}")
+        formulas += known[name]
+    return f"{key}={_text(formulas)}"
+
+
+def _file(group: str, name: str, folders: Sequence[Path]) -> dict[str, Any]:
+    """What stands in the file of an option."""
+    paths = (folder / group / f"{name}.yaml" for folder in (conf_folder(), *folders))
     return yaml.safe_load(next(path for path in paths if path.is_file()).read_text())
 
 

@@ -1,4 +1,4 @@
-"""Optimizers are named on the command line; whatever is none is refused with the names."""
+"""Optimizers and formulas are named on the command line; what is none is refused with the names."""
 
 import json
 
@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from nasrun.config import OPTIMIZERS, build, compose, conf_folder, options, resolve
-from nasrun.config.optimizers import beneath_names
+from nasrun.config.named import beneath_names
 
 PLACES = {
     (): (
@@ -129,3 +129,30 @@ def test_the_printed_configuration_has_the_node(nasrun):
     assert "_target_: torch.optim.AdamW" in answer.out
     listed = json.loads(nasrun("list", "optimizer", "format=json").out)
     assert {"sgd", "adam", "adamw"} <= {record["option"] for record in listed}
+
+
+def test_formulas_are_named_wherever_an_evaluator_has_some():
+    naswot = {"_target_": "nasrun.evaluators.naswot.Naswot"}
+    zico = {"_target_": "nasrun.evaluators.zico.Zico", "batches": 2}
+    ranked = ["strategy=random", "evaluator@strategy=ranked"]
+    for words, key in (
+        (ranked, "strategy.evaluator"),
+        (["strategy=area"], "strategy.warm_start.evaluator"),
+    ):
+        for listed in ("[naswot,zico]", "[ naswot, zico ]"):
+            ((_, made),) = nodes([key], *words, f"{key}.formulas={listed}")
+            assert made["formulas"] == [naswot, zico]
+    joined = build(resolve(compose([*ranked, "strategy.evaluator.formulas=[az_nas,swap]"]).config
+                           ["strategy"]), "strategy")  # fmt: skip
+    assert [len(each.names) for each in joined.evaluator.formulas] == [4, 1]
+
+
+def test_what_names_no_formula_is_refused_with_those_that_there_are(nasrun):
+    words = ["search", "strategy=random", "evaluator=ranked"]
+    for value, told in (
+        ("[naswot,synflo]", "synflo is no score of untrained networks, did you mean synflow?"),
+        ("[inherited]", "inherited is no score of untrained networks; there are az_nas, depth, "),
+        ("[naswot,naswot]", "they give the numbers [naswot, naswot]; use at least one"),
+    ):
+        refusal = nasrun(*words, f"evaluator.formulas={value}").refusal
+        assert "strategy.evaluator.formulas" in refusal and told in refusal, refusal
