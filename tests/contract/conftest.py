@@ -43,6 +43,7 @@ SMALLER = {
     "strategy.warm_start.evaluator.images": 16,
     "selector.contestants": 2,
     "selector.evaluator.epochs": 1,
+    "selector.evaluator.images": 16,
     "strategy.explore.updates": 2,
     "strategy.explore.samples": 2,
     "strategy.size": 4,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from nasrun.context import Context
@@ -28,6 +28,9 @@ class Evaluator(ABC):
     def begin(self, context: Context[Any, ImageTask]) -> None:
         """Receive the space, the data and the budget, before the first score."""
 
+    def check(self, task: ImageTask) -> None:  # noqa: B027  any number does for most
+        """Raise ValueError if the task, which has begun, has fewer images than the settings ask."""
+
     @abstractmethod
     def __call__(self, genotype: Genotype) -> Score:
         """Return the score of one architecture."""
@@ -36,6 +39,11 @@ class Evaluator(ABC):
         """Return the scores of several architectures; `track` shows the progress."""
         shown = genotypes if track is None else track(genotypes, len(genotypes))
         return [self(genotype) for genotype in shown]
+
+    @property
+    def shared_score(self) -> Callable[[Genotype], Score] | None:
+        """The score on all validation images by weights that are shared, None where none are."""
+        return None
 
     @property
     def warm_up_rounds(self) -> int:

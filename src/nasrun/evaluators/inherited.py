@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -58,16 +60,24 @@ class Inherited(Evaluator):
     def warm_up_rounds(self) -> int:
         return self.rounds
 
+    def check(self, task: ImageTask) -> None:
+        self._part(task)
+
+    def _part(self, task: ImageTask) -> Split:
+        """The validation images that a score is measured on."""
+        validation = task.split("validation")
+        if self.images is None:
+            return validation
+        try:
+            return task.subset(validation, self.images)
+        except ValueError as error:
+            raise ValueError(f"evaluator.{error}") from error
+
     def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         space, task, budget = context.space, context.task, context.budget
         self.space, self.task = space, task
         self.train, self.validation = task.split("train"), task.split("validation")
-        self.measured = self.validation
-        if self.images is not None:
-            try:
-                self.measured = task.subset(self.validation, self.images)
-            except ValueError as error:
-                raise ValueError(f"evaluator.{error}") from error
+        self.measured = self._part(task)
         self.device, self.budget = budget.torch_device, budget
         network = space.network(inputs=task.inputs, outputs=task.outputs)
         self.sampler.begin(space)
@@ -82,6 +92,10 @@ class Inherited(Evaluator):
         if not finite(losses, self.path):
             raise Diverged("the warm-up", losses, ("optimizer.lr", "clip"))
         return {**losses, **self.sampler.report()}
+
+    @property
+    def shared_score(self) -> Callable[[Genotype], Score]:
+        return partial(self._score, split=self.validation)
 
     def __call__(self, genotype: Genotype) -> Score:
         return self._score(genotype, self.measured)

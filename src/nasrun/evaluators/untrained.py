@@ -94,15 +94,19 @@ class Untrained(Evaluator):
         self.layout = Layout(channels=channels, layers=layers, stem=stem)
         self.known: list[Metrics] = []
 
+    def check(self, task: ImageTask) -> None:
+        count = len(task.split("train"))
+        if self.images > count:
+            raise ValueError(
+                f"evaluator.images={self.images}: there are {count} training images; use at "
+                f"most {count}"
+            )
+
     def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         self.space, self.task, self.budget = context.space, context.task, context.budget
         self.device = context.budget.torch_device
+        self.check(self.task)
         train = self.task.split("train")
-        if self.images > len(train):
-            raise ValueError(
-                f"evaluator.images={self.images}: there are {len(train)} training images; use at "
-                f"most {len(train)}"
-            )
         self.seed = int(torch.randint(2**62, ()))
         generator = torch.Generator().manual_seed(self.seed)
         drawn = torch.randperm(len(train), generator=generator)[: self.images]

@@ -39,4 +39,6 @@ def start_search(plan: Plan) -> Strategy:
     if plan.selector is not None:
         assert isinstance(plan.space, DecisionSpace), "strategies search nothing less"
         plan.selector.check(strategy, plan.space)
+        assert plan.task is not None
+        plan.selector.check_data(plan.task)
     return strategy

@@ -39,6 +39,9 @@ class Selector(Stage):
     def check(self, strategy: Strategy, space: DecisionSpace) -> None:
         """Raise ValueError if the strategy, begun but not searched, cannot be selected from."""
 
+    def check_data(self, task: Any) -> None:
+        """ValueError if the task, which has begun, has fewer images than the settings ask for."""
+
     def rehearse(self, context: AnyContext, strategy: Strategy) -> Iterable[Rehearsal]:
         """Return rehearsals of the selection; the begun strategy cannot be used afterwards."""
         self.context, self.space = context, context.space

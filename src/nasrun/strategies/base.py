@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from nasrun.context import AnyContext
+from nasrun.costs.limits import Limits
 from nasrun.engines.base import OnEngine
 from nasrun.genotype import Genotype
 from nasrun.score import Score
 from nasrun.spaces.base import Space
 from nasrun.spaces.decision import DecisionSpace
 from nasrun.spaces.layout import Layout
-from nasrun.spaces.supernet import SupernetSpace
+from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
 from nasrun.strategies.history import History
-from nasrun.supernet.supernet import Supernet
+from nasrun.supernet.likeliest import likeliest
+from nasrun.supernet.supernet import Probabilities, Supernet
 from nasrun.tasks.base import ImageTask, PopulationTask, Split, Task
 from nasrun.trained import Trained
 
@@ -52,7 +54,25 @@ class Strategy(Stage):
         """Receive the context, load the data and build the networks."""
 
 
-class SupernetStrategy(Strategy):
+class RankedStrategy(Strategy):
+    """A strategy that leaves architectures in an order, the most promising first."""
+
+    leaves = "a supernet or scored candidates"
+
+    @abstractmethod
+    def promising(self, count: int, limits: Limits | None) -> list[Genotype]:
+        """The first so many, each once; within the limits, or the nearest to them if none is."""
+
+    @property
+    @abstractmethod
+    def shared_score(self) -> Callable[[Genotype], Score] | None:
+        """The score by the weights that its architectures share, on all validation images.
+
+        None where they share none.
+        """
+
+
+class SupernetStrategy(RankedStrategy):
     """A strategy that trains a supernet, which selectors read, mask and tune further.
 
     `layout` is the search network's. The weights are trained on `train`, the supernet is measured
@@ -60,7 +80,7 @@ class SupernetStrategy(Strategy):
     """
 
     leaves = "a supernet"
-    read_by = "magnitude, argmax, perturb, frontier, at_least or healthy"
+    read_by = "magnitude, argmax, perturb, frontier, at_least, healthy or rescored"
     searches = (SupernetSpace,)
     learns = ImageTask
     supernet: Supernet
@@ -105,6 +125,23 @@ class SupernetStrategy(Strategy):
     def skip_ahead(self) -> None:
         """Go to the end of the search without training, so that a selection can be rehearsed."""
 
+    def promising(self, count: int, limits: Limits | None) -> list[Genotype]:
+        probabilities = self.supernet.probabilities()
+        found = likeliest(self.supernet.space, probabilities, count)
+        return found if limits is None else within(found, limits, probabilities)
+
+    @property
+    def shared_score(self) -> Callable[[Genotype], Score]:
+        return self._shared_score
+
+    def _shared_score(self, genotype: Genotype) -> Score:
+        supernet, mixture = self.supernet, self.supernet.at(genotype)
+        with batch_statistics(supernet):
+            metrics = self.task.evaluate(
+                lambda x: supernet.network(x, mixture), self.validation, 8 * self.batch_size
+            )
+        return Score.validation(metrics, self.task.objective)
+
 
 class ScoredStrategy(Strategy):
     """A strategy whose result is a list of architectures with scores."""
@@ -122,14 +159,15 @@ class ScoredStrategy(Strategy):
         """Write a candidate's files besides its genotype, and return entries for `result.json`."""
 
 
-class CandidateStrategy(ScoredStrategy):
+class CandidateStrategy(ScoredStrategy, RankedStrategy):
     """A strategy that scores whole architectures one by one and keeps only the scores.
 
     `num_candidates` is the number of candidates at the end.
     """
 
     num_candidates: int
-    read_by = "fittest or halving"
+    leaves = "scored candidates"
+    read_by = "fittest, halving or rescored"
     searches: tuple[type[Space], ...] = (DecisionSpace,)
     learns = ImageTask
 
@@ -137,6 +175,15 @@ class CandidateStrategy(ScoredStrategy):
     def unsound(self) -> str:
         """End of the error "no candidate ..." of a search without any finite score."""
         return "could be trained; use a smaller learning rate"
+
+    def promising(self, count: int, limits: Limits | None) -> list[Genotype]:
+        ranked = sorted(self.candidates, key=lambda candidate: -candidate.score.merit)
+        found = list(dict.fromkeys(candidate.genotype for candidate in ranked))
+        return (found if limits is None else within(found, limits))[:count]
+
+    @property
+    def shared_score(self) -> Callable[[Genotype], Score] | None:
+        return None
 
     def deliver(self, candidate: Candidate, folder: Any) -> dict[str, Any]:
         return {}
@@ -182,6 +229,15 @@ class PopulationStrategy(ScoredStrategy, OnEngine):
     @abstractmethod
     def deliver_trained(self, genotype: Genotype, trained: Trained, folder: Any) -> dict[str, Any]:
         """Write a network's weights and pictures, and return entries for `result.json`."""
+
+
+def within(
+    genotypes: Sequence[Genotype], limits: Limits, probabilities: Probabilities | None = None
+) -> list[Genotype]:
+    """Those that the limits allow; if they allow none, the nearest to each, once."""
+    allowed = [genotype for genotype in genotypes if limits.allow(genotype)]
+    nearest = (limits.nearest(genotype, probabilities) for genotype in genotypes)
+    return allowed or list(dict.fromkeys(nearest))
 
 
 def plain(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:

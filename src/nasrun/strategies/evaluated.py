@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from nasrun.context import Context
@@ -13,6 +13,7 @@ from nasrun.divergence import below
 from nasrun.engines.base import OnEngine, given
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
+from nasrun.score import Score
 from nasrun.spaces.decision import DecisionSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal, Step, unseen
 from nasrun.strategies.base import Candidate, CandidateStrategy, from_plain, plain
@@ -40,6 +41,10 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
     @abstractmethod
     def propose(self, count: int) -> list[Genotype]:
         """The next round's architectures, scored together; `candidates` have their scores."""
+
+    @property
+    def shared_score(self) -> Callable[[Genotype], Score] | None:
+        return self.evaluator.shared_score
 
     @property
     def unsound(self) -> str:

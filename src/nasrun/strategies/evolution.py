@@ -87,6 +87,10 @@ class Evolution(EvaluatedSearch):
     def begin(self, context: Context[DecisionSpace, ImageTask]) -> None:
         super().begin(context)
         if self.warm_start is not None:
+            try:
+                self.warm_start.evaluator.check(context.task)
+            except ValueError as error:
+                raise ValueError(f"strategy.warm_start.{error}") from error
             self.warm_start.evaluator.begin(context)
 
     def propose(self, count: int) -> list[Genotype]:
