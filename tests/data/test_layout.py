@@ -103,6 +103,30 @@ def test_a_part_of_an_unknown_name_is_no_reason_to_hold_a_test_part_out_of_train
     assert parts(root)[2] == numbered("test", 2)
 
 
+@pytest.mark.parametrize("name", ["holdout", "test_set", "Evaluation"])
+def test_a_part_of_an_unknown_name_is_no_reason_to_test_on_the_validation_part(plant, name):
+    root = plant(*numbered("train"), *numbered("val", 2), *numbered(name, 3))
+    assert f"{name} has ant, bee in it as train has; name it test or val, or move" in refused(root)
+
+
+def test_parts_that_are_a_part_of_the_names_of_folders_are_no_classes(plant):
+    for form in ("{part}A", "{part}_ant", "{part}1", "ant_{part}", "ant-{part}"):
+        for number, last in enumerate(("test", "Testing", "val", "dev", "holdout")):
+            first, second = (form.format(part=part) for part in ("train", last))
+            home = f"{form.format(part='')}{number}"
+            root = plant(*(f"{home}/{name}/{n}.png" for name in (first, second, "bee")
+                           for n in range(3)))  # fmt: skip
+            text, names = refused(root / home), sorted([first, second])
+            assert f"{names[0]} and {names[1]} are named as two parts of one class" in text
+            assert "make train/CLASS/ and test/CLASS/ of them" in text
+
+
+def test_classes_whose_names_begin_as_parts_do_are_classes(plant):
+    names = ("trainer", "tester", "valley", "trains", "developer", "contest", "interval")
+    layout = read_layout(str(plant(*(f"{name}/{n}.png" for name in names for n in range(3)))), None)
+    assert layout.classes == tuple(sorted(names))
+
+
 def test_a_test_fraction_is_held_out_by_the_names_of_files(plant):
     root = plant(*numbered("train", 40))
     training, _, test = parts(root)
@@ -130,6 +154,21 @@ def test_another_fraction_beside_a_test_part_is_refused(plant):
 
 
 # What is missing
+
+
+def test_a_set_inside_of_a_single_folder_is_found_for_the_user(plant):
+    root = plant(*numbered("images/train"), *numbered("images/test"), "images/README.txt")
+    assert f"1 class folders in {root}; give dataset.root={root}/images" in refused(root)
+
+
+def test_a_class_that_is_named_as_a_part_can_be_put_right(plant):
+    root = plant(*(f"{name}/{n}.png" for name in ("bus", "car", "train") for n in range(3)))
+    assert "if train is a class, put all classes into train/, train/train/ too" in refused(root)
+    (root / "all").mkdir()
+    for name in ("bus", "car", "train"):
+        (root / name).rename(root / "all" / name)
+    (root / "all").rename(root / "train")
+    assert read_layout(str(root), None).classes == ("bus", "car", "train")
 
 
 def test_a_test_folder_without_class_folders_has_no_labels_and_is_left_out(plant):
@@ -165,6 +204,8 @@ def test_a_class_with_too_few_files_to_hold_one_out_is_refused_by_its_name(plant
 def test_other_and_hidden_files_are_no_images(plant):
     root = plant(*numbered("train"), *numbered("test", 2), "train/ant/labels.csv")
     plant("train/ant/._0.png", ".git/x.png", "train/ant/.thumbs/0.png", "train/.cache/1.png")
+    plant("train/ant/@eaDir/0.png/SYNOPHOTO_THUMB_M.jpg", "__MACOSX/train/ant/0.png")
+    plant("train/__MACOSX/0.png", "test/@eaDir/1.png")
     assert parts(root) == (numbered("train"), [], numbered("test", 2))
 
 

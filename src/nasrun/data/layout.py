@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -32,6 +32,8 @@ from nasrun.shown import shown, some
 TRAIN = ("train", "training")
 VALIDATION = ("val", "valid", "validation")
 TEST = ("test", "testing")
+OTHERS = ("dev", "eval", "evaluation", "holdout")
+"""Names of a part of which nobody knows whether it is for validation or for the test."""
 COMPARED = 64  # folders inside a folder are compared with those inside others, at most this many
 
 
@@ -105,16 +107,14 @@ def _layout(folder: Path, test: float | None) -> FolderLayout:
     part = folder if train is None else folder / train
     classes = folders(part)
     if len(classes) < 2:
-        raise Wrong(
-            f"{len(classes)} class folders in {shown(part)}; make two or more, each with the "
-            "images of one class"
-        )
-    if train is not None and held is None:
-        _refuse_unnamed_part(folder, classes, [name for name in top if name != train])
+        raise Wrong(f"{len(classes)} class folders in {shown(part)}; {_advice(folder, train)}")
+    if train is not None and (held is None or held.casefold() in VALIDATION):
+        _refuse_unnamed_part(folder, classes, [name for name in top if name not in (train, held)])
     findings = Findings()
     training = list_part(folder, train, classes, findings)
     if train is None:
         _refuse_parts_as_classes(training)
+        _refuse_parts_in_names(classes)
     within = "" if train is None else f"{train}/"
     if held is None:
         names = [name.removeprefix(within) for name in training.files]
@@ -142,6 +142,17 @@ def _named(folders: Sequence[str], names: Sequence[str]) -> str | None:
     if len(found) > 1:
         raise Wrong(f"both {found[0]} and {found[1]} are there; keep one of them")
     return found[0] if found else None
+
+
+def _advice(folder: Path, train: str | None) -> str:
+    """What to do if there are no two classes."""
+    top = folders(folder)
+    if train is None and len(top) == 1 and len(folders(folder / top[0])) > 1:
+        return f"give dataset.root={shown(folder / top[0])}"
+    advice = "make two or more, each with the images of one class"
+    if train is not None and len(top) > 1 and not folders(folder / train):
+        advice += f" (if {train} is a class, put all classes into train/, train/{train}/ too)"
+    return advice
 
 
 def _refuse_twice(layout: FolderLayout, links: Sequence[tuple[str, str]]) -> None:
@@ -176,6 +187,33 @@ def _refuse_parts_as_classes(training: Listing) -> None:
                         "them; name the parts of the set train, val and test, or put its classes "
                         "into train/"
                     )
+
+
+def _refuse_parts_in_names(classes: Sequence[str]) -> None:
+    """Refuse names of two parts of one class: `trainA` and `testA`, `ant_train` and `ant_val`."""
+    first: dict[str, tuple[Sequence[str], str]] = {}
+    for name in classes:
+        for part, rest in _parts_in(name):
+            other, twin = first.setdefault(rest, (part, name))
+            if other != part:
+                raise Wrong(
+                    f"the folders {shown(twin)} and {shown(name)} are named as two parts of one "
+                    "class; make train/CLASS/ and test/CLASS/ of them"
+                )
+
+
+def _parts_in(name: str) -> Iterator[tuple[Sequence[str], str]]:
+    """The parts that a name begins or ends with as a separate word, each with the rest of it."""
+    folded = name.casefold()
+    for part in (TRAIN, VALIDATION, TEST, OTHERS):
+        for word in part:
+            behind, before = name[len(word) :], name[: -len(word)]
+            if folded.startswith(word) and not behind[:1].islower():
+                yield part, f"-{behind}"
+            if folded.endswith(word) and not (
+                before[-1:].isalpha() and name[len(before)].islower()
+            ):
+                yield part, f"{before}-"
 
 
 def _refuse_unnamed_part(folder: Path, classes: Sequence[str], others: Sequence[str]) -> None:

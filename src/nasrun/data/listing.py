@@ -23,6 +23,9 @@ UNPRINTED = {"Cc", "Cs", "Zl", "Zp"}
 """Categories of characters that a class name, which tables show, may not have: control characters,
 bytes that are not UTF-8, and ends of lines."""
 
+SYSTEM = ("@eaDir", "__MACOSX")
+"""Folders that a Synology station and archives of macOS add: they count as hidden."""
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -68,9 +71,7 @@ class Findings:
 
 def folders(folder: Path) -> tuple[str, ...]:
     """The names of the folders inside a folder, sorted, without hidden ones."""
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if os.path.isdir(entry.path)]
-    return tuple(sorted(name for name in names if not name.startswith(".")))
+    return tuple(sorted(entry.name for entry in _entries(folder) if os.path.isdir(entry.path)))
 
 
 def list_part(
@@ -150,7 +151,9 @@ def _images(folder: Path, findings: Findings) -> list[tuple[str, int]]:
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        yield from (entry for entry in entries if not entry.name.startswith("."))
+        for entry in entries:
+            if not entry.name.startswith(".") and entry.name not in SYSTEM:
+                yield entry
 
 
 def _examined(name: str, entry: os.DirEntry[str]) -> tuple[int, str | None]:
