@@ -1,14 +1,16 @@
-"""Control: DrQ-v2 (2107.09645), on pixels as published or, without its augmentation, on states.
+"""Control by DrQ-v2 (2107.09645), on pixels as published or, without its augmentation, on states.
 
 A deterministic actor with scheduled noise, a twin critic with clipped double targets, n-step
-returns. The exploration noise follows the steps of a member's whole line: a copy goes on where its
-parent was. The critic's target is an average in the sense of `Trained`: copied, never shrunk.
+returns. The exploration noise follows the number of steps of a member and its ancestors, so that a
+copy continues where its parent was. The target of the critic is an average in the sense of
+`Trained`: it is copied, never shrunk.
 """
 
 from __future__ import annotations
 
 import copy
 import statistics
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,95 +21,80 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasrun.budget import Budget
-from nasrun.data.environments import Environment, Episodes, Observation
-from nasrun.files import write_whole
+from nasrun.data.environments import Environment
 from nasrun.networks import ActorCritic
 from nasrun.stage import Metrics
 from nasrun.tasks.base import MemberLearner, OptimizerFactory, PopulationTask
+from nasrun.tasks.episode import Act, earned, film, seed
 from nasrun.tasks.moments import moments_of, parameters, restore_moments
 from nasrun.tasks.replay import LONGEST, Replay
 from nasrun.trained import Trained
 
-LONGEST_VIDEO = 200  # frames
-STRIP = 8  # frames side by side
+LEAST = {
+    "interval": 1,
+    "random_steps": 0,
+    "update_every": 1,
+    "batch_size": 1,
+    "n_step": 1,
+    "noise_steps": 1,
+    "pad": 0,
+    "episodes": 1,
+    "test_episodes": 1,
+}
+"""The least value of each whole number among the settings."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Control(PopulationTask):
-    """The return of an episode, by DrQ-v2; a score is the mean of `episodes` without noise.
+    """The return of an episode, by DrQ-v2; a score is the mean over `episodes` without noise.
 
-    Lengths are in environment steps, of which every action makes the environment's
-    `action_repeat`: an interval is `interval` steps, the first `random_steps` are uniformly drawn
-    actions, an update follows every `update_every`-th action, the noise falls linearly from
-    `first_noise` to `last_noise` over `noise_steps`. `pad` is how far images are shifted, 0 for
-    states. At the end `test_episodes` are played.
+    Lengths are in environment steps; one action makes `action_repeat` of them, a setting of the
+    environment. An interval has `interval` steps, the first `random_steps` steps take uniformly
+    random actions, an update follows each `update_every`-th action, and the noise falls linearly
+    from `first_noise` to `last_noise` over `noise_steps`. Images are shifted by at most `pad`
+    pixels, which is 0 for states. The test plays `test_episodes`.
     """
+
+    interval: int
+    random_steps: int
+    update_every: int
+    batch_size: int
+    n_step: int
+    discount: float
+    target_rate: float
+    first_noise: float
+    last_noise: float
+    noise_steps: int
+    noise_clip: float
+    pad: int
+    replay: int
+    episodes: int
+    test_episodes: int
+    optimizer: OptimizerFactory
 
     learns_from = Environment
     trains = ActorCritic
     objective = "return"
 
-    def __init__(
-        self,
-        *,
-        interval: int,
-        random_steps: int,
-        update_every: int,
-        batch_size: int,
-        n_step: int,
-        discount: float,
-        target_rate: float,
-        first_noise: float,
-        last_noise: float,
-        noise_steps: int,
-        noise_clip: float,
-        pad: int,
-        replay: int,
-        episodes: int,
-        test_episodes: int,
-        optimizer: OptimizerFactory,
-    ) -> None:
-        for key, value, least in (
-            ("interval", interval, 1),
-            ("random_steps", random_steps, 0),
-            ("update_every", update_every, 1),
-            ("batch_size", batch_size, 1),
-            ("n_step", n_step, 1),
-            ("noise_steps", noise_steps, 1),
-            ("pad", pad, 0),
-            ("episodes", episodes, 1),
-            ("test_episodes", test_episodes, 1),
-        ):
-            if value < least:
-                raise ValueError(f"{key}={value}: use at least {least}")
-        if n_step > LONGEST or replay <= LONGEST:
+    def __post_init__(self) -> None:
+        for key, least in LEAST.items():
+            if getattr(self, key) < least:
+                raise ValueError(f"{key}={getattr(self, key)}: use at least {least}")
+        if self.n_step > LONGEST or self.replay <= LONGEST:
             raise ValueError(
-                f"n_step={n_step} replay={replay}: use at most {LONGEST} steps, and a larger replay"
+                f"n_step={self.n_step} replay={self.replay}: use at most {LONGEST} steps, and a "
+                "larger replay"
             )
-        if not 0 < discount <= 1 or not 0 < target_rate <= 1:
+        if not 0 < self.discount <= 1 or not 0 < self.target_rate <= 1:
             raise ValueError(
-                f"discount={discount} target_rate={target_rate}: use more than 0 and at most 1"
+                f"discount={self.discount} target_rate={self.target_rate}: use more than 0 and at "
+                "most 1"
             )
-        if not 0 <= last_noise <= first_noise or noise_clip < 0:
+        if not 0 <= self.last_noise <= self.first_noise or self.noise_clip < 0:
             raise ValueError(
-                f"first_noise={first_noise} last_noise={last_noise} noise_clip={noise_clip}: "
-                "use 0 or more, and last_noise <= first_noise"
+                f"first_noise={self.first_noise} last_noise={self.last_noise} "
+                f"noise_clip={self.noise_clip}: use 0 or more, and last_noise <= first_noise"
             )
-        self.interval = interval
-        self.random_steps = random_steps
-        self.update_every = update_every
-        self.batch_size = batch_size
-        self.n_step = n_step
-        self.discount = discount
-        self.target_rate = target_rate
-        self.first_noise = first_noise
-        self.last_noise = last_noise
-        self.noise_steps = noise_steps
-        self.noise_clip = noise_clip
-        self.pad = pad
-        self.replay = replay
-        self.episodes = episodes
-        self.test_episodes = test_episodes
-        self.optimizer = optimizer
 
     def begin(self, dataset: Environment, budget: Budget) -> None:
         self.environment, self.budget = dataset, budget
@@ -151,7 +138,7 @@ class Control(PopulationTask):
 
 
 class DrqLearner(MemberLearner):
-    """An agent, its target critic, its optimizers and what it has seen."""
+    """An agent, its target critic, its optimizers, and the replay buffer."""
 
     def __init__(self, task: Control, network: nn.Module) -> None:
         assert isinstance(network, ActorCritic)
@@ -172,7 +159,7 @@ class DrqLearner(MemberLearner):
 
     @cached_property
     def replay(self) -> Replay:
-        """Made when it is needed: it may take many GiB, and an agent that only acts needs none."""
+        """The replay buffer, made on first use: it may take many GiB, and acting needs none."""
         task, seen = self.task, self.task.environment
         replay = Replay(task.replay, task.shape, task.outputs, pixels=seen.pixels, stack=seen.stack)
         if self._kept is not None:
@@ -182,7 +169,7 @@ class DrqLearner(MemberLearner):
 
     @property
     def noise(self) -> float:
-        """The standard deviation of the exploration now."""
+        """The current standard deviation of the exploration noise."""
         task = self.task
         done = min(1.0, self.steps / task.noise_steps)
         return task.first_noise + done * (task.last_noise - task.first_noise)
@@ -193,22 +180,22 @@ class DrqLearner(MemberLearner):
         self.target.train()
         episodes = task.environment.start()
         losses: list[tuple[Tensor, Tensor]] = []
-        end, over, earned, actions = self.steps + task.interval, True, 0.0, 0
+        end, over, total, actions = self.steps + task.interval, True, 0.0, 0
         while self.steps < end:
             if over:
-                observation = torch.as_tensor(episodes.reset(_seed()))
+                observation = torch.as_tensor(episodes.reset(seed()))
                 self.replay.begin(observation)
-                over, earned = False, 0.0
+                over, total = False, 0.0
             action = self._explore(observation)
-            if not action.isfinite().all():  # it diverged, and no environment takes that
+            if not action.isfinite().all():  # the agent diverged, and no environment accepts this
                 break
             step = episodes.step(action.numpy())
             observation = torch.as_tensor(step.observation)
             self.replay.add(action, step.reward, step.terminated, observation)
             self.steps += task.environment.action_repeat
-            actions, earned, over = actions + 1, earned + step.reward, step.over
+            actions, total, over = actions + 1, total + step.reward, step.over
             if over:
-                self.returns.append([float(self.steps), earned])
+                self.returns.append([float(self.steps), total])
             if self.steps > task.random_steps and actions % task.update_every == 0:
                 losses.append(self._update())
         if not losses:
@@ -225,11 +212,11 @@ class DrqLearner(MemberLearner):
 
     @torch.no_grad()
     def _act(self, observation: Tensor) -> Tensor:
-        """What is best to do."""
+        """The best action according to the actor."""
         return self.actor(self.encoder(observation[None].to(self.device)))[0].cpu()
 
     def _update(self) -> tuple[Tensor, Tensor]:
-        """One step of critic and encoder, one of the actor, and the target follows."""
+        """Take a step of critic and encoder, then one of the actor; the target follows."""
         task = self.task
         drawn = self.replay.draw(task.batch_size, task.n_step, task.discount)
         seen, action, reward, discount, then = (part.to(self.device) for part in drawn)
@@ -257,89 +244,44 @@ class DrqLearner(MemberLearner):
         with torch.no_grad():
             torch._foreach_lerp_(self.slow, self.judging, task.target_rate)
             for known, new in zip(*self.buffers, strict=True):
-                known.copy_(new)  # a spectral norm's vectors: the target's weights are close
+                known.copy_(
+                    new
+                )  # vectors of a spectral norm: the weights are close
         return critic_loss.detach(), actor_loss.detach()
 
     def _noisy(self, mean: Tensor) -> Tensor:
-        """The actions with clipped noise, kept within -1 .. 1 without losing the gradient."""
+        """The actions with clipped noise, clamped to -1 .. 1 with the gradient passed through."""
         clip = self.task.noise_clip
         noise = (self.noise * torch.randn(mean.shape)).clamp(-clip, clip).to(mean.device)
         action = mean + noise
         return action + (action.clamp(-1 + 1e-6, 1 - 1e-6) - action).detach()
 
-    def _play(self, episodes: Episodes) -> float:
-        """The return of one episode without noise."""
-        observation, over, earned = torch.as_tensor(episodes.reset(_seed())), False, 0.0
-        while not over:
-            step = episodes.step(self._act(observation).numpy())
-            observation, over = torch.as_tensor(step.observation), step.over
-            earned += step.reward
-        return earned
+    def _random(self, observation: Tensor) -> Tensor:
+        """A uniformly random action."""
+        return torch.rand(self.task.outputs) * 2 - 1
 
-    def _mean_return(self, count: int) -> Metrics:
+    def _mean_return(self, act: Act, count: int) -> Metrics:
+        """The return of so many episodes without noise: its mean and its standard deviation."""
         episodes = self.task.environment.start()
-        earned = [self._play(episodes) for _ in range(count)]
-        return {"return": statistics.fmean(earned), "return_std": statistics.pstdev(earned)}
+        returns = [earned(episodes, act) for _ in range(count)]
+        return {"return": statistics.fmean(returns), "return_std": statistics.pstdev(returns)}
 
     def evaluate(self) -> Metrics:
-        return self._mean_return(self.task.episodes)
+        return self._mean_return(self._act, self.task.episodes)
 
     def test(self) -> Metrics:
-        """Fresh seeds, and for comparison as many episodes of random actions."""
-        metrics = self._mean_return(self.task.test_episodes)
-        episodes, earned = self.task.environment.start(), []
-        for _ in range(self.task.test_episodes):
-            episodes.reset(_seed())
-            total, over = 0.0, False
-            while not over:
-                step = episodes.step((torch.rand(self.task.outputs) * 2 - 1).numpy())
-                total, over = total + step.reward, step.over
-            earned.append(total)
-        return {**metrics, "random_return": statistics.fmean(earned)}
+        """The return on new seeds, and that of as many episodes of random actions beside it."""
+        metrics = self._mean_return(self._act, self.task.test_episodes)
+        by_chance = self._mean_return(self._random, self.task.test_episodes)
+        return {**metrics, "random_return": by_chance["return"]}
 
     def show(self, path: Path) -> list[str]:
-        """The returns of its line's training episodes; frames of one more where it can render."""
+        """Draw the returns of all training episodes of its line; film one more if it renders."""
         from nasrun.pictures.plots import returns
 
         curve = path.with_name(path.name + "_returns.png")
         returns(self.returns, curve)
-        return [curve.name, *self._film(path)]
-
-    def _film(self, path: Path) -> list[str]:
-        from PIL import Image
-
-        frames = [Image.fromarray(frame) for frame in self._frames()]
-        if not frames:
-            return []
-        film = path.with_name(path.name + ".gif")
-        first, *others = frames
-        write_whole(
-            film,
-            lambda file: first.save(
-                file, "gif", save_all=True, append_images=others, duration=33, loop=0
-            ),
-        )
-        shown = frames[:: max(1, len(frames) // STRIP)][:STRIP]
-        strip = Image.new("RGB", (sum(frame.width for frame in shown), shown[0].height))
-        for place, frame in enumerate(shown):
-            strip.paste(frame, (place * frame.width, 0))
-        picture = path.with_name(path.name + ".png")
-        write_whole(picture, lambda file: strip.save(file, "png"))
-        return [film.name, picture.name]
-
-    def _frames(self) -> list[Observation]:
-        """An episode's pictures, or none where it cannot be drawn: states need no renderer."""
-        episodes = self.task.environment.start()
-        observation, over = torch.as_tensor(episodes.reset(_seed())), False
-        frames: list[Observation] = []
-        while not over and len(frames) < LONGEST_VIDEO:
-            try:
-                frames.append(episodes.frame())
-            except Exception:  # noqa: BLE001  drivers fail in ways of their own
-                return []
-            step = episodes.step(self._act(observation).numpy())
-            observation, over = torch.as_tensor(step.observation), step.over
-        return frames
+        return [curve.name, *film(self.task.environment.start(), self._act, path)]
 
     def trained(self) -> Trained:
         optimizers = [self.encoder_optimizer, self.actor_optimizer, self.critic_optimizer]
@@ -364,13 +306,8 @@ class DrqLearner(MemberLearner):
         self.__dict__.pop("replay", None)
 
 
-def _seed() -> int:
-    """A seed for an episode, from torch's global generator."""
-    return int(torch.randint(2**31, ()))
-
-
 def shifted(images: Tensor, pad: int) -> Tensor:
-    """Images (B, C, H, W) each moved by whole pixels, at most `pad`, its edge repeated (DrQ)."""
+    """Images (B, C, H, W), each shifted by at most `pad` whole pixels, its edge repeated (DrQ)."""
     count, _, height, width = images.shape
     padded = F.pad(images, (pad,) * 4, mode="replicate")
     moves = torch.randint(2 * pad + 1, (2, count, 1)).to(images.device)
