@@ -106,6 +106,7 @@ MAY = {
         "strategies.descent",
         *("strategies.penalties", "strategies.judges", "strategies.history", "tasks.base"),
         *("strategies.controller", "strategies.explore", "strategies.pruning", "engines.base"),
+        "strategies.exploit",
         *("strategies.evaluated", "strategies.variation", "strategies.members"),
         *(*SPACES, "supernet", "costs"),
     },
@@ -170,6 +171,7 @@ def test_no_strategy_knows_another():
     shared |= {"strategies.descent"}
     shared |= {"strategies.penalties", "strategies.judges", "strategies.history"}
     shared |= {"strategies.controller", "strategies.explore", "strategies.pruning"}
+    shared |= {"strategies.exploit"}
     shared |= {"strategies.evaluated", "strategies.variation", "strategies.members"}
     for path in FILES:
         if path.parent.name == "strategies":

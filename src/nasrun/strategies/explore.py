@@ -1,9 +1,9 @@
-"""Exploring a space by single paths with shared weights, while a controller learns what is good.
+"""Exploring a space by single paths with shared weights, while a controller learns from them.
 
-ENAS's alternation (1802.03268): a pass over the training data moves the weights of one drawn path a
-batch; then the controller learns from the paths' scores on validation batches. Only the path that
-runs is in the device's memory. All weights lie outside: beside a GPU in host memory, else in a file
-that is mapped into memory, which the system may write out at any time.
+The alternation of ENAS (1802.03268): a pass over the training data moves the weights of one sampled
+path per batch; then the controller learns from the scores of paths on validation batches. Only the
+running path is in the device's memory. The weights of all paths lie in host memory if the device is
+a GPU, else in a file mapped into memory, whose pages the system may write out at any time.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,43 +29,34 @@ from nasrun.strategies.controller import Controller, Kept, choices, genotypes, m
 from nasrun.tasks.base import ImageTask, OptimizerFactory, Subset
 
 
+@dataclass(kw_only=True, eq=False)
 class Explore:
-    """One round: the weights of drawn paths, then `updates` lessons of `samples` paths each.
+    """One round trains sampled paths, then gives `updates` lessons of `samples` paths each.
 
-    A path's reward is the task's objective on `images` validation images, drawn anew for every
-    lesson and the same for all its paths. In warm-up rounds paths are drawn uniformly and there are
-    no lessons: early rewards tell which weights were trained, not which are good.
+    The reward of a path is the task's objective on `images` validation images; each lesson draws
+    new images, the same for all its paths. Warm-up rounds sample paths uniformly and give no
+    lessons: early rewards show which weights were trained, not which choices are good.
     """
 
-    def __init__(
-        self,
-        *,
-        controller: Controller,
-        batch_size: int,
-        optimizer: OptimizerFactory,
-        schedule: Schedule,
-        clip: float | None,
-        updates: int,
-        samples: int,
-        images: int,
-    ) -> None:
-        if batch_size < 2 or images < 2:
-            raise ValueError(f"batch_size={batch_size} images={images}: use at least 2 for both")
-        if updates < 0 or samples < 1:
-            raise ValueError(f"updates={updates} samples={samples}: from 0 and from 1 on")
-        if clip is not None and clip <= 0:
-            raise ValueError(f"clip={clip}: use more than 0, or null for none")
-        self.controller = controller
-        self.batch_size = batch_size
-        self.optimizer = optimizer
-        self.schedule = schedule
-        self.clip = clip
-        self.updates = updates
-        self.samples = samples
-        self.images = images
+    controller: Controller
+    batch_size: int
+    optimizer: OptimizerFactory
+    schedule: Schedule
+    clip: float | None
+    updates: int
+    samples: int
+    images: int
+
+    def __post_init__(self) -> None:
+        least = {"batch_size": 2, "updates": 0, "samples": 1, "images": 2}
+        for key, bound in least.items():
+            if getattr(self, key) < bound:
+                raise ValueError(f"{key}={getattr(self, key)}: use at least {bound}")
+        if self.clip is not None and self.clip <= 0:
+            raise ValueError(f"clip={self.clip}: use more than 0, or null for none")
 
     def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
-        """Put first weights of every choice into the bank."""
+        """Put the first weights of each choice into the bank."""
         self.space, self.task = space, task = context.space, context.task
         self.device = context.budget.torch_device
         self.train, self.validation = task.split("train"), task.split("validation")
@@ -75,9 +67,9 @@ class Explore:
         self.bank.open()
 
     def step_bytes(self, shapes: Shapes, additive: Additive) -> int:
-        """What the largest path takes, trained or measured, by shapes, and on a CPU all weights.
+        """The peak of training or measuring the largest path, by shapes; on a CPU with all weights.
 
-        A path has all edges of a cell, also where a network keeps a few.
+        A path has all edges of a cell, even if a derived network keeps only a few.
         """
         each = additive.each
         largest: Kept = {name: (max(row, key=row.__getitem__),) for name, row in each.items()}
@@ -85,11 +77,11 @@ class Explore:
 
     @property
     def aside(self) -> int:
-        """The shared weights' share of the limited memory: none beside a GPU."""
+        """The bytes of the shared weights in the limited memory: none if the device is a GPU."""
         return self.bank.bytes if self.device.type == "cpu" else 0
 
     def run_round(self, stage: Stage, progress: float, *, warm_up: bool) -> Metrics:
-        """One round for a stage whose exploring is done to this share."""
+        """Run one round for a stage that has done this share of its exploring."""
         lr = self.schedule.at(progress, self.bank.first_lr)
         loss = self._train(stage, lr, warm_up)
         if not (math.isfinite(loss) and self.bank.finite):
@@ -116,7 +108,7 @@ class Explore:
         return float(torch.stack(losses).mean())
 
     def teach(self) -> float:
-        """The controller's lessons of a round; the mean reward of all paths."""
+        """Give the controller the lessons of a round; return the mean reward of all paths."""
         means = []
         for _ in range(self.updates):
             with below("controller"):
@@ -131,19 +123,19 @@ class Explore:
         return sum(means) / len(means)
 
     def score(self, genotype: Genotype, part: Any = None) -> float:
-        """The objective of a path with the shared weights, on all validation images by default."""
+        """The objective of a path with the shared weights, by default on all validation images."""
         part = self.validation if part is None else part
         network = self.path(genotype)
         with batch_statistics(network), torch.no_grad():
             return self.task.evaluate(network, part, self.batch_size)[self.task.objective]
 
     def draw(self, count: int) -> list[Genotype]:
-        """Paths from the controller."""
+        """Paths that the controller draws."""
         with below("controller"):
             return genotypes(self.space, self.controller.draw(count).columns)
 
     def whole(self, genotype: Genotype) -> Genotype:
-        """A path as an architecture: where edges exclude each other, the controller's likeliest."""
+        """A path as an architecture: of edges that exclude each other, the likeliest ones."""
         with below("controller"):
             chosen, table = dict(genotype), self.controller.marginals()
         for limit in self.space.limits:
@@ -159,7 +151,7 @@ class Explore:
         return self.space.decisions[self.space.rows[name]].choices.index(choice)
 
     def uniform(self) -> Genotype:
-        """A path from all that is alive."""
+        """A uniformly random path of the choices alive."""
         columns = torch.multinomial(self.controller.alive.float(), 1).T
         return genotypes(self.space, columns)[0]
 
@@ -172,7 +164,7 @@ class Explore:
         self.bank.lend(network, self.device)
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.track_running_stats = False  # shared weights have no statistics of their own
+                module.track_running_stats = False  # shared weights have no running statistics
         return network.train()
 
     def alive(self) -> Kept:
@@ -180,7 +172,7 @@ class Explore:
         return choices(self.space, self.controller.alive)
 
     def keep(self, kept: Mapping[str, Sequence[str]]) -> None:
-        """From now on only these choices are drawn."""
+        """Restrict the controller to these choices."""
         self.controller.alive = mask(self.space, kept)
 
     def state_dict(self) -> dict[str, Any]:
@@ -192,10 +184,10 @@ class Explore:
 
 
 class Bank:
-    """The weights of all candidates by name, with the state that their optimizer keeps of them.
+    """The weights of all candidates by name, with the state of their optimizer.
 
-    Networks `add` names until the bank is `open`. What an optimizer keeps begins as zeros, as SGD's
-    and Adam's does.
+    Networks `add` weights until the bank is `open`. The optimizer's state begins as zeros, as that
+    of SGD and Adam does.
     """
 
     def __init__(self, factory: OptimizerFactory, *, mapped: bool) -> None:
@@ -211,12 +203,12 @@ class Bank:
         self.first_lr: float = optimizer.param_groups[0]["lr"]
 
     def add(self, network: nn.Module) -> None:
-        """Take over the weights of a network whose names are not known yet."""
+        """Take over the weights of a network that have no entry yet."""
         for name, parameter in network.named_parameters():
             self._first.setdefault(name, parameter.detach())
 
     def open(self) -> None:
-        """Lay everything out in one block, in memory or mapped."""
+        """Lay all weights and states out in one block, in memory or mapped."""
         shapes: dict[str, dict[str, torch.Size]] = {}
         for name, value in self._first.items():
             state = {k: value.shape if dim else torch.Size() for k, dim in self._keys.items()}
@@ -239,11 +231,11 @@ class Bank:
 
     @property
     def finite(self) -> bool:
-        """Whether all numbers are finite; no copy of the block is made."""
+        """True if all numbers are finite; the block is not copied."""
         return bool(torch.linalg.vector_norm(self.block, math.inf).isfinite())
 
     def lend(self, network: nn.Module, device: torch.device) -> None:
-        """Give a network without numbers copies of its weights."""
+        """Give copies of its weights to a network on the meta device."""
         lent = {
             name: self._parts[name][""].to(device, copy=True)
             for name, _ in network.named_parameters()
@@ -251,7 +243,7 @@ class Bank:
         network.load_state_dict(lent, strict=False, assign=True)
 
     def optimizer(self, network: nn.Module, lr: float) -> torch.optim.Optimizer:
-        """The optimizer of a network's weights, going on from what is kept of them."""
+        """The optimizer of a network's weights, with the state that is kept for them."""
         optimizer = self._factory(network.parameters())
         for group in optimizer.param_groups:
             group["lr"] = lr
@@ -262,7 +254,7 @@ class Bank:
         return optimizer
 
     def take(self, network: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
-        """Keep a network's weights and, if given, its optimizer's state."""
+        """Store the weights of a network and, if given, the state of its optimizer."""
         with torch.no_grad():
             for name, parameter in network.named_parameters():
                 self._parts[name][""].copy_(parameter)
@@ -271,7 +263,7 @@ class Bank:
                         self._parts[name][key].copy_(optimizer.state[parameter][key])
 
     def fill(self, network: nn.Module) -> None:
-        """Put the shared weights into a network that has numbers."""
+        """Copy the shared weights into a network that has weights of its own."""
         with torch.no_grad():
             for name, parameter in network.named_parameters():
                 parameter.copy_(self._parts[name][""])
@@ -284,14 +276,14 @@ class Bank:
 
 
 def _mapped(size: int) -> Tensor:
-    """Zeros in a file without a name: gone with the process, and not in its way."""
+    """Zeros in an unnamed file, which ends with the process."""
     with tempfile.NamedTemporaryFile(prefix="nasrun-") as file:
         file.truncate(4 * size)
         return torch.from_file(file.name, shared=True, size=size)
 
 
 def covering_paths(space: SupernetSpace) -> list[Genotype]:
-    """As few paths as decisions have choices, in which every choice occurs."""
+    """The fewest paths in which each choice occurs: as many as a decision has choices."""
     return [
         Genotype(
             space.name,

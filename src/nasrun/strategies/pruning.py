@@ -9,10 +9,11 @@ choice with the largest gain per byte.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from nasrun.costs.memory import Additive
 from nasrun.genotype import NONE
+from nasrun.strategies.controller import Kept
 
 Marginals = Mapping[str, Mapping[str, float]]
 """Probability of each choice per decision; unlisted choices are not available."""
@@ -20,9 +21,54 @@ LEAST = 1e-12
 """Replaces probabilities of zero."""
 
 
-def subspace(
-    marginals: Marginals, memory: Additive, limit: float, most: int
-) -> dict[str, tuple[str, ...]]:
+def fitting(
+    marginals: Marginals,
+    memory: Additive,
+    need: Callable[[Kept], int],
+    room: float,
+    *,
+    aside: int,
+    most: int,
+) -> tuple[Kept, int]:
+    """The likeliest subspace that needs at most `room` bytes, and the bytes that it needs.
+
+    `memory` estimates what `need` computes without the bytes `aside`. If even the smallest subspace
+    does not fit, it is the result.
+    """
+    each = {name: {c: memory.each[name][c] for c in row} for name, row in marginals.items()}
+    least, limit = memory.of(smallest(each)), room - aside
+    while True:
+        kept = subspace(marginals, memory, max(limit, least), most)
+        needed = need(kept)
+        if needed <= room or limit <= least:
+            return kept, needed
+        # what operations need for a moment is not part of the sum, so more than that is missing
+        limit = memory.of(kept) - (needed - room)
+
+
+def halved(marginals: Marginals, kept: Kept) -> Kept:
+    """The choices of a subspace and the likeliest others, up to half of those of each decision.
+
+    A decision that `kept` does not name counts as one that keeps its likeliest operation.
+    """
+    left: Kept = {}
+    for name, row in marginals.items():
+        first = kept.get(name) or (_best(row),)
+        ranked = sorted(row, key=lambda choice: (choice not in first, -row[choice]))
+        count = max(len(first), math.ceil(len(row) / 2))
+        left[name] = tuple(choice for choice in row if choice in ranked[:count])
+    return left
+
+
+def smallest(sizes: Mapping[str, Mapping[str, int]]) -> Kept:
+    """The smallest operation of each decision."""
+    return {
+        name: (min((choice for choice in row if choice != NONE), key=row.__getitem__),)
+        for name, row in sizes.items()
+    }
+
+
+def subspace(marginals: Marginals, memory: Additive, limit: float, most: int) -> Kept:
     """Return the kept choices per decision; at most `most` each, one at least is not `none`.
 
     Raises ValueError if not even the smallest choices fit into `limit` bytes.

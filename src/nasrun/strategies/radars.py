@@ -1,21 +1,21 @@
 """RADARS: differentiable search with bounded memory (2109.05691), in our reading.
 
-Neither the code nor the full text of the paper was available. Known is: reinforcement learning
-iteratively prunes each layer's candidates to a promising subspace, and differentiable search runs
-on it. The rest is ours: rewards, controller, knapsack, feedback, all numbers.
+Neither the code nor the full text of the paper was available. This much is known: reinforcement
+learning iteratively prunes the candidates of each layer to a promising subspace, on which
+differentiable search runs. The rest is ours: rewards, controller, knapsack, feedback, all numbers.
 
     explore   a controller learns from single paths with shared weights which choices are good
-    prune     to the likeliest subspace whose supernet fits into the memory
-    exploit   differentiable search on it, with the shared weights
-    feed back ln q <- (1 - mu) ln q + mu ln p(alpha), and its weights to the shared ones
+    prune     keep the likeliest subspace whose supernet fits into memory
+    exploit   run differentiable search on it, with the shared weights
+    feed back ln q <- (1 - mu) ln q + mu ln p(alpha), and copy its weights to the shared ones
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -25,93 +25,68 @@ from nasrun.budget import MEMORY
 from nasrun.context import Context
 from nasrun.costs.memory import Additive, Shapes
 from nasrun.divergence import below
-from nasrun.genotype import NONE
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Mask, SupernetStrategy
 from nasrun.strategies.controller import Kept, all_choices, choices
 from nasrun.strategies.differentiable import Differentiable
+from nasrun.strategies.exploit import Exploit, refuse_unfit
 from nasrun.strategies.explore import Explore
-from nasrun.strategies.pruning import subspace
+from nasrun.strategies.pruning import fitting, halved, smallest, subspace
 from nasrun.tasks.base import ImageTask
 
 
 class Turn(NamedTuple):
-    """What a round does: the `position` of its phase's round in the phase."""
+    """The phase and the cycle of a round, and its `position` in the phase."""
 
     phase: Literal["warm_up", "explore", "exploit"]
     cycle: int
     position: int
 
 
+@dataclass(kw_only=True, eq=False)
 class Radars(SupernetStrategy, Foreseen):
     """Warm-up, then `cycles` of exploring, pruning and exploiting.
 
-    `mode=alternate` exploits in every cycle, `shrink` in the last one only, after a pruning by at
-    most a half in each. A decision keeps at most `most` choices for `inner`, and `guard` of the
-    memory that the budget leaves is used. Feedback moves the controller by `mu`; before a further
-    cycle every decision gets its best pruned choice back with probability `readmit`.
+    `mode=alternate` exploits in each cycle, `shrink` only in the last one, after a pruning by at
+    most a half in each cycle. A decision keeps at most `most` choices for `inner`, and the search
+    uses the share `guard` of the memory that the budget leaves. Feedback moves the controller by
+    `mu`; before each further cycle a decision gets its best pruned choice back with probability
+    `readmit`.
     """
+
+    inner: Differentiable
+    explore: Explore
+    mode: Literal["alternate", "shrink"]
+    cycles: int
+    warm_up: int
+    explore_rounds: int
+    most: int
+    guard: float
+    mu: float
+    readmit: float
 
     heeds = MEMORY
 
-    def __init__(
-        self,
-        *,
-        inner: Differentiable,
-        explore: Explore,
-        mode: Literal["alternate", "shrink"],
-        cycles: int,
-        warm_up: int,
-        explore_rounds: int,
-        most: int,
-        guard: float,
-        mu: float,
-        readmit: float,
-    ) -> None:
-        for key, value, least in (
-            ("cycles", cycles, 1),
-            ("warm_up", warm_up, 0),
-            ("explore_rounds", explore_rounds, 1),
-            ("most", most, 1),
-        ):
-            if value < least:
-                raise ValueError(f"{key}={value}: use at least {least}")
-        if not 0 < guard <= 1:
-            raise ValueError(f"guard={guard}: use more than 0 and at most 1")
-        if not 0 <= mu <= 1 or not 0 <= readmit <= 1:
-            raise ValueError(f"mu={mu} readmit={readmit}: use numbers from 0 to 1")
-        if inner.partial_channels != 1:
-            raise ValueError(
-                f"inner.partial_channels={inner.partial_channels}: RADARS shares weights of whole "
-                "candidates with its paths; use 1"
-            )
-        if inner.stop is not None:
-            raise ValueError(
-                f"inner.stop.size={list(inner.stop.size)}: RADARS exploits for all its rounds; "
-                "use inner.stop=null"
-            )
-        if inner.watchdog is not None and inner.watchdog.on_collapse == "stop":
-            raise ValueError(
-                "inner.watchdog.on_collapse=stop: the inner search must run all its rounds; "
-                "use warn"
-            )
-        self.inner = inner
-        self.explore = explore
-        self.most = most
-        self.guard = guard
-        self.mu = mu
-        self.readmit = readmit
-        self.turns = [Turn("warm_up", 0, position) for position in range(warm_up)]
-        for cycle in range(cycles):
-            self.turns += [Turn("explore", cycle, i) for i in range(explore_rounds)]
-            if mode == "alternate" or cycle == cycles - 1:
-                self.turns += [Turn("exploit", cycle, i) for i in range(inner.rounds)]
+    def __post_init__(self) -> None:
+        for key, least in {"cycles": 1, "warm_up": 0, "explore_rounds": 1, "most": 1}.items():
+            if getattr(self, key) < least:
+                raise ValueError(f"{key}={getattr(self, key)}: use at least {least}")
+        if not 0 < self.guard <= 1:
+            raise ValueError(f"guard={self.guard}: use more than 0 and at most 1")
+        if not 0 <= self.mu <= 1 or not 0 <= self.readmit <= 1:
+            raise ValueError(f"mu={self.mu} readmit={self.readmit}: use numbers from 0 to 1")
+        refuse_unfit(self.inner)
+        self.turns = [Turn("warm_up", 0, position) for position in range(self.warm_up)]
+        for cycle in range(self.cycles):
+            self.turns += [Turn("explore", cycle, i) for i in range(self.explore_rounds)]
+            if self.mode == "alternate" or cycle == self.cycles - 1:
+                self.turns += [Turn("exploit", cycle, i) for i in range(self.inner.rounds)]
         self.exploring = sum(turn.phase != "exploit" for turn in self.turns)
         self.exploit: Exploit | None = None
         self.prunings: list[dict[str, Any]] = []
         self.layers: list[list[int]] = []
-        """How many choices of every decision are alive, by round."""
+        """The number of choices alive, per round and decision."""
 
     @property
     def rounds(self) -> int:
@@ -128,26 +103,26 @@ class Radars(SupernetStrategy, Foreseen):
 
     @cached_property
     def shapes(self) -> Shapes:
-        """The whole space's supernet by shape; it takes no memory."""
+        """The supernet of the whole space by shapes; it takes no memory."""
         layout = self.inner.layout_of(self.space)
         return Shapes.of(self.space, self.task, self.budget, self.inner.weight_optimizer, layout)
 
     @cached_property
     def additive(self) -> Additive:
-        """What each choice adds to a step of the inner search."""
+        """The bytes that each choice adds to a step of the inner search."""
         return self.shapes.additive(self.inner.batch_size, self.inner.level.graphs)
 
     def _need(self, kept: Kept) -> int:
-        """The bytes, by shapes, of exploiting a subspace."""
+        """The bytes, by shapes, that exploiting a subspace takes."""
         return self.inner.footprint(self.shapes, kept) + self.explore.aside
 
     def foreseen_bytes(self) -> int:
-        """Those of the likeliest subspace as of now, and at least of the largest path."""
+        """The bytes of the subspace that is likeliest now, at least those of the largest path."""
         _, need = self._subspace(self._marginals())
         return max(need, self._exploring_bytes())
 
     def rehearsals(self) -> Iterator[Rehearsal]:
-        """Uniform paths, then paths with lessons, then the likeliest subspace as of now."""
+        """Uniform paths, then paths with lessons, then the subspace that is likeliest now."""
         rests: dict[str, Callable[[], object] | None] = {
             "warm_up": None,
             "explore": self.explore.teach if self.explore.updates else None,
@@ -161,16 +136,16 @@ class Radars(SupernetStrategy, Foreseen):
                 if phase == "exploit":
                     self._prune(self.turns[self.round].cycle)
                     assert self.exploit is not None
-                    play = self.exploit.inner.play  # a round may be anew, the pruning may not
+                    play = self.exploit.inner.play  # a round may be repeated, the pruning may not
                 yield Rehearsal(count, play, count, rest)
 
     def _exploring_bytes(self) -> int:
         return self.explore.step_bytes(self.shapes, self.additive)
 
     def _least_bytes(self) -> float:
-        """What the search needs at least; so much more as is left of the memory for safety."""
-        smallest = _smallest(self.additive.each)
-        return max(self._exploring_bytes(), self._need(smallest)) / self.guard
+        """The bytes that the search needs at least, with the margin that `guard` leaves."""
+        need = self._need(smallest(self.additive.each))
+        return max(self._exploring_bytes(), need) / self.guard
 
     def run_round(self) -> Metrics:
         if self.tuning:
@@ -198,7 +173,7 @@ class Radars(SupernetStrategy, Foreseen):
         return {**metrics, "cycle": float(turn.cycle), "alive_choices": _mean_length(alive)}
 
     def _prune(self, cycle: int) -> None:
-        """Begin to exploit the likeliest subspace that fits; the alive choices are halved."""
+        """Begin to exploit the likeliest subspace that fits, and halve the choices alive."""
         kept, need = self._subspace(self._marginals())
         self._narrow(kept)
         plain = {name: list(row) for name, row in kept.items()}
@@ -207,24 +182,18 @@ class Radars(SupernetStrategy, Foreseen):
         self.explore.bank.fill(self.supernet.network)
 
     def _subspace(self, marginals: dict[str, dict[str, float]]) -> tuple[Kept, int]:
-        """The likeliest subspace that fits, and the bytes that it needs."""
+        """The likeliest subspace that fits into memory, and the bytes that it needs."""
         room = self.guard * self.budget.room
         if math.isinf(room):
             free = Additive(0, {name: dict.fromkeys(row, 0) for name, row in marginals.items()})
             kept = subspace(marginals, free, room, self.most)
             return kept, self._need(kept)
-        sizes = {n: {c: self.additive.each[n][c] for c in row} for n, row in marginals.items()}
-        least, limit = self.additive.of(_smallest(sizes)), room - self.explore.aside
-        while True:
-            kept = subspace(marginals, self.additive, max(limit, least), self.most)
-            need = self._need(kept)
-            if need <= room or limit <= least:  # of the smallest the inner search says if it fits
-                return kept, need
-            # what operations need for a moment is no sum, so more than that is missing
-            limit = self.additive.of(kept) - (need - room)
+        return fitting(
+            marginals, self.additive, self._need, room, aside=self.explore.aside, most=self.most
+        )
 
     def _marginals(self) -> dict[str, dict[str, float]]:
-        """How likely the controller draws each alive choice."""
+        """The probability with which the controller draws each choice alive."""
         with below("explore.controller"):
             table = self.explore.controller.marginals()
         self.seen = torch.where(self.explore.controller.alive, table, self.seen)
@@ -239,14 +208,8 @@ class Radars(SupernetStrategy, Foreseen):
         }
 
     def _narrow(self, kept: Kept) -> None:
-        """Leave alive what is kept, and of the rest the likelier up to half of what was."""
-        left: Kept = {}
-        for name, row in self._marginals().items():
-            first = kept.get(name) or (max((c for c in row if c != NONE), key=row.__getitem__),)
-            ranked = sorted(row, key=lambda choice: (choice not in first, -row[choice]))
-            count = max(len(first), math.ceil(len(row) / 2))
-            left[name] = tuple(choice for choice in row if choice in ranked[:count])
-        self.explore.keep(left)
+        """Leave alive the choices kept, and the likeliest others up to half of those alive."""
+        self.explore.keep(halved(self._marginals(), kept))
 
     def _exploit(self, kept: Kept, need: int) -> Exploit:
         exploit = Exploit(copy.deepcopy(self.inner), kept, self.budget.whole(need))
@@ -258,12 +221,12 @@ class Radars(SupernetStrategy, Foreseen):
         return exploit
 
     def _return(self) -> None:
-        """Feed back what was exploited, or prune by half; then re-admit."""
+        """Feed back the results of exploiting, or else prune by half; then re-admit choices."""
         if self.exploit is None:
             self._narrow({})
         else:
             self._feed_back(self.exploit)
-            self.exploit = None  # its memory is needed
+            self.exploit = None  # frees its memory
             del self.supernet
         alive = self.explore.controller.alive.clone()
         pruned = all_choices(self.space) & ~alive
@@ -350,32 +313,6 @@ class Radars(SupernetStrategy, Foreseen):
             "predicted_memory_gib": self.exploit.memory_gib,
             "kept_choices": _mean_length(self.exploit.kept),
         }
-
-
-class Exploit:
-    """The inner strategy on a subspace; it is predicted to take `memory_gib` with its process."""
-
-    def __init__(self, inner: Differentiable, kept: Kept, memory_gib: float) -> None:
-        self.inner = inner
-        self.kept = kept
-        self.memory_gib = memory_gib
-
-    def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
-        """Build the subspace's supernet."""
-        self.inner.begin(replace(context, space=context.space.restrict(self.kept)))
-
-    def run_round(self, stage: Radars) -> Metrics:
-        """One round of the inner strategy, its steps told to whoever watches the whole."""
-        with below("inner"):
-            return self.inner.play(stage.step)
-
-
-def _smallest(sizes: Mapping[str, Mapping[str, int]]) -> Kept:
-    """The smallest operation of every decision."""
-    return {
-        name: (min((choice for choice in row if choice != NONE), key=row.__getitem__),)
-        for name, row in sizes.items()
-    }
 
 
 def _mean_length(kept: Kept) -> float:

@@ -244,9 +244,7 @@ class DrqLearner(MemberLearner):
         with torch.no_grad():
             torch._foreach_lerp_(self.slow, self.judging, task.target_rate)
             for known, new in zip(*self.buffers, strict=True):
-                known.copy_(
-                    new
-                )  # vectors of a spectral norm: the weights are close
+                known.copy_(new)  # vectors of a spectral norm: the weights are close
         return critic_loss.detach(), actor_loss.detach()
 
     def _noisy(self, mean: Tensor) -> Tensor:
