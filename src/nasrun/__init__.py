@@ -11,7 +11,7 @@ __all__ = ["load"]
 
 
 def __getattr__(name: str) -> object:
-    """`nasrun.load`, imported when asked for: the command line must not wait for torch."""
+    """Import `nasrun.load` only when used, so that the command line does not wait for torch."""
     if name == "load":
         from nasrun.runs.finished import load
 

@@ -1,4 +1,4 @@
-"""What a run may spend: device, precision, threads, hours and memory; and what it may find."""
+"""The budget: device, precision, threads, hours and memory of a run, and limits on its result."""
 
 from __future__ import annotations
 
@@ -15,34 +15,36 @@ from typing import Any, Literal
 from nasrun.machine import allocate, busy, cores, forget_peak, memory_gib
 
 LIMITS = ("max_params_m", "max_macs_m", "max_latency_ms")
-"""The keys that limit what the found network costs."""
+"""The keys that limit the costs of the found network."""
 MEMORY = ("max_memory_gib", "reserve_gib", "memory_factor")
-"""The keys that limit what the process takes."""
+"""The keys that limit the memory of the process."""
 
 
 class BudgetSpent(Exception):
-    """The hours are spent; the state is saved and the same command continues."""
+    """`max_hours` have passed; the state is saved, and the same command continues."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Where the work runs, what this command may take, and what the found network may cost.
+    """The device and precision of the work, its time and memory, and limits on the found network.
 
-    `device` `auto` is CUDA, then Apple's MPS, then the CPU. `precision` `auto` is `bf16` on CUDA
-    and `fp32` elsewhere; `tf32` is `fp32` with shorter factors in products and convolutions on
-    CUDA, which is what `bf16` leaves in fp32 has too. Alphas are always fp32. `threads` are those
-    of a CPU operation, all cores when null. `compile` has torch compile the regions of supernets
-    and retrained networks, `auto` on CUDA. `deterministic` gives the same bytes from the same seed
-    on CUDA, or an error that names what cannot; a CPU always does. `max_hours` counts from the
-    start of the command. `max_memory_gib` is that of the whole process, on a GPU of its allocator:
-    a search that would need more is refused before it starts. `reserve_gib` of it are the
-    interpreter's, the libraries' and the data's, and a step is taken for `memory_factor` times what
-    its tensors' shapes say. The other limits are those of the retrained network: millions of
-    parameters and of multiply-adds for an image, milliseconds by the table in the file
-    `latency_table`. A search adds `limit_weight` times the share by which the expected cost exceeds
-    them to the alphas' loss, and a selection obeys them. After every round the weight of a limit
-    moves by `limit_rate` times that share, below zero where the cost is below the limit. Null is no
-    limit.
+    `device=auto` is CUDA, else Apple's MPS, else the CPU. `precision=auto` is `bf16` on CUDA and
+    `fp32` elsewhere; `tf32` is `fp32` with shorter factors in products and convolutions on CUDA
+    (`bf16` uses these, too, for what stays in fp32). Alphas are always fp32. `threads` is the
+    number of threads of a CPU operation, `None` for all cores. `compile` compiles the regions of
+    supernets and retrained networks with torch; `auto` does so on CUDA. `deterministic` makes the
+    same seed give the same bytes on CUDA, or raises an error that names the operation that cannot;
+    a CPU always does. `max_hours` counts from the start of the command.
+
+    `max_memory_gib` limits the whole process, or on a GPU its allocator: a search that needs more
+    is refused before it starts. The prediction is `reserve_gib` for interpreter, libraries and
+    data, plus `memory_factor` times the bytes of a step by tensor shapes.
+
+    The other limits are those of the retrained network: millions of parameters and of multiply-adds
+    per image, and milliseconds by the table in the file `latency_table`. A search adds
+    `limit_weight` times the share by which the expected cost exceeds a limit to the alphas' loss; a
+    selection obeys the limits. After every round, the weight of a limit changes by `limit_rate`
+    times that share, which is negative if the cost is below the limit. `None` is no limit.
     """
 
     device: Literal["auto", "cpu", "cuda", "mps"]
@@ -75,7 +77,7 @@ class Budget:
         if self.latency_table is not None and self.max_latency_ms is None:
             raise ValueError(
                 f"latency_table={self.latency_table}: has no effect without max_latency_ms; give "
-                "that too, or leave it out"
+                "that, too, or leave it out"
             )
         if self.reserve_gib < 0 or not self.memory_factor > 0:
             raise ValueError(
@@ -84,8 +86,8 @@ class Budget:
             )
         if self.max_memory_gib is not None and self.max_memory_gib <= self.reserve_gib:
             raise ValueError(
-                f"max_memory_gib={self.max_memory_gib}: the process itself takes "
-                f"reserve_gib={self.reserve_gib}; allow more"
+                f"max_memory_gib={self.max_memory_gib}: use more than "
+                f"reserve_gib={self.reserve_gib}, which the process itself needs"
             )
         if self.max_latency_ms is not None and self.latency_table is None:
             raise ValueError(
@@ -95,9 +97,9 @@ class Budget:
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
-        """The parts that change results, with `auto` and null replaced by what they mean here.
+        """Settings that change results, with `auto` and `None` replaced by their values here.
 
-        `memory` is apart: it changes those of strategies only that search what fits.
+        `memory` is separate: it changes only results of strategies that search what fits.
         """
         import torch
 
@@ -136,14 +138,14 @@ class Budget:
 
     @property
     def memory(self) -> dict[str, float]:
-        """The limit on memory and what goes into it; nothing without a limit."""
+        """Settings of the memory limit; empty without a limit."""
         if self.max_memory_gib is None:
             return {}
         return {key: getattr(self, key) for key in MEMORY}
 
     @property
     def limited(self) -> bool:
-        """Whether the found network's cost is limited."""
+        """Whether the found network's costs are limited."""
         return any(getattr(self, key) is not None for key in LIMITS)
 
     @property
@@ -160,13 +162,13 @@ class Budget:
 
     @property
     def room(self) -> float:
-        """The bytes that a step may take by its tensors' shapes, infinite without a limit."""
+        """Largest number of bytes of a step by shapes, infinite without a limit."""
         if self.max_memory_gib is None:
             return math.inf
         return (self.max_memory_gib - self.reserve_gib) * 2**30 / self.memory_factor
 
     def whole(self, size: float) -> float:
-        """The GiB that the whole process takes for a step of so many bytes by shapes."""
+        """Return the GiB of the whole process for a step of `size` bytes by shapes."""
         return self.reserve_gib + self.memory_factor * size / 2**30
 
     def refuse_beyond(
@@ -175,7 +177,7 @@ class Budget:
         what: str,
         instead: str = "a smaller batch_size",
     ) -> None:
-        """ValueError if a step of so many bytes by shapes exceeds the limit on memory."""
+        """Raise ValueError if a step of `step_bytes()` by shapes exceeds the memory limit."""
         if self.max_memory_gib is None:
             return
         need = self.whole(step_bytes())
@@ -186,24 +188,24 @@ class Budget:
             )
 
     def apply(self) -> None:
-        """Give this process the configured number of threads, and an allocator that fits.
+        """Configure threads, allocator and arithmetic of this process, and reset its memory peak.
 
-        Numbers too small for full precision become zero: at low temperatures a CPU would spend most
-        of its time on them, since mixtures weigh most choices by about 1e-40. On CUDA arithmetic is
-        chosen too. The peak of memory is counted from now on: a sweep's jobs share a process.
+        Denormal numbers become zero: at low temperatures, mixtures weigh most choices by about
+        1e-40, and a CPU would spend most of its time on them. The peak is reset because a sweep's
+        jobs share a process.
         """
         import torch
 
         if self.resolved["device"] == "cpu":
             self._warn_of_others()
         forget_peak()
-        torch.set_flush_denormal(True)  # threads inherit it, so before there are others
+        torch.set_flush_denormal(True)  # threads inherit it, so set it before there are others
         torch.set_num_threads(self.resolved["threads"])
         self.apply_to_cuda()
         allocate(frugally=self.max_memory_gib is not None)
 
     def _warn_of_others(self) -> None:
-        """Where others leave too few cores the threads of an operation wait for the last one."""
+        """Warn if other processes leave too few cores for the threads of an operation."""
         threads, others, there = self.resolved["threads"], busy(), os.cpu_count() or 1
         if threads > 1 and threads + others > there:
             warnings.warn(
@@ -213,7 +215,7 @@ class Budget:
             )
 
     def apply_to_cuda(self) -> None:
-        """Choose this process's arithmetic on CUDA, before anything runs there."""
+        """Configure this process's arithmetic on CUDA, before anything runs there."""
         import torch
 
         if self.resolved["device"] != "cuda":
@@ -228,7 +230,7 @@ class Budget:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The context of a forward pass in the configured precision."""
+        """Return the context of a forward pass in the configured precision."""
         import torch
 
         resolved = self.resolved
@@ -237,9 +239,9 @@ class Budget:
         return torch.autocast(resolved["device"], dtype=torch.bfloat16)
 
     def check(self) -> None:
-        """Raise BudgetSpent when `max_hours` have passed since the command started.
+        """Raise BudgetSpent if `max_hours` have passed since the command started.
 
-        ValueError when more memory than allowed was needed: then the prediction was wrong.
+        Raises ValueError if the process exceeded the memory limit, so the prediction was wrong.
         """
         if self.max_memory_gib is not None and memory_gib() > self.max_memory_gib:
             raise ValueError(

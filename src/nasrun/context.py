@@ -1,4 +1,4 @@
-"""What a stage works with, in one object."""
+"""The context of a stage: everything that it works with, in one object."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ TaskT = TypeVar("TaskT", bound="Task")
 
 @dataclass(frozen=True, kw_only=True)
 class Context(Generic[SpaceT, TaskT]):
-    """Everything that `begin` of a stage takes; nothing is set from outside afterwards.
+    """Everything that a stage's `begin` receives; nothing is set from outside afterwards.
 
-    task: has begun, so it has its data. limits: what the found network may cost, `None` for any.
-    engine: runs jobs side by side; given to a stage with a part that is `OnEngine`. measure: what a
-    selection reports of its choice besides; it may put the strategy back to the end of its search.
+    `task` has begun, so it has its data. `limits` are those on the found network's costs, or
+    `None`. `engine` is given to a stage that is `OnEngine`. `measure` returns further metrics of a
+    selected genotype; it may reset the strategy to the end of its search.
     """
 
     space: SpaceT

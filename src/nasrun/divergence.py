@@ -1,6 +1,6 @@
-"""Training that has left the finite numbers: no later step mends that, so it ends there.
+"""Training that diverged to non-finite numbers: no later step repairs that, so it ends.
 
-Whoever owns what trained puts its own key in front, so that the message names keys as typed.
+Each owner of the trained part adds its own key in front, so that the message has keys as typed.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 class Diverged(ValueError):
-    """`what` diverged, as these losses tell; smaller values of some `keys` may prevent it."""
+    """`what` diverged with these `losses`; smaller values of the `keys` may prevent it."""
 
     def __init__(self, what: str, losses: Mapping[str, float], keys: Sequence[str]) -> None:
         self.what, self.losses, self.keys = what, dict(losses), tuple(keys)
         lost = {name: loss for name, loss in losses.items() if not math.isfinite(loss)} or losses
-        told = ", ".join(f"{name} {loss:.4g}" for name, loss in lost.items())
-        self.happened = f"{what} diverged" + (f" ({told})" if told else "")
+        values = ", ".join(f"{name} {loss:.4g}" for name, loss in lost.items())
+        self.happened = f"{what} diverged" + (f" ({values})" if values else "")
         *others, last = self.keys
         self.advice = f"use a smaller {' or '.join(filter(None, [', '.join(others), last]))}"
         super().__init__(f"{self.happened}; {self.advice}")
 
 
 def finite(measured: Mapping[str, float], *trained: Module) -> bool:
-    """Whether all that was measured is finite, and all parameters and buffers of what trained."""
+    """Return whether all `measured` numbers, and parameters and buffers of modules, are finite."""
     numbers = (x for module in trained for x in chain(module.parameters(), module.buffers()))
     return all(map(math.isfinite, measured.values())) and all(
         bool(x.isfinite().all()) for x in numbers
@@ -38,7 +38,7 @@ def finite(measured: Mapping[str, float], *trained: Module) -> bool:
 
 @contextmanager
 def below(group: str) -> Iterator[None]:
-    """Keys of what diverges inside lie below this one."""
+    """Prefix the keys of a `Diverged` that is raised inside with `group`."""
     try:
         yield
     except Diverged as error:

@@ -1,6 +1,6 @@
-"""Files that are whole or not there, whatever ends the process or the power.
+"""Files that are complete or absent, even after a kill or a power failure.
 
-Every file of a run is written under a name of its own, opened exclusively, flushed to the disk and
+Every file of a run is written under a unique name, opened exclusively, flushed to the disk and
 renamed; then its folder is flushed. No link is followed, and a failed write leaves nothing.
 """
 
@@ -24,31 +24,30 @@ import yaml
 from nasrun.genotype import sealed, unsealed
 
 DRAFT = ".part"
-"""How the name of an unfinished file ends."""
+"""Suffix of unfinished files."""
 OURS = re.compile(
-    rf"\..+\.[0-9a-f]{{32}}{re.escape(DRAFT)}"  # of today, then those of earlier versions
+    rf"\..+\.[0-9a-f]{{32}}{re.escape(DRAFT)}"  # current names, then those of earlier versions
     r"|(state|\d{2}(\.child)?|.+\.(json|jsonl|yaml|png|svg))\.tmp"
 )
-"""The names of unfinished files."""
+"""Names of unfinished files."""
 LARGEST = 2**26
-"""Bytes of the largest JSON or YAML file that is read."""
+"""Largest size in bytes of a JSON or YAML file that is read."""
 MOST = 10**6
-"""Values in the largest of them: aliases in YAML can stand for far more than its bytes."""
+"""Largest number of values in it: aliases in YAML can stand for far more than its bytes."""
 DEEPEST = 100
-"""How deep their values are nested."""
+"""Largest nesting of its values."""
 Types = Mapping[str, type | tuple[type, ...]]
-"""What the values of some keys of a record are, where it has these keys."""
+"""Types of the values of some keys of a record, if it has these keys."""
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> str:
-    """Let `write` fill a new file, then put it in place of what is there.
+    """Let `write` fill a new file, replace `path` by it, and return the SHA-256 of its content.
 
-    Returns the SHA-256 of what was written. Raises ValueError where the disk is full, naming what
-    was to be written.
+    Raises ValueError with the path if the disk is full.
     """
     with drafted(path) as (draft, file):
         counted = Hashed(file)
-        write(counted)  # type: ignore[arg-type]  # it writes, which is all that is asked of it
+        write(counted)  # type: ignore[arg-type]  # only its `write` is used
         file.flush()
         os.fsync(file.fileno())
         os.replace(draft, path)
@@ -58,7 +57,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> str:
 
 @contextmanager
 def drafted(path: Path) -> Iterator[tuple[Path, IO[bytes]]]:
-    """A new file beside `path`, open for writing; it is gone if what is done with it fails."""
+    """Open a new file beside `path` for writing; it is deleted if the context fails."""
     draft = path.with_name(f".{path.name}.{uuid4().hex}{DRAFT}")
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
@@ -81,21 +80,21 @@ FULL = {
 
 
 def _told(path: Path, error: OSError) -> Exception:
-    """What a failed write says: of a full disk what to do, of all else what the system says."""
+    """Return the error for a failed write: what to do if the disk is full, else the system's."""
     if error.errno in FULL:
         return ValueError(f"{path}: {FULL[error.errno]}; free some and repeat the command")
     return OSError(error.errno, error.strerror, str(path))
 
 
 def _cause(error: BaseException | None) -> OSError | None:
-    """The failed system call behind an error; torch raises a RuntimeError of its own on top."""
+    """Return the failed system call behind an error, which torch wraps in a RuntimeError."""
     while isinstance(error, RuntimeError):
         error = error.__cause__ or error.__context__
     return error if isinstance(error, OSError) else None
 
 
 class Hashed:
-    """A file to write to, front to back, that knows the digest of what was written."""
+    """A file for sequential writing that computes the digest of its content."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.digest = file, hashlib.sha256()
@@ -109,7 +108,7 @@ class Hashed:
 
 
 def flush(path: Path) -> None:
-    """Write a file, or the names in a folder, to the disk, where the system can do that."""
+    """Flush a file, or the names in a folder, to the disk if the system supports it."""
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -119,7 +118,7 @@ def flush(path: Path) -> None:
 
 
 def remove_drafts(folder: Path) -> None:
-    """Delete what unfinished writes have left in a folder and below; links are not followed."""
+    """Delete unfinished files in a folder and below; links are not followed."""
     for place, _, names in os.walk(folder):
         for name in names:
             if OURS.fullmatch(name):
@@ -128,7 +127,7 @@ def remove_drafts(folder: Path) -> None:
 
 
 def refuse_links(folder: Path) -> None:
-    """ValueError for a link in a folder, or below it, to a folder elsewhere."""
+    """Raise ValueError if a link in a folder, or below it, leads outside."""
     home = folder.resolve()
     for place, names, _ in os.walk(folder):
         for path in (Path(place, name) for name in names):
@@ -140,10 +139,10 @@ def refuse_links(folder: Path) -> None:
 
 
 def append_line(path: Path, text: str) -> None:
-    """Add a line to a file and flush it to the disk, or leave the file as it was.
+    """Append a line to a file and flush it to the disk, or leave the file as it was.
 
-    A last line without its end, as a loss of power leaves it, goes. Raises ValueError where the
-    disk is full.
+    An incomplete last line, as a power failure leaves it, is removed. Raises ValueError if the disk
+    is full.
     """
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     content = f"{text}\n".encode()
@@ -165,7 +164,7 @@ def append_line(path: Path, text: str) -> None:
 
 
 def _end_of_lines(descriptor: int) -> int:
-    """Where the last whole line of a file ends."""
+    """Return the end of the last complete line of a file."""
     end = os.fstat(descriptor).st_size
     while end:
         start = max(0, end - 4096)
@@ -178,22 +177,22 @@ def _end_of_lines(descriptor: int) -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file at once, never half of it."""
+    """Write a text file as a whole or not at all."""
     write_whole(path, lambda file: file.write(text.encode()))
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file at once, never half of it."""
+    """Write a JSON file as a whole or not at all."""
     write_text(path, as_json(content, indent=2) + "\n")
 
 
 def write_record(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object at once, with its fingerprint, so that damage shows."""
-    write_json(path, sealed(json.loads(as_json(content))))  # as it will be read
+    """Write a JSON object with its fingerprint, so that damage is noticed."""
+    write_json(path, sealed(json.loads(as_json(content))))  # with the values that a reader gets
 
 
 def as_json(content: Any, *, indent: int | None = None) -> str:
-    """JSON of plain values; a number that JSON has no word for (NaN, an infinity) is null."""
+    """Return plain values as JSON, with `null` for NaN and infinities."""
     return json.dumps(_known(content), indent=indent, allow_nan=False)
 
 
@@ -206,12 +205,12 @@ def _known(content: Any) -> Any:
 
 
 def write_yaml(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a YAML mapping at once, with its fingerprint, so that damage shows."""
+    """Write a YAML mapping with its fingerprint, so that damage is noticed."""
     write_text(path, yaml.safe_dump(sealed(content), sort_keys=False))
 
 
 def digest_of(path: Path) -> str:
-    """The SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while part := file.read(2**20):
@@ -220,9 +219,9 @@ def digest_of(path: Path) -> str:
 
 
 def refuse_flipped(path: Path) -> None:
-    """ValueError unless the parts of what `torch.save` wrote have their checksums.
+    """Raise ValueError unless all parts of a file of `torch.save` have their checksums.
 
-    `torch.load` does not look at them.
+    `torch.load` does not check them.
     """
     with zipfile.ZipFile(path) as parts:
         if (damaged := parts.testzip()) is not None:
@@ -230,21 +229,21 @@ def refuse_flipped(path: Path) -> None:
 
 
 class Boundless(ValueError):
-    """A file holds more than is read of one, or is nested too deep."""
+    """A file is too large or nested too deeply to be read."""
 
 
 def read_json(path: Path, *needed: str) -> dict[str, Any]:
-    """A JSON object; ValueError names a file that is missing, damaged, or lacks a needed key."""
+    """Read a JSON object; ValueError if the file is missing, damaged or lacks a `needed` key."""
     return _mapping(path, _read(path, json.loads), needed)
 
 
 def read_yaml(path: Path, *needed: str) -> dict[str, Any]:
-    """A YAML mapping; ValueError names a file that is missing, damaged, or lacks a needed key."""
+    """Read a YAML mapping; ValueError if the file is missing, damaged or lacks a `needed` key."""
     return _mapping(path, _read(path, yaml.safe_load), needed)
 
 
 def typed(path: Path, content: dict[str, Any], types: Types) -> dict[str, Any]:
-    """A record whose values are of these types where it has them; ValueError names the file."""
+    """Return the record if its values have these types; ValueError names the file and the key."""
     for key, of in types.items():
         if key in content and not isinstance(content[key], of):
             names = " or ".join(one.__name__ for one in (of if isinstance(of, tuple) else (of,)))
@@ -253,9 +252,9 @@ def typed(path: Path, content: dict[str, Any], types: Types) -> dict[str, Any]:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file, one per line, none if there is no file; ValueError if damaged.
+    """Read JSON objects, one per line; an empty list if there is no file, ValueError if damaged.
 
-    A last line without its end was never written whole: it is none.
+    An incomplete last line is ignored.
     """
     if not path.exists():
         return []
@@ -266,7 +265,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _read(path: Path, parse: Callable[[str], Any]) -> Any:
-    if path.is_fifo():  # one would wait for what is never written
+    if path.is_fifo():  # reading one would wait forever
         raise ValueError(f"{path}: damaged, it is a pipe")
     try:
         if path.stat().st_size > LARGEST:
@@ -283,9 +282,9 @@ def _read(path: Path, parse: Callable[[str], Any]) -> Any:
 
 
 def _count(content: Any) -> None:
-    """OverflowError where there are too many values, each counted as often as it is named.
+    """Raise OverflowError if there are too many values, aliases counted each time.
 
-    RecursionError where they are nested too deep.
+    Raises RecursionError if they are nested too deeply.
     """
     left, waiting = MOST, [(content, 0)]
     while waiting:
@@ -306,5 +305,5 @@ def _mapping(path: Path, content: Any, needed: Sequence[str]) -> dict[str, Any]:
         raise ValueError(f"{path}: damaged, it has no {lacking[0] if lacking else 'keys'}")
     try:
         return unsealed(content)
-    except (ValueError, TypeError) as error:  # of keys of several types
+    except (ValueError, TypeError) as error:  # keys of different types
         raise ValueError(f"{path}: {error}") from error

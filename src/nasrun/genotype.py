@@ -1,4 +1,4 @@
-"""Decisions, and the genotype that answers each of them: the data that every part exchanges."""
+"""Decisions and genotypes: the data that all parts of nasrun exchange."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 SCHEMAS = (1, 2)
-"""A genotype is written in the first that can hold it, so that what an older nasrun cannot read it
-refuses; the second has `concat`."""
+"""A genotype is written in the first schema that can hold it, so that an older nasrun refuses only
+what it cannot read; the second schema has `concat`."""
 LARGEST = 2**20
-"""Bytes; a genotype takes thousands, a file of a hundred of them tens of thousands."""
+"""Largest file in bytes; a genotype needs thousands, a file of a hundred tens of thousands."""
 NONE = "none"
-"""The choice of an edge that is not there."""
+"""The choice of an edge that is absent."""
 SKIP = "skip_connect"
-"""The choice that hands its input on."""
+"""The choice that returns its input."""
 
 
 @dataclass(frozen=True)
@@ -33,25 +33,25 @@ class Decision:
 
     @property
     def group(self) -> str:
-        """What the decision belongs to: the cell type of an edge, empty for a layer."""
+        """The cell type of an edge; empty for a layer."""
         return self.name.rpartition("/")[0]
 
     @property
     def node(self) -> str:
-        """The node that an edge enters: `normal/3` of `normal/3-1`; a layer is its own node."""
+        """The node that an edge enters: `normal/3` for `normal/3-1`; a layer is its own node."""
         return self.name.rpartition("-")[0] or self.name
 
 
 @dataclass(frozen=True)
 class AtMost:
-    """A limit of a space: of these decisions at most `count` keep an operation."""
+    """A limit of a space: at most `count` of these decisions keep an operation."""
 
     decisions: tuple[str, ...]
     count: int
 
     @property
     def group(self) -> str:
-        """What its decisions belong to."""
+        """The cell type of its decisions."""
         return self.decisions[0].rpartition("/")[0]
 
     @property
@@ -61,10 +61,10 @@ class AtMost:
 
 
 class Genotype(Mapping[str, str]):
-    """An immutable answer to every decision of a space; a dropped edge is the choice `none`.
+    """An immutable choice for every decision of a space; a dropped edge is the choice `none`.
 
-    `concat` names the nodes that the output of a cell joins, for those cell types that join not all
-    of them (`normal_concat` of 1806.09055: numbers from 2 on, in order).
+    `concat` lists the nodes that the output of a cell joins, for cell types that do not join all of
+    them (`normal_concat` of 1806.09055: ascending numbers >= 2).
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Genotype(Mapping[str, str]):
 
     @property
     def concat(self) -> dict[str, tuple[int, ...]]:
-        """The joined nodes of the cell types that do not join all."""
+        """Joined nodes of the cell types that do not join all."""
         return dict(self._concat)
 
     def changed(self, choices: Mapping[str, str]) -> Genotype:
-        """The same with other choices for some decisions."""
+        """Return a copy with other choices for some decisions."""
         return Genotype(self.space, {**self._choices, **choices}, self._concat)
 
     def __getitem__(self, decision: str) -> str:
@@ -113,7 +113,7 @@ class Genotype(Mapping[str, str]):
         return f"Genotype({self.space!r}, {kept}{joined})"
 
     def to_json(self) -> dict[str, object]:
-        """The plain form that `genotype.json` holds."""
+        """Return the plain form for `genotype.json`."""
         joined = {cell: list(nodes) for cell, nodes in self._concat.items()}
         return {
             "schema": SCHEMAS[1 if joined else 0],
@@ -125,7 +125,7 @@ class Genotype(Mapping[str, str]):
 
     @classmethod
     def from_json(cls, record: object) -> Genotype:
-        """The genotype of a plain form; ValueError if it is none or of another schema."""
+        """Return the genotype from its plain form; ValueError if it is invalid."""
         if not isinstance(record, dict) or not isinstance(record.get("choices"), dict):
             raise ValueError("no genotype: expected an object with the keys schema, space, choices")
         record = unsealed(record)
@@ -146,7 +146,7 @@ class Genotype(Mapping[str, str]):
 
     @classmethod
     def read(cls, path: Path) -> Genotype:
-        """The genotype in a JSON file; ValueError names the file and what is wrong with it."""
+        """Read a genotype from a JSON file; ValueError says what is wrong with the file."""
         try:
             return cls.from_json(from_text(read_text(path)))
         except ValueError as error:
@@ -154,7 +154,7 @@ class Genotype(Mapping[str, str]):
 
 
 class Misfit(ValueError):
-    """A genotype that a space would have if these `settings` of it were other ones."""
+    """A genotype that does not fit a space, but would fit it with these `settings`."""
 
     def __init__(self, message: str, settings: Mapping[str, object]) -> None:
         super().__init__(message)
@@ -171,13 +171,13 @@ def _are_nodes(value: object) -> bool:
 
 
 def read_text(path: Path) -> str:
-    """A small text file in UTF-8, or in UTF-16 with its mark; ValueError says why it is none."""
+    """Read a small text file in UTF-8, or UTF-16 with a byte order mark; else ValueError."""
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
         if len(content) > LARGEST:
             raise ValueError(f"larger than {LARGEST:,} bytes; leave only the genotype in it")
-        marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))  # what PowerShell's > writes
+        marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))  # PowerShell's > writes UTF-16
         return content.decode("utf-16" if marked else "utf-8-sig")
     except OSError as error:
         raise ValueError(error.strerror or str(error)) from error
@@ -186,7 +186,7 @@ def read_text(path: Path) -> str:
 
 
 def from_text(text: str) -> object:
-    """What a JSON text holds; ValueError if it is none, or nested beyond all use."""
+    """Parse a JSON text; ValueError if it is invalid or nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError as error:
@@ -194,22 +194,22 @@ def from_text(text: str) -> object:
 
 
 def fingerprint(content: object) -> str:
-    """Twelve hexadecimal digits that differ when the JSON-like content does."""
+    """Return twelve hexadecimal digits that differ if the JSON-like content differs."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 CHECK = "check"
-"""The key of a record under which the fingerprint of all others stands."""
+"""The key of a record that holds the fingerprint of all others."""
 
 
 def sealed(record: Mapping[str, object]) -> dict[str, object]:
-    """A record with its fingerprint in front, by which damage shows."""
+    """Return a record with its fingerprint in front, so that damage is noticed."""
     return {CHECK: fingerprint(record), **record}
 
 
 def unsealed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record without its fingerprint; ValueError if it does not fit. Older ones have none."""
+    """Return a record without its fingerprint, if any; ValueError if the fingerprint is wrong."""
     first = next(iter(record), CHECK)
     name = CHECK if CHECK in record else first  # the word itself may be damaged
     content = {key: value for key, value in record.items() if key != name}

@@ -1,4 +1,4 @@
-"""The machine that a process runs on: its cores, its memory, and who else is busy."""
+"""The machine that a process runs on: its cores, its memory and its load."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 
 def cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def installed_bytes() -> int:
-    """The memory that this process may use at most: the machine's, or its container's if less."""
+    """Return the machine's memory in bytes, or its container's limit if that is less."""
     found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for limit in ("memory.max", "memory/memory.limit_in_bytes"):
         with suppress(OSError, ValueError):  # no Linux, no container, or no limit
@@ -26,9 +26,9 @@ def installed_bytes() -> int:
 
 
 def busy() -> int:
-    """Threads other than this one that run on the machine now, or 0 where the system has no /proc.
+    """Return the number of other running threads, or 0 if the system has no /proc.
 
-    The least of a few counts: what runs for a moment is not in the way.
+    It is the minimum of a few counts, so that threads that run only for a moment do not count.
     """
     counts = []
     for _ in range(5):
@@ -46,11 +46,11 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 
 
 def allocate(*, frugally: bool) -> None:
-    """Have glibc give freed blocks of 64 KiB and more back to the system at once, or keep them all.
+    """Make glibc return freed blocks of 64 KiB and more to the system at once, or keep them all.
 
-    Kept, they lie in a heap full of holes, which takes half as much again as the tensors do, or
-    more. Given back, every map of the next step is new to the process, page by page. By default
-    glibc does something of both. Other C libraries are left alone.
+    Keeping them fragments the heap, which then needs at least half as much again as the tensors.
+    Returning them costs time, since every map of the next step needs new pages. glibc's default is
+    in between. Other C libraries are left alone.
     """
     import ctypes
     import platform
@@ -61,11 +61,11 @@ def allocate(*, frugally: bool) -> None:
     library.mallopt(MMAP_THRESHOLD, 2**16 if frugally else 2**30)
     library.mallopt(TRIM_THRESHOLD, 2**17 if frugally else 2**31 - 1)
     if frugally:
-        library.malloc_trim(0)  # what an earlier job of a sweep kept
+        library.malloc_trim(0)  # blocks that an earlier job of a sweep kept
 
 
 def resident_gib() -> float | None:
-    """What this process takes now; null where the system has no /proc."""
+    """Return this process's current memory in GiB, or `None` if the system has no /proc."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -84,9 +84,9 @@ def forget_peak() -> None:
 
 
 def memory_gib() -> float:
-    """The peak memory so far: the GPU allocator's where one is used, else this process's.
+    """Return the peak memory in GiB: the GPU allocator's if one is used, else this process's.
 
-    `getrusage` knows no process's beginning: it keeps the peak of whoever started this one.
+    /proc is preferred to `getrusage`, which keeps the peak of the process that started this one.
     """
     import platform
 

@@ -1,4 +1,4 @@
-"""What a network does, whichever space it is of: a task says what kind it trains."""
+"""Kinds of networks by what they do; a task says which kind it trains, a space which it builds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 
 
 class Network(nn.Module):
-    """A kind of network: `words` in a user's, `spaces` that have it, `tasks` that train it."""
+    """A kind of network; messages describe it by `words`, its `spaces` and its `tasks`."""
 
     words: ClassVar[str]
     spaces: ClassVar[str]
@@ -18,8 +18,8 @@ class Network(nn.Module):
 class ImageClassifier(Network):
     """Maps images (B, C, H, W) to a tuple of logits (B, classes).
 
-    The classifier's, then in training the auxiliary head's if it has one. `drop_path` is the
-    probability that a path is dropped for a sample while training.
+    The tuple has the classifier's and, in training, the auxiliary head's, if any. `drop_path` is
+    the probability that a path is dropped for a sample in training.
     """
 
     words = "networks that classify images"
@@ -41,7 +41,7 @@ class Adversaries(Network):
 
 
 class ActorCritic(Network):
-    """An encoder of observations, an actor and a twin critic on what it gives."""
+    """An encoder of observations, and an actor and a twin critic on its output."""
 
     words = "an actor and a critic"
     spaces = "space=drqv2 or drqv2_state"

@@ -1,4 +1,4 @@
-"""Learning rates over a run: a factor of the first one, as a function of the rounds done."""
+"""Learning rate schedules: functions of the share of a run that is done."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from dataclasses import dataclass
 
 
 class Schedule(ABC):
-    """`at(progress, first)` is the rate when a share `progress` in [0, 1] of the run is done."""
+    """A learning rate as a function of progress."""
 
     @abstractmethod
     def at(self, progress: float, first: float) -> float:
-        """The learning rate, given the optimizer's own as the first."""
+        """Return the rate when the share `progress` in [0, 1] of the run is done.
+
+        `first` is the optimizer's own learning rate.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,10 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class Exponential(Schedule):
-    """The first rate times `decay` once every `1 / epochs` of the run: DARTS's ImageNet recipe."""
+    """The first rate, multiplied by `decay` after every `1 / epochs` of the run.
+
+    This is DARTS's ImageNet recipe.
+    """
 
     decay: float
     epochs: int

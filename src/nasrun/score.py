@@ -1,4 +1,4 @@
-"""What is said of an architecture, by a number that has a name."""
+"""Scores of architectures: numbers with a name."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Score:
-    """One number: what it is called, and whether more of it is better.
+    """A number with its name and its direction.
 
-    others: what was measured besides, by names of their own; it is logged, and ranks nothing.
+    `others` has further measurements by name, which are logged but not used for ranking.
     """
 
     name: str
@@ -21,21 +21,21 @@ class Score:
 
     @property
     def merit(self) -> float:
-        """The number to rank by: more is better, and what is no number comes last."""
+        """The number to rank by: higher is better, and non-finite scores come last."""
         if not self.sound:
             return -math.inf
         return self.value if self.higher_is_better else -self.value
 
     @property
     def sound(self) -> bool:
-        """Whether the value is a finite number, as that of a training which diverged is not."""
+        """Whether the value is a finite number; that of a training that diverged is not."""
         return math.isfinite(self.value)
 
     @classmethod
     def validation(cls, metrics: Mapping[str, float], objective: str) -> Score:
-        """A task's `objective` on validation data, with the other metrics.
+        """Return the score from a task's `objective` on validation data, and the other metrics.
 
-        A network whose loss is no number answers with none: it has no objective either.
+        If any metric is not finite, the value is NaN.
         """
         named = {f"validation_{name}": value for name, value in metrics.items()}
         name = f"validation_{objective}"
@@ -44,6 +44,6 @@ class Score:
         return cls(name, value if sound else math.nan, others=named)
 
     def report(self) -> dict[str, object]:
-        """What a `result.json` holds of it."""
+        """Return entries for `result.json`."""
         lower = {} if self.higher_is_better else {"higher_is_better": False}
         return {"judged_by": self.name, self.name: self.value, **lower}

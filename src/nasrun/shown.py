@@ -1,14 +1,14 @@
-"""Text from outside, such as the names of files, as it may be shown."""
+"""Makes text from outside, such as file names, safe to show."""
 
 from collections.abc import Sequence
 from unicodedata import category
 
 
 def shown(text: object) -> str:
-    r"""The text with every character that a terminal would not print written as an escape.
+    r"""Return the text with every unprintable character replaced by an escape.
 
-    Escape codes, line ends, characters that turn the writing direction, and bytes of file names
-    that are no UTF-8 (`\xe9`) become visible; everything else stays as it is.
+    Escape codes, line ends, characters that change the writing direction, and bytes of file names
+    that are not UTF-8 (`\xe9`) become visible; everything else stays as it is.
     """
     return "".join(char if _is_printed(char) else _escape(char) for char in str(text))
 

@@ -1,4 +1,4 @@
-"""A stage is a resumable sequence of rounds, and `drive` is THE loop that runs every one."""
+"""A stage is a resumable sequence of rounds; `drive` is the loop that runs every stage."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Item = TypeVar("Item")
 
 
 Step = Callable[[int, int], None]
-"""Told after every step of a round: how many of how many are done."""
+"""Called as `step(done, total)` after every step of a round."""
 
 
 def unseen(done: int, total: int) -> None:
-    """A step that nobody watches."""
+    """Ignore a step."""
 
 
 class Folder(Protocol):
-    """Where a stage's state and results lie: `nasrun.runs.stage_folder.StageFolder`."""
+    """The folder of a stage's state and results: `nasrun.runs.stage_folder.StageFolder`."""
 
     path: Path
 
@@ -38,11 +38,11 @@ class Folder(Protocol):
 
 
 class Observer(ABC):
-    """Who watches a stage run: the display, and whatever keeps its own record of runs."""
+    """An object that watches a stage, such as the live display or a tracker of runs."""
 
     @abstractmethod
     def begin(self, stage: Stage, settings: dict[str, Any]) -> None:
-        """The stage goes on from its last saved round, configured like this."""
+        """The stage continues from its last saved round, with these `settings`."""
 
     @abstractmethod
     def step(self, done: int, total: int) -> None:
@@ -62,52 +62,55 @@ class Observer(ABC):
 
 
 class Stage(ABC):
-    """Something that runs round by round and can stop after any of them.
+    """A resumable sequence of rounds, which can stop after any of them.
 
-    The constructor takes and validates settings; a subclass's `begin` gets the data and builds
-    what trains. Rounds draw from torch's global random state, which the folder saves.
+    The constructor validates settings; a subclass's `begin` loads the data and builds networks.
+    Rounds draw from torch's global random state, which the folder saves.
     """
 
     round: int = 0
     stopped: str | None = None
-    """Why the stage ends before its last round; a round, or a restored state, may set it."""
+    """Why the stage ends before its last round, or `None`; a round or a restored state sets it."""
     home: Path
-    """The stage's folder, known before its first round; files of its own lie there, named in its
-    state."""
+    """The stage's folder, known before its first round; the stage's own files in it are named in
+    its state."""
     largest: Mapping[str, float] = MappingProxyType({})
-    """How large a logged number can be, by its name, where that is worth knowing."""
+    """Largest possible values of logged numbers, by name, for those shown as a share of it."""
     step: Step = staticmethod(unseen)
-    """Receives the steps of a round."""
+    """Called after every step of a round."""
 
     def enter(self, home: Path, step: Step = unseen) -> None:
-        """Take the folder that the rounds run in, and who is told of their steps."""
+        """Set the stage's folder, and the function that is called after steps."""
         self.home = home
         self.tell(step)
 
     def tell(self, step: Step) -> None:
-        """Tell the steps of the rounds to come there."""
+        """Set the function that is called after steps of later rounds."""
         self.step = step
 
     @property
     @abstractmethod
     def rounds(self) -> int:
-        """How many rounds the stage has in all."""
+        """Total number of rounds."""
 
     @abstractmethod
     def run_round(self) -> Metrics:
-        """Do one round and tell what came out."""
+        """Run one round and return its metrics."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Everything the next round depends on but the random state: tensors, numbers, strings."""
+        """Return everything that the next round depends on, except the random state.
+
+        It consists of tensors, numbers, strings, lists and dicts.
+        """
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state of an equally configured stage."""
+        """Continue from the state of a stage with the same configuration."""
 
     @abstractmethod
     def finish(self, folder: Any) -> dict[str, Any]:
-        """Write what the stage is for into its folder; returns what `result.json` holds."""
+        """Write the stage's results into its folder, and return the content of `result.json`."""
 
     @property
     def done(self) -> bool:
@@ -115,7 +118,7 @@ class Stage(ABC):
         return self.stopped is not None or self.round >= self.rounds
 
     def play(self, step: Step) -> Metrics:
-        """One round whose steps are reported to `step`."""
+        """Run one round whose steps are reported to `step`."""
         before, self.step = self.step, step
         try:
             return self.run_round()
@@ -123,23 +126,22 @@ class Stage(ABC):
             self.step = before
 
     def track(self, items: Iterable[Item], total: int) -> Iterator[Item]:
-        """The items, with the position among `total` told to whoever watches."""
+        """Yield the items, and report each as a step of `total`."""
         return tracked(items, total, self.step)
 
 
 def tracked(items: Iterable[Item], total: int, step: Step) -> Iterator[Item]:
-    """The items, with the position among `total` told after each."""
+    """Yield the items, and call `step` after each with its position and `total`."""
     for position, item in enumerate(items, 1):
         yield item
         step(position, total)
 
 
 class Rehearsal(NamedTuple):
-    """One kind of work that lies ahead: so many `rounds` of `play`, and so many times `rest`.
+    """A kind of work that can be timed ahead: `rounds` times `play`, and `rests` times `rest`.
 
-    `play` does one round and tells of its steps, to be broken off after a few; `rest` is what has
-    no steps, and is called after that. Both may be called several times. `None` is nothing of the
-    kind.
+    `play` runs one round and reports its steps, so that it can be stopped after a few; `rest` has
+    no steps and is called after it. Both may be called several times. `None` means no such work.
     """
 
     rounds: float = 0
@@ -149,26 +151,26 @@ class Rehearsal(NamedTuple):
 
 
 class Foreseen(ABC):
-    """What can be known of a begun stage before its first round."""
+    """A stage whose memory and time can be predicted after `begin`, before its first round."""
 
     @abstractmethod
     def foreseen_bytes(self) -> int:
-        """The most bytes that a step will take, by shapes."""
+        """Return the largest number of bytes of a step, by shapes."""
 
     @property
     def workers(self) -> int:
-        """How many other processes will take such steps side by side; 0 where this one does."""
+        """Number of other processes that run such steps side by side; 0 if this one runs them."""
         return 0
 
     @abstractmethod
     def rehearsals(self) -> Iterator[Rehearsal]:
-        """All that lies ahead, kind by kind; the stage cannot be used afterwards."""
+        """Yield all work ahead by kind; the stage cannot be used afterwards."""
 
 
 def drive(stage: Stage, folder: Folder, budget: Budget, observers: Sequence[Observer] = ()) -> None:
-    """Run the rounds that are left, each saved before the next, then finish.
+    """Run the remaining rounds, saving each before the next, and finish the stage.
 
-    Raises BudgetSpent between two rounds when the hours are over.
+    Raises BudgetSpent between two rounds when `max_hours` have passed.
     """
 
     def step(done: int, total: int) -> None:

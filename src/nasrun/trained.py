@@ -1,4 +1,4 @@
-"""What a network has learned, everything by name, so that parts of it can move to another one."""
+"""The training state of a network by name, so that parts of it can move to another network."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from torch import Tensor
 
 Tensors = dict[str, Tensor]
-"""Tensors by the name that they have in a network's state."""
+"""Tensors by their names in a network's state."""
 
 
 @dataclass
 class Trained:
-    """A network's training so far.
+    """The training state of a network.
 
-    `network` has parameters and buffers, `averages` slowly following copies of some of them (an
-    EMA, target networks), `moments` the optimizers' state of every parameter. `memory` is what
-    belongs to the network as a whole: counters and what it has seen.
+    `network` has parameters and buffers, `averages` has slowly moving copies of some of them (an
+    EMA, target networks), `moments` has the optimizers' state of every parameter. `memory` has what
+    belongs to the network as a whole: counters and a replay buffer.
     """
 
     network: Tensors

@@ -1,4 +1,4 @@
-"""What a network costs, and what every candidate of a search network adds to it."""
+"""The costs of a network, and those of every candidate of a search network."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ POOLS = (torch.ops.aten.max_pool2d_with_indices, torch.ops.aten.avg_pool2d)
 
 @dataclass(frozen=True)
 class Cost:
-    """`params` and `macs` (multiply-adds of convolutions and linear layers, one image)."""
+    """`params`, and `macs`: multiply-adds of convolutions and linear layers for one image."""
 
     params: int
     macs: int
 
 
 def count(network: nn.Module, inputs: int, size: int) -> Cost:
-    """The cost of a network at inference on square images; auxiliary heads are not counted.
+    """Return the cost of a network at inference on square images, without auxiliary heads.
 
     `inputs` is the number of channels, `size` the side in pixels. Nothing is computed: shapes are
     inferred on the meta device.
@@ -40,7 +40,7 @@ def count(network: nn.Module, inputs: int, size: int) -> Cost:
 
 
 def params(network: nn.Module) -> int:
-    """The number of parameters, those of an auxiliary head left out."""
+    """Return the number of parameters, without those of an auxiliary head."""
     return sum(
         parameter.numel()
         for name, parameter in network.named_parameters()
@@ -49,11 +49,11 @@ def params(network: nn.Module) -> int:
 
 
 class Candidates(nn.Module):
-    """A place in a network where the candidates of one decision read one and the same map.
+    """A place in a network where all candidates of one decision read the same map.
 
-    `row` is the decision's, `candidates` the operations by choice (`none` has no module). A forward
-    calls it with something that has the `map` as first argument, whatever runs there: so costs are
-    read from shapes.
+    `row` is the decision's, `candidates` has the operations by choice (`none` has no module). A
+    forward pass calls it with an object that has a `map` as first argument, even if no candidate
+    runs, so that costs can be read from shapes.
     """
 
     row: int
@@ -62,14 +62,15 @@ class Candidates(nn.Module):
 
 @dataclass(frozen=True)
 class CandidateCosts:
-    """What every candidate costs in every place, for one image; `none` and a missing choice cost 0.
+    """The costs of every candidate in every place, for one image; `none` costs 0.
 
     A place is an edge of one cell; all cells of a type share their decisions. Costs are (places,
-    choices), in float64 on the CPU: `params`; `macs`, counted as in `count`; `flops`, which are the
-    multiply-adds and a step per pixel of a pooling window; `access`, the numbers that convolutions
-    and pools read and write, weights included, or an input and output where none of them runs.
-    `rows` (places,) names each place's decision, `places` (decisions,) counts those of each.
-    `rest` is what no decision changes.
+    choices), in float64 on the CPU, and 0 for choices that a decision does not have. `macs` is
+    counted as in `count`; `flops` adds one step per pixel of a pooling window to the multiply-adds;
+    `access` counts the numbers that convolutions and pools read and write, weights included, or
+    those of input and output if the candidate has neither. `rows` (places,) has the row of each
+    place's decision, `places` (decisions,) the number of places per decision. `rest` is the cost
+    that no decision changes.
     """
 
     rows: Tensor
@@ -81,19 +82,19 @@ class CandidateCosts:
     rest: Cost
 
     def by_decision(self, costs: Tensor) -> Tensor:
-        """Costs (places, ...) summed over the places of each decision: (decisions, ...)."""
+        """Sum costs (places, ...) over the places of each decision: (decisions, ...)."""
         total = costs.new_zeros(len(self.places), *costs.shape[1:])
         return total.index_add(0, self.rows, costs)
 
     def expected(self, costs: Tensor, weights: Tensor) -> Tensor:
-        """What every place costs, (places,), where choices count as `weights` (decisions, choices).
+        """Return the cost of every place, (places,), weighted by `weights` (decisions, choices).
 
-        Linear in the weights: with probabilities it is the exact expectation over genotypes.
+        It is linear in the weights: with probabilities, it is the exact expectation over genotypes.
         """
         return (costs * weights[self.rows]).sum(1)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> CandidateCosts:
-        """The same on another device, its costs in another precision."""
+        """Return the same costs on another device and in another precision."""
         return CandidateCosts(
             rows=self.rows.to(device),
             places=self.places.to(device),
@@ -108,9 +109,9 @@ class CandidateCosts:
 def candidate_costs(
     network: nn.Module, decisions: Sequence[Decision], idle: Any, *, inputs: int, size: int
 ) -> CandidateCosts:
-    """The costs of all candidates in a network on the meta device, on square images.
+    """Return the costs of all candidates in a network on the meta device, on square images.
 
-    `idle` is the mixture in which no candidate runs. Most callers want `SupernetSpace.costs`.
+    `idle` is the mixture in which no candidate runs. Most callers need `SupernetSpace.costs`.
     """
     found: list[tuple[Candidates, Tensor]] = []
 
@@ -153,9 +154,9 @@ def candidate_costs(
 
 
 class Meter(TorchDispatchMode):
-    """Adds up the convolutions, matrix products and pools that run inside the context.
+    """A context that adds up the costs of convolutions, matrix products and pools that run in it.
 
-    What works element by element (activations, batch norms, sums) is taken as fused with them.
+    Elementwise operations (activations, batch norms, sums) are considered fused with them.
     """
 
     def __init__(self) -> None:

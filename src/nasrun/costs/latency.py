@@ -1,7 +1,7 @@
-"""What every choice of a space adds to the time of the retrained network on this device.
+"""The time that every choice of a space adds to the retrained network on this device.
 
-A choice's time is the median over some forward passes of the network in which it alone runs, less
-that of the network in which nothing does, never below zero. `budget.latency_table` reads them.
+A choice's time is the median over forward passes of the network in which only this choice runs,
+minus that of the network in which none runs, and at least zero. `budget.latency_table` reads it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from nasrun.spaces.supernet import SupernetSpace
 from nasrun.supernet.mixture import Mixture
 
 WARM_UP = 3
-"""Passes before those that are timed: a first one allocates and chooses algorithms."""
+"""Untimed passes before the timed ones: the first pass allocates and chooses algorithms."""
 
 
 class Stopwatch:
-    """Times networks of a space in one layout, for batches of one size, where the budget says."""
+    """Times networks of a space in one layout and with one batch size, on the budget's device."""
 
     def __init__(
         self,
@@ -46,22 +46,22 @@ class Stopwatch:
         self.images = torch.rand(batch, inputs, size, size, device=budget.torch_device)
         self.network = self._network(None)
         self.base = self._alone()
-        """The milliseconds of the network in which no choice runs."""
+        """Milliseconds of the network in which no choice runs."""
 
     def choices(self) -> Iterator[tuple[str, str, float]]:
-        """The milliseconds of every choice of each decision, one after the other."""
+        """Yield (decision, choice, milliseconds) for every choice."""
         for row, decision in enumerate(self.space.decisions):
             for column, choice in enumerate(decision.choices):
                 more = 0.0 if choice == NONE else self._alone(row, column) - self.base
                 yield decision.name, choice, max(0.0, more)
 
     def whole(self, genotype: Genotype) -> float:
-        """The milliseconds of a network as it is retrained."""
+        """Return the milliseconds of the whole network of a genotype."""
         network = self._network(genotype)
         return self._median(lambda: network(self.images))
 
     def table(self, amounts: Amounts) -> dict[str, Any]:
-        """What the file holds: the milliseconds, of which networks they are, and measured where."""
+        """Return the table: the milliseconds, the networks that they belong to, and the device."""
         batch, _, side, _ = self.images.shape
         where = {key: self.budget.resolved[key] for key in ("device", "precision", "threads")}
         cuda = where["device"] == "cuda"
@@ -99,7 +99,7 @@ class Stopwatch:
         return statistics.median(spent[WARM_UP:])
 
     def _wait(self) -> None:
-        """Until the device has done what it was given."""
+        """Wait until the device has finished its work."""
         if self.images.device.type == "cuda":
             torch.cuda.synchronize()
         elif self.images.device.type == "mps":

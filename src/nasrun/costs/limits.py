@@ -1,8 +1,7 @@
-"""Hard limits of what the found network may cost, and the architectures that meet them.
+"""Hard limits on the costs of the found network, and the architectures that meet them.
 
-Costs are sums over choices: `base` and what each choice adds. Selection asks `allow` and
-`complete`, and ends with `nearest`, so that whatever a selector chose, its result is within the
-limits.
+Costs are sums over choices: `base` and what each choice adds. Selectors use `allow` and `complete`,
+and end with `nearest`, so that every result is within the limits.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from nasrun.supernet.mixture import Mixture
 
 Probabilities = Mapping[str, Mapping[str, float]]
 LEAST = 1e-12
-"""Stands for a probability of zero."""
+"""Replaces probabilities of zero."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Amounts:
     each: Mapping[str, Mapping[str, float]]
 
     def of(self, genotype: Mapping[str, str]) -> float:
-        """The cost of a network."""
+        """Return the cost of a network."""
         return self.base + sum(self.each[name].get(c, 0.0) for name, c in genotype.items())
 
 
@@ -63,9 +62,9 @@ class Limits:
         size: int,
         like: Genotype | None = None,
     ) -> Limits:
-        """The limits of a budget on networks of this layout; ValueError names an impossible one.
+        """Return a budget's limits on networks of `layout`; ValueError names an impossible limit.
 
-        `like` is an architecture whose cells join the nodes that those of the networks do.
+        `like` is an architecture whose cells join the same nodes as those of the networks.
         """
         maxima = {key: getattr(budget, key) for key in LIMITS if getattr(budget, key) is not None}
         amounts: dict[str, Amounts] = {}
@@ -87,7 +86,7 @@ class Limits:
         return limits
 
     def check(self) -> None:
-        """ValueError if no genotype of the space is within the limits."""
+        """Raise ValueError if no genotype of the space is within the limits."""
         for key, most in self.maxima.items():
             least = self.amounts[key].of(self._cheapest({}, {key: 1.0}))
             if least > most:
@@ -100,23 +99,23 @@ class Limits:
             raise ValueError(f"{named}: each can be met alone, but not all together; allow more")
 
     def inside(self, space: SupernetSpace) -> Limits | None:
-        """The same limits on a part of the space; None if none is found there that meets them."""
+        """Return the same limits on a subspace, or `None` if nothing in it meets them."""
         limits = replace(self, space=space)
         return None if limits.complete({}) is None else limits
 
     def cost(self, genotype: Mapping[str, str]) -> dict[str, float]:
-        """What a network costs, by budget key."""
+        """Return the costs of a network by budget key."""
         return {key: amounts.of(genotype) for key, amounts in self.amounts.items()}
 
     def allow(self, genotype: Mapping[str, str]) -> bool:
-        """Whether a network is within all limits."""
+        """Return whether a network is within all limits."""
         return self._excess(genotype) == 0.0
 
     def complete(self, fixed: Mapping[str, str]) -> Genotype | None:
-        """A genotype within the limits that decides so, None if there is none to be found.
+        """Return a genotype within the limits with the `fixed` decisions, or `None`.
 
-        It keeps what the space's own limits keep: an edge fixed to an operation may be dropped for
-        them. With one limit the answer is exact; with several, mixtures of costs are tried.
+        It obeys the space's own limits, which may drop an edge that is fixed to an operation. With
+        one limit the search is exact; with several limits, mixtures of costs are tried.
         """
         for weights in self._mixtures():
             found = self._cheapest(fixed, weights)
@@ -125,11 +124,11 @@ class Limits:
         return None
 
     def nearest(self, genotype: Genotype, probabilities: Probabilities | None = None) -> Genotype:
-        """The genotype itself if it is within the limits, else one that is, found greedily.
+        """Return the genotype if it is within the limits, else a near one that is, by greedy steps.
 
-        Operations are exchanged one by one: least loss of ln p for what is saved. Where that is not
-        enough, decisions follow the cheapest network's, edges that a limit of the space ties
-        together at once.
+        Operations are exchanged one by one, each time with the least loss of ln p per saved cost.
+        If that is not enough, decisions are replaced by those of the cheapest network; edges that
+        share a limit of the space are replaced together.
         """
         chosen = dict(genotype)
         while not self.allow(chosen):
@@ -147,14 +146,14 @@ class Limits:
         return genotype.changed(chosen)
 
     def _excess(self, genotype: Mapping[str, str]) -> float:
-        """By how much limits are exceeded, as the sum of shares of them."""
+        """Return the sum over limits of the excess as a share of the limit."""
         costs = self.cost(genotype)
         return sum(max(0.0, costs[key] / most - 1.0) for key, most in self.maxima.items())
 
     def _best_exchange(
         self, chosen: Mapping[str, str], probabilities: Probabilities | None
     ) -> dict[str, str] | None:
-        """The decision to change and its new operation, None if no change of one helps."""
+        """Return the best single change of a decision, or `None` if no single change helps."""
         excess = self._excess(chosen)
         best: tuple[float, float, str, str] | None = None
         for decision in self.space.decisions:
@@ -175,7 +174,7 @@ class Limits:
         return None if best is None else {best[2]: best[3]}
 
     def _mixtures(self) -> Iterator[dict[str, float]]:
-        """Weights of the limits: each alone, all alike, and pairs in thirds."""
+        """Yield weights of the limits: all equal, each alone, and pairs with 2 : 1."""
         keys = list(self.maxima)
         yield dict.fromkeys(keys, 1.0)
         for key in keys:
@@ -185,13 +184,13 @@ class Limits:
             yield {one: 1.0, other: 2.0}
 
     def _units(self) -> list[tuple[str, ...]]:
-        """Decisions that a limit of the space ties together, and the others alone."""
+        """Return groups of decisions that share a limit of the space, and the others singly."""
         tied = [limit.decisions for limit in self.space.limits]
         inside = {name for names in tied for name in names}
         return [*tied, *((name,) for name in self.space.rows if name not in inside)]
 
     def _cheapest(self, fixed: Mapping[str, str], weights: Mapping[str, float]) -> Genotype:
-        """The network that costs least by these weights, among those that decide so."""
+        """Return the network with the least weighted cost among those with `fixed` decisions."""
 
         def price(name: str, choice: str) -> float:
             return sum(
@@ -211,18 +210,20 @@ def count_choices(
     size: int,
     like: Genotype | None = None,
 ) -> tuple[Amounts, Amounts]:
-    """Millions of parameters and of multiply-adds for one image, of every choice in a layout.
+    """Return millions of parameters, and of multiply-adds per image, of every choice in a layout.
 
-    The nodes that cells join, which may be those of a genotype `like`, change the base alone.
+    Cells join the nodes that those of `like` join, if given; this changes only the base.
     """
     of: dict[str, Any] = {"inputs": inputs, "outputs": outputs, "layout": layout}
     with torch.device("meta"):
         network = space.network(**of)
         image = torch.empty(1, inputs, size, size)
 
-    told = any(isinstance(module, Candidates) for module in network.modules())
-    costs = space.costs(inputs=inputs, outputs=outputs, size=size, layout=layout) if told else None
-    params, macs = _one_by_one(space, network, image) if costs is None else _in_places(space, costs)
+    if any(isinstance(module, Candidates) for module in network.modules()):
+        costs = space.costs(inputs=inputs, outputs=outputs, size=size, layout=layout)
+        params, macs = _in_places(space, costs)
+    else:
+        params, macs = _one_by_one(space, network, image)
     if like is not None and like.concat:
         with torch.device("meta"):
             bare = space.network(like.changed(dict.fromkeys(like, NONE)), **of)
@@ -232,7 +233,7 @@ def count_choices(
 
 
 def _in_places(space: SupernetSpace, costs: CandidateCosts) -> tuple[Amounts, Amounts]:
-    """Where a network tells the places of its candidates, each is counted there."""
+    """Sum the costs of all places of each choice."""
     kinds = (costs.params, costs.rest.params), (costs.macs, costs.rest.macs)
     params, macs = (
         Amounts(
@@ -248,7 +249,7 @@ def _in_places(space: SupernetSpace, costs: CandidateCosts) -> tuple[Amounts, Am
 
 
 def _one_by_one(space: SupernetSpace, network: nn.Module, image: Tensor) -> tuple[Amounts, Amounts]:
-    """From a pass per choice, in which it alone runs."""
+    """Return the costs from one pass per choice, in which only this choice runs."""
 
     def alone(row: int = -1, column: int = -1) -> tuple[float, float]:
         active = tuple((column,) if row == r else () for r in range(len(space.decisions)))
@@ -267,14 +268,14 @@ def _one_by_one(space: SupernetSpace, network: nn.Module, image: Tensor) -> tupl
 
 
 def _spent(network: nn.Module, image: Tensor, mixture: Mixture | None) -> tuple[float, float]:
-    """Millions of parameters that a forward pass reads, and of multiply-adds that it takes."""
+    """Return millions of parameters that a forward pass reads, and of its multiply-adds."""
     with Ledger(sizes(network.parameters())) as ledger, Meter() as counter:
         network.eval()(image, mixture)
     return ledger.read / 4e6, counter.macs / 1e6
 
 
 def read_latencies(path: Path, space: SupernetSpace, layout: Layout) -> Amounts:
-    """The milliseconds that `nasrun latency` measured; ValueError for other networks'."""
+    """Return the milliseconds from `nasrun latency`; ValueError if they are of other networks."""
     key = f"budget.latency_table={path}"
     try:
         table = json.loads(path.read_text())
@@ -286,8 +287,8 @@ def read_latencies(path: Path, space: SupernetSpace, layout: Layout) -> Amounts:
         amounts = Amounts(_milliseconds(table["base"]), each)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{key}: no table ({error.__class__.__name__}: {error})") from error
-    wanted = {"space": space.name, "channels": layout.channels, "layers": layout.layers}
-    for name, value in wanted.items():
+    expected = {"space": space.name, "channels": layout.channels, "layers": layout.layers}
+    for name, value in expected.items():
         if measured[name] != value:
             raise ValueError(
                 f"{key}: of networks with {name}={measured[name]}, these have {value}; measure it "

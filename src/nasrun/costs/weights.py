@@ -1,4 +1,4 @@
-"""Whether a machine can hold the weights of a network, from their shapes, before any exists."""
+"""A check, from shapes, that this machine can hold the weights of a network before it is built."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from nasrun.machine import installed_bytes
 
 
 def refuse_weights(build: Callable[[], nn.Module], what: str, instead: str) -> None:
-    """ValueError if the weights of what is built take more memory than this machine has.
+    """Raise ValueError if the weights of the network need more memory than this machine has.
 
-    `what` are the keys of its size, with their values, and `instead` says what to use.
+    For the message, `what` has the keys of its size with their values, `instead` what to use.
     """
     there = installed_bytes()
     try:

@@ -1,1 +1,1 @@
-"""Engines: where the members of a population are trained."""
+"""Engines, which run many jobs side by side: here, in a pool of processes, or on a cluster."""

@@ -1,7 +1,7 @@
-"""What an engine is: a way to run one job on many orders, here or elsewhere.
+"""Engines: they run one job on many orders, in this process or in others.
 
-Every engine gives the same results, to the byte: a job depends on its order alone, draws from
-streams of its own, and computes on one thread, in this process too.
+All engines give the same bytes: a job depends only on its order, draws from its own random streams,
+and computes on one thread, in this process, too.
 """
 
 from __future__ import annotations
@@ -15,41 +15,41 @@ if TYPE_CHECKING:
     from nasrun.budget import Budget
 
 Job = Callable[[Any], Any]
-"""Order to result; the job, its orders and its results can be sent to another process."""
+"""Maps an order to a result; job, orders and results can be sent to another process."""
 
 
 class Engine(ABC):
-    """Runs a job on every order; settings first, what to run with `run`.
+    """Runs a job on every order; settings in the constructor, the work in `run`.
 
-    `elsewhere` says whether it does so in other processes than this.
+    `elsewhere` is true if it runs in other processes than this one.
     """
 
     elsewhere = True
 
     @abstractmethod
     def check(self, budget: Budget) -> None:
-        """ValueError if what the engine needs is not there."""
+        """Raise ValueError if the engine cannot run here."""
 
     @abstractmethod
     def run(self, job: Job, orders: Sequence[Any], cores: int) -> Iterator[tuple[int, Any]]:
-        """The position of an order with its result, in whatever order they are done.
+        """Yield (position of an order, its result) in the order in which they finish.
 
-        `cores` is how many threads this machine may give. An order whose process is lost is run
+        `cores` is the number of threads to use on this machine. An order whose process dies is run
         again; a job's own error ends the run.
         """
 
     @abstractmethod
     def side_by_side(self, cores: int) -> int:
-        """How many orders it works off at a time where this machine gives so many threads."""
+        """Return how many orders run at a time with `cores` threads on this machine."""
 
     @abstractmethod
     def close(self) -> None:
-        """End the processes that are kept between runs; the next run starts new ones."""
+        """End the processes kept between runs; the next run starts new ones."""
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute as a job does."""
+    """Compute on one thread, as a job does."""
     import torch
 
     threads = torch.get_num_threads()
@@ -61,7 +61,7 @@ def one_thread() -> Iterator[None]:
 
 
 def prepare_worker() -> None:
-    """In a process that only works off jobs: as `Budget.apply` in the parent, on one thread."""
+    """Configure a worker process like `Budget.apply` in its parent, but with one thread."""
     import torch
 
     torch.set_num_threads(1)
@@ -69,17 +69,17 @@ def prepare_worker() -> None:
 
 
 class OnEngine(ABC):
-    """What may hand jobs to the engine of its context; `on_engine` says whether it does."""
+    """An object that can give jobs to the engine of its context."""
 
     engine: Engine
 
     @property
     @abstractmethod
     def on_engine(self) -> bool:
-        """Whether it needs an engine, as it is set up."""
+        """Whether it needs an engine with its settings."""
 
 
 def given(engine: Engine | None) -> Engine:
-    """The engine of a context; a plan gives one to whatever is `OnEngine`."""
+    """Return the engine of a context; a plan gives one to every object that is `on_engine`."""
     assert engine is not None
     return engine

@@ -1,4 +1,4 @@
-"""Ray as an engine (extra `ray`): the members of a population over a cluster."""
+"""Ray as an engine (extra `ray`): jobs on a cluster."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from nasrun.engines.base import Engine, Job, prepare_worker
 
 
 class RayCluster(Engine):
-    """One Ray task for each order; the run's folder must be visible to all nodes.
+    """One Ray task per order; all nodes must see the run's folder.
 
-    `address` is a running cluster's, null starts Ray on this machine. `cpus` and `gpus` are what
-    one member occupies, a GPU may be divided: 0.5 lets two share it. A task whose worker is lost
-    is run again up to `retries` times.
+    `address` is that of a running cluster; `None` starts Ray on this machine. `cpus` and `gpus` are
+    per member; with 0.5, two members share a GPU. A task whose worker dies is run again up to
+    `retries` times.
     """
 
     def __init__(self, *, address: str | None, cpus: float, gpus: float, retries: int) -> None:
@@ -34,7 +34,9 @@ class RayCluster(Engine):
 
     def check(self, budget: Budget) -> None:
         if find_spec("ray") is None:
-            raise ValueError("engine=ray: needs Ray, pip install 'nasrun[ray]'; or engine=pool")
+            raise ValueError(
+                "engine=ray: Ray is missing; pip install 'nasrun[ray]', or use engine=pool"
+            )
         if (budget.resolved["device"] == "cuda") != (self.gpus > 0):
             raise ValueError(
                 f"engine.gpus={self.gpus:g}: members run on budget.device="
@@ -50,7 +52,7 @@ class RayCluster(Engine):
             ("cpus", self.cpus, threads, f"budget.threads={threads}"),
             ("gpus", self.gpus, torch.cuda.device_count(), "what this machine has"),
         ):
-            if asked > there:  # Ray would wait for it for ever
+            if asked > there:  # Ray would wait for it forever
                 raise ValueError(
                     f"engine.{key}={asked:g}: one member needs more than there is; use at "
                     f"most {there}, {why}"
@@ -75,7 +77,7 @@ class RayCluster(Engine):
             yield running.pop(done), ray.get(done)
 
     def side_by_side(self, cores: int) -> int:
-        """Of a cluster that runs already nothing is known: as if it were this machine."""
+        """Return the number for this machine, also for a running cluster, whose size is unknown."""
         return max(1, int(cores / self.cpus))
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Engines of one machine: this very process, or a pool of processes."""
+"""Engines on one machine: this process, or a pool of processes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Serial(Engine):
     elsewhere = False
 
     def check(self, budget: Budget) -> None:
-        """Nothing is needed."""
+        """Accept every budget."""
 
     def run(self, job: Job, orders: Sequence[Any], cores: int) -> Iterator[tuple[int, Any]]:
         for position, order in enumerate(orders):
@@ -40,12 +40,12 @@ class Serial(Engine):
         return 1
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """Do nothing, since no process is kept."""
 
 
 @dataclass
 class Worker:
-    """A process that works off orders sent to it, one at a time."""
+    """A process that runs the orders sent to it, one at a time."""
 
     process: BaseProcess
     line: Connection
@@ -53,27 +53,27 @@ class Worker:
 
     @classmethod
     def start(cls, job: Job) -> Worker:
-        """A new process that knows the job."""
+        """Start a new process that has the job."""
         spawn = multiprocessing.get_context("spawn")  # a fork would inherit locked threads
         ours, theirs = spawn.Pipe()
         process = spawn.Process(target=_work, args=(theirs, job), daemon=True)
         with _deaf():
             process.start()
-        theirs.close()  # so that the death of the process is the end of the line
+        theirs.close()  # so that the line ends when the process dies
         return cls(process, ours)
 
     def stop(self) -> None:
-        """End the process, whatever it is doing."""
+        """End the process, even in the middle of an order."""
         self.line.close()
         self.process.terminate()
         self.process.join()
 
 
 class Pool(Engine):
-    """`processes` processes with one thread each; null is as many as the budget has threads.
+    """`processes` processes with one thread each; `None` is one per thread of the budget.
 
-    They are started once and work off one order after the other. A process that dies is replaced
-    and its order given to another; `retries` is how often for one order.
+    They are started once and run one order after the other. A process that dies is replaced, and
+    its order is run again, up to `retries` times per order.
     """
 
     def __init__(self, *, processes: int | None, retries: int) -> None:
@@ -87,7 +87,7 @@ class Pool(Engine):
         self._workers: list[Worker] = []
 
     def check(self, budget: Budget) -> None:
-        """Nothing is needed."""
+        """Accept every budget."""
 
     def run(self, job: Job, orders: Sequence[Any], cores: int) -> Iterator[tuple[int, Any]]:
         if job is not self._job:
@@ -137,7 +137,7 @@ class Pool(Engine):
 
     def _give(self, worker: Worker, position: int, orders: Sequence[Any]) -> None:
         worker.position = position
-        # if it died idle, the end of its line is met when results are waited for
+        # if the worker died while idle, `run` notices the end of its line
         with suppress(BrokenPipeError, ConnectionResetError):
             worker.line.send(orders[position])
 
@@ -149,21 +149,21 @@ class Pool(Engine):
 def _lost(worker: Worker, times: int) -> str:
     code = worker.process.exitcode
     return (
-        f"a worker process died {times} times over one member (exit code {code}; "
-        "-9 is mostly a lack of memory: engine.processes=1 needs least)"
+        f"a worker process died {times} times over one member (exit code {code}; -9 mostly means "
+        "too little memory); use engine.processes=1, which needs least"
     )
 
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """No process that starts inside hears Ctrl-C; this one hears it at the end.
+    """Start processes that ignore Ctrl-C; this one receives it after the context.
 
-    A terminal sends it to all of them, and the one that the user started ends the others.
+    A terminal sends Ctrl-C to all processes; the one that the user started ends the others.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    resource_tracker.ensure_running()  # when it starts it would let this process hear again
+    resource_tracker.ensure_running()  # its start would unblock the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -172,7 +172,7 @@ def _deaf() -> Iterator[None]:
 
 
 def _work(line: Connection, job: Job) -> None:
-    """A worker's life: it ends with its parent, whose end of the line closes then."""
+    """Run orders until the parent closes its end of the line, or dies."""
     Thread(target=_end_with_parent, daemon=True).start()
     prepare_worker()
     while True:
@@ -180,10 +180,10 @@ def _work(line: Connection, job: Job) -> None:
             order = line.recv()
         except (EOFError, ConnectionResetError):
             return
-        answer: tuple[Any, str | None]  # a result, or an error and where it was raised
+        answer: tuple[Any, str | None]  # a result, or an error and its traceback
         try:
             answer = job(order), None
-        except Exception as error:  # noqa: BLE001  whatever it is, the parent raises it
+        except Exception as error:  # noqa: BLE001  the parent raises it again
             answer = error, traceback.format_exc()
         try:
             line.send(answer)
@@ -192,7 +192,7 @@ def _work(line: Connection, job: Job) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process at once, whatever it is doing, when its parent was killed."""
+    """End this process at once when its parent dies."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

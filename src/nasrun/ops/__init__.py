@@ -1,7 +1,7 @@
 """The candidate operations of cell spaces, by name: `build("sep_conv_3x3", ...)`.
 
-An operation is a class with the decorator `@op(NAME)` in a module of this package, or in any
-module that is imported before a space is built.
+An operation is a class with the decorator `@op(NAME)`, in a module of this package or in any module
+that is imported before a space is built.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from nasrun.ops.operation import Operation, Whole
 
 Factory = Callable[[int, int, bool], nn.Module]
 _registry: dict[str, tuple[Factory, str]] = {}
-"""By name: the factory, and the module that registered it."""
+"""Factory and registering module of each operation, by name."""
 
 
 def op(name: str) -> Callable[[Any], Any]:
     """Register a factory `(channels, stride, affine) -> Module` under the name of a choice."""
 
-    module: str = sys._getframe(1).f_globals["__name__"]  # a partial's own is functools
+    module: str = sys._getframe(1).f_globals["__name__"]  # a partial's module would be functools
 
     def register(factory: Any) -> Any:
         assert name not in _registry, f"operation {name} is registered twice"
@@ -37,20 +37,20 @@ def op(name: str) -> Callable[[Any], Any]:
 
 
 def known() -> tuple[str, ...]:
-    """The names of all registered operations."""
+    """Return the names of all registered operations."""
     return tuple(_registry)
 
 
 def modules(names: Iterable[str]) -> tuple[str, ...]:
-    """The modules that registered these: another process imports them to know as much."""
+    """Return the modules that registered these operations, for another process to import."""
     return tuple(dict.fromkeys(_registry[name][1] for name in names if name in _registry))
 
 
 @cache
 def parametric(name: str) -> bool:
-    """Whether an operation has weights of its own; one that is not registered here counts as such.
+    """Return whether an operation has weights; true for an operation that is not registered.
 
-    Batch norms do not count, nor what an identity needs where it halves a map.
+    Batch norms do not count, nor the weights of an identity that halves a map.
     """
     if name == NONE:
         return False
@@ -61,7 +61,7 @@ def parametric(name: str) -> bool:
 
 
 def build(name: str, channels: int, stride: int, affine: bool) -> Operation:
-    """The operation of that name: (B, channels, H, W) to (B, channels, H/stride, W/stride)."""
+    """Return the operation `name`: (B, channels, H, W) to (B, channels, H/stride, W/stride)."""
     factory, _ = _registry[name]
     made = factory(channels, stride, affine)
     return made if isinstance(made, Operation) else Whole(made)

@@ -16,7 +16,7 @@ from nasrun.ops.term import State, Term, lies
 
 
 class ReLUConvBN(Operation):
-    """ReLU, k x k convolution, batch norm; 1x1 is what makes a DARTS cell's inputs equally wide."""
+    """ReLU, k x k convolution, batch norm; with 1x1 it equalises the inputs of a DARTS cell."""
 
     def __init__(
         self, inputs: int, outputs: int, affine: bool, *, kernel: int = 1, stride: int = 1
@@ -34,16 +34,16 @@ class ReLUConvBN(Operation):
 
 
 def normal_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> Operation:
-    """ReLU, full k x k convolution, batch norm."""
+    """Return ReLU, full k x k convolution, batch norm."""
     return ReLUConvBN(channels, channels, affine, kernel=kernel, stride=stride)
 
 
 class FactorizedReduce(Operation):
-    """Halve a map without losing pixels: two shifted stride-2 1x1 convolutions side by side.
+    """Halve a map without losing pixels: two shifted stride-2 1x1 convolutions, concatenated.
 
-    Of an odd number of channels the first has one more; a single one has no second convolution.
-    Where gradients are needed all reductions of a state share the pixels that they read; otherwise
-    what it reads is to be seen in the shapes (`nasrun.costs.cost`).
+    With an odd number of channels, the first convolution has one more; with a single channel there
+    is no second one. With gradients, all reductions of a state share the pixels that they read;
+    without, convolutions are strided, so that costs can be read from shapes (`nasrun.costs.cost`).
     """
 
     def __init__(self, inputs: int, outputs: int, affine: bool) -> None:
@@ -62,7 +62,7 @@ class FactorizedReduce(Operation):
 
 
 class Parity(nn.Module):
-    """The pixels of even, or of odd, rows and columns: of an odd map both have as many."""
+    """The pixels of even or of odd rows and columns, equally many even if the map's size is odd."""
 
     def __init__(self, first: int) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Parity(nn.Module):
         return self.shifted(x)[:, :, ::2, ::2].contiguous(memory_format=lies(x))
 
     def shifted(self, x: Tensor) -> Tensor:
-        """The map from its first pixel on; beyond the edge of an odd map are zeros."""
+        """Return the map from its first pixel, padded with zeros if its size is odd."""
         if self.first == 0:
             return x
         height, width = x.shape[2:]
@@ -83,14 +83,14 @@ EVEN, ODD = Parity(0), Parity(1)
 
 
 def _strided(state: State, conv: nn.Conv2d, parity: Parity) -> Tensor:
-    """A 1x1 convolution with stride 2 of these pixels."""
+    """Return the 1x1 convolution with stride 2 that reads the pixels of this parity."""
     if torch.is_grad_enabled():
         return F.conv2d(state.through(parity).map, conv.weight)
     return conv(parity.shifted(state.map))
 
 
 class SeparableConv(Operation):
-    """Two times (ReLU, depthwise k x k, pointwise, BN); the stride is the first one's."""
+    """Twice (ReLU, depthwise k x k, pointwise, BN); only the first one has the stride."""
 
     def __init__(self, channels: int, stride: int, affine: bool, *, kernel: int) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class SeparableConv(Operation):
 
 
 class DepthwiseSeparable(Operation):
-    """ReLU, depthwise k x k convolution, pointwise convolution, BN: once."""
+    """ReLU, depthwise k x k convolution, pointwise convolution, BN."""
 
     def __init__(
         self, channels: int, stride: int, affine: bool, *, kernel: int, dilation: int = 1
@@ -117,12 +117,12 @@ class DepthwiseSeparable(Operation):
 
 
 class DepthwiseConv(nn.Conv2d):
-    """One k x k filter a channel, the map's size kept or divided by the stride; no bias.
+    """One k x k filter per channel; the map's size is kept or divided by the stride; no bias.
 
-    On a CPU the library's gradients are slow (torch 2.15): those of a dilated one three to twenty
-    times as slow as of a dense one, that of a filter five wide ten times as slow as of one three
-    wide. With stride 1 `_Depthwise` computes them otherwise; with stride 2 and dilation 2 only
-    pixels of even rows and columns are read at all, which is a dense convolution of those.
+    On a CPU, torch's gradients are slow (2.15): those of a dilated filter three to twenty times as
+    slow as of a dense one, that of a 5 x 5 filter ten times as slow as of a 3 x 3 filter. With
+    stride 1, `_Depthwise` computes them instead; with stride 2 and dilation 2, only pixels of even
+    rows and columns are read, so it is a dense convolution of those.
     """
 
     def __init__(self, channels: int, kernel: int, stride: int, dilation: int) -> None:
@@ -145,9 +145,9 @@ class DepthwiseConv(nn.Conv2d):
 class _Depthwise(torch.autograd.Function):
     """A depthwise convolution of stride 1 and dilation 1 or 2 that keeps the map's size.
 
-    The gradient of the input is the convolution with the turned filter. For that of a dilated
-    filter, pixels of even and odd rows and columns, which never meet, stand side by side in the
-    batch: so it is that of a dense one.
+    The gradient of the input is the convolution with the flipped filter. For the gradient of a
+    dilated filter, the pixels of even and odd rows and columns, which never interact, become
+    separate maps in the batch, so that the filter is dense.
     """
 
     @staticmethod
@@ -176,18 +176,18 @@ def _depthwise(x: Tensor, weight: Tensor, dilation: int) -> Tensor:
 
 
 WIDE = 8
-"""Maps from this side on have the gradient of a filter five wide taken in two halves."""
+"""Maps of at least this side compute the gradient of a 5 x 5 filter in two halves."""
 
 
 def _filter_gradient(dy: Tensor, x: Tensor, kernel: int) -> Tensor:
-    """The gradient of a dense k x k filter, (C, 1, k, k), where `dy` is that of the result."""
+    """Return the gradient of a dense k x k filter, (C, 1, k, k), from that of the output, `dy`."""
     margin = kernel // 2
     if kernel <= 3 or x.shape[-1] < WIDE:
         return _columns(dy, x, kernel, (margin, margin))
     x = F.pad(x, (margin, margin))
-    left, width = margin + 1, dy.shape[-1] + margin  # its columns, and what they see of the map
+    left, width = margin + 1, dy.shape[-1] + margin
     first = _columns(dy, x[..., :width], left, (margin, 0))
-    second = _columns(dy, x[..., -width:], left, (margin, 0))  # the middle column once more
+    second = _columns(dy, x[..., -width:], left, (margin, 0))  # the middle column again
     return torch.cat([first, second[..., 1:]], dim=3)
 
 
@@ -201,7 +201,7 @@ def _columns(dy: Tensor, x: Tensor, columns: int, padding: tuple[int, int]) -> T
 
 
 def _parities(x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (4B, C, H/2, W/2): the pixels of even and odd rows and columns apart."""
+    """Split even and odd rows and columns: (B, C, H, W) -> (4B, C, H/2, W/2)."""
     height, width = x.shape[2:]
     x = F.pad(x, (0, width % 2, 0, height % 2)) if height % 2 or width % 2 else x
     x = x.permute(0, 2, 3, 1).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
@@ -209,7 +209,7 @@ def _parities(x: Tensor) -> Tensor:
 
 
 class Identity(Operation):
-    """The map itself."""
+    """The identity."""
 
     def term(self, state: State) -> Term:
         return Term(state)
@@ -217,7 +217,7 @@ class Identity(Operation):
 
 @op("skip_connect")
 def skip_connect(channels: int, stride: int, affine: bool) -> Operation:
-    """The identity, or a factorised reduction where the map is halved."""
+    """Return the identity, or a factorised reduction if the map is halved."""
     return Identity() if stride == 1 else FactorizedReduce(channels, channels, affine)
 
 

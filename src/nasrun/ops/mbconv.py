@@ -1,7 +1,7 @@
 """Inverted residual blocks: MobileNetV2 (1801.04381), squeeze and excitation as in V3 (1905.02244).
 
-A narrow block computes only the first channels of its output and leaves the others zero: so blocks
-of all widths fit between the same two layers, and a chosen one costs what it computes.
+A narrow block computes only the first channels of its output and leaves the others zero. So blocks
+of all widths fit between the same two layers, and a block costs only what it computes.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SQUEEZE = 4
-"""The squeezed width is a fourth of the expanded one (1905.02244 sec. 5.3)."""
+"""The squeezed width is a quarter of the expanded one (1905.02244 sec. 5.3)."""
 
 
 class MBConv(nn.Module):
-    """1x1 expansion, k x k depthwise, squeeze and excitation if asked for, linear 1x1 projection.
+    """1x1 expansion, k x k depthwise, optional squeeze and excitation, linear 1x1 projection.
 
     `width` in (0, 1] is the share of the output channels that is computed. The shortcut around the
-    block is the layer's.
+    block belongs to the layer.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class MBConv(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """Every channel scaled by a gate in (0, 1) that sees the means of all channels."""
+    """Scales every channel by a gate in [0, 1] computed from the means of all channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class SqueezeExcitation(nn.Module):
 
 
 class ProjectionShortcut(nn.Sequential):
-    """What skipping a layer means where its shape changes: a linear 1x1 convolution."""
+    """A linear 1x1 convolution, the skip of a layer that changes the shape."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, affine: bool) -> None:
         super().__init__(

@@ -1,13 +1,13 @@
-"""Batch-normalised 1x1 convolutions, added up without making any of the maps that are added.
+"""A sum of batch-normalised 1x1 convolutions that never computes the single maps.
 
 For maps z_k (pixels as rows), matrices P_k and scales s_k
 
     out = sum_k s_k * (z_k P_k^T - mu_k) / sigma_k,
 
-where mu_k = P_k E[z_k] and sigma_k^2 = diag(P_k Cov[z_k] P_k^T) + eps: the statistics of z_k P_k^T
-in a batch follow from the first two moments of z_k. So each term is one matrix product with
-s_k P_k / sigma_k, and its gradient needs z_k alone. Batch norm is that of 1502.03167, its running
-statistics included.
+where mu_k = P_k E[z_k] and sigma_k^2 = diag(P_k Cov[z_k] P_k^T) + eps: the batch statistics of
+z_k P_k^T follow from the first two moments of z_k. So each term is one matrix product with
+s_k P_k / sigma_k, and its gradient needs only z_k. Batch norm is that of 1502.03167, including its
+running statistics.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from nasrun.ops.term import Term
 
 
 def normalised(terms: Sequence[Term], weights: Tensor | None = None, *, add: bool) -> list[Tensor]:
-    """What every term stands for, times its weight (a number a term, null is one).
+    """Return the map of every term, times its weight; with `add` only their sum.
 
-    Their sum alone with `add`. All maps have one shape, all norms one width. A norm uses the batch;
-    the first terms have one, later ones may be maps as they are.
+    `weights` has one number per term; `None` is all ones. All maps have the same shape, all norms
+    the same width. Norms use the batch; the first terms have a norm, later ones may be plain maps.
     """
     states = [term.state for term in terms]
     norms = [term.norm for term in terms if term.norm is not None]
@@ -57,7 +57,7 @@ def normalised(terms: Sequence[Term], weights: Tensor | None = None, *, add: boo
 
 
 class _Normalised(torch.autograd.Function):
-    """`normalised` on matrices; its gradient goes through the statistics of a batch."""
+    """`normalised` on matrices; its gradient includes the batch statistics."""
 
     @staticmethod
     def forward(
@@ -112,13 +112,13 @@ class _Normalised(torch.autograd.Function):
             if ctx.needs_input_grad[len(ctx.needs_input_grad) - len(z) + k]:
                 if k < ctx.normed:
                     d_z[k] = torch.addmm(offset[k], g, p).addmm_(x, back[k], alpha=-1)
-                else:  # a map as it is, times its scale
+                else:  # a plain map times its scale
                     d_z[k] = g * factor[k]
         return r, d_shift, d_linear, *[None] * 6, *d_z
 
 
 def _longer(rows: Tensor, count: int, value: float) -> Tensor:
-    """The rows, and so many more that are full of a value."""
+    """Return the rows with `count` rows full of `value` appended."""
     if count == 0:
         return rows
     return torch.cat([rows, rows.new_full((count, *rows.shape[1:]), value)])
@@ -129,5 +129,5 @@ def _stacked(norms: Sequence[nn.BatchNorm2d], name: str) -> Tensor:
 
 
 def _each(matrices: Tensor, vectors: Tensor) -> Tensor:
-    """Matrix k times vector k: (K, M, N) and (K, N) to (K, M)."""
+    """Multiply matrix k by vector k: (K, M, N) and (K, N) to (K, M)."""
     return (matrices @ vectors[:, :, None]).squeeze(-1)

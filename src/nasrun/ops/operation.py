@@ -1,4 +1,4 @@
-"""An operation of a cell, and the sum that its terms go into (`nasrun.ops.term`)."""
+"""Operations of a cell, and sums of their terms (`nasrun.ops.term`)."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from nasrun.ops.normalised import normalised
 from nasrun.ops.term import State, Term
 
 MANY = 2**18
-"""Numbers in all maps that fold together, from which on it pays: measured on 8 to 36 channels."""
+"""Number of elements of a group of maps above which folding pays, measured on 8 to 36 channels."""
 
 
 @dataclass(frozen=True)
 class Sum:
-    """Terms that are added up, each times its weight (one number a term); null weighs all one."""
+    """A weighted sum of terms, with one weight per term; `None` is all ones."""
 
     terms: tuple[Term, ...]
     weights: Tensor | None = None
 
     @staticmethod
     def of(sums: Sequence[Sum]) -> Sum:
-        """The sum of sums, of which all or none are weighted."""
+        """Return the sum of sums, of which all or none must be weighted."""
         weights = [each.weights for each in sums if each.weights is not None]
-        assert len(weights) in (0, len(sums)), "weighted sums with others"
+        assert len(weights) in (0, len(sums)), "weighted and unweighted sums are mixed"
         terms = tuple(term for each in sums for term in each.terms)
         return Sum(terms, torch.cat(weights) if weights else None)
 
     def map(self) -> Tensor:
-        """The sum itself, (B, C, H, W)."""
+        """Return the sum as a map, (B, C, H, W)."""
         terms = finished(self.terms)
         groups = _folding(terms)
         alone: list[int] = []
@@ -54,9 +54,9 @@ class Sum:
 
 
 def finished(terms: Sequence[Term]) -> list[Term]:
-    """The same terms, those with another operation to come carried through to its own.
+    """Return the terms with every following operation (`then`) applied.
 
-    What they wait for is made together: so what many small products share is done once.
+    The maps that these operations need are computed together, so that small products are grouped.
     """
     found = list(terms)
     while places := [place for place, term in enumerate(found) if term.then is not None]:
@@ -68,15 +68,15 @@ def finished(terms: Sequence[Term]) -> list[Term]:
             maps.update(zip(alike, made, strict=True))
         for position, (place, term) in enumerate(zip(places, waiting, strict=True)):
             assert term.then is not None
-            spare = term.norm is not None  # else it may be the state's own map
+            spare = term.norm is not None  # without a norm it may be the state's own map
             found[place] = term.then.term(State(maps[position], spare=spare))
     return found
 
 
 def _folding(terms: Sequence[Term]) -> list[list[int]]:
-    """The positions of those that fold, in groups that `normalised` takes together.
+    """Return the positions of the terms that fold, in groups for `normalised`.
 
-    Few small ones do not: what a group costs whatever its size is then more than what it saves.
+    Groups that are too small are left out: their fixed cost is larger than what they save.
     """
     groups: dict[Any, list[int]] = {}
     for position, term in enumerate(terms):
@@ -88,24 +88,24 @@ def _folding(terms: Sequence[Term]) -> list[list[int]]:
 
 
 def _others(terms: Sequence[Term], groups: Sequence[Sequence[int]]) -> list[int]:
-    """The positions that are in no group, ascending."""
+    """Return the positions that are in no group, ascending."""
     taken = {position for group in groups for position in group}
     return [position for position in range(len(terms)) if position not in taken]
 
 
 class Operation(nn.Module, ABC):
-    """Maps (B, C, H, W) to (B, C', H / stride, W / stride)."""
+    """A candidate operation, from (B, C, H, W) to (B, C', H / stride, W / stride)."""
 
     @abstractmethod
     def term(self, state: State) -> Term:
-        """The result, its last steps left to whoever adds it up."""
+        """Return the result as a term, whose last layers are applied by the sum."""
 
     def forward(self, x: Tensor) -> Tensor:
         return Sum((self.term(State(x)),)).map()
 
 
 class Whole(Operation):
-    """A module of any kind as an operation: nothing of it is left undone."""
+    """Wraps any module as an operation that applies all of its layers itself."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Pooling operations of cell spaces: without batch norm, which a space may add.
+"""Pooling operations of cell spaces, without batch norm, which a space may add.
 
-For its gradient torch keeps the whole input of a pool, of which it needs the shape alone, and the
-places of the maxima as int64 (2.15). On a CPU ours keep nothing and int16.
+For the gradient of a pool, torch (2.15) keeps the whole input, although only its shape is needed,
+and the positions of maxima as int64. On a CPU, ours keep no input, and positions as int16.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nasrun.ops.term import State, Term
 
 
 class Pooling(Operation):
-    """A pool, all edges that leave a state sharing it; with `norm`, which each has for itself."""
+    """A pool, which all edges from a state share, and a `norm`, which each edge has for itself."""
 
     def __init__(self, pool: nn.Module, norm: nn.BatchNorm2d | None = None) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Pooling(Operation):
 
 
 class MaxPool(nn.MaxPool2d):
-    """The largest of 3 x 3 pixels, padding never."""
+    """The largest of 3 x 3 pixels; padding is never the largest."""
 
     def __init__(self, stride: int) -> None:
         super().__init__(3, stride, padding=1)
@@ -41,7 +41,7 @@ class MaxPool(nn.MaxPool2d):
 
 
 class AvgPool(nn.AvgPool2d):
-    """The mean of 3 x 3 pixels, padding not counted."""
+    """The mean of 3 x 3 pixels; padding does not count."""
 
     def __init__(self, stride: int) -> None:
         super().__init__(3, stride, padding=1, count_include_pad=False)
@@ -52,13 +52,13 @@ class AvgPool(nn.AvgPool2d):
 
 @op("max_pool_3x3")
 def max_pool_3x3(channels: int, stride: int, affine: bool) -> Operation:
-    """The largest of 3 x 3 pixels."""
+    """Return max pooling over 3 x 3 pixels."""
     return Pooling(MaxPool(stride))
 
 
 @op("avg_pool_3x3")
 def avg_pool_3x3(channels: int, stride: int, affine: bool) -> Operation:
-    """The mean of 3 x 3 pixels, padding not counted."""
+    """Return average pooling over 3 x 3 pixels; padding does not count."""
     return Pooling(AvgPool(stride))
 
 
@@ -67,12 +67,12 @@ def _frugal(x: Tensor) -> bool:
 
 
 def _note(ctx: Any, x: Tensor, stride: int) -> None:
-    """What a gradient needs to know of the input."""
+    """Store what the backward pass needs to know about the input."""
     ctx.shape, ctx.strides, ctx.stride = x.shape, x.stride(), stride
 
 
 def _like(ctx: Any, dy: Tensor) -> Tensor:
-    """Something that lies in memory as the input does, its numbers not read."""
+    """Return an uninitialised tensor with the shape and memory layout of the input."""
     return torch.empty_strided(ctx.shape, ctx.strides, dtype=dy.dtype, device=dy.device)
 
 

@@ -1,4 +1,4 @@
-"""Spectral normalisation (1802.05957) that can be switched off and keeps its place in the state."""
+"""Spectral normalisation (1802.05957) that can be switched off without changing state names."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ FIRST_ITERATIONS = 15  # torch.nn.utils.parametrizations.spectral_norm
 
 
 class SpectralNorm(nn.Module):
-    """weight / sigma(weight); sigma by one power iteration with every forward pass that trains.
+    """weight / sigma(weight), with one power iteration for sigma per training forward pass.
 
-    A pass without gradients leaves the buffers alone, as one in evaluation mode does.
-    Switched off it passes the weight on, with the same parameters and buffers: so weights can move
-    between networks that differ in the switch. Give it initialised weights: what is assigned to a
-    normalised weight afterwards is lost.
+    A pass without gradients, or in evaluation mode, does not change the buffers. If it is not
+    `enabled`, it returns the weight unchanged but has the same parameters and buffers, so that
+    weights can move between networks that differ in this switch. Initialise weights before: what is
+    assigned to a normalised weight later is lost.
     """
 
     _u: Tensor
@@ -48,7 +48,7 @@ class SpectralNorm(nn.Module):
 
 
 def normalise(module: nn.Module, enabled: bool = True) -> nn.Module:
-    """The module with spectral norm on every convolution and linear layer in it."""
+    """Add spectral norm to every convolution and linear layer of a module, and return it."""
     for layer in list(module.modules()):
         if isinstance(layer, nn.Conv2d | nn.Linear):
             norm = SpectralNorm(layer.weight, enabled)

@@ -1,4 +1,4 @@
-"""The statistics of batch norm: sums over pixels, and the running ones."""
+"""The statistics of batch norm: sums over pixels and running statistics."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from torch import Tensor, nn
 
 
 def column_sums(a: Tensor) -> Tensor:
-    """(N, C) to (C,): as a product, three times as fast on a CPU as a sum over the rows."""
+    """Sum the rows, (N, C) to (C,), as a product: three times as fast on a CPU as `sum`."""
     return (a.new_ones(1, len(a)) @ a)[0]
 
 
 def crossed_sums(a: Tensor, b: Tensor) -> Tensor:
-    """a^T b, (N, C) and (N, D) to (C, D): in pieces, since a BLAS does not divide the long side."""
+    """Return a^T b, (N, C) and (N, D) to (C, D), in pieces, since BLAS does not split N."""
     pieces = math.gcd(len(a), 8)
     a, b = a.view(pieces, -1, a.shape[1]), b.view(pieces, -1, b.shape[1])
     return torch.bmm(a.transpose(1, 2), b).sum(0)
 
 
 def uses_batch(norm: nn.BatchNorm2d) -> bool:
-    """Whether a norm takes its statistics from the batch."""
+    """Return whether a norm takes its statistics from the batch."""
     return norm.training or norm.running_mean is None
 
 
 def advance(norm: nn.BatchNorm2d) -> float:
-    """Count a batch where running statistics are kept; how much of them is replaced by it."""
+    """Count a batch, and return the weight with which it enters the running statistics."""
     if not (norm.training and norm.track_running_stats):
         return 0.0
     assert norm.num_batches_tracked is not None
@@ -36,10 +36,10 @@ def advance(norm: nn.BatchNorm2d) -> float:
 
 
 def track(norms: Sequence[nn.BatchNorm2d], mean: Tensor, variance: Tensor, count: int) -> None:
-    """Move the running statistics of all norms to those of a batch of so many pixels, (K, C).
+    """Update the running statistics of all norms by those of a batch, (K, C), of `count` pixels.
 
-    Unseen by autograd, as batch norm's own kernel moves them: another forward pass that waits for
-    its gradient (MiLeNAS keeps two) has saved them, and does not read them.
+    Autograd does not see the update, as with batch norm's own kernel: another forward pass that
+    still waits for its backward pass (MiLeNAS keeps two) has saved them, but does not read them.
     """
     shares = [advance(norm) for norm in norms]
     if any(shares):

@@ -1,9 +1,9 @@
-"""What an operation gives: a map whose last linear layer and batch norm are not carried out yet.
+"""Terms: the outputs of operations, whose last linear layer and batch norm are still to be applied.
 
-Nearly every operation of a cell ends with a 1x1 convolution and a batch norm, or with a batch norm
-alone, and an edge only wants the weighted sum of what its operations give. So an operation turns a
-`State` into a `Term`, and a `Sum` adds terms up: one matrix product a term puts linear layer, norm
-and weight into the sum (`nasrun.ops.normalised`), and no map in between is made or kept.
+Nearly every operation of a cell ends with a 1x1 convolution and a batch norm, or with only a batch
+norm, and an edge needs only the weighted sum of its operations. So an operation turns a `State`
+into a `Term`, and a `Sum` adds terms: one matrix product per term applies linear layer, norm and
+weight (`nasrun.ops.normalised`), and no intermediate map is computed or kept.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ LAST = torch.channels_last
 
 
 def lies(x: Tensor) -> torch.memory_format:
-    """How a map (B, C, H, W) lies in memory: channels last, or first."""
+    """Return the memory format of a map (B, C, H, W): channels last or first."""
     return LAST if x.is_contiguous(memory_format=LAST) else torch.contiguous_format
 
 
 class State:
-    """A feature map (B, C, H, W), and what several operations make of it alike, made once.
+    """A feature map (B, C, H, W), and what several operations compute from it, computed once.
 
-    No operation may change the map, which others read too; but of a `spare` one there is a single
-    reader, and `rectified` may write over it.
+    No operation may change the map, since others read it; but a `spare` map has only one reader,
+    and `rectified` may overwrite it.
     """
 
     def __init__(self, map: Tensor, *, spare: bool = False) -> None:
@@ -40,9 +40,9 @@ class State:
         self._moments: tuple[Tensor, Tensor] | None = None
 
     def through(self, module: nn.Module) -> State:
-        """What a module without parameters makes of the map.
+        """Return the output of a module without parameters; equal modules share it.
 
-        Such modules are alike if they are of one class and their public attributes are equal.
+        Modules are equal if they have the same class and equal public attributes.
         """
         settings = (item for item in vars(module).items() if not item[0].startswith("_"))
         key = type(module), tuple(settings)
@@ -52,14 +52,14 @@ class State:
 
     @property
     def rectified(self) -> State:
-        """max(map, 0); a spare map is written over where no gradient needs it."""
+        """max(map, 0); a spare map is overwritten if no gradient needs it."""
         if self.spare and not torch.is_grad_enabled():
             return State(self.map.relu_())
         return self.through(RELU)
 
     @property
     def pixels(self) -> Tensor:
-        """The map as a matrix, (B * H * W, C): without a copy where channels are last in memory."""
+        """The map as a matrix, (B * H * W, C), without a copy if channels are last in memory."""
         return self.map.permute(0, 2, 3, 1).reshape(-1, self.map.shape[1])
 
     @property
@@ -74,16 +74,16 @@ class State:
 
 
 class Following(Protocol):
-    """An operation that takes the map of another one."""
+    """An operation that is applied to the map of another one."""
 
     def term(self, state: State) -> Term: ...
 
 
 @dataclass(frozen=True)
 class Term:
-    """`norm(linear(state))`, of which `linear`, a 1x1 convolution, and `norm` may be missing.
+    """`norm(linear(state))`, where `linear`, a 1x1 convolution, and `norm` are optional.
 
-    With `then` what that operation makes of it.
+    With `then`, that operation is applied to the result.
     """
 
     state: State
@@ -93,14 +93,14 @@ class Term:
 
     @property
     def folds(self) -> bool:
-        """Whether norm and linear layer may become one matrix, which is quicker for most.
+        """Whether norm and linear layer are folded into one matrix, where that is faster.
 
-        Not with running statistics, for which nothing is measured; nor where a linear layer narrows
-        the map, since then its moments cost more; nor a norm alone, unless several read its map and
-        share its moments; nor in reduced precision, too coarse for a variance from second moments;
-        nor on a GPU, where small products wait for each other; nor where channels lie first in
-        memory: a map would be copied, and who wants them so wants statistics that are more precise
-        (`nasrun.strategies.levels.Unrolled`).
+        They are not folded with running statistics, for which this is not measured; if the linear
+        layer narrows the map, since the moments then cost more; for a norm alone, unless several
+        operations share the moments of its map; in reduced precision, which is too coarse for a
+        variance from second moments; on a GPU, where small products run one after the other; and
+        with channels first in memory: the map would be copied, and that layout is chosen where
+        statistics have to be more precise (`nasrun.strategies.levels.Unrolled`).
         """
         if self.norm is None or not uses_batch(self.norm):
             return False
@@ -114,14 +114,14 @@ class Term:
         return pays and exact and (by_shape or (z.device.type == "cpu" and lies(z) is LAST))
 
     def joins(self, other: Term) -> bool:
-        """Whether it is a map as it is that fits into a sum which begins with a folded term."""
+        """Return whether this is a plain map that fits into a sum with the folded term `other`."""
         assert other.norm is not None
         shape = self.state.map.shape
         bare = self.linear is None and self.norm is None
         return bare and shape == other.state.map.shape and shape[1] == other.norm.num_features
 
     def map(self, weight: Tensor | None = None) -> Tensor:
-        """`norm(linear(state))`, times a weight (a number); null is one."""
+        """Return `norm(linear(state))`, times a scalar `weight` unless it is `None`."""
         z = self.state.map if self.linear is None else self.linear(self.state.map)
         if self.norm is not None:
             return _batch_norm(self.norm, z, weight)
@@ -129,7 +129,7 @@ class Term:
 
 
 def _batch_norm(norm: nn.BatchNorm2d, x: Tensor, weight: Tensor | None) -> Tensor:
-    """`weight * norm(x)`, the weight folded into the norm's scale and shift."""
+    """Return `weight * norm(x)`, with the weight folded into the norm's scale and shift."""
     if weight is None:
         return norm(x)
     # repeated, not expanded: batch norm reads a scale without its strides (torch 2.15)
