@@ -1,1 +1,1 @@
-"""Image sets: what they are, how they are split, streamed and augmented."""
+"""Image sets and environments: how they are read, split, streamed and augmented."""

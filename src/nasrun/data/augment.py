@@ -1,10 +1,11 @@
-"""Augmentation: whole batches at once, on the device that the images live on.
+"""Augmentation of whole batches, on the device of the images.
 
 Padded crop, flip and colour jitter as in DARTS (1806.09055), cutout by DeVries and Taylor
 (1708.04552). Lengths are fractions of the image side, so that one recipe fits every set.
-Knowingly different from torchvision's per-image code: the colour changes come in one fixed order
-(brightness, contrast, saturation, hue), and a resized crop that sticks out of the image is made
-narrower instead of being drawn again.
+
+Knowingly different from torchvision's per-image code: the colour changes have a fixed order
+(brightness, contrast, saturation, hue), and a resized crop that exceeds the image is made narrower
+instead of being drawn again.
 """
 
 import math
@@ -23,14 +24,14 @@ RATIO = (3 / 4, 4 / 3)  # width / height of a resized crop: Inception (1409.4842
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """The random changes that a training image goes through, as fractions of its side.
+    """Random changes of training images, with lengths as fractions of the image side.
 
-    padding: zeros around the image before a crop of the old size; 0.125 is 4 of 32 pixels.
-    flip: mirror every second image, in the sets where a mirrored image keeps its label.
-    cutout: side of the erased square, whose centre lies anywhere in the image; 0.5 is 16 of 32.
-    resized_crop: the range of the area of a crop that is scaled back to the full size; it takes
-        the place of the padded crop.
-    jitter: strength of the change of brightness, contrast and saturation; hue gets half of it.
+    padding: zeros around the image before a crop of the original size; 0.125 is 4 of 32 pixels.
+    flip: mirror images with probability 1/2, in sets where a mirrored image keeps its label.
+    cutout: side of the erased square, whose centre is anywhere in the image; 0.5 is 16 of 32.
+    resized_crop: range of the area of a crop that is scaled to the full size; it replaces the
+        padded crop.
+    jitter: strength of the change of brightness, contrast and saturation; half of it for hue.
     """
 
     padding: float = 0.125
@@ -53,12 +54,14 @@ class Augment:
             object.__setattr__(self, "resized_crop", area)  # a YAML list arrives as a list
 
     def __call__(self, images: Tensor, facts: "Facts") -> Tensor:
-        """Change every image by its own draw, then normalise.
+        """Change every image by its own random numbers, then normalise.
 
         images: (B, C, H, W) uint8. Returns float32 of the same shape, channels_last.
-        All draws are one call of torch's global CPU generator, so they are the same on any device.
+
+        All random numbers come from one call of torch's global CPU generator, so they are the same
+        on any device.
         """
-        # non_blocking: a small copy that makes a GPU's queue wait for nothing
+        # non_blocking: the small copy does not make a GPU's queue wait
         draws = torch.rand(len(images), 11).to(images.device, non_blocking=True)
         mirror, row, column, area, ratio, hole_row, hole_column, *colours = draws.unbind(1)
         mirrored = mirror < (0.5 if self.flip and facts.flip else 0.0)
@@ -77,7 +80,7 @@ class Augment:
 
 
 def normalise(images: Tensor, facts: "Facts") -> Tensor:
-    """(pixel / 255 - mean) / std, channel by channel.
+    """Return (pixel / 255 - mean) / std per channel.
 
     images: (B, C, H, W), pixels 0 to 255. Returns float32 of the same shape, channels_last.
     """
@@ -89,11 +92,11 @@ def normalise(images: Tensor, facts: "Facts") -> Tensor:
 
 
 def crop_sides(area: Tensor, ratio: Tensor, areas: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """Height and width of crops with a random area and ratio, out of a square of side 1.
+    """Return height and width of crops with random area and ratio, relative to a unit square.
 
-    A side above 1 sticks out of the square: it is the caller's to cut.
+    A side may be larger than 1; the caller has to clamp it.
 
-    area, ratio: (B,) uniform draws in [0, 1); the ratio is uniform in its logarithm.
+    area, ratio: (B,) uniform numbers in [0, 1); the logarithm of the ratio is uniform.
     """
     area = areas[0] + (areas[1] - areas[0]) * area
     low, high = math.log(RATIO[0]), math.log(RATIO[1])
@@ -102,7 +105,7 @@ def crop_sides(area: Tensor, ratio: Tensor, areas: tuple[float, float]) -> tuple
 
 
 def _shifted(images: Tensor, padding: int, row: Tensor, column: Tensor, mirrored: Tensor) -> Tensor:
-    """Crops of the old size out of the zero-padded images, mirrored where asked."""
+    """Return crops of the original size from the zero-padded images, mirrored where asked."""
     images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
     if padding == 0:
         return images
@@ -116,7 +119,7 @@ def _shifted(images: Tensor, padding: int, row: Tensor, column: Tensor, mirrored
 def _resized(
     images: Tensor, height: Tensor, width: Tensor, row: Tensor, column: Tensor, mirrored: Tensor
 ) -> Tensor:
-    """Crops of the given sides (fractions), bilinearly scaled back to the full image."""
+    """Return crops of the given sides (fractions), scaled bilinearly to the full image."""
     height, width = height.clamp(max=1), width.clamp(max=1)
     # affine_grid's image reaches from -1 to 1, so a crop of width w has its centre in +-(1 - w)
     centre_x, centre_y = (2 * column - 1) * (1 - width), (2 * row - 1) * (1 - height)
@@ -130,7 +133,7 @@ def _resized(
 
 
 def _hole(images: Tensor, side: int, row: Tensor, column: Tensor) -> Tensor:
-    """(B, 1, H, W) bool: a square around a random pixel, clipped at the image's borders."""
+    """Return (B, 1, H, W) bool: a square around a random pixel, clipped at the image's borders."""
     height, width = images.shape[2:]
     from_top = torch.arange(height, device=images.device) - _below(height, row).view(-1, 1, 1)
     from_left = torch.arange(width, device=images.device) - _below(width, column).view(-1, 1, 1)
@@ -141,7 +144,7 @@ def _hole(images: Tensor, side: int, row: Tensor, column: Tensor) -> Tensor:
 
 
 def _below(end: int, draw: Tensor) -> Tensor:
-    """Uniform integers 0 .. end - 1 from uniform draws in [0, 1)."""
+    """Return uniform integers 0 .. `end` - 1 from uniform numbers in [0, 1)."""
     return (draw * end).long().clamp_(max=end - 1)  # a draw next to 1 may round up to `end`
 
 
@@ -153,10 +156,10 @@ def _jittered(
     saturation: Tensor,
     hue: Tensor,
 ) -> Tensor:
-    """Brightness, contrast, saturation by factors in 1 +- strength, hue turned by +- strength / 2.
+    """Scale brightness, contrast and saturation by 1 +- strength, and turn hue by +- strength / 2.
 
-    images: (B, C, H, W), pixels 0 to 255, which the result keeps to. One channel has no colour:
-    saturation and hue leave it alone.
+    images: (B, C, H, W), pixels 0 to 255, as in the result. Images of one channel have no colour:
+    saturation and hue do not change them.
     """
     brightness, contrast, saturation = (
         (1 - strength + 2 * strength * draw).view(-1, 1, 1, 1)
@@ -172,7 +175,7 @@ def _jittered(
 
 
 def _grey(images: Tensor) -> Tensor:
-    """(B, 1, H, W) luma, as of ITU-R 601."""
+    """Return the luma (B, 1, H, W) of ITU-R 601."""
     if images.shape[1] == 1:
         return images
     red, green, blue = images.unbind(1)
@@ -180,7 +183,7 @@ def _grey(images: Tensor) -> Tensor:
 
 
 def _turned(images: Tensor, turn: Tensor) -> Tensor:
-    """The hue of an RGB image, on the circle of HSV, turned by `turn` of a full circle."""
+    """Return an RGB image with its hue turned by `turn` of a full circle of HSV."""
     red, green, blue = images.unbind(1)
     value, brightest = images.max(dim=1)
     chroma = value - images.amin(dim=1)
@@ -193,6 +196,6 @@ def _turned(images: Tensor, turn: Tensor) -> Tensor:
 
 
 def _dip(hue: Tensor) -> Tensor:
-    """How far below the value a channel lies, as a fraction of the chroma, along the hue circle."""
+    """Return how far a channel is below the value, as a fraction of the chroma, for a hue."""
     hue = hue.remainder(6)
     return torch.minimum(hue, 4 - hue).clamp(0, 1)

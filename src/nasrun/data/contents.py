@@ -1,4 +1,4 @@
-"""What is in a data set: the files that it is made of, wherever they lie."""
+"""The contents of a data set: the names and sizes of its files, wherever they are stored."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 from nasrun.shown import some
 
 WHEREABOUTS = ("root", "download", "workers")
-"""Settings that say where a set lies and who reads it: they change no image."""
-NAMED = 3  # so many files of a kind are named
+"""Settings that say where a set is stored and how it is read; they change no image."""
+NAMED = 3  # number of files of a kind that are named
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Contents:
 
     @cached_property
     def digest(self) -> str:
-        """The same for the same names and sizes only."""
+        """Digest of all names and sizes."""
         lines = (f"{self.files[name]} {name}\0" for name in sorted(self.files))
         return sha256("".join(lines).encode()).hexdigest()[:16]
 
     def changes(self, now: Contents) -> str:
-        """How another set differs, empty if it does not: the first files of each kind by name."""
+        """Return how the set `now` differs, with the first files of each kind; empty if equal."""
         kinds = {
             "added": [name for name in sorted(now.files) if name not in self.files],
             "removed": [name for name in sorted(self.files) if name not in now.files],
@@ -46,12 +46,12 @@ class Contents:
         )
 
     def to_bytes(self) -> bytes:
-        """As they are written: compressed JSON, the same bytes for the same contents."""
+        """Return compressed JSON, with the same bytes for the same contents."""
         return gzip.compress(json.dumps(self.files, sort_keys=True).encode(), mtime=0)
 
     @classmethod
     def read(cls, path: Path) -> Contents:
-        """The contents in a file; ValueError if it is damaged."""
+        """Read the contents from a file; ValueError if it is damaged."""
         try:
             files = json.loads(gzip.decompress(path.read_bytes()))
             return cls({str(name): int(size) for name, size in files.items()})

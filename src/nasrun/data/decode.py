@@ -1,7 +1,7 @@
-"""Image files, opened and decoded: pictures of any mode become grey or RGB, 8 bits per channel.
+"""Opens and decodes image files: any mode becomes grey or RGB with 8 bits per channel.
 
-Of an animation the first frame counts, of several pages the first one. Transparency is left away:
-the colours that are stored count.
+Only the first frame of an animation, or the first of several pages, is read. Transparency is
+ignored: the stored colours are used.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ EXTENSIONS = {
     *(".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
 }
 FORMATS = ("BMP", "DIB", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")
-"""What a file may hold, whatever its name ends in: no format that another program decodes."""
+"""Formats that are read, whatever the file's suffix; none of them needs another program."""
 GREY = {"1", "L", "LA", "La", "I", "F"}  # and the 16-bit modes, "I;16..."
 WHITE = {"F": 1.0, "I": 65535.0}
-"""The brightest value of the modes that do not say it themselves; Pillow reads 16 bits as `I`."""
-SLACK = 1e-3  # by so much floats may leave the range, as they do after they are resampled
-NAMED = 20  # so many broken files are named at once
+"""The largest value of modes that do not imply it; Pillow reads 16 bits as `I`."""
+SLACK = 1e-3  # floats may exceed the range by this much, as they do after resampling
+NAMED = 20  # largest number of broken files named in an error
 
 
 def open_image(path: Path) -> Image:
-    """The image at `path`, its header read; Unreadable if it is none."""
+    """Open the image at `path` and read its header; Unreadable if it is not an image."""
     from PIL import Image
 
     Image.init()
@@ -42,7 +42,7 @@ def open_image(path: Path) -> Image:
 
 
 def load_image(path: Path, channels: int) -> Image:
-    """The decoded image at `path`, grey or RGB whatever its mode; Unreadable if it is broken."""
+    """Decode the image at `path` as grey or RGB, from any mode; Unreadable if it is broken."""
     with open_image(path) as image:
         try:
             return in_channels(image, channels)
@@ -51,9 +51,10 @@ def load_image(path: Path, channels: int) -> Image:
 
 
 def in_channels(image: Image, channels: int) -> Image:
-    """The image in grey or in RGB, 8 bits per channel, whatever its mode.
+    """Return an image of any mode as grey or RGB, 8 bits per channel.
 
-    ValueError where numbers leave the range of their mode: floats 0 .. 1, whole numbers 16 bits.
+    Raises ValueError if values exceed the range of their mode: 0 .. 1 for floats, 16 bits for
+    integers.
     """
     if image.mode in WHITE or image.mode.startswith("I;16"):
         image = _eight_bits(image)
@@ -63,12 +64,12 @@ def in_channels(image: Image, channels: int) -> Image:
 
 
 def is_grey(image: Image) -> bool:
-    """Whether the image's mode has no colour."""
+    """Return whether the image's mode has no colour."""
     return image.mode in GREY or image.mode.startswith("I;16")
 
 
 def _eight_bits(image: Image) -> Image:
-    """Numbers from 0 to the mode's white as 0 .. 255, rounded."""
+    """Scale values from 0 to the mode's white to 0 .. 255, rounded."""
     import numpy
     from PIL import Image as pillow
 
@@ -87,7 +88,7 @@ def _eight_bits(image: Image) -> Image:
 def _reason(error: Exception) -> str:
     from PIL import UnidentifiedImageError
 
-    if isinstance(error, UnidentifiedImageError):  # its text is the path again
+    if isinstance(error, UnidentifiedImageError):  # its text only repeats the path
         return "none of the formats BMP, GIF, JPEG, PNG, PPM, TIFF, WebP"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
@@ -95,7 +96,7 @@ def _reason(error: Exception) -> str:
 
 
 class Unreadable(ValueError):
-    """A file that is no image, or a broken one; it can travel between processes."""
+    """A file that is not an image, or a broken one; it can be sent between processes."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(path, reason)
@@ -106,12 +107,12 @@ class Unreadable(ValueError):
 
     @property
     def described(self) -> str:
-        """The file and the reason, in one line."""
+        """The file and the reason, on one line."""
         return f"{shown(self.path)} ({shown(self.reason)})"
 
 
 class Broken(ValueError):
-    """All files among those looked at that cannot be read; the first of them are named."""
+    """All unreadable files among those that were checked; the first ones are named."""
 
     def __init__(self, files: Sequence[Unreadable], looked_at: int) -> None:
         super().__init__(files, looked_at)
@@ -128,7 +129,7 @@ class Broken(ValueError):
 
 
 def square(image: Image, size: int, kept: float = 1.0) -> Tensor:
-    """(C, size, size) uint8: the shorter side scaled, then a centre crop, in one step.
+    """Return (C, size, size) uint8: scale the shorter side and crop the centre, in one step.
 
     kept: the crop's side as a fraction of the shorter side.
     """
@@ -138,7 +139,7 @@ def square(image: Image, size: int, kept: float = 1.0) -> Tensor:
 
 
 def scaled(image: Image, box: tuple[float, float, float, float], size: int) -> Tensor:
-    """(C, size, size) uint8: the box (left, top, right, bottom; pixels), bilinear, antialiased."""
+    """Return (C, size, size) uint8: the box (left, top, right, bottom; pixels), bilinear."""
     import numpy
     from PIL.Image import Resampling
 

@@ -1,4 +1,4 @@
-"""Images of a set, decoded once and kept in the cache folder; and what was looked at already."""
+"""Caches of decoded images and of checks, in the cache folder."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from nasrun.data.images import Watched, cache_folder
 from nasrun.data.listing import Listing
 from nasrun.files import flush
 
-THREADED = 16 * 1024  # bytes of an average file from which on decoding in threads pays
-CHUNK = 64  # so many files are one piece of work
+THREADED = 16 * 1024  # average bytes per file above which threads decode faster
+CHUNK = 64  # number of files per piece of work
 
 log = logging.getLogger(__name__)
 
 
 def look_at(listings: Sequence[Listing], size: int, channels: int, watched: Watched) -> None:
-    """Decode all images and keep them; ValueError names those that are broken."""
+    """Decode and cache all images; ValueError names broken ones."""
     broken: list[Unreadable] = []
     for listing in listings:
         if not _path(listing, size, channels).is_file():
@@ -39,9 +39,9 @@ def look_at(listings: Sequence[Listing], size: int, channels: int, watched: Watc
 
 
 def look_once(headers: Listing, whole: Listing, watched: Watched) -> None:
-    """Read the headers of images, and others whole; ValueError names those that are broken.
+    """Check `headers` by their headers and `whole` completely; ValueError names broken images.
 
-    What was found in order is not read again while its names, lengths and times stay.
+    A successful check is not repeated while names, lengths and times of the files stay the same.
     """
     marks = (_digest(headers, "headers"), _digest(whole, "whole"))
     mark = cache_folder() / "looked" / "-".join(marks)
@@ -51,7 +51,7 @@ def look_once(headers: Listing, whole: Listing, watched: Watched) -> None:
     broken += _each(whole, lambda _, path: load_image(path, 3).close(), watched)
     if broken:
         raise Broken(broken, len(headers) + len(whole))
-    with suppress(OSError):  # then they are looked at each time
+    with suppress(OSError):  # without it, they are checked each time
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
 
@@ -61,11 +61,11 @@ def _unwatched(items: Iterable[Any], text: str, total: int) -> Iterable[Any]:
 
 
 def decoded(listing: Listing, size: int, channels: int, watched: Watched = _unwatched) -> Tensor:
-    """The images as (n, channels, size, size) uint8, from the cache if they are there.
+    """Return the images as (n, channels, size, size) uint8, from the cache if possible.
 
-    A file that changes its name, length or modification time makes a new cache entry, and so does
-    a folder that is moved. Where the cache cannot be written, the images are decoded each time,
-    with a warning. ValueError names all that are broken.
+    A file with another name, length or modification time makes a new cache entry, and so does a
+    folder that is moved. If the cache cannot be written, the images are decoded each time, with a
+    warning. ValueError names all broken files.
     """
     from filelock import FileLock
     from safetensors import SafetensorError
@@ -78,12 +78,12 @@ def decoded(listing: Listing, size: int, channels: int, watched: Watched = _unwa
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
-            images = _cached(path)  # another process may have been at it
+            images = _cached(path)  # another process may have decoded them meanwhile
             if images is None:
                 images = _decoded(listing, size, channels, watched)
                 temporary = path.with_suffix(".tmp")
                 save_file({"images": images}, temporary)
-                flush(temporary)  # or after a loss of power it may be as long, and empty
+                flush(temporary)  # else a power failure may leave it as long, but empty
                 os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         log.warning(
@@ -105,7 +105,7 @@ def _digest(listing: Listing, *how: object) -> str:
         path = listing.root / name
         try:
             status = os.stat(path)
-        except OSError as error:  # gone since it was listed
+        except OSError as error:  # deleted since it was listed
             raise Broken([Unreadable(path, str(error.strerror))], len(listing)) from error
         digest.update(f"\n{name}\0{status.st_size}\0{status.st_mtime_ns}".encode())
     return digest.hexdigest()
@@ -135,9 +135,9 @@ def _decoded(listing: Listing, size: int, channels: int, watched: Watched) -> Te
 
 
 def _each(listing: Listing, do: Callable[[int, Path], None], watched: Watched) -> list[Unreadable]:
-    """Do something with every file; those that cannot be read.
+    """Call `do` for every file, and return those that cannot be read.
 
-    In threads where the files are large enough to gain from it: Pillow decodes without the
+    Threads are used if the files are large enough to gain from it: Pillow decodes without the
     interpreter's lock but parses headers with it. On CIFAR's files of 1 kB two threads take twice
     as long as one, on ImageNet's of 90 kB they take two thirds.
     """

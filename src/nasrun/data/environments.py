@@ -1,7 +1,6 @@
-"""Environments to act in (extra `rl`): gymnasium's MuJoCo tasks by their states, dm_control's by
-pixels.
+"""Environments (extra `rl`): gymnasium's MuJoCo tasks with states, dm_control's with pixels.
 
-They load with mujoco 3; mujoco 4.0 breaks dm_control 1.0.50.
+They work with mujoco 3; mujoco 4.0 breaks dm_control 1.0.50.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ RENDERERS = ("egl", "osmesa", "glfw")
 
 
 class Transition(NamedTuple):
-    """What an action led to; `terminated`: nothing more can be earned, `over`: the episode ends."""
+    """The result of an action; `terminated`: no further reward, `over`: the episode ends."""
 
     observation: Observation
     reward: float
@@ -37,19 +36,19 @@ class Episodes(ABC):
 
     @abstractmethod
     def reset(self, seed: int) -> Observation:
-        """Begin an episode that the seed alone decides."""
+        """Start an episode that depends only on the seed."""
 
     @abstractmethod
     def step(self, action: Observation) -> Transition:
-        """Act once, repeated as often as the environment's settings say."""
+        """Act, with the environment's action repeat."""
 
     @abstractmethod
     def frame(self) -> Observation:
-        """A picture (H, W, 3) uint8 of now; RuntimeError where nothing can be rendered."""
+        """Return a picture (H, W, 3) uint8 of the current state; RuntimeError if impossible."""
 
 
 class Environment(Data):
-    """Something to act in, for an agent."""
+    """An environment for an agent."""
 
     words = "an environment"
 
@@ -57,19 +56,19 @@ class Environment(Data):
     action_repeat: int
     pixels: bool
     stack: int
-    """Frames that an observation consists of, the newest last."""
+    """Number of frames in an observation, the newest last."""
 
     @abstractmethod
     def start(self) -> Episodes:
-        """The environment, running."""
+        """Return the running environment."""
 
     @abstractmethod
     def shapes(self) -> tuple[tuple[int, ...], int]:
-        """The shape of an observation, and how many numbers an action has."""
+        """Return the shape of an observation and the number of values of an action."""
 
 
 class GymEnvironment(Environment):
-    """A gymnasium environment with continuous actions, seen by its state; `id` as `Hopper-v5`."""
+    """A gymnasium environment with continuous actions and states, such as `id` Hopper-v5."""
 
     pixels = False
     stack = 1
@@ -86,15 +85,15 @@ class GymEnvironment(Environment):
 
         try:
             gymnasium.make(self.id).close()
-        except Exception as error:  # packages that it needs may be missing, or too new
+        except Exception as error:  # required packages may be missing or too new
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"dataset.id={self.id}: {reason}") from error
 
     def look(self, watched: Watched) -> None:
-        """It has no files."""
+        """Do nothing, since it has no files."""
 
     def contents(self) -> None:
-        """Its settings say what it is."""
+        """Return `None`, since its settings define it."""
 
     def start(self) -> Episodes:
         return GymEpisodes(self.id, self.action_repeat)
@@ -107,7 +106,7 @@ class GymEnvironment(Environment):
         environment.close()
         if not isinstance(act, gymnasium.spaces.Box) or seen.shape is None or len(act.shape) != 1:
             raise ValueError(
-                f"dataset.id={self.id}: its actions are not one vector of numbers, use another"
+                f"dataset.id={self.id}: its actions are not one vector of numbers; use another"
             )
         return tuple(seen.shape), act.shape[0]
 
@@ -145,7 +144,7 @@ class GymEpisodes(Episodes):
 
         inner: Any = self.environment.unwrapped
         if not _can_render():
-            raise RuntimeError("nothing can be rendered here")
+            raise RuntimeError("MuJoCo cannot render here")
         if self.painter is None:
             self.painter = mujoco.Renderer(inner.model, 240, 320)
         self.painter.update_scene(inner.data, camera=0 if inner.model.ncam else -1)
@@ -153,9 +152,9 @@ class GymEpisodes(Episodes):
 
 
 class DmControl(Environment):
-    """A dm_control task seen by pixels: `stack` frames of `size` pixels, one over the other.
+    """A dm_control task with pixels: `stack` frames of `size` pixels, stacked along channels.
 
-    `camera` is the number of one of the task's cameras.
+    `camera` is the index of one of the task's cameras.
     """
 
     pixels = True
@@ -189,10 +188,10 @@ class DmControl(Environment):
             )
 
     def look(self, watched: Watched) -> None:
-        """It has no files."""
+        """Do nothing, since it has no files."""
 
     def contents(self) -> None:
-        """Its settings say what it is."""
+        """Return `None`, since its settings define it."""
 
     def start(self) -> Episodes:
         return DmEpisodes(self)
@@ -205,7 +204,7 @@ class DmControl(Environment):
 
 
 class DmEpisodes(Episodes):
-    """A dm_control task; a new one is loaded for every episode, since its seed is given there."""
+    """A dm_control task, loaded again for every episode, since the seed is set on loading."""
 
     def __init__(self, settings: DmControl) -> None:
         self.settings = settings
@@ -255,7 +254,10 @@ def _can_render() -> bool:
 
 
 def check_renderer() -> None:
-    """ValueError if MuJoCo cannot render: a broken driver may end a process, so another tries."""
+    """Raise ValueError if MuJoCo cannot render.
+
+    A separate process tries it, since a broken driver may crash the process.
+    """
     name = os.environ.get("MUJOCO_GL")
     if not _can_render():
         raise ValueError(

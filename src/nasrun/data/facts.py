@@ -1,15 +1,16 @@
-"""What of an image set a network and a task need to know."""
+"""The facts about an image set that networks and tasks need."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a network and a task need to know of a set; it holds no pixels.
+    """The facts about an image set that networks and tasks need; it holds no pixels.
 
     classes: names, in the order of the labels. channels, size: of the square images, in pixels.
-    mean, std: per channel, of pixels scaled to 0 .. 1. flip: a mirrored image keeps its label.
-    kept: the side of the central square that a test sees, as a fraction of an original's shorter.
+    mean, std: per channel, of pixels scaled to 0 .. 1. flip: whether a mirrored image keeps its
+    label. kept: the side of the central square used in evaluation, as a fraction of the shorter
+    side.
     """
 
     name: str
@@ -35,5 +36,5 @@ class Facts:
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are."""
+        """Number of classes."""
         return len(self.classes)

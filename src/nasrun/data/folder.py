@@ -1,4 +1,4 @@
-"""A user's own images, in one folder for each class, decoded once and kept."""
+"""A user's own images, in one folder per class, decoded once and cached."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ from nasrun.data.layout import FolderLayout, checked_fraction, read_layout
 from nasrun.data.listing import Listing
 from nasrun.shown import shown
 
-SAMPLE = 256  # so many headers tell the number of channels and the most common side
-LARGEST_SIDE = 64  # found out, not asked for: 50,000 such images take 600 MB
-DARK = 16  # of 255: 12 bits stored as 16 reach no further
+SAMPLE = 256  # number of headers read for the channels and the most common side
+LARGEST_SIDE = 64  # upper limit of an automatic size: 50,000 such images take 600 MB
+DARK = 16  # of 255: the largest value of 12 bits stored as 16
 
 
 class ImageFolder(TensorDataset):
-    """Images of any size in one folder for each class, decoded once into one uint8 tensor.
+    """Images of any size in one folder per class, decoded once into one uint8 tensor.
 
-    root: a folder in one of the layouts above. With both a `val` and a `test` folder, `val` is the
-    validation part; with `val` alone, `val` is the test part and validation is held out of train.
-    size: shorter side in pixels, then a centre crop; None is the images' most common shorter side,
-        at most 64.
-    test: about the fraction held out, by the names of the files, where no folder holds the test
-        part; None is 0.2.
-    validation: the fraction held out of train; None is the given validation part, else one half.
-    images: at most so many train and validation images together; None is all.
-    flip: a mirrored image keeps its label.
+    root: a folder in one of the layouts that `layout` reads. With both a `val` and a `test` folder,
+        `val` is the validation part; with only `val`, it is the test part, and validation is held
+        out of train.
+    size: shorter side in pixels, before a centre crop; `None` is the images' most common shorter
+        side, at most 64.
+    test: the approximate fraction held out by file names if no folder has the test part; `None` is
+        0.2.
+    validation: the fraction held out of train; `None` is the given validation part, else one half.
+    images: the largest number of train and validation images together; `None` is all.
+    flip: whether a mirrored image keeps its label.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class ImageFolder(TensorDataset):
         return self.layout().contents()
 
     def layout(self) -> FolderLayout:
-        """The folder's listing, read once."""
+        """Return the folder's listing, which is read once."""
         if self._layout is None:
             self._layout = read_layout(self.root, self.test)
         return self._layout
@@ -95,7 +96,7 @@ class ImageFolder(TensorDataset):
         return Stored(images.labels, pixels, images.aside, images.classes, images.draws)
 
     def shape(self) -> tuple[int, int]:
-        """Channels and side in pixels, from the headers of a sample of the training images."""
+        """Return channels and side in pixels, from the headers of a sample of training images."""
         if self._shape is None:
             layout = self.layout()
             channels, side = peek(layout.training)
@@ -114,7 +115,7 @@ class ImageFolder(TensorDataset):
         return Facts(name, self.layout().classes, channels, size, mean, std, self.flip)
 
     def _refuse_flat(self, parts: Sequence[Tensor]) -> None:
-        """Images without a picture in them are no error of the format, and nothing to learn."""
+        """Raise ValueError if all pixels have nearly the same value."""
         low = min(int(images.min()) for images in parts)
         high = max(int(images.max()) for images in parts)
         if high - low <= DARK:
@@ -126,7 +127,7 @@ class ImageFolder(TensorDataset):
 
 
 def peek(listing: Listing) -> tuple[int, int]:
-    """Channels (1 if all are grey, else 3) and the most common shorter side of a sample."""
+    """Return channels (1 if all are grey, else 3) and the most common shorter side of a sample."""
     step = max(1, len(listing) // SAMPLE)
     grey, sides = True, Counter[int]()
     broken: list[Unreadable] = []
@@ -135,7 +136,7 @@ def peek(listing: Listing) -> tuple[int, int]:
             with open_image(path) as image:
                 grey = grey and is_grey(image)
                 sides[min(image.size)] += 1
-        except Unreadable as error:  # whoever looks at all images names all of them
+        except Unreadable as error:  # `look` names all of them
             broken.append(error)
     if not sides:
         raise Broken(broken, len(broken))

@@ -1,9 +1,9 @@
-"""How images are held out: by a seeded shuffle, or one by one by the names of their files.
+"""How images are held out: by a seeded shuffle, or individually by the hash of their names.
 
-Both are stratified: real sets come sorted by class, and a plain slice would then miss classes.
-Shuffled parts have exact sizes, every class within one image of its share. A file that its name
-holds out stays where it is, whatever is added or removed beside it; its part has its share of every
-class on average, and at least one image.
+Both are stratified: real sets are sorted by class, so that a plain slice would miss classes.
+Shuffled parts have exact sizes, with every class within one image of its share. An image that is
+held out by its name stays in its part when others are added or removed; such a part has its share
+of every class on average, and at least one image.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from torch import Tensor
 class Labelled:
     """Images that are to be divided.
 
-    labels: (N,) int64. classes: their names, for those who are told of one. aside: (N,) bool, the
-    images that the set itself sets aside for validation. draws: (N,) float64 in 0 .. 1, by which an
-    image is held out whatever else is there; None leaves it to a seeded shuffle.
+    labels: (N,) int64. classes: their names, for messages. aside: (N,) bool, the images that the
+    set itself reserves for validation. draws: (N,) float64 in 0 .. 1 by which an image is held out
+    independently of the others; `None` uses a seeded shuffle.
     """
 
     labels: Tensor
@@ -32,7 +32,7 @@ class Labelled:
     draws: Tensor | None = None
 
     def name(self, label: int) -> str:
-        """What a label is called."""
+        """Return the name of a label."""
         return self.classes[label] if self.classes else str(label)
 
 
@@ -40,8 +40,8 @@ class Labelled:
 class Holdout:
     """How the training images are capped and divided into train and validation.
 
-    images: at most so many, of both parts together; None is all.
-    validation: the fraction held out; None is what the set itself sets aside, else one half.
+    images: the largest number of images of both parts together; `None` is all. validation: the
+    fraction held out; `None` is what the set itself reserves, else one half.
     """
 
     images: int | None
@@ -57,7 +57,7 @@ class Holdout:
             )
 
     def split(self, images: Labelled) -> tuple[Tensor, Tensor]:
-        """The indices of the train and of the validation images."""
+        """Return the indices of the train and of the validation images."""
         count = len(images.labels)
         total = min(self.images or count, count)
         fraction = 0.5 if self.validation is None else self.validation
@@ -77,7 +77,10 @@ class Holdout:
         return self._some(images, ~aside, total - held), self._some(images, aside, held)
 
     def _some(self, images: Labelled, which: Tensor, size: int) -> Tensor:
-        """So many of these images, every class with its share; nearly all of them are the first."""
+        """Return `size` of these images, every class with its share.
+
+        With draws, most of a smaller selection is part of a larger one.
+        """
         index = which.nonzero().flatten()
         if size == 0:
             return index[:0]
@@ -88,7 +91,7 @@ class Holdout:
 
 
 def draws(names: Sequence[str], purpose: str) -> Tensor:
-    """(N,) float64, uniform in 0 .. 1: a hash of the purpose and of each name."""
+    """Return (N,) float64, uniform in 0 .. 1: a hash of the purpose and of each name."""
     salt = hashlib.blake2b(purpose.encode(), digest_size=16).digest()
 
     def draw(name: str) -> float:
@@ -99,10 +102,10 @@ def draws(names: Sequence[str], purpose: str) -> Tensor:
 
 
 def held_out(images: Labelled, fraction: float) -> Tensor:
-    """(N,) bool: the images whose draw lies below the fraction.
+    """Return (N,) bool: the images whose draw is below the fraction.
 
-    Of a class in which there is none it is the lowest one; where all are below it, all but the
-    highest one. ValueError names a class that has too few images for that.
+    If no draw of a class is below it, the lowest one is held out; if all are, the highest one is
+    not. ValueError names a class with too few images for that.
     """
     assert images.draws is not None
     out = images.draws < fraction
@@ -121,18 +124,18 @@ def held_out(images: Labelled, fraction: float) -> Tensor:
 
 
 def stratified(images: Labelled | Tensor, sizes: Sequence[int], seed: int) -> list[Tensor]:
-    """Disjoint shuffled parts of the given sizes, each with every class within 1 of its share.
+    """Return disjoint shuffled parts of the given sizes, every class within 1 of its share.
 
-    images: in any order; their labels are enough. Returns one index tensor for each size; sizes
-    that sum up to less than N leave images out. The seed alone decides, or the images' draws; the
-    global generator is not touched.
+    images: in any order; labels are sufficient. Returns one index tensor per size; if sizes sum to
+    less than N, images are left out. The result depends only on the seed, or on the images' draws;
+    the global generator is not used.
     """
     images = Labelled(images) if isinstance(images, Tensor) else images
     labels = images.labels
     assert min(sizes) >= 0
     if sum(sizes) > len(labels):
         raise ValueError(
-            f"parts of {list(sizes)} images: there are only {len(labels)}, make them smaller"
+            f"parts of {list(sizes)} images: there are only {len(labels)}; make them smaller"
         )
     order = _Shuffle(seed) if images.draws is None else _Sort(images.draws)
     classes, members = _by_class(labels)
@@ -154,7 +157,7 @@ def stratified(images: Labelled | Tensor, sizes: Sequence[int], seed: int) -> li
 
 @dataclass(frozen=True)
 class _Sort:
-    """Images in the order of their draws."""
+    """Orders images by their draws."""
 
     draws: Tensor
 
@@ -163,7 +166,7 @@ class _Sort:
 
 
 class _Shuffle:
-    """Images in an order that the seed decides."""
+    """Orders images randomly by a seed."""
 
     def __init__(self, seed: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)
@@ -173,16 +176,16 @@ class _Shuffle:
 
 
 def _by_class(labels: Tensor) -> tuple[list[int], tuple[Tensor, ...]]:
-    """The labels that there are, and the indices of the images of each."""
+    """Return the labels that occur, and the indices of the images of each."""
     classes, counts = torch.unique(labels, return_counts=True)
     return classes.tolist(), torch.split(labels.argsort(stable=True), counts.tolist())
 
 
 def _shares(counts: list[int], sizes: list[int]) -> list[list[int]]:
-    """How many images of each class go into each part; a last row holds those left out.
+    """Return how many images of each class each part gets; the last row has those left out.
 
-    Rows sum up to the sizes, columns to the counts, and every number is its proportional share
-    rounded down, or that plus one.
+    Rows sum to the sizes, columns to the counts, and every number is its proportional share rounded
+    down, or one more.
     """
     total = sum(counts)
     sizes = [*sizes, total - sum(sizes)]
@@ -190,7 +193,7 @@ def _shares(counts: list[int], sizes: list[int]) -> list[list[int]]:
     shares = [list(row) for row in floors]
     missing = [size - sum(row) for size, row in zip(sizes, shares, strict=False)]
     # A matrix of zeros and ones with given row and column sums, by Ryser's construction: every
-    # column puts its ones into the rows that still miss most.
+    # column puts its ones into the rows that still lack most.
     for label, count in enumerate(counts):
         ones = count - sum(row[label] for row in shares)
         for part in sorted(range(len(sizes)), key=lambda row: -missing[row])[:ones]:
@@ -201,10 +204,10 @@ def _shares(counts: list[int], sizes: list[int]) -> list[list[int]]:
 
 
 def _fill_empty(shares: list[list[int]], floors: list[list[int]]) -> None:
-    """Give every part an image of every class, where an exchange can keep all sums and bounds.
+    """Give every part an image of every class if an exchange can keep all sums and bounds.
 
-    The exchange: the part gives its surplus image of another class to a row that has a surplus
-    image of this one. The last row, of those left out, may run empty.
+    In an exchange, the part gives its surplus image of another class to a row that has a surplus
+    image of this one. The last row, of those left out, may become empty.
     """
     labels = range(len(shares[0]))
     for part in shares[:-1]:

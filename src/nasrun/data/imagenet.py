@@ -1,4 +1,4 @@
-"""ImageNet and other sets of large originals: decoded and cropped by workers, batch by batch.
+"""ImageNet and other sets of large images: workers decode and crop them batch by batch.
 
 Every random number is drawn in the main process, so that the number of workers changes no pixel.
 """
@@ -29,16 +29,16 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, over 
 
 
 class ImageNet(Dataset):
-    """ILSVRC2012, or any set of originals of any size and mode in one folder for each class.
+    """ILSVRC2012, or any set of images of any size and mode in one folder per class.
 
     root: `train/<wnid>/*.JPEG` and `val/<wnid>/*.JPEG`, or another layout that `layout` reads;
         ILSVRC2012's `val` is the test part, and validation is held out of train.
     size: side of the network's input; resize: length of the shorter side before the centre crop
-        at evaluation. Both in pixels.
-    workers: processes that decode; 0 decodes in the main process.
-    validation: the fraction held out of train; None is the given validation part, else one half.
-    test: about the fraction held out, by the names of the files, where no folder holds the test
-        part; None is 0.2.
+        in evaluation. Both in pixels.
+    workers: number of processes that decode; 0 decodes in the main process.
+    validation: the fraction held out of train; `None` is the given validation part, else one half.
+    test: the approximate fraction held out by file names if no folder has the test part; `None` is
+        0.2.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class ImageNet(Dataset):
         self.holdout.split(self.layout().labelled(self.holdout.split_seed))
 
     def look(self, watched: Watched) -> None:
-        """Of the images that training reads first the headers, of the test part every byte."""
+        """Check the headers of the images for training, and all bytes of the test part."""
         parts = self._parts
         look_once(parts["train"] + parts["validation"], parts["test"], watched)
 
@@ -82,7 +82,7 @@ class ImageNet(Dataset):
         return self.layout().contents()
 
     def layout(self) -> FolderLayout:
-        """The folder's listing, read once."""
+        """Return the folder's listing, which is read once."""
         if self._layout is None:
             self._layout = read_layout(self.root, self.test)
         return self._layout
@@ -120,7 +120,7 @@ class ImageNet(Dataset):
 
 
 class StreamSplit(Split):
-    """Images that stay in their files: workers decode and crop, the device does the rest."""
+    """Images that stay in files: workers decode and crop them, the device does the rest."""
 
     def __init__(
         self, *, listing: Listing, facts: Facts, workers: int, device: torch.device
@@ -153,7 +153,7 @@ class StreamSplit(Split):
         loader = DataLoader(
             decoder,
             batch_size=None,  # an item is a batch already
-            num_workers=0 if current_process().daemon else self._workers,  # it may have no children
+            num_workers=0 if current_process().daemon else self._workers,  # it has no children
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # keeps the loader's own seed out of the global generator
         )
@@ -167,10 +167,10 @@ class StreamSplit(Split):
             yield changed, labels
 
     def _crops(self, count: int, augment: Augment | None) -> Tensor:
-        """(count, 4) height, width, row and column of random crops; no columns for a centre crop.
+        """Return (count, 4) height, width, row and column of crops, or (count, 0) for centre crops.
 
-        Height and width are those of a crop of a unit square, row and column are fractions of the
-        room that is left around it.
+        Height and width are relative to a unit square, row and column are fractions of the
+        remaining room.
         """
         if augment is None or augment.resized_crop is None:
             return torch.empty(count, 0)
@@ -180,7 +180,7 @@ class StreamSplit(Split):
 
 @dataclass(frozen=True)
 class _Decoder(MapDataset[tuple[Tensor, Tensor] | ValueError]):
-    """Batch number -> (B, 3, size, size) uint8 and labels; an error is handed on as it is."""
+    """Maps a batch number to (B, 3, size, size) uint8 and labels, or to the error that it met."""
 
     listing: Listing
     batches: tuple[Tensor, ...]
@@ -201,7 +201,7 @@ class _Decoder(MapDataset[tuple[Tensor, Tensor] | ValueError]):
                 self._decode(self.listing.root / name, crop)
                 for name, crop in zip(names, crops.tolist(), strict=False)
             ]
-        except ValueError as error:  # raised here, it would reach the user inside a traceback
+        except ValueError as error:  # if raised here, the user would see a traceback
             return error
         return torch.stack(images), self.listing.labels[index]
 

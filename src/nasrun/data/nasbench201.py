@@ -1,9 +1,9 @@
-"""The official NAS-Bench-201 files (2001.00326, 2009.00437) as the table that `space.table` reads.
+"""Converts the official NAS-Bench-201 files (2001.00326, 2009.00437) to the CSV of `space.table`.
 
-Their packages unpickle them. Accuracies are means over the seeds that the benchmark has, in
-percent: `<data>_test_200ep` and `<data>_test_12ep` of test images, `<data>_val_12ep` of validation
-images. On CIFAR-10 networks are tested that were trained on all training images, and validated that
-were trained on half of them.
+The official packages unpickle them. Accuracies are means over the benchmark's seeds, in percent:
+`<data>_test_200ep` and `<data>_test_12ep` on test images, `<data>_val_12ep` on validation images.
+On CIFAR-10, test accuracies are of networks trained on all training images, validation accuracies
+of networks trained on half of them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 DATA = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet16": "ImageNet16-120"}
-"""The names in our columns and in the benchmark."""
+"""The benchmark's names by our names of data sets."""
 Row = list[Any]
 
 
 def open_benchmark(path: Path) -> Any:
-    """The API of the benchmark at a path; ValueError if its package or the files are missing."""
+    """Return the benchmark's API for a path; ValueError if its package or the files are missing."""
     if not path.exists():
         raise ValueError(f"{path}: there is no such file or folder")
     if path.suffix == ".pth":
@@ -27,31 +27,31 @@ def open_benchmark(path: Path) -> Any:
             from nas_201_api import NASBench201API
         except ModuleNotFoundError as error:
             raise ValueError(
-                f"{path}: needs a package, type `pip install nas-bench-201`"
+                f"{path}: needs a package; type `pip install nas-bench-201`"
             ) from error
-        # It calls torch.load as it was before PyTorch 2.6.
+        # It relies on the default of torch.load before PyTorch 2.6.
         os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
         return NASBench201API(str(path), verbose=False)
     try:
         from nats_bench import create
     except ModuleNotFoundError as error:
-        raise ValueError(f"{path}: needs a package, type `pip install nats_bench`") from error
+        raise ValueError(f"{path}: needs a package; type `pip install nats_bench`") from error
     return create(str(path), "tss", fast_mode=path.is_dir(), verbose=False)
 
 
 def header(chosen: Sequence[str]) -> list[str]:
-    """The names of the columns for these data sets."""
+    """Return the names of the columns for these data sets."""
     columns = ("{}_test_200ep", "{}_test_12ep", "{}_val_12ep")
     return ["index", "architecture", *(name.format(data) for data in chosen for name in columns)]
 
 
 def rows(api: Any, chosen: Sequence[str]) -> Iterator[Row]:
-    """A row per architecture, in the order of the benchmark; there are `len(api)`."""
+    """Yield one row per architecture in the benchmark's order; there are `len(api)`."""
     for index in range(len(api)):
         values = []
         for data in chosen:
             theirs = DATA[data]
-            # Networks trained on all of CIFAR-10's training images have none to validate on.
+            # Networks trained on all of CIFAR-10's training images have no validation images.
             validated = "cifar10-valid" if data == "cifar10" else theirs
             values += [
                 _accuracy(api, index, theirs, "test-accuracy", "200"),
@@ -62,7 +62,7 @@ def rows(api: Any, chosen: Sequence[str]) -> Iterator[Row]:
 
 
 def _accuracy(api: Any, index: int, data: str, key: str, epochs: str) -> float:
-    """The mean over all seeds, in percent."""
+    """Return the mean over all seeds, in percent."""
     found = api.get_more_info(index, data, hp=epochs, is_random=False)
     if key not in found:
         raise ValueError(f"architecture {index} has no {key} on {data} after {epochs} epochs")

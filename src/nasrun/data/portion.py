@@ -1,4 +1,4 @@
-"""A data set of which a portion is walked through: to try work that would take too long."""
+"""A data set of which only a portion is read, to try work that would take too long."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,34 +15,34 @@ from nasrun.data.splits import Part, Split, batched
 
 @dataclass
 class Portion:
-    """How much of the data is taken, and what was asked for and taken since it was set."""
+    """The portion of the data to read, and a record of what was asked for and read."""
 
     share: float = 1.0
     most: int | None = None
     asked: list[tuple[int, int]] = field(default_factory=list)
-    """Batches and images of every pass."""
+    """Numbers of batches and images of every pass."""
     whole: int = 0
     batches: int = 0
     images: int = 0
-    """Of the batches taken: their images if they were whole; how many there are; their images."""
+    """Totals over the batches that were read: their full images, their number, the images read."""
 
     def take(self, share: float, most: int | None) -> None:
-        """From now on this share of every batch, and at most so many batches of a pass."""
+        """Read this share of every batch, and at most `most` batches per pass; reset the record."""
         self.share, self.most = share, most
         self.asked, self.whole, self.batches, self.images = [], 0, 0, 0
 
     @property
     def complete(self) -> bool:
-        """Whether nothing was left out."""
+        """Whether everything that was asked for was read."""
         return self.whole == self.images and self.batches >= sum(n for n, _ in self.asked)
 
     def of(self, index: Tensor) -> Tensor:
-        """The part of a batch that is taken: two images at least, for batch norms."""
+        """Return the part of a batch to read: at least two images, for batch norms."""
         return index[: max(2, round(self.share * len(index)))]
 
 
 class PortionOfSplit(Split):
-    """A split of which a portion is walked through; its length is that of the whole."""
+    """A split of which a portion is read; its length is that of the whole."""
 
     def __init__(self, split: Split, portion: Portion) -> None:
         self.labels = split.labels
@@ -78,7 +78,7 @@ class PortionOfSplit(Split):
 
 
 class PortionOfData(Dataset):
-    """A data set of which a portion is walked through."""
+    """A data set of which a portion is read."""
 
     def __init__(self, dataset: Dataset, portion: Portion) -> None:
         self._dataset, self._portion = dataset, portion

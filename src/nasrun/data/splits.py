@@ -1,4 +1,4 @@
-"""The parts of an image set, walked through in batches."""
+"""The parts of an image set, read in batches."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ Part = Literal["train", "validation", "test"]
 
 
 class Split(ABC):
-    """One or more parts of a set, ready to be walked through in batches.
+    """One or more parts of a set, to be read in batches.
 
     labels: (N,) int64, on the CPU.
     """
@@ -23,7 +23,7 @@ class Split(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """The number of images."""
+        """Return the number of images."""
 
     @abstractmethod
     def batches(
@@ -34,15 +34,16 @@ class Split(ABC):
         order: Tensor | None = None,
         drop_last: bool = False,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised images (B, C, H, W) float32 channels_last and labels (B,), on the device.
+        """Yield normalised images (B, C, H, W) and labels (B,), on the device.
 
-        order: (n,) int64, which images in which order; None is all of them as stored.
-        augment: random changes, drawn from torch's global generator; None changes nothing.
+        Images are float32 in channels_last. order: (n,) int64, the indices to read, in order;
+        `None` is all as stored. augment: random changes, drawn from torch's global generator;
+        `None` changes nothing. drop_last: skip a smaller last batch.
         """
 
 
 class TensorSplit(Split):
-    """Images that live on the device as one uint8 tensor, and are augmented there in batches.
+    """Images that are on the device as one uint8 tensor, and are augmented there in batches.
 
     images: (N, C, H, W) uint8. labels: (N,) int64.
     """
@@ -76,7 +77,7 @@ class TensorSplit(Split):
 
 
 class Subset(Split):
-    """Some images of a split, seen as a split of their own; indices: (n,) int64."""
+    """Some images of a split as a split; indices: (n,) int64."""
 
     def __init__(self, whole: Split, indices: Tensor) -> None:
         self.labels = whole.labels[indices]
@@ -101,7 +102,7 @@ class Subset(Split):
 
 
 def batched(order: Tensor, batch_size: int, drop_last: bool) -> tuple[Tensor, ...]:
-    """The indices of each batch; the last one is smaller, or dropped."""
+    """Return the indices of each batch; a smaller last batch can be dropped."""
     if drop_last and len(order) < batch_size:
         raise ValueError(
             f"batch_size={batch_size}: there are only {len(order)} images; use at most {len(order)}"

@@ -1,11 +1,11 @@
-"""Tables of what every architecture of a space reaches, as NAS-Bench-201's (2001.00326).
+"""Tables of the accuracies of all architectures of a space, such as NAS-Bench-201's (2001.00326).
 
 A CSV file with a header: `architecture` in the space's notation, and accuracies in percent, such as
-`cifar10_test_200ep` (test images, after 200 epochs) or `cifar10_val_12ep`. What stands in a column
-`<data>_test_200ep` is an architecture's true accuracy.
+`cifar10_test_200ep` (test images, after 200 epochs) or `cifar10_val_12ep`. A column
+`<data>_test_200ep` has the true accuracies.
 
-A table is for reports: it is read once a genotype is written. Only `evaluators.Tabular` searches in
-one.
+A table is for reports: it is read after a genotype is written. Only `evaluators.Tabular` uses it in
+a search.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ VALIDATION = re.compile(r"\w+_val_\d+ep")
 
 
 class Truth(TypedDict):
-    """What a table knows of an architecture on one data set: rank 1 is the best of all `of`."""
+    """An architecture's true accuracy on one data set; rank 1 is the best of all `of`."""
 
     accuracy: float
     rank: int
@@ -32,14 +32,14 @@ class Truth(TypedDict):
 
 @dataclass(frozen=True)
 class Table:
-    """`columns[name][architecture]` is an accuracy, a fraction."""
+    """`columns[name][architecture]` is an accuracy as a fraction."""
 
     path: Path
     columns: Mapping[str, Mapping[str, float]]
 
     @classmethod
     def read(cls, path: Path) -> Table:
-        """The table in a file; ValueError if it is none."""
+        """Read a table from a file; ValueError if it is not a table."""
         columns: dict[str, dict[str, float]] = {
             name: {} for name in filter(_is_accuracy, header(path))
         }
@@ -49,7 +49,7 @@ class Table:
         return cls(path, columns)
 
     def accuracy(self, text: str, column: str) -> float:
-        """A column's fraction for an architecture; ValueError if the table has no such row."""
+        """Return a column's accuracy of an architecture; ValueError without such a row."""
         if text not in self.columns[column]:
             raise ValueError(
                 f"table={self.path}: it has no architecture {text}; use a complete table"
@@ -57,7 +57,7 @@ class Table:
         return self.columns[column][text]
 
     def truth(self, text: str) -> dict[str, Truth]:
-        """The true accuracies of an architecture by data set, and how many are better."""
+        """Return the true accuracies and ranks of an architecture by data set."""
         found = {}
         for name, column in self.columns.items():
             if match := TRUE.fullmatch(name):
@@ -68,13 +68,13 @@ class Table:
 
 
 def check(path: Path) -> None:
-    """Raise ValueError unless all of a file can be read as a table; nothing of it is kept."""
+    """Raise ValueError unless all of a file can be read as a table; keep nothing of it."""
     for _ in _entries(path):
         pass
 
 
 def _entries(path: Path) -> Iterator[tuple[str, dict[str, float]]]:
-    """Every architecture with its accuracies by column."""
+    """Yield every architecture with its accuracies by column."""
     names = header(path)
     known: set[str] = set()
     rows = _rows(path)
@@ -92,9 +92,9 @@ def _entries(path: Path) -> Iterator[tuple[str, dict[str, float]]]:
 
 
 def header(path: Path, *needed: str) -> list[str]:
-    """The names of a table's columns, nothing else read.
+    """Return the names of a table's columns without reading further.
 
-    ValueError if it is no table, or lacks a true accuracy and needed columns.
+    Raises ValueError if it is not a table, or lacks a true accuracy or `needed` columns.
     """
     _, names = next(_rows(path), (1, []))
     missing = [name for name in (ARCHITECTURE, *needed) if name not in names]
@@ -107,9 +107,9 @@ def header(path: Path, *needed: str) -> list[str]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The rows with the numbers of their lines, empty ones left out; ValueError names the line."""
+    """Yield the non-empty rows with their line numbers; ValueError names the line."""
     line = 0
-    if path.is_fifo():  # one would wait for what is never written
+    if path.is_fifo():  # reading one would wait forever
         raise ValueError(f"table={path}: is a pipe; name a file")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -132,7 +132,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def describe(truth: Mapping[str, Truth]) -> str:
-    """One line for people: cifar10 94.37 %, rank 1 of 15,625."""
+    """Return a line such as: cifar10 94.37%, rank 1 of 15,625."""
     return "; ".join(
         f"{data} {100 * found['accuracy']:.2f}%, rank {found['rank']:,} of {found['of']:,}"
         for data, found in truth.items()

@@ -1,1 +1,1 @@
-"""Tasks: what a network is trained and judged on."""
+"""Tasks: what networks are trained for, and how they are measured."""

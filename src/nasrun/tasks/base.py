@@ -1,8 +1,7 @@
-"""What is learned: data, loss and metric, and the learner that trains a network on them.
+"""Base classes of tasks: data, loss and metric, and learners that train networks on them.
 
-Two kinds: an `ImageTask` hands out batches and losses, so that a strategy or a recipe owns the
-training; a `PopulationTask` hands out learners that train themselves, for as long as an interval
-lasts.
+There are two kinds: an `ImageTask` provides batches and losses, so that a strategy or a recipe has
+the training loop; a `PopulationTask` provides learners that train themselves for an interval.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ Batch = tuple[Tensor, Tensor]
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 
 FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
-"""Optimizers of which torch has a kernel for a whole step."""
+"""Optimizers that torch can run with one kernel per step."""
 
 
 def optimizer_of(factory: OptimizerFactory, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    """The factory's optimizer; on CUDA fused, unless the factory's settings say how it steps."""
+    """Return the factory's optimizer, fused on CUDA unless its settings say how it steps."""
     parameters = list(parameters)
     if isinstance(factory, partial) and factory.func in FUSED:
         free = not {"fused", "foreach", "capturable", "differentiable"} & set(factory.keywords)
@@ -43,32 +42,32 @@ def optimizer_of(factory: OptimizerFactory, parameters: Iterable[Tensor]) -> tor
 
 
 class Forward(Protocol):
-    """Images (B, C, H, W) to a tuple of outputs: a network, or a supernet at some mixture."""
+    """Maps images (B, C, H, W) to a tuple of outputs: a network, or a supernet with a mixture."""
 
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]: ...
 
 
 Forwards = Callable[[Tensor], Iterable[tuple[Tensor, ...]]]
-"""Images to what each of several networks, or one supernet at several mixtures, makes of them."""
+"""Maps images to the outputs of several networks, or of a supernet with several mixtures."""
 
 Track = Callable[[Iterable[Any], int], Iterable[Any]]
-"""Things and how many they are to the same things, the progress shown."""
+"""Takes items and their number, and returns the same items while it shows the progress."""
 
 
 class Task(ABC):
-    """Data, a loss and a metric of which bigger is better; settings first, data with `begin`."""
+    """Data, a loss and a metric to maximise; settings in the constructor, data with `begin`."""
 
     words: ClassVar[str]
-    """What the task is, in a user's words."""
+    """Description of the task, for messages."""
 
     learns_from: ClassVar[type[Data]]
-    """The kind of data that `begin` takes."""
+    """Class of the data that `begin` takes."""
 
     trains: ClassVar[type[Network]]
-    """The kind of network that learns it."""
+    """Class of the networks that it trains."""
 
     objective: str
-    """The name of the metric in `evaluate` that is maximised."""
+    """Name of the metric in `evaluate` that is maximised."""
 
     inputs: int
     """Channels of an input, known after `begin`."""
@@ -78,11 +77,11 @@ class Task(ABC):
 
     @abstractmethod
     def begin(self, dataset: Any, budget: Budget) -> None:
-        """Attach data of that kind and the device; ValueError if the data cannot be read."""
+        """Receive the data and the budget; ValueError if the data cannot be read."""
 
 
 class ImageTask(Task):
-    """A task on batches of labelled images: whoever trains a network on it owns the loop."""
+    """A task on batches of labelled images; the caller owns the training loop."""
 
     words = "a task on labelled images: task=classification"
     learns_from = Dataset
@@ -92,34 +91,34 @@ class ImageTask(Task):
     """The images, known after `begin`."""
 
     facts: Facts
-    """What a network needs to know of them, known after `begin`."""
+    """Facts about the images, known after `begin`."""
 
     size: int
     """Side of an input in pixels, known after `begin`."""
 
     @abstractmethod
     def split(self, *parts: Part) -> Split:
-        """The named parts of the data, concatenated, on the device."""
+        """Return the named parts of the data, concatenated, on the device."""
 
     @abstractmethod
     def subset(self, split: Split, count: int) -> Split:
-        """A fixed stratified part of so many images; ValueError if there are not as many."""
+        """Return a fixed stratified part of `count` images; ValueError if there are fewer."""
 
     @abstractmethod
     def batches(self, split: Split, batch_size: int, order: Tensor) -> Iterable[Batch]:
-        """Training batches in the given order (indices into the split), augmented."""
+        """Return augmented training batches in the given order (indices into the split)."""
 
     @abstractmethod
     def loss(self, forward: Forward, batch: Batch) -> Tensor:
-        """The training loss of a fresh forward pass, a scalar."""
+        """Return the training loss of a new forward pass, a scalar."""
 
     def evaluate(
         self, forward: Forward, split: Split, batch_size: int, *, augmented: bool = False
     ) -> Metrics:
-        """The metrics of a whole split in stored order, without gradients or augmentation.
+        """Return the metrics on a whole split in stored order, without gradients or augmentation.
 
-        The caller has put the network into the mode that it wants to measure. `augmented` takes
-        training batches of the split instead, in random order.
+        The caller sets the network's mode. `augmented` uses training batches of the split instead,
+        in random order.
         """
         (metrics,) = self.compare(lambda x: [forward(x)], split, batch_size, augmented=augmented)
         return metrics
@@ -134,13 +133,13 @@ class ImageTask(Task):
         augmented: bool = False,
         track: Track | None = None,
     ) -> list[Metrics]:
-        """`evaluate` of several at once, batch by batch."""
+        """Return what `evaluate` returns for several networks at once, batch by batch."""
 
     @abstractmethod
     def learner(
         self, network: nn.Module, *, optimizer: OptimizerFactory, clip: float | None
     ) -> Learner:
-        """What trains this network on this task; `clip` is the largest norm of a gradient."""
+        """Return a learner for this network; `clip` is the largest norm of a gradient."""
 
 
 class Learner(ABC):
@@ -150,58 +149,58 @@ class Learner(ABC):
 
     @abstractmethod
     def train(self, batches: Iterable[Batch], lr: float) -> Metrics:
-        """One pass over the batches at this learning rate; the means of the losses."""
+        """Train one pass over the batches with this learning rate, and return the mean losses."""
 
     @abstractmethod
     def evaluate(self, split: Split, batch_size: int) -> Metrics:
-        """The task's metrics of the network in evaluation mode."""
+        """Return the task's metrics of the network in evaluation mode."""
 
     @property
     @abstractmethod
     def first_lr(self) -> float:
-        """The learning rate that the optimizer was configured with."""
+        """Learning rate that the optimizer was configured with."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Weights and optimizer state."""
+        """Return weights and optimizer state."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from such a state."""
+        """Continue from a state that `state_dict` returned."""
 
 
 class MemberLearner(ABC):
-    """A network that trains itself on its task; random numbers are torch's global ones."""
+    """A network that trains itself on its task, with torch's global random numbers."""
 
     network: nn.Module
 
     @abstractmethod
     def train_interval(self) -> Metrics:
-        """One interval of training, as long as the task's settings say; the means of its losses."""
+        """Train one interval, whose length is a setting of the task, and return the mean losses."""
 
     @abstractmethod
     def evaluate(self) -> Metrics:
-        """What selection may know: the task's objective among others, nothing of the test."""
+        """Return the metrics for selection, with the task's objective and without the test part."""
 
     @abstractmethod
     def test(self) -> Metrics:
-        """What is reported at the end: measured afresh, on what selection has not seen."""
+        """Return the metrics that are reported at the end, on data that selection has not used."""
 
     @abstractmethod
     def show(self, path: Path) -> list[str]:
-        """Draw what the network does into files whose names begin as the path; their names."""
+        """Draw pictures into files whose names begin with `path`, and return their names."""
 
     @abstractmethod
     def trained(self) -> Trained:
-        """All that the next interval depends on but the random state."""
+        """Return everything that the next interval depends on, except the random state."""
 
     @abstractmethod
     def load(self, trained: Trained) -> None:
-        """Continue from such a state; every name and shape must fit."""
+        """Continue from a training state; every name and shape must match."""
 
 
 class PopulationTask(Task):
-    """A task whose learners train themselves, many side by side, in processes of their own.
+    """A task whose learners train themselves, many side by side, in separate processes.
 
     A begun task is sent to those processes, so it holds no large tensors.
     """
@@ -211,16 +210,16 @@ class PopulationTask(Task):
         "file conf/task/members/STRATEGY.yaml"
     )
     score: ClassVar[str] = "validation_score"
-    """What selection calls the objective."""
+    """Name of the objective as a score."""
 
     @abstractmethod
     def check(self, network: nn.Module) -> None:
-        """ValueError if networks of this kind cannot learn the task."""
+        """Raise ValueError if a network of this kind cannot learn the task."""
 
     @abstractmethod
     def learner(self, network: nn.Module) -> MemberLearner:
-        """What trains this network from its present weights."""
+        """Return a learner that trains this network from its current weights."""
 
     @abstractmethod
     def needs(self, network: nn.Module, members: int, intervals: int) -> str:
-        """What a population of such networks will cost, in a user's words; empty if little."""
+        """Return a warning about an expensive population of such networks; empty if it is cheap."""

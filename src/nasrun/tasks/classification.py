@@ -31,10 +31,10 @@ from nasrun.tasks.base import (
 
 
 class Classification(ImageTask):
-    """Cross entropy with label smoothing and, where a network has it, an auxiliary head's loss.
+    """Cross entropy with label smoothing and, if a network has one, an auxiliary head's loss.
 
-    `share` in (0, 1] is how much of the training and of the validation images is used, the same
-    stratified part each time; test images are always all used.
+    `share` in (0, 1] is the share of the training and validation images that is used, the same
+    stratified part each time; all test images are always used.
     """
 
     objective = "accuracy"
@@ -115,7 +115,7 @@ class Classification(ImageTask):
         if track is not None:
             batches = track(batches, math.ceil(len(split) / batch_size))
         count = 0
-        sums = []  # a batch, (forwards, 3), where the network runs: nothing waits for it
+        sums = []  # (forwards, 3) per batch, on the network's device, so that nothing waits
         for images, labels in batches:
             count += len(labels)
             with self.budget.autocast():
@@ -128,9 +128,9 @@ class Classification(ImageTask):
         return [dict(zip(names, row, strict=False)) for row in means]
 
     def _whole(self, split: Split, batch_size: int) -> Iterable[Batch]:
-        """All images in order; one that is left over joins the batch before it.
+        """Return all images in order; a single last image joins the batch before it.
 
-        Batch norm that measures by the batch has no variance over one image.
+        Batch norm that uses the batch has no variance over one image.
         """
         if len(split) <= batch_size or len(split) % batch_size != 1:
             return split.batches(batch_size)
@@ -141,7 +141,7 @@ class Classification(ImageTask):
         )
 
     def _sums(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Of a batch the summed loss, and how many labels come first and among the first five."""
+        """Return a batch's summed loss, and how many labels rank first and among the first five."""
         loss = F.cross_entropy(logits, labels, reduction="sum")
         ranked = logits.topk(min(5, self.outputs), dim=1).indices == labels[:, None]
         return torch.stack([loss, ranked[:, 0].sum(), ranked.sum()])

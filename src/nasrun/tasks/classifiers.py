@@ -1,7 +1,7 @@
-"""Classifiers that train themselves: what a population on labelled images is made of.
+"""Classifiers that train themselves, as members of a population on labelled images.
 
-PBT-NAS (2307.15621) has no such setting; all numbers are ours. A member learns from the training
-part and is scored on the validation part; the test part is read when one member is delivered.
+PBT-NAS (2307.15621) has no such setting; all numbers are ours. A member is trained on the training
+part and scored on the validation part; the test part is read when a member is delivered.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from nasrun.trained import Trained
 
 
 class Classifiers(PopulationTask):
-    """Classification for members of a population; a score is the validation accuracy.
+    """Classification for members of a population; the score is the validation accuracy.
 
-    An interval is `epochs` passes over the training images at the optimizer's rate, gradients
-    clipped to the norm `clip`. The rest is as in `Classification`.
+    An interval is `epochs` passes over the training images at the optimizer's constant rate, with
+    gradients clipped to the norm `clip`. The rest is as in `Classification`.
     """
 
     learns_from = Dataset
@@ -71,11 +71,11 @@ class Classifiers(PopulationTask):
         self._parts = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """A process that receives the task reads the images itself."""
+        """Leave out the images: a process that receives the task reads them itself."""
         return {**self.__dict__, "_parts": {}}
 
     def part(self, name: Part) -> Split:
-        """A part of the images, read once; the test part is kept by nobody."""
+        """Return a part of the images, read once; the test part is not kept."""
         if name == "test":
             return self.images.split(name)
         if name not in self._parts:
@@ -84,7 +84,7 @@ class Classifiers(PopulationTask):
 
     def check(self, network: nn.Module) -> None:
         assert isinstance(network, ImageClassifier)
-        self.part("train"), self.part("validation")  # what is wrong with them is told now
+        self.part("train"), self.part("validation")  # so that faults in them show now
 
     def needs(self, network: nn.Module, members: int, intervals: int) -> str:
         steps = math.ceil(len(self.part("train")) / self.batch_size)
@@ -96,10 +96,10 @@ class Classifiers(PopulationTask):
 
 
 class ClassifierMember(MemberLearner):
-    """A classifier with its optimizer; `epochs` counts those of its whole line."""
+    """A classifier with its optimizer; `epochs` includes those of its ancestors."""
 
     def __init__(self, task: Classifiers, network: nn.Module) -> None:
-        task.images.budget.apply_to_cuda()  # a worker process has settings of its own
+        task.images.budget.apply_to_cuda()  # a worker process has its own settings
         self.task = task
         self.classifier = Classifier(task.images, network, task.optimizer, task.clip)
         self.network = self.classifier.network
@@ -124,7 +124,7 @@ class ClassifierMember(MemberLearner):
         return self.classifier.evaluate(self.task.part(part), 2 * self.task.batch_size)
 
     def show(self, path: Path) -> list[str]:
-        """Nothing: what it does are its accuracies."""
+        """Return no pictures."""
         return []
 
     def trained(self) -> Trained:

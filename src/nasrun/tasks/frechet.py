@@ -1,9 +1,9 @@
-"""How far generated images are from real ones: Frechet distances of features (1706.08500).
+"""Frechet distances between features of generated and real images (1706.08500).
 
 At full size the features are Inception's, from a file that the user gives. For small images of
 classes that a network can learn in seconds, `OwnFeatures` trains two small classifiers: one for
-selection, another, with other random numbers and the test images, for the report. Their distances
-are good for comparisons among themselves and never comparable with Inception's.
+selection, and one with other random numbers for the report, which uses the test images. These
+distances can be compared with each other, but never with Inception's.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from nasrun.divergence import Diverged
 from nasrun.stage import Metrics
 
 Sampler = Callable[[int], Tensor]
-"""How many -> generated images (B, C, H, W) uint8, drawn from torch's global generator."""
+"""Returns `count` generated images (B, C, H, W) uint8, drawn from torch's global generator."""
 BATCH = 500
 
 
 def pixels(dataset: Dataset, *parts: Part, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The images (N, C, H, W) uint8 of these parts, and their labels."""
+    """Return the images (N, C, H, W) uint8 of these parts, and their labels."""
     facts, split = dataset.facts(), dataset.split(*parts, device=device)
     mean, std = (torch.tensor(x, device=device)[:, None, None] for x in (facts.mean, facts.std))
     images = [
@@ -41,7 +41,7 @@ def pixels(dataset: Dataset, *parts: Part, device: torch.device) -> tuple[Tensor
 
 
 def frechet(first: Moments, second: Moments) -> float:
-    """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1^.5 S2 S1^.5)^.5) of two Gaussians, in float64."""
+    """Return |m1 - m2|^2 + tr(S1 + S2 - 2 (S1^.5 S2 S1^.5)^.5) of two Gaussians, in float64."""
     root = _root(first[1])
     cross = torch.linalg.eigvalsh(root @ second[1] @ root).clamp_min(0).sqrt().sum()
     distance = (first[0] - second[0]).square().sum() + first[1].trace() + second[1].trace()
@@ -53,7 +53,7 @@ Moments = tuple[Tensor, Tensor]
 
 
 def moments(features: Tensor) -> Moments:
-    """The moments of features (N, d)."""
+    """Return the moments of features (N, d)."""
     features = features.cpu().double()  # Apple's GPUs have no float64
     return features.mean(0), torch.cov(features.T)
 
@@ -64,7 +64,7 @@ def _root(matrix: Tensor) -> Tensor:
 
 
 class Distance(ABC):
-    """A distance between what is sampled and real images; settings first, data with `begin`."""
+    """A distance of generated to real images; settings in the constructor, data in `begin`."""
 
     @abstractmethod
     def begin(self, dataset: Dataset, budget: Budget) -> None:
@@ -72,19 +72,20 @@ class Distance(ABC):
 
     @abstractmethod
     def search(self, sample: Sampler) -> Metrics:
-        """`fid` to the training images, for selection."""
+        """Return `fid` to the training images, for selection."""
 
     @abstractmethod
     def report(self, sample: Sampler) -> Metrics:
-        """`fid` as it is reported, and what explains it."""
+        """Return `fid` as it is reported, and metrics that explain it."""
 
 
 class OwnFeatures(Distance):
-    """Features of a small classifier of the images' own classes, 32 numbers an image.
+    """Features of a small classifier of the images' own classes, 32 numbers per image.
 
-    Selection: `samples` samples against the training images (train and validation part). Report:
-    another classifier, `report_samples` samples, the test images; `fid_floor` is what real training
-    images would get, `smallest_class` the share of the rarest class among the samples.
+    Selection compares `samples` samples with the training images (train and validation part). The
+    report uses another classifier, `report_samples` samples and the test images; `fid_floor` is the
+    distance of the real training images, `smallest_class` the share of the rarest class among
+    samples.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class OwnFeatures(Distance):
             raise Diverged("the classifier of the images", {}, ["task.distance.lr"])
 
     def _classifier(self, images: Tensor, labels: Tensor, seed: int) -> Classes:
-        """A trained classifier; the seed alone decides which."""
+        """Return a trained classifier that depends only on the seed."""
         facts = self.dataset.facts()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -153,7 +154,7 @@ class OwnFeatures(Distance):
 
 
 class Classes(nn.Module):
-    """Three convolutions, 32 features, and the classes."""
+    """A classifier with three convolutions and 32 features."""
 
     def __init__(self, facts: Facts) -> None:
         super().__init__()
@@ -178,14 +179,14 @@ class Classes(nn.Module):
 
     @torch.no_grad()
     def features_of(self, images: Tensor) -> Tensor:
-        """(N, 32) of images (N, C, H, W) uint8."""
+        """Return the features (N, 32) of images (N, C, H, W) uint8."""
         return torch.cat([self.body(part.float() / 127.5 - 1) for part in images.split(BATCH)])
 
 
 class Inception(Distance):
     """The published FID: features of the TensorFlow Inception-v3 (extra `gan`, torch-fidelity).
 
-    `weights` is the file of torch-fidelity, `weights-inception-2015-12-05-6726825d.pth`.
+    `weights` is the path of torch-fidelity's file `weights-inception-2015-12-05-6726825d.pth`.
     `samples` are compared for selection and `report_samples` for the report, both with the training
     images, as published.
     """
@@ -193,7 +194,7 @@ class Inception(Distance):
     def __init__(self, *, weights: str, samples: int, report_samples: int) -> None:
         for key, value in (("samples", samples), ("report_samples", report_samples)):
             if value < 2:
-                raise ValueError(f"{key}={value}: use at least 2; published are 5000 and 50000")
+                raise ValueError(f"{key}={value}: use at least 2; papers use 5000 and 50000")
         self.weights = Path(weights)
         self.samples = samples
         self.report_samples = report_samples
@@ -205,10 +206,10 @@ class Inception(Distance):
                 "weights-inception-2015-12-05-6726825d.pth"
             )
         try:
-            import torch_fidelity  # noqa: F401  whether it is there
+            import torch_fidelity  # noqa: F401  checks that it is installed
         except ModuleNotFoundError as error:
             raise ValueError(
-                "task.distance: Inception's features need torch-fidelity, pip install 'nasrun[gan]'"
+                "task.distance: Inception's features need torch-fidelity; pip install 'nasrun[gan]'"
             ) from error
         self.device = budget.torch_device
         self._network: Any = None

@@ -1,8 +1,8 @@
 """Image generation: a hinge GAN whose averaged generator is scored by a Frechet distance.
 
-The training of AdversarialNAS as PBT-NAS uses it (2307.15621): the discriminator learns from every
-batch, the generator from every `generator_every`-th one, with more samples; the generator's weights
-are averaged, its batch statistics are copied.
+This is AdversarialNAS's training as PBT-NAS uses it (2307.15621): the discriminator is trained on
+every batch, the generator after every `generator_every`-th one, on more samples; the generator's
+weights are averaged, its batch statistics are copied.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class ImageGeneration(PopulationTask):
     """Images like those of a data set, by a hinge GAN; fitness is minus the Frechet distance.
 
     An interval is `steps` steps of the discriminator on `batch_size` real and as many generated
-    images. Every `generator_every`-th one also trains the generator on `generator_batch` samples.
-    `ema` is how much of the averaged generator is kept at each of its steps.
+    images. Every `generator_every`-th step also trains the generator on `generator_batch` samples.
+    `ema` is the share of the averaged generator that is kept in each of the generator's steps.
     """
 
     learns_from = Dataset
@@ -80,12 +80,12 @@ class ImageGeneration(PopulationTask):
         self._images: Tensor | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """A process that receives the task reads the images itself."""
+        """Leave out the images: a process that receives the task reads them itself."""
         return {**self.__dict__, "_images": None}
 
     @property
     def images(self) -> Tensor:
-        """The images to learn from, (N, C, H, W) uint8: all but the test images."""
+        """The training images, (N, C, H, W) uint8: all but the test images."""
         if self._images is None:
             device = self.budget.torch_device
             self._images, _ = pixels(self.dataset, "train", "validation", device=device)
@@ -115,7 +115,7 @@ class GanLearner(MemberLearner):
 
     def __init__(self, task: ImageGeneration, network: nn.Module) -> None:
         assert isinstance(network, Adversaries)
-        task.budget.apply_to_cuda()  # a worker process has settings of its own
+        task.budget.apply_to_cuda()  # a worker process has its own settings
         self.task, self.device = task, task.budget.torch_device
         self.network = network.to(self.device)
         self.latent = network.latent
@@ -140,7 +140,7 @@ class GanLearner(MemberLearner):
         }
 
     def _batches(self) -> Iterator[Tensor]:
-        """As many batches as an interval has, in passes over all images in random order."""
+        """Yield an interval's batches, in passes over all images in random order."""
         images, size = self.task.images, min(self.task.batch_size, len(self.task.images))
         left = self.task.steps
         while left:
@@ -162,7 +162,7 @@ class GanLearner(MemberLearner):
         return loss.detach()
 
     def _train_generator(self) -> Tensor:
-        """Ascend E D(G(z)), then let the average follow."""
+        """Ascend E D(G(z)), then update the average."""
         with self.task.budget.autocast():
             fake = self.generator(self._noise(self.task.generator_batch))
             loss = -self.discriminator(fake).float().mean()
@@ -180,7 +180,7 @@ class GanLearner(MemberLearner):
 
     @torch.no_grad()
     def sample(self, count: int) -> Tensor:
-        """Images (count, C, H, W) uint8 of the averaged generator."""
+        """Return images (count, C, H, W) uint8 of the averaged generator."""
         self.average.eval()
         parts = []
         for start in range(0, count, SAMPLED_AT_ONCE):

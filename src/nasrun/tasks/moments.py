@@ -1,4 +1,4 @@
-"""Optimizers' moments by the names of their parameters, so that layers can take theirs along."""
+"""Optimizers' moments by parameter names, so that they can move together with layers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from nasrun.trained import Tensors
 
 
 def parameters(network: nn.Module, module: str) -> list[Tensor]:
-    """The parameters of a module of the network, as a list that is made once."""
+    """Return the parameters of a module of the network, as a list."""
     return list(network.get_submodule(module).parameters())
 
 
 def moments_of(network: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensors]:
-    """What the optimizers keep of each parameter of the network, on the CPU."""
+    """Return the optimizers' state of each parameter of the network, on the CPU."""
     names: dict[torch.Tensor, str] = {p: name for name, p in network.named_parameters()}
     return {
         names[parameter]: {key: value.detach().cpu().clone() for key, value in kept.items()}
@@ -28,7 +28,7 @@ def moments_of(network: nn.Module, optimizers: list[torch.optim.Optimizer]) -> d
 def restore_moments(
     network: nn.Module, optimizers: list[torch.optim.Optimizer], saved: dict[str, Tensors]
 ) -> None:
-    """Give the moments back; a parameter without saved ones starts fresh."""
+    """Restore the saved moments; parameters without saved moments start with none."""
     names = {parameter: name for name, parameter in network.named_parameters()}
     for optimizer in optimizers:
         optimizer.state.clear()
@@ -43,9 +43,9 @@ def restore_moments(
 
 
 def device_of(value: Tensor, parameter: Tensor, group: dict[str, Any]) -> torch.device:
-    """Where an optimizer keeps a value of a parameter.
+    """Return the device on which an optimizer keeps a value of a parameter.
 
-    A step count is a scalar and stays on the CPU, unless the step is one kernel that counts.
+    A step count is a scalar on the CPU, unless a single kernel does the step and counts.
     """
     together = group.get("fused") or group.get("capturable")
     return parameter.device if value.dim() or together else torch.device("cpu")

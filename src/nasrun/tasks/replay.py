@@ -1,4 +1,4 @@
-"""What an agent has seen: transitions in a ring, with n-step returns made when they are drawn."""
+"""Replay buffer: transitions in a ring; n-step returns are computed when they are sampled."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 LONGEST = 64
-"""The most steps that a return can reach."""
+"""Largest number of steps of a return."""
 
 
 class Transitions(NamedTuple):
-    """A batch: what was seen, done, earned in n steps, the discount after them, and seen then."""
+    """A batch of observations, actions, n-step rewards, discounts, and next observations."""
 
     observation: Tensor
     action: Tensor
@@ -24,10 +24,10 @@ class Transitions(NamedTuple):
 class Replay:
     """The last `capacity` steps.
 
-    Every step keeps what was seen before it; the last of an episode is followed by one more entry
-    that is seen and never left. So observations are stored once. One of `stack` frames, the newest
-    last, is stored as its newest frame: the others are those of the steps before, of which an
-    episode's first frame counts as often as needed.
+    Every step stores the observation before it; an episode ends with one more entry for its last
+    observation. So observations are stored once. Of an observation of `stack` frames, only the
+    newest frame (the last) is stored: the others are those of the steps before, and an episode's
+    first frame is repeated as often as needed.
     """
 
     def __init__(
@@ -37,22 +37,22 @@ class Replay:
         self.stack, self.part = stack, shape[0] // stack
         self.observation = torch.zeros(capacity, self.part, *shape[1:], dtype=kind)
         self.age = torch.zeros(capacity, dtype=torch.int64)
-        """How many steps of its episode lie before."""
+        """Number of earlier steps of the episode."""
         self.action = torch.zeros(capacity, actions)
         self.reward = torch.zeros(capacity)
         self.going = torch.zeros(capacity)
-        """1 where more can be earned after the step, 0 where the episode terminated."""
+        """1 if further reward is possible after the step, 0 if the episode terminated."""
         self.steps_left = torch.zeros(capacity, dtype=torch.int64)
-        """How many steps of the episode begin here or later: 0 for what is only seen."""
+        """Number of steps of the episode from this entry; 0 for its last observation."""
         self.capacity, self.position, self.size, self.episode = capacity, 0, 0, 0
 
     def begin(self, observation: Tensor) -> None:
-        """An episode begins."""
+        """Start an episode."""
         self.episode = 0
         self._see(observation)
 
     def add(self, action: Tensor, reward: float, terminated: bool, observation: Tensor) -> None:
-        """A step from what was seen last."""
+        """Add a step from the last observation."""
         here = (self.position - 1) % self.capacity
         self.action[here] = action
         self.reward[here] = reward
@@ -71,7 +71,7 @@ class Replay:
         self.size = min(self.size + 1, self.capacity)
 
     def draw(self, batch_size: int, steps: int, discount: float) -> Transitions:
-        """Transitions of up to `steps` steps, fewer at the end of an episode."""
+        """Sample transitions of up to `steps` steps, fewer at the end of an episode."""
         start = self._starts(batch_size)
         reward, factor = torch.zeros(batch_size), torch.ones(batch_size)
         place = start
@@ -84,19 +84,19 @@ class Replay:
         return Transitions(self._seen(start), self.action[start], reward, factor, self._seen(place))
 
     def _starts(self, count: int) -> Tensor:
-        """Places (count,) where a step begins, each as likely; a ring of a million is not read."""
+        """Sample positions (count,) of steps, uniformly, without reading the whole ring."""
         found = torch.empty(0, dtype=torch.int64)
         while len(found) < count:
             place = torch.randint(self.size, (2 * count,))
             whole = self.steps_left[place] > 0
-            if self.size == self.capacity:  # of the oldest, frames may have been overwritten
+            if self.size == self.capacity:  # frames of the oldest may be overwritten
                 order = (place - self.position) % self.capacity
                 whole &= order >= self.age[place].clamp(max=self.stack - 1)
             found = torch.cat([found, place[whole]])
         return found[:count]
 
     def _seen(self, place: Tensor) -> Tensor:
-        """The observations at these places, stacked."""
+        """Return the stacked observations at these positions."""
         frames = [
             self.observation[(place - self.age[place].clamp(max=back)) % self.capacity]
             for back in reversed(range(self.stack))
@@ -104,13 +104,13 @@ class Replay:
         return frames[0] if self.stack == 1 else torch.cat(frames, dim=1)
 
     def state_dict(self) -> dict[str, Any]:
-        """What is filled, and where the next step goes."""
+        """Return the filled part and the next position."""
         parts = ("observation", "age", "action", "reward", "going", "steps_left")
         filled = {name: getattr(self, name)[: self.size].clone() for name in parts}
         return {**filled, "position": self.position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from such a state; the next episode starts from the beginning."""
+        """Continue from a state that `state_dict` returned; the next episode is a new one."""
         state = dict(state)
         self.position = state.pop("position")
         for name, tensor in state.items():
