@@ -1,7 +1,7 @@
 """Training a chosen architecture from scratch: the CIFAR recipe and the ImageNet recipe.
 
 Retraining and transfer are two configurations of this one stage (DARTS, 1806.09055, sections 3.1
-and 3.3). The test images are read once, when the last round is done, and the last weights count.
+and 3.3). The test images are read once, after the last round, and the last weights are used.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from nasrun.tasks.base import ImageTask, OptimizerFactory, Part, Subset
 
 
 class Retrain(Stage):
-    """Train a genotype's network for `epochs`, then test it.
+    """Train a genotype's network for `epochs` epochs, then test it.
 
-    With `data=all` it learns from the training and the validation part, as published; with
-    `data=train` the validation accuracy is logged each round. The probability of dropped paths
-    grows linearly, and would reach `drop_path` after the last epoch. A round is one
+    With `data=all` it trains on the training and the validation part, as published; with
+    `data=train` the validation accuracy is logged each round. The probability of drop path grows
+    linearly from 0 towards `drop_path`, which it would reach after the last epoch. A round is one
     `rounds_per_epoch`-th of an epoch: the learning rate follows the schedule round by round, and an
-    interruption loses at most one.
+    interruption loses at most one round.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Retrain(Stage):
         if len(self.train) < 2 * self.rounds_per_epoch:
             raise ValueError(
                 f"rounds_per_epoch={self.rounds_per_epoch}: there are only {len(self.train)} "
-                f"images, and a round takes 2; use at most {len(self.train) // 2}"
+                f"images, and a round needs 2; use at most {len(self.train) // 2}"
             )
         self.validation = None if "validation" in self.parts else self.task.split("validation")
         network = space.network(
@@ -100,7 +100,7 @@ class Retrain(Stage):
         self.order_seed = 0
 
     def step_bytes(self) -> int:
-        """The most that a step takes by shapes: weights, optimizer, activations and gradients."""
+        """Return the bytes of a step by shapes: weights, optimizer, activations and gradients."""
         return network_bytes(
             self.space,
             self.genotype,
@@ -133,7 +133,7 @@ class Retrain(Stage):
         return metrics
 
     def validate(self) -> Metrics:
-        """The network on the validation part, which it does not learn from with `data=train`."""
+        """Return the metrics on the validation part, which is not trained on with `data=train`."""
         assert self.validation is not None
         return self.learner.evaluate(self.validation, 2 * self.batch_size)
 
@@ -150,7 +150,7 @@ class Retrain(Stage):
         network = self.learner.network
         some = Subset(self.train, torch.arange(min(len(self.train), 2 * self.batch_size)))
         answered = self.learner.evaluate(some, 2 * self.batch_size)
-        if not finite(answered):  # the last step did it; no test image is read for that
+        if not finite(answered):  # the last step diverged; then no test image is read
             raise Diverged("the training", answered, ("optimizer.lr", "clip"))
         weights = network.state_dict()
         folder.save_weights({name: tensor.detach().cpu() for name, tensor in weights.items()})

@@ -89,7 +89,7 @@ REFUSED = {
     ),
     "no numbers": (torch.full((3, 8, 8), float("nan")), "floats from nan to nan"),
     "an array of 0..255 floats": (numpy.full((8, 8, 3), 200.0), "floats from 200 to 200"),
-    "an empty batch": (torch.zeros(0, 3, 8, 8), "an empty batch, give one image or more"),
+    "an empty batch": (torch.zeros(0, 3, 8, 8), "an empty batch; give one image or more"),
     "an empty list": ([], "an empty batch"),
     "an empty array": (numpy.zeros((0, 8, 8, 3)), "an empty batch"),
     "no pixels": (torch.zeros(1, 3, 0, 8), "has no pixels"),

@@ -1,4 +1,4 @@
-"""A command of stages, as the pipeline gets it."""
+"""A command of stages, as the pipeline receives it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nasrun.config import Composed
 class Command:
     """A verb with its composed configuration, the overrides as typed, and the trusted packages.
 
-    One of `nasrun plan` is only to be foreseen. text: the whole line, as it is typed.
+    only_foreseen: `nasrun plan` only predicts it. text: the whole line as typed.
     """
 
     verb: str

@@ -1,4 +1,4 @@
-"""A plan is executed in a run, stage by stage."""
+"""Executes a plan in a run, stage by stage."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def execute(plan: Plan, console: Console) -> tuple[Run, list[StageFolder]]:
         Run.refuse_changed(plan.outputs, plan.family, plan.config, plan.contents)
     plan.look()
     if run is None:
-        ready = _first_stage(plan)  # reads the data: what is wrong with them leaves no folder
+        ready = _first_stage(plan)  # reads the data, so that faults in them leave no folder
         run = Run.claim(plan.outputs, plan.family, plan.config, plan.record, plan.contents)
     console.print(str(run.path), style="bold", highlight=False, markup=False)
     if others and others[-1].path != run.path:
@@ -58,7 +58,7 @@ def execute(plan: Plan, console: Console) -> tuple[Run, list[StageFolder]]:
             for kind in plan.kinds:
                 work.done += import_module(f"nasrun.pipeline.{kind.name}").perform(work)
         except BaseException:
-            with suppress(ValueError, OSError):  # a full disk is told once, by the stage
+            with suppress(ValueError, OSError):  # the stage itself reports a full disk
                 run.write_report()
             raise
         run.write_report()
@@ -66,7 +66,7 @@ def execute(plan: Plan, console: Console) -> tuple[Run, list[StageFolder]]:
 
 
 def _first_stage(plan: Plan) -> Stage:
-    """The stage that begins a new run, begun."""
+    """Return the first stage of a new run, begun."""
     from nasrun.pipeline.search import start_search
     from nasrun.pipeline.training import begin_training
 

@@ -1,11 +1,10 @@
-"""What a run would take, before it is started: `nasrun plan`.
+"""Predicts what a run will need before it starts: `nasrun plan`.
 
-Memory is what this process takes before the first step, and the step's by shapes; where other
-processes take the steps, each of them as much. All stages are asked for their memory first; where
-one would not suffice, no step is taken. Time comes from real steps, or from smaller ones that are
-scaled up (`rehearsal`): of every kind of round the seconds of a step times the steps of all such
-rounds, and what a round does besides. The disk holds the state after these steps, of a search
-twice.
+Memory is what this process needs before the first step, plus that of the step by shapes; if other
+processes run the steps, it is multiplied. All stages are asked for their memory first; if one does
+not have enough, no step is run. Time comes from real steps, or from smaller ones that are scaled up
+(`rehearsal`): for every kind of round, the seconds of a step times the number of all such steps,
+plus the work outside of steps. The disk holds the state after these steps, twice for a search.
 """
 
 from __future__ import annotations
@@ -36,14 +35,14 @@ if TYPE_CHECKING:
     from nasrun.selectors.base import Selector
 
 COPIES = {SEARCH.name: 2}
-"""Of a finished stage's state on disk: of a search the last one and that before, else one."""
+"""Number of states that a finished stage keeps on disk; 1 if it is not listed."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """One stage: GiB at the peak in all processes, seconds a step, hours in all, GiB on disk.
+    """One stage: peak GiB in all processes, seconds per step, total hours, GiB on disk.
 
-    scaled: the seconds are those of smaller steps, scaled up. refusal: why the stage cannot be.
+    scaled: the seconds are scaled up from smaller steps. refusal: why the stage cannot run.
     """
 
     stage: str
@@ -57,9 +56,9 @@ class Forecast:
 
 
 class Process:
-    """The process that forecasts, which the one that runs will resemble.
+    """The process that forecasts; its memory without steps stands for that of the real run.
 
-    To be asked for a peak before the first step is taken: what it takes by then is kept.
+    Ask for a peak before the first step: the memory at that time is remembered.
     """
 
     def __init__(self, budget: Budget) -> None:
@@ -67,20 +66,20 @@ class Process:
 
     @cached_property
     def gib(self) -> float:
-        """What it takes without steps: interpreter, libraries, images."""
+        """GiB without steps: interpreter, libraries, images."""
         if self.budget.resolved["device"] == "cuda":
             return 0.0  # the allocator's peak counts there
         taken = resident_gib()
         return self.budget.reserve_gib if taken is None else taken
 
     def peak(self, step_bytes: int, workers: int = 0) -> float:
-        """GiB at a step of so many bytes by shapes, taken by each of so many `workers` if any."""
+        """Return the GiB of a step of `step_bytes`, which each of `workers` processes runs."""
         return (1 + workers) * self.gib + max(1, workers) * step_bytes / 2**30
 
 
 @dataclass(frozen=True)
 class Outlook:
-    """Facts of the space, by name, and a forecast of every stage; `known` is where it is kept."""
+    """Facts about the space and a forecast per stage; `known` is the note that they come from."""
 
     facts: Mapping[str, str]
     stages: list[Forecast]
@@ -88,19 +87,20 @@ class Outlook:
 
     @property
     def refusals(self) -> list[str]:
-        """Why the run cannot be, nothing where it can."""
+        """Reasons why the run cannot start; empty if it can."""
         return [f"{each.stage}: {each.refusal}" for each in self.stages if each.refusal]
 
 
-Told = Callable[[str], None]
+Report = Callable[[str], None]
 """Receives progress messages."""
 
 
 @dataclass(frozen=True)
 class Ahead:
-    """The stages of a run, each to be begun; `None` without it.
+    """The stages of a run as functions that begin them; `None` for a stage that is not run.
 
-    A `baseline` is retrained besides, which takes as long as the found architecture.
+    With a `baseline`, a random architecture is retrained, too, which takes as long as the found
+    one.
     """
 
     search: Callable[[], Strategy] | None
@@ -110,21 +110,21 @@ class Ahead:
 
 
 def foresee_stages(
-    ahead: Ahead, process: Process, rehearsing: Rehearsing, told: Told
+    ahead: Ahead, process: Process, rehearsing: Rehearsing, report: Report
 ) -> list[Forecast]:
-    """Begin each stage, ask what memory it needs, and take a few steps of it if all can be."""
+    """Begin each stage, predict its memory, and time a few steps of it if all stages can run."""
     strategy: Strategy | None = None
     stages: dict[str, Retrain] = {}
     found: dict[str, Forecast] = {}
     if ahead.search is not None:
-        told("search: reading the data, counting the memory")
+        report("search: reading the data, counting the memory")
         try:
             strategy = ahead.search()
             found[SEARCH.name] = Forecast(SEARCH.name, _search_gib(strategy, process))
         except ValueError as refused:
             found[SEARCH.name] = Forecast(SEARCH.name, refusal=str(refused))
     for kind, begin in ahead.trainings.items():
-        told(f"{kind}: reading the data, counting the memory")
+        report(f"{kind}: reading the data, counting the memory")
         try:
             stages[kind] = begin()
             found[kind] = Forecast(kind, process.peak(stages[kind].step_bytes()))
@@ -135,18 +135,18 @@ def foresee_stages(
 
     timed: list[Forecast] = []
     if strategy is not None:
-        told("search: timing a few steps")
+        report("search: timing a few steps")
         timed.append(_timed(found[SEARCH.name], strategy, _searching(strategy), rehearsing))
     if ahead.select is not None:
-        told("select: timing a few steps")
+        report("select: timing a few steps")
         selector, strategy, rehearsals = ahead.select()
-        memory = None  # of what trains others it is open
+        memory = None  # unknown for selectors that train other networks
         if selector.accepts is SupernetStrategy and isinstance(strategy, Foreseen):
             searched = found.get(SEARCH.name)
             memory = searched.memory_gib if searched else process.peak(strategy.foreseen_bytes())
         timed.append(_timed(Forecast(SELECT.name, memory), selector, rehearsals, rehearsing))
     for kind, stage in stages.items():
-        told(f"{kind}: timing a few steps")
+        report(f"{kind}: timing a few steps")
         training = _timed(found[kind], stage, _training(stage), rehearsing)
         weights = saved_bytes(stage.learner.network.state_dict()) / 2**30
         timed.append(replace(training, disk_gib=weights + (training.disk_gib or 0.0)))
@@ -162,7 +162,7 @@ def _searching(strategy: Strategy) -> Iterable[Rehearsal]:
 
 
 def _search_gib(strategy: Strategy, process: Process) -> float | None:
-    """ValueError if it is more than the budget has."""
+    """Return the GiB of a search; ValueError if the budget has less."""
     if not isinstance(strategy, Foreseen):
         return None
     need = strategy.foreseen_bytes()
@@ -173,7 +173,7 @@ def _search_gib(strategy: Strategy, process: Process) -> float | None:
 def _timed(
     forecast: Forecast, stage: Stage, rehearsals: Iterable[Rehearsal], rehearsing: Rehearsing
 ) -> Forecast:
-    """What all that lies ahead takes, from a few steps of each kind."""
+    """Return the forecast with time and disk of all work ahead, from a few steps of each kind."""
     rehearsing.scaled = False
     stepping = resting = steps = 0.0
     for rehearsal in rehearsals:
@@ -194,20 +194,20 @@ def _timed(
 
 
 def saved_bytes(state: object) -> int:
-    """What a state takes in a file."""
+    """Return the size of a state in a file."""
     file = BytesIO()
     torch.save(state, file)
     return file.tell()
 
 
 def _training(stage: Retrain) -> Iterable[Rehearsal]:
-    """A random genotype's costs about what one does that is still to be found."""
+    """Yield the rehearsals of a training; a random genotype stands for one still to be found."""
     rests, rest = (0, None) if stage.validation is None else (stage.rounds, stage.validate)
     return [Rehearsal(stage.rounds, stage.play, rests, rest), _test(stage)]
 
 
 def _test(stage: Retrain) -> Rehearsal:
-    """The test at the end, timed on a few training images: test images are counted, not seen."""
+    """Return the rehearsal of the test on a few training images: test images are only counted."""
     together = 2 * stage.batch_size
     few = Subset(stage.train, torch.arange(min(len(stage.train), together)))
     times = stage.task.dataset.count_test() / len(few)
@@ -224,7 +224,7 @@ def facts_of(
     outputs: int,
     size: int,
 ) -> dict[str, str]:
-    """What the space holds, what the network costs, and whether its limits can be met."""
+    """Return the size of the space and the range of costs; ValueError if a limit cannot be met."""
     from nasrun.display import integer
 
     with torch.device("meta"):
@@ -241,9 +241,9 @@ def facts_of(
         if genotype is not None:
             its = count(like=genotype) if genotype.concat else amounts
             own = [f"{each.of(genotype):.3f} M, in the space " for each in its]
-        for name, each, told in zip(("parameters", "multiply-adds"), amounts, own, strict=True):
+        for name, each, prefix in zip(("parameters", "multiply-adds"), amounts, own, strict=True):
             least, most = extremes(space, each)
-            found[f"{name} when retrained"] = f"{told}{least:.3f} M to {most:.3f} M"
+            found[f"{name} when retrained"] = f"{prefix}{least:.3f} M to {most:.3f} M"
     for key in LIMITS:
         if (limit := getattr(budget, key)) is not None:
             found[f"budget.{key}"] = f"{limit}: can be met"
@@ -251,7 +251,7 @@ def facts_of(
 
 
 def genotypes(space: SupernetSpace) -> float:
-    """How many genotypes a space has: those that its limits keep are counted once."""
+    """Return the number of genotypes of a space; those that its limits make equal count once."""
     tied = {name for limit in space.limits for name in limit.decisions}
     sizes = {d.name: len(space.candidates(d)) for d in space.decisions}
     count = math.prod(size for name, size in sizes.items() if name not in tied)
@@ -265,14 +265,14 @@ def genotypes(space: SupernetSpace) -> float:
 
 
 def extremes(space: SupernetSpace, amounts: Amounts) -> tuple[float, float]:
-    """The least and the most that a network of the space costs."""
+    """Return the smallest and the largest cost of a network of the space."""
     least = space.cheapest(lambda name, choice: amounts.each[name].get(choice, 0.0))
     most = space.cheapest(lambda name, choice: -amounts.each[name].get(choice, 0.0))
     return amounts.of(least), amounts.of(most)
 
 
 def print_outlook(console: Any, title: str, outlook: Outlook) -> None:
-    """The facts and the stages as tables."""
+    """Print the facts and the stages as tables."""
     from nasrun.display import duration, storage, table
 
     table(console, title, ("", ""), list(outlook.facts.items()))

@@ -1,4 +1,4 @@
-"""A plan is foreseen: `nasrun plan`."""
+"""Predicts a plan: `nasrun plan`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 from nasrun.data.portion import Portion, PortionOfData
 from nasrun.genotype import Genotype
 from nasrun.pipeline import notes, select
-from nasrun.pipeline.forecast import Ahead, Outlook, Process, Told, facts_of, foresee_stages
+from nasrun.pipeline.forecast import Ahead, Outlook, Process, Report, facts_of, foresee_stages
 from nasrun.pipeline.plan import Plan
 from nasrun.pipeline.rehearsal import Rehearsing
 from nasrun.pipeline.search import begin_search
@@ -17,16 +17,16 @@ from nasrun.pipeline.training import begin_training
 from nasrun.pipeline.work import chosen
 
 SECONDS = 40
-"""For the steps that are timed, so that an answer comes within a minute."""
+"""Seconds for timed steps, so that an answer comes within a minute."""
 
 
-def foresee(plan: Plan, told: Told) -> Outlook:
-    """What the plan would take; ValueError names a limit that no genotype can meet."""
-    told("reading the data")
+def foresee(plan: Plan, report: Report) -> Outlook:
+    """Return the outlook of a plan; ValueError names a limit that no genotype can meet."""
+    report("reading the data")
     on_cpu = plan.budget.torch_device.type == "cpu" and not plan.budget.compiles
-    portion = Portion() if on_cpu else None  # elsewhere other sizes are compiled, steps are quick
+    portion = Portion() if on_cpu else None  # else steps are quick, and compiled per size
     plan = plan if portion is None else _of_portions(plan, portion)
-    _ = plan.limits  # it says which cannot be met
+    _ = plan.limits  # raises if a limit cannot be met
     _, dataset = plan.recipe
     data, found = dataset.facts(), chosen(plan, plan.source.selected if plan.source else None)
     genotype = None if found is None else found.genotype
@@ -35,8 +35,8 @@ def foresee(plan: Plan, told: Told) -> Outlook:
         return known
     plan.budget.apply()
     rehearsing = Rehearsing(portion, SECONDS)
-    stages = foresee_stages(_ahead(plan, genotype), Process(plan.budget), rehearsing, told)
-    told("counting what the networks of the space cost")
+    stages = foresee_stages(_ahead(plan, genotype), Process(plan.budget), rehearsing, report)
+    report("counting what the networks of the space cost")
     facts = facts_of(
         plan.counting,
         plan.retrain.layout if plan.retrain is not None else None,
@@ -52,7 +52,7 @@ def foresee(plan: Plan, told: Told) -> Outlook:
 
 
 def _of_portions(plan: Plan, portion: Portion) -> Plan:
-    """The same plan on data of which a portion is walked through."""
+    """Return the same plan on data of which only a portion is read."""
     _, dataset = plan.recipe
     transfer = plan.transfer_dataset
     return replace(

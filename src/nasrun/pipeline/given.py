@@ -1,4 +1,4 @@
-"""The architecture that a command line gives: by name, in a file, or written out."""
+"""The architecture on a command line: by name, in a file, or written out."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 RANDOM = "random"
 SHOWN = 60
-"""Letters of a name that an error quotes."""
+"""Number of characters of a name that an error quotes."""
 FORMS = "NAME, FILE, FILE:NAME or the architecture itself"
 
 
 @dataclass(frozen=True)
 class Given:
-    """An architecture before a space has read it.
+    """An architecture as it was given, before a space parses it.
 
-    `name` is what was typed, `short` a word for folders, `written` what is to be read, None for a
-    random one, and `home` the option of `space` that this is said to be of, or looks like.
+    `name` is what was typed, `short` a word for folders, `written` what is to be parsed, `None` for
+    a random one, and `home` the option of `space` that it names or looks like.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Given:
 
     @classmethod
     def find(cls, name: str) -> Given:
-        """What is meant by `genotype=`; ValueError if that is nothing, or cannot be read."""
+        """Return the architecture that `genotype=` means; ValueError if there is none."""
         published = options(GENOTYPES)
         if name == RANDOM:
             return cls(name, name, None, None)
@@ -92,9 +92,9 @@ class Given:
         return self.written is None
 
     def within(self, space: Space, option: str, seed: int) -> Genotype:
-        """The genotype in a space, which is this option of `space`; ValueError if it is none there.
+        """Return the genotype in `space`, which is `option`; ValueError if it does not fit.
 
-        Misfit where the space would have it with other settings.
+        The error is a Misfit if the space would have it with other settings.
         """
         try:
             if self.written is None:
@@ -137,7 +137,7 @@ def architecture_of(
 
 
 def random_genotype(space: Space, seed: int) -> Genotype:
-    """The random rival of this seed."""
+    """Return the random genotype of this seed."""
     import torch
 
     from nasrun.spaces.decision import DecisionSpace
@@ -147,15 +147,15 @@ def random_genotype(space: Space, seed: int) -> Genotype:
 
 
 def shortened(name: str) -> str:
-    """A name as an error quotes it, on one line."""
+    """Return a name on one line, shortened for an error."""
     line = " ".join(name.split())
     return line if len(line) <= SHOWN else f"{line[:SHOWN]}..."
 
 
 def _file(name: str) -> Path | None:
-    """The file of this name, `~` expanded; None if there is none."""
+    """Return the file of this name, with `~` expanded, or `None`."""
     try:
         path = Path(name).expanduser()
         return path if path.is_file() else None
-    except (RuntimeError, OSError, ValueError):  # no such home, no such name
+    except (RuntimeError, OSError, ValueError):  # no such home, or not a valid name
         return None

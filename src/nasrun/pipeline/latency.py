@@ -1,4 +1,4 @@
-"""From a configuration to what is measured for a latency table: a space, a layout, a device."""
+"""From a configuration to a stopwatch for a latency table: a space, a layout, a device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nasrun.costs.latency import Stopwatch
 
 WHERE = ("device", "precision", "threads")
-"""Keys of the budget that say where a network runs; the others say what a run may spend."""
+"""Keys of the budget that say where a network runs."""
 READS = ("space", "dataset", "budget", RETRAIN.name, "width", "depth", "experiment")
 """Groups and keys of the configuration that a measurement reads."""
 
@@ -20,7 +20,7 @@ READS = ("space", "dataset", "budget", RETRAIN.name, "width", "depth", "experime
 def stopwatch(
     overrides: Sequence[str], trusted: Sequence[str], *, batch: int, repeats: int
 ) -> Stopwatch:
-    """What times the networks of a space as `retrain` trains them; ValueError for idle words."""
+    """Return a stopwatch for networks as `retrain` trains them; ValueError for unused words."""
     from nasrun.config import build_all, compose, resolve
     from nasrun.pipeline.plan import import_trusted
 

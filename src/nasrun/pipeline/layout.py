@@ -1,4 +1,4 @@
-"""What of a network's layout its cost depends on."""
+"""The settings of a layout that determine a network's costs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     from nasrun.spaces.layout import Layout
 
 LAYOUT = ("channels", "layers", "stem")
-"""Of the retrained network: what limits on it are counted in."""
+"""Keys of the retrained network's layout in which limits are counted."""
 
 
 def layout_of(layout: Layout) -> dict[str, Any]:
-    """What of a layout a network's cost depends on."""
+    """Return the settings of a layout that determine a network's costs."""
     return {key: getattr(layout, key) for key in LAYOUT}

@@ -1,7 +1,7 @@
-"""What earlier plans have measured, so that the same plan is answered at once.
+"""Results of earlier plans, so that the same plan is answered at once.
 
-A note is known by all that its numbers depend on: the configuration, the data, the machine, and the
-versions of what ran. It lies in the cache folder.
+The name of a note depends on everything that its numbers depend on: the configuration, the data,
+the machine, and the versions of what ran. Notes are in the cache folder.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from nasrun.pipeline.plan import Plan
 from nasrun.runs.environment import environment
 
 FORMAT = 1
-"""Of the notes."""
+"""Version of the notes' format."""
 
 
 def note_of(plan: Plan, genotype: Genotype | None) -> Path:
-    """Where the outlook of a plan is kept, whether or not it is there."""
+    """Return the path of a plan's note, which may not exist."""
     ran = environment()
     engine, threads = plan.engine, plan.budget.resolved["threads"]
     trained = genotype
@@ -44,7 +44,7 @@ def note_of(plan: Plan, genotype: Genotype | None) -> Path:
 
 
 def read(note: Path) -> Outlook | None:
-    """The outlook of a note; `None` where there is none, or a damaged one."""
+    """Return the outlook of a note, or `None` if it is missing or damaged."""
     with suppress(ValueError, TypeError):
         kept = read_json(note, "facts", "stages")
         stages = [Forecast(**each) for each in kept["stages"]]
@@ -53,7 +53,7 @@ def read(note: Path) -> Outlook | None:
 
 
 def write(note: Path, outlook: Outlook) -> None:
-    """Keep an outlook, if the run can be and the folder may be written in."""
+    """Write an outlook, unless the run is refused or the folder is not writable."""
     if outlook.refusals:
         return
     with suppress(OSError):
@@ -63,7 +63,7 @@ def write(note: Path, outlook: Outlook) -> None:
 
 
 def _facts(dataset: object) -> object:
-    """What of a data set the time depends on, and what tells it from another."""
+    """Return the facts about a data set that the time depends on, and the digest of its files."""
     if not isinstance(dataset, Dataset):
         return None
     files = dataset.contents()

@@ -1,4 +1,7 @@
-"""What a command will need: built, and so checked, not begun (`preparing` builds it)."""
+"""The plan of a command: everything that it needs, built and checked, but not begun.
+
+`preparing` builds it.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything built, nothing begun: what `execute` runs stage by stage."""
+    """Everything that `execute` needs to run stage by stage: all built, nothing begun."""
 
     kinds: tuple[StageKind, ...]
     seed: int
@@ -76,9 +79,9 @@ class Plan:
     command: str
 
     def check_data(self) -> None:
-        """Look whether the data of every stage are there, and are those of the run that goes on.
+        """Check that the data of every stage exist, and are those of the run that is continued.
 
-        Their images are not read.
+        Images are not read.
         """
         self.dataset.check()
         if self.source is not None:
@@ -91,9 +94,9 @@ class Plan:
                 self.transfer_dataset.check()
 
     def check_weights(self) -> None:
-        """Look whether the machine can hold the networks, by the shapes of their weights.
+        """Check that the machine can hold the networks, by the shapes of their weights.
 
-        A random architecture stands for one that is still to be found.
+        A random architecture stands for one still to be found.
         """
         from nasrun.costs.weights import refuse_weights
         from nasrun.spaces.base import ClassifierSpace
@@ -101,7 +104,7 @@ class Plan:
         from nasrun.spaces.supernet import SupernetSpace
         from nasrun.strategies.base import SupernetStrategy
 
-        space, genotype, images = self.space, self.genotype, 3  # of any task: they weigh little
+        space, genotype, images = self.space, self.genotype, 3  # the task's channels weigh little
         if genotype is None and isinstance(space, DecisionSpace):
             genotype = random_genotype(space, self.seed)
         if genotype is None:
@@ -126,7 +129,7 @@ class Plan:
                 )
 
     def look(self) -> None:
-        """Look at all images of all stages; ValueError names those that cannot be read."""
+        """Check all images of all stages; ValueError names those that cannot be read."""
         from nasrun.display import watched
 
         looks = [self.dataset.look]
@@ -143,11 +146,11 @@ class Plan:
 
     @cached_property
     def limits(self) -> Limits | None:
-        """What the retrained network may cost; ValueError names what no genotype can meet."""
+        """Limits on the retrained network; ValueError names a limit that no genotype can meet."""
         return self._limits(None)
 
     def limits_of(self, genotype: Genotype) -> Limits | None:
-        """The same, of networks whose cells join the nodes that this architecture's do."""
+        """Return the limits for networks whose cells join the same nodes as this architecture's."""
         return self._limits(genotype) if genotype.concat else self.limits
 
     def _limits(self, like: Genotype | None) -> Limits | None:
@@ -168,7 +171,7 @@ class Plan:
         )
 
     def context(self, task: Task, space: Space | None = None) -> AnyContext:
-        """What a stage on this task works with."""
+        """Return the context of a stage on this task."""
         return Context(
             space=self.space if space is None else space,
             task=task,
@@ -179,17 +182,17 @@ class Plan:
 
     @cached_property
     def contents(self) -> Contents | None:
-        """The files of the data set, if it is made of files."""
+        """Files of the data set, if it consists of files."""
         return self.dataset.contents()
 
     @property
     def counted(self) -> dict[str, Any]:
-        """The layout that limits are counted in, as a part of a configuration; else nothing."""
+        """The layout in which limits are counted, as a part of a configuration; else empty."""
         return {} if self.layout is None else {"layout": layout_of(self.layout)}
 
     @property
     def recipe(self) -> tuple[ClassifierSpace, Dataset]:
-        """Space and images as a recipe takes them; `prepare` has looked that they are such."""
+        """Space and images for a recipe; `prepare` has checked their types."""
         from nasrun.data.images import Dataset
         from nasrun.spaces.base import ClassifierSpace
 
@@ -199,7 +202,7 @@ class Plan:
 
     @property
     def counting(self) -> SupernetSpace:
-        """The space as limits count in it; `prepare` has looked that it is such."""
+        """The space for counting limits; `prepare` has checked its type."""
         from nasrun.spaces.supernet import SupernetSpace
 
         assert isinstance(self.space, SupernetSpace)
@@ -207,13 +210,13 @@ class Plan:
 
     @cached_property
     def rival(self) -> Genotype:
-        """The random architecture that is retrained as the found one is."""
+        """The random architecture that is retrained in the same way as the found one."""
         drawn = random_genotype(self.space, self.seed)
         return drawn if self.limits is None else self.limits.nearest(drawn)
 
     @property
     def family(self) -> str:
-        """The name of the run's folder: data, space, and strategy or genotype."""
+        """Name of the run's folder: data, space, and strategy or genotype."""
         if self.genotype is not None:
             last = [str(self.genotype_name)]
         else:
@@ -222,24 +225,24 @@ class Plan:
 
     @property
     def inside(self) -> dict[str, str]:
-        """The options of groups that are a part of the strategy."""
+        """Options of groups that are a part of the strategy."""
         found = {inner: self.choices.get(f"{inner}@{outer}") for inner, outer in INSIDE.items()}
         return {inner: option for inner, option in found.items() if option is not None}
 
     @property
     def heeded(self) -> dict[str, Any]:
-        """What of the budget changes the numbers of a run's first stage."""
+        """Settings of the budget that change the results of a run's first stage."""
         memory = self.budget.memory
         return self.settings["budget"] | {key: memory[key] for key in self.heeds if key in memory}
 
     @property
     def heeds(self) -> Sequence[str]:
-        """Which keys of the limit on memory do so."""
+        """Keys of the memory limit that change the results of a run's first stage."""
         return () if self.strategy is None else self.strategy.heeds
 
     @property
     def config(self) -> dict[str, Any]:
-        """What a run's fingerprint is made of."""
+        """Configuration from which a run's fingerprint is computed."""
         groups = ["space", "dataset"]
         if self.genotype is None:
             groups += ["task", "strategy"]
@@ -253,7 +256,7 @@ class Plan:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What a new run notes of the command besides its configuration."""
+        """Further facts about the command that a new run records."""
         groups = ("space", "dataset", *(() if self.genotype else ("strategy", "task")))
         inside = {} if self.genotype else self.inside
         return {
@@ -266,18 +269,18 @@ class Plan:
 
 
 def placed(dataset: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a data set with its place as seen from anywhere."""
+    """Return the settings of a data set with an absolute root."""
     root = dataset.get("root")
     return dataset if root is None else {**dataset, "root": absolute(root)}
 
 
 def absolute(root: str) -> str:
-    """A path from the top, `~` spelled out."""
+    """Return an absolute path, with `~` expanded."""
     return os.path.abspath(Path(root).expanduser())
 
 
 def import_trusted(package: str) -> None:
-    """Import a user's package, from the current folder too, so that what it registers is known."""
+    """Import a user's package, also from the current folder, so that it can register operations."""
     if not re.fullmatch(r"\w+(\.\w+)*", package):
         raise ValueError(f"trust=[{package}]: expected the name of a package")
     if os.getcwd() not in sys.path:
@@ -292,7 +295,7 @@ def import_trusted(package: str) -> None:
 
 @contextmanager
 def table_key() -> Iterator[None]:
-    """Name the table's key as it is typed for a stage."""
+    """Prefix errors about the table with its key as it is typed for a stage."""
     try:
         yield
     except ValueError as error:
@@ -301,7 +304,7 @@ def table_key() -> Iterator[None]:
 
 @contextmanager
 def transfer_keys() -> Iterator[None]:
-    """Name a data set's keys as they are typed for transfer."""
+    """Replace a data set's keys in errors by those that are typed for transfer."""
     try:
         yield
     except ValueError as error:

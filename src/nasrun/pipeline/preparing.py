@@ -1,7 +1,7 @@
 """From a command to its plan: words are checked, then every part is built, cheapest first.
 
-All of it is built before the first stage begins, and nothing is written before that. A later verb
-takes what is upstream of it from its parent's configuration.
+Everything is built before the first stage begins, and nothing is written before that. A later verb
+takes upstream settings from its parent's configuration.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
 
 def prepare(command: Command, source: Source | None) -> Plan:
-    """Check and build everything that the command needs: its words, then its parts."""
+    """Check the words of a command, and build everything that it needs."""
     config = configured(command, source)
     frame = configuration.frame(config)
     if frame.extend and command.only_foreseen:
@@ -77,7 +77,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
         refuse_idle_key(command, "alpha_lr", "strategy", "alpha_optimizer.lr")
     limited = _limited(command.verb, config, source)
     nodes = _nodes(config, kinds, limited=limited)
-    configuration.check(nodes, command.trusted)  # all of them, before any takes its time
+    configuration.check(nodes, command.trusted)  # all of them, before any slow step
 
     def make(key: str) -> Any:
         return build(nodes[key], key, command.trusted)
@@ -87,7 +87,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
     space, dataset = make("space"), make("dataset")
     settings["budget"] = budget.resolved
     settings["dataset"] = placed(settings["dataset"])
-    settings["space"].pop("table", None)  # for reports: the search is the same without it
+    settings["space"].pop("table", None)  # only for reports: the search does not depend on it
     parts = Parts(command, kinds, make, budget, space, dataset)
     searching = parts.searching()
     if budget.limited or command.only_foreseen:
@@ -131,7 +131,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
 
 @dataclass(frozen=True)
 class Parts:
-    """What every command needs, from which the parts that only some stages need are made."""
+    """The parts that every command needs, and functions that make the parts of some stages."""
 
     command: Command
     kinds: Sequence[StageKind]
@@ -141,7 +141,7 @@ class Parts:
     dataset: Data
 
     def searching(self) -> dict[str, Any]:
-        """Strategy, task, selector and engine, as far as the stages need them."""
+        """Return strategy, task, selector and engine, as far as the stages need them."""
         parts: dict[str, Any] = dict.fromkeys(("task", "strategy", "selector", "engine"))
         if SEARCH not in self.kinds and SELECT not in self.kinds:
             return parts
@@ -158,7 +158,7 @@ class Parts:
         return {"task": task, "strategy": strategy, "selector": selector, "engine": engine}
 
     def training(self) -> dict[str, Any]:
-        """The recipes of the stages that train, and the layout that limits are counted in."""
+        """Return the recipes of training stages, and the layout in which limits are counted."""
         parts: dict[str, Any] = dict.fromkeys(("retrain", "layout", "transfer", "transfer_dataset"))
         if any(kind.trains for kind in self.kinds):
             refuse_retraining(self.command.composed.choices, self.space, self.dataset)
@@ -167,7 +167,7 @@ class Parts:
             parts["retrain"] = self.make("retrain")
         if self.kinds == (TRANSFER,):
             refuse_limits(self.budget)
-        if self.budget.limited:  # they are the retrained network's, whichever verb asks for them
+        if self.budget.limited:  # limits are those of the retrained network for every verb
             parts["layout"] = (parts["retrain"] or self.make("retrain")).layout
         if TRANSFER in self.kinds:
             parts["transfer_dataset"] = self.make("transfer.dataset")
@@ -178,7 +178,7 @@ class Parts:
 def _nodes(
     config: DictConfig, kinds: Sequence[StageKind], *, limited: bool
 ) -> dict[str, dict[str, Any]]:
-    """What is to be built, resolved, by its keys; the data set of transfer is one of its own."""
+    """Return the resolved nodes to build, by their keys; transfer's data set has its own key."""
     groups = ["budget", "space", "dataset"]
     if SEARCH in kinds or SELECT in kinds:
         groups += ["task", "strategy", "engine"]
@@ -192,7 +192,7 @@ def _nodes(
 
 
 def configured(command: Command, source: Source | None) -> DictConfig:
-    """The composed configuration with what is inherited; no word is typed without effect."""
+    """Return the configuration with inherited settings; ValueError for words without effect."""
     verb, config = command.verb, command.composed.config
     refuse_idle(verb, command.typed, limited=_limited(verb, config, source))
     if source is not None:
@@ -216,7 +216,7 @@ def configured(command: Command, source: Source | None) -> DictConfig:
 
 
 def _limited(verb: str, config: Mapping[str, Any], source: Source | None) -> bool:
-    """Whether the found network's cost is, by the command or by the search that it goes on with."""
+    """Return whether the command, or the search that it continues, limits the network's costs."""
     budgets = [config.get("budget") or {}]
     if verb == SEARCH.name and source is not None:
         budgets.append(source.run.config["budget"])

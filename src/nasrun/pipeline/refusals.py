@@ -1,4 +1,4 @@
-"""Refuses combinations that do not fit, before anything begins: each rule is one function."""
+"""Refuses combinations that do not fit, before anything begins: one function per rule."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ THREADS_PER_CORE = 8
 
 
 def refuse_missing(config: Mapping[str, Any], kinds: Sequence[StageKind]) -> None:
-    """A stage without its group, which `null` takes away, cannot be."""
+    """Refuse a stage whose group is `null`."""
     for name in ("space", "dataset", "budget", *(kind.made_of for kind in kinds)):
         if config.get(name) is None:
             raise ValueError(
@@ -40,7 +40,7 @@ def refuse_missing(config: Mapping[str, Any], kinds: Sequence[StageKind]) -> Non
 def refuse_mismatch(
     choices: dict[str, str], selector: Selector, strategy: Strategy, space: Space
 ) -> None:
-    """A selector that cannot read what the strategy leaves behind is refused at once."""
+    """Refuse a selector that cannot read what the strategy leaves."""
     for needed in selector.searches:
         refuse_incapable(f"selector={choices['selector']}", needed, choices, space)
     if not isinstance(strategy, selector.accepts):
@@ -54,7 +54,7 @@ def refuse_mismatch(
 def refuse_strangers(
     choices: dict[str, str], strategy: Strategy, task: Task, space: Space, dataset: Data
 ) -> None:
-    """Strategy, space, task and data that do not go together are refused at once."""
+    """Refuse strategy, space, task and data that do not fit together."""
     if not isinstance(task, strategy.learns):
         raise ValueError(
             f"task={choices['task']}: strategy={choices['strategy']} needs {strategy.learns.words}"
@@ -76,7 +76,7 @@ def refuse_strangers(
 def refuse_incapable(
     who: str, needed: type[Space], choices: Mapping[str, str], space: Space
 ) -> None:
-    """A space that cannot do what someone asks of it is refused with those that can."""
+    """Refuse a space that `who` cannot use, naming spaces that fit."""
     if not isinstance(space, needed):
         raise ValueError(
             f"{who} needs {needed.words}: space={choices['space']} has none; use {needed.options}"
@@ -86,7 +86,7 @@ def refuse_incapable(
 def refuse_engine(
     stages: Sequence[Stage], engine: Engine, budget: Budget, typed: Sequence[str]
 ) -> None:
-    """An engine runs where something hands it jobs; elsewhere a typed one has no effect."""
+    """Check the engine if a stage uses it; refuse engine settings without effect otherwise."""
     from nasrun.engines.base import OnEngine
 
     if any(isinstance(stage, OnEngine) and stage.on_engine for stage in stages):
@@ -112,9 +112,9 @@ def refuse_other_budget(
     ours: dict[str, Any],
     heeds: Sequence[str],
 ) -> None:
-    """A search that is not finished goes on with the budget that it began with.
+    """Refuse to continue an unfinished search with another budget.
 
-    A limit on memory that the strategy does not heed may be another; earlier versions noted it too.
+    A memory limit may change if the strategy does not heed it; earlier versions recorded it, too.
     """
     if source is not None and _unfinished(source, kinds):
         free = set(MEMORY) - set(heeds)
@@ -126,7 +126,7 @@ def refuse_other_budget(
 def refuse_other_layout(
     command: Command, source: Source | None, kinds: Sequence[StageKind], layout: Layout | None
 ) -> None:
-    """A limited search that is not finished goes on with the layout that it counts limits in."""
+    """Refuse to continue an unfinished limited search with another layout for counting limits."""
     if source is not None and _unfinished(source, kinds) and "layout" in source.run.config:
         ours = {} if layout is None else layout_of(layout)
         theirs = source.run.config["layout"]
@@ -138,7 +138,7 @@ def _unfinished(source: Source, kinds: Sequence[StageKind]) -> bool:
 
 
 def refuse_threads(budget: Budget) -> None:
-    """More threads than a machine can carry end the process, or it crawls."""
+    """Refuse more threads than the machine can run."""
     most = THREADS_PER_CORE * (os.cpu_count() or 1)
     if budget.threads is not None and budget.threads > most:
         raise ValueError(
@@ -148,7 +148,7 @@ def refuse_threads(budget: Budget) -> None:
 
 
 def refuse_limits(budget: Budget) -> None:
-    """What is selected and retrained is limited, not what is transferred."""
+    """Refuse limits on transfer: they limit the selected and retrained network."""
     for key in LIMITS:
         if (limit := getattr(budget, key)) is not None:
             raise ValueError(
@@ -158,9 +158,9 @@ def refuse_limits(budget: Budget) -> None:
 
 
 def refuse_idle_key(command: Command, key: str, group: str, own: str) -> None:
-    """A key of the frame is read by those options of a group only that refer to it.
+    """Refuse a frame key that the chosen option of a group does not refer to.
 
-    own: the key with which an option has a value of its own.
+    own: the key in which an option has its own value.
     """
     given = [override for override in command.typed if key_of(override) == key]
     node = command.composed.config[group]
@@ -174,7 +174,7 @@ def refuse_idle_key(command: Command, key: str, group: str, own: str) -> None:
 
 
 def refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> None:
-    """What a population trained needs no retraining, and the recipes train classifiers only."""
+    """Refuse retraining of spaces whose networks are trained in the search, and without images."""
     from nasrun.data.images import Dataset
     from nasrun.spaces.base import ClassifierSpace
 
@@ -189,9 +189,10 @@ def refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> N
 
 
 def refuse_unforeseen(choices: dict[str, str], space: Space, strategy: Strategy | None) -> None:
-    """What a population's networks cost is not known before they train.
+    """Refuse counting for spaces without a supernet, and for populations.
 
-    They are trained as they come, so that the one chosen cannot be exchanged for a smaller one.
+    The networks of a population are trained in the search, so the chosen one cannot be replaced by
+    a smaller one.
     """
     from nasrun.spaces.supernet import SupernetSpace
     from nasrun.strategies.base import PopulationStrategy
@@ -208,7 +209,7 @@ def refuse_unforeseen(choices: dict[str, str], space: Space, strategy: Strategy 
 def refuse_discretisation(
     typed: Sequence[str], choices: dict[str, str], strategy: Strategy
 ) -> None:
-    """A child can be cut out of a supernet only."""
+    """Refuse `discretisation` for strategies without a supernet."""
     from nasrun.strategies.base import SupernetStrategy
 
     for override in typed:

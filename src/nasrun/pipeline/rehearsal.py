@@ -1,9 +1,9 @@
-"""How long work will take that would take too long to try: a few small steps of it, scaled up.
+"""Estimates the time of long work from a few small steps, scaled up.
 
-Where a few real steps are affordable they are taken. Else of every batch only a share of its images
-is, and of every pass over a data set only a few batches. A step then takes a + c n seconds for n
-images: `a` and `c` come from steps on two shares, and n is that of the whole batch. So it is for a
-pass, with `a` per batch.
+If a few real steps are affordable, they are timed. Else only a share of each batch's images is
+used, and only a few batches of each pass over a data set. A step with n images is assumed to take a
++ c n seconds: `a` and `c` come from steps on two shares, and n is then the whole batch. The same
+holds for a pass, with `a` per batch.
 """
 
 from __future__ import annotations
@@ -19,25 +19,27 @@ from nasrun.data.portion import Portion
 from nasrun.stage import Step
 
 FIRST = 1 / 32
-"""Of a batch's images in the very first step, which allocates and chooses algorithms."""
+"""Share of a batch's images in the very first step, which allocates and chooses algorithms."""
 LEAST, MOST = 1 / 8, 1 / 2
-"""Of a batch's images in the larger of the two steps that are compared, the other has half of them:
-on fewer a CPU is less busy for each."""
+"""Bounds of the share of a batch's images in the larger of the two compared steps.
+
+The other step has half of it. With smaller shares, a CPU is less busy per image.
+"""
 GROWTH = 0.7
-"""The power of its images that a step's seconds are guessed by; 0.6 to 0.7 was measured on CPUs."""
+"""Assumed power of the number of images in a step's seconds; 0.6 to 0.7 was measured on CPUs."""
 FEW = 2
-"""Batches of a pass that is shortened."""
+"""Number of batches of a shortened pass."""
 STEPS = 3
-"""Steps that count, after one that does not."""
+"""Number of timed steps, after one that is not timed."""
 
 
 class _Enough(Exception):
-    """The steps that are timed are taken."""
+    """All timed steps are done."""
 
 
 @dataclass(frozen=True)
 class Tick:
-    """After a step: the time, and the images so far, of whole batches and as taken."""
+    """The time after a step, and the numbers of images so far, of whole batches and as used."""
 
     time: float
     whole: int
@@ -48,7 +50,7 @@ class Tick:
 class Rehearsing:
     """Times work within `seconds` in all; `scaled` says whether any of it was scaled up.
 
-    portion: what the data of the work are walked through by; `None` where all of them are taken.
+    portion: restricts the work's data; `None` if all data are used.
     """
 
     portion: Portion | None
@@ -58,12 +60,12 @@ class Rehearsing:
 
     @property
     def allowance(self) -> float:
-        """Seconds for the next piece: a fifth of what is left, 1 at least."""
+        """Seconds for the next piece: a fifth of the rest, at least 1."""
         left = self.seconds - (time.perf_counter() - self.started)
         return max(1.0, left / 5)
 
     def step(self, play: Callable[[Step], object]) -> tuple[float, int]:
-        """Seconds of a step and the steps of a round, which is broken off and may run again."""
+        """Return the seconds of a step and the steps of a round, which is stopped early."""
         if self.portion is None:
             return self._whole_steps(play)
         allowance = self.allowance
@@ -82,7 +84,7 @@ class Rehearsing:
         return whole, steps
 
     def rest(self, rest: Callable[[], object]) -> float:
-        """Seconds of what has no steps."""
+        """Return the seconds of work that has no steps."""
         if self.portion is None:
             return _timed(rest)
         allowance = self.allowance
@@ -90,7 +92,7 @@ class Rehearsing:
         if self.portion.complete:
             return first.seconds
         if first.guess() > allowance:
-            if first.seconds < allowance / 3:  # else it matters little that it allocates
+            if first.seconds < allowance / 3:  # else the time of allocation is negligible
                 first = self._pass(rest, LEAST / 2)
             share = first.taken / first.whole * (allowance / first.seconds / 2) ** (1 / GROWTH)
             whole = _plane(first, self._pass(rest, min(MOST, max(LEAST, share))))
@@ -109,9 +111,9 @@ class Rehearsing:
     def _steps(
         self, play: Callable[[Step], object], share: float, count: int
     ) -> tuple[float, int, float]:
-        """Seconds of a step on a share, the steps of a round, and the share of images taken.
+        """Return the seconds of a step, the steps of a round, and the share of images used.
 
-        That is 0 where there are no images.
+        The share is 0 if the work reads no images.
         """
         assert self.portion is not None
         self.portion.take(share, None)
@@ -128,9 +130,9 @@ class Rehearsing:
 
 @dataclass(frozen=True)
 class Pass:
-    """A shortened pass: its seconds, batches and images; and what the whole one would have.
+    """A shortened pass: its seconds, batches and images, and the numbers of the whole pass.
 
-    whole: the images of its batches, had all been taken.
+    whole: the number of images of its batches if all were used.
     """
 
     seconds: float
@@ -141,12 +143,12 @@ class Pass:
     all_images: int
 
     def guess(self) -> float:
-        """Seconds of the whole pass."""
+        """Return the estimated seconds of the whole pass."""
         return self.seconds * self.all_batches / self.batches * (self.whole / self.taken) ** GROWTH
 
 
 def _ticks(play: Callable[[Step], object], portion: Portion, count: int) -> tuple[list[Tick], int]:
-    """The ticks of the first `count` steps, and the number of steps in the round."""
+    """Return the ticks of the first `count` steps, and the number of steps in the round."""
     found = [Tick(time.perf_counter(), portion.whole, portion.images)]
     of_round = 1
 
@@ -163,27 +165,27 @@ def _ticks(play: Callable[[Step], object], portion: Portion, count: int) -> tupl
 
 
 def _typical(ticks: Sequence[Tick]) -> float:
-    """The median of the steps after the first, or that one."""
+    """Return the median duration of the steps after the first, or that of the first."""
     lasted = [after.time - before.time for before, after in pairwise(ticks)]
     return max(median(lasted[1:] or lasted), 1e-9)
 
 
 def _share(ticks: Sequence[Tick]) -> float:
-    """How much of their images the last step took, 0 where it has none."""
+    """Return the share of its images that the last step used, 0 if it has none."""
     before, after = ticks[-2:]
     whole = after.whole - before.whole
     return (after.images - before.images) / whole if whole else 0.0
 
 
 def _line(few: tuple[float, float], many: tuple[float, float]) -> float:
-    """Seconds of a step on all images, from steps on shares of them: (share, seconds)."""
+    """Return the seconds of a step on all images, from (share, seconds) of two steps."""
     more = many[0] - few[0]
     each = max(0.0, (many[1] - few[1]) / more) if more else 0.0
     return many[1] + each * (1 - many[0])
 
 
 def _plane(few: Pass, many: Pass) -> float:
-    """Seconds of a whole pass, from shortened ones."""
+    """Return the seconds of a whole pass, from two shortened ones."""
     more = many.taken - few.taken
     each = max(0.0, (many.seconds - few.seconds) / more) if more else 0.0
     start = max(0.0, many.seconds - each * many.taken) / many.batches

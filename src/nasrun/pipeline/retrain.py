@@ -10,7 +10,7 @@ from nasrun.runs.stage_folder import StageFolder
 
 
 def perform(work: Work) -> list[StageFolder]:
-    """Train the choice; the random rival's training is no result of the command."""
+    """Train the choice; the random architecture's training is not a result of the command."""
     plan = work.plan
     if work.selected is not None:
         warn_of_other_layout(plan, work.selected)

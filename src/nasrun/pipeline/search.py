@@ -13,13 +13,13 @@ from nasrun.strategies.base import Strategy
 
 
 def perform(work: Work) -> list[StageFolder]:
-    """Search, unless that is done."""
+    """Search, unless the search is finished."""
     plan, folder = work.plan, work.run.search()
     return [work.drive(folder, lambda: work.ready or start_search(plan))]
 
 
 def begin_search(plan: Plan) -> Strategy:
-    """The strategy with its data, as it begins to search."""
+    """Return the strategy with its data, before its first round."""
     assert plan.strategy is not None
     assert plan.task is not None
     seed_everything(plan.seed, SEARCH.name)
@@ -31,13 +31,13 @@ def begin_search(plan: Plan) -> Strategy:
 def start_search(plan: Plan) -> Strategy:
     """Begin a search that will run.
 
-    ValueError if it would not fit into the memory, or could not be selected from as is asked.
+    Raises ValueError if it needs too much memory, or cannot be selected from as asked.
     """
     strategy = begin_search(plan)
     if isinstance(strategy, Foreseen):
         plan.budget.refuse_beyond(strategy.foreseen_bytes, "this search")
     if plan.selector is not None:
-        assert isinstance(plan.space, DecisionSpace), "strategies search nothing less"
+        assert isinstance(plan.space, DecisionSpace), "strategies search decision spaces"
         plan.selector.check(strategy, plan.space)
         assert plan.task is not None
         plan.selector.check_data(plan.task)

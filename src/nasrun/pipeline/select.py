@@ -1,4 +1,4 @@
-"""The selection: from what a search left to one architecture."""
+"""The selection: from the result of a search to one architecture."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from nasrun.strategies.base import Strategy, SupernetStrategy
 
 
 def perform(work: Work) -> list[StageFolder]:
-    """Select, unless that is done; then look the choice up and draw it."""
+    """Select, unless that is done; then look up the choice in a table and draw it."""
     plan = work.plan
     own = {
         "selector": plan.settings["selector"],
@@ -55,9 +55,10 @@ def _begin(plan: Plan, run: Run) -> Selector:
 
 
 def _context(plan: Plan, strategy: Strategy) -> AnyContext:
-    """What the selector works with.
+    """Return the selector's context.
 
-    Limits are on what a supernet still has, unless only others of the space can meet them.
+    Limits apply to the choices that a supernet still has, unless only others of the space meet
+    them.
     """
     assert plan.strategy is not None
     assert plan.task is not None
@@ -68,7 +69,7 @@ def _context(plan: Plan, strategy: Strategy) -> AnyContext:
 
 
 def rehearse(plan: Plan) -> tuple[Selector, Strategy, Iterator[Rehearsal]]:
-    """The selector, what it reads, and what it will do, on supernets that are not trained."""
+    """Return the selector, its strategy and its rehearsals, on untrained supernets."""
     assert plan.selector is not None
     strategy = begin_search(plan)
     return plan.selector, strategy, _rehearsals(plan, plan.selector, strategy)
@@ -85,10 +86,10 @@ def _rehearsals(plan: Plan, selector: Selector, strategy: Strategy) -> Iterator[
 
 
 def _discretise(plan: Plan, run: Run, strategy: SupernetStrategy, genotype: Genotype) -> Metrics:
-    """What the choice loses in the supernet as the search left it, whatever a selector did to it.
+    """Return what the choice loses in the supernet, in the state in which the search ended.
 
-    With random numbers of its own: it comes after all rounds, so a stop in it costs its repetition.
-    Nothing where limits led out of the supernet.
+    It uses its own random numbers, since it comes after all rounds: an interruption repeats it. The
+    result is empty if limits led to a genotype outside of the supernet.
     """
     run.search().load(strategy)
     left = strategy.supernet.space.open_choices(None)
@@ -99,7 +100,7 @@ def _discretise(plan: Plan, run: Run, strategy: SupernetStrategy, genotype: Geno
 
 
 def _look_up(space: Space, folder: StageFolder) -> None:
-    """Add to a result what the space's table knows of the architecture, now that it is chosen."""
+    """Add the true accuracies from the space's table to a result, now that it is chosen."""
     if space.table is not None:
         with table_key():
             table = Table.read(Path(space.table))
@@ -109,5 +110,5 @@ def _look_up(space: Space, folder: StageFolder) -> None:
 
 def _draw(space: Space, folder: StageFolder) -> None:
     stem = folder.path / "cells"
-    if not all(path.exists() for path in cells.cell_pictures(stem)):  # one may be lost to a kill
+    if not all(path.exists() for path in cells.cell_pictures(stem)):  # a kill may have lost one
         cells.draw_cells(space.cells(read_genotype(folder, space)), stem, place_of(stem))

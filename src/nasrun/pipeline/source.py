@@ -1,8 +1,8 @@
-"""What a verb reads, and what a later verb continues, inherits and refuses.
+"""The source of a verb: the run that it continues, what it inherits and what it refuses.
 
 A later verb takes everything upstream of it from its parent's configuration. A key that a verb does
-not read, and an upstream value that differs from the parent's, are errors: no setting without
-effect.
+not read, and an upstream value that differs from the parent's, are errors: there is no setting
+without effect.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 
 TABLE = "space.table"
-"""Upstream, but it changes no result: a later verb may be given another than its parent."""
+"""An upstream key that changes no result: a later verb may have another value than its parent."""
 PLACES = tuple(f"dataset.{name}" for name in WHEREABOUTS)
-"""Likewise: data may have been moved, and another number of workers may read them."""
+"""Further such keys: data may be moved, and read by another number of workers."""
 
 
 @dataclass(frozen=True)
@@ -54,24 +54,24 @@ class Source:
 
 
 def begins_run(verb: str) -> bool:
-    """Whether a verb needs nothing to continue."""
+    """Return whether a verb continues nothing."""
     return verb == RUN or KINDS[verb].parent is None
 
 
 def reads_search(verb: str) -> bool:
-    """Whether a verb searches, or reads what a search left."""
+    """Return whether a verb searches, or reads the result of a search."""
     return verb == RUN or not KINDS[verb].trains
 
 
 def find_run(path: str) -> Run:
-    """The run that a path is, or is inside of; ValueError if there is none."""
+    """Return the run at a path, or around it; ValueError if there is none."""
     folder = Path(path)
     inside = (p for p in (folder, *folder.parents) if (p / "run.json").is_file())
     return Run.open(next(inside, folder))
 
 
 def refuse_folder(verb: str, path: str) -> None:
-    """ValueError unless `run=` names a run that the verb can continue, or a selection in one."""
+    """Raise ValueError unless `run=` names a run to continue, or a selection in it."""
     folder, run = Path(path), find_run(path)
     selection = folder.parent == run.path / SELECT.name and folder.is_dir()
     if folder != run.path and not selection:
@@ -89,10 +89,10 @@ def refuse_folder(verb: str, path: str) -> None:
 def find_source(
     verb: str, outputs: Path, path: str | None, genotype: str | None, branch: str | None
 ) -> Source | None:
-    """The run that a verb continues, None if it starts one; ValueError if there is none.
+    """Return the run that a verb continues, `None` if it starts one; ValueError if missing.
 
-    `path` names a run or a folder inside one; without it the newest run that has what the verb
-    needs is meant. `branch` narrows the genotypes of a run to those of one selector.
+    `path` names a run or a folder inside one; without it, the newest run that has what the verb
+    needs is used. `branch` restricts the genotypes of a run to those of one selector.
     """
     if path is not None:
         folder, runs = Path(path), [find_run(path)]
@@ -134,7 +134,7 @@ def find_source(
 
 
 def inherited_choices(source: Source, typed: Sequence[str]) -> list[str]:
-    """The overrides that choose the parent's upstream groups, but for those that are typed."""
+    """Return overrides that choose the parent's upstream groups, except those that are typed."""
     given = {key_of(override) for override in typed}
     choices = source.run.record["choices"]
     words = {group: group for group in UPSTREAM}
@@ -147,9 +147,9 @@ def inherited_choices(source: Source, typed: Sequence[str]) -> list[str]:
 
 
 def refuse_idle(verb: str, typed: Sequence[str], *, limited: bool) -> None:
-    """No setting without effect: a key that the verb does not read is an error.
+    """Refuse a key that the verb does not read.
 
-    limited: the found network is, and so what says in which layout it is counted is read.
+    limited: the network's costs are limited, so the keys of the layout for counting are read.
     """
     verbs = (*KINDS, RUN)
     allowed = {*read_by(verb), *ALWAYS}
@@ -162,16 +162,16 @@ def refuse_idle(verb: str, typed: Sequence[str], *, limited: bool) -> None:
         root = root_of(key)
         if root not in known:
             raise ValueError(f"{override}: unknown key{did_you_mean(root, known)}")
-        # after selection `selector` only says whose genotype is meant
+        # after selection, `selector` only names whose genotype is used
         if root not in allowed or (key.startswith("selector.") and not reads_search(verb)):
             home = next(other for other in verbs if root in read_by(other))
             raise ValueError(f"{override}: has no effect on `nasrun {verb}`, type it on `{home}`")
 
 
 def refuse_left_out(kinds: Sequence[StageKind], typed: Sequence[str], *, limited: bool) -> None:
-    """No setting without effect: a key of stages that `nasrun run` leaves out is an error.
+    """Refuse a key of stages that `nasrun run` leaves out.
 
-    limited: the found network is, counted in the layout of `retrain`, which so stays allowed.
+    limited: the network's costs are limited, so the layout of `retrain` is read.
     """
     read = {key for kind in kinds for key in kind.read}
     read |= {RETRAIN.name} if limited else set()
@@ -187,7 +187,7 @@ def refuse_left_out(kinds: Sequence[StageKind], typed: Sequence[str], *, limited
 
 
 def refuse_search(typed: Sequence[str]) -> None:
-    """Where a genotype is given, no setting of a search has an effect."""
+    """Refuse settings of a search if a genotype is given."""
     for override in typed:
         if key_of(override).split(".")[0] in ("strategy", "task", "selector", "rounds", "alpha_lr"):
             raise ValueError(
@@ -196,7 +196,7 @@ def refuse_search(typed: Sequence[str]) -> None:
 
 
 def refuse_other(config: DictConfig, typed: Sequence[str], run: Run) -> None:
-    """An upstream value typed on a later verb must be the parent's."""
+    """Refuse upstream values of a later verb that differ from the parent's."""
     parent, record = run.config, run.record
     for override in typed:
         key = key_of(override)
@@ -224,7 +224,7 @@ def refuse_other(config: DictConfig, typed: Sequence[str], run: Run) -> None:
 def inherit(config: DictConfig, typed: Sequence[str], run: Run) -> None:
     """Put the parent's upstream groups and scale into a composed configuration.
 
-    Where the data lie may be typed: they are compared by what they are.
+    The place of data may be typed, since data are compared by their contents.
     """
     parent, scale = run.config, run.record["scale"]
     table = value_at(config, TABLE) or run.record.get("table")
@@ -238,7 +238,7 @@ def inherit(config: DictConfig, typed: Sequence[str], run: Run) -> None:
 
 
 def inherit_budget(config: DictConfig, typed: Sequence[str], run: Run) -> None:
-    """Continue a search on what it began with: threads, device and limits change its numbers."""
+    """Continue a search with its own threads, device and limits, which change its results."""
     given = {key_of(override) for override in typed}
     for name, theirs in run.config["budget"].items():
         if f"budget.{name}" not in given:
@@ -246,7 +246,7 @@ def inherit_budget(config: DictConfig, typed: Sequence[str], run: Run) -> None:
 
 
 def inherit_layout(config: DictConfig, typed: Sequence[str], run: Run) -> None:
-    """Count limits in the parent's layout, unless the command line names a recipe or a part."""
+    """Count limits in the parent's layout, unless the command line names a recipe or its layout."""
     given = {key_of(override) for override in typed}
     for name, theirs in run.config.get("layout", {}).items():
         if not given & {RETRAIN.name, f"{RETRAIN.name}.{name}"}:
@@ -260,7 +260,7 @@ def refuse_unlike(
     typed: Sequence[str],
     run: Run,
 ) -> None:
-    """ValueError where a search that is not finished would go on with other keys of a group."""
+    """Refuse to continue an unfinished search with other keys of a group."""
     changed = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
     if not changed:
         return

@@ -1,7 +1,7 @@
-"""The table of stages: what each is called, what it reads, and what it continues.
+"""The table of stages: names, what they read, and what they continue.
 
-Sources, folders, help, completion and refusals derive from it. A new stage is one entry here and
-one file of its name beside this one, whose `perform` does it.
+Sources, folders, help, completion and refusals derive from it. A new stage is one entry here and a
+module of its name in this package, with a function `perform`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ class StageKind:
 
     made_of: the group that chooses its object. groups: the configuration groups that it reads
         besides those that every verb reads. keys: the keys of the frame that it reads as a part of
-        `nasrun run`. own: those that it reads as a verb of its own, if they are others.
+        `nasrun run`. own: those that it reads as a separate verb, if they differ.
     parent: the stage whose result it continues, `None` if it begins a run.
-    trains: it trains a network from scratch on the result of `parent`, or on a given genotype.
+    trains: whether it trains a network from scratch, on the result of `parent` or a given genotype.
     """
 
     name: str
@@ -33,12 +33,12 @@ class StageKind:
 
     @property
     def read(self) -> tuple[str, ...]:
-        """The groups and keys that it reads as a part of `nasrun run`."""
+        """Groups and keys that it reads as a part of `nasrun run`."""
         return (*self.groups, *self.keys)
 
     @property
     def read_alone(self) -> tuple[str, ...]:
-        """The groups and keys that it reads as a verb of its own."""
+        """Groups and keys that it reads as a separate verb."""
         return (*self.groups, *(self.keys if self.own is None else self.own))
 
 
@@ -95,24 +95,24 @@ STAGES = (SEARCH, SELECT, RETRAIN, TRANSFER)
 """All stages, in the order of the pipeline."""
 KINDS = {kind.name: kind for kind in STAGES}
 UPSTREAM = ("seed", "space", "strategy", "dataset", "task")
-"""What a later verb takes from its parent."""
+"""Keys that a later verb takes from its parent."""
 SCALE = ("rounds", "width", "depth", "batch_size", "alpha_lr", "images")
-"""Frame keys that upstream groups refer to; a later verb takes them from its parent too."""
+"""Frame keys that upstream groups refer to; a later verb takes them from its parent, too."""
 ALWAYS = ("budget", "outputs", "run", "progress", "experiment", "hydra", *UPSTREAM, *SCALE)
-"""The groups and keys that every verb reads."""
+"""Groups and keys that every verb reads."""
 INSIDE = {"evaluator": "strategy"}
-"""Groups whose options become a part of another group; a command line names them alone."""
+"""Groups whose options become a part of another group; a command line names them directly."""
 RUN = "run"
-"""The verb that does several stages, one after the other."""
+"""The verb that runs several stages, one after the other."""
 
 
 def kinds_of(verb: str, chosen: Sequence[str]) -> tuple[StageKind, ...]:
-    """The stages of a verb: those `chosen` for `nasrun run`, else the one of its name."""
+    """Return the stages of a verb: those `chosen` for `nasrun run`, else the one of its name."""
     return tuple(KINDS[name] for name in (chosen if verb == RUN else (verb,)))
 
 
 def read_by(verb: str) -> tuple[str, ...]:
-    """The groups and keys that a verb reads besides those that every verb reads."""
+    """Return the groups and keys that a verb reads besides those that every verb reads."""
     if verb == RUN:
         return ("stages", *dict.fromkeys(key for kind in STAGES for key in kind.read))
     return KINDS[verb].read_alone

@@ -1,4 +1,4 @@
-"""Retraining and transfer: one architecture trained from scratch, and tested."""
+"""Retraining and transfer: training one architecture from scratch, and testing it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nasrun.runs.stage_folder import StageFolder
 
 
 def train(work: Work, kind: StageKind, chosen: Chosen, ready: Retrain | None) -> StageFolder:
-    """One stage that trains one genotype, unless that is done."""
+    """Run a stage that trains one genotype, unless that is done."""
     plan, name = work.plan, chosen.branch
     if kind is TRANSFER:
         name = f"{name}-{plan.choices['dataset@transfer.dataset']}"
@@ -50,9 +50,9 @@ def train(work: Work, kind: StageKind, chosen: Chosen, ready: Retrain | None) ->
 def _earlier(
     run: Run, kind: StageKind, own: Mapping[str, Any], parent: str, contents: Contents | None
 ) -> StageFolder:
-    """The finished training that differs from `own` only in fewer epochs, the longest of several.
+    """Return the longest finished training that differs from `own` only in fewer epochs.
 
-    It is the same one when an extension is repeated. ValueError if there is none.
+    When an extension is repeated, it is the one that was extended. ValueError if there is none.
     """
     digest = {} if contents is None else {"contents": contents.digest}
     ours, epochs = _but_epochs({**own, **digest, "parent": parent}, kind)
@@ -76,7 +76,7 @@ def _earlier(
 
 
 def _but_epochs(config: Mapping[str, Any], kind: StageKind) -> tuple[dict[str, Any], int]:
-    """What a training is known by but for its length, and its length in epochs."""
+    """Return the identity of a training without its length, and its length in epochs."""
     apart = {"fingerprint", "extend"}
     rest = {key: value for key, value in config.items() if key not in apart}
     rest[kind.name] = _without_epochs(config[kind.name])  # a schedule may refer to them
@@ -90,7 +90,7 @@ def _without_epochs(config: Any) -> Any:
 
 
 def begin_training(plan: Plan, kind: StageKind, genotype: Genotype) -> Retrain:
-    """The recipe with the data and the network that it trains."""
+    """Return the recipe with its data and its network."""
     (space, dataset), stage, limits = plan.recipe, plan.retrain, plan.limits_of(genotype)
     if kind is TRANSFER:
         assert plan.transfer_dataset is not None
@@ -114,7 +114,7 @@ def begin_training(plan: Plan, kind: StageKind, genotype: Genotype) -> Retrain:
 
 
 def warn_of_other_layout(plan: Plan, selected: StageFolder) -> None:
-    """Without limits any layout may be trained, but a choice within limits was for one."""
+    """Warn if a choice within limits is now retrained, without limits, in another layout."""
     if plan.retrain is None or plan.layout is not None:
         return
     ours = layout_of(plan.retrain.layout)

@@ -1,4 +1,4 @@
-"""Transfer: the chosen architecture trained on another data set."""
+"""Transfer: training the chosen architecture on another data set."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from nasrun.runs.stage_folder import StageFolder
 
 
 def perform(work: Work) -> list[StageFolder]:
-    """Train the choice there."""
+    """Train the choice on the transfer set."""
     return [train(work, TRANSFER, work.chosen, work.ready_training)]

@@ -1,4 +1,4 @@
-"""A plan at work in a run: what its stages share, and how each is driven."""
+"""The execution of a plan in a run: shared facts of its stages, and how each is run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A genotype to train, its branch's name, and the fingerprint of where it comes from."""
+    """A genotype to train, the name of its branch, and the fingerprint of its origin."""
 
     branch: str
     genotype: Genotype
@@ -37,10 +37,10 @@ class Chosen:
 
 @dataclass
 class Work:
-    """The stages of a plan in a run; `done` are the folders of those that are done.
+    """The stages of a plan in a run; `done` has the folders of those that are done.
 
-    ready: the first stage, where it has begun already, so that its refusal leaves no folder.
-    noted: whether the command is written down in the run, as it is once it does something.
+    ready: the first stage, if it has begun already, so that its refusal leaves no folder.
+    noted: whether the command is recorded in the run, which happens once it does something.
     """
 
     plan: Plan
@@ -52,7 +52,7 @@ class Work:
 
     @property
     def selected(self) -> StageFolder | None:
-        """The selection whose genotype is trained: this command's, else the one it continues."""
+        """The selection whose genotype is trained: this command's, else that of the source."""
         own = [folder for folder in self.done if folder.kind == SELECT.name]
         source = self.plan.source
         return own[-1] if own else source.selected if source is not None else None
@@ -70,7 +70,7 @@ class Work:
         return self.ready if isinstance(self.ready, Retrain) and not self.done else None
 
     def tell_why_new(self, folder: StageFolder, own: Mapping[str, Any]) -> None:
-        """Say why a branch is begun beside another of its name."""
+        """Print why a branch is begun beside another of its name."""
         base = re.sub(r"-\d+$", "", folder.branch)
         others = [
             stage
@@ -110,7 +110,7 @@ class Work:
 
 
 def chosen(plan: Plan, selected: StageFolder | None) -> Chosen | None:
-    """The genotype that the command names, or that was selected; `None` before that."""
+    """Return the genotype that the command names, or that was selected; `None` before that."""
     if plan.genotype is not None:
         name = str(plan.genotype_name)
         return Chosen(name, plan.genotype, fingerprint(plan.genotype.to_json()))
@@ -120,5 +120,5 @@ def chosen(plan: Plan, selected: StageFolder | None) -> Chosen | None:
 
 
 def read_genotype(folder: StageFolder, space: Space) -> Genotype:
-    """The genotype that a selection chose."""
+    """Return the genotype that a selection chose."""
     return space.check(Genotype.read(folder.path / "genotype.json"))

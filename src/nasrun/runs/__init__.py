@@ -1,1 +1,1 @@
-"""Runs on disk: folders, reports, and what a finished one holds."""
+"""Runs on disk: folders, reports, and the contents of finished runs."""

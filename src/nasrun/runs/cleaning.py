@@ -1,7 +1,7 @@
-"""States that finished stages keep and nothing reads any more, or only a later selection.
+"""States of finished stages that nothing reads any more, or only a later selection.
 
 A finished selection, retraining or transfer is never continued. The state of a finished search is
-what selectors and `nasrun diagnose` read: it goes only where that is asked for.
+read by selectors and `nasrun diagnose`, so it is deleted only on request.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from nasrun.runs.stage_folder import StageFolder
 from nasrun.runs.state import PREVIOUS, STATE
 
 OWNED = "members"
-"""Where a population keeps what its state names."""
+"""Folder in which a population keeps the files that its state names."""
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """What a finished stage can do without."""
+    """Files that a finished stage does not need."""
 
     stage: StageFolder
     paths: tuple[Path, ...]
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         files = [file for path in self.paths for file in (path, *path.rglob("*"))]
         return sum(file.stat().st_size for file in files if file.is_file())
 
     def remove(self) -> None:
-        """Delete it, the older state first: what a stop leaves is the newest, or none."""
+        """Delete the files, the older state first: an interruption leaves the newest or none."""
         for path in self.paths:
             if path.is_dir():
                 shutil.rmtree(path)
@@ -43,7 +43,7 @@ class Leftover:
 
 
 def leftovers(run: Run, *, searches: bool) -> Iterator[Leftover]:
-    """Of every finished stage of a run; of its search only where that is wanted."""
+    """Yield the leftovers of every finished stage of a run, those of its search only if asked."""
     for stage in run.stages():
         if stage.finished and (searches or stage.kind != SEARCH.name):
             places = (stage.path / name for name in (PREVIOUS, STATE, OWNED))

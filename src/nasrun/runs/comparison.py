@@ -1,4 +1,4 @@
-"""Many runs: which are meant, how they compare over seeds, and as records for programs."""
+"""Many runs: their choice, their comparison over seeds, and their records for programs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from nasrun.runs.run import NAMES, Run
 from nasrun.runs.stage_folder import StageFolder
 
 FACTS = ("dataset", "space", "strategy", "genotype", "seed")
-"""What runs can be chosen by, as it is typed when a run is made."""
+"""Keys by which runs can be chosen, as they are typed to make a run."""
 DAMAGED = "damaged"
-"""In place of the stages of a run that cannot be read."""
+"""Shown in place of the stages of a run that cannot be read."""
 FINISHED = ("true", "false", *NAMES)
 
 
 class Ranked(Protocol):
-    """What rows can be sorted by."""
+    """The fields by which rows can be sorted."""
 
     @property
     def run(self) -> str: ...
@@ -47,33 +47,33 @@ ORDERS: dict[str, Callable[[Ranked], Any]] = {
     "time": lambda row: math.inf if row.seconds is None else row.seconds,
     "name": lambda row: row.run,
 }
-"""The run used last at the end, the best first, the quickest first, or by name.
+"""Sort keys: the last used run at the end, the best first, the quickest first, or by name.
 
-What is judged on other data, or by another number, is ranked apart.
+Scores on other data, or with another name, are ranked separately.
 """
 Row = TypeVar("Row", bound=Ranked)
 
 
 def ordered(rows: Sequence[Row], order: str) -> list[Row]:
-    """The rows in an order; equal ones stay as they are."""
+    """Return the rows in an order; equal rows keep their order."""
     return sorted(rows, key=ORDERS[order])
 
 
 def facts(run: Run) -> dict[str, str]:
-    """What a run was made with, by the names in `FACTS`."""
+    """Return the values of `FACTS` with which a run was made."""
     record = run.record
     known = {**record["choices"], "genotype": record.get("genotype"), "seed": record.get("seed")}
     return {name: str(known[name]) for name in FACTS if known.get(name) is not None}
 
 
-def chosen(runs: Sequence[Run], wanted: Mapping[str, Sequence[str]]) -> list[Run]:
-    """The runs with one of the wanted values of each fact; ValueError for one that none has.
+def chosen(runs: Sequence[Run], filters: Mapping[str, Sequence[str]]) -> list[Run]:
+    """Return the runs that match one value of each filter; ValueError for a value of no run.
 
-    `finished` is a stage that a run has finished, or whether it has finished all that it began.
-    A run that cannot be read stays, to be named.
+    `finished` is the name of a stage that a run has finished, or whether it has finished all that
+    it began. A run that cannot be read is returned, too, so that it is named.
     """
     known = {run: made for run in runs if (made := _readable(run)) is not None}
-    for key, values in wanted.items():
+    for key, values in filters.items():
         there = sorted({made[key] for made in known.values() if key in made})
         if key == "finished":
             there = list(FINISHED)
@@ -87,7 +87,7 @@ def chosen(runs: Sequence[Run], wanted: Mapping[str, Sequence[str]]) -> list[Run
             any(_finished(run, value) for value in values)
             if key == "finished"
             else made.get(key) in values
-            for key, values in wanted.items()
+            for key, values in filters.items()
         )
 
     return [run for run in runs if run not in known or meant(run, known[run])]
@@ -109,7 +109,7 @@ def _finished(run: Run, what: str) -> bool:
 
 @dataclass(frozen=True)
 class Record:
-    """A stage of a run; an accuracy is a fraction, `on` says which or names another score."""
+    """A stage of a run; an accuracy is a fraction, and `on` names the data or another score."""
 
     run: str
     dataset: str | None
@@ -131,23 +131,23 @@ class Record:
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        """The names of its fields."""
+        """Return the names of the fields."""
         return tuple(field.name for field in fields(cls))
 
     def plain(self) -> dict[str, Any]:
-        """Its fields by name."""
+        """Return the fields by name."""
         return asdict(self)
 
     @classmethod
     def damaged(cls, run: Run) -> Record:
-        """A run that cannot be read."""
+        """Return the record of a run that cannot be read."""
         unknown: dict[str, Any] = dict.fromkeys(cls.names())
         known = {"run": str(run.path), "stage": DAMAGED, "branch": "", "rounds": 0}
         return cls(**unknown | known | {"finished": False, "is_accuracy": False})
 
     @classmethod
     def of(cls, run: Run, stage: StageFolder) -> Record:
-        """What a stage has reached."""
+        """Return the record of a stage."""
         made = facts(run)
         result = stage.result if stage.finished else {}
         standing = Standing.of(result, stage.kind)
@@ -174,9 +174,9 @@ class Record:
 
 @dataclass
 class Group:
-    """One stage of one configuration, over all its seeds; its title is that of the first.
+    """One stage of one configuration over all its seeds, titled as in the first run.
 
-    settings: what it and the search before it were configured with.
+    settings: the configuration of the stage and of the search before it.
     """
 
     first: Path
@@ -187,43 +187,43 @@ class Group:
 
     @property
     def run(self) -> str:
-        """The first run."""
+        """Path of the first run."""
         return str(self.first)
 
     @property
     def done(self) -> list[dict[str, Any]]:
-        """The results of the runs that have finished the stage."""
+        """Results of the runs that have finished the stage."""
         return [result for result in self.results if result is not None]
 
     @property
     def standings(self) -> list[Standing]:
-        """What the finished ones are judged by, where that is the same."""
+        """Standings of the finished runs that are judged as the first one is."""
         found = [standing for each in self.done if (standing := Standing.of(each, self.kind))]
         return [standing for standing in found if standing.on == found[0].on]
 
     @property
     def like(self) -> tuple[Path, str]:
-        """What its neighbours have in common with it: the versions' folder, and the stage."""
+        """Key of comparable groups: the versions' folder and the stage."""
         return self.first.parent, re.sub(r"-\d+$", "", self.title)
 
     @property
     def on(self) -> str | None:
-        """The number that it is judged by, and on which data."""
+        """Name of the score, or the data that it is measured on."""
         return self.standings[0].on if self.standings else None
 
     @property
     def score(self) -> float | None:
-        """The mean."""
+        """Mean score."""
         scores = [standing.value for standing in self.standings]
         return statistics.fmean(scores) if scores else None
 
     @property
     def seconds(self) -> float | None:
-        """The mean."""
+        """Mean seconds."""
         return statistics.fmean(result["seconds"] for result in self.done) if self.done else None
 
     def row(self) -> tuple[str, ...]:
-        """First run, stage, how many, mean and standard deviation, on what, minutes."""
+        """Return first run, stage, number of runs, mean and standard deviation, data, minutes."""
         standings, mean = self.standings, "-"
         if standings:
             scores = [standing.value for standing in standings]
@@ -237,11 +237,11 @@ class Group:
 
 
 Pairing = tuple[str, str, str]
-"""The fingerprint of a run's configuration, a kind of stage, and the fingerprint of its own."""
+"""Fingerprint of a run's configuration, kind of a stage, and fingerprint of its configuration."""
 
 
 def records(paths: Sequence[Path], order: str = "used") -> tuple[list[Record], list[str]]:
-    """A record of every stage of the runs, one of every run that cannot be read, and why."""
+    """Return records of all stages and of unreadable runs, and the errors of the latter."""
     found: list[Record] = []
     damaged = []
     for path in dict.fromkeys(paths):
@@ -261,11 +261,11 @@ def print_runs(
     order: str = "used",
     done: Collection[Path] | None = None,
 ) -> None:
-    """Runs grouped by configuration without the seed: n, mean and standard deviation.
+    """Print runs grouped by configuration without the seed: n, mean and standard deviation.
 
-    Versions of one family are told apart by what differs between them. `done` are the folders of
-    the stages that are meant, `None` for all. A run that cannot be read is a row of its own, and
-    why is told below.
+    Versions of one family are distinguished by their different settings. `done` are the folders of
+    the stages to print, `None` for all. A run that cannot be read gets its own row, and its error
+    is printed below.
     """
     groups: dict[Pairing, Group] = {}
     damaged: dict[str, str] = {}
@@ -295,10 +295,10 @@ def print_runs(
 
 
 def _stages(run: Run) -> Iterator[tuple[Pairing, StageFolder]]:
-    """Every stage, and its configuration as its seeds have it in common."""
+    """Yield every stage with a key that its seeds share."""
     seeded = ("seed", "genotype") if run.record.get("genotype") == "random" else ("seed",)
     config = {key: value for key, value in run.config.items() if key not in seeded}
-    chosen: dict[str, str] = {}  # by the fingerprint of a selection what its seeds have in common
+    chosen: dict[str, str] = {}  # by a selection's fingerprint, the one that its seeds share
     for stage in run.stages():
         mark = fingerprint(_common(stage, chosen))
         if stage.kind == SELECT.name:
@@ -307,14 +307,14 @@ def _stages(run: Run) -> Iterator[tuple[Pairing, StageFolder]]:
 
 
 def _settings(run: Run, stage: StageFolder) -> Settings:
-    """What a stage and the search before it were configured with, but for the seed."""
+    """Return the settings of a stage and of the search before it, without the seed."""
     own = {} if stage.kind == SEARCH.name else stage.config
     found = settings(run.config, own, run.record["scale"])
     return {key: value for key, value in found.items() if key != "seed"}
 
 
 def _told_apart(groups: Sequence[Group]) -> list[str]:
-    """For every group, the settings in which those that are like it differ."""
+    """Return for every group the settings in which it differs from comparable ones."""
     alike: dict[tuple[Path, str], list[Group]] = {}
     for group in groups:
         alike.setdefault(group.like, []).append(group)
@@ -325,9 +325,9 @@ def _told_apart(groups: Sequence[Group]) -> list[str]:
 
 
 def _common(stage: StageFolder, chosen: Mapping[str, str]) -> dict[str, Any]:
-    """A stage's own configuration without what differs from seed to seed.
+    """Return a stage's own configuration without the parts that depend on the seed.
 
-    A number that a folder got, as in `perturb-2`, tells what else was done in that run.
+    The number in a folder's name, as in `perturb-2`, depends on what else was done in the run.
     """
     if stage.kind == SEARCH.name:
         return {}

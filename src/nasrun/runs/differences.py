@@ -1,4 +1,4 @@
-"""In which settings runs and stages differ, by keys as they are typed."""
+"""The settings in which runs and stages differ, by keys as they are typed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from nasrun.config import leaves_but_lists
 from nasrun.pipeline.stages import RETRAIN, STAGES
 
 OTHERWISE_TOLD = ("fingerprint", "parent", "source", "genotype")
-"""What a stage's configuration says of where its architecture comes from."""
+"""Keys of a stage's configuration about its architecture's origin, which is shown elsewhere."""
 LENGTHS = ("epochs", "rounds")
-"""How long something trains."""
+"""Keys of the length of a training."""
 OF_MACHINE = ("budget.threads", "budget.device", "budget.precision")
-"""What is as the machine has it, if nobody says otherwise."""
+"""Keys whose defaults depend on the machine."""
 MOST = 4
-"""Differences that are told in one line."""
+"""Largest number of differences in one line."""
 Settings = Mapping[str, str]
 """Values by keys, both as they are typed."""
 
@@ -25,7 +25,7 @@ def settings(
     own: Mapping[str, Any] | None = None,
     scale: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
-    """A run's configuration with a stage's own over it; first the keys that others refer to."""
+    """Return a run's configuration overlaid by a stage's own; keys referred to come first."""
     layout = {RETRAIN.name: config["layout"]} if "layout" in config else {}
     groups = {**{key: value for key, value in config.items() if key != "layout"}, **layout}
     if own is not None and any(kind.trains and kind.name in own for kind in STAGES):
@@ -39,7 +39,10 @@ def settings(
 
 
 def differing(several: Sequence[Settings]) -> list[str]:
-    """The keys in which settings differ; of keys that differ alike, as by reference, the first."""
+    """Return the keys in which settings differ.
+
+    Of keys that differ in the same way, as by reference, only the first is returned.
+    """
     columns: dict[tuple[str | None, ...], str] = {}
     for key in dict.fromkeys(key for each in several for key in each):
         column = tuple(each.get(key) for each in several)
@@ -49,14 +52,14 @@ def differing(several: Sequence[Settings]) -> list[str]:
 
 
 def told(key: str, value: str | None) -> str:
-    """A setting as it is typed."""
+    """Return a setting as it is typed."""
     return f"~{key}" if value is None else f"{key}={value}"
 
 
 def why_new(ours: Settings, theirs: Settings, name: str) -> str | None:
-    """Why something new is begun beside what has this name, and how that one is continued.
+    """Return why something new begins beside `name`, and how to continue `name` instead.
 
-    `None` where that is another seed alone, as in sweeps.
+    Returns `None` if only the seed differs, as in sweeps.
     """
     keys = differing([theirs, ours])
     if keys == ["seed"]:
@@ -78,7 +81,7 @@ def why_new(ours: Settings, theirs: Settings, name: str) -> str | None:
 
 
 def _longer(keys: Sequence[str], ours: Settings, theirs: Settings) -> bool:
-    """Whether a training differs from an earlier one in more epochs alone."""
+    """Return whether a training differs from an earlier one only in more epochs."""
     trainings = [f"{kind.name}.epochs" for kind in STAGES if kind.trains]
     return len(keys) == 1 and keys[0] in trainings and int(ours[keys[0]]) > int(theirs[keys[0]])
 

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, machine, and the commit of the code."""
+"""The environment in which a run was made: versions, machine, and the commit of the code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def environment() -> dict[str, Any]:
-    """The versions of what results depend on, the machine, and now."""
+    """Return the versions of packages that results depend on, the machine, and the time."""
     from importlib import metadata
 
     packages = ("nasrun", "torch", "torchvision", "numpy", "hydra-core")
@@ -30,7 +30,7 @@ def environment() -> dict[str, Any]:
 
 
 def _git_commit() -> str | None:
-    """The commit of the checkout that this package runs from, if it is one."""
+    """Return the commit of the checkout that this package runs from, or `None`."""
     try:
         answer = subprocess.run(
             ["git", "rev-parse", "HEAD"],

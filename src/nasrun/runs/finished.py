@@ -1,4 +1,4 @@
-"""Opening what a run has left: its trained network, or its strategy as the search ended."""
+"""Opens a finished run: its trained network, or its strategy at the end of the search."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def trained_folder(path: Path, branch: str | None) -> StageFolder:
-    """The finished retraining or transfer in a run (its newest, or a branch), or at its path."""
+    """Return the finished retraining or transfer at `path`, or the newest or a branch in a run."""
     run = find_run(str(path))
     begun = [stage for stage in run.stages() if KINDS[stage.kind].trains]
     trained = [stage for stage in begun if stage.finished]
@@ -51,7 +51,7 @@ def trained_folder(path: Path, branch: str | None) -> StageFolder:
 
 
 def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
-    """The strategy of a finished search as it ended, with its space and its data.
+    """Return the strategy of a finished search in its final state, with its space and data.
 
     `run` is a run's folder; `trust` lists the packages outside nasrun that its configuration names.
     """
@@ -77,7 +77,7 @@ def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
 
 
 def load(run: str | Path, branch: str | None = None, trust: Sequence[str] = ()) -> TrainedNetwork:
-    """The trained network of a run with its preprocessing, in evaluation mode on the CPU.
+    """Return the trained network of a run with its preprocessing, in evaluation mode on the CPU.
 
     `run` is a run's folder, or one of its `retrain/` or `transfer/` folders; `branch` names one of
     several. `trust` lists the packages outside nasrun that the run's configuration names.

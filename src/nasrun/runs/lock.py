@@ -1,4 +1,4 @@
-"""One process at a time works on a run."""
+"""Locks: only one process at a time works on a run."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 @contextmanager
 def held(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold a folder until the end of the block; ValueError if another process does.
+    """Lock a folder in the context; ValueError if another process holds it.
 
-    With `wait` it waits until that one is done.
+    With `wait`, it waits for the other process instead.
 
-    The lock is on the folder itself where the system can lock one (all but Windows): a file in it
-    could be deleted, and a second process would make and lock another.
+    The lock is on the folder itself if the system supports it (all but Windows): a lock file could
+    be deleted, and a second process would create and lock another.
     """
     try:
         import fcntl

@@ -1,7 +1,7 @@
-"""What was typed for a run, and its rounds as plain lines, both with their time.
+"""The commands typed for a run, and its rounds as plain lines, both with their time.
 
 commands.jsonl      a line per command that did something: the words, when, by which version
-nasrun.log          what a user saw, to be read or searched after the terminal is gone
+nasrun.log          a copy of the output, to read or search later
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ COMMANDS, LOG = "commands.jsonl", "nasrun.log"
 
 
 def note_command(run: Run, command: str) -> None:
-    """Keep the words of a command that does something in a run."""
+    """Record the words of a command that does something in a run."""
     from importlib.metadata import version
 
     record = {"command": command, "when": _now(), "nasrun": version("nasrun")}
@@ -29,7 +29,7 @@ def note_command(run: Run, command: str) -> None:
 
 
 class Log(Observer):
-    """The rounds of a stage, in the log of its run."""
+    """Writes the rounds of a stage into the log of its run."""
 
     def __init__(self, run: Run, title: str) -> None:
         self.path, self.title = run.path / LOG, title
@@ -48,9 +48,9 @@ class Log(Observer):
         self._line(f"is done after {duration(time.monotonic() - self.started)}")
 
     def fail(self, error: BaseException) -> None:
-        told = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
-        with suppress(ValueError, OSError):  # a full disk is told once, by the stage
-            self._line(f"ends before it is done: {told}")
+        reason = f"{type(error).__name__}: {error}".splitlines()[0].removesuffix(": ")
+        with suppress(ValueError, OSError):  # the stage itself reports a full disk
+            self._line(f"ends before it is done: {reason}")
 
     def _line(self, text: str) -> None:
         append_line(self.path, f"{_now()}  {self.title}  {text}")

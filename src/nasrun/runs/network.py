@@ -1,4 +1,4 @@
-"""A trained network with its preprocessing: what a user takes away."""
+"""A trained network with its preprocessing, for use outside of nasrun."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from nasrun.spaces.layout import Layout
 
 
 class TrainedNetwork(nn.Module):
-    """Images to logits: crops, scales and normalises as the test did, and runs the network.
+    """Maps images to logits: crops, scales and normalises as in the test, and runs the network.
 
-    Takes one image or several, whole and of any size: a tensor (B, C, H, W) or (C, H, W), an array
-    (B, H, W, C) or (H, W, C), each of uint8 in 0..255 or of floats in 0..1, a picture of Pillow, or
-    a list of these; returns (B, classes) logits. `classes` names the outputs, `result` is the
-    stage's `result.json`; `kept` is the side of the central square that is seen, as a fraction of
-    the shorter side.
+    It takes one image or several, of any size: a tensor (B, C, H, W) or (C, H, W), an array (B, H,
+    W, C) or (H, W, C), each of uint8 in 0..255 or of floats in 0..1, a PIL image, or a list of
+    these; it returns (B, classes) logits. `classes` names the outputs, `result` is the stage's
+    `result.json`; `kept` is the side of the central square that is used, as a fraction of the
+    shorter side.
     """
 
     mean: Tensor
@@ -39,7 +39,7 @@ class TrainedNetwork(nn.Module):
         self.classes: tuple[str, ...] = tuple(data["classes"])
         self.channels: int = data["channels"]
         self.size: int = data["size"]
-        self.kept: float = data.get("kept", 1.0)  # older results have none
+        self.kept: float = data.get("kept", 1.0)  # missing in older results
         self.register_buffer("mean", torch.tensor(data["mean"]).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(data["std"]).view(-1, 1, 1))
 
@@ -47,7 +47,7 @@ class TrainedNetwork(nn.Module):
     def restore(
         cls, folder: StageFolder, space: ClassifierSpace, genotype: Genotype, layout: Layout
     ) -> TrainedNetwork:
-        """The network that a retraining or transfer left in its folder."""
+        """Return the network that a retraining or transfer saved in its folder."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -74,30 +74,30 @@ class TrainedNetwork(nn.Module):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What the network sees of an image."""
+        """The part of an image that the network sees."""
         return Preprocessing(self.channels, self.size, self.kept)
 
     def forward(self, images: Images) -> Tensor:
         return self.logits(self.preprocessing.read(images, like=self.mean))
 
     def logits(self, seen: Tensor) -> Tensor:
-        """Of (B, C, size, size) floats in 0..1."""
+        """Return the logits of (B, C, size, size) floats in 0..1."""
         logits: Tensor = self.network((seen - self.mean) / self.std)[0]
         return logits
 
     def export(self, path: Path) -> float:
-        """Write ONNX with a dynamic batch; returns the largest difference of its outputs to ours.
+        """Write ONNX with a dynamic batch size, and return the largest difference of outputs.
 
         The file takes square float images in 0..1, of the side that keeps the trained size after
-        the crop; its metadata names the classes and tells the preprocessing, which is inside.
-        ValueError without the extra.
+        the crop; its metadata has the classes and the preprocessing, which the graph contains.
+        Raises ValueError without the extra.
         """
         try:
             import onnxruntime
             import onnxscript  # noqa: F401  torch's exporter needs it
         except ImportError as error:
             raise ValueError(
-                "format=onnx: needs the extra, type `pip install 'nasrun[onnx]'`"
+                "format=onnx: needs an extra; type `pip install 'nasrun[onnx]'`"
             ) from error
         generator = torch.Generator().manual_seed(0)
         side = round(self.size / self.kept)
@@ -121,7 +121,7 @@ class TrainedNetwork(nn.Module):
             return float((self(images) - other).abs().max())
 
     def _metadata(self, side: int) -> dict[str, str]:
-        """What one needs to know to use the exported file, as texts."""
+        """Return texts that describe how to use the exported file."""
         facts = {
             "classes": list(self.classes),
             "mean": self.mean.flatten().tolist(),
@@ -136,7 +136,7 @@ class TrainedNetwork(nn.Module):
 
 
 class _OfTensors(nn.Module):
-    """The trained network on whole float (B, C, H, W) images, without a look at their values."""
+    """The trained network on whole float (B, C, H, W) images, without checks of their values."""
 
     def __init__(self, trained: TrainedNetwork) -> None:
         super().__init__()

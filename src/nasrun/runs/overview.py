@@ -1,4 +1,4 @@
-"""A run at one glance: what it was made with, how far it is, what its stages reached."""
+"""An overview of a run: its settings, its progress, and the results of its stages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nasrun.runs.run import Run
 
 
 def overview(run: Run) -> dict[str, Any]:
-    """What there is to know of a run, without its architectures."""
+    """Return a summary of a run, without its architectures."""
     record, budget = run.record, run.config["budget"]
     stages = list(run.stages())
     searched = [stage.metrics() for stage in stages if stage.kind == SEARCH.name]
@@ -40,7 +40,7 @@ def overview(run: Run) -> dict[str, Any]:
 
 
 def print_overview(console: Console, record: Mapping[str, Any]) -> None:
-    """The facts, a row per stage, and what the choices lose without retraining."""
+    """Print the facts, a row per stage, and the losses of the choices without retraining."""
     table(console, record["run"], ("", ""), list(_facts(record)))
     columns = ("stage", "accuracy", "on", "top-5", "params", "MACs", "rounds", "time")
     table(console, "", columns, [_row(stage) for stage in record["stages"]])
@@ -73,7 +73,7 @@ def _facts(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _typed(values: Mapping[str, Any]) -> str:
-    """As it is typed, what is not set left out."""
+    """Return values as they are typed, without those that are `None`."""
     return " ".join(f"{key}={value}" for key, value in values.items() if value is not None)
 
 
@@ -93,7 +93,7 @@ def _row(stage: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _next(run: Run, stages: list[dict[str, Any]]) -> str | None:
-    """What is there to do, `None` where the pipeline is through."""
+    """Return the next step, or `None` if the pipeline is complete."""
     if unfinished := [stage for stage in stages if not stage["finished"]]:
         names = ", ".join(f"{stage['stage']} {stage['branch']}".strip() for stage in unfinished)
         return f"{names}: not finished, the same command continues"

@@ -1,4 +1,4 @@
-"""The classes of image files by a trained network, each seen as the test saw its own."""
+"""Classifies image files with a trained network, with the same preprocessing as the test."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Prediction:
-    """The likeliest classes of a file with their probabilities, the likeliest first."""
+    """The most likely classes of a file with their probabilities, the likeliest first."""
 
     path: Path
     classes: tuple[tuple[str, float], ...]
 
 
 def image_files(names: Sequence[str]) -> list[Path]:
-    """The files that are named, and all images below the folders that are; each once."""
+    """Return the named files, and all images below the named folders, each once."""
     found: dict[Path, None] = {}
     for name in names:
         path = Path(name).expanduser()
@@ -47,7 +47,7 @@ def image_files(names: Sequence[str]) -> list[Path]:
 
 
 def predict(network: TrainedNetwork, paths: Iterable[Path], top: int) -> list[Prediction]:
-    """The `top` classes of every file; ValueError names all that cannot be read as images."""
+    """Return the `top` classes of every file; ValueError names all files that are no images."""
     found: list[Prediction] = []
     broken: list[Unreadable] = []
     for files, images in _batches(paths, network.channels, broken):
@@ -65,7 +65,7 @@ def predict(network: TrainedNetwork, paths: Iterable[Path], top: int) -> list[Pr
 def _batches(
     paths: Iterable[Path], channels: int, broken: list[Unreadable]
 ) -> Iterator[tuple[list[Path], list[Image]]]:
-    """Files and their pictures, so many at a time; those that are broken go to their list."""
+    """Yield files and their images in batches; append broken files to `broken`."""
     files: list[Path] = []
     images: list[Image] = []
     for path in paths:

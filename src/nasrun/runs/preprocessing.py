@@ -1,4 +1,4 @@
-"""From what a user has to what a trained network sees: arrays, tensors, pictures, lists of them."""
+"""Converts arrays, tensors, PIL images and lists of them to the input of a trained network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Images: TypeAlias = "Tensor | numpy.ndarray[Any, Any] | Image | Sequence[Images]"
 SLACK = 1e-3
-"""By so much floats may leave 0..1, as they do after they are resampled."""
+"""Floats may exceed 0..1 by this much, as they do after resampling."""
 
 
 @dataclass(frozen=True)
@@ -29,25 +29,25 @@ class Preprocessing:
     kept: float
 
     def read(self, images: Images, like: Tensor) -> Tensor:
-        """(B, C, size, size) floats in 0..1, of the type and on the device of `like`.
+        """Return (B, C, size, size) floats in 0..1, of the type and on the device of `like`.
 
         A tensor is (B, C, H, W) or (C, H, W), an array (B, H, W, C) or (H, W, C), both uint8 or
-        floats in 0..1; of grey images (H, W) is enough. A picture of Pillow is seen exactly as the
-        test saw its file. ValueError for anything else.
+        floats in 0..1; grey images may be (H, W). A PIL image is processed exactly as the test
+        processes its file. ValueError for anything else.
         """
         parts = self._parts(images, like)
         if not sum(len(part) for part in parts):
-            raise ValueError("images: an empty batch, give one image or more")
+            raise ValueError("images: an empty batch; give one image or more")
         return torch.cat(parts)
 
     def square(self, images: Tensor) -> Tensor:
-        """The central square of float (B, C, H, W) images, whatever their size."""
+        """Return the central square of float (B, C, H, W) images of any size."""
         if self.kept == 1 and images.shape[2:] == (self.size, self.size):
             return images
         return central_square(images, self.size, self.kept)
 
     def _parts(self, images: Images, like: Tensor) -> list[Tensor]:
-        """What each image, or batch of images of one size, becomes."""
+        """Return the converted images, or batches of images of one size."""
         from PIL.Image import Image
 
         if isinstance(images, Image):
@@ -62,7 +62,7 @@ class Preprocessing:
         raise ValueError(f"images: {type(images).__name__} is not read; use {self._forms}")
 
     def _batch(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) of one image or several."""
+        """Return one image or several as (B, C, H, W)."""
         batch = images
         if images.dim() == 2 and self.channels == 1:
             batch = images[None, None]
@@ -92,7 +92,7 @@ class Preprocessing:
 
     @property
     def _forms(self) -> str:
-        """What is read, in a user's words."""
+        """Accepted inputs, for messages."""
         c = self.channels
         return (
             f"a tensor (B, {c}, H, W) or ({c}, H, W), an array (B, H, W, {c}) or (H, W, {c}), each "
@@ -101,7 +101,7 @@ class Preprocessing:
 
 
 def _floats(images: Tensor, like: Tensor) -> Tensor:
-    """Images in 0..1; ValueError for numbers that mean something else."""
+    """Return images in 0..1; ValueError for other ranges and types."""
     if images.dtype == torch.uint8:
         return images.to(like.dtype) / 255
     if not images.is_floating_point():
@@ -117,9 +117,10 @@ def _floats(images: Tensor, like: Tensor) -> Tensor:
 
 
 def central_square(images: Tensor, size: int, kept: float) -> Tensor:
-    """The square of `kept` of the shorter side amid float (B, C, H, W) images, at `size` pixels.
+    """Return the central square of float (B, C, H, W) images, scaled to `size` pixels.
 
-    Bilinear and antialiased as `data.decode.square`, without rounding; returns (B, C, size, size).
+    Its side is `kept` of the shorter side. Bilinear and antialiased as `data.decode.square`,
+    without rounding; returns (B, C, size, size).
     """
     height, width = images.shape[2:]
     side = min(height, width) * kept
@@ -128,7 +129,7 @@ def central_square(images: Tensor, size: int, kept: float) -> Tensor:
 
 
 def _weights(length: int, side: float, size: int) -> Tensor:
-    """What every pixel gives to those of the scaled square: (size, length), rows sum to 1."""
+    """Return the weights of all pixels in the scaled square: (size, length), rows sum to 1."""
     scale = side / size
     centres = (length - side) / 2 + (torch.arange(size) + 0.5) * scale
     distances = torch.arange(length) + 0.5 - centres.unsqueeze(1)

@@ -1,4 +1,4 @@
-"""The global random generators: their states, and their seeds."""
+"""The global random generators: their states and seeds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nasrun.genotype import fingerprint
 
 
 def random_state() -> dict[str, Any]:
-    """The state of every global generator, as tensors and numbers."""
+    """Return the state of every global generator, as tensors and numbers."""
     import numpy as np
     import torch
 
@@ -26,7 +26,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Continue every global generator from such a state."""
+    """Set every global generator to a state that `random_state` returned."""
     import numpy as np
     import torch
 
@@ -39,7 +39,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 def seed_everything(seed: int, purpose: str) -> None:
-    """Seed every global generator, differently for every purpose."""
+    """Seed every global generator, with different numbers for every purpose."""
     import numpy as np
     import torch
 

@@ -1,4 +1,4 @@
-"""What a run is known by: its recorded configuration, and what is in its data sets."""
+"""The identity of a run: its recorded configuration, and the contents of its data sets."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ CONTENTS = "contents.json.gz"
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes two configurations one: all but where data sets lie and who reads them.
+    """Return a configuration without where its data sets are stored and how they are read.
 
-    What is in a data set of files is the key `contents`.
+    The contents of a data set of files are under the key `contents`.
     """
     return {
         key: identity(
@@ -31,7 +31,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_contents(folder: Path, contents: Contents | None) -> None:
-    """Keep the names and sizes of a data set's files, if it is made of files."""
+    """Record the names and sizes of a data set's files, if it consists of files."""
     if contents is not None:
         write_whole(folder / CONTENTS, lambda file: file.write(contents.to_bytes()))
 
@@ -39,9 +39,9 @@ def write_contents(folder: Path, contents: Contents | None) -> None:
 def refuse_other_contents(
     folder: Path, config: Mapping[str, Any], contents: Contents | None, key: str
 ) -> None:
-    """Raise ValueError, naming files, if what was worked on in a folder had other contents."""
+    """Raise ValueError, naming files, if the work in a folder began with other contents."""
     known, now = config.get("contents"), contents or Contents({})
-    if known in (None, now.digest):  # what older runs had, nobody noted
+    if known in (None, now.digest):  # older runs did not record it
         return
     changes = Contents.read(folder / CONTENTS).changes(now)
     raise ValueError(
@@ -51,7 +51,7 @@ def refuse_other_contents(
 
 
 def recorded(path: Path, *needed: str) -> dict[str, Any]:
-    """A configuration that was recorded resolved: what refers to something else is refused."""
+    """Read a recorded, resolved configuration; references in it are refused."""
     content = read_yaml(path, *needed)
     refuse_references(content, str(path))
     return content

@@ -1,4 +1,4 @@
-"""The closing tables of a run: what its stages reached."""
+"""The closing tables of a run: the results of its stages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nasrun.runs.stage_folder import StageFolder
 
 @dataclass(frozen=True)
 class Standing:
-    """What a stage is judged by: an accuracy, as a fraction, or another number that `on` names."""
+    """The score of a stage: an accuracy, as a fraction, or another number that `on` names."""
 
     value: float
     on: str
@@ -25,10 +25,11 @@ class Standing:
 
     @classmethod
     def of(cls, result: Mapping[str, Any], stage: str) -> Standing | None:
-        """The test accuracy where a result has one, else the validation accuracy.
+        """Return the test accuracy if a result has one, else the validation accuracy.
 
-        Else what a table says on its first data set, else what the result names. A supernet's
-        accuracy, and that of the best of many candidates, are named as what they are.
+        Else it is the true accuracy on the first data set of a table, else the score that the
+        result names. The accuracies of a supernet, and of the best of many candidates, are named as
+        such.
         """
         if "test_accuracy" in result:
             return cls(result["test_accuracy"], "test", True)
@@ -49,16 +50,16 @@ class Standing:
 
 
 def score(stages: Sequence[StageFolder]) -> float:
-    """The validation accuracy or score of the last stage that has one: what a sweeper maximises.
+    """Return the validation accuracy or score of the last stage that has one; sweepers maximise it.
 
-    Not what the test says, by which no setting is to be chosen.
+    Test results are ignored, since no setting may be chosen by them.
     """
     found = [merit for stage in stages for merit in _merits(stage.result)]
     return found[-1] if found else float("nan")
 
 
 def _merits(result: Mapping[str, Any]) -> Iterator[float]:
-    """What selection knew of a result, more being better."""
+    """Yield a result's score for selection, higher is better."""
     for name in (result.get("judged_by", ""), "validation_score", "validation_accuracy"):
         if name in result and not name.startswith("test_"):
             yield result[name] if result.get("higher_is_better", True) else -result[name]
@@ -66,7 +67,7 @@ def _merits(result: Mapping[str, Any]) -> Iterator[float]:
 
 
 def print_run(console: Console, run: Run) -> None:
-    """A row per finished stage, then the selected architectures."""
+    """Print a row per finished stage, then the selected architectures."""
     finished = [stage for stage in run.stages() if stage.finished]
     columns = ("stage", "accuracy", "on", "top-5", "params", "MACs", "time")
     table(console, "", columns, [_row(stage) for stage in finished])
@@ -90,7 +91,7 @@ def print_run(console: Console, run: Run) -> None:
 
 
 def _print_search(console: Console, result: dict[str, Any]) -> None:
-    """What a search went through, where it kept a history with more than one size."""
+    """Print why a search stopped, and its history if it has more than one size."""
     if "stopped" in result:
         console.print(f"search {result['stopped']}", highlight=False, markup=False)
     if len(sizes := result.get("sizes", [])) > 1:
@@ -123,7 +124,7 @@ def _row(stage: StageFolder) -> tuple[str, ...]:
 
 
 def discretised(branch: str, result: Mapping[str, Any]) -> str:
-    """What a choice loses in the supernet, as one line."""
+    """Return the accuracies of a choice in the supernet and without retraining, on one line."""
     supernet, child, recalibrated, tuned = (
         percent(result[f"{name}_accuracy"])
         for name in ("supernet", "child", "child_recalibrated", "child_tuned")

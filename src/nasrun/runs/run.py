@@ -1,7 +1,7 @@
 """Runs on disk: versioned folders, fingerprints, and states that survive any interruption.
 
     outputs/<dataset>-<space>-<strategy>/v001/
-        config.yaml run.json                the resolved configuration; what ran it, where, when
+        config.yaml run.json                the resolved configuration; machine, versions, time
         search/                             state.pt metrics.jsonl result.json
         select/<branch>/                    the same and genotype.json
         retrain/<branch>/                   the same and weights.safetensors
@@ -53,15 +53,15 @@ NAMES = tuple(kind.name for kind in STAGES)
 
 @dataclass(frozen=True)
 class Run:
-    """One versioned folder; `claim` finds or makes the one of a configuration."""
+    """One versioned folder; `claim` finds or makes that of a configuration."""
 
     path: Path
 
     @classmethod
     def find(cls, outputs: Path, name: str, config: dict[str, Any]) -> Run | None:
-        """The run of this configuration under `outputs/name`, `None` if there is none yet.
+        """Return the run of this configuration under `outputs/name`, or `None`.
 
-        ValueError if it is damaged; another one beside it that is damaged is passed over.
+        Raises ValueError if it is damaged; other damaged runs are skipped.
         """
         mark = fingerprint(identity(config))
         for path in _versions(outputs / name).values():
@@ -79,7 +79,7 @@ class Run:
         return None
 
     def has(self, config: dict[str, Any]) -> bool:
-        """Whether this is what the run was configured with, as far as it can be read."""
+        """Return whether the run has this configuration, as far as it can be read."""
         with suppress(ValueError):
             return identity(self.config) == identity(config)
         return False
@@ -92,7 +92,7 @@ class Run:
         ours = identity({key: config[key] for key in config if key != "contents"})
         for path in _versions(outputs / name).values():
             run = cls(path)
-            with suppress(ValueError):  # a damaged one is nobody's
+            with suppress(ValueError):  # a damaged run matches no configuration
                 theirs = run.config
                 if ours == identity({k: theirs[k] for k in theirs if k != "contents"}):
                     break
@@ -106,7 +106,7 @@ class Run:
 
     @classmethod
     def check_writable(cls, outputs: Path) -> None:
-        """ValueError if runs cannot be written below this folder."""
+        """Raise ValueError if runs cannot be written below this folder."""
         existing = next(p for p in (outputs, *outputs.resolve().parents) if p.exists())
         if not existing.is_dir():
             raise ValueError(f"outputs={outputs}: {existing} is no folder")
@@ -122,14 +122,14 @@ class Run:
         record: dict[str, Any],
         contents: Contents | None = None,
     ) -> Run:
-        """The run of this configuration under `outputs/name`: the existing one, or a new version.
+        """Return the run of this configuration under `outputs/name`, or make a new version.
 
-        No half-made or empty version is ever seen.
+        An incomplete or empty version is never visible.
         """
         family = outputs / name
         try:
             family.mkdir(parents=True, exist_ok=True)
-            with held(family, wait=True):  # of equal commands at one moment, one makes the run
+            with held(family, wait=True):  # of simultaneous equal commands, only one makes the run
                 _remove_half_made(family)
                 found = cls.find(outputs, name, config)
                 return found or cls._make(family, config, record, contents)
@@ -146,9 +146,9 @@ class Run:
         record: dict[str, Any],
         contents: Contents | None,
     ) -> Run:
-        """The next version, made complete under another name and then renamed."""
+        """Make the next version under a temporary name, and rename it when it is complete."""
         target = family / f"v{max(_versions(family), default=0) + 1:03d}"
-        draft = family / f".{target.name}.{uuid4().hex}"  # unlike any other machine's
+        draft = family / f".{target.name}.{uuid4().hex}"  # unique on all machines
         try:
             draft.mkdir()
             write_yaml(draft / "config.yaml", config)
@@ -160,7 +160,7 @@ class Run:
             shutil.rmtree(draft, ignore_errors=True)
             if (
                 isinstance(error, OSError) and target.exists()
-            ):  # a machine that sees no lock of ours
+            ):  # made by a machine that does not see our lock
                 return cls._make(family, config, record, contents)
             raise
         flush(family)
@@ -168,19 +168,19 @@ class Run:
 
     @classmethod
     def versions(cls, outputs: Path, name: str) -> list[Run]:
-        """The versions below `outputs/name` that can be read, the newest at the end."""
+        """Return the readable versions below `outputs/name`, the newest at the end."""
         return [run for path in _versions(outputs / name).values() if (run := cls(path)).readable]
 
     @classmethod
     def all(cls, outputs: Path) -> list[Run]:
-        """Every run below a folder, the one used last at the end."""
+        """Return every run below a folder, the last used at the end."""
         families = sorted(path for path in outputs.glob("*") if path.is_dir())
         runs = [cls(path) for family in families for path in _versions(family).values()]
         return sorted((run for run in runs if run.exists), key=lambda run: run._used)
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """The run at a path; ValueError if there is none."""
+        """Return the run at a path; ValueError if there is none."""
         if not cls(path).exists:
             raise ValueError(f"run={path}: no run there; `nasrun list runs` shows the runs")
         return cls(path)
@@ -192,7 +192,7 @@ class Run:
 
     @property
     def readable(self) -> bool:
-        """Whether what it was made with can be read."""
+        """Whether the run's record and configuration can be read."""
         try:
             return bool(self.record and self.config)
         except ValueError:
@@ -200,31 +200,31 @@ class Run:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What `run.json` holds."""
+        """Content of `run.json`."""
         path = self.path / "run.json"
         return typed(path, read_json(path, "fingerprint", "choices", "scale"), RECORDED)
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration that the search ran with."""
+        """Resolved configuration of the search."""
         return recorded(self.path / "config.yaml", "space", "dataset", "budget")
 
     @property
     def _used(self) -> int:
-        """When a command used it last, in nanoseconds; 0 where that is lost."""
+        """Time of the last command that used the run, in nanoseconds; 0 if unknown."""
         path = self.path / "run.json"
         return path.stat().st_mtime_ns if path.exists() else 0
 
     def touch(self) -> None:
-        """Make this the run that a later command means when it names none."""
+        """Make this the newest run, which later commands use if they name none."""
         os.utime(self.path / "run.json")
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold this folder; ValueError if another process works on it.
+        """Lock this folder in the context; ValueError if another process works on it.
 
-        What unfinished writes have left is removed. Nothing is written or deleted through a link
-        to a folder elsewhere: ValueError if there is one.
+        Unfinished files are removed. Nothing is written or deleted through a link to a folder
+        outside: ValueError if there is one.
         """
         with held(self.path):
             refuse_links(self.path)
@@ -232,7 +232,7 @@ class Run:
             yield
 
     def search(self) -> StageFolder:
-        """The folder of the search."""
+        """Return the folder of the search."""
         return StageFolder(self.path / SEARCH.name, self.record["fingerprint"])
 
     def branch(
@@ -244,11 +244,11 @@ class Run:
         contents: Contents | None = None,
         earlier: StageFolder | None = None,
     ) -> StageFolder:
-        """The folder of a stage that follows another, for this configuration and this parent.
+        """Return the folder of a later stage for this configuration and this parent.
 
-        It begins with the state in which `earlier` ended, if that is given.
-        A second configuration of the same branch gets the next free name: perturb, perturb-2, ...
-        ValueError if one of this configuration had other files of its own data set.
+        A new folder starts from the final state of `earlier`, if given. A second configuration of
+        the same branch gets the next free name: perturb, perturb-2, ... Raises ValueError if a
+        folder of this configuration had other files of its own data set.
         """
         own = {"contents": contents.digest} if contents is not None else {}
         mark = fingerprint([identity(config | own), parent])
@@ -268,7 +268,7 @@ class Run:
             number += 1
 
     def stages(self) -> Iterator[StageFolder]:
-        """The folders of all stages that have begun, in pipeline order."""
+        """Yield the folders of all stages that have begun, in pipeline order."""
         if (self.path / SEARCH.name).is_dir():
             yield self.search()
         for kind in NAMES[1:]:
@@ -284,7 +284,7 @@ class Run:
         return rows
 
     def report(self) -> list[dict[str, Any]]:
-        """One row per branch with a finished stage, beside the selection whose genotype it has."""
+        """Return one row per branch with a finished stage, with its genotype's selection."""
         rows: dict[tuple[str, str], dict[str, Any]] = {}
         finished = [stage for stage in self.stages() if stage.finished]
         selected = {
@@ -307,13 +307,13 @@ class Run:
 
 
 def _remove_half_made(family: Path) -> None:
-    """Remove the versions that commands which were killed have begun to make."""
+    """Remove unfinished versions that killed commands have left."""
     for path in family.glob(".v*"):
         if re.fullmatch(r"\.v\d{3,}\.[0-9a-f]{32}", path.name) and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
 
 
 def _versions(family: Path) -> dict[int, Path]:
-    """The version folders by number, in order; a user's `v001.old` is none."""
+    """Return the version folders by number, in order; a user's `v001.old` does not count."""
     found = [path for path in family.glob("v*") if re.fullmatch(r"v\d{3,}", path.name)]
     return dict(sorted((int(path.name[1:]), path) for path in found))

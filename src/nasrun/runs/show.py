@@ -1,4 +1,4 @@
-"""What an architecture is and costs: table, JSON and pictures."""
+"""Shows an architecture and its costs: tables, JSON and pictures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "imagenet": {"channels": 48, "layers": 14, "stem": "imagenet", "size": 224, "classes": 1000},
     "nasbench201": {"channels": 16, "layers": 15, "stem": "cifar", "size": 32, "classes": 10},
 }
-"""The networks of the papers; a space that has one of its own name is shown as that by default."""
+"""The networks of the papers; a space with a network of its name uses that one by default."""
 
 
 def genotype(
@@ -31,7 +31,7 @@ def genotype(
     trusted: Sequence[str],
     table: str | None = None,
 ) -> dict[str, Any]:
-    """A published or given architecture; its pictures go to `out`, outputs/genotypes by default."""
+    """Return the record of an architecture, and draw it into `out` (default: outputs/genotypes)."""
     from nasrun.pipeline.given import architecture_of
     from nasrun.pipeline.plan import import_trusted
 
@@ -47,7 +47,7 @@ def genotype(
 def run(
     path: str, network: str | None, trusted: Sequence[str], table: str | None = None
 ) -> dict[str, Any]:
-    """A run at one glance and its newest selected architecture; nothing is written."""
+    """Return an overview of a run and its newest selected architecture; nothing is written."""
     from nasrun.pipeline.plan import import_trusted
     from nasrun.pipeline.source import find_run, find_source, refuse_folder
     from nasrun.runs.overview import overview
@@ -77,7 +77,7 @@ def _truth(space: Any, chosen: Genotype, table: str | None) -> dict[str, Any]:
 
 
 def print_record(console: Any, record: dict[str, Any]) -> None:
-    """The record as tables."""
+    """Print the record as tables."""
     from nasrun.display import table
     from nasrun.runs.overview import print_overview
 
@@ -102,7 +102,7 @@ def print_record(console: Any, record: dict[str, Any]) -> None:
 
 
 def _lines(genotype: str) -> list[tuple[str, str]]:
-    """A cell a row; what has no cells is one."""
+    """Return one row per cell, or one row for all layers."""
     if ";" not in genotype:
         return [("layers", genotype)]
     parts = (part.strip().partition(" ") for part in genotype.split(";"))
@@ -127,7 +127,7 @@ def _record(name: str, chosen: Genotype, space: Any, network: str | None) -> dic
 
 
 def _drawn(name: str, chosen: Genotype, space: Any, stem: Path) -> list[str]:
-    """The pictures of an architecture, drawn beside the stem."""
+    """Draw an architecture beside `stem`, and return the names of the pictures."""
     from nasrun.pictures.cells import draw_cells
 
     try:
@@ -140,7 +140,9 @@ def _drawn(name: str, chosen: Genotype, space: Any, stem: Path) -> list[str]:
 def published_network(
     chosen: Genotype, space: ClassifierSpace, network: str | None
 ) -> tuple[dict[str, Any], ImageClassifier]:
-    """The genotype as one of the published networks, without numbers, and what is known of it."""
+    """Return the facts of a published network, and the genotype as this network, on the meta
+    device.
+    """
     import torch
 
     from nasrun.spaces.layout import Layout

@@ -1,4 +1,4 @@
-"""The folder of one stage: its state, what it logs, and its result."""
+"""The folder of one stage: its state, its logs and its result."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ METRICS, TIMING, WEIGHTS = "metrics.jsonl", "timing.jsonl", "weights.safetensors
 
 
 COUNTED = re.compile(r"(^|_)(seconds|params|macs|gap|accuracy|loss)$")
-"""The names of what is a number in a result, wherever it comes from."""
+"""Names of numbers in a result."""
 
 
 class StageFolder:
-    """Where one stage keeps its state, its metrics and its result.
+    """The folder of a stage's state, metrics and result.
 
-    The folder is made with the first save, so that a stage refused at its start leaves nothing.
+    It is made with the first save, so that a stage that is refused at its start leaves nothing.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class StageFolder:
 
     @property
     def kind(self) -> str:
-        """search, select, retrain or transfer."""
+        """One of search, select, retrain and transfer."""
         return SEARCH.name if self.path.name == SEARCH.name else self.path.parent.name
 
     @property
     def branch(self) -> str:
-        """The name of the branch, empty for the search."""
+        """Name of the branch, empty for the search."""
         return "" if self.kind == SEARCH.name else self.path.name
 
     @property
@@ -93,22 +93,22 @@ class StageFolder:
 
     @property
     def source(self) -> str:
-        """The branch or published cell whose genotype a retraining or transfer trains."""
+        """Branch or published cell whose genotype a retraining or transfer trains."""
         return self.config["source"]
 
     @property
     def parent(self) -> str:
-        """The fingerprint of what a later stage reads: of a search, a selection or a genotype."""
+        """Fingerprint of the search, selection or genotype that a later stage reads."""
         return recorded(self.path / "config.yaml", "parent")["parent"]
 
     @property
     def title(self) -> str:
-        """The stage and its branch, as shown to the user."""
+        """The stage and its branch, for messages."""
         return " ".join(filter(None, (self.kind, self.branch)))
 
     @property
     def finished_at(self) -> int:
-        """When the result was written, in nanoseconds."""
+        """Time at which the result was written, in nanoseconds."""
         return (self.path / "result.json").stat().st_mtime_ns
 
     @property
@@ -118,12 +118,12 @@ class StageFolder:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that it was configured with: the search's is the run's own configuration."""
+        """All settings of the stage; for the search, those of the run."""
         return self.config if self.kind != SEARCH.name else recorded(self.run / "config.yaml")
 
     @property
     def begun(self) -> bool:
-        """Whether anything of the stage is there; a folder alone is not."""
+        """Whether the stage has any file; a folder alone does not count."""
         names = ("config.yaml", "result.json", STATE, WEIGHTS)
         return any((self.path / name).exists() for name in names)
 
@@ -139,7 +139,7 @@ class StageFolder:
 
     @property
     def result(self) -> dict[str, Any]:
-        """What `result.json` holds; ValueError if it is damaged."""
+        """Content of `result.json`; ValueError if it is damaged."""
         path = self.path / "result.json"
         content = typed(path, read_json(path, "seconds"), RESULT)
         for name, value in content.items():
@@ -150,15 +150,15 @@ class StageFolder:
         return content
 
     def metrics(self) -> list[Metrics]:
-        """The rounds in `metrics.jsonl`; ValueError if it is damaged."""
+        """Return the rounds in `metrics.jsonl`; ValueError if it is damaged."""
         return self._logged(METRICS)
 
     def timing(self) -> list[Metrics]:
-        """The rounds in `timing.jsonl`: seconds, and the process's peak memory until then."""
+        """Return the rounds in `timing.jsonl`: seconds, and the process's peak memory so far."""
         return self._logged(TIMING)
 
     def _logged(self, name: str) -> list[Metrics]:
-        """The rows of a log, each compared with what was written as far as that is known."""
+        """Return the rows of a log, each compared with the recorded fingerprint, if any."""
         path = self.path / name
         rows = _numbers(read_lines(path))
         if self.finished:
@@ -178,7 +178,7 @@ class StageFolder:
         return rows
 
     def restore(self, stage: Stage) -> None:
-        """Put the last saved state into a stage that has begun; the random state comes last."""
+        """Load the last saved state into a stage that has begun; the random state is set last."""
         self.path.mkdir(parents=True, exist_ok=True)
         if self._config is not None:
             write_contents(self.path, self._contents)
@@ -204,9 +204,9 @@ class StageFolder:
         self._started = self._round_started = time.monotonic()
 
     def _kept_rows(self, rounds: int, state: dict[str, Any] | None) -> dict[str, list[Metrics]]:
-        """What is logged of the rounds that are done, from the state, which has it too.
+        """Return the logged rows of finished rounds, from the state.
 
-        A state of before has not: then the files must have it.
+        States of earlier versions do not have them; then the files must be complete.
         """
         if state is not None and "rows" in state:
             return {name: list(rows) for name, rows in state["rows"].items()}
@@ -221,14 +221,14 @@ class StageFolder:
         return found
 
     def load(self, stage: Stage) -> None:
-        """Put a finished stage's state into `stage`, leaving the random state alone."""
+        """Load a finished stage's state into `stage`, without changing the random state."""
         state = self.last_state()
         stage.enter(self.path)
         stage.load_state_dict(state["stage"])
         stage.round = state["round"]
 
     def last_state(self) -> dict[str, Any]:
-        """The state in which a finished stage ended; ValueError if it is gone or damaged."""
+        """Return the final state of a finished stage; ValueError if it is missing or damaged."""
         state = read_state(self.path, repair=False)
         if state is None:
             raise ValueError(
@@ -245,7 +245,7 @@ class StageFolder:
         return state
 
     def log(self, round: int, metrics: Metrics) -> None:
-        """Append a round's metrics; wall-clock figures go to a file of their own."""
+        """Append a round's metrics; wall-clock times go to a separate file."""
         now = time.monotonic()
         self._append(METRICS, {"round": round, **metrics})
         timing = {"round": round, "seconds": now - self._round_started, "memory_gib": memory_gib()}
@@ -253,7 +253,7 @@ class StageFolder:
         self._round_started = now
 
     def save(self, stage: Stage) -> None:
-        """Put a new state in place of the last one, which is kept."""
+        """Write a new state, and keep the previous one."""
         write_state(
             self.path,
             {
@@ -274,16 +274,16 @@ class StageFolder:
         self._digests[WEIGHTS] = write_whole(self.path / WEIGHTS, lambda file: file.write(content))
 
     def write(self, name: str, content: Any) -> None:
-        """Write a JSON file of the stage's own."""
+        """Write a JSON file into the stage's folder."""
         if isinstance(content, Mapping):
             write_record(self.path / name, content)
         else:
             write_json(self.path / name, content)
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write the result: from now on the stage is finished.
+        """Write the result; then the stage is finished.
 
-        The state before the last one is kept only of a search, which later stages read.
+        The previous state is kept only for a search, which later stages read.
         """
         if self.kind != SEARCH.name:
             (self.path / PREVIOUS).unlink(missing_ok=True)
@@ -305,17 +305,17 @@ class StageFolder:
 
 
 def _mark(row: Metrics) -> str:
-    """What tells a row of a log from another, as it is written there."""
+    """Return the fingerprint of a row of a log as it is written."""
     return fingerprint(as_json(row))
 
 
 def _numbers(rows: Sequence[Mapping[str, Any]]) -> list[Metrics]:
-    """The rows of a log; what is null there is a number again, which is none."""
+    """Return the rows of a log, with NaN in place of `null`."""
     return [{name: math.nan if y is None else y for name, y in row.items()} for row in rows]
 
 
 def _rewrite(path: Path, rows: Sequence[Metrics]) -> None:
-    """Make a file of rows hold these and no more."""
+    """Make a file contain exactly these rows."""
     text = "".join(as_json(row) + "\n" for row in rows)
     if (path.read_text() if path.exists() else "") != text:
         write_text(path, text)

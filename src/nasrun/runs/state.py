@@ -1,7 +1,7 @@
-"""A stage's state on disk: written whole, the last one kept, checked when it is read.
+"""A stage's state on disk: written as a whole, with the previous one kept, and checked on reading.
 
-A file of digests says what was written. It is written first and knows the state before too, so
-that whatever lies there after a stop in between is one of the two.
+A file of digests records what was written. It is written first and has the digest of the previous
+state, too, so that after any interruption it knows the state that exists.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ NEEDED = {"round", "stage", "random", "seconds"}
 
 
 def write_state(folder: Path, state: dict[str, Any], lines: Mapping[str, Sequence[str]]) -> None:
-    """Put a state in place of the last one, which becomes the one before.
+    """Write a state; the last one becomes the previous one.
 
-    lines: the fingerprints of what is logged so far, by the names of the files.
+    lines: the fingerprints of the rows logged so far, by the names of the files.
     """
     import torch
 
     path = folder / STATE
     with drafted(path) as (draft, file):
         counted = Hashed(file)
-        torch.save(state, counted)  # type: ignore[arg-type]  # it is written front to back
+        torch.save(state, counted)  # type: ignore[arg-type]  # it is written sequentially
         file.flush()
         os.fsync(file.fileno())
         known = [counted.digest.hexdigest(), *_known(folder)][:3]
@@ -49,10 +49,10 @@ def write_state(folder: Path, state: dict[str, Any], lines: Mapping[str, Sequenc
 
 
 def read_state(folder: Path, *, repair: bool) -> dict[str, Any] | None:
-    """The newest sound state, `None` before the first round; ValueError if all are damaged.
+    """Return the newest sound state, or `None` before the first round; else ValueError.
 
-    Where the newest is damaged, the one before is read; with `repair` the damaged one is removed,
-    with a warning.
+    If the newest is damaged, the previous one is read; `repair` then removes the damaged one, with
+    a warning. The error says that all are damaged.
     """
     import torch
 
@@ -65,11 +65,11 @@ def read_state(folder: Path, *, repair: bool) -> dict[str, Any] | None:
             _check(path, known)
             state = torch.load(path, map_location="cpu", weights_only=True)
             assert set(state) >= NEEDED
-        except Exception as error:  # noqa: BLE001  damage shows itself in many types
+        except Exception as error:  # noqa: BLE001  damage raises many types
             damaged.append(f"{path} ({error.__class__.__name__})")
             continue
         if damaged and repair:
-            (folder / STATE).unlink()  # or the next save would put it in place of the sound one
+            (folder / STATE).unlink()  # else the next save would replace the sound one by it
             warnings.warn(f"damaged state {damaged[0]}; going on from {path}", stacklevel=2)
         return state
     if damaged:
@@ -78,23 +78,23 @@ def read_state(folder: Path, *, repair: bool) -> dict[str, Any] | None:
 
 
 def _check(path: Path, known: list[str]) -> None:
-    """ValueError unless a file is one that was written; without digests, its parts' checksums."""
+    """Raise ValueError unless a file has a recorded digest, or without digests, sound checksums."""
     if known:
         if digest_of(path) not in known:
             raise ValueError(path)
         return
-    refuse_flipped(path)  # of a run of before, or where the digests are damaged
+    refuse_flipped(path)  # of an older version, or with damaged digests
 
 
 def lines_of(folder: Path, name: str) -> list[str]:
-    """The fingerprints of what a file logged until the state was written, as far as known."""
+    """Return the fingerprints of a file's rows when the state was written, as far as known."""
     with suppress(ValueError, TypeError, AttributeError):
         return list(read_json(folder / DIGESTS, "lines")["lines"].get(name, ()))
     return []
 
 
 def _known(folder: Path) -> list[str]:
-    """The digests of the states that were written last; none if they are not known."""
+    """Return the digests of the states written last, or an empty list."""
     with suppress(ValueError, TypeError):
         return list(read_json(folder / DIGESTS, "sha256")["sha256"])
     return []

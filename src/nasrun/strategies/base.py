@@ -216,7 +216,7 @@ class PopulationStrategy(ScoredStrategy, OnEngine):
     @property
     @abstractmethod
     def needs(self) -> str:
-        """Warning about an expensive search, known after `begin`; empty if it is cheap."""
+        """End of the message "needs ..." about an expensive search; empty for a cheap one."""
 
     @abstractmethod
     def training_of(self, candidate: Candidate) -> Trained:

@@ -222,4 +222,4 @@ class PopulationTask(Task):
 
     @abstractmethod
     def needs(self, network: nn.Module, members: int, intervals: int) -> str:
-        """Return a warning about an expensive population of such networks; empty if it is cheap."""
+        """Return the end of the message "needs ..." about an expensive population, else ""."""
