@@ -8,7 +8,7 @@ REFUSED = {
     "no verb at all like it": ("fly", "fly: unknown verb; the verbs are run, search"),
     "a key in place of a verb": ("strategy=darts", "strategy=darts: unknown verb"),
     "unknown verb to plan": ("plan serach", "plan serach: unknown verb, did you mean search?"),
-    "plan of no verb": ("plan list", "plan list: unknown verb; it foresees run, search, select"),
+    "plan of no verb": ("plan list", "plan list: unknown verb; use one of run, search, select"),
     "unknown flag": ("search --multrun", "--multrun: unknown flag, did you mean --multirun?"),
     "unknown group": ("search stratgy=darts", "stratgy=darts: unknown key, did you mean strategy?"),
     "unknown option": (
@@ -268,7 +268,7 @@ REFUSED = {
     "new key in a mapping": ("search space.choices={x:[none]}", "a new one is added by + in front"),
     "a key taken away": ("search ~seed", "~seed: every command needs seed; leave this out"),
     "a key taken away from its value": ("search ~seed=0", "every command needs seed"),
-    "no value": ("search seed=???", "seed: has no default, give it on the command line"),
+    "no value": ("search seed=???", "seed: has no default; give it on the command line"),
     "no value, nested": ("search space.nodes=???", "space.nodes: has no default"),
     "endless batches": (
         "search batch_size=99999999999999999999",

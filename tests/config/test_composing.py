@@ -86,4 +86,4 @@ def test_the_frame_has_bounds():
 
 def test_a_key_that_must_be_given_is_named():
     node = compose(["transfer=imagenet"]).config.transfer
-    assert told(resolve, node).startswith("transfer.dataset.root: has no default, give it on the")
+    assert told(resolve, node).startswith("transfer.dataset.root: has no default; give it on the")

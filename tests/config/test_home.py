@@ -28,5 +28,5 @@ def test_a_path_at_home_is_read_as_a_shell_reads_it(monkeypatch):
 def test_where_there_is_no_home_a_path_there_is_refused(monkeypatch):
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     for path in ("~", "~/x"):
-        with pytest.raises(ValueError, match="there is no home folder, write the whole path"):
+        with pytest.raises(ValueError, match="there is no home folder; write the whole path"):
             at_home(path)

@@ -1,13 +1,13 @@
 """Does magnitude mean strength? DARTS-PT's analysis (2108.04392) of a finished search.
 
-Three looks at the supernet of a run, written to `diagnostics.json` in its folder:
+Three measurements of a run's supernet, written to `diagnostics.json` in its folder:
 
-- per edge, the probability of the skip connection beside that of the likeliest operation with
+- per edge, the probability of the skip connection and that of the likeliest operation with
   parameters;
-- of some random edges, how strong every operation is: the accuracy of the supernet with the edge
-  discretised to it and the rest tuned for some rounds, beside its probability and its masked score;
-- the accuracy with two edges of every cell exchanged. Of a network whose layers all refine one
-  estimate it falls little.
+- for some random edges, the strength of every operation: the accuracy of the supernet with the edge
+  discretised to it and the rest tuned for some rounds, with its probability and its masked score;
+- the accuracy with two edges of every cell exchanged. It falls little if all layers refine the same
+  estimate.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Rows = list[dict[str, Any]]
 
 
 def skip_against_parametric(strategy: SupernetStrategy) -> Rows:
-    """Per edge that has both: p(skip) and the largest p of an operation with parameters."""
+    """Return p(skip) and the largest p of an operation with parameters, per edge that has both."""
     found = []
     for decision, row in strategy.supernet.probabilities().items():
         parametric = [p for choice, p in row.items() if ops.parametric(choice)]
@@ -47,10 +47,10 @@ def skip_against_parametric(strategy: SupernetStrategy) -> Rows:
 
 
 def strengths(strategy: SupernetStrategy, edges: Sequence[str], rounds: int, rate: float) -> Rows:
-    """Per operation of the edges its discretisation accuracy after so many rounds of tuning.
+    """Return per operation of the edges the accuracy discretised to it, after `rounds` of tuning.
 
-    Every operation starts from the same supernet and the same random state; the strategy is left
-    as it was.
+    Every operation starts from the same supernet and the same random state; the strategy is not
+    changed.
     """
     saved = copy.deepcopy(strategy.state_dict())
     found = []
@@ -78,7 +78,7 @@ def strengths(strategy: SupernetStrategy, edges: Sequence[str], rounds: int, rat
 
 
 def shuffled_accuracies(strategy: SupernetStrategy, times: int) -> list[float]:
-    """The validation accuracy with two random edges of each cell exchanged, so many times."""
+    """Return the validation accuracies of `times` random exchanges of two edges per cell."""
     network = cells_of(strategy)
     generator = torch.Generator().manual_seed(0)
     found = []
@@ -89,7 +89,7 @@ def shuffled_accuracies(strategy: SupernetStrategy, times: int) -> list[float]:
 
 
 def cells_of(strategy: SupernetStrategy) -> CellNetwork:
-    """The search network; ValueError if it has no cells whose edges could be exchanged."""
+    """Return the search network; ValueError if it has no cells whose edges can be exchanged."""
     network = strategy.supernet.network
     if not isinstance(network, CellNetwork):
         raise ValueError(
@@ -101,7 +101,7 @@ def cells_of(strategy: SupernetStrategy) -> CellNetwork:
 
 @contextmanager
 def exchanged(network: CellNetwork, generator: torch.Generator) -> Iterator[None]:
-    """Within, two edges of each cell, of equal stride, have each other's candidates and alphas."""
+    """Exchange candidates and alphas of two edges of equal stride in each cell, in the context."""
     cells = [cell for cell in network.cells if isinstance(cell, Cell)]
     pairs = [(cell.edges, _pair(cell.edges, cell.stride, generator)) for cell in cells]
     _exchange(pairs)
@@ -112,7 +112,7 @@ def exchanged(network: CellNetwork, generator: torch.Generator) -> Iterator[None
 
 
 def _pair(edges: nn.ModuleDict, stride: int, generator: torch.Generator) -> tuple[str, str]:
-    """Two edges that change the size of a map alike: in a reduction those of one kind of source."""
+    """Return two edges of equal stride; in a reduction, both from inputs or both from nodes."""
     kinds: dict[bool, list[str]] = {}
     for name in edges:
         kinds.setdefault(stride == 2 and name.partition("-")[2] in ("0", "1"), []).append(name)
@@ -129,7 +129,7 @@ def _exchange(pairs: list[tuple[nn.ModuleDict, tuple[str, str]]]) -> None:
 def diagnose(
     run: str, *, edges: int, rounds: int, shuffles: int, trust: Sequence[str]
 ) -> dict[str, Any]:
-    """All three looks at a run's search."""
+    """Run all three measurements on a run's search."""
     for key, value in (("edges", edges), ("rounds", rounds), ("shuffles", shuffles)):
         if value < 0:
             raise ValueError(f"{key}={value}: use 0 or more")
@@ -164,7 +164,7 @@ def _looks(
 
 
 def print_record(console: Console, record: Mapping[str, Any]) -> None:
-    """The three looks, accuracies in percent."""
+    """Print the three measurements, with accuracies in percent."""
     rows = record["skip_against_parametric"]
     if rows:
         higher = sum(row["skip"] > row["parametric"] for row in rows)

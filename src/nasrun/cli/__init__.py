@@ -1,1 +1,1 @@
-"""The command line: a verb, then its words; those of a stage are Hydra's override grammar."""
+"""The command line: a verb, then its words; those of stages are Hydra's override grammar."""

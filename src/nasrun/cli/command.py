@@ -1,4 +1,4 @@
-"""One command of stages: found its source, prepared, and run or foreseen."""
+"""Runs or plans one command of stages: finds its source, prepares it, and executes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run_line(line: Line) -> int:
-    """One command, a sweep of them, or what Hydra's flags ask for."""
+    """Run one command, a sweep, or what Hydra's flags ask for, and return the exit status."""
     from nasrun.config import compose
 
     line.refuse_idle_options()
@@ -28,7 +28,7 @@ def run_line(line: Line) -> int:
         return run_sweep(line)
     source = source_of(line)
     if line.flags:
-        words = compose(overrides_of(line, source)).words  # a mistyped one is told in one line
+        words = compose(overrides_of(line, source)).words  # reports a mistyped word on one line
         return run_hydra([*line.flags, *words], lambda config: None)
     return _run_one(line, source)
 
@@ -51,13 +51,13 @@ def _run_one(line: Line, source: Source | None) -> int:
 
 
 def _foresee(console: Console, plan: Plan) -> int:
-    """The tables of `nasrun plan`; 2 where the run cannot be."""
+    """Print the tables of `nasrun plan`; ValueError if the run is refused."""
     from nasrun.display import telling
     from nasrun.pipeline.forecast import print_outlook
     from nasrun.pipeline.foresight import foresee
 
-    with telling() as told:
-        outlook = foresee(plan, told)
+    with telling() as report:
+        outlook = foresee(plan, report)
     print_outlook(console, plan.family, outlook)
     if outlook.refusals:
         raise ValueError("; ".join(outlook.refusals))

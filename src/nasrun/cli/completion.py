@@ -11,7 +11,7 @@ from nasrun.cli.words import run_folders
 
 
 def asked(arguments: Sequence[str]) -> bool:
-    """Whether a shell asks for completion, or a user for its installation."""
+    """Return whether a shell asks for completion, or a user for its installation."""
     return "-sc" in arguments or "--shell-completion" in arguments
 
 
@@ -19,16 +19,16 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 def _check(arguments: Sequence[str]) -> None:
-    """ValueError unless these are the words that install the completion, or ask for it."""
+    """Raise ValueError unless these words install the completion or ask for it."""
     _, *rest = arguments
     known = [f"{verb}={shell}" for verb in ("install", "uninstall", "query") for shell in SHELLS]
     if len(rest) != 1 or rest[0] not in known:
-        told = " ".join(arguments)
-        raise ValueError(f"{told}: use {arguments[0]} {' or '.join(known[:3])}")
+        typed = " ".join(arguments)
+        raise ValueError(f"{typed}: use {arguments[0]} {' or '.join(known[:3])}")
 
 
 def complete(arguments: Sequence[str]) -> int:
-    """Print what may come next in the line that the shell tells, or install the completion."""
+    """Print possible next words of the shell's line, or install the completion."""
     _check(arguments)
     words = os.environ.get("COMP_LINE", "").split(" ")
     if "query" not in " ".join(arguments) or len(words) < 2:
@@ -65,7 +65,7 @@ def _genotypes(before: Sequence[str]) -> Iterable[str]:
 
 
 VALUES = {"method": _methods, "genotype": _genotypes, "run": run_folders}
-"""Keys whose values only nasrun knows; those of groups Hydra offers."""
+"""Keys whose values nasrun completes; Hydra completes those of groups."""
 
 
 def _offer(known: Iterable[str], begun: str) -> int:

@@ -1,4 +1,4 @@
-"""Signals that ask a command to end: they are heard as Ctrl-C is, so that finished rounds stay."""
+"""Signals that ask a command to end: they act like Ctrl-C, so that finished rounds are kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 ASKING = ("SIGTERM", "SIGHUP")
-"""Sent by `kill`, by queues whose time is over, and by a terminal that is closed."""
+"""Signals of `kill`, of queues whose time is over, and of a terminal that is closed."""
 
 
 class Ended(KeyboardInterrupt):
@@ -22,7 +22,7 @@ class Ended(KeyboardInterrupt):
 
 @contextmanager
 def heard() -> Iterator[None]:
-    """Within, such a signal raises `Ended`; one that is ignored, as under `nohup`, stays so."""
+    """Raise `Ended` for such a signal in the context, unless it is ignored, as under `nohup`."""
     before = {}
     if threading.current_thread() is threading.main_thread():
         numbers = [getattr(signal, name) for name in ASKING if name in signal.Signals.__members__]

@@ -1,4 +1,4 @@
-"""Hydra's own main: for its flags, its sweeps and its completion."""
+"""Hydra's own main, for its flags, its sweeps and its completion."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def run_hydra(arguments: Sequence[str], function: Callable[[Any], Any]) -> int:
-    """Hydra's own main with these arguments; ValueError for what it refuses."""
+    """Run Hydra's main with these arguments; ValueError for what it refuses."""
     import hydra
 
     from nasrun.config import conf_folder, explained, register
@@ -22,7 +22,7 @@ def run_hydra(arguments: Sequence[str], function: Callable[[Any], Any]) -> int:
     try:
         with _raising(), explained(words):
             decorate(function)()
-    except AssertionError as error:  # of a plugin, on what it is given
+    except AssertionError as error:  # a plugin's check of its input
         of_hydra = " ".join(word for word in words if word.startswith(("hydra.", "hydra/")))
         raise ValueError(f"{of_hydra}: Hydra does not accept this; correct it") from error
     return 0
@@ -30,7 +30,7 @@ def run_hydra(arguments: Sequence[str], function: Callable[[Any], Any]) -> int:
 
 @contextmanager
 def _raising() -> Iterator[None]:
-    """Within, Hydra raises what it would print with a traceback."""
+    """Make Hydra raise errors in the context, instead of printing tracebacks."""
     name = "HYDRA_FULL_ERROR"
     before = os.environ.get(name)
     os.environ[name] = "1"

@@ -1,4 +1,4 @@
-"""A command line of stages, taken apart: overrides, Hydra's flags, trusted packages."""
+"""A command line of stages, parsed into overrides, Hydra's flags and trusted packages."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ HYDRA_FLAGS = ("--cfg", "-c", "--info", "-i", "--package", "-p", "--resolve", "-
 
 @dataclass(frozen=True)
 class Line:
-    """The words behind a verb of stages; with `only_foreseen` it is the verb of `plan VERB`.
+    """The words after a verb of stages; `only_foreseen` means `plan VERB`.
 
-    words: as they were typed; none for a job of a sweep.
+    words: the words as typed; empty for a job of a sweep.
     """
 
     verb: str
@@ -66,7 +66,7 @@ class Line:
 
     @property
     def of_frame(self) -> tuple[str, ...]:
-        """The overrides that choose groups and set keys of the frame: they need no parent."""
+        """Overrides that choose groups or set frame keys, which do not depend on a parent."""
         return tuple(
             override
             for override in self.overrides
@@ -82,12 +82,12 @@ class Line:
         return shlex.join(["nasrun", self.verb, *(self.words or (*own, *folders, *trusted))])
 
     def split(self) -> tuple[list[str], list[str]]:
-        """The overrides that are nasrun's, and those that are Hydra's own."""
+        """Return nasrun's overrides and Hydra's own."""
         own = [o for o in self.overrides if not re.match("hydra[./]", o.lstrip("+~"))]
         return own, [o for o in self.overrides if o not in own]
 
     def refuse_idle_options(self) -> None:
-        """ValueError for an option of Hydra's that nothing here reads."""
+        """Raise ValueError for an option of Hydra without effect."""
         for override in self.split()[1] if not self.flags else ():
             key, value = key_of(override), override.partition("=")[2]
             if not self.multirun and key != "hydra.searchpath":
@@ -102,7 +102,7 @@ class Line:
 
 
 def _override(word: str) -> str:
-    """The word as Hydra takes it: `method=`, and groups that are a part of another one."""
+    """Return a word as Hydra reads it: `method=`, and groups that are a part of another group."""
     if word.startswith("method="):
         return "selector=" + word.removeprefix("method=")
     for inner, outer in INSIDE.items():
@@ -114,21 +114,21 @@ def _override(word: str) -> str:
 
 
 def _quoted_home(found: re.Match[str]) -> str:
-    """A path in the home folder as Hydra takes it, which reads no `~`."""
+    """Return a path in the home folder with `~` expanded, which Hydra does not do."""
     from nasrun.config import at_home
 
     return quoted(f"{found[1] or ''}{at_home(found[2])}")
 
 
 def quoted(text: str) -> str:
-    """A text as a value that Hydra reads as this very text."""
+    """Return a value that Hydra reads as exactly this text."""
     from hydra.core.override_parser.types import Quote, QuotedString
 
     return QuotedString(text, Quote.single).with_quotes()
 
 
 def _check_flags(flags: Sequence[str]) -> None:
-    """ValueError for what Hydra would answer with a page, or take for a run without a verb."""
+    """Raise ValueError for flags that Hydra answers with a page, or that have no effect."""
     flags = [part for flag in flags for part in flag.split("=", 1)]
     for flag, value in pairwise([*flags, "nothing"]):
         if flag in ASKED and value not in ASKED[flag]:

@@ -1,7 +1,7 @@
-"""`nasrun VERB ...`: the verb is looked up in the table of verbs and gets the words behind it.
+"""`nasrun VERB ...`: looks the verb up in the table of verbs and gives it the words behind it.
 
-Exit status: 0 done, 2 wrong input, 75 the hours of the budget are spent (the same command
-continues), 130 interrupted, 128 + n ended by signal n.
+Exit status: 0 done, 2 wrong input, 75 the budget's hours are spent (the same command continues),
+130 interrupted, 128 + n ended by signal n.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
             raise
-        told = "not enough memory; use a smaller width, depth or batch_size"
-        status = refused(ValueError(told))
+        advice = "not enough memory; use a smaller width, depth or batch_size"
+        status = refused(ValueError(advice))
     except KeyboardInterrupt as interrupt:
         status = screen.interrupted(interrupt)
     screen.close_streams()
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def dispatch(arguments: list[str]) -> int:
-    """The exit status of a command; ValueError for wrong input."""
+    """Return the exit status of a command; ValueError for wrong input."""
     if completion.asked(arguments):
         return completion.complete(arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):

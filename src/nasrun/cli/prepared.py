@@ -1,4 +1,4 @@
-"""From a command line to a plan: what it continues, and its composed configuration."""
+"""From a command line to a plan: the run that it continues, and its composed configuration."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def source_of(line: Line) -> Source | None:
-    """What a command continues, `None` if it begins a run.
+    """Return what a command continues, `None` if it begins a run.
 
-    Where it looks, the composed configuration says: an experiment may set it, and a value may refer
-    to another.
+    The composed configuration says where to look: an experiment may set it, and a value may refer
+    to another one.
     """
     from nasrun.config import compose, frame, key_of
     from nasrun.pipeline.source import find_source, reads_search, refuse_folder
@@ -30,19 +30,19 @@ def source_of(line: Line) -> Source | None:
             refuse_folder(line.verb, keys.run)
         return find_source(line.verb, Path(keys.outputs), keys.run, keys.genotype, selector)
     except ValueError:
-        compose(line.overrides)  # a mistyped word is told first
+        compose(line.overrides)  # a mistyped word is reported first
         raise
 
 
 def overrides_of(line: Line, source: Source | None) -> list[str]:
-    """What is typed, after the options of what is continued."""
+    """Return the options of what is continued, then what is typed."""
     from nasrun.pipeline.source import inherited_choices
 
     return [*(inherited_choices(source, line.overrides) if source else []), *line.overrides]
 
 
 def plan_of(line: Line, source: Source | None) -> Plan:
-    """What a command will need, checked and built."""
+    """Return the plan of a command, checked and built."""
     from nasrun.config import compose
     from nasrun.pipeline.command import Command
     from nasrun.pipeline.preparing import prepare

@@ -1,4 +1,4 @@
-"""What a command prints: its console, its refusals and warnings, each in one line."""
+"""The output of a command: its console, and refusals and warnings on one line each."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 def console() -> Console:
-    """Standard output; what is printed there appears as it is."""
+    """Return a console on standard output that prints text as it is."""
     from rich.console import Console  # not above: a mistyped option must not wait for rich
 
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
     width = None if known else 140
-    return Console(width=width, markup=False, emoji=False, highlight=False)  # names are no markup
+    return Console(width=width, markup=False, emoji=False, highlight=False)  # names are not markup
 
 
 def open_streams() -> None:
     """Make the standard streams such that printing never fails.
 
-    One that is closed leads nowhere: else the next file that is opened would take its place. A
-    letter that the encoding lacks is printed as an escape.
+    A closed stream is replaced by the null device: else the next opened file would take its place.
+    Characters that the encoding lacks are printed as escapes.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -42,7 +42,7 @@ def open_streams() -> None:
 
 
 def close_streams() -> None:
-    """Let go of streams that nobody reads any more, which Python would complain of at its end."""
+    """Flush the streams; redirect those without a reader, else Python complains at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -51,7 +51,7 @@ def close_streams() -> None:
 
 
 def interrupted(interrupt: KeyboardInterrupt) -> int:
-    """One line on standard error; the exit status."""
+    """Print one line on standard error and return the exit status."""
     number = interrupt.number if isinstance(interrupt, Ended) else signal.SIGINT
     by = f"ended by {signal.Signals(number).name}" if number != signal.SIGINT else "interrupted"
     behind_the_echo = "\n" if number == signal.SIGINT and sys.stderr.isatty() else ""  # of ^C
@@ -60,7 +60,7 @@ def interrupted(interrupt: KeyboardInterrupt) -> int:
 
 
 def refused(error: ValueError | OSError) -> int:
-    """One line on standard error; the traceback only for those who ask for it."""
+    """Print an error as one line on standard error, or raise it if NASRUN_TRACEBACK is set."""
     if os.environ.get("NASRUN_TRACEBACK"):
         raise error
     _say(told(error))
@@ -68,13 +68,13 @@ def refused(error: ValueError | OSError) -> int:
 
 
 def _say(text: str, before: str = "") -> None:
-    """A line on standard error, unless that is gone with its terminal."""
+    """Print a line on standard error, unless its terminal is gone."""
     with suppress(OSError):
         print(f"{before}nasrun: {text}", file=sys.stderr)
 
 
 def told(error: Exception) -> str:
-    """One line: a refusal's own words; of what nobody foresaw its type and its first line."""
+    """Return an error as one line: its own text, with its type if it is unexpected."""
     from nasrun.budget import BudgetSpent
 
     text = str(error)
@@ -86,7 +86,7 @@ def told(error: Exception) -> str:
 
 
 def _unnamed(error: OSError) -> str:
-    """What failed that has no name; files of a run have one, so the full disk is the output's."""
+    """Return what failed without a name; a full disk without a name is that of the output."""
     return "standard output" if error.errno in (*FULL, errno.EIO) else "files"
 
 
@@ -98,6 +98,6 @@ def warn(
     file: Any = None,
     line: str | None = None,
 ) -> None:
-    """Warnings as one line; those of libraries are for their developers."""
+    """Print a warning of nasrun as one line; warnings of libraries are for their developers."""
     if Path(filename).is_relative_to(Path(__file__).parents[1]):
         print(f"nasrun: warning: {shown(message)}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A verb: one word of the command line, with its help and what it offers to completion."""
+"""Verbs: words of the command line, with their help and what they offer to completion."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def _nothing(before: Sequence[str]) -> Iterable[str]:
 class Verb:
     """What `nasrun NAME words...` does.
 
-    run: the exit status of its words; ValueError for wrong ones. note: what its help says besides.
-    keys: its `key=value` words with the form of their values; about: what they mean. offers: the
-    words that may come after those that stand already. composed: its words are overrides of the
-    configuration, of which it reads `reads`. parts: verbs of its own, one of which its first word
-    names.
+    run: takes the words and returns the exit status; ValueError for wrong words. note: further text
+    of the help. keys: its `key=value` words with the form of their values; about: their meaning.
+    offers: possible next words after the given ones. composed: its words are overrides of the
+    configuration, of which it reads the groups and keys `reads`. parts: verbs one of which its
+    first word names.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Verb:
         return self, list(words)
 
     def describe(self, words: Sequence[str]) -> None:
-        """The tables of `nasrun NAME --help GROUP=option`; ValueError for another word."""
+        """Print the tables of `nasrun NAME --help GROUP=option`; ValueError for other words."""
         from nasrun.cli import screen
         from nasrun.cli.line import Line
         from nasrun.config import GROUPS, compose, described, key_of, search_folders
@@ -67,7 +67,7 @@ class Verb:
                 table(screen.console(), override, ("key", "default", "what it is"), rows)
 
     def help(self) -> list[str]:
-        """The lines of `nasrun NAME --help`, as wide as the terminal; no name is broken."""
+        """Return the lines of `nasrun NAME --help`, as wide as the terminal."""
         width = terminal_width()
         lines = [*_wrapped(f"nasrun {self.name}: {self.text}", width), ""]
         lines += [f"  {line}" for line in self.examples]
@@ -95,12 +95,12 @@ class Verb:
 
 
 def terminal_width() -> int:
-    """How wide a line of help may be."""
+    """Return the largest width of a line of help."""
     return get_terminal_size((100, 24)).columns - 1
 
 
 def _wrapped(text: str, width: int, before: str = "") -> list[str]:
-    """The text in lines that begin at its words; what is longer than a line is left whole."""
+    """Return the text as lines broken between words; longer words stay whole."""
     filled = TextWrapper(
         max(width, 20), subsequent_indent=before, break_long_words=False, break_on_hyphens=False
     )
@@ -108,7 +108,7 @@ def _wrapped(text: str, width: int, before: str = "") -> list[str]:
 
 
 def columns(pairs: Sequence[tuple[str, str]], width: int) -> Iterator[str]:
-    """Names, and behind each one a text; below it, where there is little room."""
+    """Yield lines with a name and its text beside it, or below it if there is little room."""
     first = min(max(len(name) for name, _ in pairs), width * 2 // 5)
     for name, text in pairs:
         if len(name) > first and text:

@@ -9,10 +9,7 @@ from pathlib import Path
 
 
 def sorted_out(words: Sequence[str], known: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """The `key=value` words and the others; ValueError for a key that is not known.
-
-    In both `~` is the home folder.
-    """
+    """Return the `key=value` words and the others, `~` expanded; ValueError for unknown keys."""
     from nasrun.config import at_home
 
     keys = dict(word.split("=", 1) for word in words if "=" in word)
@@ -24,7 +21,7 @@ def sorted_out(words: Sequence[str], known: Iterable[str]) -> tuple[dict[str, st
 
 
 def whole(keys: Mapping[str, str], name: str, default: int, *, least: int) -> int:
-    """A key's whole number; ValueError for another text, or a number below the least."""
+    """Return a key's integer; ValueError for other text, or a number below `least`."""
     text = keys.get(name, str(default))
     try:
         value = int(text)
@@ -36,7 +33,7 @@ def whole(keys: Mapping[str, str], name: str, default: int, *, least: int) -> in
 
 
 def one_of(keys: Mapping[str, str], name: str, known: Sequence[str]) -> str:
-    """A key's word, the first one known if it is not given; ValueError for another word."""
+    """Return a key's word, by default the first known one; ValueError for another word."""
     word = keys.get(name, known[0])
     if word not in known:
         raise ValueError(f"{name}={word}: use {', '.join(known[:-1])} or {known[-1]}")
@@ -44,17 +41,17 @@ def one_of(keys: Mapping[str, str], name: str, known: Sequence[str]) -> str:
 
 
 def new_file(keys: Mapping[str, str], name: str, default: str) -> Path:
-    """A key's path, where a file can be written; ValueError if there is one, or no folder."""
+    """Return a key's path of a new file; ValueError if it exists or is not writable."""
     path = Path(keys.get(name, default))
     if path.exists():
-        raise ValueError(f"{name}={path}: there is such a file already, name another")
+        raise ValueError(f"{name}={path}: this file exists already; name another")
     if not os.access(path.absolute().parent, os.W_OK):
-        raise ValueError(f"{name}={path}: no folder that can be written in, make it first")
+        raise ValueError(f"{name}={path}: its folder is missing or not writable; make it first")
     return path
 
 
 def run_folders(before: Sequence[str]) -> list[str]:
-    """The runs below the folder that a command names, with their selections; the newest first."""
+    """Return the runs below the folder in the words, with their selections, the newest first."""
     from nasrun.runs.run import Run
 
     named = [word.removeprefix("outputs=") for word in before if word.startswith("outputs=")]
@@ -64,11 +61,11 @@ def run_folders(before: Sequence[str]) -> list[str]:
 
 
 def packages(text: str) -> list[str]:
-    """The names in `[a,b]`."""
+    """Return the names in `[a,b]`."""
     return [name.strip() for name in text.strip("[]").split(",") if name.strip()]
 
 
 def near(word: str, known: Iterable[str]) -> str:
-    """`, did you mean X?` if something known is close, else an empty text."""
+    """Return `, did you mean X?` if a known word is close, else an empty text."""
     found = get_close_matches(word, list(known), 1)
     return f", did you mean {found[0]}?" if found else ""

@@ -1,8 +1,8 @@
 """From overrides to a checked configuration, and from a configuration to objects.
 
-The YAML is the call: `_target_` and a constructor's keywords; the constructor is the schema. What
-can be wrong is found in this order: groups, options and keys against the YAML files (no torch),
-then keywords and types against the constructors, then values by the constructors themselves.
+The YAML is the call: `_target_` and a constructor's keywords; the constructor is the schema. Errors
+are found in this order: groups, options and keys against the YAML files (without torch), then
+keywords and types against the constructors, then values by the constructors themselves.
 """
 
 from omegaconf import DictConfig

@@ -1,4 +1,4 @@
-"""From checked nodes to the objects that they describe: the one place where a target is called."""
+"""From checked nodes to the objects that they describe: the only place where a target is called."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from nasrun.config.kinds import Call
 
 
 def build(node: Mapping[str, Any], key: str, trusted: Sequence[str] = ()) -> Any:
-    """The object that a plain, resolved node describes, all of it checked first."""
+    """Return the object that a plain, resolved node describes, after checking all of it."""
     return build_all({key: node}, trusted)[key]
 
 
 def build_all(nodes: Mapping[str, Any], trusted: Sequence[str] = ()) -> dict[str, Any]:
-    """The objects that several nodes describe; none is made before all are checked."""
+    """Return the objects that several nodes describe; none is made before all are checked."""
     return {key: _made(call) for key, call in check(nodes, trusted).items()}
 
 
@@ -46,7 +46,7 @@ def _made(value: Any) -> Any:
 
 
 def _try(optimizer: Any, given: Mapping[str, Any]) -> None:
-    """A partial passes silently until it is called: so an optimizer makes one step, on nothing."""
+    """Take an optimizer step on nothing, since errors of a partial show only when it is called."""
     import torch
 
     nothing = torch.zeros(1, 1, requires_grad=True)

@@ -1,10 +1,10 @@
-"""Whether nodes can be built: their targets, the keywords of these and the types of the values.
+"""Checks that nodes can be built: their targets, and the keywords and types of values.
 
-All of it is found out without importing anything, so that nothing of a configuration runs before
-the whole of it is found to be right. A target is a class, defined in a module of nasrun, of
-`torch.optim` or of a package that the command line trusts, and it derives from what its place is
-for: the group's base class, or the type of the parameter. A function is one only for a parameter
-that takes functions of its very signature, and it is called later (`_partial_: true`).
+Nothing is imported for it, so that nothing of a configuration runs before all of it is checked. A
+target is a class, defined in a module of nasrun, of `torch.optim` or of a package that the command
+line trusts, and derived from the base class of its group or the type of its parameter. A function
+is allowed only for a parameter that takes functions of exactly its signature, and is called later
+(`_partial_: true`).
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ BASES = {
     "transfer": "nasrun.retrain.Retrain",
     "transfer.dataset": "nasrun.data.images.Dataset",
 }
-"""What the object of a key derives from."""
+"""Base class of the object of each key."""
 LARGEST = 3.4e38
-"""Of 32 bits; torch takes no larger number into a tensor of such."""
+"""Largest number of 32 bits; torch refuses larger ones for such tensors."""
 
 
 def check(nodes: Mapping[str, Any], trusted: Sequence[str]) -> dict[str, Call]:
-    """The calls that plain, resolved nodes describe, by the keys where they stand.
+    """Return the calls that plain, resolved nodes describe, by their keys.
 
     ValueError names the key and the value of what cannot be built.
     """
@@ -55,7 +55,7 @@ def check(nodes: Mapping[str, Any], trusted: Sequence[str]) -> dict[str, Call]:
 
 
 def _read(node: Any, key: str, trusted: Sequence[str]) -> Any:
-    """The value with its nodes as calls; their targets are admitted, their numbers finite."""
+    """Return the value with its nodes as calls; targets have to be admitted, numbers finite."""
     if isinstance(node, Mapping):
         called = (TARGET, PARTIAL) if TARGET in node else ()
         given = {
@@ -100,7 +100,7 @@ def _call(
 
 
 def _absent(target: str) -> str:
-    """Why a target is none."""
+    """Return why a target does not exist."""
     module_name, _, name = target.rpartition(".")
     module = module_of(module_name)
     if module is None:
@@ -119,7 +119,7 @@ def _check_kind(value: Any, kind: Kind, key: str, shown: Any) -> None:
 
 
 def _names(kind: Kind, value: Any) -> str:
-    """What can be typed for an optimizer; empty for another kind."""
+    """Return the names of optimizers, for a parameter that takes one; else an empty text."""
     if not isinstance(kind, Maker) or kind.returned != instance(OPTIMIZER):
         return ""
     known = options(OPTIMIZERS)
@@ -130,7 +130,7 @@ def _names(kind: Kind, value: Any) -> str:
 
 
 def _check_keywords(call: Call) -> None:
-    """Every keyword of a call and of those within is one that its target takes, of its type."""
+    """Raise ValueError unless a call, and all calls in it, have known keywords of right types."""
     parameters = call.signature.parameters
     for name, value in call.given.items():
         key = f"{call.key}.{name}"
@@ -151,7 +151,7 @@ def _check_keywords(call: Call) -> None:
 
 
 def _shown(value: Any) -> str:
-    """A value as it is typed, an object by its target."""
+    """Return a value as it is typed, an object by its target."""
     if isinstance(value, Call):
         return value.target
     if isinstance(value, Mapping):

@@ -26,19 +26,19 @@ class Key(NamedTuple):
 
 
 def described(composed: Composed, group: str, folders: Sequence[Path] = ()) -> list[Key]:
-    """The keys of the option that is chosen in a group; a value that refers is shown as such."""
+    """Return the keys of the option chosen in a group; references are shown as written."""
     raw = OmegaConf.to_container(composed.config[group], resolve=False)
     files = _Files((conf_folder(), *folders), composed.choices)
     comments = dict(files.comments(group, composed.choices[group], group))
     return [
         Key(f"{group}.{key}", _written(value), comments.get(key, ""))
         for key, value in leaves_but_lists(raw)
-        if not key.endswith("_partial_")  # it is how a node is built, and nobody's choice
+        if not key.endswith("_partial_")  # it says how a node is built, and is not for users
     ]
 
 
 def frame_keys() -> list[Key]:
-    """The keys outside of the groups, with their defaults."""
+    """Return the keys outside of the groups, with their defaults."""
     text = (conf_folder() / "config.yaml").read_text(encoding="utf-8")
     found, comments = yaml.safe_load(text), dict(_own_comments(text))
     return [
@@ -49,7 +49,7 @@ def frame_keys() -> list[Key]:
 
 
 def leaves_but_lists(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a configuration with their keys, a list being one value."""
+    """Yield the values of a configuration with their keys; a list is one value."""
     for key, value in node.items():
         if isinstance(value, Mapping) and value:
             yield from leaves_but_lists(value, f"{prefix}{key}.")
@@ -59,15 +59,15 @@ def leaves_but_lists(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 @dataclass(frozen=True)
 class _Files:
-    """The files of options, and which option is chosen where one of them leaves that open."""
+    """The files of options, and the options chosen in them."""
 
     folders: Sequence[Path]
     choices: Mapping[str, str]
 
     def comments(self, group: str, option: str, package: str) -> Iterator[tuple[str, str]]:
-        """The comments by key: those of the files that an option builds on, then its own.
+        """Yield the comments by key: those of the files that an option builds on, then its own.
 
-        package: where its keys stand in the configuration.
+        package: the place of its keys in the configuration.
         """
         path = next(
             (p for f in self.folders if (p := f / group / f"{option}.yaml").is_file()), None

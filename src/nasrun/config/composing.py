@@ -1,4 +1,4 @@
-"""From overrides to a composed configuration, and what is read and replaced in one."""
+"""Composes overrides to a configuration, and reads and replaces its values."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from nasrun.config.words import key_of, root_of
 
 @dataclass(frozen=True)
 class Composed:
-    """A composed configuration, the option chosen in each group, and the words as Hydra reads them.
+    """A composed configuration, the options chosen in groups, and the words as Hydra reads them.
 
-    The words are the overrides, but for names that stand for a whole node.
+    The words are the overrides, with names of optimizers replaced by their nodes.
     """
 
     config: DictConfig
@@ -38,14 +38,14 @@ class Composed:
 
 
 def register() -> None:
-    """Tell Hydra the types of the frame's keys."""
+    """Register the types of the frame's keys with Hydra."""
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name="frame", node=Frame)
 
 
 def compose(overrides: Sequence[str]) -> Composed:
-    """The configuration of these overrides; ValueError with key, value and what to do."""
+    """Return the configuration of these overrides; ValueError with key, value and what to do."""
     register()
     folders = search_folders(overrides)
     refuse_boundless(folders)
@@ -74,13 +74,13 @@ def compose(overrides: Sequence[str]) -> Composed:
 
 
 def hydra_options(overrides: Sequence[str]) -> DictConfig:
-    """Hydra's own options with these overrides, its plugins' included."""
+    """Return Hydra's own options with these overrides, including its plugins'."""
     register()
     return _composed(overrides).hydra
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:
-    """What Hydra makes of overrides, its own options included."""
+    """Return Hydra's configuration of the overrides, including its own options."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
@@ -89,7 +89,7 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
 
 
 def resolve(node: DictConfig) -> dict[str, Any]:
-    """A plain dictionary without interpolations; ValueError names a key that is not given."""
+    """Return a plain dictionary without interpolations; ValueError names a key without a value."""
     try:
         content = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -101,13 +101,13 @@ def resolve(node: DictConfig) -> dict[str, Any]:
 
 
 def value_at(config: DictConfig | Mapping[str, Any], key: str) -> Any:
-    """The value of a dotted key, None where there is none."""
+    """Return the value of a dotted key, `None` if there is none."""
     node = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
     return at_home(OmegaConf.select(node, key))
 
 
 def refers(node: DictConfig, key: str) -> bool:
-    """Whether any value of a node is that of a key of the frame."""
+    """Return whether any value of a node refers to a key of the frame."""
     return f"${{{key}}}" in OmegaConf.to_yaml(node)
 
 
@@ -119,7 +119,7 @@ def put(config: DictConfig, values: Mapping[str, Any]) -> None:
 
 
 def frame(config: DictConfig) -> Frame:
-    """The keys of the frame, checked."""
+    """Return the checked keys of the frame."""
     raw = OmegaConf.to_container(config, resolve=False)
     assert isinstance(raw, dict)
     plain = {}

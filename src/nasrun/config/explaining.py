@@ -1,4 +1,4 @@
-"""Hydra says what it could not do; a user needs to know which word to change, and to what."""
+"""Explains Hydra's errors: which word to change, and to what."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nasrun.config.words import did_you_mean, key_of
 
 @contextmanager
 def explained(overrides: Sequence[str]) -> Iterator[None]:
-    """Turn what Hydra and its parsers raise on these overrides into a ValueError of one line."""
+    """Turn errors of Hydra and its parsers about these overrides into a ValueError of one line."""
     from hydra.errors import HydraException
 
     try:
@@ -45,7 +45,7 @@ def explained(overrides: Sequence[str]) -> Iterator[None]:
 
 
 def _unread(error: yaml.YAMLError) -> str:
-    """A YAML file that cannot be read, with the place where that shows."""
+    """Return an error about an unreadable YAML file, with the place in it."""
     if isinstance(error, yaml.reader.ReaderError):
         where = f"{error.name}, character {error.position + 1}"
         return f"{where}: {error.reason}; take this one out"
@@ -58,7 +58,7 @@ def _unread(error: yaml.YAMLError) -> str:
 
 
 def _undecoded(overrides: Sequence[str]) -> str:
-    """The YAML file that is no text."""
+    """Return an error that names the YAML file that is not text."""
     for folder in search_folders(overrides):
         for path in sorted(folder.rglob("*.yaml")):
             try:
@@ -71,7 +71,7 @@ def _undecoded(overrides: Sequence[str]) -> str:
 
 
 def _explain(overrides: Sequence[str], error: Exception) -> str:
-    """One line for an override that Hydra refused."""
+    """Return one line about an override that Hydra refused."""
     folders = search_folders(overrides)
     for override in overrides:
         key, _, value = override.partition("=")
@@ -114,7 +114,7 @@ def _unknown_option(group: str, option: str, known: Iterable[str]) -> str:
 
 
 def _in_file(text: str, folders: Sequence[Path]) -> str:
-    """What is wrong in a YAML file that was found; empty where Hydra speaks of none."""
+    """Return an error about the content of a YAML file, or an empty text."""
     if found := re.search(r"Could not find '(hydra/\w+)/([^']+)'", text):
         return _unknown_option(found[1], found[2], re.findall(r"^\t(\S+)$", text, re.MULTILINE))
     if found := re.search(r"Could not find '(\w+)(?:@[\w.]+)?/([^']+)'", text):
@@ -139,7 +139,7 @@ def _parses(override: str) -> bool:
 
 
 def _unknown_key(key: str, overrides: Sequence[str]) -> str | None:
-    """The hint behind a key that the YAML files do not have, `None` if they have it."""
+    """Return a hint for a key that the YAML files do not have, `None` if they have it."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -176,10 +176,10 @@ def _keys(node: Any, prefix: str = "") -> Iterator[str]:
 
 
 def explain_value(error: OmegaConfBaseException, key: str, value: Any) -> str:
-    """One line for a value that refers to what is not there."""
+    """Return one line about a value that refers to something missing."""
     text, shown = str(error), f"{key}={value}"
     if "Missing mandatory value" in text or isinstance(error, MissingMandatoryValue):
-        return f"{key}: has no default, give it on the command line"
+        return f"{key}: has no default; give it on the command line"
     if found := re.search(r"Environment variable '(.+)' not found", text):
         return f"{shown}: there is no environment variable {found[1]}; set it"
     if found := re.search(r"Interpolation key '(.+)' not found", text):

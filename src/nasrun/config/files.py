@@ -1,9 +1,9 @@
-"""What the files of a configuration may not do, and what of them would have no effect.
+"""Restrictions on the files of a configuration, and checks that they have an effect.
 
-A YAML of somebody else is read, not trusted: it chooses options and sets keys. Hydra's own options
-name code that Hydra calls, so they come from the command line and from installed plugins; and of
-OmegaConf's resolvers, functions that a value may call, only those that look something up are
-admitted.
+A YAML file of somebody else is read but not trusted: it chooses options and sets keys. Hydra's own
+options name code that Hydra calls, so they come only from the command line and installed plugins.
+Of OmegaConf's resolvers, functions that a value may call, only those that look something up are
+allowed.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from nasrun.config.folders import conf_folder
 from nasrun.files import Boundless, read_yaml
 
 REFERENCE = re.compile(r"\$\{(\.*[\w.\[\]]+|oc\.(select|env):[^${}]*)\}")
-"""To a key, by its path from the top or, behind dots, from here; or to what may be missing."""
+"""A reference to a key, by its path from the top or, after dots, from here; or a lookup."""
 
 
 def refuse_resolvers(content: Any, key: str = "") -> None:
-    """ValueError for a value that refers to more than keys and the environment."""
+    """Raise ValueError for a value that refers to more than keys and the environment."""
     for where, text in leaves(content, key):
         if isinstance(text, str) and "${" in REFERENCE.sub("", text):
             raise ValueError(
                 f"{where}={text}: refer by ${{KEY}}, ${{oc.select:KEY,OTHERWISE}} or "
-                "${oc.env:NAME}, other resolvers are refused"
+                "${oc.env:NAME}; other resolvers are refused"
             )
 
 
 def refuse_references(content: Any, where: str) -> None:
-    """ValueError for a value that refers to anything: a recorded configuration is resolved."""
+    """Raise ValueError for a value with a reference: a recorded configuration is resolved."""
     for key, text in leaves(content):
         if isinstance(text, str) and "${" in text:
             raise ValueError(
@@ -44,7 +44,7 @@ def refuse_references(content: Any, where: str) -> None:
 
 
 def refuse_foreign_options(hydra: DictConfig, plain: DictConfig) -> None:
-    """ValueError if files have set options of Hydra itself, which are `plain` without these."""
+    """Raise ValueError if files have set Hydra's own options, which are `plain` without files."""
     ours, theirs = _options_of(plain), _options_of(hydra)
     for key in sorted({*ours, *theirs}):
         if key not in ours or key not in theirs or ours[key] != theirs[key]:
@@ -55,7 +55,7 @@ def refuse_foreign_options(hydra: DictConfig, plain: DictConfig) -> None:
 
 
 def refuse_paths(choices: Mapping[str, Any]) -> None:
-    """ValueError for an option that is named by a path: runs and reports go by its name."""
+    """Raise ValueError for an option named by a path: runs and reports use its name."""
     for group, options in choices.items():
         for option in options if isinstance(options, list) else [options]:
             if re.search(r"(^|/)\.|^/|//|\.ya?ml$", str(option)):
@@ -64,9 +64,9 @@ def refuse_paths(choices: Mapping[str, Any]) -> None:
 
 
 def refuse_boundless(folders: Sequence[Path]) -> None:
-    """ValueError for a file in folders that a command adds which stands for more than is read.
+    """Raise ValueError for a file in added folders that is too large or deep with its aliases.
 
-    Hydra would copy what an alias stands for, however often: a few lines can fill the memory.
+    Hydra would copy what an alias stands for each time: a few lines could fill the memory.
     """
     for folder in folders:
         for pattern in ("*.yaml", "*/*.yaml", "*/*/*.yaml"):
@@ -76,13 +76,13 @@ def refuse_boundless(folders: Sequence[Path]) -> None:
                 except Boundless as error:
                     raise ValueError(f"{error}; take it out of {folder}") from error
                 except ValueError:
-                    continue  # told where it is read
+                    continue  # reported where it is read
 
 
 def refuse_idle_experiment(
     config: DictConfig, options: Sequence[str], folders: Sequence[Path]
 ) -> None:
-    """ValueError for a file of `experiment/` none of whose keys arrive where they are read."""
+    """Raise ValueError for a file of `experiment/` whose keys have no effect."""
     for option in options:
         places = (folder / "experiment" / f"{option}.yaml" for folder in (conf_folder(), *folders))
         path = next((place for place in places if place.is_file()), None)
@@ -105,7 +105,7 @@ def refuse_idle_experiment(
 
 
 def _options_of(hydra: DictConfig) -> dict[str, Any]:
-    """Hydra's options by their keys, without what tells of the command that was typed."""
+    """Return Hydra's options by their keys, without those about the typed command."""
     content = OmegaConf.to_container(hydra, resolve=False)
     assert isinstance(content, dict)
     for key in ("overrides", "runtime", "searchpath"):
@@ -115,7 +115,7 @@ def _options_of(hydra: DictConfig) -> dict[str, Any]:
 
 
 def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a configuration with their keys."""
+    """Yield the values of a configuration with their keys."""
     if isinstance(node, Mapping) and node:
         for name, child in node.items():
             yield from leaves(child, f"{key}.{name}" if key else str(name))

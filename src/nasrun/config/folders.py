@@ -1,4 +1,4 @@
-"""Where the YAML files lie: the groups' own folder, and those that a command adds."""
+"""The folders of YAML files: the groups' own folder, and those that a command adds."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from nasrun.config.words import key_of
 
 
 def conf_folder() -> Path:
-    """The folder of the groups: beside the package in a wheel, at the top level in a clone."""
+    """Return the folder of the groups: beside the package in a wheel, at the top in a clone."""
     shipped = Path(__file__).parents[1] / "conf"
     return shipped if shipped.is_dir() else Path(__file__).parents[3] / "conf"
 
 
 def options(group: str, folders: Sequence[Path] = ()) -> dict[str, str]:
-    """The options of a group with the line that their files begin with, and the command in it."""
+    """Return the options of a group with the first line of their files, and the command in it."""
     return {
-        path.stem: _told(path)
+        path.stem: _description(path)
         for folder in (conf_folder(), *folders)
         for path in sorted((folder / group).glob("[!_]*.yaml"))
     }
 
 
-def _told(path: Path) -> str:
+def _description(path: Path) -> str:
     """What a file says of itself."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -35,7 +35,7 @@ def _told(path: Path) -> str:
 
 
 def search_folders(overrides: Sequence[str]) -> list[Path]:
-    """The folders that `hydra.searchpath=[file://DIR]` adds; none where it cannot be read."""
+    """Return the folders that `hydra.searchpath=[file://DIR]` adds; empty if it is unreadable."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 

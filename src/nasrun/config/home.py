@@ -1,4 +1,4 @@
-"""`~`: the user's home folder at the beginning of a path, as a shell reads it."""
+"""Expands `~`, the user's home folder at the beginning of a path, as a shell does."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 def at_home(value: Any) -> Any:
-    """A text that begins with `~` with the home folder there; inside lists and mappings too.
+    """Return a text with `~` at its beginning expanded, also inside lists and mappings.
 
-    ValueError where there is no home folder: a folder must never be named `~`.
+    ValueError if there is no home folder: a folder must never be named `~`.
     """
     if isinstance(value, Mapping):
         return {key: at_home(child) for key, child in value.items()}
@@ -20,5 +20,5 @@ def at_home(value: Any) -> Any:
         return value
     path = os.path.expanduser(value)
     if path == value and value.split("/")[0] == "~":
-        raise ValueError(f"{value}: there is no home folder, write the whole path")
+        raise ValueError(f"{value}: there is no home folder; write the whole path")
     return path

@@ -1,6 +1,6 @@
-"""What a constructor takes: its parameters, and which values of a configuration each can be.
+"""Parameters of constructors, and the kinds of values that they accept.
 
-The values are those of a YAML file, and calls: nodes with a `_target_`.
+Values are those of a YAML file, and calls: nodes with a `_target_`.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from dataclasses import dataclass
 from typing import Any
 
 OURS = ("nasrun", "torch")
-"""The packages that are always admitted, so that every call of theirs needs a type to fit."""
+"""Packages that are always trusted; calls of them are accepted only where a type is known."""
 
 
 class Kind(ABC):
-    """What a value has to be."""
+    """A kind of values."""
 
     @abstractmethod
     def admits(self, value: Any) -> bool:
-        """Whether a value can be meant for it."""
+        """Return whether a value is of this kind."""
 
     @property
     @abstractmethod
     def words(self) -> str:
-        """The kind in a user's words."""
+        """Description of the kind, for messages."""
 
 
 @dataclass(frozen=True)
 class Anything(Kind):
-    """A parameter whose type is not known: any value, and calls of a user's own classes."""
+    """Any value, and calls of a user's own classes, for a parameter of unknown type."""
 
     def admits(self, value: Any) -> bool:
         calls = calls_in(value)
@@ -42,7 +42,7 @@ class Anything(Kind):
 
 @dataclass(frozen=True)
 class Nothing(Kind):
-    """What no configuration can give: a tensor."""
+    """No value, for a parameter that a configuration cannot give, such as a tensor."""
 
     def admits(self, value: Any) -> bool:
         return False
@@ -66,7 +66,7 @@ class Null(Kind):
 
 @dataclass(frozen=True)
 class Scalar(Kind):
-    """A value of a plain type; a whole number is a number too, true and false are none."""
+    """A value of a plain type; an integer is a number, too, but true and false are not."""
 
     type: type
 
@@ -111,7 +111,7 @@ class Either(Kind):
 
 @dataclass(frozen=True)
 class Several(Kind):
-    """A list of any length, each item of one kind."""
+    """A list of any length, with items of one kind."""
 
     item: Kind
 
@@ -125,7 +125,7 @@ class Several(Kind):
 
 @dataclass(frozen=True)
 class Fixed(Kind):
-    """A list with a kind for each place."""
+    """A list with a kind for each position."""
 
     items: tuple[Kind, ...]
 
@@ -141,7 +141,7 @@ class Fixed(Kind):
 
 @dataclass(frozen=True)
 class Keyed(Kind):
-    """Keys, each with a value of one kind."""
+    """A mapping with values of one kind."""
 
     value: Kind
 
@@ -155,7 +155,7 @@ class Keyed(Kind):
 
 @dataclass(frozen=True)
 class Instance(Kind):
-    """An object of a class, by the path where the class is defined."""
+    """An object of a class, given by the path of its definition."""
 
     path: str
 
@@ -169,7 +169,7 @@ class Instance(Kind):
 
 @dataclass(frozen=True)
 class Maker(Kind):
-    """Something to be called later with these arguments, `None` for any, that returns a kind."""
+    """A callable with these arguments (`None` for any) that returns a kind."""
 
     arguments: tuple[Kind, ...] | None
     returned: Kind
@@ -192,7 +192,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Signature(ABC):
-    """What can be called, where it is defined, and what it takes; `loose`: other keywords too."""
+    """A callable: where it is defined, and its parameters; if `loose`, it takes others, too."""
 
     path: str
     parameters: Mapping[str, Parameter]
@@ -200,16 +200,16 @@ class Signature(ABC):
 
     @abstractmethod
     def derives(self, base: Instance) -> bool:
-        """Whether a call of it is an object of this class."""
+        """Return whether its result is an object of this class."""
 
     @abstractmethod
     def makes(self, kind: Maker, call: Call) -> bool:
-        """Whether it can be called later, with what the caller gives besides."""
+        """Return whether it can be called later with the arguments of `kind`."""
 
 
 @dataclass(frozen=True)
 class ClassSignature(Signature):
-    """A class with the paths of all its bases, itself included; `unknown`: and others perhaps."""
+    """A class with the paths of all its bases and itself; `unknown` if there may be others."""
 
     bases: frozenset[str]
     unknown: bool
@@ -223,7 +223,7 @@ class ClassSignature(Signature):
 
 @dataclass(frozen=True)
 class FunctionSignature(Signature):
-    """A function; its annotations say what it is for."""
+    """A function with its annotations."""
 
     returned: Kind
 
@@ -246,9 +246,9 @@ class FunctionSignature(Signature):
 
 @dataclass(frozen=True)
 class Call:
-    """A node with a `_target_`: what it calls, and the values that it gives.
+    """A node with a `_target_`: the callable, and the values given to it.
 
-    key: where it stands. target: the path in the node. partial: it is to be called later.
+    key: its place in the configuration. target: the path in the node. partial: it is called later.
     """
 
     key: str
@@ -259,7 +259,7 @@ class Call:
 
     @property
     def path(self) -> str:
-        """Where the target is defined."""
+        """Path where the target is defined."""
         return self.signature.path
 
     @property
@@ -269,7 +269,7 @@ class Call:
 
 
 def calls_in(value: Any) -> Iterator[Call]:
-    """The calls in a value, those within lists and keys included, not those within calls."""
+    """Yield the calls in a value, also in lists and mappings, but not those in calls."""
     if isinstance(value, Call):
         yield value
     elif isinstance(value, Mapping):

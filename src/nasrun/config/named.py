@@ -31,7 +31,7 @@ def written_out(
 ) -> list[str]:
     """The overrides with the nodes that names in them stand for, optimizers in front.
 
-    `compose` composes the others, and so tells whether there is a node that a name can replace.
+    `compose` composes the other overrides, which shows whether there is a node to replace.
     """
     overrides = [_with_formulas(override, folders) for override in overrides]
     known = options(OPTIMIZERS, folders)
@@ -53,9 +53,9 @@ def written_out(
 
 
 def beneath_names(overrides: Sequence[str], folders: Sequence[Path] = ()) -> list[str]:
-    """The overrides of a sweep; those of keys below a name of an optimizer are forced.
+    """Return the overrides of a sweep; keys below a name of an optimizer are forced.
 
-    Hydra composes every job itself, and for it a name is a text that has no keys.
+    Hydra composes every job itself, and for Hydra the name is a text without keys.
     """
     known = options(OPTIMIZERS, folders)
     pairs = [override.partition("=") for override in overrides]
@@ -106,7 +106,7 @@ def _file(group: str, name: str, folders: Sequence[Path]) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    """A value in the grammar of overrides."""
+    """Return a value in the grammar of overrides."""
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{_text(child)}" for key, child in value.items()) + "}"
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The words of an override, and those that a user may have meant."""
+"""The words of an override, and suggestions for mistyped ones."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from difflib import get_close_matches
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`, did you mean X?` if something known is close, else an empty text."""
+    """Return `, did you mean X?` if a known word is close, else an empty text."""
     near = get_close_matches(word, [name for name in known if not name.startswith("_")], 1)
     return f", did you mean {near[0]}?" if near else ""
 
 
 def key_of(override: str) -> str:
-    """The key of an override, without `+`, `~` and package."""
+    """Return the key of an override, without `+`, `~` and package."""
     return override.split("=", 1)[0].lstrip("+~").strip()
 
 
 def root_of(key: str) -> str:
-    """The frame's key or the group that a key belongs to: of `strategy@strategy.inner` strategy."""
+    """Return the frame key or group of a key: `strategy` for `strategy@strategy.inner`."""
     return key.split("@")[-1].split(".")[0].split("/")[0]

@@ -1,4 +1,4 @@
-"""What is shown: the line of a stage at work, tables, and numbers in words."""
+"""The output: the line of a running stage, tables, and numbers in words."""
 
 from nasrun.display.live import Lines, Live, say, telling, watch, watched
 from nasrun.display.tables import table

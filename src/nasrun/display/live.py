@@ -1,4 +1,4 @@
-"""What a user watches while a stage runs: a live line, or plain lines where no terminal is."""
+"""The display of a running stage: a live line, or plain lines without a terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SELDOM = 1.0
 """Seconds between two plain lines."""
 BAR = 20
 ECHO = 3
-"""Columns that stay free for the ^C of a terminal: behind a full line it would begin a new one."""
+"""Columns left free for a terminal's ^C, which would break a full line."""
 
 
 def say(console: Console, text: str) -> None:
@@ -37,19 +37,19 @@ def say(console: Console, text: str) -> None:
 
 
 class Pace:
-    """How quickly a stage's rounds go by, from when it begins here."""
+    """The time per round of a stage since it began here."""
 
     def __init__(self, stage: Stage) -> None:
         self.started, self.first, self.rounds = time.monotonic(), stage.round, stage.rounds
 
     def left(self, done: float) -> str:
-        """How long the rounds that are left will take, after so many."""
+        """Return how long the remaining rounds will take after `done` rounds."""
         each = (time.monotonic() - self.started) / (done - self.first)
         return duration(each * (self.rounds - done))
 
 
 class Lines(Observer):
-    """A plain line per round, for logs and pipes; of quick rounds one per second, and the last."""
+    """A plain line per round, for logs and pipes; at most one per second, and the last one."""
 
     def __init__(self, console: Console, title: str) -> None:
         self.console, self.title = console, title
@@ -90,7 +90,7 @@ class Lines(Observer):
 class Live(Observer):
     """A bar over the rounds with the last metrics, redrawn in place, for terminals.
 
-    Where a terminal is narrow, the line leaves out its memory, then metrics, the accuracy last.
+    On a narrow terminal the line omits memory first, then metrics, and the accuracy last.
     """
 
     def __init__(self, console: Console, title: str) -> None:
@@ -138,11 +138,11 @@ class Live(Observer):
         self.draw()
 
     def fail(self, error: BaseException) -> None:
-        self.left, self.part = "", 0.0  # what the same command continues after
+        self.left, self.part = "", 0.0  # shows the round after which the same command continues
         self.draw()
 
     def draw(self) -> None:
-        """Show what is known now, in place of what stands there."""
+        """Redraw the line with the current values."""
         # A terminal that has become narrower has folded the line that it shows.
         folded = -(-self.length // self.console.width) - 1
         if folded > 0:
@@ -179,12 +179,12 @@ class Live(Observer):
 
 
 def watch(console: Console, title: str, progress: bool) -> Lines | Live:
-    """The display for this console: live on a terminal if wanted, lines otherwise."""
+    """Return the display for this console: live on a terminal if `progress`, else lines."""
     return Live(console, title) if progress and console.is_terminal else Lines(console, title)
 
 
 def watched(items: Iterable[Item], text: str, total: int) -> Iterable[Item]:
-    """The items, with a bar on standard error while they come, where that is a terminal."""
+    """Yield the items, with a progress bar on standard error if it is a terminal."""
     console = Console(stderr=True)
     hidden = not console.is_terminal
     return track(items, text, total, console=console, transient=True, disable=hidden)
@@ -192,7 +192,7 @@ def watched(items: Iterable[Item], text: str, total: int) -> Iterable[Item]:
 
 @contextmanager
 def telling() -> Iterator[Callable[[str], None]]:
-    """Within, what is going on can be told: a line on standard error, where that is a terminal."""
+    """Yield a function that shows a status line on standard error if it is a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda text: None

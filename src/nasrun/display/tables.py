@@ -15,23 +15,23 @@ from rich.text import Text
 from nasrun.shown import shown
 
 SHORT = 14
-"""Columns of a cell that is never parted: numbers with their units are."""
+"""Width up to which a cell is never split, such as numbers with their units."""
 BETWEEN = 2
 """Columns between two cells of a table without lines."""
 BOX = 3
-"""Columns that lines take of every cell."""
+"""Columns that lines need per cell."""
 UNKNOWN = ("", "-")
-"""Cells that say nothing."""
+"""Cells without information."""
 TableRow = tuple[str, ...]
 
 
 def table(
     console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> None:
-    """Print a table as it is, nothing in it is markup; numbers to the right.
+    """Print a table without markup, with numbers to the right.
 
-    Where its words do not fit side by side, it has no lines; then the first cells have lines of
-    their own; then every row is a record.
+    If its words do not fit side by side, it has no lines; if they still do not, first cells get
+    their own lines; else every row becomes a record.
     """
     cells = [tuple("\n".join(map(shown, str(x).split("\n"))) for x in row) for row in rows]
     if title:
@@ -48,9 +48,9 @@ def table(
 
 
 def _fitting(columns: Sequence[str], cells: Sequence[TableRow], width: int) -> list[int] | None:
-    """The columns' widths, such that no word is broken; `None` if that needs more than there is.
+    """Return widths of columns that break no word, or `None` if they do not fit.
 
-    What is left over goes first to the columns that need least to have every cell on one line.
+    Spare width goes first to the columns that need least to have every cell on one line.
     """
     texts = list(zip(columns, *cells, strict=True))
     whole = [max(cell_len(line) for text in each for line in text.split("\n")) for each in texts]
@@ -78,7 +78,7 @@ def _drawn(
     head: bool = True,
     first: int = 0,
 ) -> Table:
-    """The table; the column with the number `first` is its first one."""
+    """Return the table; `first` is the number of its first column."""
     drawn = Table(show_header=head) if lines else _plain(head)
     for place, (column, width) in enumerate(zip(columns, widths, strict=True), first):
         drawn.add_column(Text(column), justify="left" if place < 2 else "right", width=width)
@@ -94,7 +94,7 @@ def _plain(head: bool) -> Table:
 def _fitting_below(
     columns: Sequence[str], cells: Sequence[TableRow], width: int
 ) -> list[int] | None:
-    """The widths of all columns but the first one, which stands above, uncut."""
+    """Return the widths of all columns except the first, which is printed above."""
     beside = width - BETWEEN - BETWEEN * (len(columns) - 2)
     return _fitting(columns[1:], [row[1:] for row in cells], beside)
 
@@ -102,7 +102,7 @@ def _fitting_below(
 def _print_below(
     console: Console, columns: Sequence[str], cells: Sequence[TableRow], widths: Sequence[int]
 ) -> None:
-    """First cells on lines of their own, equal ones in a row once, the others below them."""
+    """Print first cells on their own lines, consecutive equal ones once, and the others below."""
     from rich.padding import Padding
 
     others = columns[1:]
@@ -115,9 +115,9 @@ def _print_below(
 
 
 def _print_records(console: Console, columns: Sequence[str], cells: Sequence[TableRow]) -> None:
-    """First cells on lines of their own, equal ones in a row once.
+    """Print first cells on their own lines, consecutive equal ones once.
 
-    Below them what the others know, behind their columns' names.
+    The other cells follow below, each after the name of its column.
     """
     for name, rows in groupby(cells, key=lambda row: row[0]):
         console.print(Text(name, "bold"), soft_wrap=True)
@@ -131,7 +131,7 @@ def _print_records(console: Console, columns: Sequence[str], cells: Sequence[Tab
 
 
 def _flowing(parts: Sequence[str], width: int) -> Iterator[str]:
-    """The parts in as few lines as they fit in; one that is longer begins lines at its words."""
+    """Yield the parts on as few lines as possible; longer parts are broken between words."""
     line = ""
     for part in parts:
         longer = f"{line}  {part}" if line else part

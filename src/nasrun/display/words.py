@@ -1,4 +1,4 @@
-"""Numbers as a person reads them, and the metrics that are worth a glance."""
+"""Numbers for people, and the metrics that are shown."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ SHOWN = {
 }
 COUNTS = ("changed_edges", "decided", "children")
 RANKS = (r".*accuracy|best_.*", r"train_loss", r".*")
-"""What is shown first where there is little room, by the metric's name."""
+"""Patterns of metrics in the order of their importance, for narrow terminals."""
 BARS = "▁▂▃▄▅▆▇█"
 NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 class Said(NamedTuple):
-    """A metric in words, and its place among those that there may be room for."""
+    """A metric as text, and its rank by importance."""
 
     text: str
     rank: int
 
 
 def summary(metrics: Metrics, largest: Mapping[str, float] = NOTHING) -> str:
-    """The metrics worth a glance, on one line; `largest` is how large some of them can be."""
+    """Return the shown metrics on one line; `largest` has the maxima of some of them."""
     return "  ".join(text for text, _ in said(metrics, largest))
 
 
 def said(metrics: Metrics, largest: Mapping[str, float] = NOTHING) -> Iterator[Said]:
-    """The metrics worth a glance; one that has a maximum as its share of it.
+    """Yield the shown metrics; those with a maximum as a share of it.
 
     An entropy whose maximum is unknown is left out, since the number alone says nothing.
     """
@@ -67,7 +67,7 @@ def said(metrics: Metrics, largest: Mapping[str, float] = NOTHING) -> Iterator[S
             text = f"{value:.3f}"
         yield Said(f"{name} {text}", _rank(key))
     for key in metrics.keys() - SHOWN.keys():
-        if f"best_{key}" in metrics:  # a score by a name of its own
+        if f"best_{key}" in metrics:  # a score with its own name
             text = f"{key} {metrics[key]:.4g}  best {metrics[f'best_{key}']:.4g}"
             yield Said(text, 0)
     if scores := [value for key, value in metrics.items() if re.fullmatch(r"score_\d+", key)]:
@@ -79,9 +79,9 @@ def _rank(key: str) -> int:
 
 
 def bars(scores: Sequence[float]) -> str:
-    """A bar for each of a population's scores, in the members' order; a blank for one diverged.
+    """Return a bar for each score of a population, in the members' order; blank if it diverged.
 
-    Bars span from the lowest quarter of the scores to the best.
+    Bars span from the lowest quartile of the scores to the best score.
     """
     known = sorted(score for score in scores if math.isfinite(score))
     if not known:
@@ -94,17 +94,17 @@ def bars(scores: Sequence[float]) -> str:
 
 
 def percent(fraction: float | None) -> str:
-    """A fraction as percent, a dash for None."""
+    """Return a fraction as percent, a dash for `None`."""
     return "-" if fraction is None else f"{100 * fraction:.2f}%"
 
 
 def storage(gib: float) -> str:
-    """A size in GiB, in MiB where it is less than one."""
+    """Return a size in GiB, or in MiB if it is less than one GiB."""
     return f"{gib:.2f} GiB" if gib >= 1 else f"{1024 * gib:.1f} MiB"
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as a person would say them."""
+    """Return seconds as a duration for people, a dash for `None`."""
     if seconds is None:
         return "-"
     minutes, rest = divmod(round(seconds), 60)
@@ -115,5 +115,5 @@ def duration(seconds: float | None) -> str:
 
 
 def integer(number: float) -> str:
-    """A whole number, by its powers of ten where it has more than nine digits."""
+    """Return an integer, with a power of ten if it has more than nine digits."""
     return f"{number:,.0f}" if number < 1e9 else f"{number:.2e}".replace("e+", "e")

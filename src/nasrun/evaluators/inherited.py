@@ -1,4 +1,4 @@
-"""Scores by the weights of a supernet that all architectures share."""
+"""Scores from the weights of a supernet that all architectures share."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class Inherited(Evaluator):
 
 
 class _SinglePath(torch.nn.Module):
-    """A supernet that runs another architecture of the sampler's in every forward pass."""
+    """A supernet that runs a newly sampled architecture in every forward pass."""
 
     def __init__(
         self,

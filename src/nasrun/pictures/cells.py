@@ -43,7 +43,7 @@ FAMILIES = (
     Family("skip connection", "skip|identity", "#CC79A7"),
     Family("other", "", "#8C6D00"),
 )
-"""The first that fits counts; colours distinguishable without red or green (Okabe and Ito)."""
+"""The first match counts; colours distinguishable without red or green (Okabe and Ito)."""
 CONCATENATION = "#A0A0A0"
 
 # Inches, but for the font sizes (points).
@@ -70,7 +70,7 @@ def draw_cells(cells: Mapping[str, Sequence[Arc]], stem: Path, title: str = "") 
 
 
 def cell_pictures(stem: Path) -> list[Path]:
-    """Where `draw_cells` draws."""
+    """Return the paths of the pictures of `draw_cells`."""
     return [stem.with_name(stem.name + suffix) for suffix in (".svg", ".png")]
 
 
@@ -122,7 +122,7 @@ def _figure(cells: Mapping[str, Sequence[Arc]], title: str) -> Figure:
 
 
 def _families(operations: Iterable[str]) -> list[Family]:
-    """The families among the operations; none if one colour says it all."""
+    """Return the families among the operations; none if one colour is enough."""
     present = {_family(operation) for operation in operations if operation}
     return [family for family in FAMILIES if family in present] if len(present) > 1 else []
 

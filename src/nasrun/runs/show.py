@@ -140,9 +140,7 @@ def _drawn(name: str, chosen: Genotype, space: Any, stem: Path) -> list[str]:
 def published_network(
     chosen: Genotype, space: ClassifierSpace, network: str | None
 ) -> tuple[dict[str, Any], ImageClassifier]:
-    """Return the facts of a published network, and the genotype as this network, on the meta
-    device.
-    """
+    """Return the facts of a published network, and the genotype as this network on `meta`."""
     import torch
 
     from nasrun.spaces.layout import Layout

@@ -1,4 +1,4 @@
-"""What searches share that propose whole architectures and leave their scoring to an evaluator."""
+"""The base of searches that propose whole architectures and let an evaluator score them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
     """The evaluator's warm-up, then rounds of `together` proposals, `num_candidates` in all.
 
     So an evaluator that shares weights trains them first, and all scores come from one state. A
-    candidate whose metrics are no finite numbers could not be trained: it is the worst of all.
+    candidate whose score is not finite could not be trained, and ranks last.
     """
 
     def __init__(self, *, num_candidates: int, together: int, evaluator: Evaluator) -> None:
@@ -40,7 +40,7 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
 
     @abstractmethod
     def propose(self, count: int) -> list[Genotype]:
-        """The next round's architectures, scored together; `candidates` have their scores."""
+        """Return the next round's `count` architectures; `candidates` has all earlier scores."""
 
     @property
     def shared_score(self) -> Callable[[Genotype], Score] | None:

@@ -1,6 +1,6 @@
-"""Random search: draw architectures uniformly, score each, keep the best.
+"""Random search: sample architectures uniformly, score each, keep the best.
 
-The baseline of every search (1902.07638).
+It is the baseline of every search (1902.07638).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from nasrun.strategies.evaluated import EvaluatedSearch
 
 
 class RandomSearch(EvaluatedSearch):
-    """Every proposal is drawn uniformly."""
+    """Samples every proposal uniformly."""
 
     def propose(self, count: int) -> list[Genotype]:
         return [self.space.sample() for _ in range(count)]

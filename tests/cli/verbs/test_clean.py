@@ -31,7 +31,7 @@ def test_what_is_shown_is_freed_with_yes_and_nothing_else(nasrun, finished):
     size = sum((finished / name).stat().st_size for name in states) / 2**20
     shown = nasrun("clean")
     assert (shown.status, files(finished)) == (0, before)
-    assert f"{size:.1f} MiB can be freed, type yes=true" in shown.out
+    assert f"{size:.1f} MiB can be freed; type yes=true" in shown.out
     assert f"{size:.1f} MiB freed" in nasrun("clean", finished, "yes=true").out
     assert before - files(finished) == states
     assert nasrun("clean").out == "0.0 MiB can be freed\n"
@@ -91,7 +91,7 @@ def test_wrong_words_are_refused_in_one_line(nasrun, finished):
     before = files(finished)
     for words, told in {
         "nowhere yes=true": "run=nowhere: no run there",
-        f"{finished} outputs=x": "outputs=x: has no effect with runs, leave it out",
+        f"{finished} outputs=x": "outputs=x: has no effect with runs; leave it out",
         "yes=maybe": "yes=maybe: use false or true",
         "outputs=nowhere": "outputs=nowhere: there is no such folder",
     }.items():

@@ -67,7 +67,7 @@ def test_wrong_words_are_refused_and_all_broken_files_are_named(nasrun, finished
         f"{finished} empty": "empty: no images in this folder",
         "nowhere good.png": "run=nowhere: no run there",
         f"{finished} good.png top=0": "top=0: use 1 or more",
-        f"{finished} good.png top=11": "top=11: the network knows 10 classes, use 10 or fewer",
+        f"{finished} good.png top=11": "top=11: the network knows 10 classes; use 10 or fewer",
         f"{finished} good.png format=xml": "format=xml: use table, json or csv",
         f"{finished} good.png branch=nope": "branch=nope: not trained",
     }.items():

@@ -85,8 +85,8 @@ def test_what_cannot_be_done_is_one_line_and_leaves_no_table(nasrun, asked, monk
     for words, told in {
         "": "table: give the file or folder of the benchmark",
         "missing": "missing: there is no such",
-        "NATS-tss out=NATS-tss.pickle.pbz2": "out=NATS-tss.pickle.pbz2: there is such a file",
-        "NATS-tss out=nowhere/table.csv": "out=nowhere/table.csv: no folder",
+        "NATS-tss out=NATS-tss.pickle.pbz2": "out=NATS-tss.pickle.pbz2: this file exists already",
+        "NATS-tss out=nowhere/table.csv": "out=nowhere/table.csv: its folder is missing",
         "old.pth": "pip install nas-bench-201",
         "NATS-tss data=[cifar100]": "no test-accuracy on cifar100 after 200 epochs",
         "NATS-tss data=[cifar20]": "data=cifar20: unknown data set, did you mean cifar10",

@@ -1,4 +1,4 @@
-"""The table of verbs: one file here for each, and one for the stages."""
+"""The table of verbs: one file here for each verb, and one for the stages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nasrun.cli.verb import Verb
 
 
 def _table() -> dict[str, Verb]:
-    """The verbs of every file here, those of the stages first, in the pipeline's order."""
+    """Return the verbs of every file here, first those of the stages, in the pipeline's order."""
     names = sorted((module.name for module in iter_modules(__path__)), key=lambda n: n != "stages")
     files = [import_module(f"{__name__}.{name}") for name in names]
     return {verb.name: verb for file in files for verb in file.VERBS}

@@ -1,4 +1,4 @@
-"""`nasrun clean [RUN...]`: the states of finished stages go."""
+"""`nasrun clean [RUN...]`: deletes the states of finished stages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def clean(words: Sequence[str]) -> int:
     keys, names = sorted_out(words, KEYS)
     sure, searches = (one_of(keys, key, SWITCH) == "true" for key in ("yes", "search"))
     if names and "outputs" in keys:
-        raise ValueError(f"outputs={keys['outputs']}: has no effect with runs, leave it out")
+        raise ValueError(f"outputs={keys['outputs']}: has no effect with runs; leave it out")
     from nasrun.display import storage, table
     from nasrun.runs.cleaning import leftovers
     from nasrun.runs.run import Run
@@ -45,8 +45,8 @@ def clean(words: Sequence[str]) -> int:
     console = screen.console()
     if rows:
         table(console, "", ("run", "stage", "state"), rows)
-    told = "freed" if sure else "can be freed"
-    print(f"{storage(freed / 2**30)} {told}" + ("" if sure or not freed else ", type yes=true"))
+    done = "freed" if sure else "can be freed"
+    print(f"{storage(freed / 2**30)} {done}" + ("" if sure or not freed else "; type yes=true"))
     for reason in kept:
         print(f"nasrun: left alone: {shown(reason)}", file=sys.stderr)
     return 2 if kept else 0

@@ -1,4 +1,4 @@
-"""`nasrun diagnose RUN`: DARTS-PT's three looks at a searched supernet."""
+"""`nasrun diagnose RUN`: DARTS-PT's three measurements of a searched supernet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KEYS = {"edges": "3", "rounds": "5", "shuffles": "5", "trust": "[PACKAGE]"}
 
 
 def diagnose(words: Sequence[str]) -> int:
-    """Measure, write `diagnostics.json`, print it."""
+    """Measure, write `diagnostics.json` and print it."""
     keys, names = sorted_out(words, KEYS)
     if len(names) != 1:
         raise ValueError("diagnose: give the folder of one run; `nasrun list runs` shows the runs")

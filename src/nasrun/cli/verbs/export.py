@@ -1,4 +1,4 @@
-"""`nasrun export RUN format=onnx`."""
+"""`nasrun export RUN format=onnx`: writes a trained network as ONNX."""
 
 from __future__ import annotations
 

@@ -50,12 +50,12 @@ def latency(words: Sequence[str]) -> int:
 
 
 def offered(before: Sequence[str]) -> Iterable[str]:
-    """Its own keys; the others are the configuration's."""
+    """Return its own keys; Hydra completes the others."""
     return (f"{key}=" for key in KEYS)
 
 
 def _compare(watch: Stopwatch, amounts: Amounts, count: int) -> None:
-    """The milliseconds of random networks by the table, and measured as they are retrained."""
+    """Print the milliseconds of random networks by the table and as measured."""
     import torch
 
     from nasrun.display import table, watched

@@ -1,4 +1,4 @@
-"""`nasrun list [GROUP|runs]`: the groups, their options, and the runs."""
+"""`nasrun list [GROUP|runs]`: prints the groups, their options, or the runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RUNS = "runs"
 
 
 def list_(words: Sequence[str]) -> int:
-    """Tables of options, or of runs."""
+    """Print tables of options or of runs."""
     keys, names = sorted_out(words, KEYS)
     known = tuple(listable())
     for name in names:
@@ -40,13 +40,13 @@ def list_(words: Sequence[str]) -> int:
         _list_runs(keys, form)
         return 0
     if idle := [f"{key}={value}" for key, value in keys.items() if key != "format"]:
-        raise ValueError(f"{idle[0]}: has no effect on options, type it on `list runs`")
+        raise ValueError(f"{idle[0]}: has no effect on options; type it on `list runs`")
     _list_options(names or [name for name in known if name != RUNS], form)
     return 0
 
 
 def listable(before: Sequence[str] = ()) -> Iterable[str]:
-    """Everything that can be listed; what runs are chosen by behind `runs`."""
+    """Return everything that can be listed; after `runs`, the keys that choose runs."""
     from nasrun.config import GROUPS, OPTIMIZERS
 
     return (
@@ -63,8 +63,8 @@ def _list_runs(keys: Mapping[str, str], form: str) -> None:
     if "outputs" in keys and not outputs.is_dir():
         raise ValueError(f"outputs={outputs}: there is no such folder")
     chosen = (*comparison.FACTS, "finished")
-    wanted = {key: packages(keys[key]) for key in chosen if key in keys}
-    paths = [run.path for run in comparison.chosen(Run.all(outputs), wanted)]
+    filters = {key: packages(keys[key]) for key in chosen if key in keys}
+    paths = [run.path for run in comparison.chosen(Run.all(outputs), filters)]
     if form != "table":
         records, damaged = comparison.records(paths, order)
         _print_records(comparison.Record.names(), [each.plain() for each in records], form)
@@ -73,7 +73,7 @@ def _list_runs(keys: Mapping[str, str], form: str) -> None:
     elif paths:
         comparison.print_runs(screen.console(), paths, str(outputs), order)
     else:
-        print(f"{outputs}: no such runs" if wanted else f"{outputs}: no runs, try `nasrun run`")
+        print(f"{outputs}: no such runs" if filters else f"{outputs}: no runs; try `nasrun run`")
 
 
 def _list_options(groups: Sequence[str], form: str) -> None:
@@ -95,7 +95,7 @@ def _list_options(groups: Sequence[str], form: str) -> None:
 
 
 def _print_records(names: Sequence[str], records: Sequence[Mapping[str, Any]], form: str) -> None:
-    """Records as programs read them, numbers as they are; null is an empty cell in CSV."""
+    """Print records for programs; `None` is an empty cell in CSV."""
     if form == "json":
         from nasrun.files import as_json
 

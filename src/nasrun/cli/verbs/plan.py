@@ -13,11 +13,11 @@ FORESEEN = (RUN, *KINDS)
 
 
 def plan(words: Sequence[str]) -> int:
-    """The tables of what a run, or the stage that comes first, would take."""
+    """Print the predictions for a run, or for the stage named first."""
     named = words and words[0][:1].isalpha() and "=" not in words[0]
     verb, rest = (words[0], words[1:]) if named else (RUN, words)
     if verb not in FORESEEN:
-        hint = near(verb, FORESEEN) or f"; it foresees {', '.join(FORESEEN)}"
+        hint = near(verb, FORESEEN) or f"; use one of {', '.join(FORESEEN)}"
         raise ValueError(f"plan {verb}: unknown verb{hint}")
     line = Line.parse(verb, rest, only_foreseen=True)
     if line.multirun:
@@ -28,7 +28,7 @@ def plan(words: Sequence[str]) -> int:
 
 
 def offered(before: Sequence[str]) -> Iterable[str]:
-    """The verbs, in front."""
+    """Return the verbs, as the first word."""
     return () if before else FORESEEN
 
 

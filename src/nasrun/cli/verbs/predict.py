@@ -1,4 +1,4 @@
-"""`nasrun predict RUN IMAGES...`: the classes of images by a run's trained network."""
+"""`nasrun predict RUN IMAGES...`: classifies images with a run's trained network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMATS = ("table", "json", "csv")
 
 
 def predict(words: Sequence[str]) -> int:
-    """Look at every image and print its likeliest classes."""
+    """Classify every image and print its likeliest classes."""
     from nasrun.config import at_home
 
     words = at_home(list(words))
@@ -38,14 +38,14 @@ def predict(words: Sequence[str]) -> int:
     network = load(run, keys.get("branch"), packages(keys.get("trust", "")))
     count = len(network.classes)
     if "top" in keys and top > count:
-        raise ValueError(f"top={top}: the network knows {count} classes, use {count} or fewer")
+        raise ValueError(f"top={top}: the network knows {count} classes; use {count} or fewer")
     files_watched = watched(paths, "looking", len(paths))
     _print(predictions.predict(network, files_watched, min(top, count)), form)
     return 0
 
 
 def _print(found: Sequence[Prediction], form: str) -> None:
-    """Probabilities as fractions in files, in percent on the screen."""
+    """Print probabilities, as fractions for programs and in percent on the screen."""
     if form == "json":
         records = [
             {

@@ -1,4 +1,4 @@
-"""`nasrun show RUN` or `nasrun show genotype=NAME`."""
+"""`nasrun show RUN` or `nasrun show genotype=NAME`: prints a run or an architecture."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEYS = {
 
 
 def show(words: Sequence[str]) -> int:
-    """An architecture or a run, as tables or JSON."""
+    """Print an architecture or a run, as tables or JSON."""
     from nasrun.runs import show
 
     keys, names = sorted_out(words, KEYS)
@@ -35,8 +35,8 @@ def show(words: Sequence[str]) -> int:
     else:
         if idle := [f"{key}={keys[key]}" for key in ("space", "out") if key in keys]:
             raise ValueError(
-                f"{idle[0]}: has no effect on a run, which has its space and its pictures; leave "
-                "it out"
+                f"{idle[0]}: has no effect on a run, which has its own space and pictures; "
+                "leave it out"
             )
         record = show.run(names[0], network, trusted, table)
     if form == "json":

@@ -1,4 +1,4 @@
-"""`nasrun run`, and the stages one by one."""
+"""`nasrun run`, and the single stages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nasrun.pipeline.stages import ALWAYS, RUN, STAGES, read_by
 
 
 def run_stages(verb: str, words: Sequence[str]) -> int:
-    """A stage, or all: one command, or a sweep of them."""
+    """Run a stage or all stages: one command, or a sweep."""
     from nasrun.cli.command import run_line
 
     return run_line(Line.parse(verb, words))

@@ -1,4 +1,4 @@
-"""`nasrun table BENCHMARK out=FILE.csv`: a benchmark's official files as a table."""
+"""`nasrun table BENCHMARK out=FILE.csv`: converts a benchmark's official files to a table."""
 
 from __future__ import annotations
 
