@@ -1,6 +1,6 @@
 """In which settings runs and stages differ."""
 
-from nasrun.runs.differences import differing, settings, why_new
+from nasrun.runs.differences import differing, settings, unlike, why_new
 
 CONFIG = {"seed": 0, "strategy": {"rounds": 2, "clip": None}, "budget": {"threads": 1}}
 
@@ -22,7 +22,8 @@ def test_settings_have_keys_and_values_as_they_are_typed():
 def test_of_keys_that_differ_alike_the_first_is_named():
     several = [{"rounds": "1", "a.rounds": "1", "b": "1"}, {"rounds": "2", "a.rounds": "2"}]
     assert differing(several) == ["rounds", "b"]
-    assert differing(several[:1]) == []
+    assert unlike(several) == ["rounds", "a.rounds", "b"]
+    assert differing(several[:1]) == unlike(several[:1]) == []
 
 
 def test_what_is_begun_anew_says_why_and_what_cannot_be_extended():

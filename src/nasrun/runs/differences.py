@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nasrun.config import leaves_but_lists
-from nasrun.pipeline.stages import RETRAIN, STAGES
+from nasrun.pipeline.stages import RETRAIN, SEARCH, STAGES
+from nasrun.runs.recorded import identity
+from nasrun.runs.run import Run
 
 OTHERWISE_TOLD = ("fingerprint", "parent", "source", "genotype")
 """Keys of a stage's configuration about its architecture's origin, which is shown elsewhere."""
@@ -38,17 +40,38 @@ def settings(
     }
 
 
+def unlike(several: Sequence[Settings]) -> list[str]:
+    """All keys in which settings differ."""
+    keys = dict.fromkeys(key for each in several for key in each)
+    return [key for key in keys if len({each.get(key) for each in several}) > 1]
+
+
 def differing(several: Sequence[Settings]) -> list[str]:
     """Return the keys in which settings differ.
 
     Of keys that differ in the same way, as by reference, only the first is returned.
     """
     columns: dict[tuple[str | None, ...], str] = {}
-    for key in dict.fromkeys(key for each in several for key in each):
-        column = tuple(each.get(key) for each in several)
-        if len(set(column)) > 1:
-            columns.setdefault(column, key)
+    for key in unlike(several):
+        columns.setdefault(tuple(each.get(key) for each in several), key)
     return list(columns.values())
+
+
+def whole(run: Run) -> dict[str, str]:
+    """All settings of a run: the options that were chosen, then those of the search, then others.
+
+    Those of a stage that follows the search stand behind its folder, as in
+    `retrain/magnitude retrain.epochs`.
+    """
+    record = run.record
+    chosen = {group: str(option) for group, option in record["choices"].items()}
+    found = {**chosen, **settings(identity(run.config), scale=record["scale"])}
+    for stage in run.stages():
+        if stage.kind != SEARCH.name:
+            found[stage.title] = "there"
+            own = settings(identity(stage.config)).items()
+            found |= {f"{stage.title} {key}": value for key, value in own}
+    return found
 
 
 def told(key: str, value: str | None) -> str:

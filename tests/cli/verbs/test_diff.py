@@ -1,0 +1,51 @@
+"""`nasrun diff`: what it prints and refuses."""
+
+import json
+import shutil
+from pathlib import Path
+
+from nasrun.files import read_json, read_yaml, write_record, write_yaml
+
+
+def changed(run, config, record):
+    """A copy of a run beside it, with other settings."""
+    other = run.with_name("v002")
+    shutil.copytree(run, other)
+    made = read_yaml(other / "config.yaml")
+    for key, value in config.items():
+        group, name = key.split(".")
+        made[group][name] = value
+    write_yaml(other / "config.yaml", made)
+    write_record(other / "run.json", {**read_json(other / "run.json"), **record})
+    return other
+
+
+def test_settings_that_differ_are_told_each_and_no_others(nasrun, finished, here):
+    assert nasrun("diff", finished, finished).out == "no setting differs\n"
+    new = {"strategy.batch_size": 17, "strategy.weight_clip": None, "dataset.root": "elsewhere"}
+    choices = {**read_json(finished / "run.json")["choices"], "strategy": "snas"}
+    other = changed(finished, new, {"choices": choices})
+    shutil.rmtree(other / "retrain" / "random")
+    found = json.loads(nasrun("diff", finished, other, "format=json").out)
+    assert found["runs"] == [str(finished), str(other)]
+    told = found["settings"]
+    assert told["strategy"] == ["darts", "snas"]
+    assert told["strategy.batch_size"] == ["16", "17"]
+    assert told["strategy.weight_clip"] == ["5.0", "null"]
+    assert told["retrain random"] == ["there", None]
+    assert told["retrain random retrain.epochs"] == ["2", None]
+    assert all(key.startswith(("strategy", "retrain random")) for key in told)
+    rows = [line.split() for line in nasrun("diff", finished, other).out.splitlines()]
+    assert ["│", "strategy.batch_size", "│", "16", "│", "17", "│"] in rows
+
+
+def test_wrong_words_are_refused_in_one_line(nasrun, here):
+    for words, told in {
+        "": "diff: give the folders of two runs or more",
+        "a": "diff: give the folders of two runs or more",
+        "a b": "run=a: no run there",
+        "a b form=json": "form: unknown key, did you mean format?",
+        "a b format=yaml": "format=yaml: use table or json",
+    }.items():
+        assert told in nasrun("diff", *words.split()).refusal
+    assert list(Path().iterdir()) == []
