@@ -41,6 +41,7 @@ MAY = {
     "__main__": {"cli"},
     "cli": {
         *("cli", "pipeline", "runs", "analysis", "config", "display", "costs", "data.nasbench201"),
+        "data.table",
     },
     "config": {"config"},
     "pipeline": {
@@ -83,8 +84,10 @@ MAY = {
     },
     "analysis": {
         *("analysis", "runs", "config", "display", "ops", "costs", *SPACES, "spaces.darts"),
-        *("supernet", "strategies.base", "pictures.cells"),
+        *("supernet", "strategies.base", "strategies.evaluated", "evaluators", "data.table"),
+        *("pictures.cells", "engines.local"),
         *("pipeline.given", "pipeline.plan", "pipeline.source", "pipeline.stages"),
+        "pipeline.refusals",
     },
     "display": {"display"},
     "pictures": {"pictures"},

@@ -11,6 +11,7 @@ from nasrun.pictures import plots
 from nasrun.pictures.figure import COLOURS
 from nasrun.pictures.plots import (
     event_scores,
+    score_scatter,
     shrinking_space,
     size_frontier,
     widths_and_depths,
@@ -108,3 +109,11 @@ def test_named_cells_stand_among_all_of_their_space(monkeypatch):
     assert circles.get_offsets().tolist() == [[1.5, 3], [2, 2]]
     assert circles.get_sizes().tolist() == [3000, 1000]
     assert [text.get_text() for text in axes.texts] == ["darts_v2\nmine"]
+
+
+def test_every_score_has_a_panel_with_the_truth_over_its_places(monkeypatch):
+    panels = {"naswot": [(0.5, 0.9), (1.0, 0.8)], "params": [(1.0, 0.9), (0.5, 0.8)]}
+    figure = drawn(monkeypatch, score_scatter, panels, "cifar10_test_200ep", Path("ranks.png"))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["naswot", "params"]
+    (points,) = figure.axes[0].lines
+    assert points.get_xydata().tolist() == [[0.5, 0.9], [1.0, 0.8]]

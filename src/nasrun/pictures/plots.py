@@ -142,6 +142,28 @@ def widths_and_depths(
     save(figure, path, dpi=120)
 
 
+def score_scatter(
+    panels: Mapping[str, Sequence[tuple[float, float]]], truth: str, path: Path
+) -> None:
+    """Draw what is true of architectures over their places by each score, a panel per score.
+
+    A place is a share: 1 is the highest score.
+    """
+    columns = min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = blank(4 * columns, 3.2 * rows, w_pad=0.12, h_pad=0.12)
+    first = None
+    for position, (name, points) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(rows, columns, position, sharey=first)
+        first = first or axes
+        places, true = zip(*points, strict=True)
+        axes.plot(places, true, ".", color=COLOURS[0], markersize=3, alpha=0.6)
+        dress(axes, name, "place by score, 1 is the highest", size=9)
+        if position % columns == 1 or columns == 1:
+            axes.set_ylabel(truth, color=INK)
+    save(figure, path, dpi=120)
+
+
 def shrinking_space(
     alive: Mapping[str, Sequence[int]],
     metrics: Sequence[Metrics],

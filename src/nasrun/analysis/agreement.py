@@ -1,0 +1,111 @@
+"""How well numbers rank architectures, by what is true of these.
+
+Intervals are the middle 95 % over architectures drawn with replacement.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from sklearn.metrics import ndcg_score
+
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
+"""One number per architecture; minus infinity is the least of all."""
+Measure = Callable[[Numbers, Numbers], float]
+GROUP = 100
+"""Of so many in a row the best is told; NASWOT's search takes it of 100 (2006.04647)."""
+
+
+def kendall(scores: Numbers, truth: Numbers) -> float:
+    """Kendall's tau-b: the pairs that both order alike less those that they do not, of all."""
+    return float(stats.kendalltau(scores, truth).statistic)
+
+
+def spearman(scores: Numbers, truth: Numbers) -> float:
+    """Spearman's coefficient: Pearson's of the ranks."""
+    return float(stats.spearmanr(scores, truth).statistic)
+
+
+def ndcg(scores: Numbers, truth: Numbers) -> float:
+    """The discounted gain of the order by score, of that of the true order.
+
+    An architecture gains its place between the worst and the best of all, 0 to 1, times
+    1 / log2(1 + position); equal scores share their positions.
+    """
+    span = truth.max() - truth.min()
+    gains = (truth - truth.min()) / span if span > 0 else np.ones_like(truth)
+    return float(ndcg_score(gains[None], stats.rankdata(scores)[None]))
+
+
+def regret(scores: Numbers, truth: Numbers, top: int) -> float:
+    """What the best of the `top` by score lacks of the best of all; ties go to the first."""
+    chosen = np.argsort(-scores, kind="stable")[:top]
+    return float(truth.max() - truth[chosen].max())
+
+
+def interval(of: Measure, scores: Numbers, truth: Numbers, resamples: int) -> tuple[float, float]:
+    """The middle 95 % of a number; not known (NaN) where architectures are too few or alike."""
+    if len(scores) < 2:
+        return math.nan, math.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of samples in which all are alike
+        found = stats.bootstrap(
+            (scores, truth),
+            of,
+            paired=True,
+            vectorized=False,
+            n_resamples=resamples,
+            method="percentile",
+            random_state=0,
+        ).bootstrap_distribution
+        low, high = np.nanquantile(found, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def agreement(scores: Numbers, truth: Numbers, *, top: int, resamples: int) -> dict[str, Any]:
+    """All of it: values with their intervals, and what a search by these scores would find."""
+    measures: dict[str, Measure] = {
+        "kendall": kendall,
+        "spearman": spearman,
+        "ndcg": ndcg,
+        "regret": partial(regret, top=top),
+    }
+    found: dict[str, Any] = {"n": len(scores)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of scores that are all alike
+        for name, of in measures.items():
+            low, high = interval(of, scores, truth, resamples)
+            found[name] = {"value": of(scores, truth), "low": low, "high": high}
+    best = bests(scores, truth)
+    found["best"] = float(truth[int(scores.argmax())])
+    found["best_of_group"] = {
+        "size": GROUP,
+        "groups": len(best),
+        "mean": statistics.fmean(best) if best else math.nan,
+        "std": statistics.stdev(best) if len(best) > 1 else math.nan,
+    }
+    return found
+
+
+def bests(scores: Numbers, truth: Numbers) -> list[float]:
+    """Of every whole group in a row what is true of the one with the highest score."""
+    starts = range(0, len(scores) - GROUP + 1, GROUP)
+    return [float(truth[start + int(scores[start : start + GROUP].argmax())]) for start in starts]
+
+
+def joined(parts: list[Numbers]) -> Numbers:
+    """The sum over numbers of log(rank / n), all ranked among all (2403.19232 eq. 12)."""
+    ranks = [stats.rankdata(part) / len(part) for part in parts]
+    return np.log(ranks).sum(0)
+
+
+def placed(scores: Numbers) -> Numbers:
+    """The rank of every number as a share: 1 is the best, equal ones share theirs."""
+    return stats.rankdata(scores) / len(scores)

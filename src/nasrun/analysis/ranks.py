@@ -1,0 +1,223 @@
+"""How well scores rank a sample of architectures: against a table, or against brief training.
+
+Every number is a line of `scores.jsonl` as soon as it is known, so that scoring goes on where it
+was stopped. What is true of the architectures is looked at when all are scored.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from nasrun.analysis import results
+from nasrun.analysis.agreement import agreement, joined, placed
+from nasrun.analysis.scorers import Sample, Scorer
+from nasrun.data.table import TRUE, Table, header
+from nasrun.display import table as print_table
+from nasrun.display import watched
+from nasrun.files import append_line, as_json, read_lines, write_json
+from nasrun.genotype import Genotype
+from nasrun.pictures import plots
+
+Column = dict[str, float]
+"""A number by architecture; what is no number is minus infinity, the least of all."""
+
+
+def column_of(path: Path, column: str | None, data: str | None) -> str:
+    """The column with what is true, by name or by the data set; nothing but its name is read."""
+    names = header(path)
+    if column is None:
+        known = [name for name in names if TRUE.fullmatch(name)]
+        of_data = [name for name in known if data is not None and name.startswith(f"{data}_")]
+        if len(known) > 1 and not of_data:
+            raise ValueError(f"column=null: table={path} has {', '.join(known)}; name one")
+        return (of_data or known)[0]
+    if column not in names or not column.rpartition("_")[2].endswith("ep"):
+        raise ValueError(f"column={column}: table={path} has {', '.join(names)}; name one of them")
+    return column
+
+
+def score(sample: Sample, scorers: Sequence[Scorer], number: int, folder: Path) -> None:
+    """Append what is not yet there, one scorer after the other over the same architectures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "scores.jsonl"
+    done = {(line["made_with"], line["place"]) for line in read_lines(path)}
+    drawn = sample.draw(number)
+    for scorer in scorers:
+        left = [p for p in range(number) if (scorer.identity, p) not in done]
+        for place in watched(left, f"scoring by {scorer.name}", len(left)):
+            append_line(path, as_json(_line(scorer, place, drawn[place], sample)))
+
+
+def _line(scorer: Scorer, place: int, genotype: Genotype, sample: Sample) -> dict[str, Any]:
+    before = perf_counter()
+    numbers = scorer.numbers(place, genotype)
+    return {
+        "score": scorer.name,
+        "made_with": scorer.identity,
+        "place": place,
+        "architecture": sample.space.render(genotype),
+        "numbers": {name: value for name, value in numbers.items() if math.isfinite(value)},
+        "seconds": round(perf_counter() - before, 4),
+    }
+
+
+def columns_of(scorer: Scorer, lines: Sequence[Mapping[str, Any]]) -> dict[str, Column]:
+    """The columns of one scorer: its numbers, and what is joined of them.
+
+    Architectures that were drawn twice count once.
+    """
+    names = dict.fromkeys(name for line in lines for name in line["numbers"])
+    found: dict[str, Column] = {name: {} for name in names}
+    for line in lines:
+        for name, column in found.items():
+            value = line["numbers"].get(name, -math.inf)
+            column.setdefault(line["architecture"], value)
+    if scorer.joined is None:
+        return found
+    parts = [np.array(list(found[name].values())) for name in scorer.joined if name in found]
+    together = joined(parts).tolist()
+    known = next(iter(found.values()))
+    inside = {f"{scorer.name}/{name}": column for name, column in found.items()}
+    return {scorer.name: dict(zip(known, together, strict=True)), **inside}
+
+
+def compare(
+    columns: Mapping[str, Column],
+    truth: Mapping[str, float],
+    seconds: Mapping[str, float],
+    *,
+    top: int,
+    resamples: int,
+) -> list[dict[str, Any]]:
+    """A row per column: how well it ranks its architectures, where the truth of them is known."""
+    rows = []
+    for name, column in watched(columns.items(), "comparing", len(columns)):
+        known = [each for each in column if each in truth]
+        if len(known) < 2:
+            raise ValueError(
+                f"{name}: the truth of {len(known)} of its architectures is known; use a complete "
+                "table, or a larger count"
+            )
+        x, y = (np.array([of[each] for each in known]) for of in (column, truth))
+        found = agreement(x, y, top=top, resamples=resamples)
+        own = seconds.get(name.partition("/")[0])
+        rows.append({"score": name, **found, **({} if own is None else {"seconds": own})})
+    return rows
+
+
+def analyse(
+    sample: Sample,
+    scorers: Sequence[Scorer],
+    judge: Scorer | None,
+    *,
+    table: str | None,
+    column: str | None,
+    number: int,
+    top: int,
+    resamples: int,
+    folder: Path,
+) -> dict[str, Any]:
+    """Score, compare with the table or with the judge's scores, write and draw.
+
+    Without both a space's own table is the truth; ValueError if it has none.
+    """
+    path = truth_table(sample, judge, table)
+    if path is None:
+        assert judge is not None
+        true = judge.name
+    else:
+        true = column_of(path, column, sample.data)
+    home = results.home_of(folder)
+    with ExitStack() as held:
+        if home is not None:
+            held.enter_context(home.lock())
+        score(sample, [*scorers, *([] if judge is None else [judge])], number, folder)
+        lines = [each for each in read_lines(folder / "scores.jsonl") if each["place"] < number]
+        of = {s.name: [x for x in lines if x["made_with"] == s.identity] for s in scorers}
+        columns = {k: v for s in scorers for k, v in columns_of(s, of[s.name]).items()}
+        seconds = {name: statistics.median(x["seconds"] for x in some) for name, some in of.items()}
+        truth: Mapping[str, float]
+        if path is None:
+            assert judge is not None
+            own = [x for x in lines if x["made_with"] == judge.identity]
+            truth = next(iter(columns_of(judge, own).values()), {})
+            truth = {each: value for each, value in truth.items() if math.isfinite(value)}
+        else:
+            truth = Table.read(path).columns[true]
+        record = {
+            "truth": true,
+            "table": None if path is None else str(path),
+            "architectures": number,
+            "seed": sample.seed,
+            "top": top,
+            "resamples": resamples,
+            "rows": compare(columns, truth, seconds, top=top, resamples=resamples),
+        }
+        write_json(folder / "ranks.json", record)
+        plots.score_scatter(_panels(columns, truth), true, folder / "ranks.png")
+    return record
+
+
+def truth_table(sample: Sample, judge: Scorer | None, table: str | None) -> Path | None:
+    """The table that says what is true, `None` where a judge does; ValueError without either."""
+    if judge is not None:
+        return None
+    if table is None and sample.table is None:
+        raise ValueError(
+            "space.table=null: give a table of true accuracies, or against=EVALUATOR, whose scores "
+            "are then the truth"
+        )
+    return Path(table or sample.table or "")
+
+
+def _panels(
+    columns: Mapping[str, Column], truth: Mapping[str, float]
+) -> dict[str, list[tuple[float, float]]]:
+    """Per column the places of its architectures and what is true of them."""
+    panels = {}
+    for name, column in columns.items():
+        known = [each for each in column if each in truth]
+        places = placed(np.array([column[each] for each in known])).tolist()
+        panels[name] = list(zip(places, (truth[each] for each in known), strict=True))
+    return panels
+
+
+def print_record(console: Console, record: Mapping[str, Any]) -> None:
+    """A row per score; accuracies and regrets in percent where the truth is a table."""
+    scale = 1.0 if record["table"] is None else 100.0
+    rows = []
+    for row in record["rows"]:
+        group = row["best_of_group"]
+        spread = "" if group["groups"] < 2 else f" ± {scale * group['std']:.2f}"
+        rows.append(
+            (
+                row["score"],
+                row["n"],
+                *(_with_interval(row[name], 1.0, 3) for name in ("kendall", "spearman", "ndcg")),
+                _with_interval(row["regret"], scale, 2),
+                f"{scale * row['best']:.2f}",
+                f"{scale * group['mean']:.2f}{spread}" if group["groups"] else "-",
+                f"{row['seconds']:.2f}" if "seconds" in row else "-",
+            )
+        )
+    measures = ("Kendall's tau", "Spearman's rho", "nDCG", f"regret of {record['top']}")
+    columns = ("score", "n", *measures, "best", "best of 100", "seconds")
+    print_table(console, f"against {record['truth']}", columns, rows)
+
+
+def _with_interval(found: Mapping[str, float], scale: float, digits: int) -> str:
+    value, low, high = (scale * found[key] for key in ("value", "low", "high"))
+    if math.isnan(value):
+        return "-"
+    if math.isnan(low):
+        return f"{value:.{digits}f}"
+    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"

@@ -1,0 +1,267 @@
+"""What gives architectures their numbers: evaluators, a finished search's supernet, controls."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nasrun.budget import Budget
+from nasrun.config import Composed, build, build_all, compose, key_of, resolve, root_of
+from nasrun.context import AnyContext, Context
+from nasrun.costs.cost import count
+from nasrun.engines.local import Serial
+from nasrun.evaluators.base import Evaluator
+from nasrun.evaluators.inherited import Inherited
+from nasrun.evaluators.untrained import Untrained
+from nasrun.genotype import NONE, Genotype, fingerprint
+from nasrun.pipeline.plan import import_trusted
+from nasrun.pipeline.refusals import refuse_strangers
+from nasrun.pipeline.stages import SCALE, SEARCH
+from nasrun.runs.finished import load_search
+from nasrun.runs.randomness import seed_everything
+from nasrun.runs.recorded import identity
+from nasrun.runs.run import Run
+from nasrun.spaces.decision import DecisionSpace
+from nasrun.spaces.layout import Layout
+from nasrun.spaces.supernet import SupernetSpace, batch_statistics
+from nasrun.stage import Metrics
+from nasrun.strategies.base import Strategy, SupernetStrategy
+from nasrun.strategies.evaluated import EvaluatedSearch
+
+READS = ("space", "dataset", "task", "strategy", "budget", "seed", "experiment", *SCALE)
+"""Groups and keys of the configuration that scoring reads."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Where architectures are drawn from, and the column of a table that knows them.
+
+    `table` is the space's own, `data` the option of `dataset`; both may be unknown.
+    """
+
+    space: DecisionSpace
+    seed: int
+    table: str | None
+    data: str | None
+
+    def draw(self, number: int) -> list[Genotype]:
+        """The first so many of one sequence of uniformly drawn architectures."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return [self.space.sample(generator) for _ in range(number)]
+
+
+class Scorer(ABC):
+    """Numbers of architectures, more is better; `identity` differs where they would.
+
+    `joined` has the numbers that are one score by their ranks among all, `None` where each is one.
+    """
+
+    name: str
+    identity: str
+    joined: Sequence[str] | None = None
+
+    @abstractmethod
+    def numbers(self, place: int, genotype: Genotype) -> Metrics:
+        """The numbers of the architecture at a place of the sequence, by name."""
+
+
+class Evaluated(Scorer):
+    """An evaluator that has begun.
+
+    A number depends on the architecture and its place alone, so that scoring can be resumed.
+    """
+
+    def __init__(self, name: str, evaluator: Evaluator, seed: int, made_with: object) -> None:
+        self.name, self.evaluator, self.seed = name, evaluator, seed
+        self.identity = fingerprint([name, made_with])
+        if isinstance(evaluator, Untrained) and evaluator.reference is not None:
+            self.joined = [each for formula in evaluator.formulas for each in formula.names]
+
+    def numbers(self, place: int, genotype: Genotype) -> Metrics:
+        if isinstance(self.evaluator, Untrained):
+            return self.evaluator.numbers(genotype)
+        seed_everything(self.seed, f"{self.name} {place}")
+        score = self.evaluator(genotype)
+        return {self.name: score.merit}
+
+
+class Counted(Scorer):
+    """The controls: parameters and multiply-adds of the network that is searched with."""
+
+    name = "controls"
+
+    def __init__(self, space: SupernetSpace, inputs: int, outputs: int, size: int) -> None:
+        own = space.search_layout
+        self.layout = Layout(channels=own.channels, layers=own.layers, stem=own.stem)
+        self.space, self.inputs, self.outputs, self.size = space, inputs, outputs, size
+        self.identity = fingerprint([self.name, str(self.layout), inputs, outputs, size])
+
+    def numbers(self, place: int, genotype: Genotype) -> Metrics:
+        with torch.device("meta"):
+            network = self.space.network(
+                genotype, inputs=self.inputs, outputs=self.outputs, layout=self.layout
+            )
+        cost = count(network, self.inputs, self.size)
+        return {"params": float(cost.params), "macs": float(cost.macs)}
+
+
+class Asked(Scorer):
+    """A finished search: its supernet's validation accuracy with one architecture alone.
+
+    `alphas` is the logarithm of the probability that the search gives the architecture, by which
+    selectors like `argmax` choose. Batch norms use the batch, as in the search.
+    """
+
+    name = "supernet"
+
+    def __init__(self, strategy: SupernetStrategy, images: int | None, made_with: object) -> None:
+        self.strategy = strategy
+        self.split = strategy.validation
+        if images is not None:
+            self.split = strategy.task.subset(strategy.validation, images)
+        self.rows = strategy.supernet.probabilities()
+        self.identity = fingerprint([self.name, images, made_with])
+
+    def numbers(self, place: int, genotype: Genotype) -> Metrics:
+        supernet, task = self.strategy.supernet, self.strategy.task
+        mixture = supernet.at(genotype)
+        with batch_statistics(supernet):
+            metrics = task.evaluate(
+                lambda images: supernet.network(images, mixture),
+                self.split,
+                8 * self.strategy.batch_size,
+            )
+        return {"supernet": metrics[task.objective], "alphas": self.log_probability(genotype)}
+
+    def log_probability(self, genotype: Genotype) -> float:
+        """The sum of ln p over the choices that are kept."""
+        free = self.strategy.supernet.space.none_is_a_choice
+        kept = [
+            self.rows[name][choice] for name, choice in genotype.items() if free or choice != NONE
+        ]
+        return sum(math.log(p) for p in kept) if all(p > 0 for p in kept) else -math.inf
+
+
+@dataclass(frozen=True)
+class Referee:
+    """The evaluator whose scores are the truth, and the overrides of its settings."""
+
+    name: str
+    overrides: Sequence[str]
+
+    def settings(self, words: Sequence[str]) -> Composed:
+        """Its configuration, with the words that the whole command has."""
+        shared = [word for word in words if not key_of(word).startswith("strategy.")]
+        return _composed(self.name, [*shared, *self.overrides])
+
+
+def of_words(
+    names: Sequence[str], overrides: Sequence[str], judge: Referee | None, trusted: Sequence[str]
+) -> tuple[Sample, list[Scorer], Scorer | None]:
+    """Evaluators of these names that have begun, the controls, and the judge.
+
+    ValueError for idle words.
+    """
+    for override in overrides:
+        if root_of(key_of(override)) not in (*READS, "hydra"):
+            raise ValueError(f"{override}: has no effect on `nasrun analyze ranks`, leave it out")
+        if key_of(override) == "strategy":
+            raise ValueError(f"{override}: has no effect, architectures are drawn; leave it out")
+    for package in trusted:
+        import_trusted(package)
+    composed = {name: _composed(name, overrides) for name in names}
+    config, choices = composed[names[0]].config, composed[names[0]].choices
+    if judge is not None:
+        composed[f"against={judge.name}"] = judge.settings(overrides)
+    nodes = {key: resolve(config[key]) for key in ("budget", "space", "dataset", "task")}
+    budget, space, dataset, task = build_all(nodes, trusted).values()
+    strategies = {}
+    for name, each in composed.items():
+        strategy = build(resolve(each.config["strategy"]), "strategy", trusted)
+        refuse_strangers(each.choices, strategy, task, space, dataset)
+        refuse_trained_first(name, strategy.evaluator)
+        strategies[name] = strategy
+    dataset.check()
+    budget.apply()
+    seed = int(config["seed"])
+    seed_everything(seed, SEARCH.name)
+    task.begin(dataset, budget)
+    contents = dataset.contents()
+    shared = [{k: v for k, v in nodes["space"].items() if k != "table"}, nodes["task"], seed]
+    shared += [identity({"dataset": nodes["dataset"]}), contents and contents.digest]
+    context = Context(space=space, task=task, budget=budget, engine=Serial())
+    scorers: list[Scorer] = []
+    for name, strategy in strategies.items():
+        own = resolve(composed[name].config["strategy"])["evaluator"]
+        scorers.append(_begun(name, strategy.evaluator, context, seed, [*shared, own]))
+    last = None if judge is None else scorers.pop()
+    if isinstance(space, SupernetSpace):
+        scorers.append(Counted(space, task.inputs, task.outputs, task.size))
+    return Sample(space, seed, space.table, choices["dataset"]), scorers, last
+
+
+def _composed(name: str, overrides: Sequence[str]) -> Composed:
+    return compose([*overrides, "strategy=random", f"evaluator@strategy={name}"])
+
+
+def _begun(
+    name: str, evaluator: Evaluator, context: AnyContext, seed: int, made_with: object
+) -> Evaluated:
+    seed_everything(seed, SEARCH.name)  # the same images for all, those of a search
+    evaluator.begin(context)
+    return Evaluated(name, evaluator, seed, made_with)
+
+
+def refuse_trained_first(name: str, evaluator: Evaluator) -> None:
+    """An evaluator that trains before its first score is asked as a finished search."""
+    if isinstance(evaluator, Inherited):
+        raise ValueError(
+            f"evaluator={name}: trains a supernet first; type `nasrun search strategy=random "
+            f"evaluator={name}`, then give its run as run=RUN"
+        )
+
+
+def of_run(
+    path: str, images: int | None, seed: int, judge: Referee | None, trusted: Sequence[str]
+) -> tuple[Sample, list[Scorer], Scorer | None]:
+    """What a finished search knows of architectures, the controls, and the judge."""
+    strategy = load_search(path, trusted)
+    record = Run.open(Path(path).expanduser()).record
+    asked = _asked(path, strategy, images, seed, record["fingerprint"])
+    assert isinstance(strategy, SupernetStrategy | EvaluatedSearch)
+    space = strategy.supernet.space if isinstance(strategy, SupernetStrategy) else strategy.space
+    assert isinstance(space, SupernetSpace)
+    task = strategy.task
+    last = None
+    if judge is not None:
+        words = [f"{key}={value}" for key, value in record["scale"].items() if value is not None]
+        node = resolve(judge.settings(words).config["strategy"])
+        evaluator = build(node, "strategy", trusted).evaluator
+        refuse_trained_first(judge.name, evaluator)
+        budget = Budget(device="auto", precision="auto", threads=None, max_hours=None)
+        context = Context(space=space, task=task, budget=budget, engine=Serial())
+        made_with = [record["fingerprint"], node["evaluator"], seed]
+        last = _begun(f"against={judge.name}", evaluator, context, seed, made_with)
+    sample = Sample(space, seed, record.get("table"), record["choices"].get("dataset"))
+    return sample, [asked, Counted(space, task.inputs, task.outputs, task.size)], last
+
+
+def _asked(
+    path: str, strategy: Strategy, images: int | None, seed: int, made_with: object
+) -> Scorer:
+    """What can be asked of a finished search: its supernet."""
+    if isinstance(strategy, SupernetStrategy):
+        return Asked(strategy, images, made_with)
+    if isinstance(strategy, EvaluatedSearch) and isinstance(strategy.evaluator, Inherited):
+        if images is not None:
+            raise ValueError(f"images={images}: has no effect on evaluator=inherited; leave it out")
+        return Evaluated("inherited", strategy.evaluator, seed, made_with)
+    raise ValueError(
+        f"run={path}: its strategy leaves {strategy.leaves}, not a supernet; give evaluator=NAME "
+        "instead"
+    )

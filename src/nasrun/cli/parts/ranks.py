@@ -1,0 +1,163 @@
+"""`nasrun analyze ranks`: how well scores and supernets rank architectures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from nasrun.cli import screen
+from nasrun.cli.line import Line
+from nasrun.cli.verb import Verb
+from nasrun.cli.words import whole
+
+if TYPE_CHECKING:
+    from nasrun.analysis.scorers import Referee, Sample, Scorer
+
+KEYS = {
+    "evaluator": "NAME,...",
+    "run": "RUN",
+    "against": "EVALUATOR",
+    "count": "1000",
+    "top": "10",
+    "resamples": "1000",
+    "column": "NAME",
+    "out": "DIR",
+}
+TABLE = "space.table"
+OF_A_RUN = ("seed", "images", TABLE)
+"""What is read besides where a run is asked, which has all else of its own."""
+READS = (
+    *("space", "dataset", "task", "evaluator", "budget", "experiment"),
+    *("seed", "width", "depth", "batch_size", "images"),
+)
+
+
+def ranks(words: Sequence[str]) -> int:
+    """Score, compare, write `ranks.json` and `ranks.png`, print."""
+    own = dict(word.split("=", 1) for word in words if word.partition("=")[0] in KEYS)
+    judges = [word for word in words if word.startswith("against.")]
+    rest = [w for w in words if w.partition("=")[0] not in KEYS and w not in judges]
+    line = Line.parse("analyze ranks", rest)
+    if line.flags or line.multirun:
+        raise ValueError(
+            f"analyze ranks {line.flags[0] if line.flags else '-m'}: takes no flags; leave it out"
+        )
+    names = list(dict.fromkeys(name for name in own.get("evaluator", "").split(",") if name))
+    if bool(names) == ("run" in own):
+        raise ValueError("analyze ranks: give evaluator=NAME,... or run=RUN, one of the two")
+    number = whole(own, "count", 1000, least=2)
+    top, resamples = whole(own, "top", 10, least=1), whole(own, "resamples", 1000, least=1)
+    if top > number:
+        raise ValueError(f"top={top}: there are count={number} architectures; use {number} or less")
+    table = _table(line.overrides)
+    if table is not None:
+        from pathlib import Path
+
+        from nasrun.data.table import header
+
+        header(Path(table))
+        if "against" in own:
+            raise ValueError(f"space.table={table}: has no effect with against=; leave one out")
+    if "run" in own:
+        _refuse_what_a_run_has(own["run"], line.overrides)
+    from nasrun.analysis import ranks as measured
+    from nasrun.analysis import results
+
+    folder = results.place("ranks", own.get("run"), own.get("out"))
+    sample, scorers, judge = _scorers(own, names, line, _judge(own, judges))
+    record = measured.analyse(
+        sample,
+        scorers,
+        judge,
+        table=table,
+        column=own.get("column"),
+        number=number,
+        top=top,
+        resamples=resamples,
+        folder=folder,
+    )
+    console = screen.console()
+    measured.print_record(console, record)
+    console.print(f"{folder / 'ranks.png'}", highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def _refuse_what_a_run_has(run: str, overrides: Sequence[str]) -> None:
+    from nasrun.config import key_of
+
+    for override in overrides:
+        if key_of(override) not in OF_A_RUN:
+            raise ValueError(f"{override}: run={run} has its own; leave it out")
+
+
+def _table(overrides: Sequence[str]) -> str | None:
+    """The table that is typed."""
+    from nasrun.config import at_home, key_of
+
+    typed = [override.partition("=")[2] for override in overrides if key_of(override) == TABLE]
+    return at_home(typed[-1].strip("'\"")) if typed else None
+
+
+def _judge(own: Mapping[str, str], words: Sequence[str]) -> Referee | None:
+    """The evaluator whose scores are the truth, with its settings."""
+    from nasrun.analysis.scorers import Referee
+
+    if "against" not in own:
+        if words:
+            raise ValueError(f"{words[0]}: has no effect without against=EVALUATOR; leave it out")
+        return None
+    if "column" in own:
+        raise ValueError(f"column={own['column']}: is of a table; leave it out with against=")
+    settings = [word.replace("against.", "strategy.evaluator.", 1) for word in words]
+    return Referee(own["against"], settings)
+
+
+def _scorers(
+    own: Mapping[str, str], names: Sequence[str], line: Line, judge: Referee | None
+) -> tuple[Sample, list[Scorer], Scorer | None]:
+    """Those of the evaluators that are named, or of a run."""
+    from nasrun.analysis import scorers
+    from nasrun.config import at_home, key_of
+
+    if names:
+        return scorers.of_words(names, line.overrides, judge, line.trusted)
+    values = {key_of(override): override.partition("=")[2] for override in line.overrides}
+    images = whole(values, "images", 1, least=2) if "images" in values else None
+    seed = whole(values, "seed", 0, least=0)
+    return scorers.of_run(at_home(own["run"]), images, seed, judge, line.trusted)
+
+
+def offered(before: Sequence[str]) -> Iterable[str]:
+    """Its own keys; the others are the configuration's."""
+    return (f"{key}=" for key in KEYS)
+
+
+PART = Verb(
+    name="analyze ranks",
+    text="how well scores, supernets and alphas rank a sample of architectures",
+    examples=(
+        "nasrun analyze ranks space=nasbench201 space.table=CSV evaluator=naswot,synflow "
+        "dataset=cifar10",
+        "nasrun analyze ranks run=outputs/cifar10-nasbench201-darts/v001 space.table=CSV",
+        "nasrun analyze ranks evaluator=naswot count=20 against=from_scratch against.epochs=5",
+    ),
+    run=ranks,
+    note="Scores go on where they were stopped. A table is read when all are scored. Parameters "
+    "and multiply-adds stand beside as controls.",
+    keys=KEYS,
+    about={
+        "evaluator": "the scores, with commas between",
+        "run": "the finished search whose supernet is asked; seed=, images= and space.table= "
+        "may be given beside",
+        "against": "the evaluator whose scores are the truth; against.KEY sets its keys",
+        "count": "how many architectures are drawn",
+        "top": "of so many with the highest scores the best is taken, for the regret",
+        "resamples": "how often architectures are drawn anew, for the intervals",
+        "column": "the table's column with what is true; the data set's after 200 epochs if left "
+        "out",
+        "out": "where the files go; the run's analysis/ranks, or outputs/analysis/ranks",
+    },
+    offers=offered,
+    composed=True,
+    reads=READS,
+)

@@ -1,0 +1,134 @@
+"""`nasrun analyze ranks`: what it scores, goes on with, compares, writes and refuses."""
+
+import json
+import math
+
+import pytest
+
+SMALL = ["width=2", "depth=3", "images=64", "dataset.size=8", "budget.threads=1"]
+SMALL += ["budget.device=cpu"]
+FEW = ["count=5", "top=2", "resamples=5"]
+SPACE = ["space=nasbench201"]
+
+
+@pytest.fixture
+def words(table):
+    return [*SPACE, f"space.table={table}", *SMALL, *FEW]
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "scores.jsonl").read_text().splitlines()]
+
+
+def test_scores_are_compared_with_the_table_beside_the_controls(nasrun, here, words):
+    answer = nasrun("analyze", "ranks", *words, "evaluator=swap,az_nas", "evaluator.images=4")
+    assert answer.status == 0, answer.err
+    folder = here / "outputs" / "analysis" / "ranks"
+    record = json.loads((folder / "ranks.json").read_text())
+    assert record["truth"] == "cifar10_test_200ep"
+    rows = {row["score"]: row for row in record["rows"]}
+    parts = ("expressivity", "progressivity", "trainability", "macs")
+    joined = ["az_nas", *(f"az_nas/{name}" for name in parts)]
+    assert list(rows) == ["swap", *joined, "params", "macs"]
+    assert rows["macs"]["kendall"] == rows["az_nas/macs"]["kendall"]
+    assert 2 <= rows["swap"]["n"] <= 5
+    assert -1 <= rows["params"]["spearman"]["value"] <= 1
+    assert len(lines(folder)) == 3 * 5
+    assert "against cifar10_test_200ep" in answer.out
+
+
+def test_scoring_goes_on_where_it_was_stopped_and_other_settings_are_scored_anew(
+    nasrun, here, words
+):
+    command = ["analyze", "ranks", *words, "evaluator=swap", "evaluator.images=4", "out=o"]
+    assert nasrun(*command).status == 0
+    whole = (here / "o" / "scores.jsonl").read_text()
+    record = (here / "o" / "ranks.json").read_text()
+    cut = whole.splitlines(keepends=True)[:3]
+    (here / "o" / "scores.jsonl").write_text("".join(cut) + '{"score": "sw')
+    assert nasrun(*command).status == 0
+    again = lines(here / "o")
+    assert (here / "o" / "scores.jsonl").read_text().startswith("".join(cut))
+    for before, after in zip(map(json.loads, whole.splitlines()), again, strict=True):
+        assert {**before, "seconds": 0} == {**after, "seconds": 0}
+    other = [word.replace("images=4", "images=6") for word in command]
+    assert nasrun(*other).status == 0
+    assert len(lines(here / "o")) == len(again) + 5  # the controls are the same
+    assert nasrun(*command).status == 0
+    now = json.loads((here / "o" / "ranks.json").read_text())
+    for row in (*now["rows"], *(then := json.loads(record))["rows"]):
+        row.pop("seconds", None)
+    assert now["rows"] == then["rows"]
+
+
+def test_the_table_is_read_when_all_is_scored(nasrun, here, words, monkeypatch):
+    def unread(path):
+        raise ValueError("the table is read now")
+
+    monkeypatch.setattr("nasrun.analysis.ranks.Table.read", unread)
+    command = ["analyze", "ranks", *words, "evaluator=params", "evaluator.images=4", "out=o"]
+    assert "the table is read now" in nasrun(*command).refusal
+    assert len(lines(here / "o")) == 10
+
+
+def test_the_supernet_of_a_finished_search_is_asked_for_single_architectures(nasrun, here, table):
+    small = ["rounds=1", "batch_size=16", *SMALL]
+    for strategy in (["strategy=gdas"], ["strategy=random", "evaluator=inherited"]):
+        assert nasrun("search", *SPACE, *strategy, *small).status == 0
+    for run in here.glob("outputs/*/v001"):
+        words = [f"run={run}", f"space.table={table}", "images=16", *FEW]
+        command = ["analyze", "ranks", *words[: None if "gdas" in str(run) else 2], *FEW]
+        answer = nasrun(*command)
+        assert answer.status == 0, answer.err
+        rows = json.loads((run / "analysis" / "ranks" / "ranks.json").read_text())["rows"]
+        names = [row["score"] for row in rows]
+        own = ["inherited"] if "inherited" in str(run) else ["supernet", "alphas"]
+        assert names == [*own, "params", "macs"]
+    assert nasrun("list", "runs").status == 0
+
+
+def test_an_architecture_is_as_likely_as_the_alphas_say_and_runs_alone(begin):
+    from nasrun.analysis.scorers import Asked
+
+    strategy = begin("space=nasbench201", "strategy=darts", "rounds=1", *SMALL)
+    asked = Asked(strategy, None, "")
+    genotype = strategy.space.sample()
+    table = strategy.supernet.probabilities()
+    found = asked.numbers(0, genotype)
+    p = math.prod(table[name][choice] for name, choice in genotype.items())
+    assert found["alphas"] == pytest.approx(math.log(p))
+    strategy.supernet.fixed = dict(genotype)
+    assert found["supernet"] == strategy.validate()["accuracy"]
+
+
+def test_brief_training_can_be_the_truth(nasrun, here):
+    command = ["analyze", "ranks", *SPACE, *SMALL, "count=3", "top=1", "resamples=2", "out=o"]
+    judge = ["evaluator=params", "evaluator.images=4", "against=from_scratch", "against.epochs=1"]
+    answer = nasrun(*command, *judge)
+    assert answer.status == 0, answer.err
+    record = json.loads((here / "o" / "ranks.json").read_text())
+    assert (record["truth"], record["table"]) == ("against=from_scratch", None)
+    assert [row["score"] for row in record["rows"]] == ["params", "macs"]
+
+
+def test_wrong_words_are_refused_in_one_line(nasrun, here, table):
+    known = f"space.table={table} space=nasbench201"
+    for words, told in {
+        "": "analyze ranks: give evaluator=NAME,... or run=RUN",
+        "evaluator=naswot run=x": "give evaluator=NAME,... or run=RUN, one of the two",
+        f"{known} evaluator=naswott": "naswott",
+        f"{known} evaluator=naswot count=1": "count=1: use 2 or more",
+        f"{known} evaluator=naswot count=5": "top=10: there are count=5 architectures",
+        f"{known} evaluator=naswot selector=argmax": "selector=argmax: has no effect on",
+        f"{known} evaluator=naswot strategy=darts": "strategy=darts: has no effect",
+        f"{known} evaluator=inherited": "evaluator=inherited: trains a supernet first",
+        f"{known} evaluator=naswot column=x": f"column=x: table={table} has",
+        f"{known} evaluator=params against=from_scratch": "has no effect with against=",
+        "space=nasbench201 evaluator=params": "space.table=null: give a table",
+        "space=nasbench201 space.table=no.csv evaluator=params": "table=no.csv: cannot be read",
+        f"{known} evaluator=naswot against.epochs=1": "without against=EVALUATOR; leave it out",
+        "run=nowhere width=3": "width=3: run=nowhere has its own; leave it out",
+        f"{known} evaluator=naswot -m": "analyze ranks -m: takes no flags",
+    }.items():
+        assert told in nasrun("analyze", "ranks", *words.split()).refusal, words
+    assert list(here.iterdir()) == []
