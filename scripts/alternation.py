@@ -1,7 +1,7 @@
-"""What the benchmarks share: implementations timed in turn in one process, and the plain networks.
+"""Shared parts of the benchmarks: timing implementations in turns, and plain networks.
 
-In turn, because a machine's speed drifts over minutes: each pair of neighbouring times gives one
-ratio, and the median of those is the one that is printed.
+They are timed in turns because a machine's speed drifts over minutes: each pair of neighbouring
+times gives one ratio, and the median of these ratios is printed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Times:
-    """The seconds that every implementation took, by its name, in the order of the repeats."""
+    """The seconds of every implementation, by name, in the order of the repeats."""
 
     seconds: Mapping[str, list[float]]
 
@@ -30,7 +30,7 @@ class Times:
         return statistics.median(self.seconds[name])
 
     def ratios(self, slow: str, fast: str) -> list[float]:
-        """How many times longer the slow one took, for every pair."""
+        """Return how many times longer the slow implementation took, per pair."""
         return [a / b for a, b in zip(self.seconds[slow], self.seconds[fast], strict=True)]
 
     def ratio(self, slow: str, fast: str) -> float:
@@ -59,10 +59,10 @@ def in_turn(
     warm: int = 1,
     settle: Callable[[], object] = lambda: None,
 ) -> Times:
-    """Run each unmeasured, `warm` times, then all of them one after the other, `repeats` times.
+    """Run each implementation `warm` times untimed, then all in turns, `repeats` times.
 
-    The clock `cpu` counts what this process and its threads took, whatever else the machine does.
-    `settle` waits until what was begun is done.
+    The clock `cpu` counts the CPU time of this process and its threads, whatever else the machine
+    does. `settle` waits until queued work is done.
     """
     now = CLOCKS[clock]
     seconds: dict[str, list[float]] = {name: [] for name in runs}
@@ -80,7 +80,7 @@ def in_turn(
 
 
 def add_device(made: argparse.ArgumentParser) -> None:
-    """The options that say where a benchmark's steps run, and how ours are computed there."""
+    """Add the options of a benchmark's device, and of our precision and compilation there."""
     made.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     made.add_argument(
         "--precision", choices=["fp32", "tf32", "bf16"], default="fp32", help="plain has no bf16"
@@ -89,7 +89,7 @@ def add_device(made: argparse.ArgumentParser) -> None:
 
 
 def budget(arguments: argparse.Namespace) -> Any:
-    """The budget that `add_device`'s options ask for, in force."""
+    """Return the applied budget of `add_device`'s options."""
     from nasrun.budget import Budget
 
     made = Budget(
@@ -104,7 +104,7 @@ def budget(arguments: argparse.Namespace) -> Any:
 
 
 def on_device(device: str) -> dict[str, Any]:
-    """How `in_turn` measures there: on a GPU what is begun is waited for, and programs made."""
+    """Return options of `in_turn`: a GPU's work is waited for, programs are compiled first."""
     import torch
 
     if device == "cpu":
@@ -113,7 +113,7 @@ def on_device(device: str) -> dict[str, Any]:
 
 
 def parser(description: str | None, *, repeats: int) -> argparse.ArgumentParser:
-    """A parser with the options that all benchmarks have."""
+    """Return a parser with the options that all benchmarks have."""
     made = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -123,7 +123,7 @@ def parser(description: str | None, *, repeats: int) -> argparse.ArgumentParser:
 
 
 def write(arguments: argparse.Namespace, times: Times, **more: Any) -> None:
-    """All numbers, with what they were measured with, into the file that --json names."""
+    """Write all numbers, with what they were measured with, into the file that --json names."""
     if arguments.json:
         import torch
 
@@ -135,7 +135,7 @@ def write(arguments: argparse.Namespace, times: Times, **more: Any) -> None:
 
 
 def plain(network: Any, space: Any, layout: Any) -> Any:
-    """The same weights as a plain network, edge by edge, that the tests use as an oracle."""
+    """Return a plain network, edge by edge, with the same weights; it is the tests' oracle."""
     sys.path.insert(0, str(ROOT / "tests"))
     from oracle import PlainDarts, PlainNasBench201
 

@@ -4,9 +4,9 @@
     scripts/bench_allocation.py space=darts_s2 rounds=1
     scripts/bench_allocation.py --repeats 5 strategy=snas dataset=cifar10 dataset.root=DIR rounds=2
 
-The words are those of `nasrun search`, which is run anew each time in a process of its own: the
-start, the loader, the optimizers and the validation count. Only glibc is told what to keep
-(`nasrun.budget.allocate`); beside another C library both are alike.
+The words are those of `nasrun search`, which is run each time in its own process: the start, the
+loader, the optimizers and the validation are included. Only glibc is configured
+(`nasrun.machine.allocate`); with another C library both searches are equal.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def search(program: str, words: list[str], folder: str) -> Callable[[], None]:
-    """Run the search in a new folder below this one and wait."""
+    """Run the search in a new subfolder and wait."""
     number = itertools.count()
 
     def run() -> None:

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Times our loaders of image files against torchvision's plain one, in images a second.
+"""Times our loaders of image files against torchvision's plain one, in images per second.
 
     scripts/bench_loader.py --root /data/ILSVRC2012/val      # any folder with JPEGs in it
     scripts/bench_loader.py --root DIR --jitter 0 --images 1000 --json loader.json
 
-All read the first so many JPEGs below the root, again from the first where there are fewer: a
-random crop scaled to the size, mirrored at random, colours changed, normalised. `ours` is
-`dataset=imagenet`, `torchvision` its ImageFolder under a DataLoader, `decode` the same opening
-every file as RGB and no more: nothing that decodes whole JPEGs with Pillow is quicker. The number
-is that of worker processes, 0 the main one; starting them is part of the time. `in memory` is
-`dataset=image_folder` at 64 pixels, which has decoded every image before.
+All read the first --images JPEGs below the root, repeatedly if there are fewer: a random crop
+scaled to the size, mirrored at random, colours changed, normalised. `ours` is `dataset=imagenet`,
+`torchvision` its ImageFolder with a DataLoader, `decode` only opens every file as RGB: a lower
+bound for everything that decodes whole JPEGs with Pillow. The number is that of worker processes, 0
+for the main process; starting them is part of the time. `in memory` is `dataset=image_folder` at 64
+pixels, which has decoded every image before.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def parse() -> argparse.Namespace:
 
 
 def gather(arguments: argparse.Namespace, folder: Path) -> None:
-    """Links to the images, in two classes, as train and as val part."""
+    """Link the images in two classes, as train and as val part."""
     root = Path(arguments.root).absolute()
     found = sorted(p for p in root.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
     if not found:
@@ -77,7 +77,7 @@ def gather(arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def passes(arguments: argparse.Namespace, folder: Path) -> dict[str, Callable[[], None]]:
-    """One pass over the images by everyone who reads them."""
+    """Return one pass over the images for every loader."""
     import torch
     from torch.utils.data import DataLoader
     from torchvision import datasets, transforms

@@ -6,12 +6,12 @@
     scripts/bench_retrain.py --genotype nb201_resnet --channels 8 --layers 3 --size 16 --batch 64
     scripts/bench_retrain.py --device cuda --precision bf16 --compile --channels 36 --layers 20
 
-A step is what the stage runs: forward with the auxiliary head if its recipe has one, backward, the
-gradient clipped likewise, SGD. Without drop path, which the plain network does not have. The plain
-network runs eagerly, channels first, edge by edge. Both begin with the same weights, on the same
-images, and their losses must agree in the first steps, to a thousandth, in tf32 and bf16 to a
-twentieth. On a GPU the peak of the allocator is told too. Compilation, bf16 and a fused optimizer
-are ours alone; the plain network is fp32, with TF32 where `--precision` is not fp32.
+A step is that of the stage: forward with the auxiliary head if its recipe has one, backward,
+gradient clipping, SGD; without drop path, which the plain network does not have. The plain network
+runs eagerly, channels first, edge by edge. Both start with the same weights, on the same images,
+and their losses must agree in the first steps, to a thousandth, in tf32 and bf16 to a twentieth. On
+a GPU the peak of the allocator is printed, too. Compilation, bf16 and a fused optimizer are ours
+alone; the plain network is fp32, with TF32 unless `--precision` is fp32.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def parse() -> argparse.Namespace:
 def steps(
     arguments: argparse.Namespace, losses: dict[str, list[Any]]
 ) -> dict[str, Callable[[], None]]:
-    """A step of the plain network and one of ours, of the stage `retrain=cifar`."""
+    """Return a step of the plain network and one of ours, of the stage `retrain=cifar`."""
     import copy
 
     import torch
@@ -106,7 +106,7 @@ def steps(
 
 
 def gpu_peak(step: Callable[[], None]) -> int:
-    """The most bytes that the GPU's allocator held in a step, both networks' weights included."""
+    """Return the peak bytes of the GPU's allocator in a step, both networks' weights included."""
     import torch
 
     torch.cuda.reset_peak_memory_stats()

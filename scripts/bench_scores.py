@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Times every score of an untrained network, and its memory, at a published size.
+"""Times every training-free score, and its memory, at a published size.
 
     scripts/bench_scores.py                                  # NAS-Bench-201, 16 channels, 15 cells
     scripts/bench_scores.py --space darts --channels 16 --layers 8 naswot synflow
-    scripts/bench_scores.py --json scores.json --clock cpu   # on a machine that others use too
+    scripts/bench_scores.py --json scores.json --clock cpu   # on a machine that others use, too
 
 A candidate is a random architecture, the same ones for every score; its time includes building the
-network. The images are digits stretched to 32 x 32 pixels, as many as the score asks for. Every
-score has a process and one thread of its own; memory is the peak above the process when the search
-has begun, by shapes what `nasrun plan` foresees.
+network. The images are digits stretched to 32 x 32 pixels, as many as the score needs. Every score
+has its own process with one thread; memory is the peak above the process when the search has begun,
+and by shapes what `nasrun plan` predicts.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def measured(name: str, arguments: argparse.Namespace) -> dict[str, float]:
-    """Milliseconds and MiB of one score; the first candidate warms up."""
+    """Return milliseconds and MiB of one score; the first candidate is not timed."""
     import torch
 
     from nasrun.budget import Budget

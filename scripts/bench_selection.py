@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Times perturbation's masked validation passes against the plain loop over the candidates.
 
-    scripts/bench_selection.py                  # DARTS, C=16, L=8, one event: an edge a cell type
+    scripts/bench_selection.py                  # DARTS, C=16, L=8, an event: an edge per cell type
     scripts/bench_selection.py --decisions 7 --images 256 --json selection.json
 
 Ours is what the selector runs: a judge that asks a strategy for its loss without each candidate.
-The plain loop sets the candidate's weight to zero and runs the plain network, edge by edge, that
-the tests use as an oracle: eagerly, channels first, without gradients. Both see the same random
+The plain loop sets the candidate's weight to zero and runs the plain network, edge by edge, which
+is the oracle of the tests: eagerly, channels first, without gradients. Both see the same random
 images in the same batches in fp32 and must decide alike; a decided operation then runs alone.
 """
 
@@ -62,7 +62,7 @@ def parse() -> argparse.Namespace:
 
 
 def begun(arguments: argparse.Namespace) -> Any:
-    """A strategy with a supernet as it is drawn, on random images."""
+    """Return a strategy with a randomly initialised supernet, on random images."""
     import torch
 
     from nasrun.budget import Budget
@@ -72,7 +72,7 @@ def begun(arguments: argparse.Namespace) -> Any:
     from nasrun.data.splits import TensorSplit
 
     class Noise:
-        """As many random images in every part."""
+        """Equally many random images in every part."""
 
         def facts(self) -> Facts:
             classes, thirds = tuple("abcdefghij"), (0.5,) * 3
@@ -98,7 +98,7 @@ def begun(arguments: argparse.Namespace) -> Any:
 
 
 def asked(space: Any, count: int) -> list[Any]:
-    """So many decisions of each cell type, evenly spread over its edges, the types in turn."""
+    """Return `count` decisions per cell type, evenly spread over its edges, the types in turns."""
     groups = [[d for d in space.decisions if d.group == group] for group in space.groups]
     return [group[len(group) * step // count] for step in range(count) for group in groups]
 
@@ -106,7 +106,7 @@ def asked(space: Any, count: int) -> list[Any]:
 def fast(
     arguments: argparse.Namespace, strategy: Any, decided: dict[str, Decided]
 ) -> Callable[[], None]:
-    """The judge of `selector=perturb`, by the loss: random images make equal accuracies likely."""
+    """Return the judge of `selector=perturb`, by the loss, since accuracies are often equal."""
     from nasrun.strategies.judges import Masked
 
     judge = Masked(criterion="loss", images=None, batch_size=8 * arguments.batch)
@@ -126,7 +126,7 @@ def fast(
 def plain(
     arguments: argparse.Namespace, strategy: Any, decided: dict[str, Decided]
 ) -> Callable[[], None]:
-    """The loop over the candidates of every decision."""
+    """Loop over the candidates of every decision."""
     import copy
 
     import torch
@@ -160,7 +160,7 @@ def plain(
 
 
 def compared(plain: Decided, fast: Decided) -> float:
-    """The largest difference between scores; both must have decided alike."""
+    """Return the largest difference between scores; both must have decided alike."""
     ours = {name: choice for name, (choice, _) in fast.items()}
     theirs = {name: choice for name, (choice, _) in plain.items()}
     assert ours == theirs, f"ours decides {ours}, the plain loop {theirs}"

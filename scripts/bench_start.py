@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Times short commands, each in a process of its own, against importing torch.
+"""Times short commands, each in its own process, against importing torch.
 
     scripts/bench_start.py
     scripts/bench_start.py --repeats 11 --json start.json
 
-They are what is typed again and again, and none of them needs torch: the ratio says how many times
-quicker they answer than a program that imports it before it looks at its arguments.
+These commands are typed again and again, and none of them needs torch: the ratio says how many
+times faster they are than a program that imports it before it looks at its arguments.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Times a search step against the plain network, edge by edge, that the tests use as an oracle.
+"""Times a search step against the plain network, edge by edge, that is the oracle of the tests.
 
     scripts/bench_supernet.py                                # DARTS, C=16, L=8, batch 32
     scripts/bench_supernet.py --space nasbench201 --repeats 9 --json steps.json
-    scripts/bench_supernet.py --relaxation gdas              # one drawn path
+    scripts/bench_supernet.py --relaxation gdas              # one sampled path
     scripts/bench_supernet.py --device cuda --precision bf16 --compile --batch 64 --repeats 20
 
 A step is DARTS's first order: the alphas' gradient on one batch, the weights' on another, no
 optimizer. The plain network runs eagerly, channels first, `none` included, and backpropagates to
-all parameters, as the papers' code does. Both run in turn in one process; memory is the peak above
-the process after import, each in a process of its own; on a GPU that of the allocator above weights
-and images. Compilation and bf16 are ours alone; the plain network is fp32, with TF32 where
-`--precision` is not fp32.
+all parameters, as the papers' code does. Both run in turns in one process; memory is the peak above
+the process after import, each in its own process; on a GPU it is that of the allocator above
+weights and images. Compilation and bf16 are ours alone; the plain network is fp32, with TF32 unless
+`--precision` is fp32.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections.abc import Callable
 import alternation
 
 BASES = {"cpu": "the imported process", "cuda": "weights and images"}
-"""What a peak of memory is measured from."""
+"""The baseline from which a peak of memory is measured."""
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def parse(description: str | None) -> argparse.Namespace:
 
 
 def steps(arguments: argparse.Namespace) -> dict[str, Callable[[], None]]:
-    """A step of the plain network and one of ours, with the same weights on the same images."""
+    """Return a step of the plain network and one of ours, with equal weights on equal images."""
     import copy
 
     import torch
@@ -128,7 +128,7 @@ def steps(arguments: argparse.Namespace) -> dict[str, Callable[[], None]]:
 
 
 def peak(arguments: argparse.Namespace) -> int:
-    """The bytes that two steps take at most, besides the process with its imports and weights."""
+    """Return the peak bytes of two steps, above the process with its imports and weights."""
     step = steps(arguments)[arguments.only]
     if arguments.device == "cuda":
         return gpu_peak(step)
@@ -138,7 +138,7 @@ def peak(arguments: argparse.Namespace) -> int:
 
 
 def gpu_peak(step: Callable[[], None]) -> int:
-    """The same of the GPU's allocator, once programs are made and algorithms chosen."""
+    """Return the same for the GPU's allocator, after compilation and the choice of algorithms."""
     import torch
 
     for _ in range(5):

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Gives nasrun what somebody hostile has made: configurations, runs and data, and counts.
+"""Feeds nasrun hostile configurations, runs and data, and counts the outcomes.
 
-    scripts/check_attack.py run         what is missing of the trials, one after the other
-    scripts/check_attack.py tables      what is done so far, as Markdown
+    scripts/check_attack.py run         runs the missing trials, one after the other
+    scripts/check_attack.py tables      prints the results so far, as Markdown
 
-Every trial is drawn by its own seed: one thing of one kind is put into a copy of a small finished
-run, or beside it, and one command is given it, in this process. It ends well if the command refuses
-in one line or does harmless work. An audit hook of Python says what else happens: an import of a
-module that undamaged runs do not need, code that runs and is not installed, another process, a
-socket, unpickling, a file that is written, moved or deleted outside of `outputs`. Files outside are
-compared besides, what is printed has no escape codes, and a trial has a time limit and a limit on
-memory. A trial that is done is a line of WORK/attack.jsonl and is not repeated.
+Every trial is drawn with its own seed: one hostile thing of one kind is put into a copy of a small
+finished run, or beside it, and one command reads it, in this process. The trial passes if the
+command refuses on one line or does harmless work. A Python audit hook reports everything else: an
+import of a module that undamaged runs do not need, execution of code that is not installed, another
+process, a socket, unpickling, a file written, moved or deleted outside of `outputs`. Files outside
+are compared, too, the output must have no escape codes, and a trial has limits of time and memory.
+A finished trial is a line of WORK/attack.jsonl and is not repeated.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CASE = Case(
 SEARCH = [*CASE.words.split(" retrain.")[0].split(), *HERE.split()]
 RUN = Path("outputs/digits-darts-darts/v001")
 SECONDS, GIB = 20.0, 1.0
-"""What a trial may take: whatever is read is small."""
+"""Limits of a trial; everything it reads is small."""
 OUTCOMES = ("refused", "accepted")
 Drawn = random.Random
 Command = list[str]
@@ -58,7 +58,7 @@ HARMLESS = (
 
 
 class Watch:
-    """An audit hook, which Python never takes away again; it looks while `on`."""
+    """An audit hook, which Python never removes; it is active while `on`."""
 
     MOVES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink")
     MOVES += ("os.truncate", "os.chmod", "os.chown", "os.utime", "shutil.rmtree")
@@ -79,7 +79,7 @@ class Watch:
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self.on:
             return
-        self.on = False  # what it does itself is no event
+        self.on = False  # its own actions are no events
         try:
             if (found := self._wrong(event, arguments)) is not None:
                 self.seen.append(found)
@@ -105,7 +105,7 @@ class Watch:
         return told if event.startswith(self.NEVER) else None
 
     def _installed(self, filename: str) -> bool:
-        """Whether code is of a package; of a text, whether a package has it run."""
+        """Return whether code is of a package, or text that a package executes."""
         if filename.startswith(self.sources):
             return True
         frames = traceback.extract_stack(limit=8)[::-1]
@@ -126,7 +126,7 @@ class Watch:
 
 
 def names() -> list[str]:
-    """Everything that can be named: modules, and whatever stands in them."""
+    """Return everything that can be named: modules, and their attributes."""
     import nasrun
 
     package = Path(nasrun.__file__).parent
@@ -141,7 +141,7 @@ def names() -> list[str]:
 
 
 def places(node: Any, found: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-    """All nodes and values in which something else can be put, with their keys."""
+    """Return all nodes and values in which something else can be put, with their keys."""
     for key, child in node.items() if isinstance(node, dict) else enumerate(node):
         found.append((node, key))
         if isinstance(child, dict | list):
@@ -154,7 +154,7 @@ WAYS += ('{"_convert_": "all"}', '{"_args_": ["touch outside/x"]}', '{"_args_": 
 
 
 def plant(nodes: Any, drawn: Drawn, known: list[str]) -> list[str]:
-    """Put one to three targets somewhere into nodes; returns them."""
+    """Put one to three targets somewhere into nodes, and return them."""
     targets = []
     for _ in range(drawn.randint(1, 3)):
         where, key = drawn.choice(places(nodes, []))
@@ -204,13 +204,13 @@ READING: tuple[Command, ...] = (
 
 
 def recorded(drawn: Drawn) -> tuple[Path, dict[str, Any]]:
-    """A configuration that a run has recorded."""
+    """Return a configuration that a run has recorded."""
     path = RUN / drawn.choice(["config.yaml", "config.yaml", "retrain/magnitude/config.yaml"])
     return path, yaml.safe_load(path.read_text())
 
 
 def put(path: Path, content: Any) -> None:
-    """Write a record as nasrun would: its fingerprint fits, since anybody can make that."""
+    """Write a record as nasrun would: with the right fingerprint, since anybody can compute it."""
     from nasrun.files import write_record, write_yaml
     from nasrun.genotype import CHECK
 
@@ -222,7 +222,7 @@ def put(path: Path, content: Any) -> None:
 
 
 def targets_in_runs(drawn: Drawn) -> Command:
-    """Targets of all importable names in nested trees of what a run has recorded."""
+    """Put targets of all importable names into nested trees of what a run has recorded."""
     path, content = recorded(drawn)
     plant(content, drawn, [*names(), *CALLS] if drawn.random() < 0.7 else [*CALLS])
     put(path, content)
@@ -230,7 +230,7 @@ def targets_in_runs(drawn: Drawn) -> Command:
 
 
 def resolvers_in_runs(drawn: Drawn) -> Command:
-    """Values that refer to something, in what a run has recorded."""
+    """Put values with references into what a run has recorded."""
     path, content = recorded(drawn)
     where, key = drawn.choice(places(content, []))
     text = drawn.choice(RESOLVERS)
@@ -240,7 +240,7 @@ def resolvers_in_runs(drawn: Drawn) -> Command:
 
 
 def own(drawn: Drawn, group: str, content: Any, head: str = "# @package _global_\n") -> Command:
-    """A command with somebody's option of a group: `content` is its YAML, or its nodes."""
+    """Return a command with somebody's option of a group: `content` is its YAML, or its nodes."""
     path = Path("theirs") / group / "x.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = content if isinstance(content, str) else yaml.safe_dump(content)
@@ -259,7 +259,7 @@ def own(drawn: Drawn, group: str, content: Any, head: str = "# @package _global_
 
 
 def targets_in_files(drawn: Drawn) -> Command:
-    """The same in somebody's experiment, or in an option of a group."""
+    """Put targets into somebody's experiment, or an option of a group."""
     group = drawn.choice(["experiment", "space", "strategy", "budget", "task", "selector"])
     nodes: dict[str, Any] = {"_target_": drawn.choice(CALLS), "x": {"y": [1, {"z": 2}]}}
     plant(nodes, drawn, list(CALLS))
@@ -268,7 +268,7 @@ def targets_in_files(drawn: Drawn) -> Command:
 
 
 def resolvers_in_files(drawn: Drawn) -> Command:
-    """Values that refer to something, in somebody's experiment or option."""
+    """Put values with references into somebody's experiment or option."""
     text = drawn.choice(RESOLVERS)
     key = drawn.choice(["outputs", "seed", "space.nodes", "strategy.alpha_optimizer.lr", "rounds"])
     nodes: dict[str, Any] = {}
@@ -297,7 +297,7 @@ HYDRA: tuple[Any, ...] = (
 
 
 def hydra_in_files(drawn: Drawn) -> Command:
-    """Hydra's own options in somebody's experiment: keys, defaults, or groups of Hydra's."""
+    """Put Hydra's own options into somebody's experiment: keys, defaults, or groups of Hydra."""
     options = drawn.choice(HYDRA)
     way = drawn.randrange(3)
     if way == 0:
@@ -352,7 +352,7 @@ TEXTS: tuple[str, ...] = (
 
 
 def texts_as_yaml(drawn: Drawn) -> Command:
-    """Deep nesting, aliases that grow, tags, in a recorded configuration or somebody's option."""
+    """Put deep nesting, growing aliases and tags into a recorded configuration or an option."""
     text = drawn.choice(TEXTS)
     if drawn.random() < 0.5:
         path, _ = recorded(drawn)
@@ -372,7 +372,7 @@ RECORDS += ("search/metrics.jsonl", "retrain/magnitude/metrics.jsonl", "search/t
 
 
 def texts_as_json(drawn: Drawn) -> Command:
-    """JSON of another shape, or too deep, in place of what a run has recorded."""
+    """Replace what a run has recorded by JSON of another shape, or too deep."""
     path = RUN / drawn.choice(RECORDS)
     if path.suffix == ".json" and drawn.random() < 0.6:
         content = json.loads(path.read_text())
@@ -386,7 +386,7 @@ def texts_as_json(drawn: Drawn) -> Command:
 
 
 def links_in_runs(drawn: Drawn) -> Command:
-    """Links in a run folder that lead out of it, to themselves, or nowhere."""
+    """Put links into a run folder that lead outside, to themselves, or nowhere."""
     target = drawn.choice(["outside/treasure", "outside", "outside/new", "/dev/zero", "loop", "."])
     inside = sorted(path for path in RUN.rglob("*") if not path.is_symlink())
     path = drawn.choice(inside)
@@ -404,7 +404,7 @@ def links_in_runs(drawn: Drawn) -> Command:
 
 
 def pickles_in_runs(drawn: Drawn) -> Command:
-    """Pickles that call something, in place of states and weights."""
+    """Replace states and weights by pickles that call something."""
     found = [path for path in RUN.rglob("*") if path.suffix in (".pt", ".safetensors")]
     path = drawn.choice(sorted(found))
     evil = pickle.dumps(Evil(), protocol=drawn.choice([0, 2, 4]))
@@ -438,7 +438,7 @@ NAMES: tuple[bytes, ...] = (
 
 
 def names_of_files(drawn: Drawn) -> Command:
-    """Strange names of images, classes, roots, runs and output folders."""
+    """Use strange names of images, classes, roots, runs and output folders."""
     name = drawn.choice(NAMES)
     way = drawn.randrange(5)
     if way == 0:
@@ -460,7 +460,7 @@ def names_of_files(drawn: Drawn) -> Command:
 
 
 def data_words(root: str) -> Command:
-    """A search on a folder of images."""
+    """Return the words of a search on a folder of images."""
     return [
         "search",
         *SEARCH,
@@ -470,7 +470,7 @@ def data_words(root: str) -> Command:
 
 
 def links_in_data(drawn: Drawn) -> Command:
-    """Links in a folder of images: loops, other classes, other folders, devices."""
+    """Put links into a folder of images: loops, other classes, other folders, devices."""
     to = drawn.choice([".", "..", "../images", "dark", "light/00.png", "/dev/zero", "/etc/passwd",
                        "/proc/self/mem", "nowhere", "x", "../outside", "/"])  # fmt: skip
     at = drawn.choice(["dark/x", "dark/x.png", "x", "light/00.png", "dark"])
@@ -484,7 +484,7 @@ def links_in_data(drawn: Drawn) -> Command:
 
 
 def files_in_data(drawn: Drawn) -> Command:
-    """Files that are no images, or more than that."""
+    """Put files into a folder of images that are no images, or more than that."""
     path = Path("images/dark") / drawn.choice(["00.png", "x.jpg", "x.gif", "x.tif", "x.webp"])
     path.unlink(missing_ok=True)
     content = drawn.choice(HOSTILE)
@@ -505,7 +505,7 @@ def files_in_data(drawn: Drawn) -> Command:
 
 
 def png(*chunks: tuple[bytes, bytes], width: int = 8, height: int = 8) -> bytes:
-    """A PNG file of a size with these chunks before its picture."""
+    """Return a PNG file of a size with these chunks before its picture."""
     import struct
     import zlib
 
@@ -520,7 +520,7 @@ def png(*chunks: tuple[bytes, bytes], width: int = 8, height: int = 8) -> bytes:
 
 
 def text_bomb() -> bytes:
-    """A small PNG whose text is 200 MB when it is unpacked."""
+    """Return a small PNG whose text is 200 MB when it is unpacked."""
     import zlib
 
     packed = zlib.compress(bytes(200 * 2**20), 9)
@@ -551,7 +551,7 @@ HOSTILE: tuple[Callable[[], bytes] | None, ...] = (
 
 
 def tables(drawn: Drawn) -> Command:
-    """Tables of accuracies that are none."""
+    """Use files that are no tables of accuracies."""
     head = b"architecture,cifar10_test_200ep\n"
     cell = b"|none~0|+|none~0|none~1|+|none~0|none~1|none~2|,1\n"
     content = drawn.choice(
@@ -631,7 +631,7 @@ GENOTYPES: tuple[str, ...] = (
 
 
 def genotypes(drawn: Drawn) -> Command:
-    """Texts in place of an architecture, which are read and never executed."""
+    """Use texts in place of an architecture, which must be parsed and never executed."""
     text = drawn.choice(GENOTYPES)
     if drawn.random() < 0.3 and len(text) < 1000:
         given = text
@@ -663,7 +663,7 @@ KINDS: dict[str, Callable[[Drawn], Command]] = {
 
 
 def main() -> None:
-    """Run what is missing, or print the table."""
+    """Run the missing trials, or print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -681,7 +681,7 @@ def main() -> None:
 
 
 def begin(work: Path) -> Watch:
-    """The run that is attacked, and the watch, which knows what harmless commands import."""
+    """Return the run to attack, and the watch, which knows the imports of harmless commands."""
     work.mkdir(parents=True, exist_ok=True)
     prepare(work, (CASE,))
     watch = Watch((work / TRIAL / "outputs", work / "cache"))
@@ -700,7 +700,7 @@ def begin(work: Path) -> Watch:
 def trials(
     work: Path, watch: Watch, seed: int, each: int
 ) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
-    """So many of every kind, in turns."""
+    """Return `count` trials of every kind, in turns."""
     for number in range(each):
         for kind in KINDS:
             name = f"{kind} {seed} {number}"
@@ -708,7 +708,7 @@ def trials(
 
 
 def attack(work: Path, watch: Watch, kind: str, name: str) -> dict[str, Any]:
-    """One trial: what it did, and what else happened."""
+    """Run one trial, and return what it did and what else happened."""
     enter(work)
     words = KINDS[kind](random.Random(name))
     before, memory = outside(), peak()
@@ -743,12 +743,12 @@ def attack(work: Path, watch: Watch, kind: str, name: str) -> dict[str, Any]:
 
 
 def answer(words: Command) -> Answer:
-    """What a command answers; `load` is the function."""
+    """Return the answer of a command; `load` is the function."""
     return loaded(Path(words[1]), SECONDS) if words[0] == "load" else answered(words, SECONDS)
 
 
 def enter(work: Path) -> None:
-    """A new folder with the run, some images, a stranger's module, and what must stay as it is."""
+    """Enter a new folder with the run, images, a stranger's module, and files not to change."""
     place = work / TRIAL
     os.chdir(work)
     shutil.rmtree(place, ignore_errors=True)
@@ -761,7 +761,7 @@ def enter(work: Path) -> None:
 
 
 def outside() -> Mapping[str, bytes | None]:
-    """All files beside `outputs`, with what is in them."""
+    """Return all files beside `outputs`, with their contents."""
     found: dict[str, bytes | None] = {}
     for folder, folders, files in os.walk("."):
         if folder == ".":
@@ -774,7 +774,7 @@ def outside() -> Mapping[str, bytes | None]:
 
 
 def peak() -> float:
-    """The most memory that this process has had, in GiB."""
+    """Return the peak memory of this process in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 

@@ -43,16 +43,16 @@ TRANSFER = " ".join(f"transfer.{word}" for word in RECIPE.split())
 FOLDER = "dataset=image_folder dataset.root=../images"
 OUTCOMES = ("equal", "told", "named", "less")
 IDLE = ("run.json", "commands.jsonl")
-"""Files at the top of a run that tell when it was worked on."""
+"""Files at the top of a run that depend on when it was used."""
 TRIAL = f"trial-{os.getpid()}"
-"""The folder of the copy; several processes may share the work, each with cases of its own."""
+"""The folder of the copy; several processes may share the work, each with its own cases."""
 NUMBERS = (".pt", ".safetensors", ".json", ".jsonl", ".yaml", ".gz")
-"""How the names of files end that hold numbers; the others are pictures."""
+"""Suffixes of files that hold numbers; the others are pictures."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A run: its command, and after how many rounds in all it is stopped; `None`: it is done."""
+    """A run: its command, and the rounds after which it is stopped; `None`: it is finished."""
 
     name: str
     words: str
@@ -61,14 +61,14 @@ class Case:
 
     @property
     def command(self) -> list[str]:
-        """The words that make it, and go on with it."""
+        """The words that make the run and continue it."""
         return ["run", *self.words.split(), *HERE.split()]
 
 
 Damage = Callable[[Path, random.Random], None]
 Command = Callable[[Case, Path], Answer]
 Trial = tuple[str, Callable[[], dict[str, Any]]]
-"""Its name, and what does it."""
+"""The name of a trial, and the function that does it."""
 
 CASES = (
     Case("finished", f"{SMALL} {RETRAIN} {TRANSFER}"),
@@ -80,7 +80,7 @@ CASES = (
 
 
 def main() -> None:
-    """Run what is missing, or print the tables."""
+    """Run the missing trials, or print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -102,7 +102,7 @@ def main() -> None:
 
 
 def prepare(work: Path, cases: tuple[Case, ...] = CASES) -> None:
-    """The undamaged runs, and images to look at; those that are there stay."""
+    """Make the missing undamaged runs, and images to classify."""
     os.environ["NASRUN_CACHE"] = str(work / "cache")
     (work / TRIAL).mkdir(parents=True, exist_ok=True)
     make_images(work / "images")
@@ -119,7 +119,7 @@ def prepare(work: Path, cases: tuple[Case, ...] = CASES) -> None:
 
 
 def make_images(folder: Path) -> None:
-    """Two classes that one can tell apart, of 24 grey images each."""
+    """Make two distinguishable classes of 24 grey images each."""
     import numpy as np
     from PIL import Image
 
@@ -133,7 +133,7 @@ def make_images(folder: Path) -> None:
 
 
 class stopped_after:
-    """A context in which a command's hours are spent after `rounds` rounds, `None` for never."""
+    """Make a command's hours spent after `rounds` rounds, in the context; `None` for never."""
 
     def __init__(self, rounds: int | None) -> None:
         self.left = rounds
@@ -158,36 +158,36 @@ class stopped_after:
 
 
 def half(path: Path, drawn: random.Random) -> None:
-    """Only the first half is left."""
+    """Keep only the first half."""
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
 
 
 def empty(path: Path, drawn: random.Random) -> None:
-    """Nothing is left."""
+    """Keep nothing."""
     path.write_bytes(b"")
 
 
 def byte(path: Path, drawn: random.Random) -> None:
-    """One byte is another."""
+    """Change one byte."""
     content = bytearray(path.read_bytes())
     content[drawn.randrange(len(content))] ^= drawn.randrange(1, 256)
     path.write_bytes(content)
 
 
 def delete(path: Path, drawn: random.Random) -> None:
-    """It is gone."""
+    """Delete the file."""
     path.unlink()
 
 
 def folder(path: Path, drawn: random.Random) -> None:
-    """A folder has taken its place."""
+    """Replace the file by a folder."""
     path.unlink()
     path.mkdir()
 
 
 def bit(path: Path, drawn: random.Random) -> None:
-    """One bit is another."""
+    """Flip one bit."""
     content = bytearray(path.read_bytes())
     content[drawn.randrange(len(content))] ^= 1 << drawn.randrange(8)
     path.write_bytes(content)
@@ -197,27 +197,27 @@ DAMAGES = (half, empty, byte, delete, folder)
 
 
 def repeat(case: Case, run: Path) -> Answer:
-    """The command that made the run."""
+    """Repeat the command that made the run."""
     return answered(case.command)
 
 
 def select(case: Case, run: Path) -> Answer:
-    """Another selection from its search."""
+    """Select again from its search."""
     return answered(["select", f"run={run}", *case.select.split(), *HERE.split()])
 
 
 def list_runs(case: Case, run: Path) -> Answer:
-    """All runs, a record of each stage."""
+    """List all runs, with a record of each stage."""
     return answered(["list", "runs", "format=json"])
 
 
 def table_of_runs(case: Case, run: Path) -> Answer:
-    """All runs, as people see them."""
+    """List all runs as a table."""
     return answered(["list", "runs"])
 
 
 def show(case: Case, run: Path) -> Answer:
-    """The run at one glance."""
+    """Show the run."""
     answer = answered(["show", str(run), "format=json"])
     record = json.loads(answer.out or "{}")
     for idle in ("bytes", "files", "pictures"):  # they may well differ
@@ -226,12 +226,12 @@ def show(case: Case, run: Path) -> Answer:
 
 
 def load(case: Case, run: Path) -> Answer:
-    """The trained network, on an image that is no picture of anything."""
+    """Load the trained network, and run it on a random image."""
     return loaded(run)
 
 
 def predict(case: Case, run: Path) -> Answer:
-    """The classes of an image."""
+    """Classify an image."""
     return answered(["predict", str(run), "../images/dark/00.png", "format=csv", "top=2"])
 
 
@@ -241,7 +241,7 @@ QUICK = (list_runs, show, load)
 
 
 def commands_of(case: Case, file: str) -> Sequence[Command]:
-    """All that may read a file; of cases like another, those only that do not read it alike."""
+    """Return the commands that may read a file; for similar cases, only those that differ."""
     if not file.endswith(NUMBERS):
         return (repeat, show)
     if case is CASES[0]:
@@ -250,7 +250,7 @@ def commands_of(case: Case, file: str) -> Sequence[Command]:
 
 
 def damages(work: Path, seed: int, wanted: Sequence[str]) -> Iterator[Trial]:
-    """Every file with every damage under every command."""
+    """Return every file with every damage under every command."""
     for case in (case for case in CASES if case.name in wanted):
         for file in files(work / case.name):
             for damage in DAMAGES:
@@ -259,7 +259,7 @@ def damages(work: Path, seed: int, wanted: Sequence[str]) -> Iterator[Trial]:
 
 
 def flips(work: Path, seed: int, count: int, wanted: Sequence[str]) -> Iterator[Trial]:
-    """So many single bits of files that hold numbers, files drawn evenly.
+    """Return `count` single bits of files that hold numbers, files drawn evenly.
 
     Each is seen by the command that reads the file.
     """
@@ -274,7 +274,7 @@ def flips(work: Path, seed: int, count: int, wanted: Sequence[str]) -> Iterator[
 
 
 def files(made: Path) -> list[str]:
-    """The files of a run, below its family's folder."""
+    """Return the files of a run, below its family's folder."""
     home = made / "outputs"
     return sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file())
 
@@ -287,7 +287,7 @@ def trial(
     command: Command | tuple[Command, ...],
     seed: int,
 ) -> Trial:
-    """The name of a trial, and what does it."""
+    """Return the name of a trial and its function."""
     commands = command if isinstance(command, tuple) else (command,)
     of = "+".join(each.__name__ for each in commands)
     name = f"{case.name} {file} {damage.__name__} {of} {seed}"
@@ -296,7 +296,7 @@ def trial(
 
 
 def kind_of(file: str) -> str:
-    """The name of a file without its numbers; all pictures are one kind, and all members."""
+    """Return a file's name without its numbers; all pictures are one kind, and all members."""
     path = Path(file)
     if not file.endswith(NUMBERS):
         return "pictures"
@@ -311,7 +311,7 @@ def outcome(
     commands: tuple[Command, ...],
     name: str,
 ) -> str:
-    """The worst that the commands do, each on a damaged copy of its own."""
+    """Return the worst outcome of the commands, each on its own damaged copy."""
     found = []
     for command in commands:
         expected = reference(work, case, command)
@@ -323,7 +323,7 @@ def outcome(
 
 
 def copied(work: Path, case: Case) -> Path:
-    """A new copy of a case, with the current folder in it; returns the run's path from there."""
+    """Make a copy of a case, enter it, and return the run's path from there."""
     place = work / TRIAL
     os.chdir(work)
     shutil.rmtree(place)
@@ -334,7 +334,7 @@ def copied(work: Path, case: Case) -> Path:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a command answers in an undamaged copy, and the results that are there then."""
+    """The answer of a command in an undamaged copy, and the results afterwards."""
 
     answer: Answer
     results: Mapping[str, str]
@@ -342,13 +342,13 @@ class Expected:
 
 @cache
 def reference(work: Path, case: Case, command: Command) -> Expected:
-    """What a command does to an undamaged copy."""
+    """Return the outcome of a command on an undamaged copy."""
     run = copied(work, case)
     return Expected(command(case, run), results())
 
 
 def results() -> dict[str, str]:
-    """The results in the newest version, by their names; seconds differ and are left out."""
+    """Return the results in the newest version by name, without seconds, which differ."""
     run = max(Path("outputs").glob("*/v*"))
     found = {}
     for path in sorted(path for path in run.rglob("*") if path.is_file()):
@@ -361,7 +361,7 @@ def results() -> dict[str, str]:
 
 
 def timeless(text: str) -> str:
-    """A text without what tells of seconds."""
+    """Return a text without seconds."""
     text = re.sub(r'"(seconds|created|check|timing\.jsonl)": ?("[^"]*"|[\d.e-]+)', "", text)
     return re.sub(r"\d+(\.\d+)? (s|min|h)\b|left \S+|mem \S+", "", text)
 
@@ -372,7 +372,7 @@ def judged(
     command: Command,
     file: str,
 ) -> str:
-    """How a trial ended."""
+    """Return how a trial ended."""
     if answer.fault is not None:
         return answer.fault
     told = [line for line in (answer.out + answer.err).splitlines() if names(line, file)]
@@ -396,15 +396,15 @@ def judged(
 
 
 def names(line: str, file: str) -> bool:
-    """Whether a line names a file, or a folder that it is in."""
+    """Return whether a line names a file, or a folder around it."""
     path = Path("outputs") / file
     return any(str(each) in line for each in (path, *path.parents[:-3]))
 
 
 def differences(ours: Mapping[str, str], theirs: Mapping[str, str], file: str) -> list[str]:
-    """The results that are others; the damaged file may still be as it was damaged.
+    """Return the results that differ; the damaged file may still be as it was damaged.
 
-    A report leaves out what is not done.
+    A report leaves out unfinished stages.
     """
     own = "/".join(Path(file).parts[2:])
     found = {name: ours.get(name, "") for name in theirs if name != own}
@@ -416,13 +416,13 @@ def differences(ours: Mapping[str, str], theirs: Mapping[str, str], file: str) -
 
 
 def says_less(ours: str, theirs: str) -> bool:
-    """Whether a reader told nothing that is not so, but left things out."""
+    """Return whether a reader printed nothing wrong, but left things out."""
     words = set(re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", theirs))
     return set(re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", ours)) <= {*words, "0", "1", "2", "3"}
 
 
 def tables(rows: list[dict[str, Any]]) -> None:
-    """Counts by damage, by command and by file; the bits apart."""
+    """Print counts by damage, by command and by file; bits separately."""
     whole = [row for row in rows if row["damage"] != "bit"]
     bits = [row for row in rows if row["damage"] == "bit"]
     for key in ("damage", "command", "file", "case"):

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
 """Kills commands at random moments, repeats them, and compares with undisturbed ones.
 
-    scripts/check_kills.py run       the trials that are missing, one after the other
-    scripts/check_kills.py tables    what is done so far, as Markdown
+    scripts/check_kills.py run       runs the missing trials, one after the other
+    scripts/check_kills.py tables    prints the results so far, as Markdown
 
 A trial draws a strategy and a command: a search, a selection from one, a retraining or a transfer
 of its choice, the whole pipeline, or a sweep. The command's process group gets SIGKILL at a random
-moment, one to three times, and is then repeated to its end. In a third of the trials the power is
-lost too: of each file goes what was written and not flushed to the disk. Then the list of files and
-all that is in them but times must be those of an undisturbed command. What comes before the command
-(the search of a selection) is done once and copied. A command is a fork of this process, which has
-everything imported. A trial that is done is a line of WORK/done.jsonl and not repeated; the folder
-of one that ends otherwise is kept. Not imitated are names of files that a loss of power takes back,
-and the processes of an engine: all train within the command.
+moment, one to three times, and is then repeated to its end. In a third of the trials the power
+fails, too: from each file, everything that was written but not flushed to the disk is removed. Then
+the list of files and their contents, except for times, must equal those of an undisturbed command.
+What comes before the command (the search of a selection) is run once and copied. A command is a
+fork of this process, which has everything imported. A finished trial is a line of WORK/done.jsonl
+and is not repeated; the folder of a failed one is kept. Not imitated are names of files that a
+power failure takes back, and the processes of an engine: all trainings run within the command.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ WORDS = {
     "reinforce": (*CELLS, "strategy.num_candidates=2"),
     **dict.fromkeys(("pbtnas", "pbt_random", "pbt_mutation"), POPULATIONS),
 }
-"""What makes a search of every strategy small."""
+"""Overrides that make a search of every strategy small."""
 SHORT = (
     *("retrain.epochs=2", "retrain.channels=2", "retrain.layers=3"),
     "retrain.auxiliary=false",
@@ -74,14 +74,14 @@ SWEEP = "hydra.sweep.dir=outputs/sweep"
 KILLED = -signal.SIGKILL
 TIMING = "timing.jsonl"
 TIMES = ("seconds", "created", "memory_gib", TIMING, "check")
-"""Keys of what is measured, and of digests of that."""
+"""Keys of measurements, and of digests that depend on them."""
 UNLIKE = ("state.json", "subspaces.png", "commands.jsonl", "nasrun.log")
-"""Digests of states, which have times; measured memory, drawn; commands and rounds by the clock."""
+"""Files that may differ, since they have times, measured memory, or commands by the clock."""
 MOMENTS = ("before the first round", "within rounds", "after the last round", "too late")
 
 
 def main() -> None:
-    """Do what is missing, or print the table."""
+    """Run the missing trials, or print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -107,7 +107,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Trial:
-    """Commands that come before, the one that is killed, and at which parts of its duration."""
+    """The commands before, the one that is killed, and the parts of its duration at which it is."""
 
     strategy: str
     stage: str
@@ -118,7 +118,7 @@ class Trial:
 
     @classmethod
     def draw(cls, seed: int, number: int) -> Trial:
-        """The trial of this number."""
+        """Return the trial of this number."""
         dice = random.Random(f"{seed} {number}")
         strategy = dice.choice(list(WORDS))
         stages = ["search", "search", "select", "select", "run", "sweep"]
@@ -133,7 +133,7 @@ class Trial:
 
 
 def selectors(strategy: str) -> tuple[str, ...]:
-    """Those that can read what a strategy leaves, without variants of another."""
+    """Return the selectors that can read what a strategy leaves, without variants of others."""
     if WORDS[strategy] is POPULATIONS:
         return ("fittest", "soup")
     if strategy == "reinforce":
@@ -144,7 +144,7 @@ def selectors(strategy: str) -> tuple[str, ...]:
 
 
 def commands(strategy: str, stage: str, selector: str) -> tuple[tuple[Command, ...], Command]:
-    """What comes before a stage, and its command."""
+    """Return the commands before a stage, and that of the stage."""
     words = (f"strategy={strategy}", *WORDS[strategy], *EVERYWHERE)
     search: Command = ("search", *words)
     extra = HALVING if selector == "halving" else ()
@@ -165,7 +165,7 @@ def commands(strategy: str, stage: str, selector: str) -> tuple[tuple[Command, .
 
 
 def attempt(trial: Trial, work: Path, name: str) -> dict[str, Any]:
-    """How a trial ended; its folder is kept if it did not end as an undisturbed command."""
+    """Run a trial and return its outcome; keep its folder if it differs from an undisturbed one."""
     whole, duration = reference((*trial.before, trial.command), work / "references")
     folder = work / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -192,7 +192,7 @@ def attempt(trial: Trial, work: Path, name: str) -> dict[str, Any]:
 
 
 def reference(commands: Sequence[Command], folder: Path) -> tuple[Path, float]:
-    """A folder in which these were executed undisturbed, and the seconds that the last one took."""
+    """Return a folder in which these commands ran undisturbed, and the seconds of the last one."""
     mark = hashlib.sha256(json.dumps(commands).encode()).hexdigest()[:8]
     path = folder / f"{commands[-1][0]}-{mark}"
     if not path.exists():
@@ -212,10 +212,10 @@ def reference(commands: Sequence[Command], folder: Path) -> tuple[Path, float]:
 def run(
     command: Command, folder: Path, after: float | None = None
 ) -> tuple[int, str, dict[int, int]]:
-    """Execute a command in a folder, or kill it after some seconds.
+    """Run a command in a folder, or kill it after some seconds.
 
-    Returns its status, the last line that it said on standard error, and for every file that it
-    flushed to the disk (by its inode) how long that was then.
+    Returns its status, the last line on standard error, and the flushed length of every file by its
+    inode.
     """
     flushed = folder.with_name(f"{folder.name}.flushed")
     errors = folder.with_name(f"{folder.name}.errors")
@@ -238,7 +238,7 @@ def run(
 
 
 def execute(command: Command, folder: Path, flushed: Path, errors: Path) -> NoReturn:
-    """The command, in a process of its own that notes what it flushes; never returns."""
+    """Run the command in its own process, which records what it flushes; never returns."""
     status = 1
     try:
         os.setpgid(0, 0)
@@ -270,7 +270,7 @@ def execute(command: Command, folder: Path, flushed: Path, errors: Path) -> NoRe
 
 
 def import_everything() -> None:
-    """Import by use: a pipeline and a population, in this process."""
+    """Import everything by using it: a pipeline and a population, in this process."""
     from nasrun.cli.main import main as nasrun
 
     with tempfile.TemporaryDirectory() as folder:
@@ -288,14 +288,14 @@ def import_everything() -> None:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """All files below a folder."""
+    """Return all files below a folder."""
     return (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
 
 
 def lose_power(folder: Path, known: dict[int, int]) -> int:
-    """Cut off each file what was not flushed; returns how many lost something.
+    """Cut off from each file what was not flushed, and return how many files lost something.
 
-    known: the length of a file on the disk, by its inode; one that is not there has none.
+    known: the length of a file on the disk, by its inode; a missing one has none.
     """
     cut = 0
     for path in files(folder):
@@ -307,7 +307,7 @@ def lose_power(folder: Path, known: dict[int, int]) -> int:
 
 
 def moment(folder: Path, whole: Path, trial: Trial) -> str:
-    """When a command was killed, by the rounds that it and an undisturbed one have logged."""
+    """Return when a command was killed, by the logged rounds of it and of an undisturbed one."""
     ours, all_ = (sum(_rounds(path) for path in place.rglob("metrics.jsonl"))
                   for place in (folder, whole))  # fmt: skip
     if ours == all_:
@@ -322,7 +322,7 @@ def _rounds(path: Path) -> int:
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """The files that only one of two folders has, or that differ by more than times."""
+    """Return the files that only one of two folders has, or that differ by more than times."""
     ours, theirs = (
         {str(path.relative_to(folder)): path for path in files(folder)} for folder in (one, other)
     )
@@ -334,7 +334,7 @@ def differences(one: Path, other: Path) -> list[str]:
 
 
 def content(path: Path) -> object:
-    """What a file holds but for times, and but for digests of what has times."""
+    """Return the content of a file without times and digests of times."""
     if path.name in UNLIKE:
         return None
     if path.suffix == ".pt":
@@ -354,13 +354,13 @@ def content(path: Path) -> object:
 
 
 def texts(path: Path) -> list[str]:
-    """The JSON texts of a file: one per line, or the whole."""
+    """Return the JSON texts of a file: one per line, or the whole."""
     text = path.read_text()
     return text.splitlines() if path.suffix == ".jsonl" else [text]
 
 
 def timeless(node: Any) -> Any:
-    """Without the values that are times; tensors as lists."""
+    """Return a value without times; tensors as lists."""
     if isinstance(node, dict):
         return {key: timeless(value) for key, value in node.items() if key not in TIMES}
     if isinstance(node, list | tuple):
@@ -369,12 +369,12 @@ def timeless(node: Any) -> Any:
 
 
 def read(done: Path) -> list[dict[str, Any]]:
-    """What is done."""
+    """Return the finished trials."""
     return [json.loads(line) for line in done.read_text().splitlines()] if done.exists() else []
 
 
 def told(row: dict[str, Any]) -> str:
-    """How a trial ended, for people."""
+    """Return how a trial ended, in words."""
     ended = "as undisturbed"
     if row["status"] != 0:
         ended = f"status {row['status']}: {row['said']}"
@@ -386,7 +386,7 @@ def told(row: dict[str, Any]) -> str:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> None:
-    """A line for every kind of command; then the trials that did not end as undisturbed."""
+    """Print a line for every kind of command, then the trials that differ from undisturbed ones."""
     titles = ("command", "trials", *MOMENTS, "power lost", "files cut", "other")
     print("\n|", *(f"{title} |" for title in titles))
     print("|---" * len(titles) + "|")

@@ -35,7 +35,7 @@ SETTINGS = {
 
 
 def main() -> None:
-    """Draw subspaces of the wanted sizes, measure each alone, compare."""
+    """Draw subspaces of the sizes asked for, measure each in its own process, compare."""
     settings = SETTINGS | dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
     unknown = sorted(set(settings) - set(SETTINGS))
     if unknown:
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def build(settings: dict[str, str]):  # type: ignore[no-untyped-def]
-    """The space and the strategy, as the command line composes them."""
+    """Return the space and the strategy, as the command line composes them."""
     from nasrun.config import build as make
     from nasrun.config import compose, resolve
 
@@ -81,7 +81,7 @@ def build(settings: dict[str, str]):  # type: ignore[no-untyped-def]
 
 
 def draw(settings: dict[str, str], count: int) -> list[tuple[int, dict[str, list[str]]]]:
-    """Random subspaces whose predictions lie in the wanted range, in the order drawn."""
+    """Return random subspaces whose predictions are in the range, in the order drawn."""
     from nasrun.costs.memory import Shapes, optimizer_slots
 
     space, strategy = build(settings)
@@ -109,7 +109,7 @@ def draw(settings: dict[str, str], count: int) -> list[tuple[int, dict[str, list
 
 
 def measure(settings: dict[str, str], kept: dict[str, list[str]]) -> dict[str, int]:
-    """Bytes that a few steps of a subspace add to this process."""
+    """Return the bytes that a few steps of a subspace add to this process."""
     import torch
 
     from nasrun.budget import Budget
@@ -166,7 +166,7 @@ def measure(settings: dict[str, str], kept: dict[str, list[str]]) -> dict[str, i
 
 
 def peak(device) -> int:  # type: ignore[no-untyped-def]
-    """The most bytes so far: the allocator's on CUDA, else of the process."""
+    """Return the peak bytes so far: the allocator's on CUDA, else the process's."""
     import torch
 
     if device.type == "cuda":
@@ -178,7 +178,7 @@ def peak(device) -> int:  # type: ignore[no-untyped-def]
 
 
 def fit(rows: list[tuple[int, int]]) -> tuple[float, float]:
-    """Factor and offset with the least squares of relative errors."""
+    """Return factor and offset by least squares of relative errors."""
     weights = [1 / measured for _, measured in rows]
     a = sum((w * p) ** 2 for w, (p, _) in zip(weights, rows, strict=True))
     b = sum(w * w * p for w, (p, _) in zip(weights, rows, strict=True))
@@ -190,7 +190,7 @@ def fit(rows: list[tuple[int, int]]) -> tuple[float, float]:
 
 
 def gib(size: float) -> float:
-    """Bytes in GiB."""
+    """Return bytes in GiB."""
     return size / 2**30
 
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Compares what `nasrun plan` predicts with what the same run takes.
+"""Compares what `nasrun plan` predicts with what the same run needs.
 
     scripts/check_plan.py                  # all runs below, on one thread
     scripts/check_plan.py darts scaled     # these
 
-Each is planned and then run, in a process of its own and an empty folder. All seconds are those
-that the process ran on a core, so that other work on the machine is not counted. Prints a row per
-stage: predicted (~ where steps on fewer images were scaled up), taken, and the ratio of both; and
-the seconds that the plan itself took.
+Each run is planned and then run, in its own process and an empty folder. All seconds are CPU
+seconds, so that other work on the machine does not count. Prints a row per stage: predicted (~ if
+scaled up from steps on fewer images), measured, and the ratio of both; and the seconds of the plan
+itself.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def asked(what: str, name: str) -> dict:
-    """What a process of its own answers."""
+    """Return the answer of a separate process."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, Path(__file__).resolve(), "--one", what, name]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
@@ -59,7 +59,7 @@ def asked(what: str, name: str) -> dict:
 
 
 def one(what: str, words: list[str]) -> int:
-    """Plan or run, by the seconds on a core."""
+    """Plan or run, and return CPU seconds."""
     time.perf_counter = time.monotonic = time.process_time
     from nasrun.cli.line import Line
     from nasrun.cli.prepared import plan_of

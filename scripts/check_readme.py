@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Runs the README's commands as they stand there, at their real defaults, one after the other.
+"""Runs the README's commands as they are written, at their real defaults, one after the other.
 
-    scripts/check_readme.py run [--work DIR] [--images DIR]     those that are missing
-    scripts/check_readme.py list                                what would run, and what would not
-    scripts/check_readme.py tables                              what is done so far, as Markdown
+    scripts/check_readme.py run [--work DIR] [--images DIR]     runs the missing commands
+    scripts/check_readme.py list                                lists commands to run and to skip
+    scripts/check_readme.py tables                              prints results so far, as Markdown
 
-Every `nasrun` line of a ```bash block is run in WORK, where a later one finds what an earlier one
-left; `scripts/demo` stands for `nasrun run`. Commands that need more than this machine has are
-named and left out: files that are written in capitals (DIR stands for --images, if that is given),
+Every `nasrun` line of a ```bash block is run in WORK, where later commands find the results of
+earlier ones; `scripts/demo` is replaced by `nasrun run`. Commands that need more than this machine
+has are listed and skipped: files written in capitals (DIR is replaced by --images, if given),
 ImageNet, packages of the reader's own. A finished command is a line of WORK/done.jsonl and is not
-repeated; an interrupted one continues where it was.
+repeated; an interrupted one continues.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 NEEDS = re.compile(r"\b(DIR|FOLDER|FILE|CSV|CIFAR|TINY|RUN|BENCHMARK)\b|/data/|/path/to|=mine\b")
-"""What stands for something that a reader has and this machine has not."""
+"""Words for things that a reader has and this machine has not."""
 
 
 def main() -> int:
-    """Run what is missing, or tell what there is; 1 if a command has failed."""
+    """Run the missing commands or list them; returns 1 if a command has failed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def commands_of(text: str, images: Path | None = None) -> Iterator[tuple[str, str]]:
-    """The commands of a page, in its order, with what is missing for them, empty if nothing is."""
+    """Return the commands of a page in order, with what each needs that is missing here."""
     for block in re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             command = re.sub(r"\s+#.*", "", line).strip().replace("scripts/demo", "nasrun run")
@@ -73,7 +73,7 @@ def commands_of(text: str, images: Path | None = None) -> Iterator[tuple[str, st
 
 
 def run(commands: Sequence[str], work: Path, done: Path) -> None:
-    """Run the commands that are not done; one that fails is told and the next one runs."""
+    """Run the missing commands; a failure is printed, and the next one runs."""
     known = {record["command"] for record in read(done)}
     for command in commands:
         if command in known:
@@ -91,7 +91,7 @@ def run(commands: Sequence[str], work: Path, done: Path) -> None:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """What is done so far."""
+    """Return the finished commands."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 

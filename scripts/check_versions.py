@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 """Runs every strategy at its defaults on the lowest and the newest torch that nasrun admits.
 
-    scripts/check_versions.py run       what is missing, one search after the other
-    scripts/check_versions.py tables    what is done so far, as Markdown
+    scripts/check_versions.py run       runs the missing searches, one after the other
+    scripts/check_versions.py tables    prints the results so far, as Markdown
 
-An environment of its own is made for either version below --work: the lowest torch and torchvision
-that pyproject.toml admits, and the newest that pip finds (5 GB each with CUDA). Every search is
-`nasrun search strategy=NAME images=N rounds=1` with seed 0, one thread and nothing else, so that
-last batches are short and maps fold in some batches and not in others; one that has rounds left
-after a minute ends with the round that it is in. Strategies that propose architectures run with
-every evaluator that trains. Needs nothing but Python. A finished search is a line of
-WORK/done.jsonl and is not repeated.
+Each version gets its own environment below --work: the lowest torch and torchvision that
+pyproject.toml admits, and the newest that pip finds (5 GB each with CUDA). Every search is `nasrun
+search strategy=NAME images=N rounds=1` with seed 0, one thread and nothing else, so that last
+batches are short and maps fold in some batches and not in others; a search with rounds left after a
+minute ends with its current round. Strategies that propose architectures run with every evaluator
+that trains. The script needs only Python. A finished search is a line of WORK/done.jsonl and is not
+repeated.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 LIBRARIES = ("torch", "torchvision")
 IMAGES = ("320", "400", "500", "650", "null")
-"""Training and validation images together; null is all 1,437."""
+"""Number of training and validation images; null is all 1,437."""
 MINUTE = "budget.max_hours=0.0167"
 SPENT = 75
-"""nasrun's exit status where the hours are spent: all rounds so far are kept."""
+"""nasrun's exit status when the hours are spent; all rounds so far are kept."""
 
 
 def main() -> None:
-    """Run what is missing, or print the table."""
+    """Run the missing searches, or print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -54,14 +54,14 @@ def main() -> None:
 
 
 def lowest() -> list[str]:
-    """What pip is to install for the lowest versions that pyproject.toml admits."""
+    """Return what pip has to install for the lowest versions that pyproject.toml admits."""
     text = (ROOT / "pyproject.toml").read_text()
     found = {name: re.search(rf'"{name}>=([\d.]+)', text) for name in LIBRARIES}
     return [f"{name}=={match[1]}" for name, match in found.items() if match is not None]
 
 
 def environment(folder: Path, wanted: Sequence[str]) -> Path:
-    """The Python of an environment with these libraries and nasrun, made where it is missing."""
+    """Return the Python of an environment with these libraries and nasrun, making it if needed."""
     python, mark = folder / "bin/python", folder / ".installed"
     if not mark.exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
@@ -72,13 +72,13 @@ def environment(folder: Path, wanted: Sequence[str]) -> Path:
 
 
 def version(python: Path) -> str:
-    """Its torch."""
+    """Return its version of torch."""
     asked = [python, "-c", "import torch; print(torch.__version__)"]
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def strategies() -> Iterator[str]:
-    """The words of every strategy, with each evaluator that trains where it takes one."""
+    """Return the words of every strategy, with each evaluator that trains if it takes one."""
     for path in sorted((ROOT / "conf/strategy").glob("[!_]*.yaml")):
         if "- /evaluator@_here_" not in path.read_text():
             yield path.stem
@@ -89,7 +89,7 @@ def strategies() -> Iterator[str]:
 
 
 def check(python: Path, torch: str, done: Path) -> None:
-    """Run the searches that are not done yet with one version."""
+    """Run the missing searches with one version."""
     before = {(row["strategy"], row["images"], row["torch"]) for row in read(done)}
     for strategy in strategies():
         for images in IMAGES:
@@ -103,7 +103,7 @@ def check(python: Path, torch: str, done: Path) -> None:
 
 
 def search(python: Path, words: Sequence[str]) -> dict[str, Any]:
-    """How a search ended: the last line of what it said, where it failed."""
+    """Run a search and return its outcome: the last line of its output if it failed."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         fixed = ("rounds=1", "seed=0", "budget.threads=1", "progress=false", MINUTE)
@@ -122,17 +122,17 @@ def search(python: Path, words: Sequence[str]) -> dict[str, Any]:
 
 
 def read(done: Path) -> list[dict[str, Any]]:
-    """What is done."""
+    """Return the finished searches."""
     return [json.loads(line) for line in done.read_text().splitlines()] if done.exists() else []
 
 
 def told(row: dict[str, Any]) -> str:
-    """How a search ended, for people."""
+    """Return how a search ended, in words."""
     return f"failed ({row['error']})" if "error" in row else "done"
 
 
 def table(rows: Sequence[dict[str, Any]]) -> None:
-    """A line for every strategy and torch, a column for every number of images; then failures."""
+    """Print a row per strategy and torch, a column per number of images; then failures."""
     print("\n| strategy | torch |", *(f"{images} |" for images in IMAGES), "minutes |")
     print("|---|---|" + "---|" * (len(IMAGES) + 1))
     ended = {(row["strategy"], row["torch"], row["images"]): row for row in rows}

@@ -1,14 +1,14 @@
 #!/usr/bin/env python
-"""Measure what the papers claim, on real CIFAR-10 at a scale that two CPU cores can afford.
+"""Measures what the papers claim, on real CIFAR-10 at a scale that two CPU cores can afford.
 
-    scripts/claims.py run --cifar CIFAR            searches and selections that are missing
+    scripts/claims.py run --cifar CIFAR            runs the missing searches and selections
     scripts/claims.py presets --cifar CIFAR        experiments for two cores, and random search
-    scripts/claims.py tables --table CSV           what is finished so far, as Markdown
+    scripts/claims.py tables --table CSV           prints the results so far, as Markdown
 
-`run` and `presets` go seed by seed, so that whatever is finished is paired; presets, which are
-timed, one after the other on all cores. Every job is a `nasrun` command: it continues where it was
-stopped. What a finished run found becomes a line of --found, and what stands there is not done
-again; docs/claims.jsonl is what we found. CIFAR is a folder that `dataset=cifar10` reads. CSV is a
+`run` and `presets` go seed by seed, so that finished runs are paired; presets, which are timed, run
+one after the other on all cores. Every job is a `nasrun` command, which continues where it was
+stopped. The result of a finished run becomes a line of --found, and runs in it are not repeated;
+docs/claims.jsonl has our results. CIFAR is a folder that `dataset=cifar10` reads. CSV is a
 NAS-Bench-201 table (`nasrun table`); only `tables` reads it.
 """
 
@@ -29,26 +29,26 @@ from nasrun.data.table import Table
 SCALE = ("dataset=cifar10", "width=8", "depth=5", "space.stem=cifar_half")
 """Maps of 16 x 16 pixels, 8 channels, 5 cells."""
 ALL = ("task.share=0.4", "rounds=20")
-"""20,000 images, half of them to validate on; 3,140 steps of two batches, weights' and alphas'."""
+"""20,000 images, half of them for validation; 3,140 steps of two batches, weights' and alphas'."""
 ONCE = ("task.share=0.4", "rounds=40")
-"""The same cost where a step takes one batch: 6,280 steps, after which SNAS reaches the floor."""
+"""The same cost if a step has one batch: 6,280 steps, after which SNAS reaches the floor."""
 PATHS = ("task.share=0.4", "rounds=100")
-"""Five times as long where only what is drawn trains, as AutoDL-Projects' GDAS beside its DARTS.
+"""Five times as long if only sampled operations are trained, as AutoDL-Projects' GDAS and DARTS.
 
-So many steps have the published learning rate of the alphas, not ours for short searches.
+Searches of this length use the published learning rate of the alphas, not ours for short searches.
 """
 SOME = ("task.share=0.2", "rounds=20")
-"""10,000 images, half of them to validate on: 1,580 steps, for the large cells of S2."""
+"""10,000 images, half of them for validation: 1,580 steps, for the large cells of S2."""
 GRADIENT = ("strategy.weight_optimizer.lr=0.1",)
-"""Few steps want larger ones: from pilots of SNAS. With alpha_lr=3e-4 its alphas stay uniform."""
+"""Few steps need larger ones: from pilots of SNAS. With alpha_lr=3e-4 its alphas stay uniform."""
 FLOOR = 0.5
 """A seed counts once its supernet has this validation accuracy."""
 TEST = "cifar10_test_200ep"
 """The table's column of true test accuracies."""
 THREADS = "budget.threads=1"
-"""Of every job; as many run side by side as --jobs says."""
+"""Threads of every job; --jobs jobs run side by side."""
 PERTURBED = ("selector.weight_lr=0.01", "selector.judge.batch_size=512")
-"""What `selector=perturb` was measured with; its batches are those of the search by default now."""
+"""Settings of the measured `selector=perturb`; its batches are now the search's by default."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ class Search:
     first_seed: int = 0
 
     def name(self, seed: int) -> str:
-        """The folder below the others of a run, the seeds counted from the first one."""
+        """Name of the folder of a run, with the seeds counted from the first one."""
         return f"seed{self.first_seed + seed}/cifar10-{self.space}-{self.strategy}/v001"
 
     def commands(self, root: Path, seed: int, cifar: str) -> Iterator[list[str]]:
-        """The search, then each selection on it."""
+        """The search, then each selection from it."""
         run = root / self.name(seed)
         yield [
             *("search", f"space={self.space}", f"strategy={self.strategy}"),
@@ -80,12 +80,12 @@ class Search:
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """What a finished run has."""
+        """Stages of a finished run."""
         return ("search", *(f"select/{selector}" for selector in self.selectors))
 
 
 class Whole(Search):
-    """Search and selection by one command."""
+    """Search and selection in one command."""
 
     def name(self, seed: int) -> str:
         return f"preset/{super().name(seed)}"
@@ -97,7 +97,7 @@ class Whole(Search):
 
 
 class Found:
-    """What finished runs found: a file with a line of JSON for each, which outlives the runs."""
+    """The results of finished runs: a file with a line of JSON per run, which outlives the runs."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -108,11 +108,11 @@ class Found:
             self.runs[found["run"]] = found
 
     def has(self, search: Search, seed: int) -> bool:
-        """Whether it has all stages of a run."""
+        """Return whether it has all stages of a run."""
         return set(search.stages) <= self.runs.get(search.name(seed), {}).keys()
 
     def add(self, search: Search, seed: int, root: Path) -> None:
-        """Keep what a finished run found, and the commit that it began with."""
+        """Record the results of a finished run, and the commit that it began with."""
         name = search.name(seed)
         found = {"run": name, "git": json.loads((root / name / "run.json").read_text())["git"]}
         for stage in search.stages:
@@ -124,7 +124,7 @@ class Found:
             file.write(json.dumps(found) + "\n")
 
     def result(self, search: Search, seed: int, stage: str) -> Mapping[str, Any] | None:
-        """What a stage found; None before that, and below the floor."""
+        """Return the result of a stage; `None` before it is finished, and below the floor."""
         run = self.runs.get(search.name(seed), {})
         if not {"search", stage} <= run.keys():
             return None
@@ -148,10 +148,10 @@ SEARCHES = (
     Search(NB201, "sdarts", ("magnitude",)),
     Search(NB201, "sgas", ("magnitude",), (*ALL, "strategy.inner.weight_optimizer.lr=0.1")),
 )
-"""Three for the claims, every seed of them first; then S2; then the rest of the benchmark table."""
+"""Three for the claims, all seeds of them first; then S2; then the rest of the benchmark table."""
 SNAS, DARTS, MILENAS, DARTS_S2 = SEARCHES[:4]
 PRESET = Whole(NB201, "snas", ("argmax",), ("experiment=nb201_cpu",), first_seed=10)
-"""SNAS was chosen by what seeds 0 to 4 of `SEARCHES` gave: so it has others."""
+"""SNAS was chosen by seeds 0 to 4 of `SEARCHES`, so it has other seeds here."""
 EVOLUTION = Whole(NB201, "evolution", ("halving",), ("experiment=nb201_evolution",))
 """The first attempt at a preset."""
 RIVAL = Whole(
@@ -165,7 +165,7 @@ RIVAL = Whole(
         "strategy.evaluator.optimizer.lr=0.1",
     ),
 )
-"""Random search at evolution's cost: 288 epochs of training in all, 6 for each candidate."""
+"""Random search at evolution's cost: 288 epochs of training in all, 6 per candidate."""
 PRESETS = (PRESET, EVOLUTION, RIVAL)
 PUBLISHED = {
     ("darts", "magnitude"): "54.30",  # 2001.00326, where `none` can be chosen
@@ -177,11 +177,11 @@ PUBLISHED = {
     ("pcdarts", "magnitude"): "93.41",  # as later papers quote it
     ("drnas", "argmax"): "94.36",  # DrNAS's README, with the progressive scheme
 }
-"""What is published of strategy and selector in the space's full size, in percent."""
+"""Published accuracies of strategy and selector in the space's full size, in percent."""
 
 
 def main() -> None:
-    """Run what is missing, or print the tables."""
+    """Run the missing jobs, or print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -225,12 +225,12 @@ def main() -> None:
 
 
 def work(search: Search, seed: int, root: Path, cifar: str) -> bool:
-    """One search and its selections; a failure is told and leaves the others running."""
+    """Run a search and its selections; a failure is printed, and the others continue."""
     return all(nasrun(command) for command in search.commands(root, seed, cifar))
 
 
 def tables(kept: Found, seeds: Sequence[int], table: Path | None) -> None:
-    """Every claim as a Markdown table, from whatever is found."""
+    """Print every claim as a Markdown table, from the results so far."""
 
     def paired(
         first: Callable[[int], float | None], second: Callable[[int], float | None]

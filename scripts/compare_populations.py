@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Run and read the comparison that docs/comparisons/populations.md lays down.
+"""Runs and evaluates the comparison that docs/comparisons/populations.md specifies.
 
-    scripts/compare_populations.py run --jobs 2      the runs that are missing, side by side
-    scripts/compare_populations.py tables            what is finished so far, as Markdown
+    scripts/compare_populations.py run --jobs 2      runs the missing runs, side by side
+    scripts/compare_populations.py tables            prints the results so far, as Markdown
 
-`run` goes seed by seed, so that whatever is finished is paired; the ablations come last. Every run
-is one `nasrun` command on one thread: it continues where it was stopped, and what is finished is
-not done again.
+`run` goes seed by seed, so that finished runs are paired; the ablations come last. Every run is one
+`nasrun` command on one thread, which continues where it was stopped; finished ones are not
+repeated.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ OWN = ("rounds=12", "engine=serial", "budget.threads=1", "budget.device=cpu")
 
 @dataclass(frozen=True)
 class Arm:
-    """A population and what it changes."""
+    """A population with its changed settings."""
 
     name: str
     words: tuple[str, ...]
@@ -49,7 +49,7 @@ ABLATIONS = (
 
 @dataclass(frozen=True)
 class Task:
-    """An experiment; `measure` reads what is compared from a result, bigger is better."""
+    """An experiment; `measure` reads the compared number from a result, higher is better."""
 
     experiment: str
     measured: str
@@ -83,18 +83,18 @@ class Trial:
     seed: int
 
     def outputs(self, root: Path) -> Path:
-        """A folder of its own."""
+        """Its own folder."""
         return root / self.task.experiment / self.arm.name.replace(" ", "_") / f"seed{self.seed}"
 
     def found(self, root: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
-        """The result of the chosen member and the metrics of the search; None before the end."""
+        """The chosen member's result and the search's metrics; `None` before the end."""
         for path in self.outputs(root).glob("*/v001/select/fittest/result.json"):
             lines = (path.parents[2] / "search/metrics.jsonl").read_text().splitlines()
             return json.loads(path.read_text()), [json.loads(line) for line in lines]
         return None
 
     def run(self, root: Path) -> bool:
-        """Whether it is finished now; a failure is told and leaves the others running."""
+        """Run it and return whether it is finished; a failure is printed, the others continue."""
         if self.found(root) is None:
             words = [*self.arm.words, f"experiment={self.task.experiment}", f"seed={self.seed}"]
             if not nasrun(["run", *words, *OWN, f"outputs={self.outputs(root)}"]):
@@ -115,7 +115,7 @@ TRIALS = (
 
 
 def main() -> None:
-    """Run what is missing, or print the tables."""
+    """Run the missing runs, or print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -132,7 +132,7 @@ def main() -> None:
 
 
 def tables(root: Path) -> None:
-    """The arms, the four tests, the ablations, from whatever is finished."""
+    """Print the arms, the four tests and the ablations, from the results so far."""
     tests: list[tuple[str, list[float]]] = []
     for task in (DIGITS, HOPPER):
         print(f"\n**{task.experiment}**: {task.measured}, mean ± std\n")
@@ -173,7 +173,7 @@ def tables(root: Path) -> None:
 
 
 def holm(chances: Sequence[float]) -> list[float]:
-    """p-values corrected for their number (Holm, 1979)."""
+    """Return p-values corrected for their number (Holm, 1979)."""
     order = sorted(range(len(chances)), key=lambda place: chances[place])
     corrected, highest = [0.0] * len(chances), 0.0
     for rank, place in enumerate(order):
@@ -183,7 +183,7 @@ def holm(chances: Sequence[float]) -> list[float]:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean and sample standard deviation."""
+    """Return mean and sample standard deviation."""
     if not values:
         return "-"
     mean = f"{statistics.fmean(values):.4g}"

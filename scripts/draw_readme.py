@@ -26,7 +26,7 @@ SCALE += ("stages=[search,select,retrain]", "retrain.epochs=6", "retrain.channel
 SCALE += ("retrain.layers=3", "retrain.auxiliary=false", "progress=false")
 STRATEGIES = ("darts", "milenas")
 WIDTH = 100
-"""Columns of the table."""
+"""Width of the table in characters."""
 
 
 def main() -> int:
@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def draw(folder: Path) -> None:
-    """Run what is not finished in a folder, and write the pictures."""
+    """Run the missing commands in a folder, and write the pictures."""
     runs = [
         subprocess.Popen([*NASRUN, "run", f"strategy={strategy}", *SCALE], cwd=folder)
         for strategy in STRATEGIES

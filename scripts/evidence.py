@@ -1,4 +1,4 @@
-"""What the scripts that measure claims share: `nasrun` commands, and columns compared in pairs."""
+"""Shared parts of the scripts that measure claims: `nasrun` commands, and paired comparisons."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy import stats
 
 
 def nasrun(command: Sequence[str]) -> bool:
-    """Run a command in a process of its own; a failure is told and answered with False."""
+    """Run a command in its own process; a failure is printed, and False returned."""
     words = [sys.executable, "-m", "nasrun", *command, "progress=false"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -34,7 +34,7 @@ def compare(claim: str, names: tuple[str, str], pairs: Sequence[tuple[float, flo
 
 
 def spread(values: Sequence[float]) -> str:
-    """How many, mean and standard deviation."""
+    """Return number, mean and standard deviation as text."""
     if not values:
         return "0 | -"
     deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Types random command lines, and counts what nasrun answers.
+"""Types random command lines, and counts nasrun's answers.
 
-    scripts/fuzz.py run         what is missing of a thousand lines, one after the other
-    scripts/fuzz.py tables      what is done so far, as Markdown
+    scripts/fuzz.py run         runs the missing ones of a thousand lines, one after the other
+    scripts/fuzz.py tables      prints the results so far, as Markdown
 
-Every line is drawn by its own seed: a verb, and words out of all keys of the composed configuration
-with right, wrong, extreme and strange values, groups, sweeps, quotes, flags and Hydra's own words.
-It runs in this process, in a folder with a small finished run, with few images and one round. It
-ends well if it is accepted (status 0, or the work has begun well and is cut short after a few
-seconds; all results are numbers), or if it is refused in one line within seconds, with nothing left
-on disk. All else is a fault. A line that is done is a line of WORK/lines.jsonl and is not repeated.
+Every line is drawn with its own seed: a verb, and words out of all keys of the composed
+configuration with right, wrong, extreme and strange values, groups, sweeps, quotes, flags and
+Hydra's own words. It runs in this process, in a folder with a small finished run, with few images
+and one round. It passes if it is accepted (status 0, or its work has begun and is cut short after a
+few seconds; all results are numbers), or if it is refused on one line within seconds, with nothing
+left on disk. Everything else is a fault. A finished line is a line of WORK/lines.jsonl and is not
+repeated.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from trials import FAILED, REFUSED, Answer, Journal, TooLong, answered, limited,
 
 OUTCOMES = ("refused", "accepted", "cut short")
 SECONDS, BEGUN = 15.0, 4.0
-"""Of computing: what a line may take before its work begins, and how long that goes on."""
+"""CPU seconds that a line may need before its work begins, and afterwards."""
 MEMORY = 10 * 2**30
-"""Bytes of address space, so that a size that is too large meets its end here."""
+"""Bytes of address space, so that too large sizes fail."""
 TINY = f"images=64 rounds=1 width=2 depth=3 batch_size=8 {HERE}".split()
 KNOWN_GOOD = 0.4
 """The share of values that are those of the configuration, or near them."""
@@ -215,7 +216,7 @@ HYDRA = (
 
 
 def main() -> None:
-    """Run what is missing, or print the tables."""
+    """Run the missing lines, or print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -235,14 +236,14 @@ def main() -> None:
 
 
 def trials(work: Path, seed: int, count: int) -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
-    """So many lines."""
+    """Return `count` lines."""
     for number in range(count):
         name = f"{seed} {number}"
         yield name, lambda name=name: trial(work, line(random.Random(name)))  # type: ignore[misc]
 
 
 def line(drawn: random.Random) -> list[str]:
-    """The words of a command."""
+    """Return the words of a command."""
     from nasrun.cli.verbs import VERBS
 
     verb = drawn.choice([*VERBS, *VERBS, "search", "search", "run", "plan", "serch", ""])
@@ -268,7 +269,7 @@ def line(drawn: random.Random) -> list[str]:
 
 
 def reading(drawn: random.Random, keys: dict[str, str]) -> list[str]:
-    """The words of a verb that only reads: names of what is there and what is not, and keys."""
+    """Return the words of a verb that only reads: existing and missing names, and keys."""
     names = [str(RUN), "runs", "strategy", "images", "images/dark/00.png", "nope", *VALUES]
     words = [
         drawn.choice(names[: drawn.choice([5, len(names)])]) for _ in range(drawn.randrange(3))
@@ -285,12 +286,12 @@ BASES = (
     *[(f"strategy={name}",) for name in ("radars", "pbtnas", "random", "snas")],
     *[(word,) for word in ("space=nasbench201", "space=mobile", "selector=perturb")],
 )
-"""What a line begins with; its keys are those of the configuration that this composes to."""
+"""The first words of a line; its keys are those of the configuration that they compose to."""
 
 
 @cache
 def keys_of(base: tuple[str, ...]) -> dict[str, Any]:
-    """All keys of a configuration with their values."""
+    """Return all keys of a configuration with their values."""
     from omegaconf import OmegaConf
 
     from nasrun.config import compose
@@ -301,7 +302,7 @@ def keys_of(base: tuple[str, ...]) -> dict[str, Any]:
 
 
 def override(drawn: random.Random, base: tuple[str, ...]) -> str:
-    """A word of the grammar of overrides, most often one that could be meant."""
+    """Return a word of the grammar of overrides, mostly a plausible one."""
     from nasrun.config import GROUPS, options
 
     kind = drawn.random()
@@ -338,14 +339,14 @@ def override(drawn: random.Random, base: tuple[str, ...]) -> str:
 
 
 class Begun:
-    """Whether a stage's rounds have begun; from then on a line has only so many seconds."""
+    """Records when a stage's rounds begin; from then on a line has limited seconds."""
 
     def __init__(self) -> None:
         self.yes = False
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Within, `drive` says so when it begins, and is cut short."""
+        """Make `drive` report its beginning in the context, and cut it short."""
         from nasrun.pipeline import work
 
         drive = work.drive
@@ -363,7 +364,7 @@ class Begun:
 
 
 def trial(work: Path, words: list[str]) -> dict[str, Any]:
-    """One line: what came of it."""
+    """Run one line and return its outcome."""
     enter(work)
     Path("t.csv").write_text("architecture,cifar10_test_200ep\n")
     before, began, begun = listing(), time.process_time(), Begun()
@@ -375,7 +376,7 @@ def trial(work: Path, words: list[str]) -> dict[str, Any]:
 
 
 def judged(answer: Answer, begun: bool, before: set[str]) -> str:
-    """How a line ended."""
+    """Return how a line ended."""
     told = answer.out + answer.err
     if begun and f"{TooLong.__name__}: " in answer.err:
         return "cut short"
@@ -396,13 +397,13 @@ def judged(answer: Answer, begun: bool, before: set[str]) -> str:
 
 
 def finite(path: Path) -> bool:
-    """Whether no accuracy and no loss of a result is missing."""
+    """Return whether all accuracies and losses of a result are numbers."""
     found = json.loads(path.read_text())
     return all(y is not None for x, y in found.items() if x.endswith(("accuracy", "loss", "score")))
 
 
 def listing() -> set[str]:
-    """All files and folders here."""
+    """Return all files and folders here."""
     return {*outside(), *map(str, Path("outputs").rglob("*"))}
 
 

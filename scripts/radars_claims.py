@@ -1,16 +1,16 @@
 #!/usr/bin/env python
-"""Measure what RADARS claims: bounded memory, a better subspace, a better network than RL alone.
+"""Measures what RADARS claims: bounded memory, a better subspace, a better network than RL alone.
 
-    scripts/radars_claims.py run memory --cifar CIFAR     four spaces at one budget
+    scripts/radars_claims.py run memory --cifar CIFAR     four spaces with one budget
     scripts/radars_claims.py run subspace --cifar CIFAR   NAS-Bench-201, ten seeds
     scripts/radars_claims.py run search --cifar CIFAR     against REINFORCE alone, five seeds
     scripts/radars_claims.py run plan --cifar CIFAR       what `nasrun plan` predicts, and the run
     scripts/radars_claims.py tables --table CSV --plot PNG
 
-Every job is a `nasrun` command: it continues where it was stopped, and what is finished is not done
-again. CIFAR is a folder that `dataset=cifar10` reads. CSV is a NAS-Bench-201 table
-(`nasrun table`); only `tables` reads it. Costs are CPU seconds of single-threaded
-commands, so that other work on the machine changes them little.
+Every job is a `nasrun` command, which continues where it was stopped; finished ones are not
+repeated. CIFAR is a folder that `dataset=cifar10` reads. CSV is a NAS-Bench-201 table (`nasrun
+table`); only `tables` reads it. Costs are CPU seconds of single-threaded commands, so that other
+work on the machine changes them little.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ TEST = "cifar10_test_200ep"
 # Candidates a layer; one budget for all (conf/experiment/radars_memory.yaml).
 SPACES = {7: "mobile", 13: "mobile_13", 28: "mobile_28", 55: "mobile_55"}
 ROOMY = "budget.max_memory_gib=1000"
-"""Limits nothing, but makes the allocator as frugal as a budget does."""
+"""A limit without effect, except that the allocator is as frugal as with a real budget."""
 MOST = 16.0
 """GiB up to which the whole space's supernet is run, not only predicted."""
 
 # The subspace's seeds begin at 0, a pilot's at 100.
 SUBSPACE = "radars_nb201"
 DRAWN = 10_000
-"""Random subspaces that RADARS's are compared with."""
+"""Number of random subspaces that RADARS's are compared with."""
 
 SEARCH = "radars_cifar10_small"
 RIVALS: Mapping[str, tuple[str, ...]] = {
@@ -68,14 +68,14 @@ PLANNED = (
     *("dataset=cifar10", "images=2000", "rounds=2", "width=16", "depth=6"),
     "space.stem=cifar_half",
 )
-"""Of every search that is planned and then made."""
+"""Settings of every search that is planned and then run."""
 RETRAINED = ("epochs=2",)
-"""Of its retraining."""
+"""Settings of its retraining."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run below `folder`, begun by a verb with these words."""
+    """A run below `folder`, started by a verb with these words."""
 
     folder: Path
     verb: str
@@ -83,11 +83,11 @@ class Job:
 
     @property
     def run(self) -> Path | None:
-        """The run's folder, None before it has begun."""
+        """Folder of the run, `None` before it has begun."""
         return next(iter(sorted(self.folder.glob("*/v001"))), None)
 
     def do(self) -> bool:
-        """Do what is missing, and keep the CPU seconds that it took."""
+        """Run what is missing, and record its CPU seconds."""
         log = self.folder / "cpu.json"
         spent = json.loads(log.read_text()) if log.exists() else {}
         before = _cpu_seconds()
@@ -98,21 +98,21 @@ class Job:
         return done
 
     def finished(self, stage: str) -> bool:
-        """Whether a stage has its result."""
+        """Return whether a stage has its result."""
         return self.run is not None and any(self.run.glob(f"{stage}/**/result.json"))
 
     def cpu_seconds(self, verb: str) -> float:
-        """What all commands of this verb took."""
+        """Return the CPU seconds of all commands of this verb."""
         return json.loads((self.folder / "cpu.json").read_text())[verb]
 
     def lines(self, file: str) -> list[dict[str, Any]]:
-        """The records of a file of lines, of all stages that it is found in."""
+        """Return the records of a file of lines, of all stages that have it."""
         assert self.run is not None
         paths = sorted(self.run.glob(file))
         return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
 
     def seconds(self, stage: str) -> float:
-        """A stage's rounds, and what it did after the last one."""
+        """Return the seconds of a stage's rounds, and of its work after the last one."""
         assert self.run is not None
         rounds = sum(record["seconds"] for record in self.lines(f"{stage}/**/timing.jsonl"))
         (result,) = self.run.glob(f"{stage}/**/result.json")
@@ -120,12 +120,12 @@ class Job:
         return rounds + result.stat().st_mtime - last.stat().st_mtime
 
     def peak_gib(self, stage: str) -> float:
-        """The most memory that the stage's process took."""
+        """Return the peak memory of the stage's process."""
         return max(record["memory_gib"] for record in self.lines(f"{stage}/**/timing.jsonl"))
 
 
 def main() -> None:
-    """Run what is missing of one claim, or print the tables."""
+    """Run the missing jobs of one claim, or print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -172,7 +172,7 @@ def main() -> None:
 
 
 def memory_job(root: Path, candidates: int, strategy: str, data: str = "") -> Job:
-    """A search of the space with so many candidates a layer; `most` leaves all to the budget."""
+    """Return a search with this many candidates per layer; `most` leaves all to the budget."""
     alone = ("strategy.most=100", "strategy.explore.updates=1")
     own = alone if strategy == "radars" else (ROOMY,)
     words = (
@@ -183,7 +183,7 @@ def memory_job(root: Path, candidates: int, strategy: str, data: str = "") -> Jo
 
 
 def run_memory(root: Path, data: str) -> None:
-    """RADARS in every space, and the whole space's supernet predicted and, if it can be, run."""
+    """Run RADARS in every space, and predict the whole space's supernet and run it if possible."""
     for candidates in SPACES:
         radars, darts = (memory_job(root, candidates, s, data) for s in ("radars", "darts"))
         if not radars.finished("search"):
@@ -195,7 +195,7 @@ def run_memory(root: Path, data: str) -> None:
 
 
 def memory_table(root: Path, plot: Path | None) -> None:
-    """Peaks by candidates, and the drawing."""
+    """Print peaks by candidates, and draw them."""
     print("\n**Peak memory by candidates a layer, GiB**\n")
     print("| candidates | RADARS, predicted | RADARS, measured | DARTS, predicted | measured |")
     print("|---|---|---|---|---|")
@@ -222,7 +222,7 @@ def memory_table(root: Path, plot: Path | None) -> None:
 
 
 def draw_memory(found: Mapping[str, Mapping[int, float]], budget: float, path: Path) -> None:
-    """Peak memory over the number of candidates."""
+    """Draw peak memory over the number of candidates."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -253,12 +253,12 @@ def draw_memory(found: Mapping[str, Mapping[int, float]], budget: float, path: P
 
 
 def subspace_job(root: Path, seed: int, data: str = "") -> Job:
-    """RADARS's pruning on NAS-Bench-201."""
+    """Return a job of RADARS's pruning on NAS-Bench-201."""
     return Job(root / f"seed{seed}", "search", (f"experiment={SUBSPACE}", f"seed={seed}", data))
 
 
 def run_subspace(root: Path, seeds: Sequence[int], data: str) -> None:
-    """Seed by seed."""
+    """Run the jobs seed by seed."""
     for seed in seeds:
         job = subspace_job(root, seed, data)
         if not job.finished("search"):
@@ -267,7 +267,7 @@ def run_subspace(root: Path, seeds: Sequence[int], data: str) -> None:
 
 
 def subspace_table(root: Path, seeds: Sequence[int], table: Table) -> None:
-    """How often the kept subspace holds one of the true top 1 %, against random subspaces."""
+    """Print how often the kept subspace has one of the true top 1 %, against random subspaces."""
     column = table.columns[TEST]
     ranked = sorted(column, key=column.__getitem__, reverse=True)
     top = {text: rank for rank, text in enumerate(ranked, 1)}
@@ -299,7 +299,10 @@ def subspace_table(root: Path, seeds: Sequence[int], table: Table) -> None:
 
 
 def architectures(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The benchmark's names of all cells with these operations on edges 1-0, 2-0, 2-1, 3-0, ..."""
+    """Return the benchmark's names of all cells with these operations on their edges.
+
+    The edges are in the order 1-0, 2-0, 2-1, 3-0, ...
+    """
     for a, b, c, d, e, f in product(*rows):
         yield f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|"
 
@@ -308,7 +311,7 @@ def architectures(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def search_job(root: Path, strategy: str, seed: int, data: str = "") -> Job:
-    """Search, selection and retraining."""
+    """Return search, selection and retraining."""
     words = (
         f"experiment={SEARCH}",
         f"strategy={strategy}",
@@ -320,7 +323,7 @@ def search_job(root: Path, strategy: str, seed: int, data: str = "") -> Job:
 
 
 def run_search(root: Path, seeds: Sequence[int], data: str) -> None:
-    """Seed by seed, so that whatever is finished is paired; the search first, for its cost."""
+    """Run the jobs seed by seed, the search as its own command, so that its cost is measured."""
     for seed in seeds:
         for strategy in RIVALS:
             job = search_job(root, strategy, seed, data)
@@ -333,7 +336,7 @@ def run_search(root: Path, seeds: Sequence[int], data: str) -> None:
 
 
 def search_table(root: Path, seeds: Sequence[int]) -> None:
-    """Validation accuracy after equal retraining, costs, and the time to REINFORCE's best."""
+    """Print validation accuracy after equal retraining, costs, and the time to REINFORCE's best."""
     pairs, costs, times = [], [], []
     for seed in seeds:
         radars, rival = (search_job(root, strategy, seed) for strategy in RIVALS)
@@ -360,7 +363,7 @@ def search_table(root: Path, seeds: Sequence[int]) -> None:
 
 
 def share_until(job: Job, accuracy: float) -> float:
-    """The share of a search's time until its supernet first has this accuracy, else infinity."""
+    """Return the share of a search's time until its supernet has this accuracy, else infinity."""
     seconds = [record["seconds"] for record in job.lines("search/timing.jsonl")]
     for number, record in enumerate(job.lines("search/metrics.jsonl"), 1):
         if record.get("validation_accuracy", 0.0) >= accuracy:
@@ -372,14 +375,14 @@ def share_until(job: Job, accuracy: float) -> float:
 
 
 def foresee(words: Sequence[str]) -> dict[str, Any]:
-    """What `nasrun plan` says, by stage."""
+    """Return what `nasrun plan` predicts, by stage."""
     from nasrun.pipeline.execution import foresee as outlook
 
     return {forecast.stage: vars(forecast) for forecast in outlook(_plan(words)).stages}
 
 
 def predict(words: Sequence[str]) -> dict[str, Any]:
-    """What `nasrun plan` says of a search's memory; no step is taken."""
+    """Return `nasrun plan`'s prediction of a search's memory; no step is run."""
     plan = _plan(words)
     plan.task.begin(plan.dataset, plan.budget)
     plan.strategy.begin(plan.context(plan.task))
@@ -387,7 +390,7 @@ def predict(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _plan(words: Sequence[str]) -> Any:
-    """What `nasrun plan` builds."""
+    """Return the plan that `nasrun plan` builds."""
     from nasrun.cli.line import Line
     from nasrun.config import compose
     from nasrun.pipeline.command import Command
@@ -405,7 +408,7 @@ OUTLOOKS = {"foresee": foresee, "predict": predict}
 
 
 def ask(outlook: str, file: Path, words: Sequence[str]) -> dict[str, Any]:
-    """One of `OUTLOOKS` in a process of its own, once."""
+    """Run one of `OUTLOOKS` in its own process, once."""
     if not file.exists():
         command = [sys.executable, __file__, outlook, *words]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -415,12 +418,12 @@ def ask(outlook: str, file: Path, words: Sequence[str]) -> dict[str, Any]:
 
 
 def plan_job(root: Path, name: str, data: str = "") -> Job:
-    """A search that is predicted before it is made."""
+    """Return a search that is predicted before it is run."""
     return Job(root / name.replace(" ", "-"), "search", (*PLANS[name], *PLANNED, ROOMY, data))
 
 
 def run_plan(root: Path, data: str) -> None:
-    """Each plan, and right after it its stages, each in a process whose peak is its own."""
+    """Run each plan, and right after it its stages, each in its own process."""
     for name in PLANS:
         job = plan_job(root, name, data)
         stages = "stages=[search,select,retrain]"
@@ -437,7 +440,7 @@ def run_plan(root: Path, data: str) -> None:
 
 
 def plan_table(root: Path) -> None:
-    """What was predicted beside what was."""
+    """Print predictions and measurements."""
     print("\n**What `nasrun plan` predicted, and what the run took**\n")
     print("| run | stage | GiB, predicted | measured | error | s, predicted | measured | error |")
     print("|---|---|---|---|---|---|---|---|")
@@ -461,7 +464,7 @@ def plan_table(root: Path) -> None:
 
 
 def _cpu_seconds() -> float:
-    """Of all processes that this one has waited for."""
+    """Return the CPU seconds of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def lines(path: Path) -> Iterator[Line]:
-    """What is known so far; a line that was cut off is left out."""
+    """Return the scores so far; a line that was cut off is left out."""
     for text in path.read_text().splitlines() if path.exists() else ():
         try:
             yield json.loads(text)
@@ -71,7 +71,7 @@ def area(scores: Path, table: Path, seeds: int, candidates: int) -> None:
     pool = [space.parse(text) for text in naswot]
 
     class Pool:
-        """The space, whose samples are those that were scored."""
+        """The space, with the scored architectures as its samples."""
 
         def sample(self):
             return pool[int(torch.randint(len(pool), ()))]
@@ -92,7 +92,7 @@ def area(scores: Path, table: Path, seeds: int, candidates: int) -> None:
 
 
 def bayesian(table: Path, out: Path, seeds: int) -> None:
-    """Search what is not yet in `out`, then print true accuracies and the paired tests."""
+    """Run the searches missing in `out`, then print true accuracies and the paired tests."""
     from evidence import compare
 
     from nasrun.config import build, compose, resolve
@@ -133,14 +133,14 @@ def bayesian(table: Path, out: Path, seeds: int) -> None:
 
 
 def in_table():
-    """The space of the table."""
+    """Return the space of the table."""
     from nasrun.config import build, compose, resolve
 
     return build(resolve(compose(["space=nasbench201"]).config["space"]), "space")
 
 
 def known(column: Mapping[str, float], space):
-    """The evaluator that says what stands in a column."""
+    """Return the evaluator that reads a column."""
     from nasrun.evaluators.base import Evaluator
     from nasrun.score import Score
 
@@ -155,7 +155,7 @@ def known(column: Mapping[str, float], space):
 
 
 def searched(search, space, seed: int) -> Sequence:
-    """All candidates of a search, in order."""
+    """Return all candidates of a search, in order."""
     import torch
 
     from nasrun.context import Context
@@ -169,7 +169,7 @@ def searched(search, space, seed: int) -> Sequence:
 
 
 def best(candidates: Sequence, space) -> str:
-    """The one that scores best, the first of equals."""
+    """Return the candidate with the best score, the first of equal ones."""
     found = max(candidates, key=lambda candidate: candidate.score.merit)
     return space.render(found.genotype)
 

@@ -1,17 +1,16 @@
 #!/usr/bin/env python3
-"""What a search step needs, and how near it comes to what the machine can do.
+"""Computes what a search step needs, and how close it comes to what the machine can do.
 
     scripts/roofline.py                                      # DARTS, C=16, L=8, batch 32
     scripts/roofline.py --channels 8 --threads 1 --json roofline.json
 
-The step is that of bench_supernet.py, whose options it takes. It needs the plain network's forward
-pass five times: two forward, two gradients of maps (of the alphas' batch and of the weights'), one
-of weights; the plain step takes the weights' gradient twice. What is counted is what an
+The step is that of bench_supernet.py, whose options it takes. It needs five times the plain
+network's forward pass: two forward passes, two gradients of maps (of the alphas' batch and of the
+weights'), one of weights; the plain step computes the weights' gradient twice. Counted is what an
 implementation does: the floating-point operations of its convolutions and products, and the bytes
-that its operations read and write, each tensor once an operation. The machine's peaks are those of
-a product of two matrices and of a copy of 256 MiB, in fp32, measured in the same run. From memory
-and on this arithmetic no step takes less time than the slower of the two; what stays in the caches
-can.
+that its operations read and write, each tensor once per operation. The machine's peaks are those of
+a product of two matrices and of a copy of 256 MiB, in fp32, measured in the same run. With data in
+memory, no step takes less time than the slower of the two; with data in the caches, it can.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ def main() -> None:
 
 
 def best(work: Callable[[], Callable[[], object]], amount: int, clock: str) -> float:
-    """The most of the amount a second, of ten runs."""
+    """Return the largest amount per second of ten runs."""
     run, now = work(), alternation.CLOCKS[clock]
     seconds = []
     for _ in range(11):  # the first one warms up
@@ -86,7 +85,7 @@ def copy() -> Callable[[], object]:
 
 
 def count(step: Callable[[], None]) -> tuple[int, int]:
-    """The floating-point operations and the bytes moved of a step."""
+    """Return the floating-point operations and the bytes moved by a step."""
     formulas = {torch.ops.aten.convolution_backward: backward}
     counter = FlopCounterMode(display=False, custom_mapping=formulas)
     with counter, Moved() as moved:
@@ -97,13 +96,13 @@ def count(step: Callable[[], None]) -> tuple[int, int]:
 def backward(
     grad_out: Sequence[int], x: Sequence[int], weight: Sequence[int], *more: Any, **_: Any
 ) -> int:
-    """By shapes, as much as forward for each gradient that is asked for; torch's forgets groups."""
+    """Count by shapes, as much as forward for each gradient; torch's counter ignores groups."""
     maps, weights, _ = more[-1]
     return 2 * (maps + weights) * math.prod(grad_out) * math.prod(weight[1:])
 
 
 class Moved(TorchDispatchMode):
-    """The bytes of every operation's arguments and results; views and empty tensors move none."""
+    """Counts bytes of all operations' arguments and results; views and empty tensors move none."""
 
     bytes = 0
 

@@ -1,4 +1,4 @@
-"""What the scripts that break things share: commands in this process, and a journal of trials."""
+"""Shared parts of the scripts that break things: commands, and a journal of trials."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from typing import Any
 ERROR, WARNING = "nasrun: ", "nasrun: warning: "
 REFUSED = 2
 FAILED = "FAILED"
-"""How an outcome begins that must not be."""
+"""Beginning of an outcome that is a fault."""
 
 
 class TooLong(BaseException):
-    """The time limit of a trial is over; no `except Exception` takes it for something else."""
+    """The time limit of a trial is over; no `except Exception` catches it."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command answered; `status` is `None` where it ended in a traceback."""
+    """The answer of a command; `status` is `None` if it ended in a traceback."""
 
     status: int | None
     out: str
@@ -35,7 +35,7 @@ class Answer:
 
     @property
     def errors(self) -> list[str]:
-        """The lines on standard error that are no warnings."""
+        """The lines on standard error except warnings."""
         return [line for line in self.err.splitlines() if not line.startswith(WARNING)]
 
     @property
@@ -45,7 +45,7 @@ class Answer:
 
     @property
     def fault(self) -> str | None:
-        """Why it is no proper answer, whatever was asked; `None` if it is one."""
+        """Why the answer is not proper for any command; `None` if it is."""
         if self.status is None:
             return f"{FAILED}: {(self.err.strip().splitlines() or [''])[-1]}"
         if self.status == REFUSED and len(self.errors) != 1:
@@ -77,7 +77,7 @@ def answered(words: Sequence[str], seconds: float = 60) -> Answer:
 
 
 def loaded(run: Path, seconds: float = 60) -> Answer:
-    """What `nasrun.load` makes of a run: its outputs on an image that is no picture of anything."""
+    """Return the outputs of `nasrun.load` of a run on a random image."""
     import torch
 
     import nasrun
@@ -95,7 +95,7 @@ def loaded(run: Path, seconds: float = 60) -> Answer:
 
 @contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """TooLong where the block computes longer, or waits far longer, whatever else runs here."""
+    """Raise TooLong if the context computes longer, or waits far longer, whatever else runs."""
 
     def over(*_: Any) -> None:
         raise TooLong
@@ -118,9 +118,9 @@ def limited(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def unchanged() -> Iterator[None]:
-    """What a command changes in its process is put back: warnings, the folder, small numbers.
+    """Restore what a command changes in its process: warnings, the folder, denormal numbers.
 
-    Pictures are written but not drawn, which takes longer than a small search.
+    Pictures are written but not drawn, which would take longer than a small search.
     """
     import torch
     from matplotlib.figure import Figure
@@ -140,17 +140,17 @@ def unchanged() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Journal:
-    """Trials that are done, a line each; what stands there is not done again."""
+    """Finished trials, one per line, which are not repeated."""
 
     path: Path
 
     def rows(self) -> list[dict[str, Any]]:
-        """All that is done."""
+        """Return all finished trials."""
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         return [json.loads(line) for line in lines]
 
     def run(self, trials: Iterable[tuple[str, Callable[[], dict[str, Any]]]]) -> None:
-        """Do the trials that are missing, each known by its name."""
+        """Run the missing trials, each identified by its name."""
         done = {row["trial"] for row in self.rows()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         for name, trial in trials:
@@ -163,7 +163,7 @@ class Journal:
 
 
 def print_counts(rows: Sequence[dict[str, Any]], key: str, outcomes: Sequence[str]) -> None:
-    """A Markdown table: a row per value of a key, a column per outcome, and what must not be."""
+    """Print a Markdown table: a row per value of a key, a column per outcome, then all faults."""
     print(f"\n| {key} | trials |", *(f"{outcome} |" for outcome in outcomes), f"{FAILED} |")
     print("|---|---|" + "---|" * (len(outcomes) + 1))
     for value in [*dict.fromkeys(row[key] for row in rows), None]:
