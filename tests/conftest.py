@@ -1,6 +1,6 @@
-"""What all tests share: an empty folder, the command line inside it, a finished run, and options.
+"""Fixtures of all tests: an empty folder, the command line inside it, a finished run, and options.
 
-`--conf DIR --trust PKG` adds a folder of YAML files and a package to what the contract tests check.
+`--conf DIR --trust PKG` adds a folder of YAML files and a package to the contract tests.
 """
 
 import copy
@@ -35,7 +35,7 @@ def pytest_configure(config):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command answered."""
+    """The answer of a command."""
 
     status: int
     out: str
@@ -43,7 +43,7 @@ class Answer:
 
     @property
     def refusal(self) -> str:
-        """The one line of a command that was refused."""
+        """The one line of a refused command."""
         assert self.status == 2, (self.status, self.out, self.err)
         assert self.err.startswith("nasrun: "), self.err
         assert len(self.err.splitlines()) == 1, self.err
@@ -52,7 +52,7 @@ class Answer:
 
 @pytest.fixture(autouse=True)
 def untouched(monkeypatch, tmp_path_factory):
-    """Put back what a command changes in its process."""
+    """Restore what a command changes in its process."""
     monkeypatch.setenv("NASRUN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     for name in ("NASRUN_TRACEBACK", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
@@ -67,7 +67,7 @@ def untouched(monkeypatch, tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="session")
 def composed_once():
-    """Hydra composes the same words once per process: it takes as long as so small a search."""
+    """Let Hydra compose the same words once per process: it takes as long as a small search."""
     from nasrun.config import composing
 
     compose, kept = composing._composed, {}
@@ -87,7 +87,7 @@ def composed_once():
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """An empty folder, as the current one."""
+    """Change into an empty folder."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -105,7 +105,7 @@ def no_pictures(monkeypatch):
 
 @pytest.fixture
 def pictures():
-    """What commands draw is drawn."""
+    """Draw the pictures of commands."""
 
 
 @pytest.fixture
@@ -127,25 +127,25 @@ def nasrun(here, capsys, request):
 
 @pytest.fixture
 def small():
-    """The overrides of a search that takes a second."""
+    """Overrides of a search that takes a second."""
     return list(SMALL)
 
 
 @pytest.fixture
 def short():
-    """The overrides of a retraining that takes a second; the search's are not among them."""
+    """Overrides of a retraining that takes a second, without those of the search."""
     return [*SHORT, "budget.threads=1", "budget.device=cpu"]
 
 
 @pytest.fixture
 def moved():
-    """The overrides of a transfer that takes a second."""
+    """Overrides of a transfer that takes a second."""
     return [*MOVED, "budget.threads=1", "budget.device=cpu"]
 
 
 @pytest.fixture(scope="session")
 def table(tmp_path_factory):
-    """A table of all NAS-Bench-201's architectures with made-up accuracies, no two the same."""
+    """A table of all NAS-Bench-201 architectures with made-up, distinct accuracies."""
     path = tmp_path_factory.mktemp("tables") / "made-up.csv"
     cells = product(NB201, repeat=6)
     with path.open("w") as file:
@@ -158,7 +158,7 @@ def table(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def whole_run(tmp_path_factory):
-    """`nasrun run`, once; a test takes a copy of it by `finished`."""
+    """`nasrun run`, executed once; tests copy it with `finished`."""
     from nasrun.cli.main import main
 
     outputs = tmp_path_factory.mktemp("whole") / "outputs"
@@ -174,14 +174,14 @@ def whole_run(tmp_path_factory):
 
 @pytest.fixture
 def finished(here, whole_run):
-    """The folder of a finished run below the current folder's `outputs`."""
+    """The folder of a finished run in the current folder's `outputs`."""
     shutil.copytree(whole_run, here / "outputs")
     return Path("outputs/digits-darts-darts/v001")
 
 
 @pytest.fixture
 def begin():
-    """Begins the strategy of a command's words on the embedded digits, and returns it."""
+    """Return a function that begins the strategy of a command's words on the embedded digits."""
     from nasrun.budget import Budget
     from nasrun.config import build, compose, resolve
     from nasrun.runs.randomness import seed_everything

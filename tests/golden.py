@@ -1,14 +1,14 @@
 #!/usr/bin/env python
-"""Whether results have moved: digests of small runs over all families of strategies.
+"""Compares results with recorded digests of small runs over all families of strategies.
 
-    python tests/golden.py record [RUN ...]    write the digests of all runs, or of these, anew
-    python tests/golden.py check [RUN ...]     say which field of which run differs; status 1 if any
+    python tests/golden.py record [RUN ...]    records the digests of all runs, or of these
+    python tests/golden.py check [RUN ...]     prints the fields that differ; status 1 if any
 
-A run is one command on the embedded data with one thread on the CPU. Of every stage that it leaves
-golden.json holds a digest per field of `metrics.jsonl` (of its values over the rounds), per field
-of `genotype.json`, and of what was trained: the logits of `nasrun.load`, or a population's weights.
-So a field that gets another name is one that is gone and one that is new, and nothing else differs.
-The bytes are those of one release of torch on one kind of CPU, which are recorded beside them.
+A run is one command on the embedded data with one thread on the CPU. For every stage, golden.json
+has a digest per field of `metrics.jsonl` (of its values over the rounds), per field of
+`genotype.json`, and of the trained network: the logits of `nasrun.load`, or a population's weights.
+So a renamed field shows up as one missing and one new field, and no other field differs. The bytes
+depend on the release of torch and the kind of CPU, which are recorded, too.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "pbtnas_soup": ("strategy=pbtnas", "space=gan_hard", *GANS, "method=soup"),
     "pbt_mutation": ("strategy=pbt_mutation", "space=gan_hard", *GANS, "seed=1"),
 }
-"""The words of every run, behind `nasrun run`; later words win."""
+"""The words of every run after `nasrun run`; later words win."""
 
 Digests = dict[str, str]
 
@@ -128,7 +128,7 @@ def main() -> int:
 
 
 def made() -> dict[str, str]:
-    """What the bytes depend on besides the code."""
+    """Return what the bytes depend on besides the code."""
     facts = Path("/proc/cpuinfo")
     lines = facts.read_text().splitlines() if facts.exists() else []
     names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
@@ -140,7 +140,7 @@ def made() -> dict[str, str]:
 
 
 def compared(name: str, kept: Mapping[str, Digests], found: Mapping[str, Digests]) -> Iterator[str]:
-    """A line per field that differs, is gone or is new."""
+    """Return a line per field that differs, is missing or is new."""
     if name not in kept:
         yield f"{name}: not recorded"
         return
@@ -152,7 +152,7 @@ def compared(name: str, kept: Mapping[str, Digests], found: Mapping[str, Digests
 
 
 def digests(name: str) -> Digests:
-    """Run a command in an empty folder; the digests of all that it left."""
+    """Run a command in an empty folder, and return the digests of its results."""
     started = time.monotonic()
     home = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
@@ -169,7 +169,7 @@ def digests(name: str) -> Digests:
 
 
 def command(*words: str) -> None:
-    """A command in this process; what it prints is shown only if it fails."""
+    """Run a command in this process; its output is printed only if it fails."""
     from nasrun.cli.main import main
 
     said = io.StringIO()
@@ -182,7 +182,7 @@ def command(*words: str) -> None:
 
 
 def left(run: Path) -> Iterator[tuple[str, str]]:
-    """The names and digests of all fields that a run has left."""
+    """Return the names and digests of all fields of a run's results."""
     import nasrun
 
     for path in run.rglob("metrics.jsonl"):
@@ -202,12 +202,12 @@ def left(run: Path) -> Iterator[tuple[str, str]]:
 
 
 def digest(value: Any) -> str:
-    """The first half of a SHA-256 of a value's JSON; numbers with all their digits."""
+    """Return the first half of a SHA-256 of a value's JSON, numbers with all their digits."""
     return sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def logits(network: Any) -> str:
-    """Of what a loaded network answers to five images of noise."""
+    """Return the digest of a loaded network's logits for five images of noise."""
     generator = torch.Generator().manual_seed(0)
     shape = (5, network.channels, network.size, network.size)
     images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
@@ -216,14 +216,14 @@ def logits(network: Any) -> str:
 
 
 def weights(path: Path) -> str:
-    """Of all tensors of a file, in the order of their names."""
+    """Return the digest of all tensors of a file, in the order of their names."""
     from safetensors.torch import load_file
 
     return digest({name: tensor.double().tolist() for name, tensor in load_file(path).items()})
 
 
 def write_table(path: Path) -> None:
-    """A table of all NAS-Bench-201's architectures with made-up accuracies, no two the same."""
+    """Write a table of all NAS-Bench-201 architectures with made-up, distinct accuracies."""
     operations = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
     with path.open("w") as file:
         file.write("index,architecture,cifar10_test_200ep,cifar10_val_12ep\n")

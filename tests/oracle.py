@@ -1,8 +1,8 @@
-"""The networks of cell spaces written again, plainly: the oracle of the fast ones.
+"""A second, plain implementation of the networks of cell spaces: the oracle of the fast one.
 
-Edge by edge and candidate by candidate in the order of the papers' code, `none` included, from
-the weights of a network of ours: of a module only the convolutions' weights and the batch norms'
-scale and shift are taken, in order. Maps have even sides.
+It runs edge by edge and candidate by candidate in the order of the papers' code, `none` included,
+with the weights of one of our networks: from a module it takes only the convolutions' weights and
+the batch norms' scale and shift, in order. Maps have even sides.
 """
 
 from functools import cache
@@ -13,9 +13,9 @@ from torch import nn
 
 
 class Plain:
-    """What both spaces have in common.
+    """The common part of both spaces.
 
-    `statistics` collects what each batch norm saw, where it is asked for.
+    `statistics` collects what each batch norm saw, if asked to.
     """
 
     def __init__(self, network, space, *, layers=None, stem="cifar", pool_norm=False):
@@ -76,7 +76,7 @@ class Plain:
         return self.norm(x, *self.parts(name)[1]) if self.pool_norm else x
 
     def edge(self, x, decision, name, stride, genotype, mix):
-        """One choice, or all times their weights; a constant zero runs nothing."""
+        """Return one choice, or all choices times their weights; a constant zero runs nothing."""
         if mix is None:
             return self.operation(x, genotype[decision], name, stride)
         row = self.space.rows[decision]

@@ -1,4 +1,4 @@
-"""A class with a parameter of every type, and a net with an optimizer: what nodes are built of."""
+"""Classes for nodes: one with a parameter of every type, and a net with an optimizer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal

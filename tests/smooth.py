@@ -1,4 +1,4 @@
-"""Searches with known answers: the toy of the DARTS paper, a smooth net, a small supernet."""
+"""Searches with known results: the toy of the DARTS paper, a smooth net, a small supernet."""
 
 from types import SimpleNamespace
 

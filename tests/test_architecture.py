@@ -1,4 +1,4 @@
-"""Who may import whom, and what no file may do; read from the sources, nothing is imported."""
+"""Rules of imports between files, and bans in files; sources are read, nothing is imported."""
 
 import ast
 import re
@@ -27,13 +27,13 @@ EVERYONE_MAY = {
     "pictures.curves",
     "pictures.plots",
 }
-"""They import nothing but each other: data, formulas and pictures of numbers."""
+"""Files that import only each other: data, formulas and plots."""
 
 SPACES = ("spaces.base", "spaces.decision", "spaces.supernet", "spaces.layout")
-"""What a space can do, and the settings of a network."""
+"""The kinds of spaces, and the settings of a network."""
 
 FROM_BEGIN_ON = {"context"}
-"""What every stage is given; it names the bases of what it holds."""
+"""What every stage receives; it names the bases of its parts."""
 
 MAY = {
     "context": {"costs.limits", "engines.base", *SPACES, "tasks.base"},
@@ -120,7 +120,7 @@ MAY = {
     "ops": {"ops"},
     "data": {"data"},
 }
-"""File or package of nasrun -> what it may import besides; a package stands for all in it."""
+"""File or package of nasrun -> its further allowed imports; a package stands for its files."""
 
 HYDRA = {"cli", "config"}
 
@@ -190,7 +190,7 @@ def test_no_selector_knows_another():
 
 
 def test_the_reader_finds_imports():
-    """So that the tests above are not empty."""
+    """Else the tests above would check nothing."""
     foresight = SOURCES / "pipeline" / "foresight.py"
     assert {"pipeline.plan", "pipeline.forecast", "genotype"} <= ours(foresight)
     assert "omegaconf" in set(imported(SOURCES / "config" / "composing.py"))

@@ -1,4 +1,4 @@
-"""The budget: where work runs, and when it stops."""
+"""The budget: device and arithmetic, and when it stops."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""Training that leaves the finite numbers: what is said of it, and whose keys are named."""
+"""Training that diverges: its message, and the keys in it."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What docs/adding.md tells a reader to write works as it is written."""
+"""The code in docs/adding.md works as it is written."""
 
 import re
 from pathlib import Path

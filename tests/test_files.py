@@ -1,4 +1,4 @@
-"""Files are whole or not there, no link is followed, and damage is told by the file's name."""
+"""Files are complete or absent, no link is followed, and damaged files are named."""
 
 import errno
 import hashlib

@@ -1,4 +1,4 @@
-"""What is shipped: the wheel has the configuration and the command, the scripts can be run."""
+"""The shipped parts: the wheel has the configuration and the command, and the scripts run."""
 
 import ast
 import os

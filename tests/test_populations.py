@@ -1,4 +1,4 @@
-"""Populations from the command line: refusals before anything begins, resuming, what is written."""
+"""Populations from the command line: refusals before anything begins, resuming, results."""
 
 import json
 import os

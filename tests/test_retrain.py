@@ -1,4 +1,4 @@
-"""Training a genotype from scratch: on what, at which rate, and what is reported."""
+"""Training a genotype from scratch: its data, its learning rate, and its report."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Scores: what they rank by, and which are none."""
+"""Scores: their order, and those that are not finite."""
 
 import math
 

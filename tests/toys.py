@@ -20,7 +20,7 @@ OPERATIONS = (
     "dil_conv_3x3",
     "dil_conv_5x5",
 )
-"""Those of DARTS, in its order."""
+"""DARTS's operations, in their order."""
 DARTS = DartsSpace(
     operations=("none", "skip_connect", "sep_conv_3x3"),
     nodes=2,
@@ -102,7 +102,7 @@ class Task:
 
 
 def context(space=None, task=None, budget=None, **others):
-    """What a stage works with, of which a test needs a part."""
+    """Return a context with the parts that a test needs."""
     parts = {"engine": Serial(), **others}
     return Context(space=space, task=Task() if task is None else task, budget=budget, **parts)
 

@@ -1,4 +1,4 @@
-"""What is said of a cell, beside all cells of its space."""
+"""The analysis of a cell, compared with all cells of its space."""
 
 from nasrun.analysis.cells import AllCells, describe
 from nasrun.pipeline.given import architecture_of

@@ -1,4 +1,4 @@
-"""How many architectures of a space have how many parameters."""
+"""The number of architectures of a space by their number of parameters."""
 
 from collections import Counter
 from itertools import product

@@ -1,4 +1,4 @@
-"""What a shell is offered."""
+"""Completions that a shell is offered."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from nasrun.cli.verbs import VERBS
 
 
 def completed(line):
-    """What the shell is offered for a line."""
+    """Return what the shell is offered for a line."""
     environment = {**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))}
     asked = subprocess.run(
         [Path(sys.executable).with_name("nasrun"), "-sc", "query=bash"],

@@ -11,7 +11,7 @@ from nasrun.cli.ending import Ended, heard
 
 @pytest.fixture(params=["SIGTERM", "SIGHUP"])
 def number(request):
-    """A signal as a process has it that nobody started in a special way; put back afterwards."""
+    """A signal with its default handler, which is restored afterwards."""
     number = getattr(signal, request.param)
     before = signal.signal(number, signal.SIG_DFL)
     yield number

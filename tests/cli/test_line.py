@@ -1,4 +1,4 @@
-"""Wrong input is one clear line, and nothing is left."""
+"""Wrong input is refused on one clear line, and leaves nothing."""
 
 import pytest
 

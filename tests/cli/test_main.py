@@ -1,4 +1,4 @@
-"""The front door: help, speed, and what happens to its outputs."""
+"""The entry point: help, speed, and its output streams."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What a command prints, wherever that goes."""
+"""The output of a command, wherever it goes."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from nasrun.display import table
 
 
 def answered(shell, **environment):
-    """A command of a shell, `$NASRUN` being nasrun."""
+    """Run a command of a shell, in which `$NASRUN` is nasrun."""
     ran = {**os.environ, "NASRUN": f"'{sys.executable}' -m nasrun", **environment}
     return subprocess.run(
         ["bash", "-c", shell.replace("$NASRUN", ran["NASRUN"])],

@@ -1,4 +1,4 @@
-"""A configuration is checked whole before anything of it runs: targets, keywords and types."""
+"""All of a configuration is checked before anything of it runs: targets, keywords and types."""
 
 import importlib
 import inspect

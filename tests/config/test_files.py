@@ -1,4 +1,4 @@
-"""What files of somebody else may say, and what of them would have no effect."""
+"""The restrictions on foreign YAML files, and checks that they have an effect."""
 
 import json
 

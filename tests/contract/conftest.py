@@ -1,4 +1,4 @@
-"""The contract tests' bench: everything is composed and built as the command line does it."""
+"""The bench of the contract tests: it composes and builds everything as the command line does."""
 
 import copy
 import io
@@ -58,10 +58,10 @@ SMALLER = {
     "space.encoder.channels": 2,
     "space.encoder.hidden": 8,
 }
-"""What is made small where an option has it."""
+"""Settings that make an option small, if it has them."""
 TABLE = ["space=nasbench201", "space.table={table}"]
 ELSEWHERE = {"evaluator@strategy=tabular": TABLE}
-"""Options that only some spaces have room for, with what they need in place of SMALL's space."""
+"""Options that need another space than SMALL's, with that space."""
 
 
 class Stop(Exception):
@@ -69,7 +69,7 @@ class Stop(Exception):
 
 
 class Bench:
-    """Composes, builds and runs like a command, quietly, and can be interrupted."""
+    """Composes, builds and runs like a command, without output, and can be interrupted."""
 
     def __init__(self, folders, trusted, outputs, table):
         self.folders = [Path(folder).absolute() for folder in folders]
@@ -91,11 +91,11 @@ class Bench:
         return replace(composed, config=config)
 
     def node(self, group, option, *overrides):
-        """A group's resolved settings with this option."""
+        """Return a group's resolved settings with this option."""
         return configuration.resolve(self.compose(f"{group}={option}", *overrides).config[group])
 
     def plan(self, verb, *overrides, run=None):
-        """Everything that a command needs, built."""
+        """Return everything that a command needs, built."""
         for option in ELSEWHERE.keys() & set(overrides):
             small = [override for override in overrides if not override.startswith("space.")]
             overrides = [*small, *(word.format(table=self.table) for word in ELSEWHERE[option])]
@@ -108,10 +108,10 @@ class Bench:
         return prepare(Command(verb, composed, tuple(typed), self.trusted), source)
 
     def run(self, verb, *overrides, run=None):
-        """One command in fresh objects; the run that it worked on.
+        """Run one command with new objects, and return its run.
 
-        No test image may be read before something is trained that will not be changed: a network
-        that is retrained, or the member of a population that is selected.
+        No test image may be read before the training of a network that will not change any more: a
+        retrained network, or the selected member of a population.
         """
         plan = self.plan(verb, *overrides, run=run)
         ends = {"select"} if isinstance(plan.strategy, PopulationStrategy) else set()
@@ -133,19 +133,19 @@ split = TensorDataset.split
 
 
 def split_without_test(dataset, *parts, device):
-    """The parts of a set; a test fails that asks for test images."""
+    """Return the parts of a set; a test fails if it asks for test images."""
     assert "test" not in parts, "test images are read before anything is retrained"
     return split(dataset, *parts, device=device)
 
 
 @cache
 def composed_once(*overrides):
-    """Composing takes longer than so small a search, and tests repeat their commands."""
+    """Compose the same words only once, since it takes longer than a small search."""
     return configuration.compose(list(overrides))
 
 
 def shrink(config):
-    """Make small what is there to be."""
+    """Make the settings of a node small."""
     for key, value in SMALLER.items():
         *parents, name = key.split(".")
         node = config
@@ -157,7 +157,7 @@ def shrink(config):
 
 @contextmanager
 def stopped(kind, *, after, inside):
-    """Interrupt a stage once a round is saved, or `inside` the round that follows."""
+    """Interrupt a stage once a round is saved, or `inside` the next round."""
     steps = -1
     restore, save, log = StageFolder.restore, StageFolder.save, StageFolder.log
     loss = Classification.loss
@@ -200,13 +200,13 @@ def stopped(kind, *, after, inside):
 
 
 def names(config, group):
-    """The options of a group, those of --conf included."""
+    """Return the options of a group, including those of --conf."""
     folders = [Path(folder) for folder in config.getoption("--conf")]
     return list(configuration.options(group, folders))
 
 
 def pairs(config):
-    """Each selector with two strategies, each strategy with one selector, all of them apart."""
+    """Return each selector with two strategies, and each strategy with one selector."""
     bench = Bench(config.getoption("--conf"), (), None, None)
     sys.path[:0] = [str(Path.cwd()), *(str(folder.parent) for folder in bench.folders)]
 
@@ -225,7 +225,7 @@ def pairs(config):
 
 
 def families(config):
-    """The first strategy of every class."""
+    """Return the first strategy of every class."""
     bench, found = Bench(config.getoption("--conf"), (), None, None), {}
     for strategy in names(config, "strategy"):
         found.setdefault(bench.node("strategy", strategy)["_target_"], strategy)
@@ -233,7 +233,7 @@ def families(config):
 
 
 def cover(accepted):
-    """Few of the pairs (row, column) that `accepted` lists: every row twice, every column once."""
+    """Return few of the `accepted` pairs (row, column): every row twice, every column once."""
     rows, columns, found = Counter(), Counter(), []
 
     def take(row, column):
@@ -252,7 +252,7 @@ def cover(accepted):
 
 
 def searches_of(bench, strategy):
-    """The settings of every differentiable search that a strategy is, or has inside."""
+    """Return the settings of every differentiable search that a strategy is or contains."""
 
     def within(node):
         if isinstance(node, dict):
@@ -265,7 +265,7 @@ def searches_of(bench, strategy):
 
 
 def levels(config):
-    """Every way to step that the strategies name, once: a strategy, and its search's settings."""
+    """Return every kind of step of the strategies once: a strategy, and its search's settings."""
     bench, found = Bench(config.getoption("--conf"), (), None, None), {}
     for strategy in names(config, "strategy"):
         for settings in searches_of(bench, strategy):
@@ -298,13 +298,13 @@ def bench(request, tmp_path, monkeypatch, table, no_pictures):
 
 @pytest.fixture(scope="session")
 def searches(tmp_path_factory):
-    """Where finished searches are kept for later tests."""
+    """The folder of finished searches for later tests."""
     return tmp_path_factory.mktemp("searches")
 
 
 @pytest.fixture
 def searched(bench, searches):
-    """Copies of finished searches, by strategy."""
+    """Return copies of finished searches, by strategy."""
 
     def copied(strategy, *overrides):
         kept = searches / strategy
@@ -320,5 +320,5 @@ def searched(bench, searches):
 
 @pytest.fixture
 def small():
-    """The overrides of a search that takes a second."""
+    """Overrides of a search that takes a second."""
     return list(SMALL)

@@ -1,4 +1,4 @@
-"""What holds for every space, dataset, recipe, transfer and experiment."""
+"""Rules for every space, dataset, recipe, transfer and experiment."""
 
 import re
 
@@ -19,7 +19,7 @@ CPU = Budget(device="cpu", precision="auto", threads=1, max_hours=None)
 
 @pytest.fixture
 def built(bench):
-    """The object of an option, of tiny width."""
+    """Return the object of an option, with a tiny width."""
 
     def make(group, option, *overrides):
         node = bench.node(group, option, "width=2", "depth=3", *overrides)
@@ -146,7 +146,7 @@ def test_a_key_without_a_default_is_asked_for(bench, dataset):
 
 
 def raw(node):
-    """The settings as they stand in the YAML, keys without a default included."""
+    """Return the settings as written in the YAML, including keys without a default."""
     return OmegaConf.to_container(node, resolve=False)
 
 
@@ -156,7 +156,7 @@ def words(group):
 
 @pytest.fixture
 def cell(bench, small):
-    """The overrides of training a drawn genotype for two epochs of two rounds."""
+    """Overrides of training a random genotype for two epochs of two rounds."""
 
     def made(group, option, *overrides):
         rounds = f"{group}.rounds_per_epoch=2"
@@ -200,7 +200,7 @@ def test_a_transfer_interrupted_trains_the_same_network(bench, transfer, cell, p
 
 @pytest.fixture
 def paint_folder(tmp_path):
-    """Three classes of small pictures, 48 in all."""
+    """Make three classes of small pictures, 48 in all."""
     import numpy
     from PIL import Image
 
@@ -234,7 +234,7 @@ def test_an_experiment_composes_by_the_command_that_it_says(bench, experiment):
 
 
 def test_an_experiment_builds_with_every_key_known(bench, experiment, tmp_path):
-    """Stale keys of a merge, and keys that a group does not have, are found by building."""
+    """Building finds stale keys of a merge, and keys that a group does not have."""
     composed = bench.compose(f"experiment={experiment}")
     weights = composed.config.task.get("distance", {})
     if raw(weights or composed.config.task).get("weights") == "???":

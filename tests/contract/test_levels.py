@@ -1,4 +1,4 @@
-"""What holds for a step of every level and relaxation that a strategy names."""
+"""Rules for a step of every level and relaxation that a strategy names."""
 
 import math
 
@@ -13,9 +13,9 @@ from nasrun.runs.randomness import seed_everything
 SMALLER = ["depth=3", "space.nodes=2"]
 """The default supernet with all its operations, and cells that cost a third."""
 MANY, FEW = 32, 3
-"""Images of a batch of which maps fold, and of a short last one of which none do."""
+"""Images of a batch whose maps fold, and of a short last one whose maps do not."""
 THRESHOLD = 2**15
-"""Of so many numbers folding begins here, an eighth of the default: also of one path's maps."""
+"""Number of elements above which maps fold, an eighth of the default: also maps of one path."""
 
 
 def begun(strategy, settings):
@@ -35,7 +35,7 @@ def begun(strategy, settings):
 
 
 def stepped(strategy, settings):
-    """The losses of steps with both sizes of batches on both sides, and what they leave."""
+    """Return the losses of steps with both batch sizes on both sides, and the state after them."""
     search = begun(strategy, settings)
     images, labels = next(search.task.batches(search.train, 2 * MANY, torch.arange(2 * MANY)))
     few, many = ((images[:n].double(), labels[:n]) for n in (FEW, MANY))

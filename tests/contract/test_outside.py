@@ -1,4 +1,4 @@
-"""A strategy in one file and one YAML outside the package runs and passes the contract tests."""
+"""A strategy in one Python file and one YAML file outside the package passes the contract tests."""
 
 import json
 import os
@@ -65,7 +65,7 @@ SMALL = ["width=2", "depth=3", "budget.threads=1", "images=64"]
 
 @pytest.fixture
 def outside(here):
-    """A folder with a user's package and configuration, and nothing else."""
+    """A folder that has only a user's package and configuration."""
     (here / "outsider").mkdir()
     (here / "outsider" / "__init__.py").touch()
     (here / "outsider" / "first.py").write_text(STRATEGY)
@@ -75,7 +75,7 @@ def outside(here):
 
 
 def start(*words):
-    """A command as a user types it, in a process of its own."""
+    """Run a command as a user types it, in its own process."""
     return subprocess.run(
         [sys.executable, "-m", *words], capture_output=True, text=True, timeout=120, check=False
     )

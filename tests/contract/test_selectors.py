@@ -1,4 +1,4 @@
-"""What holds for every selector with a strategy that it accepts."""
+"""Rules for every selector with a strategy that it accepts."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What holds for every strategy, a user's own included."""
+"""Rules for every strategy, including a user's own."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What holds for every YAML file: a complete call, explained, and every number has a source."""
+"""Rules for every YAML file: it is a complete call with comments, and every number has a source."""
 
 import inspect
 import re
@@ -13,12 +13,12 @@ from nasrun.config import GROUPS, conf_folder
 
 FILES = sorted(path for path in conf_folder().rglob("*.yaml"))
 DEFAULTS = [path for path in FILES if path.parent.name not in ("experiment", "genotypes")]
-"""The others name their source in the comment at their top."""
+"""Files without a source per number; the others name theirs in the comment at the top."""
 NUMBER = re.compile(r"^\s*(- )?\w+: *-?[0-9.]+(e-?[0-9]+)? *(#.*)?$")
 
 
 def calls(node, key=""):
-    """Every node with a `_target_`, with its place."""
+    """Return every node with a `_target_`, with its place."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield key, node
@@ -42,7 +42,7 @@ def check_calls(group, node):
 
 
 def given(group, option):
-    """An override for a key without a default, if the group's option has such."""
+    """Return an override for a key without a default, if the group's option has one."""
     text = "\n".join(path.read_text() for path in FILES if path.stem == option)
     if group == "dataset" and "root: ???" in text:
         return ["dataset.root=folder"]
@@ -121,7 +121,7 @@ def test_every_number_has_a_source(path):
 
 
 def test_the_pattern_finds_numbers():
-    """So that the test above is not empty."""
+    """Else the test above would check nothing."""
     for line in ("lr: 0.1", "  last: 3.0e-4", "epochs: 600 # DARTS", "gap: -1"):
         assert NUMBER.match(line), line
     assert not NUMBER.match("channels: ${width}")

@@ -1,4 +1,4 @@
-"""Costs against published networks and against closed formulas."""
+"""Costs against published networks and closed formulas."""
 
 from pathlib import Path
 
@@ -89,13 +89,13 @@ def released(name):
 
 
 def shapes(genotype, layout, inputs=3, outputs=10):
-    """A network without storage: to be counted, not to be run."""
+    """Return a network without storage, which can be counted but not run."""
     with torch.device("meta"):
         return SPACE.network(genotype, inputs=inputs, outputs=outputs, layout=layout)
 
 
 def operation_cost(operation, channels, stride, pixels, affine=True):
-    """Parameters and multiply-adds of a candidate that answers with so many pixels."""
+    """Return parameters and multiply-adds of a candidate whose output has this many pixels."""
     kind, kernel = operation.partition("_")[0], operation[-1]
     norms = {"sep": 2, "dil": 1, "skip": stride - 1}.get(kind, 0)
     weights = 0
@@ -107,9 +107,9 @@ def operation_cost(operation, channels, stride, pixels, affine=True):
 
 
 def closed_form(choices, channels, layers, classes, size, affine=True, inputs=3, joined=(4, 4)):
-    """Cost of a CIFAR network from the sizes of its convolutions; `choices` lists (edge, op).
+    """Return the cost of a CIFAR network from its convolutions; `choices` lists (edge, op).
 
-    The output of a normal and of a reduction cell joins so many nodes.
+    The output of a normal and of a reduction cell joins this many nodes.
     """
     total_params = 9 * inputs * 3 * channels + 2 * 3 * channels
     total_macs = 9 * inputs * 3 * channels * size**2

@@ -1,4 +1,4 @@
-"""What a choice adds to a network's time, by a clock of its own."""
+"""The time that a choice adds to a network, with a fake clock."""
 
 import time
 
@@ -16,7 +16,10 @@ CPU = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
 
 @pytest.fixture
 def watch(monkeypatch):
-    """A stopwatch whose clock only runs in operations: a second each, pairs of poolings two."""
+    """Return a stopwatch with a clock that runs only in operations.
+
+    An operation takes a second, a pair of poolings takes two.
+    """
 
     def make(seconds, repeats=3):
         clock = [0.0]

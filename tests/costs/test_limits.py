@@ -1,4 +1,4 @@
-"""Hard limits: their costs are the networks', and whatever a selector chose, they are met."""
+"""Hard limits: their costs are those of the networks, and every selected network meets them."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Whether the weights of a network can be, told from their shapes."""
+"""The check that a machine can hold a network's weights, from their shapes."""
 
 import pytest
 from torch import nn

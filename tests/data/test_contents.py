@@ -1,4 +1,4 @@
-"""What is in a set, and how another one differs."""
+"""The contents of a set, and the differences of two sets."""
 
 import gzip
 

@@ -1,4 +1,4 @@
-"""Decoded images are kept, and so is what was looked at."""
+"""Caches of decoded images and of checks."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""What a user watches: the line that is redrawn at a terminal, plain lines elsewhere."""
+"""The display: a redrawn line on a terminal, plain lines elsewhere."""
 
 import io
 import math

@@ -1,4 +1,4 @@
-"""Evaluators: scores of architectures with shared weights, and trained for a while."""
+"""Evaluators: scores of architectures with shared weights, and after a short training."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The formulas of untrained networks, each against numbers that are found in another way."""
+"""Training-free formulas, each against numbers that are computed in another way."""
 
 import itertools
 import math
@@ -64,7 +64,7 @@ class Softmax(nn.Module):
         return (self.layer(x.flatten(1)),)
 
     def gradient(self, images, labels):
-        """That of the cross entropy by the weights: (p - y) x^T, the mean over images."""
+        """Return the cross entropy's gradient by the weights: the mean of (p - y) x^T."""
         x, y = images.flatten(1).numpy(), np.eye(3)[labels.numpy()]
         scores = x @ self.layer.weight.detach().numpy().T + self.layer.bias.detach().numpy()
         p = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
@@ -76,7 +76,7 @@ def batch_of(count, channels, side=1, classes=3):
 
 
 def kernel(codes):
-    """N_A - hamming, pair by pair."""
+    """Return N_A - hamming, pair by pair."""
     return np.array(
         [[sum(a == b for a, b in zip(p, q, strict=True)) for q in codes] for p in codes]
     )
@@ -275,7 +275,7 @@ def test_az_nas_is_what_its_formulas_say_of_the_plain_networks_features():
 
 
 def entropy(feature):
-    """Of the shares of variance along the principal directions."""
+    """Return the entropy of the shares of variance along the principal directions."""
     pixels = feature.permute(0, 2, 3, 1).reshape(-1, feature.shape[1]).detach().numpy()
     variances = np.linalg.svd(pixels - pixels.mean(0), compute_uv=False) ** 2
     shares = variances / variances.sum()

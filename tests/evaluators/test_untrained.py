@@ -1,4 +1,4 @@
-"""Untrained networks as an evaluator: what is the same for all candidates, and ranks."""
+"""Untrained networks as an evaluator: equal conditions for all candidates, and ranks."""
 
 import math
 from types import SimpleNamespace

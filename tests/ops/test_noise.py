@@ -1,4 +1,4 @@
-"""Noise: standard normal numbers, anew every time unless they are asked to repeat."""
+"""Noise: standard normal numbers, new ones every time unless they have to repeat."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What holds for every operation, and the registry that names them."""
+"""Rules for every operation, and the registry of their names."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What operations share and leave undone."""
+"""The parts of operations that are shared, and those that are left to the sum."""
 
 import pytest
 import torch

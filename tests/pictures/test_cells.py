@@ -1,4 +1,4 @@
-"""The files that published cells give."""
+"""The pictures of published cells."""
 
 import xml.etree.ElementTree as ElementTree
 

@@ -1,4 +1,4 @@
-"""Which panels and curves a history gives, and that odd histories are drawn at all."""
+"""The panels and curves of a history; unusual histories are drawn, too."""
 
 import math
 

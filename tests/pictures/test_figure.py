@@ -1,4 +1,4 @@
-"""What all pictures have in common: whole ticks, the stage that they are of, no global state."""
+"""Common properties of all pictures: whole ticks, the name of their stage, no global state."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What the pictures of single methods show."""
+"""The pictures of single methods."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The pipeline from end to end: stops of every kind, damaged files, data, what is taken away."""
+"""The pipeline from end to end: stops of every kind, damaged files, data, missing files."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def metrics(path):
 
 
 def start(*words):
-    """A command in a process of its own."""
+    """Run a command in its own process."""
     return subprocess.Popen(
         [*COMMAND, *words],
         stdout=subprocess.PIPE,
@@ -248,7 +248,7 @@ def test_a_flipped_bit_of_the_weights_is_refused(finished):
 
 
 def files_of(run):
-    """What a run holds, but for what differs from one run to the next by the clock."""
+    """Return the files of a run without the parts that depend on the clock."""
     return {
         str(path.relative_to(run)): path.read_bytes()
         for path in sorted(run.rglob("*"))

@@ -1,4 +1,4 @@
-"""`nasrun plan`: counts, extremes and times, and what is refused."""
+"""`nasrun plan`: counts, extremes and times, and its refusals."""
 
 import json
 import re
@@ -40,7 +40,7 @@ MOBILE = MobileSpace(
 
 @pytest.fixture(autouse=True)
 def no_notes(monkeypatch, tmp_path):
-    """Nothing is known of earlier plans."""
+    """Use an empty folder of notes."""
     monkeypatch.setenv("NASRUN_CACHE", str(tmp_path / "cache"))
 
 

@@ -1,4 +1,4 @@
-"""The architecture that a command line gives: by name, in a file, or written out."""
+"""The architecture on a command line: by name, in a file, or written out."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Killed before each change of a file, a command that is repeated ends as if it was not."""
+"""A command killed before any change of a file and then repeated ends as an undisturbed one."""
 
 import os
 import re

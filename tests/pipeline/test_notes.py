@@ -1,4 +1,4 @@
-"""What a plan has measured is known again for the same work on the same machine only."""
+"""Measurements of a plan are used again only for the same work on the same machine."""
 
 import platform
 

@@ -1,4 +1,4 @@
-"""What a command builds before it begins: genotypes that are named, and engines."""
+"""The parts that a command builds before it begins: named genotypes, and engines."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""How long work would take, from a few small steps of it."""
+"""Estimates of the time of long work from a few small steps."""
 
 import time
 from types import SimpleNamespace

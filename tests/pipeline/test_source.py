@@ -1,4 +1,4 @@
-"""What a later verb continues and inherits, and which overrides it refuses."""
+"""The results that a later verb continues and inherits, and the overrides that it refuses."""
 
 import json
 import os

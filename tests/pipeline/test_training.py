@@ -1,4 +1,4 @@
-"""Training from scratch as a stage of the pipeline: what is trained again, and what goes on."""
+"""Training from scratch as a stage of the pipeline: when it starts again, and when it continues."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Stages that end before they are done: what is told, what is kept, what is not read."""
+"""Stages that end early: the messages, the results that are kept, the images that are not read."""
 
 import json
 from pathlib import Path

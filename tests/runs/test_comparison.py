@@ -1,4 +1,4 @@
-"""Many runs: which are meant, their table over seeds, and their records."""
+"""Many runs: their choice, their table over seeds, and their records."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""No file of a run says something else in silence: damage of any of them is named."""
+"""No damaged file of a run is read silently: it is named."""
 
 import json
 import os

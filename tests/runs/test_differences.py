@@ -1,4 +1,4 @@
-"""In which settings runs and stages differ."""
+"""The settings in which runs and stages differ."""
 
 from nasrun.runs.differences import differing, settings, unlike, why_new
 

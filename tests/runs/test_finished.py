@@ -1,4 +1,4 @@
-"""Opening what a run has left: the search as it ended, the trained network, its export."""
+"""Opening a finished run: the search in its final state, the trained network, its export."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What was typed for a run, and its rounds, are kept in it."""
+"""The commands and rounds that are recorded in a run."""
 
 import json
 

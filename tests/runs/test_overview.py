@@ -1,4 +1,4 @@
-"""A run at one glance."""
+"""The overview of a run."""
 
 import io
 import json

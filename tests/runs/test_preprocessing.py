@@ -1,4 +1,4 @@
-"""What a trained network takes: tensors, arrays, pictures and lists of them, and nothing else."""
+"""The inputs of a trained network: tensors, arrays, pictures and lists of them, nothing else."""
 
 import numpy
 import pytest

@@ -1,4 +1,4 @@
-"""What an architecture is and costs."""
+"""The description of an architecture and its costs."""
 
 import json
 

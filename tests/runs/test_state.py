@@ -1,4 +1,4 @@
-"""A damaged state is found, whatever bit of it is changed."""
+"""A damaged state is detected, whichever bit is flipped."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Killed commands, and what is compared of them."""
+"""Killed commands, and the comparison of their results."""
 
 import json
 import os

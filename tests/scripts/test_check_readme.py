@@ -1,4 +1,4 @@
-"""Which commands of a page are run, and that none is run twice."""
+"""The commands of a page that are run; none is run twice."""
 
 import json
 import subprocess

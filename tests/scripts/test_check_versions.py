@@ -1,4 +1,4 @@
-"""What is run on which versions, and how it is told; nothing is installed here."""
+"""The searches and versions that are run, and their report; nothing is installed here."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What the claims' tables are made of: the results of runs, which outlive their folders."""
+"""The data of the claims' tables: the results of runs, which outlive their folders."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What the tables of RADARS's claims are computed from, on runs and tables that are made up."""
+"""The data of the tables of RADARS's claims, on made-up runs and tables."""
 
 import json
 from itertools import product

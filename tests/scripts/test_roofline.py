@@ -1,4 +1,4 @@
-"""What the roofline counts, against sums that can be done by hand."""
+"""The counts of the roofline, against sums that can be done by hand."""
 
 import pytest
 import torch

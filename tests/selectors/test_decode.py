@@ -1,4 +1,4 @@
-"""Reading the alphas: the rule is asked once, with the supernet's probabilities."""
+"""Reading the alphas: the rule is called once, with the supernet's probabilities."""
 
 from types import SimpleNamespace
 

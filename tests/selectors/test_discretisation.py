@@ -1,4 +1,4 @@
-"""What a child loses in its supernet: the numbers, what they leave alone, and stops in between."""
+"""The loss of a child against its supernet: the numbers, side effects, and interruptions."""
 
 import json
 import math

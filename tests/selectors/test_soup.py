@@ -1,4 +1,4 @@
-"""A soup: what is averaged, whom it tries, and who stays in it."""
+"""A soup: its average, the members that it tries, and those that stay in it."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The weakest space: networks and their notation, nothing to search; others ask it for no more."""
+"""The most general space: networks and their notation; nothing else asks more of it."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a space with decisions can do: check, sample, mutate, tie, encode."""
+"""The methods of a space with decisions: check, sample, mutate, tie, encode."""
 
 from collections import Counter
 from math import sqrt
@@ -221,7 +221,7 @@ def answers(draw, found):
 
 
 def missing(found, genotype):
-    """How many nodes the outputs of its cells leave out."""
+    """Return how many nodes the outputs of the cells leave out."""
     return sum(len(found.joined[cell]) - len(nodes) for cell, nodes in genotype.concat.items())
 
 

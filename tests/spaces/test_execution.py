@@ -1,4 +1,4 @@
-"""However a network is carried out, it computes what the plain one does (tests/oracle.py)."""
+"""However a network is executed, it computes what the plain one computes (tests/oracle.py)."""
 
 import copy
 

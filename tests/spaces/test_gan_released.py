@@ -1,4 +1,4 @@
-"""The GAN spaces' networks against PBT-NAS's released forward passes, told anew as plain functions.
+"""The GAN spaces' networks against PBT-NAS's released forward passes, written again as functions.
 
 The facts are those of github.com/AwesomeLemon/PBT-NAS, models/gan; nothing here is their code.
 """

@@ -1,4 +1,4 @@
-"""Which layouts can be built."""
+"""The layouts that can be built."""
 
 import pytest
 

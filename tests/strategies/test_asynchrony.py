@@ -1,8 +1,8 @@
-"""No step of a search waits for the device: it asks no tensor for its numbers.
+"""No step of a search waits for the device: it never reads the numbers of a tensor.
 
-The steps run on the meta device, where there are none to be had: `float(x)`, `if x > 0`, a list of
-x's numbers or an index by a mask are errors there, and so is a tensor left behind on the CPU.
-What is waited for besides, a copy of numbers that the program writes down, is looked for by name.
+The steps run on the meta device, where tensors have no numbers: `float(x)`, `if x > 0`, a list of
+x's numbers or an index by a mask are errors there, and so is a tensor left on the CPU. Other waits,
+copies of numbers from Python, are detected by their operators.
 """
 
 from types import SimpleNamespace

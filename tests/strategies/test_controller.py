@@ -1,4 +1,4 @@
-"""Controllers: probabilities, lessons, and what they are told from elsewhere."""
+"""Controllers: probabilities, lessons, and feedback from elsewhere."""
 
 import math
 from functools import partial

@@ -1,4 +1,4 @@
-"""Differentiable strategies: what a round does, what tuning changes, what a mask leaves alone."""
+"""Differentiable strategies: a round, the changes by tuning, the effects of a mask."""
 
 import copy
 import math
@@ -38,7 +38,7 @@ def snapshot(strategy):
 
 
 def rates(strategy):
-    """What the weights' optimizer steps by."""
+    """Return the learning rates of the weights' optimizer."""
     return [group["lr"] for group in strategy.search.weight_optimizer.param_groups]
 
 

@@ -35,7 +35,7 @@ def history(watchdog=MILD, stop=None):
 
 
 def supernet(text):
-    """What a history asks of a supernet: an architecture by a rule."""
+    """A stand-in for a supernet with what a history needs: an architecture by a rule."""
     return SimpleNamespace(genotype=lambda rule: SPACE.parse(text))
 
 

@@ -1,4 +1,4 @@
-"""PBT-NAS: who is replaced when, and that stops leave no trace."""
+"""PBT-NAS: which members are replaced when, and that interruptions leave no trace."""
 
 import math
 import re

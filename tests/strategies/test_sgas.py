@@ -1,4 +1,4 @@
-"""SGAS: which edge is decided when, what it prunes, and what certainty is."""
+"""SGAS: when which edge is decided, which edges are dropped, and the certainty."""
 
 import math
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""What a child of two networks inherits: choices, weights, averages, moments and memory."""
+"""The inheritance of a child: choices, weights, averages, moments and memory."""
 
 import pytest
 import torch
@@ -316,7 +316,7 @@ def perturbed(network, seed=0, **changes):
 
 
 def hit(after):
-    """Where weights have moved, in all matrices."""
+    """Return where weights have changed, in all matrices."""
     before = matrices()
     return torch.cat([after[n] != before[n] for n in before])
 

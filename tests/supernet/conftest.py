@@ -1,4 +1,4 @@
-"""Small networks are run as large ones are."""
+"""Makes small networks run like large ones."""
 
 import pytest
 

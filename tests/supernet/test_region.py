@@ -1,6 +1,6 @@
-"""Compiled regions: the same numbers, one kind of call, and no word but one where it fails.
+"""Compiled regions: the same numbers, one kind of call, and only one warning if it fails.
 
-The compiler's last step, the machine code, is left out: what torch traces is run as it is.
+The compiler's last step, the machine code, is left out: what torch traces is run directly.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""A classifier that trains itself: on what it learns, by what it is scored, and its state."""
+"""A classifier that trains itself: its training data, its score, and its state."""
 
 import pickle
 import re

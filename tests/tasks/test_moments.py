@@ -1,4 +1,4 @@
-"""Moments that are kept by name come back to where the optimizer wants them."""
+"""Moments that are kept by name are restored to the right parameters."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""`nasrun clean`: states of finished stages go, everything else stays."""
+"""`nasrun clean` deletes states of finished stages and nothing else."""
 
 import json
 import shutil

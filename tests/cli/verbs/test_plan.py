@@ -1,4 +1,4 @@
-"""`nasrun plan`: its words, and what it tells while it works."""
+"""`nasrun plan`: its words, and the status that it shows."""
 
 import io
 

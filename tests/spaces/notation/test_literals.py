@@ -1,4 +1,4 @@
-"""Values in texts of others: read as Python reads them, and nothing else is."""
+"""Values in foreign texts are parsed as Python would, and nothing else is."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""DARTS's tuples in all their forms, written here as others write them, and read back."""
+"""DARTS's tuples in all their forms, written here as others write them, and parsed."""
 
 import json
 import math
@@ -33,7 +33,7 @@ def sampled(seed, made=SPACE):
 
 
 def rows_of(genotype, nodes=4, everything=False):
-    """Per cell and node the pairs (operation, source)."""
+    """Return per cell and node the pairs (operation, source)."""
     return {
         cell: [
             [(choice, source) for source in range(node)
@@ -53,7 +53,7 @@ def weighted(pairs, wrap=float):
 
 
 class Float32:
-    """What NumPy 2 writes for a number."""
+    """A number as NumPy 2 prints it."""
 
     def __init__(self, number):
         self.number = number
@@ -69,7 +69,7 @@ def call(normal, reduce, concat="range(2, 6)", name="Genotype"):
 
 
 def forms(genotype):
-    """What others write of one genotype: DARTS, its logs, pt.darts, GDAS, AutoDL, SNAS, NNI."""
+    """Return a genotype as others write it: DARTS, its logs, pt.darts, GDAS, AutoDL, SNAS, NNI."""
     rows = rows_of(genotype)
     n, r = (flat(rows[cell]) for cell in CELLS)
     plain = call(n, r)
