@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def lines(path: Path) -> Iterator[Line]:
-    """Return the scores so far; a line that was cut off is left out."""
+    """Return the lines so far; a line that was cut off is left out."""
     for text in path.read_text().splitlines() if path.exists() else ():
         try:
             yield json.loads(text)
@@ -175,7 +175,7 @@ def best(candidates: Sequence, space) -> str:
 
 
 def scored(path: Path, name: str) -> dict[str, float]:
-    """A score by architecture; what is no number is the least of all, repeats are one."""
+    """Return scores by architecture; NaN is the smallest, repetitions count once."""
     column: dict[str, float] = {}
     for line in lines(path):
         if line["score"] == name:

@@ -1,6 +1,6 @@
-"""What a cell is (Shu, Wang, Cai, 1909.09569): its wiring, its operations and what it costs.
+"""The properties of a cell (Shu, Wang, Cai, 1909.09569): its wiring, operations and costs.
 
-Each beside all cells of its space: how many are at most as wide, as deep, as large.
+Each is compared with all cells of the space: the share that is at most as wide, deep or large.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Number = TypeVar("Number", int, Fraction)
 
 @dataclass(frozen=True)
 class Named:
-    """An architecture by a name of its own."""
+    """An architecture with a name."""
 
     name: str
     genotype: Genotype
@@ -51,7 +51,7 @@ class Named:
 
 @dataclass
 class AllCells:
-    """What all cells of one space are like, each found out once."""
+    """The properties of all cells of one space, each computed once."""
 
     space: DecisionSpace
 
@@ -60,16 +60,16 @@ class AllCells:
         self.parameters: dict[Layout, tuple[Prices, Counter[int]]] = {}
 
     def shapes_of(self, cell: str) -> Counter[Shape] | None:
-        """How many cells have each shape; `None` where there are too many wirings to count."""
+        """Return the number of cells by shape; `None` if there are too many wirings to count."""
         if cell not in self.shapes:
             few = count_wirings(self.space, cell) <= MOST
             self.shapes[cell] = shapes(self.space, cell) if few else None
         return self.shapes[cell]
 
     def share_as_large(self, genotype: Genotype, layout: Layout) -> float | None:
-        """The share of architectures with at most as many parameters.
+        """Return the share of architectures with at most as many parameters.
 
-        `None` where some nodes are not joined, since that changes the cells behind them.
+        It is `None` if some nodes are not joined, since that changes the following cells.
         """
         if genotype.concat or not isinstance(self.space, SupernetSpace):
             return None
@@ -89,7 +89,7 @@ def analyse(
     out: str | None,
     trust: Sequence[str],
 ) -> dict[str, Any]:
-    """The record of these architectures and of all that a run has selected; with its pictures."""
+    """Return the record of these architectures and all selections of a run; draw pictures."""
     for package in trust:
         import_trusted(package)
     found = _unlike([*_given(genotypes, space, trust), *_selected(run, trust)])
@@ -134,7 +134,7 @@ def _selected(path: str | None, trust: Sequence[str]) -> Iterator[Named]:
 
 
 def _unlike(found: Sequence[Named]) -> list[Named]:
-    """The same, with a number behind a name that was there before."""
+    """Return the architectures with distinct names: repeated names get a number."""
     times: Counter[str] = Counter()
     renamed = []
     for each in found:
@@ -145,7 +145,7 @@ def _unlike(found: Sequence[Named]) -> list[Named]:
 
 
 def _key(space: DecisionSpace) -> Any:
-    """Spaces that decide the same have the same cells."""
+    """Return a key that is equal for spaces with the same cells."""
     return space.name, space.decisions, space.limits
 
 
@@ -172,7 +172,10 @@ def _row(each: Named, whole: AllCells, network: str | None) -> dict[str, Any]:
 
 
 def describe(whole: AllCells, genotype: Genotype, cell: str) -> dict[str, Any]:
-    """What one cell type is. Shares are of the space's cells that are at most as wide, as deep."""
+    """Return the properties of one cell type.
+
+    Shares are of the space's cells that are at most as wide or as deep.
+    """
     space = whole.space
     shape = Wiring.of(space, genotype, cell).shape
     kept = {n: genotype[n] for n in edges_of(space, cell) if genotype[n] != NONE}
@@ -195,7 +198,7 @@ def describe(whole: AllCells, genotype: Genotype, cell: str) -> dict[str, Any]:
 
 
 def _by(every: Mapping[Shape, int], part: Callable[[Shape], Number]) -> dict[Number, int]:
-    """How many cells have each width, or each depth."""
+    """Return the number of cells by width, or by depth."""
     found: Counter[Number] = Counter()
     for shape, number in every.items():
         found[part(shape)] += number
@@ -203,7 +206,7 @@ def _by(every: Mapping[Shape, int], part: Callable[[Shape], Number]) -> dict[Num
 
 
 def _draw(found: Sequence[Named], wholes: Mapping[Any, AllCells], folder: Path) -> Iterator[Path]:
-    """The cells, and of every space and cell type where they stand among all."""
+    """Draw the cells, and per space and cell type their place among all cells."""
     for each in found:
         yield from drawing.draw_cells(
             each.space.cells(each.genotype), folder / each.name, each.name
@@ -231,7 +234,7 @@ def _draw(found: Sequence[Named], wholes: Mapping[Any, AllCells], folder: Path) 
 
 
 def print_record(console: Console, record: Mapping[str, Any]) -> None:
-    """Wirings and operations of every cell type, then what the networks cost."""
+    """Print wirings and operations of every cell type, then the costs of the networks."""
     rows = [
         (
             f"{row['name']} {cell}",
@@ -264,8 +267,8 @@ def print_record(console: Console, record: Mapping[str, Any]) -> None:
     if costs:
         costed = ("network", "as", "parameters", "as large", "multiply-adds", "kept per image")
         table(console, "", costed, costs)
-    told = "as wide, as deep, as large: the share of the space that is at most so"
-    console.print(told, highlight=False, markup=False, soft_wrap=True)
+    note = "as wide, as deep, as large: the share of the space that is at most so"
+    console.print(note, highlight=False, markup=False, soft_wrap=True)
 
 
 def _percentile(share: float | None) -> str:

@@ -1,6 +1,6 @@
-"""How many architectures of a space have how many parameters, counted without building them.
+"""The distribution of parameters over the architectures of a space, without building them.
 
-A network's parameters are a sum over its choices, so that their distribution is a convolution.
+A network's parameters are a sum over its choices, so their distribution is a convolution.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from nasrun.spaces.layout import Layout
 from nasrun.spaces.supernet import SupernetSpace
 
 Prices = Mapping[str, Mapping[str, int]]
-"""What every choice of every decision adds."""
+"""Parameters that every choice of every decision adds."""
 
 
 def prices(space: SupernetSpace, layout: Layout) -> Prices:
-    """The parameters that every choice adds to a network of this layout."""
+    """Return the parameters that every choice adds to a network of this layout."""
     with torch.device("meta"):
         network = space.network(inputs=3, outputs=10, layout=layout)
     found = {d.name: dict.fromkeys(d.choices, 0) for d in space.decisions}
@@ -36,12 +36,12 @@ def prices(space: SupernetSpace, layout: Layout) -> Prices:
 
 
 def price(of: Prices, genotype: Genotype) -> int:
-    """What all choices of a genotype add."""
+    """Return the parameters that all choices of a genotype add."""
     return sum(of[name].get(choice, 0) for name, choice in genotype.items())
 
 
 def distribution(space: SupernetSpace, of: Prices) -> Counter[int]:
-    """By what their choices add, how many genotypes there are that keep as much as limits say."""
+    """Return the number of genotypes, with as many edges as limits keep, by added parameters."""
     limits = {limit.decisions: limit.count for limit in space.limits}
     candidates = {decision.name: space.candidates(decision) for decision in space.decisions}
     total: Counter[int] = Counter({0: 1})
@@ -58,12 +58,12 @@ def distribution(space: SupernetSpace, of: Prices) -> Counter[int]:
 
 
 def share_up_to(value: int | Fraction, among: Mapping[Any, int]) -> float:
-    """The share of a distribution that is at most this value."""
+    """Return the share of a distribution that is at most `value`."""
     return sum(n for other, n in among.items() if other <= value) / sum(among.values())
 
 
 def _summed(first: Counter[int], second: Counter[int]) -> Counter[int]:
-    """The distribution of the sum of two."""
+    """Return the distribution of the sum of two independent numbers."""
     found: Counter[int] = Counter()
     for a, count in first.items():
         for b, times in second.items():

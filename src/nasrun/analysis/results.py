@@ -1,4 +1,4 @@
-"""Where the parts of `nasrun analyze` leave their files: in a run, or in a folder of the user's."""
+"""The files of `nasrun analyze`: in a run, or in a folder of the user's."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from nasrun.pipeline.source import find_run
 from nasrun.runs.run import Run
 
 ROOM = "analysis"
-"""The folder in a run, and below `outputs` where there is no run; no stage has this name."""
+"""Name of the folder in a run, or in `outputs` without a run; no stage has this name."""
 
 
 def place(part: str, run: str | None, out: str | None) -> Path:
-    """The folder for a part's files, not yet made; ValueError where none can be.
+    """Return the folder for a part's files, not yet made; ValueError if it is not possible.
 
-    That is `out`, else `RUN/analysis/PART`, else `outputs/analysis/PART`.
+    It is `out`, else `RUN/analysis/PART`, else `outputs/analysis/PART`.
     """
     if out is None and run is not None:
         return find_run(run).path / ROOM / part
@@ -29,6 +29,6 @@ def place(part: str, run: str | None, out: str | None) -> Path:
 
 
 def home_of(folder: Path) -> Run | None:
-    """The run that a part's folder is in, which is held while something is written there."""
+    """Return the run around a part's folder, which is locked during writing, or `None`."""
     inside = (Run(path) for path in folder.absolute().parents)
     return next((run for run in inside if run.exists), None)

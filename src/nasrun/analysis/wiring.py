@@ -1,9 +1,9 @@
-"""How the nodes of a cell are wired: its width and depth (Shu, Wang, Cai, 1909.09569).
+"""The wiring of a cell: its width and depth (Shu, Wang, Cai, 1909.09569).
 
 The width is in units of c, the channels of a node. An edge is a decision named `cell/node-source`;
-states that are no node are inputs. Where we go beyond the paper, whose cells join all their nodes:
-edges that lead from no input to the output do not count, and a cell that joins nothing
-(NAS-Bench-201) has its last node as output.
+states that are not nodes are inputs. Where we go beyond the paper, whose cells join all their
+nodes: edges on no path from an input to the output do not count, and in a cell that joins nothing
+(NAS-Bench-201) the last node is the output.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from nasrun.spaces.decision import DecisionSpace
 
 EDGE = re.compile(r"(?P<cell>[^/]+)/(?P<node>\d+)-(?P<source>\d+)")
 MOST = 100_000
-"""Ours: the wirings of a cell that are looked at one by one, in a few seconds."""
+"""Largest number of wirings that are enumerated, which takes a few seconds (ours)."""
 
 
 class Shape(NamedTuple):
-    """What a cell's wiring comes to: its width in c, and the connections of its longest path."""
+    """The width of a cell in c, and its depth: the number of connections on its longest path."""
 
     width: Fraction
     depth: int
@@ -36,14 +36,14 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True)
 class Wiring:
-    """Per node the states that it reads, one per edge, and the states that the output joins."""
+    """The states that each node reads, one per edge, and the states that the output joins."""
 
     sources: Mapping[int, Sequence[int]]
     joined: tuple[int, ...]
 
     @classmethod
     def of(cls, space: DecisionSpace, genotype: Genotype, cell: str) -> Wiring:
-        """That of one cell type of a genotype."""
+        """Return the wiring of one cell type of a genotype."""
         kept = [name for name in edges_of(space, cell) if genotype[name] != NONE]
         return cls.among(space, cell, kept, genotype.concat.get(cell))
 
@@ -55,7 +55,7 @@ class Wiring:
         kept: Iterable[str],
         joined: tuple[int, ...] | None = None,
     ) -> Wiring:
-        """That of a cell which keeps these edges."""
+        """Return the wiring of a cell that keeps these edges."""
         sources: dict[int, list[int]] = {node: [] for node, _ in edges_of(space, cell).values()}
         for name in kept:
             node, source = edges_of(space, cell)[name]
@@ -70,7 +70,7 @@ class Wiring:
 
     @property
     def width(self) -> Fraction:
-        """The sum over nodes of the share of edges that come from the cell's inputs."""
+        """Sum over nodes of the share of edges that come from the cell's inputs."""
         shares = [
             Fraction(sum(source not in self.sources for source in live), len(live))
             for node, live in self._live.items()
@@ -80,7 +80,7 @@ class Wiring:
 
     @property
     def depth(self) -> int:
-        """The connections on the longest path from an input to the output; 0 without a path."""
+        """Number of connections on the longest path from an input to the output, or 0."""
         longest: dict[int, int] = {}
         for node, live in self._live.items():
             longest[node] = 1 + max(longest.get(source, 0) for source in live)
@@ -89,7 +89,7 @@ class Wiring:
 
     @cached_property
     def _live(self) -> dict[int, list[int]]:
-        """Of the nodes that an input leads to, in order, the edges that carry something."""
+        """Edges with a connection to an input, per node that has such edges, in order."""
         live: dict[int, list[int]] = {}
         for node in sorted(self.sources):
             carrying = [s for s in self.sources[node] if s not in self.sources or s in live]
@@ -99,7 +99,7 @@ class Wiring:
 
     @cached_property
     def _read(self) -> set[int]:
-        """The states that the output depends on."""
+        """States that the output depends on."""
         read = set(self.joined)
         for node in sorted(self._live, reverse=True):
             if node in read:
@@ -111,7 +111,7 @@ class Wiring:
 
 
 def cells_of(space: Space) -> tuple[str, ...]:
-    """The cell types of a space; ValueError if it has no cells with edges."""
+    """Return the cell types of a space; ValueError if it has no cells with edges."""
     decisions = space.decisions if isinstance(space, DecisionSpace) else ()
     if not decisions or not all(EDGE.fullmatch(decision.name) for decision in decisions):
         raise ValueError(f"space={space.name}: has no cells with edges; use darts or nasbench201")
@@ -120,7 +120,7 @@ def cells_of(space: Space) -> tuple[str, ...]:
 
 
 def edges_of(space: DecisionSpace, cell: str) -> dict[str, tuple[int, int]]:
-    """The decisions of a cell type, each with its node and its source."""
+    """Return the decisions of a cell type, each with its node and its source."""
     matches = (EDGE.fullmatch(name) for name in space.names)
     return {
         match[0]: (int(match["node"]), int(match["source"]))
@@ -130,14 +130,14 @@ def edges_of(space: DecisionSpace, cell: str) -> dict[str, tuple[int, int]]:
 
 
 def count_wirings(space: DecisionSpace, cell: str) -> int:
-    """In how many ways the nodes of a cell type can be wired: 180 in DARTS's space."""
+    """Return the number of possible wirings of a cell type: 180 in DARTS's space."""
     return math.prod(map(len, _options(space, cell)))
 
 
 def wirings(space: DecisionSpace, cell: str) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Every set of edges that a cell of this type can keep, and how many such cells there are.
+    """Yield every set of edges that a cell of this type can keep, and its number of cells.
 
-    They differ in their operations. A cell keeps as many edges as the limits say.
+    These cells differ in their operations. A cell keeps as many edges as the limits say.
     """
     for chosen in product(*_options(space, cell)):
         kept = tuple(name for names, _ in chosen for name in names)
@@ -145,7 +145,7 @@ def wirings(space: DecisionSpace, cell: str) -> Iterator[tuple[tuple[str, ...], 
 
 
 def shapes(space: DecisionSpace, cell: str) -> Counter[Shape]:
-    """How many cells of a type have each shape, exactly."""
+    """Return the exact number of cells of a type by shape."""
     found: Counter[Shape] = Counter()
     for kept, weight in wirings(space, cell):
         found[Wiring.among(space, cell, kept).shape] += weight
@@ -153,7 +153,7 @@ def shapes(space: DecisionSpace, cell: str) -> Counter[Shape]:
 
 
 def _options(space: DecisionSpace, cell: str) -> list[list[tuple[tuple[str, ...], int]]]:
-    """Per limit of a cell type, and per edge without one, what can be kept in how many ways."""
+    """Return the possible kept edges, with their numbers of operations, per limit or free edge."""
     decisions = {decision.name: decision for decision in space.decisions}
     counts = {limit.decisions: limit.count for limit in space.limits}
     found = []

@@ -29,9 +29,9 @@ def _description(path: Path) -> str:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         return f"cannot be read ({error.__class__.__name__})"
-    told = (x.removeprefix("#").strip() for x in lines if not x.startswith("# @package"))
-    first = next(told, "")
-    return f"{first}\n{next(told, '')}" if first.endswith(":") else first
+    comments = (x.removeprefix("#").strip() for x in lines if not x.startswith("# @package"))
+    first = next(comments, "")
+    return f"{first}\n{next(comments, '')}" if first.endswith(":") else first
 
 
 def search_folders(overrides: Sequence[str]) -> list[Path]:

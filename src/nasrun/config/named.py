@@ -1,9 +1,9 @@
 """Nodes by name: `retrain.optimizer=adamw`, and `evaluator.formulas=[naswot,synflow]`.
 
-The name of an optimizer stands for the node in its file in `conf/optimizer/`, which takes the place
-of the one that was there, with all its keys: momentum and rate of another one would mean something
-else here. Keys beside it, as `retrain.optimizer.lr=3e-4`, are those of the new one. The name of a
-score of untrained networks stands for its formulas in `conf/evaluator/`, with the keys they have.
+The name of an optimizer stands for the node in its file in `conf/optimizer/`. It replaces the
+former optimizer with all of its keys, since momentum and rate of another optimizer would mean
+something else. Further keys, such as `retrain.optimizer.lr=3e-4`, are those of the new one. The
+name of a training-free score stands for its formulas in `conf/evaluator/`, with their keys.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from nasrun.config.keys import OPTIMIZERS
 from nasrun.config.words import did_you_mean, key_of
 
 SCORES = "evaluator"
-"""The group of evaluators, some of which score untrained networks."""
+"""The group of evaluators, which contains the training-free scores."""
 FORMULAS = "formulas"
-"""The key of these."""
+"""The key of a score's formulas."""
 
 
 def written_out(
     overrides: Sequence[str], folders: Sequence[Path], compose: Callable[[list[str]], DictConfig]
 ) -> list[str]:
-    """The overrides with the nodes that names in them stand for, optimizers in front.
+    """Return the overrides with names replaced by their nodes.
 
     `compose` composes the other overrides, which shows whether there is a node to replace.
     """
@@ -80,9 +80,9 @@ def _is_call(config: DictConfig, key: str) -> bool:
 
 
 def _with_formulas(override: str, folders: Sequence[Path]) -> str:
-    """The override; a list of names of scores becomes that of their formulas.
+    """Return an override with names of scores replaced by their formulas.
 
-    ValueError for a name that is none.
+    ValueError for an unknown name.
     """
     key, _, value = override.partition("=")
     if not (key.endswith(f".{FORMULAS}") and re.fullmatch(r"\[\s*\w+(\s*,\s*\w+)*\s*\]", value)):
@@ -100,7 +100,7 @@ def _with_formulas(override: str, folders: Sequence[Path]) -> str:
 
 
 def _file(group: str, name: str, folders: Sequence[Path]) -> dict[str, Any]:
-    """What stands in the file of an option."""
+    """Return the content of an option's file."""
     paths = (folder / group / f"{name}.yaml" for folder in (conf_folder(), *folders))
     return yaml.safe_load(next(path for path in paths if path.is_file()).read_text())
 

@@ -1,13 +1,14 @@
-"""EN2AS (1907.09109): a supernet trains on architectures that are unlike those of an archive.
+"""EN2AS (1907.09109): a supernet trains on architectures that differ from those of an archive.
 
 Cell types are independent: each has an archive, and an architecture takes one cell of every type.
-The encoding is the paper's, with one gene per decision: a real number that is rounded to the place
-of a choice. The order of choices says nothing, and distances do not use it: two choices are the
-same or not. A limit of the space (DARTS: two edges into a node) is a second gene per edge.
+The encoding is the paper's, with one gene per decision: a real number that is rounded to the index
+of a choice. The order of choices has no meaning, and distances ignore it: two choices are equal or
+not. For a limit of the space (DARTS: two edges into a node), every edge has a second gene.
 
 Where we differ from the released code: perturbed rows are clipped before they are compared; all
 pairs of a cell count; every cell type moves the row that it has drawn; all rows are compared. The
-archive is full before the first batch; there it fills with the first 1,000, uniformly drawn too.
+archive is full before the first batch; there it is filled with the first 1,000 cells, which are
+drawn uniformly, too.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Metrics
 
 DROPPED = -1
-"""The place of the choice of an edge that a limit drops."""
+"""The index of the choice of an edge that a limit drops."""
 MOST = 10_000
-"""Rows of an archive; each is compared with all others, once a round."""
+"""Largest number of rows of an archive; each is compared with all others once per round."""
 AT_ONCE = 2**22
-"""Pairs of choices compared at once."""
+"""Number of pairs of choices compared in one operation."""
 
 
 class Encoding:
-    """The cells of one type, by genes or by choices.
+    """The cells of one type, encoded as genes or as choices.
 
-    A row of genes is a cell: per decision the place of its choice, which is rounded and clipped,
-    then per decision under a limit its rank, the highest of which are kept. A row of choices has
-    what these say: whole numbers, `DROPPED` for an edge that is not kept.
+    A row of genes is a cell: per decision the index of its choice, which is rounded and clipped,
+    then per decision under a limit its rank; the highest ranks are kept. A row of choices is
+    decoded from it: integers, `DROPPED` for an edge that is not kept.
     """
 
     def __init__(self, space: SupernetSpace, group: str) -> None:
@@ -52,18 +53,18 @@ class Encoding:
         self.pairs = len(column) - sum(len(columns) - count for columns, count in self.limits)
 
     def uniform(self, count: int) -> Tensor:
-        """Genes of uniformly drawn cells, (count, genes)."""
+        """Return genes of uniformly drawn cells, (count, genes)."""
         places = (torch.rand(count, len(self.decisions)) * (self.last + 1)).floor()
         ranks = [torch.rand(count, len(columns)).argsort(1).float() for columns, _ in self.limits]
         return torch.cat([torch.minimum(places, self.last), *ranks], dim=1)
 
     def legal(self, genes: Tensor) -> Tensor:
-        """The genes (..., genes) with every place one that there is; ranks need no bounds."""
+        """Return the genes (..., genes) with indices clipped to choices; ranks are unbounded."""
         places, ranks = genes.tensor_split([len(self.decisions)], dim=-1)
         return torch.cat([places.clamp(min=0).minimum(self.last), ranks], dim=-1)
 
     def choices(self, genes: Tensor) -> Tensor:
-        """What legal genes (rows, genes) say, (rows, decisions)."""
+        """Decode legal genes (rows, genes) to choices (rows, decisions)."""
         places, ranks = genes.tensor_split([len(self.decisions)], dim=1)
         chosen = places.round().long()
         widths = [len(columns) for columns, _ in self.limits]
@@ -73,12 +74,12 @@ class Encoding:
         return chosen
 
     def distances(self, some: Tensor, others: Tensor) -> Tensor:
-        """The share of kept (decision, choice) pairs that differ: choices to (some, others)."""
+        """Return the share of kept (decision, choice) pairs that differ, (some, others)."""
         shared = (some[:, None] == others) & (some[:, None] != DROPPED)
         return 1 - shared.sum(-1) / self.pairs
 
     def genotype(self, choices: Tensor) -> dict[str, str]:
-        """One row of choices by name."""
+        """Return one row of choices by name."""
         return {
             decision.name: NONE if place == DROPPED else candidates[place]
             for decision, candidates, place in zip(
@@ -88,23 +89,23 @@ class Encoding:
 
 
 class Archive:
-    """Cells of one type, as continuous genes, and how unlike them another cell is."""
+    """Cells of one type, as continuous genes, and the novelty of other cells."""
 
     def __init__(self, encoding: Encoding, size: int, neighbours: int) -> None:
         self.encoding, self.neighbours = encoding, neighbours
         self.hold(encoding.uniform(size))
 
     def hold(self, genes: Tensor) -> None:
-        """Have these rows and no others."""
+        """Replace all rows."""
         self.genes, self.choices = genes.clone(), self.encoding.choices(genes)
 
     def novelty(self, choices: Tensor) -> Tensor:
-        """The mean distance of cells (rows, decisions) to their nearest neighbours, (rows,)."""
+        """Return the mean distance of cells (rows, decisions) to their nearest neighbours."""
         found = self.encoding.distances(choices, self.choices)
         return found.topk(self.neighbours, largest=False).values.mean(1)
 
     def mean_novelty(self) -> float:
-        """That of its own cells, each among the others."""
+        """Return the mean novelty of the archive's cells, each among the others."""
         total = 0.0
         for some in self.choices.split(max(1, AT_ONCE // self.choices.numel())):
             found = self.encoding.distances(some, self.choices)
@@ -113,7 +114,7 @@ class Archive:
         return total / len(self.choices)
 
     def put(self, row: int, genes: Tensor) -> int:
-        """Replace a row; how many of its decisions are answered otherwise now."""
+        """Replace a row, and return how many of its decisions have changed."""
         before = self.choices[row].clone()
         self.genes[row] = genes
         self.choices[row] = self.encoding.choices(genes[None])[0]
@@ -157,7 +158,7 @@ class Novelty(PathSampler):
         return Genotype(self.space.name, drawn)
 
     def _climbed(self, archive: Archive, theta: Tensor) -> Tensor:
-        """The row one step of the evolution strategy further."""
+        """Return the row after one step of the evolution strategy."""
         encoding = archive.encoding
         eta = torch.randn(self.perturbations, len(theta))
         perturbed = encoding.legal(theta + self.sigma * eta)
@@ -178,7 +179,7 @@ class Novelty(PathSampler):
 
 
 class MostNovel(PathSampler):
-    """The most novel of `draws` uniformly drawn cells trains, and the archive's oldest makes room.
+    """Trains the most novel of `draws` uniform cells, and replaces the archive's oldest by it.
 
     EN2AS's released code calls it direct novelty search.
     """
@@ -231,7 +232,7 @@ def _check(archive: int, neighbours: int) -> None:
 
 
 def _archives(space: SupernetSpace, size: int, neighbours: int) -> list[Archive]:
-    """One per cell type, of uniformly drawn cells."""
+    """Return one archive of uniformly drawn cells per cell type."""
     return [Archive(Encoding(space, group), size, neighbours) for group in space.groups]
 
 

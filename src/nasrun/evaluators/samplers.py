@@ -1,4 +1,4 @@
-"""Which architecture a supernet trains on next."""
+"""Samplers of the architectures on which a supernet is trained."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ class PathSampler(ABC):
 
     @abstractmethod
     def begin(self, space: SupernetSpace) -> None:
-        """Draw from this space from now on."""
+        """Receive the space to draw from."""
 
     @abstractmethod
     def draw(self) -> Genotype:
-        """The next architecture."""
+        """Return the next architecture."""
 
     @abstractmethod
     def report(self) -> Metrics:
-        """What is logged of the draws since the last call."""
+        """Return metrics of the draws since the last call."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """What the next draw depends on, but the random state."""
+        """Return everything that the next draw depends on, except the random state."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from such a state."""
+        """Continue from a state that `state_dict` returned."""
 
 
 class Uniform(PathSampler):
-    """Every draw is uniform and independent of the others (1902.07638, 1904.00420)."""
+    """Every draw is uniform and independent (1902.07638, 1904.00420)."""
 
     def begin(self, space: SupernetSpace) -> None:
         self.space = space

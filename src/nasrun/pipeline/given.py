@@ -112,7 +112,7 @@ class Given:
 
 
 def several(text: str) -> list[str]:
-    """The names in a text with commas between; one that is written out has commas of its own."""
+    """Return the names in a text, separated by commas; an architecture itself is one name."""
     written = looks.home(text) is not None
     return [text] if written else [name for name in text.split(",") if name]
 
@@ -120,9 +120,9 @@ def several(text: str) -> list[str]:
 def architecture_of(
     name: str, space_name: str | None, trusted: Sequence[str]
 ) -> tuple[str, Genotype, Space]:
-    """What `genotype=` names: a word for it, the genotype, and the space that it is one of.
+    """Return a short name, the genotype and the space that `genotype=` means.
 
-    The space is the option that is named, else the one that the text looks like, else `darts`.
+    The space is the named option, else the one that the text looks like, else `darts`.
     """
     given = Given.find(name)
     option = space_name or given.home or "darts"
@@ -130,7 +130,7 @@ def architecture_of(
     space = build(settings, "space", trusted)
     try:
         chosen = given.within(space, option, seed=0)
-    except Misfit as misfit:  # a cell of another size is one of the space with that size
+    except Misfit as misfit:  # the space with other settings has it
         space = build(settings | misfit.settings, "space", trusted)
         chosen = given.within(space, option, seed=0)
     return given.short, chosen, space

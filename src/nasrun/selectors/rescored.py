@@ -1,6 +1,6 @@
-"""The most promising architectures of a search get another score, and the best is kept (ours).
+"""The most promising architectures of a search are scored again, and the best is kept (ours).
 
-Of a supernet these are the likeliest, of a search that scores architectures the best so far.
+For a supernet these are the likeliest architectures, else the candidates with the best scores.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nasrun.strategies.base import Candidate, RankedStrategy, Strategy, from_pla
 class Rescored(Selector, OnEngine):
     """The evaluator's warm-up, then a round that scores `contestants` architectures.
 
-    Without an evaluator they are scored with the weights that the search shares between its
+    If `evaluator` is `None`, they are scored with the weights that the search shares between its
     architectures, on all validation images.
     """
 

@@ -23,12 +23,12 @@ from nasrun.strategies.evaluated import EvaluatedSearch
 
 
 class Bayesian(EvaluatedSearch):
-    """Random architectures, then those whose scores promise most over the best one so far.
+    """Random architectures first, then those with the largest expected improvement.
 
-    The first `initial` are drawn, in whole rounds. Each of the others has the largest expected
-    improvement of `draws` random architectures and all neighbours of the `parents` best. No
-    architecture is scored twice while the space has others. The process is fitted anew in every
-    round, so that it is no part of the state.
+    The first `initial` are drawn at random, in whole rounds. Each later one has the largest
+    expected improvement over the best score among `draws` random architectures and all neighbours
+    of the `parents` best. No architecture is scored twice while the space has others. The process
+    is fitted again in every round, so it is not part of the state.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Bayesian(EvaluatedSearch):
         return proposed
 
     def _model(self) -> GaussianProcess | None:
-        """What the scores say so far, None where no process can be fitted to them."""
+        """Return a process fitted to the scores, or `None` if that is impossible."""
         merits = torch.tensor([c.score.merit for c in self.candidates], dtype=torch.float64)
         features = self._features([candidate.genotype for candidate in self.candidates])
         try:
@@ -90,14 +90,14 @@ class Bayesian(EvaluatedSearch):
         return torch.stack([self.space.features(g) for g in genotypes]).double().numpy()
 
     def _pool(self, taken: dict[Genotype, None]) -> list[Genotype]:
-        """New architectures to choose from, within the limits: draws, then neighbours."""
+        """Return new architectures within the limits: random ones, then neighbours."""
         best = sorted(self.candidates, key=lambda c: c.score.merit, reverse=True)[: self.parents]
         offered = [self.space.sample() for _ in range(self.draws)]
         offered += [near for c in best for near in self.space.neighbours(c.genotype)]
         return self._new(offered, taken) or [self._drawn(taken)]
 
     def _drawn(self, taken: dict[Genotype, None]) -> Genotype:
-        """A random architecture that is new, if there is one."""
+        """Return a random architecture, a new one if possible."""
         for _ in range(self.draws):
             drawn = self.space.sample()
             if self.limits is not None:
@@ -128,7 +128,7 @@ class GaussianProcess:
 
     @classmethod
     def fitted(cls, x: np.ndarray, y: np.ndarray) -> GaussianProcess:
-        """With the amplitude, length and noise that make the scores likeliest."""
+        """Fit amplitude, length and noise by maximum likelihood."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
@@ -141,7 +141,7 @@ class GaussianProcess:
             return cls(GaussianProcessRegressor(amplitude * length + noise), x, y)
 
     def believing(self, x: np.ndarray) -> GaussianProcess:
-        """The same process with one more score (d,), the one that it predicts."""
+        """Return the same process with one more score (d,), the one that it predicts."""
         from sklearn.gaussian_process import GaussianProcessRegressor
 
         same = GaussianProcessRegressor(self.process.kernel_, optimizer=None)
@@ -149,13 +149,13 @@ class GaussianProcess:
         return GaussianProcess(same, np.vstack([self.x, x]), np.concatenate([self.y, mean]))
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation (m,) of the true scores, without noise, at x (m, d)."""
+        """Return mean and standard deviation (m,) of the true scores without noise at x (m, d)."""
         mean, deviation = self.process.predict(x, return_std=True)
         noise = self.process.kernel_.k2.noise_level
         return mean, np.sqrt(np.maximum(deviation**2 - noise, 0.0))
 
     def expected_improvement(self, x: np.ndarray) -> np.ndarray:
-        """That over the best score, (m,), at x (m, d)."""
+        """Return the expected improvement over the best score, (m,), at x (m, d)."""
         mean, deviation = map(torch.from_numpy, self.predict(x))
         return expected_improvement(mean, deviation, float(self.y.max())).numpy()
 
@@ -169,9 +169,9 @@ def expected_improvement(mean: Tensor, deviation: Tensor, best: float) -> Tensor
 
 
 def normal_scores(merits: Tensor) -> Tensor:
-    """Φ⁻¹((rank - 1/2) / n), 1 for the least, ties share their mean (1909.13595 sec. 4).
+    """Return Φ⁻¹((rank - 1/2) / n), rank 1 for the smallest; ties share ranks (1909.13595 sec. 4).
 
-    So neither the scale of a score nor what could not be trained, minus infinity, bends the model.
+    So the model depends neither on the scale of scores, nor on minus infinity of failed trainings.
     """
     lower = (merits[:, None] > merits).sum(1).double()
     equal = (merits[:, None] == merits).sum(1)

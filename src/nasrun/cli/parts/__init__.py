@@ -1,6 +1,6 @@
-"""The table of the parts of `nasrun analyze`: one file here for each, beside what it measures.
+"""The table of the parts of `nasrun analyze`: one file here per part.
 
-`analysis/NAME.py` measures and `NAME.py` here takes the words of the command line.
+`analysis/NAME.py` measures, and `NAME.py` here parses the words of the command line.
 """
 
 from __future__ import annotations

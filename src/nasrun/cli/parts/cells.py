@@ -19,7 +19,7 @@ KEYS = {
 
 
 def cells(words: Sequence[str]) -> int:
-    """Count, draw, write `cells.json` and print it."""
+    """Analyse and draw cells, write `cells.json` and print it."""
     keys, names = sorted_out(words, KEYS)
     if names:
         raise ValueError(f"{names[0]}: give genotype=NAME or run=RUN")
