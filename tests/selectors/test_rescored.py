@@ -8,6 +8,8 @@ import pytest
 import torch
 from toys import Scores, Toy, context, run
 
+from nasrun.engines.base import OnEngine
+from nasrun.engines.local import Serial
 from nasrun.genotype import NONE
 from nasrun.runs.run import Run
 from nasrun.score import Score
@@ -110,6 +112,21 @@ def test_without_an_evaluator_the_searchs_own_weights_score_on_all_images():
     search.evaluator = Scores([])
     with pytest.raises(ValueError, match=r"^selector\.evaluator=null: this search shares no weig"):
         selector.check(search, Toy())
+
+
+def test_an_evaluator_on_the_engine_trains_there_and_closes_it():
+    class Trained(Scores, OnEngine):
+        on_engine = True
+
+        def begin(self, context):
+            self.engine = context.engine
+
+    engine, closed = Serial(), []
+    engine.close = lambda: closed.append(True)
+    selector, _ = begun([0.1, 0.4, 0.3], Trained([0.2, 0.9, 0.5]), engine=engine)
+    assert selector.on_engine and not closed
+    run(selector)
+    assert selector.evaluator.engine is engine and closed == [True]
 
 
 def test_impossible_numbers_of_contestants_are_refused():

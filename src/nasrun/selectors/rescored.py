@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nasrun.divergence import below
-from nasrun.engines.base import OnEngine
+from nasrun.engines.base import OnEngine, given
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Selector
@@ -60,6 +60,8 @@ class Rescored(Selector, OnEngine):
         self.check_data(self.context.task)
         self.strategy = strategy
         self._promising = strategy.promising(self.contestants, self.context.limits)
+        if self.on_engine:
+            self.engine = given(self.context.engine)
         if self.evaluator is not None:
             self.evaluator.begin(self.context)
 
@@ -83,6 +85,8 @@ class Rescored(Selector, OnEngine):
                 if self.round < self._warm_up:
                     return evaluator.warm_up(self, self.round / self._warm_up)
                 found = evaluator.evaluate(self._promising, self.track)
+        if self.on_engine:
+            self.engine.close()
         self._scored = [*map(Candidate, self._promising, found)]
         sound = [score for score in found if score.sound]
         if not sound:
