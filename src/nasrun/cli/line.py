@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from nasrun.cli.words import near, packages
-from nasrun.config.words import key_of
+from nasrun.cli.words import packages
+from nasrun.config.words import did_you_mean, key_of
 from nasrun.pipeline.stages import INSIDE
 
 ASKED = {
@@ -52,7 +52,7 @@ class Line:
                 multirun = True
             elif word.startswith("-"):
                 if word.split("=")[0] not in HYDRA_FLAGS:
-                    hint = near(word, ("--multirun", "--help", *HYDRA_FLAGS))
+                    hint = did_you_mean(word, ("--multirun", "--help", *HYDRA_FLAGS))
                     raise ValueError(f"{word}: unknown flag{hint}")
                 flags.append(word)
                 takes_value = word in ("--cfg", "-c", "--package", "-p", "--info", "-i")

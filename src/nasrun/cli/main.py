@@ -16,7 +16,7 @@ from nasrun.cli.ending import heard
 from nasrun.cli.screen import refused
 from nasrun.cli.verb import columns, terminal_width
 from nasrun.cli.verbs import VERBS
-from nasrun.cli.words import near
+from nasrun.config.words import did_you_mean
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -56,7 +56,7 @@ def dispatch(arguments: list[str]) -> int:
         return 0
     word, rest = arguments[0], arguments[1:]
     if word not in VERBS:
-        hint = near(word, VERBS) or f"; the verbs are {', '.join(VERBS)}"
+        hint = did_you_mean(word, VERBS) or f"; the verbs are {', '.join(VERBS)}"
         raise ValueError(f"{word}: unknown verb{hint}")
     verb, rest = VERBS[word].meant(rest)
     if "-h" in rest or "--help" in rest:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
+
+from nasrun.config.words import did_you_mean
 
 
 def sorted_out(words: Sequence[str], known: Iterable[str]) -> tuple[dict[str, str], list[str]]:
@@ -15,7 +16,7 @@ def sorted_out(words: Sequence[str], known: Iterable[str]) -> tuple[dict[str, st
     keys = dict(word.split("=", 1) for word in words if "=" in word)
     for key in keys:
         if key not in known:
-            hint = near(key, known) or f"; there are {', '.join(known)}"
+            hint = did_you_mean(key, known) or f"; there are {', '.join(known)}"
             raise ValueError(f"{key}: unknown key{hint}")
     return at_home(keys), [at_home(word) for word in words if "=" not in word]
 
@@ -52,20 +53,15 @@ def new_file(keys: Mapping[str, str], name: str, default: str) -> Path:
 
 def run_folders(before: Sequence[str]) -> list[str]:
     """Return the runs below the folder in the words, with their selections, the newest first."""
+    from nasrun.pipeline.stages import SELECT
     from nasrun.runs.run import Run
 
     named = [word.removeprefix("outputs=") for word in before if word.startswith("outputs=")]
     runs = Run.all(Path([*named, "outputs"][0]))[::-1]
-    selected = (folder for run in runs for folder in sorted(run.path.glob("select/*/")))
+    selected = (folder for run in runs for folder in sorted(run.path.glob(f"{SELECT.name}/*/")))
     return [str(run.path) for run in runs] + [str(folder) for folder in selected]
 
 
 def packages(text: str) -> list[str]:
     """Return the names in `[a,b]`."""
     return [name.strip() for name in text.strip("[]").split(",") if name.strip()]
-
-
-def near(word: str, known: Iterable[str]) -> str:
-    """Return `, did you mean X?` if a known word is close, else an empty text."""
-    found = get_close_matches(word, list(known), 1)
-    return f", did you mean {found[0]}?" if found else ""

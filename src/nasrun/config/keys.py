@@ -1,12 +1,10 @@
-"""The groups, and the keys of a command that belong to none."""
+"""The groups of a configuration, and its keys that belong to no group."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
 from typing import Any
-
-from nasrun.config.words import did_you_mean
 
 GROUPS = (
     "space",
@@ -26,17 +24,17 @@ FORMER = {
     for proposer in ("random", "evolution")
     for evaluator in ("inherited", "tabular")
 }
-"""Options that have become two, and the words that name them now."""
+"""Former options that are two choices now, and the words that name both."""
 OPTIMIZERS = "optimizer"
-"""The folder of optimizers, whose names take the place of a whole node."""
+"""The folder of optimizers, whose names can replace a whole node."""
 GENOTYPES = "genotypes"
-"""The folder of published cells: by another name than the key `genotype`, or Hydra takes that key
+"""The folder of published cells. Its name is not that of the key `genotype`, which Hydra would take
 for a group."""
 
 
 @dataclass
 class Frame:
-    """The keys of a command that belong to no group; the groups' own keys are in their YAML."""
+    """The keys that belong to no group; the keys of a group are in its YAML."""
 
     seed: int = 0
     stages: list[str] = field(default_factory=list)
@@ -66,7 +64,7 @@ class Frame:
     experiment: Any = None
 
     def check(self) -> None:
-        """ValueError for a key whose value cannot work, whatever the groups are."""
+        """ValueError for a value that no choice of groups can use."""
         least = {"seed": 0, "rounds": 1, "width": 2, "depth": 3, "batch_size": 2, "epochs": 1}
         for key, bound in least.items():
             if getattr(self, key) < bound:
@@ -77,12 +75,3 @@ class Frame:
             raise ValueError(f"images={self.images}: use at least 1, or null for all")
         if not 0 < self.alpha_lr < math.inf:
             raise ValueError(f"alpha_lr={self.alpha_lr}: use more than 0")
-        known = ["search", "select", "retrain", "transfer"]
-        for name in self.stages:
-            if name not in known:
-                raise ValueError(f"stages: unknown stage {name}{did_you_mean(name, known)}")
-        if self.stages != known[: len(self.stages)] or not self.stages:
-            raise ValueError(
-                f"stages=[{','.join(self.stages)}]: a run begins with search and leaves no stage "
-                f"out; one of {', '.join('[' + ','.join(known[:n]) + ']' for n in range(1, 5))}"
-            )

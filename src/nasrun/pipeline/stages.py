@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nasrun.config.words import did_you_mean
+
 
 @dataclass(frozen=True)
 class StageKind:
@@ -107,8 +109,23 @@ RUN = "run"
 
 
 def kinds_of(verb: str, chosen: Sequence[str]) -> tuple[StageKind, ...]:
-    """Return the stages of a verb: those `chosen` for `nasrun run`, else the one of its name."""
-    return tuple(KINDS[name] for name in (chosen if verb == RUN else (verb,)))
+    """Return the stages of a verb: those `chosen` for `nasrun run`, else the one of its name.
+
+    ValueError unless the chosen stages are the first ones of the pipeline.
+    """
+    if verb != RUN:
+        return (KINDS[verb],)
+    for name in chosen:
+        if name not in KINDS:
+            raise ValueError(f"stages: unknown stage {name}{did_you_mean(name, KINDS)}")
+    names = [*KINDS]
+    if not chosen or names[: len(chosen)] != [*chosen]:
+        complete = (f"[{','.join(names[: end + 1])}]" for end in range(len(names)))
+        raise ValueError(
+            f"stages=[{','.join(chosen)}]: a run begins with {names[0]} and leaves no stage out; "
+            f"use one of {', '.join(complete)}"
+        )
+    return STAGES[: len(chosen)]
 
 
 def read_by(verb: str) -> tuple[str, ...]:

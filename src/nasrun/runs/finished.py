@@ -12,7 +12,7 @@ from nasrun.context import Context
 from nasrun.genotype import Genotype
 from nasrun.pipeline.plan import import_trusted
 from nasrun.pipeline.source import find_run
-from nasrun.pipeline.stages import KINDS, RETRAIN, SEARCH
+from nasrun.pipeline.stages import KINDS, RETRAIN, SEARCH, SELECT
 from nasrun.runs.randomness import seed_everything
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
@@ -42,7 +42,7 @@ def trained_folder(path: Path, branch: str | None) -> StageFolder:
         )
     found = [stage for stage in trained if stage.source != "random"] or trained
     if not found:
-        if kept := sorted(run.path.glob("select/*/weights.safetensors")):
+        if kept := sorted(run.path.glob(f"{SELECT.name}/*/weights.safetensors")):
             raise ValueError(
                 f"run={path}: a population's network is loaded by hand, from {kept[-1]}"
             )

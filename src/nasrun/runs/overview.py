@@ -45,7 +45,7 @@ def print_overview(console: Console, record: Mapping[str, Any]) -> None:
     columns = ("stage", "accuracy", "on", "top-5", "params", "MACs", "rounds", "time")
     table(console, "", columns, [_row(stage) for stage in record["stages"]])
     for row in record["report"]:
-        chosen, lines = row.get("select", {}), []
+        chosen, lines = row.get(SELECT.name, {}), []
         if "true" in chosen:
             lines.append(f"{row['branch']}, true accuracy: {describe(chosen['true'])}")
         if "gap" in chosen:

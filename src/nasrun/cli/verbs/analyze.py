@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from nasrun.cli.parts import PARTS
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import near
+from nasrun.config.words import did_you_mean
 
 
 def unknown(words: Sequence[str]) -> int:
     """The words name no part."""
     if not words or "=" in words[0]:
         raise ValueError(f"analyze: name a part first; the parts are {', '.join(PARTS)}")
-    hint = near(words[0], PARTS) or f"; the parts are {', '.join(PARTS)}"
+    hint = did_you_mean(words[0], PARTS) or f"; the parts are {', '.join(PARTS)}"
     raise ValueError(f"analyze {words[0]}: unknown part{hint}")
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from nasrun.cli import screen
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import near, one_of, packages, sorted_out
+from nasrun.cli.words import one_of, packages, sorted_out
+from nasrun.config.words import did_you_mean
 from nasrun.shown import shown
 
 FORMATS = ("table", "json", "csv")
@@ -31,7 +32,7 @@ def list_(words: Sequence[str]) -> int:
     known = tuple(listable())
     for name in names:
         if name not in known:
-            hint = near(name, known) or f"; there are {', '.join(known)}"
+            hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
             raise ValueError(f"{name}: nothing to list{hint}")
     if RUNS in names and names != [RUNS]:
         raise ValueError(f"list {' '.join(names)}: list runs alone, without other words")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from nasrun.cli.line import Line
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import near
+from nasrun.config.words import did_you_mean
 from nasrun.pipeline.stages import ALWAYS, KINDS, RUN, read_by
 
 FORESEEN = (RUN, *KINDS)
@@ -17,7 +17,7 @@ def plan(words: Sequence[str]) -> int:
     named = words and words[0][:1].isalpha() and "=" not in words[0]
     verb, rest = (words[0], words[1:]) if named else (RUN, words)
     if verb not in FORESEEN:
-        hint = near(verb, FORESEEN) or f"; use one of {', '.join(FORESEEN)}"
+        hint = did_you_mean(verb, FORESEEN) or f"; use one of {', '.join(FORESEEN)}"
         raise ValueError(f"plan {verb}: unknown verb{hint}")
     line = Line.parse(verb, rest, only_foreseen=True)
     if line.multirun:

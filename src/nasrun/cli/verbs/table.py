@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import near, new_file, packages, sorted_out
+from nasrun.cli.words import new_file, packages, sorted_out
+from nasrun.config.words import did_you_mean
 
 KEYS = {"out": "FILE.csv", "data": "[cifar10,cifar100,imagenet16]"}
 
@@ -24,9 +25,10 @@ def table(words: Sequence[str]) -> int:
     chosen = packages(keys.get("data", "cifar10"))
     if not chosen:
         raise ValueError(f"data=[]: name one or more of {', '.join(nasbench201.DATA)}")
+    known = nasbench201.DATA
     for name in chosen:
-        if name not in nasbench201.DATA:
-            hint = near(name, nasbench201.DATA) or f"; there are {', '.join(nasbench201.DATA)}"
+        if name not in known:
+            hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
             raise ValueError(f"data={name}: unknown data set{hint}")
     path = new_file(keys, "out", "nasbench201.csv")
     benchmark = nasbench201.open_benchmark(Path(names[0]))
