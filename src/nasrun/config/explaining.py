@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -74,26 +74,8 @@ def _explain(overrides: Sequence[str], error: Exception) -> str:
     """Return one line about an override that Hydra refused."""
     folders = search_folders(overrides)
     for override in overrides:
-        key, _, value = override.partition("=")
-        bare = key_of(override)
-        group = bare.split("@")[0]
-        if "=" not in override and not key.startswith("~"):
-            return f"{override}: expected key=value"
-        if not _parses(override):
-            return f"{override}: cannot be read; quote special characters: '{key}=\"...\"'"
-        if group in GROUPS and group != "experiment" and value == "null":
-            return f"{group}=null: needed; leave a stage out with stages=[search,select]"
-        if group in GROUPS and not value.startswith(("{", "[")):
-            known = options(group, folders)
-            for option in value.split(","):
-                if (former := f"{group}={option}") in FORMER:
-                    return f"{former}: is two choices now; type {FORMER[former]}"
-                if option not in known and option != "null":
-                    return _unknown_option(group, option, known)
-        elif bare.split(".")[0].split("/")[0] == "hydra" or key.startswith(("+", "~")):
-            continue
-        elif (unknown := _unknown_key(bare, overrides)) is not None:
-            return f"{override}: unknown key{unknown}"
+        if fault := _fault(override, overrides, folders):
+            return fault
     if in_file := _in_file(str(error), folders):
         return in_file
     key = getattr(getattr(error, "__cause__", None), "full_key", None) or ""
@@ -106,6 +88,34 @@ def _explain(overrides: Sequence[str], error: Exception) -> str:
     if "is not in struct" in text:
         text = "unknown key; a new one is added by + in front of the override"
     return f"{key}: {text}" if key and key not in text else text
+
+
+def _fault(override: str, overrides: Sequence[str], folders: Sequence[Path]) -> str:
+    """One line for an override that is wrong by itself; empty for one that may be right."""
+    key, _, value = override.partition("=")
+    bare = key_of(override)
+    group = bare.split("@")[0]
+    if "=" not in override and not key.startswith("~"):
+        return f"{override}: expected key=value"
+    if not _parses(override):
+        return f"{override}: cannot be read; quote special characters: '{key}=\"...\"'"
+    if group in GROUPS and group != "experiment" and value == "null":
+        return f"{group}=null: needed; leave a stage out with stages=[search,select]"
+    if group in GROUPS and not value.startswith(("{", "[")):
+        return _wrong_option(group, value.split(","), options(group, folders))
+    if re.split("[./]", bare)[0] == "hydra" or key.startswith(("+", "~")):
+        return ""
+    unknown = _unknown_key(bare, overrides)
+    return "" if unknown is None else f"{override}: unknown key{unknown}"
+
+
+def _wrong_option(group: str, chosen: Iterable[str], known: Mapping[str, str]) -> str:
+    for option in chosen:
+        if (former := f"{group}={option}") in FORMER:
+            return f"{former}: is two choices now; type {FORMER[former]}"
+        if option not in known and option != "null":
+            return _unknown_option(group, option, known)
+    return ""
 
 
 def _unknown_option(group: str, option: str, known: Iterable[str]) -> str:

@@ -29,7 +29,6 @@ from nasrun.pipeline.stages import (
     RETRAIN,
     RUN,
     SCALE,
-    SEARCH,
     SELECT,
     STAGES,
     UPSTREAM,
@@ -94,43 +93,51 @@ def find_source(
     `path` names a run or a folder inside one; without it, the newest run that has what the verb
     needs is used. `branch` restricts the genotypes of a run to those of one selector.
     """
-    if path is not None:
-        folder, runs = Path(path), [find_run(path)]
-        if folder.parent == runs[0].path / SELECT.name:
-            if branch not in (None, folder.name):
-                raise ValueError(
-                    f"selector={branch}: run={path} is the choice of another selector; "
-                    "leave one of the two out"
-                )
-            branch = folder.name
-    elif begins_run(verb) or genotype is not None:
-        return None
-    else:
-        runs = Run.all(outputs)[::-1]
+    named = None if path is None else find_run(path)
+    if path is not None and named is not None:
+        branch = _branch(path, named, branch)
     if begins_run(verb) or genotype is not None:
-        return Source(runs[0])
-    for run in runs:
+        return None if named is None else Source(named)
+    for run in Run.all(outputs)[::-1] if named is None else [named]:
         try:
             stages = [stage for stage in run.stages() if stage.finished]
         except ValueError as error:
-            if path is not None:
+            if named is not None:
                 raise
             raise ValueError(f"{error}; or name the run that is meant by run=PATH") from error
-        if verb == SELECT.name:
-            if any(stage.kind == SEARCH.name for stage in stages):
-                return Source(run)
-            continue
-        chosen = [s for s in stages if s.kind == SELECT.name and branch in (None, s.branch)]
-        if chosen:
-            newest = max(chosen, key=lambda stage: stage.finished_at)
-            return Source(run, newest)
+        if (source := _continued(verb, run, stages, branch)) is not None:
+            return source
     where = f"run={path}" if path else f"outputs={outputs}"
-    if verb == SELECT.name:
+    if reads_search(verb):
         raise ValueError(f"{where}: no finished search to select from; type `nasrun search` first")
     of = f" of selector={branch}" if branch else ""
     raise ValueError(
         f"{where}: no selected genotype{of}; type `nasrun select` first or give genotype=NAME"
     )
+
+
+def _branch(path: str, run: Run, branch: str | None) -> str | None:
+    """The selector whose genotype is meant: that of the folder `path`, otherwise `branch`."""
+    folder = Path(path)
+    if folder.parent != run.path / SELECT.name:
+        return branch
+    if branch not in (None, folder.name):
+        raise ValueError(
+            f"selector={branch}: run={path} is the choice of another selector; leave one of the "
+            "two out"
+        )
+    return folder.name
+
+
+def _continued(
+    verb: str, run: Run, finished: Sequence[StageFolder], branch: str | None
+) -> Source | None:
+    """The run as a source, with its newest genotype after selection; `None` if it lacks that."""
+    parents = [stage for stage in finished if stage.kind == KINDS[verb].parent]
+    if reads_search(verb):
+        return Source(run) if parents else None
+    chosen = [stage for stage in parents if branch in (None, stage.branch)]
+    return Source(run, max(chosen, key=lambda stage: stage.finished_at)) if chosen else None
 
 
 def inherited_choices(source: Source, typed: Sequence[str]) -> list[str]:
