@@ -1,4 +1,4 @@
-"""Hydra's multirun: many commands from one line, and their table."""
+"""Sweeps, Hydra's multirun: many commands from one line, and their table."""
 
 from __future__ import annotations
 
@@ -27,18 +27,21 @@ if TYPE_CHECKING:
 
 Combination = tuple[str, ...]
 """The overrides of one job."""
-OF_SWEEPERS = {"direction": "maximize", "max_failure_rate": "1.0"}
-"""Options of sweepers that judge: the more the better, and a failed job is one lost trial."""
+JUDGING = {"direction": "maximize", "max_failure_rate": "1.0"}
+"""Options of sweepers that judge jobs: more is better, and a failed job is one lost trial."""
+
+
+FOLDER = "hydra.sweep.dir"
+"""The key of a sweep's folder."""
 
 
 class JobFailed(RuntimeError):
-    """A job has failed and is written down; only a sweeper that judges is told."""
+    """A failed job, which is recorded; only a sweeper that judges jobs gets this error."""
 
 
 def run_sweep(line: Line) -> int:
-    """Hydra's multirun: every job is checked before the first begins, then the table is printed."""
-    from nasrun.config import beneath_names, hydra_options, key_of
-    from nasrun.runs.comparison import print_runs
+    """Check every job of Hydra's multirun before the first begins; run them and print the table."""
+    from nasrun.config import beneath_names, hydra_options
 
     own, of_hydra = line.split()
     sweeper = hydra_options(of_hydra).sweeper
@@ -50,60 +53,85 @@ def run_sweep(line: Line) -> int:
         one = replace(line, overrides=job)
         sources[job] = source_of(one)
         outputs = plan_of(one, sources[job]).outputs
-    # Hydra composes every job once more, with what the first inherits: the values fit all jobs
-    overrides = overrides_of(line, next(iter(sources.values())))
-    inherited = {key_of(override) for override in overrides[: -len(line.overrides) or None]}
-    typed = {key_of(override) for override in of_hydra}
-    of_sweeper = ((f"hydra.sweeper.{name}", name) for name in OF_SWEEPERS if name in sweeper)
-    overrides += [f"{key}={OF_SWEEPERS[name]}" for key, name in of_sweeper if key not in typed]
-    named = None
-    if "hydra.sweep.dir" in typed:
-        named = hydra_options(replace(line, overrides=jobs[0]).of_frame).sweep.dir
-        overrides = [override for override in overrides if key_of(override) != "hydra.sweep.dir"]
+    named = _named_folder(replace(line, overrides=jobs[0]))
     folder = _folder(outputs, named)
-    overrides.append(f"hydra.sweep.dir={quoted(str(folder))}")
-    total = None if judges else len(jobs)
-    sweep = Sweep(sources, folder.absolute() / "jobs.jsonl", total, uuid4().hex)
-
-    def job_function(config: Any) -> float:
-        from hydra.core.global_hydra import GlobalHydra
-        from hydra.core.hydra_config import HydraConfig
-
-        hydra = HydraConfig.get()
-        GlobalHydra.instance().clear()  # the job is composed anew, with what it inherits itself
-        words = [o for o in hydra.overrides.task if key_of(o) not in inherited]
-        return sweep.run(replace(line, overrides=(*words, *of_hydra)), hydra.job.num)
-
-    stopped: ValueError | None = None
-    try:
-        run_hydra(["--multirun", *overrides], job_function)
-    except JobFailed:
-        pass  # a sweeper gave up, which is told below
-    except ValueError as error:
-        stopped = error
+    journal, total = folder.absolute() / "jobs.jsonl", None if judges else len(jobs)
+    sweep = Sweep(sources, journal, total, uuid4().hex)
+    stopped = _run_jobs(sweep, line, _of_sweeper(sweeper, of_hydra), folder)
     records = sweep.records()
     if named is None and not any("run" in record for record in records):  # nothing to look up
         shutil.rmtree(folder)
         _remove_empty(folder.parents, outputs)
     if stopped is not None and not records:
         raise stopped
+    failed = _print_table(records)
+    if stopped is not None:
+        raise stopped
+    return 2 if failed else 0
+
+
+def _run_jobs(
+    sweep: Sweep, line: Line, of_sweeper: Sequence[str], folder: Path
+) -> ValueError | None:
+    """Run the jobs by Hydra; return the error with which it refused to go on, `None` without one.
+
+    Hydra composes each job once more, with the choices that the first one inherits: their values
+    fit all jobs. A job itself is composed anew, with those that it inherits.
+    """
+    from nasrun.config import key_of
+
+    of_hydra, first = line.split()[1], next(iter(sweep.sources.values()))
+    inherited = overrides_of(line, first)[: -len(line.overrides) or None]
+    keys = {key_of(override) for override in inherited}
+
+    def job_function(config: Any) -> float:
+        from hydra.core.global_hydra import GlobalHydra
+        from hydra.core.hydra_config import HydraConfig
+
+        hydra = HydraConfig.get()
+        GlobalHydra.instance().clear()
+        words = [override for override in hydra.overrides.task if key_of(override) not in keys]
+        return sweep.run(replace(line, overrides=(*words, *of_hydra)), hydra.job.num)
+
+    typed = [override for override in line.overrides if key_of(override) != FOLDER]
+    into = f"{FOLDER}={quoted(str(folder))}"
+    try:
+        run_hydra(["--multirun", *inherited, *typed, *of_sweeper, into], job_function)
+    except JobFailed:
+        pass  # a sweeper gave up; the record of the job tells why
+    except ValueError as error:
+        return error
+    return None
+
+
+def _of_sweeper(sweeper: Mapping[str, Any], typed: Sequence[str]) -> list[str]:
+    """The overrides that a sweeper which judges needs, without those that are typed."""
+    from nasrun.config import key_of
+
+    given = {key_of(override) for override in typed}
+    known = {f"hydra.sweeper.{name}": value for name, value in JUDGING.items() if name in sweeper}
+    return [f"{key}={value}" for key, value in known.items() if key not in given]
+
+
+def _print_table(records: Sequence[Mapping[str, Any]]) -> bool:
+    """Print the runs of a sweep and the errors of its jobs; return whether there is an error."""
+    from nasrun.runs.comparison import print_runs
+
     done = {Path(stage) for record in records for stage in record.get("stages", ())}
     runs = [Path(record["run"]) for record in records if "run" in record]
     print_runs(screen.console(), runs, "sweep", done=done)
     failed = [record for record in records if "error" in record]
     for record in failed:
         print(f"nasrun: {' '.join(record['overrides'])}: {record['error']}", file=sys.stderr)
-    if stopped is not None:
-        raise stopped
-    return 2 if failed else 0
+    return bool(failed)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What the jobs of one sweep share, in whatever processes its launcher has them run.
+    """The data that all jobs of one sweep share, in whatever processes its launcher runs them.
 
-    sources: what the jobs that were known beforehand continue. total: how many there are, `None`
-    where the sweeper draws the next ones by what it is told of the last.
+    sources: what each job known beforehand continues. total: the number of jobs, `None` if the
+    sweeper chooses the next ones by the results of the last.
     """
 
     sources: Mapping[Combination, Source | None]
@@ -112,7 +140,7 @@ class Sweep:
     mark: str
 
     def run(self, line: Line, number: int) -> float:
-        """One job, written down; returns its accuracy."""
+        """Run one job and record it; return its accuracy."""
         from nasrun.pipeline.execution import execute
         from nasrun.runs.report import score
 
@@ -143,7 +171,7 @@ class Sweep:
         return accuracy
 
     def records(self) -> list[dict[str, Any]]:
-        """What its jobs have written down."""
+        """The records of its jobs."""
         from nasrun.files import read_lines
 
         return [each for each in read_lines(self.journal) if each.get("sweep") == self.mark]
@@ -159,7 +187,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Axis:
-    """An override with the overrides that it stands for, one per value; none where it is drawn."""
+    """An override and one override per value of it, none if a sweeper draws the values."""
 
     override: str
     values: tuple[str, ...]
@@ -167,7 +195,7 @@ class Axis:
 
     @classmethod
     def of(cls, override: str) -> Axis:
-        """The axis of an override; ValueError if it has no value."""
+        """The axis of an override; ValueError if it has no values."""
         parsed = _parsed(override)
         if not parsed.is_sweep_override():
             return cls(override, (override,))
@@ -181,7 +209,7 @@ class Axis:
 
 
 def _all(axes: Sequence[Axis]) -> Iterator[Combination]:
-    """Every combination."""
+    """All combinations of values."""
     for axis in axes:
         if not axis.values:
             raise ValueError(
@@ -192,7 +220,7 @@ def _all(axes: Sequence[Axis]) -> Iterator[Combination]:
 
 
 def _some(axes: Sequence[Axis]) -> Iterator[Combination]:
-    """The first values of all axes, and every other one beside them; of a range the last one."""
+    """All first values, then each other value of one axis with them; of a range only the last."""
     axes = [axis for axis in axes if axis.values]
     first = tuple(axis.values[0] for axis in axes)
     yield first
@@ -202,9 +230,9 @@ def _some(axes: Sequence[Axis]) -> Iterator[Combination]:
 
 
 def _judges(sweeper: Mapping[str, Any]) -> bool:
-    """Whether a sweeper reads what the jobs return; Hydra's own runs them all, whatever it is.
+    """True for a sweeper that reads what jobs return; Hydra's own one runs all of them anyway.
 
-    ValueError for what Hydra's own cannot take.
+    ValueError for a sweeper that is not there, and for options that Hydra's own does not accept.
     """
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
@@ -224,8 +252,18 @@ def _judges(sweeper: Mapping[str, Any]) -> bool:
     return False
 
 
+def _named_folder(line: Line) -> str | None:
+    """The folder that is typed for a sweep, `None` if none is."""
+    from nasrun.config import hydra_options, key_of
+
+    if FOLDER not in map(key_of, line.split()[1]):
+        return None
+    named: str = hydra_options(line.of_frame).sweep.dir
+    return named
+
+
 def _folder(outputs: Path, named: str | None) -> Path:
-    """The folder of a new sweep: the one that is named, else one that no other sweep has."""
+    """The folder of a new sweep: the one that is named, otherwise one that no other sweep has."""
     from nasrun.config import at_home
     from nasrun.runs.run import Run
 
@@ -251,7 +289,7 @@ def _folder(outputs: Path, named: str | None) -> Path:
 
 
 def _remove_empty(folders: Sequence[Path], last: Path) -> None:
-    """Remove those that have nothing in them, from the innermost out."""
+    """Remove empty folders, from the innermost one out, up to `last`."""
     for folder in folders:
         if not folder.is_relative_to(last) or any(folder.iterdir()):
             return
@@ -259,7 +297,7 @@ def _remove_empty(folders: Sequence[Path], last: Path) -> None:
 
 
 def _without_globs(overrides: Sequence[str]) -> list[str]:
-    """The overrides, `strategy=glob(snas*)` as the options that `nasrun list` shows."""
+    """The overrides, each glob as `strategy=glob(snas*)` replaced by the options that match."""
     from hydra.core.override_parser.types import Glob
 
     from nasrun.config import options, search_folders
