@@ -59,6 +59,7 @@ MAY = {
             "retrain",
             "data.table",
             "data.contents",
+            "data.base",
             "data.images",
             "data.portion",
         ),

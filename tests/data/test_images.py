@@ -6,7 +6,8 @@ from torch.nn.functional import interpolate
 
 from nasrun.data.augment import Augment
 from nasrun.data.facts import Facts
-from nasrun.data.images import Digits, Mnist5k, cache_folder, measured, resized
+from nasrun.data.images import Digits, Mnist5k, cache_folder
+from nasrun.data.pixels import measured, resized
 from nasrun.data.splits import TensorSplit
 
 CPU = torch.device("cpu")
@@ -102,7 +103,7 @@ def test_images_are_resized_a_few_at_a_time_to_the_same_bytes(size):
 
 
 def test_a_size_beyond_the_memory_is_refused_before_anything_is_read(monkeypatch):
-    monkeypatch.setattr("nasrun.data.images.installed_bytes", lambda: 8 * 2**30)
+    monkeypatch.setattr("nasrun.data.pixels.installed_bytes", lambda: 8 * 2**30)
     monkeypatch.setattr(Digits, "read", lambda self: pytest.fail("read"))
     for settings, count in (({}, 1437), ({"images": 100}, 360), ({"images": 500}, 500)):
         most = int((8 * 2**30 / (3 * count)) ** 0.5)  # stored, divided, joined

@@ -10,7 +10,7 @@ import torch
 from toys import context, run
 
 from nasrun.budget import Budget
-from nasrun.data.images import Data
+from nasrun.data.base import Data
 from nasrun.spaces.gan import OPERATIONS, GanSpace
 from nasrun.strategies.members import stream, sweep
 from nasrun.strategies.pbtnas import Population

@@ -27,13 +27,13 @@ BASES = {
     "space": "nasrun.spaces.base.Space",
     "strategy": "nasrun.strategies.base.Strategy",
     "selector": "nasrun.selectors.base.Selector",
-    "dataset": "nasrun.data.images.Data",
+    "dataset": "nasrun.data.base.Data",
     "task": "nasrun.tasks.base.Task",
     "budget": "nasrun.budget.Budget",
     "engine": "nasrun.engines.base.Engine",
     "retrain": "nasrun.retrain.Retrain",
     "transfer": "nasrun.retrain.Retrain",
-    "transfer.dataset": "nasrun.data.images.Dataset",
+    "transfer.dataset": "nasrun.data.base.Dataset",
 }
 """Base class of the object of each key."""
 LARGEST = 3.4e38

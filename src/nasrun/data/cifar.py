@@ -9,21 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nasrun.data.base import Watched
 from nasrun.data.contents import Contents
 from nasrun.data.decoded import decoded, look_at
 from nasrun.data.facts import Facts
 from nasrun.data.holdout import Labelled
-from nasrun.data.images import (
-    Stored,
-    TensorDataset,
-    Watched,
-    cache_folder,
-    in_stored_order,
-    in_test_order,
-    refuse_too_large,
-    resized,
-)
+from nasrun.data.images import Stored, TensorDataset, cache_folder, in_stored_order, in_test_order
 from nasrun.data.layout import FolderLayout, place, read_layout
+from nasrun.data.pixels import refuse_too_large, resized
 from nasrun.shown import shown
 
 SIDE = 32  # pixels, of all three sets
@@ -31,7 +24,7 @@ SIDE = 32  # pixels, of all three sets
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """What is published of a set: its files, and mean and deviation of its train images."""
+    """A published set: its files, and the mean and the deviation of its train images."""
 
     name: str
     num_classes: int
@@ -44,10 +37,10 @@ class Release:
 
 
 class Downloaded(TensorDataset):
-    """A published set with a test part of its own; validation is held out of the train part.
+    """A published set with its own test part; validation is held out of the train part.
 
-    root: the folder that holds the downloaded files, or `train/<class>` and `test/<class>` folders;
-    None is a folder of the set's name in the cache folder. download: fetch what is not there.
+    root: the folder of the downloaded files, or of `train/<class>` and `test/<class>` folders;
+    `None` is the folder with the set's name in the cache folder. download: fetch missing files.
     """
 
     def __init__(
@@ -70,14 +63,14 @@ class Downloaded(TensorDataset):
 
     @abstractmethod
     def load(self, folder: Path, *, test: bool, download: bool) -> Any:
-        """The torchvision set."""
+        """The torchvision set of this part."""
 
     @abstractmethod
     def unpack(self, loaded: Any) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-        """Images (N, 3, 32, 32) uint8, labels (N,) int64 and class names of a torchvision set."""
+        """The images (N, 3, 32, 32) uint8, labels (N,) int64 and class names of what was loaded."""
 
     def folder(self) -> Path:
-        """Where the files are looked for."""
+        """The folder of the files."""
         return place(str(cache_folder() / self.release.name) if self.root is None else self.root)
 
     def check(self) -> None:
@@ -90,7 +83,7 @@ class Downloaded(TensorDataset):
             raise ValueError(self._missing())
 
     def look(self, watched: Watched) -> None:
-        """Downloaded files must have their checksums; what is to be fetched is fetched now."""
+        """Check the checksums of downloaded files, and fetch those that are missing."""
         if not self._in_class_folders():
             for test in (False, True):
                 self._read(test=test)
@@ -102,7 +95,7 @@ class Downloaded(TensorDataset):
         look_at((training, test_part), self.size or SIDE, 3, watched)
 
     def contents(self) -> Contents | None:
-        """Downloaded files are the published ones: their name says what is in them."""
+        """The files of class folders; `None` for downloaded files, which are the published ones."""
         return self._layout.contents() if self._in_class_folders() else None
 
     def stored(self, *, test: bool) -> Stored:
@@ -160,7 +153,7 @@ class Downloaded(TensorDataset):
 
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / "download.lock"):  # the runs of a sweep start together
+            with FileLock(folder / "download.lock"):  # runs of a sweep start at the same time
                 return self.unpack(self.load(folder, test=test, download=True))
         except OSError as error:
             raise ValueError(
@@ -266,7 +259,7 @@ class Cifar100(Downloaded):
 class Svhn(Downloaded):
     """SVHN (Netzer et al. 2011): 73,257 + 26,032 house digits of 32 x 32 pixels, without `extra`.
 
-    flip is off: a mirrored digit is another sign.
+    `flip` is off, as a mirrored digit is another sign.
     """
 
     def __init__(

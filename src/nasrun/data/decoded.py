@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nasrun.data.base import Watched
 from nasrun.data.decode import Broken, Unreadable, load_image, open_image, square
-from nasrun.data.images import Watched, cache_folder
+from nasrun.data.images import cache_folder
 from nasrun.data.listing import Listing
 from nasrun.files import flush
 

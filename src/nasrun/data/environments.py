@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nasrun.data.images import Data, Watched, refuse_too_large
+from nasrun.data.base import Data, Watched
+from nasrun.data.pixels import refuse_too_large
 
 Observation = NDArray[Any]
 RENDERERS = ("egl", "osmesa", "glfw")

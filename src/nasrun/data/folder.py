@@ -7,21 +7,15 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from nasrun.data.base import Watched
 from nasrun.data.contents import Contents
 from nasrun.data.decode import Broken, Unreadable, is_grey, open_image
 from nasrun.data.decoded import decoded, look_at
 from nasrun.data.facts import Facts
-from nasrun.data.images import (
-    Stored,
-    TensorDataset,
-    Watched,
-    in_stored_order,
-    in_test_order,
-    measured,
-    refuse_too_large,
-)
+from nasrun.data.images import Stored, TensorDataset, in_stored_order, in_test_order
 from nasrun.data.layout import FolderLayout, checked_fraction, read_layout
 from nasrun.data.listing import Listing
+from nasrun.data.pixels import measured, refuse_too_large
 from nasrun.shown import shown
 
 SAMPLE = 256  # number of headers read for the channels and the most common side

@@ -15,14 +15,16 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as MapDataset
 
 from nasrun.data.augment import Augment, crop_sides, normalise
+from nasrun.data.base import Dataset, Watched
 from nasrun.data.contents import Contents
 from nasrun.data.decode import load_image, scaled, square
 from nasrun.data.decoded import look_once
 from nasrun.data.facts import Facts
 from nasrun.data.holdout import Holdout
-from nasrun.data.images import Dataset, Watched, in_test_order, refuse_empty, refuse_too_large
+from nasrun.data.images import in_test_order, refuse_empty
 from nasrun.data.layout import FolderLayout, checked_fraction, read_layout
 from nasrun.data.listing import Listing
+from nasrun.data.pixels import refuse_too_large
 from nasrun.data.splits import Part, Split, batched
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, over ILSVRC2012's train

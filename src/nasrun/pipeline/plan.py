@@ -35,8 +35,8 @@ from nasrun.pipeline.stages import (
 if TYPE_CHECKING:
     from nasrun.budget import Budget
     from nasrun.costs.limits import Limits
+    from nasrun.data.base import Data, Dataset
     from nasrun.data.contents import Contents
-    from nasrun.data.images import Data, Dataset
     from nasrun.engines.base import Engine
     from nasrun.networks import Network
     from nasrun.retrain import Retrain
@@ -193,7 +193,7 @@ class Plan:
     @property
     def recipe(self) -> tuple[ClassifierSpace, Dataset]:
         """Space and images for a recipe; `prepare` has checked their types."""
-        from nasrun.data.images import Dataset
+        from nasrun.data.base import Dataset
         from nasrun.spaces.base import ClassifierSpace
 
         assert isinstance(self.space, ClassifierSpace)

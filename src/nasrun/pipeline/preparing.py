@@ -55,7 +55,7 @@ from nasrun.pipeline.stages import (
 
 if TYPE_CHECKING:
     from nasrun.budget import Budget
-    from nasrun.data.images import Data
+    from nasrun.data.base import Data
     from nasrun.spaces.base import Space
 
 

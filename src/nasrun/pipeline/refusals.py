@@ -14,7 +14,7 @@ from nasrun.pipeline.stages import RETRAIN, SEARCH, StageKind
 
 if TYPE_CHECKING:
     from nasrun.budget import Budget
-    from nasrun.data.images import Data
+    from nasrun.data.base import Data
     from nasrun.engines.base import Engine
     from nasrun.pipeline.command import Command
     from nasrun.selectors.base import Selector
@@ -175,7 +175,7 @@ def refuse_idle_key(command: Command, key: str, group: str, own: str) -> None:
 
 def refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> None:
     """Refuse retraining of spaces whose networks are trained in the search, and without images."""
-    from nasrun.data.images import Dataset
+    from nasrun.data.base import Dataset
     from nasrun.spaces.base import ClassifierSpace
 
     if not isinstance(dataset, Dataset):

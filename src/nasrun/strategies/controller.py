@@ -1,8 +1,9 @@
-"""Controllers: what draws architectures, and learns from rewards which choices to draw more often.
+"""Controllers draw architectures, and learn from rewards which choices to draw more often.
 
-REINFORCE with a moving-average baseline and an entropy bonus. `Factorised` has one independent
-distribution a decision; `Recurrent` is ENAS's LSTM (1802.03268), which sees the decisions before.
-Columns and rows are those of the space's mixtures; a choice that is not alive is never drawn.
+`Reinforce` is REINFORCE with a moving-average baseline and an entropy bonus. `Factorised` has one
+independent distribution per decision; `Recurrent` is the LSTM of ENAS (1802.03268), which sees the
+previous decisions. Columns and rows are those of the space's mixtures; only choices alive are
+drawn.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from nasrun.spaces.supernet import SupernetSpace
 from nasrun.tasks.base import OptimizerFactory
 
 DRAWS = 1000
-"""Draws that a recurrent controller's marginals are the mean of."""
+"""The number of draws from which the marginals of a recurrent controller are estimated."""
 
 
 Kept = dict[str, tuple[str, ...]]
-"""The choices that each decision still has."""
+"""The choices that remain, per decision."""
 
 
 class Rollout(NamedTuple):
@@ -37,7 +38,7 @@ class Rollout(NamedTuple):
 
 
 class Controller(ABC):
-    """Draws architectures; settings first, the space with `begin`."""
+    """Draws architectures; the constructor takes settings, `begin` the space."""
 
     space: SupernetSpace
     alive: Tensor
@@ -45,31 +46,31 @@ class Controller(ABC):
 
     @abstractmethod
     def begin(self, space: SupernetSpace) -> None:
-        """Begin with all choices of a space alive."""
+        """Begin on a space, with all its choices alive."""
 
     @abstractmethod
     def draw(self, count: int) -> Rollout:
-        """Independent draws."""
+        """Draw this many architectures independently."""
 
     @abstractmethod
     def learn(self, rollout: Rollout, rewards: Tensor) -> None:
-        """Make what was rewarded likelier; rewards (N,)."""
+        """Make well rewarded choices likelier; rewards (N,)."""
 
     @abstractmethod
     def marginals(self) -> Tensor:
-        """(decisions, choices), how likely each alive choice is; rows sum to one."""
+        """The probabilities of the choices alive (decisions, choices); rows sum to one."""
 
     @abstractmethod
     def follow(self, probabilities: Tensor, mu: float, reward: float) -> None:
-        """Move by mu in [0, 1] towards probabilities (decisions, choices) from elsewhere.
+        """Move by mu in [0, 1] towards other probabilities (decisions, choices).
 
-        Choices with probability zero are not meant: together they keep their mass. `reward` is
-        what the source of the probabilities reached.
+        Choices with probability zero are left out: their total probability does not change.
+        `reward` is the one that the source of the probabilities reached.
         """
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """What the next draw and the next lesson depend on."""
+        """Everything on which the next draw and the next lesson depend."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -91,7 +92,7 @@ def genotypes(space: SupernetSpace, columns: Tensor) -> list[Genotype]:
 
 
 def all_choices(space: SupernetSpace) -> Tensor:
-    """(decisions, choices), true where a decision has such a choice; `none` where it is one."""
+    """(decisions, choices), true for each candidate of a decision, `none` included if it is one."""
     return mask(space, {d.name: space.candidates(d) for d in space.decisions})
 
 
@@ -106,7 +107,7 @@ def choices(space: SupernetSpace, kept: Tensor) -> Kept:
 
 
 def mask(space: SupernetSpace, kept: Mapping[str, Sequence[str]]) -> Tensor:
-    """(decisions, choices), true for the choices that are kept."""
+    """(decisions, choices), true for the choices `kept`."""
     found = torch.zeros(len(space.decisions), space.width, dtype=torch.bool)
     for row, decision in enumerate(space.decisions):
         for column, choice in enumerate(decision.choices):
@@ -115,23 +116,23 @@ def mask(space: SupernetSpace, kept: Mapping[str, Sequence[str]]) -> Tensor:
 
 
 class Policy(nn.Module, ABC):
-    """Differentiable probabilities of choices, decision by decision."""
+    """Differentiable probabilities of choices, one decision after the other."""
 
     @abstractmethod
     def build(self, decisions: int, choices: int) -> None:
-        """Make the parameters for so many decisions of at most so many choices."""
+        """Create the parameters for `decisions` decisions with at most `choices` choices each."""
 
     @abstractmethod
     def roll(self, count: int, alive: Tensor, prior: Tensor) -> Rollout:
-        """Draws; `prior` (decisions, choices) is added to the logits."""
+        """Draw `count` architectures; `prior` (decisions, choices) is added to the logits."""
 
     @abstractmethod
     def marginals(self, alive: Tensor, prior: Tensor) -> Tensor:
-        """How likely each choice is."""
+        """The probability of each choice."""
 
 
 class Reinforce(Controller):
-    """A policy trained by E[(R - baseline) grad ln p] + `entropy_weight` grad H.
+    """A policy that ascends E[(R - baseline) grad ln p] + `entropy_weight` grad H.
 
     The baseline is a moving average of rewards that keeps `baseline_decay` of its past; one update
     uses all draws of a rollout.
@@ -185,9 +186,9 @@ class Reinforce(Controller):
 
     @torch.no_grad()
     def follow(self, probabilities: Tensor, mu: float, reward: float) -> None:
-        """ln q' = (1 - mu) ln q + mu ln p over the choices meant, their mass under q kept."""
+        """ln q' = (1 - mu) ln q + mu ln p where p > 0; the total of q over these stays the same."""
         meant = (probabilities > 0) & self.alive
-        least = 1 / DRAWS  # what a marginal that is counted cannot tell from zero
+        least = 1 / DRAWS  # estimated marginals do not resolve less
         q = self.marginals().clamp(min=least)
         log_q = torch.log_softmax(q.log().masked_fill(~meant, -math.inf), dim=1)
         log_p = probabilities.clamp(min=least).log()
@@ -213,7 +214,7 @@ class Reinforce(Controller):
 
 
 class Factorised(Policy):
-    """One independent categorical distribution a decision, uniform at first."""
+    """One independent categorical distribution per decision, uniform at first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -237,13 +238,13 @@ class Factorised(Policy):
 def _columns(log_probs: Tensor, count: int) -> Tensor:
     """(rows, count) draws from the distributions of the rows, (rows, choices)."""
     p = log_probs.detach().exp()
-    if not bool(p.isfinite().all()):  # large weights, still finite, can do that
+    if not bool(p.isfinite().all()):  # large weights, though finite, can cause this
         raise Diverged("the controller", {}, ["optimizer.lr"])
     return torch.multinomial(p, count, replacement=True)
 
 
 class Recurrent(Policy):
-    """An LSTM that reads its own last choice: logits = `tanh_constant` tanh(Wh / `temperature`)."""
+    """An LSTM that reads its last choice: logits = `tanh_constant` tanh(Wh / `temperature`)."""
 
     def __init__(self, *, hidden: int, temperature: float, tanh_constant: float) -> None:
         super().__init__()
@@ -287,7 +288,7 @@ class Recurrent(Policy):
 
 
 class Indifferent(Controller):
-    """Draws uniformly and learns nothing; its marginals are random: a random subspace."""
+    """Draws uniformly and learns nothing; its random marginals give a random subspace."""
 
     def begin(self, space: SupernetSpace) -> None:
         self.space, self.alive = space, all_choices(space)
@@ -299,14 +300,14 @@ class Indifferent(Controller):
         return Rollout(columns, nothing, nothing)
 
     def learn(self, rollout: Rollout, rewards: Tensor) -> None:
-        """Nothing: the comparison's whole point."""
+        """Do nothing: this controller is the baseline of a comparison."""
 
     def marginals(self) -> Tensor:
         kept = self.random.masked_fill(~self.alive, 0.0)
         return kept / kept.sum(1, keepdim=True)
 
     def follow(self, probabilities: Tensor, mu: float, reward: float) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def state_dict(self) -> dict[str, Any]:
         return {"alive": self.alive, "random": self.random}
@@ -316,6 +317,6 @@ class Indifferent(Controller):
 
 
 def _entropy(log_probs: Tensor) -> Tensor:
-    """-sum p ln p of the last dimension, nats; what cannot be drawn adds nothing."""
+    """-sum p ln p over the last dimension, in nats; choices with p = 0 add nothing."""
     p = log_probs.exp()
     return -(p * log_probs.masked_fill(p == 0, 0.0)).sum(dim=-1)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from nasrun.budget import Budget
+from nasrun.data.base import Data, Dataset
 from nasrun.data.facts import Facts
-from nasrun.data.images import Data, Dataset
 from nasrun.data.splits import Part, Split
 from nasrun.data.splits import Subset as Subset
 from nasrun.networks import ImageClassifier, Network

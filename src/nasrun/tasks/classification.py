@@ -14,8 +14,9 @@ from torch.nn.utils import clip_grad_norm_
 
 from nasrun.budget import Budget
 from nasrun.data.augment import Augment
+from nasrun.data.base import Dataset
 from nasrun.data.holdout import stratified
-from nasrun.data.images import Dataset, refuse_empty
+from nasrun.data.images import refuse_empty
 from nasrun.data.splits import Part, Split, Subset
 from nasrun.stage import Metrics
 from nasrun.tasks.base import (

@@ -15,7 +15,7 @@ from torch import nn
 
 from nasrun.budget import Budget
 from nasrun.data.augment import Augment
-from nasrun.data.images import Dataset
+from nasrun.data.base import Dataset
 from nasrun.data.splits import Part, Split
 from nasrun.networks import ImageClassifier
 from nasrun.stage import Metrics

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasrun.budget import Budget
+from nasrun.data.base import Dataset
 from nasrun.data.facts import Facts
-from nasrun.data.images import Dataset
 from nasrun.data.splits import Part
 from nasrun.divergence import Diverged
 from nasrun.stage import Metrics

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasrun.budget import Budget
-from nasrun.data.images import Dataset
+from nasrun.data.base import Dataset
 from nasrun.files import write_whole
 from nasrun.networks import Adversaries
 from nasrun.stage import Metrics
