@@ -145,12 +145,12 @@ class Budget:
 
     @property
     def limited(self) -> bool:
-        """Whether the found network's costs are limited."""
+        """Return whether the budget limits costs of the found network."""
         return any(getattr(self, key) is not None for key in LIMITS)
 
     @property
     def compiles(self) -> bool:
-        """Whether regions of networks are compiled."""
+        """Return whether regions of networks are compiled."""
         return self.resolved.get("compile", False)
 
     @property

@@ -28,7 +28,7 @@ class Score:
 
     @property
     def sound(self) -> bool:
-        """Whether the value is a finite number; that of a training that diverged is not."""
+        """Return whether the value is finite; the score of a training that diverged is not."""
         return math.isfinite(self.value)
 
     @classmethod

@@ -114,7 +114,7 @@ class Stage(ABC):
 
     @property
     def done(self) -> bool:
-        """Whether no round is left, or the stage stopped early."""
+        """Return whether no round is left, or the stage stopped early."""
         return self.stopped is not None or self.round >= self.rounds
 
     def play(self, step: Step) -> Metrics:

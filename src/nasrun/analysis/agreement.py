@@ -1,4 +1,4 @@
-"""How well numbers rank architectures, by what is true of these.
+"""Measures of how well scores rank architectures whose true quality is known.
 
 Intervals are the middle 95 % over architectures drawn with replacement.
 """
@@ -17,27 +17,27 @@ from scipy import stats
 from sklearn.metrics import ndcg_score
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
-"""One number per architecture; minus infinity is the least of all."""
+"""One number per architecture; minus infinity ranks last."""
 Measure = Callable[[Numbers, Numbers], float]
 GROUP = 100
-"""Of so many in a row the best is told; NASWOT's search takes it of 100 (2006.04647)."""
+"""Number of architectures in a group; NASWOT's search keeps the best of 100 (2006.04647)."""
 
 
 def kendall(scores: Numbers, truth: Numbers) -> float:
-    """Kendall's tau-b: the pairs that both order alike less those that they do not, of all."""
+    """Return Kendall's tau-b: concordant less discordant pairs, per pair, corrected for ties."""
     return float(stats.kendalltau(scores, truth).statistic)
 
 
 def spearman(scores: Numbers, truth: Numbers) -> float:
-    """Spearman's coefficient: Pearson's of the ranks."""
+    """Return Spearman's coefficient: Pearson's coefficient of the ranks."""
     return float(stats.spearmanr(scores, truth).statistic)
 
 
 def ndcg(scores: Numbers, truth: Numbers) -> float:
-    """The discounted gain of the order by score, of that of the true order.
+    """Return the discounted gain of the order by score, divided by that of the true order.
 
-    An architecture gains its place between the worst and the best of all, 0 to 1, times
-    1 / log2(1 + position); equal scores share their positions.
+    An architecture's gain is its true value, scaled so that the worst has 0 and the best 1, times 1
+    / log2(1 + position); equal scores share their positions.
     """
     span = truth.max() - truth.min()
     gains = (truth - truth.min()) / span if span > 0 else np.ones_like(truth)
@@ -45,13 +45,13 @@ def ndcg(scores: Numbers, truth: Numbers) -> float:
 
 
 def regret(scores: Numbers, truth: Numbers, top: int) -> float:
-    """What the best of the `top` by score lacks of the best of all; ties go to the first."""
+    """Return the best true value less the best among the `top` highest scores; first of ties."""
     chosen = np.argsort(-scores, kind="stable")[:top]
     return float(truth.max() - truth[chosen].max())
 
 
 def interval(of: Measure, scores: Numbers, truth: Numbers, resamples: int) -> tuple[float, float]:
-    """The middle 95 % of a number; not known (NaN) where architectures are too few or alike."""
+    """Return the middle 95 % of a measure; NaN if architectures are too few or all alike."""
     if len(scores) < 2:
         return math.nan, math.nan
     with warnings.catch_warnings():
@@ -70,7 +70,7 @@ def interval(of: Measure, scores: Numbers, truth: Numbers, resamples: int) -> tu
 
 
 def agreement(scores: Numbers, truth: Numbers, *, top: int, resamples: int) -> dict[str, Any]:
-    """All of it: values with their intervals, and what a search by these scores would find."""
+    """Return every measure with its interval, and the true values that the scores would find."""
     measures: dict[str, Measure] = {
         "kendall": kendall,
         "spearman": spearman,
@@ -95,17 +95,17 @@ def agreement(scores: Numbers, truth: Numbers, *, top: int, resamples: int) -> d
 
 
 def bests(scores: Numbers, truth: Numbers) -> list[float]:
-    """Of every whole group in a row what is true of the one with the highest score."""
+    """Return the true value of the highest score in each whole group of consecutive ones."""
     starts = range(0, len(scores) - GROUP + 1, GROUP)
     return [float(truth[start + int(scores[start : start + GROUP].argmax())]) for start in starts]
 
 
 def joined(parts: list[Numbers]) -> Numbers:
-    """The sum over numbers of log(rank / n), all ranked among all (2403.19232 eq. 12)."""
+    """Return the sum of log(rank / n) over several scores per architecture (2403.19232 eq. 12)."""
     ranks = [stats.rankdata(part) / len(part) for part in parts]
     return np.log(ranks).sum(0)
 
 
 def placed(scores: Numbers) -> Numbers:
-    """The rank of every number as a share: 1 is the best, equal ones share theirs."""
+    """Return the rank of every number as a share: 1 is the best, equal numbers share theirs."""
     return stats.rankdata(scores) / len(scores)

@@ -1,7 +1,7 @@
-"""How well scores rank a sample of architectures: against a table, or against brief training.
+"""Ranks a sample of architectures by scores, and compares with a table or with brief training.
 
-Every number is a line of `scores.jsonl` as soon as it is known, so that scoring goes on where it
-was stopped. What is true of the architectures is looked at when all are scored.
+Each number is written to `scores.jsonl` as soon as it is known, so that an interrupted command
+resumes. The true values are read only after all architectures are scored.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from nasrun.genotype import Genotype
 from nasrun.pictures import plots
 
 Column = dict[str, float]
-"""A number by architecture; what is no number is minus infinity, the least of all."""
+"""Number per architecture; one that cannot be computed is minus infinity and ranks last."""
 
 
 def column_of(path: Path, column: str | None, data: str | None) -> str:
-    """The column with what is true, by name or by the data set; nothing but its name is read."""
+    """Return the column with the true values, by name or by data set; only the header is read."""
     names = header(path)
     if column is None:
         known = [name for name in names if TRUE.fullmatch(name)]
@@ -46,7 +46,7 @@ def column_of(path: Path, column: str | None, data: str | None) -> str:
 
 
 def score(sample: Sample, scorers: Sequence[Scorer], number: int, folder: Path) -> None:
-    """Append what is not yet there, one scorer after the other over the same architectures."""
+    """Append the missing scores, one scorer after the other over the same architectures."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "scores.jsonl"
     done = {(line["made_with"], line["place"]) for line in read_lines(path)}
@@ -71,7 +71,7 @@ def _line(scorer: Scorer, place: int, genotype: Genotype, sample: Sample) -> dic
 
 
 def columns_of(scorer: Scorer, lines: Sequence[Mapping[str, Any]]) -> dict[str, Column]:
-    """The columns of one scorer: its numbers, and what is joined of them.
+    """Return the columns of one scorer: its numbers, and its joined score if it has one.
 
     Architectures that were drawn twice count once.
     """
@@ -98,7 +98,7 @@ def compare(
     top: int,
     resamples: int,
 ) -> list[dict[str, Any]]:
-    """A row per column: how well it ranks its architectures, where the truth of them is known."""
+    """Return a row per column: how well it ranks the architectures whose true value is known."""
     rows = []
     for name, column in watched(columns.items(), "comparing", len(columns)):
         known = [each for each in column if each in truth]
@@ -128,7 +128,7 @@ def analyse(
 ) -> dict[str, Any]:
     """Score, compare with the table or with the judge's scores, write and draw.
 
-    Without both a space's own table is the truth; ValueError if it has none.
+    Without either, the space's own table has the true values; ValueError if it has none.
     """
     path = truth_table(sample, judge, table)
     if path is None:
@@ -168,7 +168,7 @@ def analyse(
 
 
 def truth_table(sample: Sample, judge: Scorer | None, table: str | None) -> Path | None:
-    """The table that says what is true, `None` where a judge does; ValueError without either."""
+    """Return the table of true values, `None` if a judge gives them; ValueError without either."""
     if judge is not None:
         return None
     if table is None and sample.table is None:
@@ -182,7 +182,7 @@ def truth_table(sample: Sample, judge: Scorer | None, table: str | None) -> Path
 def _panels(
     columns: Mapping[str, Column], truth: Mapping[str, float]
 ) -> dict[str, list[tuple[float, float]]]:
-    """Per column the places of its architectures and what is true of them."""
+    """Return, per column, the places of its architectures and their true values."""
     panels = {}
     for name, column in columns.items():
         known = [each for each in column if each in truth]
@@ -192,7 +192,7 @@ def _panels(
 
 
 def print_record(console: Console, record: Mapping[str, Any]) -> None:
-    """A row per score; accuracies and regrets in percent where the truth is a table."""
+    """Print a row per score; accuracies and regrets are in percent if the truth is a table."""
     scale = 1.0 if record["table"] is None else 100.0
     rows = []
     for row in record["rows"]:

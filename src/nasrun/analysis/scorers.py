@@ -1,4 +1,4 @@
-"""What gives architectures their numbers: evaluators, a finished search's supernet, controls."""
+"""Scorers give architectures their numbers: evaluators, a finished search's supernet, controls."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ READS = ("space", "dataset", "task", "strategy", "budget", "seed", "experiment",
 
 @dataclass(frozen=True)
 class Sample:
-    """Where architectures are drawn from, and the column of a table that knows them.
+    """The space that architectures are drawn from, and the table that may know their accuracy.
 
-    `table` is the space's own, `data` the option of `dataset`; both may be unknown.
+    `table` is the space's own, `data` the option of `dataset`; each may be `None`.
     """
 
     space: DecisionSpace
@@ -50,15 +50,16 @@ class Sample:
     data: str | None
 
     def draw(self, number: int) -> list[Genotype]:
-        """The first so many of one sequence of uniformly drawn architectures."""
+        """Return the first `number` of one sequence of uniformly drawn architectures."""
         generator = torch.Generator().manual_seed(self.seed)
         return [self.space.sample(generator) for _ in range(number)]
 
 
 class Scorer(ABC):
-    """Numbers of architectures, more is better; `identity` differs where they would.
+    """Gives an architecture numbers of which more is better.
 
-    `joined` has the numbers that are one score by their ranks among all, `None` where each is one.
+    Scorers with the same `identity` give the same numbers. `joined` names the numbers that form one
+    score by their ranks among all architectures; it is `None` if each number is a score.
     """
 
     name: str
@@ -67,13 +68,13 @@ class Scorer(ABC):
 
     @abstractmethod
     def numbers(self, place: int, genotype: Genotype) -> Metrics:
-        """The numbers of the architecture at a place of the sequence, by name."""
+        """Return the numbers, by name, of the architecture at a place of the sequence."""
 
 
 class Evaluated(Scorer):
-    """An evaluator that has begun.
+    """An evaluator on which `begin` was called.
 
-    A number depends on the architecture and its place alone, so that scoring can be resumed.
+    A number depends only on the architecture and its place, so that scoring can be resumed.
     """
 
     def __init__(self, name: str, evaluator: Evaluator, seed: int, made_with: object) -> None:
@@ -91,7 +92,7 @@ class Evaluated(Scorer):
 
 
 class Counted(Scorer):
-    """The controls: parameters and multiply-adds of the network that is searched with."""
+    """The controls: parameters and multiply-adds of the network that the search uses."""
 
     name = "controls"
 
@@ -139,7 +140,7 @@ class Asked(Scorer):
         return {"supernet": metrics[task.objective], "alphas": self.log_probability(genotype)}
 
     def log_probability(self, genotype: Genotype) -> float:
-        """The sum of ln p over the choices that are kept."""
+        """Return the sum of ln p over the choices that are kept."""
         free = self.strategy.supernet.space.none_is_a_choice
         kept = [
             self.rows[name][choice] for name, choice in genotype.items() if free or choice != NONE
@@ -155,7 +156,7 @@ class Referee:
     overrides: Sequence[str]
 
     def settings(self, words: Sequence[str]) -> Composed:
-        """Its configuration, with the words that the whole command has."""
+        """Return its configuration, with the words of the whole command."""
         shared = [word for word in words if not key_of(word).startswith("strategy.")]
         return _composed(self.name, [*shared, *self.overrides])
 
@@ -163,9 +164,9 @@ class Referee:
 def of_words(
     names: Sequence[str], overrides: Sequence[str], judge: Referee | None, trusted: Sequence[str]
 ) -> tuple[Sample, list[Scorer], Scorer | None]:
-    """Evaluators of these names that have begun, the controls, and the judge.
+    """Begin the named evaluators; return the sample, these and the controls, and the judge.
 
-    ValueError for idle words.
+    Raises ValueError for words without effect.
     """
     for override in overrides:
         if root_of(key_of(override)) not in (*READS, "hydra"):
@@ -218,7 +219,7 @@ def _begun(
 
 
 def refuse_trained_first(name: str, evaluator: Evaluator) -> None:
-    """An evaluator that trains before its first score is asked as a finished search."""
+    """Refuse an evaluator that trains before its first score; its finished search can be asked."""
     if isinstance(evaluator, Inherited):
         raise ValueError(
             f"evaluator={name}: trains a supernet first; type `nasrun search strategy=random "
@@ -229,7 +230,7 @@ def refuse_trained_first(name: str, evaluator: Evaluator) -> None:
 def of_run(
     path: str, images: int | None, seed: int, judge: Referee | None, trusted: Sequence[str]
 ) -> tuple[Sample, list[Scorer], Scorer | None]:
-    """What a finished search knows of architectures, the controls, and the judge."""
+    """Return the sample, the scorers of a finished search with the controls, and the judge."""
     strategy = load_search(path, trusted)
     record = Run.open(Path(path).expanduser()).record
     asked = _asked(path, strategy, images, seed, record["fingerprint"])
@@ -254,7 +255,7 @@ def of_run(
 def _asked(
     path: str, strategy: Strategy, images: int | None, seed: int, made_with: object
 ) -> Scorer:
-    """What can be asked of a finished search: its supernet."""
+    """Return the scorer of a finished search: its supernet."""
     if isinstance(strategy, SupernetStrategy):
         return Asked(strategy, images, made_with)
     if isinstance(strategy, EvaluatedSearch) and isinstance(strategy.evaluator, Inherited):

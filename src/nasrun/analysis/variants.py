@@ -1,4 +1,4 @@
-"""Random variants of a cell: connections drawn anew, or operations (1909.09569).
+"""Random variants of a cell: new connections or new operations (1909.09569).
 
 New connections keep the operations of every node, new operations keep the connections.
 """
@@ -26,7 +26,7 @@ from nasrun.spaces.decision import DecisionSpace
 
 RECORD = "variants.json"
 Draw = Callable[[int], int]
-"""A number below another."""
+"""Draws a whole number from 0 to below its argument."""
 
 
 def analyse(
@@ -41,7 +41,7 @@ def analyse(
     folder: Path,
     trust: Sequence[str],
 ) -> dict[str, Any]:
-    """Draw so many variants, as many per width, and write each as a genotype file."""
+    """Draw `number` variants, equally many per width, and write each as a genotype file."""
     for package in trust:
         import_trusted(package)
     short, genotype, home = architecture_of(name, space, trust)
@@ -93,7 +93,7 @@ def analyse(
 
 
 def refuse_others(folder: Path, settings: Mapping[str, Any]) -> None:
-    """ValueError if a folder has variants that were drawn with other settings."""
+    """Raise ValueError if the folder has variants that were drawn with other settings."""
     if (folder / RECORD).exists() and read_json(folder / RECORD).get("settings") != settings:
         raise ValueError(f"out={folder}: has variants of other settings; name another folder")
 
@@ -106,9 +106,9 @@ def rewired(
     widths: Sequence[Fraction],
     draw: Draw,
 ) -> Iterator[Genotype]:
-    """Variants with other connections, each wiring once; without widths of any width.
+    """Yield variants with other connections, each wiring once; without `widths`, of any width.
 
-    ValueError if there are not so many.
+    Raises ValueError if there are fewer.
     """
     every = count_wirings(space, cell)
     if every > MOST:
@@ -137,14 +137,14 @@ def rewired(
 
 
 def _kept(space: DecisionSpace, genotype: Genotype, cell: str) -> tuple[str, ...]:
-    """The edges of a cell, node by node."""
+    """Return the edges of a cell, node by node."""
     return tuple(name for name in edges_of(space, cell) if genotype[name] != NONE)
 
 
 def _assignments(
     space: DecisionSpace, genotype: Genotype, kept: Sequence[str], own: Sequence[str]
 ) -> list[list[dict[str, str]]]:
-    """Per node the ways to give its operations to new edges; none where there are not as many."""
+    """Return, per node, all ways to give its operations to new edges; empty if numbers differ."""
     decisions = {decision.name: decision for decision in space.decisions}
     found = []
     for node in dict.fromkeys(decisions[name].node for name in (*own, *kept)):
@@ -161,7 +161,7 @@ def _assignments(
 def reoperated(
     space: DecisionSpace, genotype: Genotype, cell: str, number: int, draw: Draw
 ) -> Iterator[Genotype]:
-    """Variants with other operations, each once; ValueError if there are not so many."""
+    """Yield variants with other operations, each once; ValueError if there are fewer."""
     edges = _kept(space, genotype, cell)
     candidates = {
         decision.name: [c for c in decision.choices if c != NONE]
@@ -182,7 +182,7 @@ def reoperated(
 
 
 def _draw(space: DecisionSpace, cell: str, rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Where the variants stand among all cells of their space."""
+    """Draw the variants among all cells of their space."""
     if count_wirings(space, cell) > MOST:
         return
     every = {(float(s.width), s.depth): n for s, n in shapes(space, cell).items()}
@@ -192,7 +192,7 @@ def _draw(space: DecisionSpace, cell: str, rows: Sequence[Mapping[str, Any]], fo
 
 
 def print_record(console: Console, record: Mapping[str, Any]) -> None:
-    """A row per variant."""
+    """Print a row per variant."""
     rows = [
         (row["name"], row["genotype"], f"{row['width']:g}c", row["depth"])
         for row in record["variants"]

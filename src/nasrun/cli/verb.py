@@ -19,7 +19,7 @@ def _nothing(before: Sequence[str]) -> Iterable[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Verb:
-    """What `nasrun NAME words...` does.
+    """A verb of the command line, `nasrun NAME words...`.
 
     run: takes the words and returns the exit status; ValueError for wrong words. note: further text
     of the help. keys: its `key=value` words with the form of their values; about: their meaning.

@@ -24,7 +24,7 @@ def options(group: str, folders: Sequence[Path] = ()) -> dict[str, str]:
 
 
 def _description(path: Path) -> str:
-    """What a file says of itself."""
+    """Return the first comment line of a file, with the line below it if it ends with a colon."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -264,7 +264,7 @@ class Call:
 
     @property
     def is_object(self) -> bool:
-        """Whether it makes an object of a class at once."""
+        """Return whether the call makes an object of a class at once."""
         return isinstance(self.signature, ClassSignature) and not self.partial
 
 

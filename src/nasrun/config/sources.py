@@ -1,4 +1,4 @@
-"""The sources of modules, parsed but not imported, and what a name in them stands for."""
+"""Sources of modules, parsed but not imported, and the meaning of names in them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def module_of(name: str) -> Module | None:
-    """The module of this dotted name, `None` if there is no source of it."""
+    """Return the module of this dotted name, `None` if it has no source."""
     top, *parts = name.split(".")
     if top == PACKAGE.name:
         folders = [PACKAGE]
@@ -47,21 +47,21 @@ class Module:
 
     @property
     def is_package(self) -> bool:
-        """True for the `__init__.py` of a package."""
+        """Return whether the source is the `__init__.py` of a package."""
         return self.path.name == "__init__.py"
 
     @cached_property
     def bound(self) -> dict[str, ast.stmt | str]:
-        """The names of the module, each with its definition or the path of its import."""
+        """Return the names of the module, each with its definition or the path of its import."""
         return dict(self._bindings(self.tree.body))
 
     def path_of(self, node: ast.stmt) -> str:
-        """The dotted path of a class or a function of the module."""
+        """Return the dotted path of a class or a function of the module."""
         assert isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         return f"{self.name}.{node.name}"
 
     def resolve(self, node: ast.expr) -> str:
-        """The dotted path for which a name in the source stands; empty for other expressions."""
+        """Return the dotted path that a name in the source means; empty for other expressions."""
         if isinstance(node, ast.Attribute):
             outer = self.resolve(node.value)
             return f"{outer}.{node.attr}" if outer else ""
@@ -116,7 +116,7 @@ def _parsed(name: str, path: Path, changed: int) -> Module | None:
 
 
 def find(path: str, hops: int = 9) -> tuple[Module, ast.stmt] | None:
-    """The module and the definition that a dotted path names, followed through imports."""
+    """Return the module and the definition that a dotted path names, followed through imports."""
     module_name, _, name = path.rpartition(".")
     if not _is_read(module_name) or (module := module_of(module_name)) is None:
         return None
@@ -127,7 +127,7 @@ def find(path: str, hops: int = 9) -> tuple[Module, ast.stmt] | None:
 
 
 def _is_read(module: str) -> bool:
-    """True for a module that is read for the types and bases that it defines."""
+    """Return whether a module is read for the types and bases that it defines."""
     top, _, rest = module.partition(".")
     if top == "torch":
         return rest.split(".")[0] == "optim"

@@ -79,10 +79,10 @@ class Ledger(TorchDispatchMode):
 
 
 def sizes(tensors: Iterable[Tensor]) -> dict[int, int]:
-    """The bytes of tensors by their identity, as a ledger takes them."""
+    """Return the bytes of tensors by their identity, as a ledger takes them."""
     return {_identity(tensor): tensor.untyped_storage().nbytes() for tensor in tensors}
 
 
 def _identity(tensor: Tensor) -> int:
-    """A number that all living tensors over the same storage share."""
+    """Return a number that all living tensors over the same storage share."""
     return tensor.untyped_storage()._cdata

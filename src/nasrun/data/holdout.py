@@ -1,4 +1,4 @@
-"""How images are held out: by a seeded shuffle, or individually by the hash of their names.
+"""Images are held out by a seeded shuffle, or individually by the hash of their names.
 
 Both are stratified: real sets are sorted by class, so that a plain slice would miss classes.
 Shuffled parts have exact sizes, with every class within one image of its share. An image that is
@@ -38,10 +38,10 @@ class Labelled:
 
 @dataclass(frozen=True, kw_only=True)
 class Holdout:
-    """How the training images are capped and divided into train and validation.
+    """Caps the training images and divides them into train and validation.
 
     images: the largest number of images of both parts together; `None` is all. validation: the
-    fraction held out; `None` is what the set itself reserves, else one half.
+    fraction held out; `None` is the part that the set itself reserves, else one half.
     """
 
     images: int | None

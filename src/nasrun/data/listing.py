@@ -43,7 +43,7 @@ class Listing:
         return len(self.files)
 
     def at(self, index: Tensor) -> Listing:
-        """The images with these indices, in this order."""
+        """Return the images with these indices, in this order."""
         chosen = index.tolist()
         files, sizes = (tuple(each[i] for i in chosen) for each in (self.files, self.sizes))
         return Listing(self.root, files, sizes, self.labels[index])
@@ -53,12 +53,12 @@ class Listing:
         return Listing(self.root, self.files + other.files, self.sizes + other.sizes, labels)
 
     def paths(self) -> list[Path]:
-        """The paths of the files."""
+        """Return the paths of the files."""
         return [self.root / name for name in self.files]
 
 
 class Wrong(ValueError):
-    """A fault of a root, told without its name."""
+    """A fault of a root; the message does not name the root."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,14 @@ class Findings:
 
 
 def folders(folder: Path) -> tuple[str, ...]:
-    """The names of the folders inside a folder, sorted, without hidden ones."""
+    """Return the names of the folders inside a folder, sorted, without hidden ones."""
     return tuple(sorted(entry.name for entry in _entries(folder) if os.path.isdir(entry.path)))
 
 
 def list_part(
     root: Path, part: str | None, classes: tuple[str, ...], findings: Findings
 ) -> Listing:
-    """The images of one part, class by class, sorted by name within a class."""
+    """Return the images of one part, class by class, sorted by name within a class."""
     place = root if part is None else root / part
     _refuse_links([place] if part else [])
     found = folders(place)
@@ -118,7 +118,7 @@ def list_part(
 
 
 def image_names(folder: Path) -> list[str]:
-    """The names of the images below a folder, relative to it; ValueError as for a set."""
+    """Return the names of the images below a folder, relative to it; ValueError as for a set."""
     findings = Findings()
     names = [name for name, _ in _images(folder, findings)]
     if findings.wrong:
@@ -127,7 +127,7 @@ def image_names(folder: Path) -> list[str]:
 
 
 def _images(folder: Path, findings: Findings) -> list[tuple[str, int]]:
-    """The names and sizes of the images below a folder, sorted; hidden files are ignored."""
+    """Return the names and sizes of the images below a folder, sorted; hidden files are ignored."""
     found: list[tuple[str, int]] = []
     inside = [""]
     while inside:
@@ -157,7 +157,7 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def _examined(name: str, entry: os.DirEntry[str]) -> tuple[int, str | None]:
-    """The size of a file, and the reason why it cannot be an image, `None` if it may be one."""
+    """Return the size of a file, and why it cannot be an image, `None` if it may be one."""
     try:
         name.encode()
         status = entry.stat()

@@ -33,7 +33,7 @@ class Portion:
 
     @property
     def complete(self) -> bool:
-        """Whether everything that was asked for was read."""
+        """Return whether all requested images were read."""
         return self.whole == self.images and self.batches >= sum(n for n, _ in self.asked)
 
     def of(self, index: Tensor) -> Tensor:

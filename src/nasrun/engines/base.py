@@ -76,7 +76,7 @@ class OnEngine(ABC):
     @property
     @abstractmethod
     def on_engine(self) -> bool:
-        """Whether it needs an engine with its settings."""
+        """Return whether the object needs an engine with its settings."""
 
 
 def given(engine: Engine | None) -> Engine:

@@ -93,7 +93,7 @@ class Term:
 
     @property
     def folds(self) -> bool:
-        """Whether norm and linear layer are folded into one matrix, where that is faster.
+        """Return whether norm and linear layer are folded into one matrix, if that is faster.
 
         They are not folded with running statistics, for which this is not measured; if the linear
         layer narrows the map, since the moments then cost more; for a norm alone, unless several

@@ -45,7 +45,7 @@ class Panel:
     scale: float = 1.0
 
     def among(self, metrics: list[Metrics]) -> bool:
-        """Whether any round has one of the curves."""
+        """Return whether any round has one of the curves."""
         return any(key in record for record in metrics for key in self.curves)
 
 

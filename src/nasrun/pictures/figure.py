@@ -1,4 +1,4 @@
-"""The look of all pictures: a blank figure, its axes, and how it is written.
+"""The look of all pictures: a blank figure, its axes, and its file.
 
 Only matplotlib's objects are used, no pyplot: nothing global changes and no display is needed.
 """
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 INK = "#333333"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-"""Distinguishable without red or green (Okabe and Ito, Color Universal Design, 2008)."""
+"""Colours that differ without red or green (Okabe and Ito, Color Universal Design, 2008)."""
 
 
 def blank(
     width: float, height: float, *, w_pad: float | None = None, h_pad: float | None = None
 ) -> Figure:
-    """A white figure of so many inches, whose axes make room for their labels."""
+    """Return a white figure of this size in inches, whose axes make room for their labels."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -57,7 +57,7 @@ def count_along(axes: Axes) -> None:
 
 
 def place_of(path: Path) -> str:
-    """The stage folder of a picture, from the name of the run on; empty outside of runs."""
+    """Return the stage folder of a picture, from the name of the run on; empty outside of runs."""
     folder = path.absolute().parent
     run = next((each for each in (folder, *folder.parents) if (each / "run.json").is_file()), None)
     return "" if run is None else folder.relative_to(run.parents[1]).as_posix()
@@ -66,7 +66,7 @@ def place_of(path: Path) -> str:
 def save(figure: Figure, path: Path, **options: Any) -> None:
     """Write a figure, whole or not at all, in the format of the path's suffix.
 
-    A plot of a run gets the name of its stage below it.
+    A plot of a run has the name of its stage below it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if figure.get_layout_engine() is not None and (place := place_of(path)):

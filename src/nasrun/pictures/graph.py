@@ -27,10 +27,10 @@ class Graph:
 
     @classmethod
     def of(cls, edges: Sequence[Arc]) -> Graph:
-        """The graph of these edges; a name is an input if no edge leads to it, a number never.
+        """Return the graph of these edges; names, not numbers, are inputs if no edge leads to them.
 
-        In a cell with `in` or `out` these are the input and the output. If edges lead to the output
-        it joins their sources, otherwise all numbered nodes.
+        In a cell with `in` or `out`, these are the input and the output. If edges lead to the
+        output, it joins their sources, otherwise all numbered nodes.
         """
         targets = {target for _, target, _ in edges}
         names = list(dict.fromkeys(name for edge in edges for name in edge[:2]))
@@ -52,7 +52,7 @@ class Graph:
 
     @property
     def columns(self) -> dict[str, int]:
-        """The length of the longest path to each node; CycleError if there is a cycle."""
+        """Return the length of the longest path to each node; CycleError if there is a cycle."""
         before: dict[str, set[str]] = {node: set() for node in self.nodes}
         for source, target, _ in self.edges:
             before[target].add(source)
@@ -64,11 +64,11 @@ class Graph:
 
     @property
     def dead(self) -> set[str]:
-        """The nodes to which no edge leads: their value is zero."""
+        """Return the nodes to which no edge leads: their value is zero."""
         return set(self.nodes) - {target for _, target, _ in self.edges}
 
     def rows(self) -> list[Graph]:
-        """The graph itself, or a long chain as shorter chains that share their ends."""
+        """Return the graph itself, or a long chain as shorter chains that share their ends."""
         if len(self.edges) <= LONGEST_CHAIN or not self._is_chain:
             return [self]
         starts = range(0, len(self.edges), LONGEST_CHAIN)

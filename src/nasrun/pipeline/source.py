@@ -46,7 +46,7 @@ PLACES = tuple(f"dataset.{name}" for name in WHEREABOUTS)
 
 @dataclass(frozen=True)
 class Source:
-    """What a later verb continues: a run and, after selection, the folder of a genotype."""
+    """The origin of a later verb: a run and, after selection, the folder of a genotype."""
 
     run: Run
     selected: StageFolder | None = None

@@ -19,7 +19,7 @@ OF_MACHINE = ("budget.threads", "budget.device", "budget.precision")
 MOST = 4
 """Largest number of differences in one line."""
 Settings = Mapping[str, str]
-"""Values by keys, both as they are typed."""
+"""Values by key; keys and values are written as they are typed."""
 
 
 def settings(
@@ -41,7 +41,7 @@ def settings(
 
 
 def unlike(several: Sequence[Settings]) -> list[str]:
-    """All keys in which settings differ."""
+    """Return all keys in which settings differ."""
     keys = dict.fromkeys(key for each in several for key in each)
     return [key for key in keys if len({each.get(key) for each in several}) > 1]
 
@@ -58,10 +58,10 @@ def differing(several: Sequence[Settings]) -> list[str]:
 
 
 def whole(run: Run) -> dict[str, str]:
-    """All settings of a run: the options that were chosen, then those of the search, then others.
+    """Return all settings of a run: the chosen options, then those of the search, then others.
 
-    Those of a stage that follows the search stand behind its folder, as in
-    `retrain/magnitude retrain.epochs`.
+    Settings of a stage that follows the search have its folder in front, as in `retrain/magnitude
+    retrain.epochs`.
     """
     record = run.record
     chosen = {group: str(option) for group, option in record["choices"].items()}

@@ -187,12 +187,12 @@ class Run:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a run at the path, damaged or not."""
+        """Return whether there is a run at the path, damaged or not."""
         return any((self.path / name).exists() for name in ("run.json", "config.yaml"))
 
     @property
     def readable(self) -> bool:
-        """Whether the run's record and configuration can be read."""
+        """Return whether the run's record and configuration can be read."""
         try:
             return bool(self.record and self.config)
         except ValueError:

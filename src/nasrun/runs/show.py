@@ -165,7 +165,7 @@ def published_network(
 
 
 def _costs(chosen: Genotype, space: ClassifierSpace, network: str | None) -> dict[str, Any]:
-    """What the genotype costs as one of the published networks."""
+    """Return the costs of the genotype as one of the published networks."""
     from nasrun.costs.cost import count
 
     facts, built = published_network(chosen, space, network)

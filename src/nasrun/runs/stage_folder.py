@@ -123,18 +123,18 @@ class StageFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether the stage has any file; a folder alone does not count."""
+        """Return whether the stage has any file; a folder alone does not count."""
         names = ("config.yaml", "result.json", STATE, WEIGHTS)
         return any((self.path / name).exists() for name in names)
 
     @property
     def finished(self) -> bool:
-        """Whether the stage has a result."""
+        """Return whether the stage has a result."""
         return (self.path / "result.json").is_file()
 
     @property
     def trained(self) -> bool:
-        """Whether there are weights, which are written before the result."""
+        """Return whether there are weights, which are written before the result."""
         return (self.path / WEIGHTS).exists()
 
     @property

@@ -65,8 +65,9 @@ class ClassifierSpace(Space):
     options = ImageClassifier.spaces
     makes = ImageClassifier
     layer_wise: bool = False
-    """Whether a network always has one layer per decision; then `layers` is fixed, and there is no
-    auxiliary head."""
+    """True if every network has one layer per decision; then `layers` is fixed, and there is no
+    auxiliary head.
+    """
 
     @abstractmethod
     def network(

@@ -1,4 +1,4 @@
-"""How the network of a child inherits from two others: shrink and perturb (1910.08475)."""
+"""The network of a child inherits from two others: shrink and perturb (1910.08475)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From images to the two inputs of the first cell."""
+"""Stems turn images into the two inputs of the first cell."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ImageNetStem(NetworkStem):
 
 
 def stem(name: Stem, inputs: int, channels: int) -> NetworkStem:
-    """The stem of a layout, for images of so many channels."""
+    """Return the stem of a layout, for images of `inputs` channels."""
     if name == "imagenet":
         return ImageNetStem(inputs, channels)
     return CifarStem(inputs, channels, stride=2 if name == "cifar_half" else 1)

@@ -30,8 +30,9 @@ class SupernetSpace(DecisionSpace, ClassifierSpace):
     words = "a supernet"
     options = ImageClassifier.spaces
     adds_undrawn: ClassVar[bool] = False
-    """Whether the released cell adds the weights of candidates that were not drawn, zeros with a
-    gradient, to the output of the drawn one (`nasrun.supernet.relaxation.HardGumbel`)."""
+    """True if the released cell adds the weights of candidates that were not drawn, zeros with a
+    gradient, to the output of the drawn one (`nasrun.supernet.relaxation.HardGumbel`).
+    """
 
     @abstractmethod
     def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> SupernetSpace:

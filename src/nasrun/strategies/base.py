@@ -234,7 +234,7 @@ class PopulationStrategy(ScoredStrategy, OnEngine):
 def within(
     genotypes: Sequence[Genotype], limits: Limits, probabilities: Probabilities | None = None
 ) -> list[Genotype]:
-    """Those that the limits allow; if they allow none, the nearest to each, once."""
+    """Return the genotypes that the limits allow; if none, the nearest to each, once."""
     allowed = [genotype for genotype in genotypes if limits.allow(genotype)]
     nearest = (limits.nearest(genotype, probabilities) for genotype in genotypes)
     return allowed or list(dict.fromkeys(nearest))

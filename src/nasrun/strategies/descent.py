@@ -1,4 +1,4 @@
-"""How alphas and weights descend a loss: each set by its own gradients and its own optimizer."""
+"""Alphas and weights descend a loss, each set by its own gradients and its own optimizer."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Search:
 
     @property
     def weight_lr(self) -> float:
-        """The current learning rate of the weights."""
+        """Current learning rate of the weights."""
         return self.weight_optimizer.param_groups[0]["lr"]
 
     def update(

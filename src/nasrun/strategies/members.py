@@ -50,7 +50,7 @@ class Member(Candidate):
 
     @property
     def sound(self) -> bool:
-        """Whether the member was scored and did not diverge."""
+        """Return whether the member was scored and did not diverge."""
         return math.isfinite(self.score.value)
 
     def to_plain(self) -> dict[str, Any]:

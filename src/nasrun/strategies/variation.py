@@ -1,4 +1,4 @@
-"""How a population makes a child of two parents: PBT-NAS's mixing, SEARL's mutation.
+"""A population makes a child of two parents: PBT-NAS's mixing, SEARL's mutation.
 
 Where mixing differs from the released code (2307.15621): optimizer moments are matched by parameter
 name, not by position; they are inherited from the base parent and start empty for donated weights.

@@ -31,7 +31,7 @@ def cells(words: Sequence[str]) -> int:
 
     given = several(keys.get("genotype", ""))
     if "genotype" in keys and not given:
-        raise ValueError("genotype=: give a name, a file, or several of them with commas between")
+        raise ValueError("genotype=: give a name, a file, or several separated by commas")
     if "space" in keys and not given:
         raise ValueError(
             f"space={keys['space']}: has no effect on a run, which has its space; leave it out"
@@ -62,7 +62,7 @@ PART = Verb(
     "stands beside all cells of the space, which are counted exactly.",
     keys=KEYS,
     about={
-        "genotype": "published cells and files, with commas between",
+        "genotype": "published cells and files, separated by commas",
         "run": "all that this run has selected",
         "network": "count them in this published network",
         "space": "the space of the genotypes, if their text does not say",

@@ -1,4 +1,4 @@
-"""`nasrun analyze ranks`: how well scores and supernets rank architectures."""
+"""`nasrun analyze ranks` measures how well scores and supernets rank architectures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEYS = {
 }
 TABLE = "space.table"
 OF_A_RUN = ("seed", "images", TABLE)
-"""What is read besides where a run is asked, which has all else of its own."""
+"""Keys that may be given with `run=`; the run has its own values for all others."""
 READS = (
     *("space", "dataset", "task", "evaluator", "budget", "experiment"),
     *("seed", "width", "depth", "batch_size", "images"),
@@ -33,7 +33,7 @@ READS = (
 
 
 def ranks(words: Sequence[str]) -> int:
-    """Score, compare, write `ranks.json` and `ranks.png`, print."""
+    """Score, compare, write `ranks.json` and `ranks.png`, and print."""
     own = dict(word.split("=", 1) for word in words if word.partition("=")[0] in KEYS)
     judges = [word for word in words if word.startswith("against.")]
     rest = [w for w in words if w.partition("=")[0] not in KEYS and w not in judges]
@@ -48,7 +48,7 @@ def ranks(words: Sequence[str]) -> int:
     number = whole(own, "count", 1000, least=2)
     top, resamples = whole(own, "top", 10, least=1), whole(own, "resamples", 1000, least=1)
     if top > number:
-        raise ValueError(f"top={top}: there are count={number} architectures; use {number} or less")
+        raise ValueError(f"top={top}: there are count={number} architectures; use at most {number}")
     table = _table(line.overrides)
     if table is not None:
         from pathlib import Path
@@ -91,7 +91,7 @@ def _refuse_what_a_run_has(run: str, overrides: Sequence[str]) -> None:
 
 
 def _table(overrides: Sequence[str]) -> str | None:
-    """The table that is typed."""
+    """Return the table that was typed."""
     from nasrun.config import at_home, key_of
 
     typed = [override.partition("=")[2] for override in overrides if key_of(override) == TABLE]
@@ -99,7 +99,7 @@ def _table(overrides: Sequence[str]) -> str | None:
 
 
 def _judge(own: Mapping[str, str], words: Sequence[str]) -> Referee | None:
-    """The evaluator whose scores are the truth, with its settings."""
+    """Return the evaluator whose scores are the truth, with its settings."""
     from nasrun.analysis.scorers import Referee
 
     if "against" not in own:
@@ -107,7 +107,7 @@ def _judge(own: Mapping[str, str], words: Sequence[str]) -> Referee | None:
             raise ValueError(f"{words[0]}: has no effect without against=EVALUATOR; leave it out")
         return None
     if "column" in own:
-        raise ValueError(f"column={own['column']}: is of a table; leave it out with against=")
+        raise ValueError(f"column={own['column']}: has no effect with against=; leave it out")
     settings = [word.replace("against.", "strategy.evaluator.", 1) for word in words]
     return Referee(own["against"], settings)
 
@@ -115,7 +115,7 @@ def _judge(own: Mapping[str, str], words: Sequence[str]) -> Referee | None:
 def _scorers(
     own: Mapping[str, str], names: Sequence[str], line: Line, judge: Referee | None
 ) -> tuple[Sample, list[Scorer], Scorer | None]:
-    """Those of the evaluators that are named, or of a run."""
+    """Return the sample, the scorers of the named evaluators or of a run, and the judge."""
     from nasrun.analysis import scorers
     from nasrun.config import at_home, key_of
 
@@ -128,7 +128,7 @@ def _scorers(
 
 
 def offered(before: Sequence[str]) -> Iterable[str]:
-    """Its own keys; the others are the configuration's."""
+    """Offer the command's own keys; the others are those of the configuration."""
     return (f"{key}=" for key in KEYS)
 
 
@@ -142,20 +142,19 @@ PART = Verb(
         "nasrun analyze ranks evaluator=naswot count=20 against=from_scratch against.epochs=5",
     ),
     run=ranks,
-    note="Scores go on where they were stopped. A table is read when all are scored. Parameters "
-    "and multiply-adds stand beside as controls.",
+    note="An interrupted command resumes. A table is read after all are scored. Parameters "
+    "and multiply-adds are listed as controls.",
     keys=KEYS,
     about={
-        "evaluator": "the scores, with commas between",
-        "run": "the finished search whose supernet is asked; seed=, images= and space.table= "
-        "may be given beside",
+        "evaluator": "evaluators that give the scores, separated by commas",
+        "run": "the finished search whose supernet gives scores; seed=, images= and space.table= "
+        "may be given too",
         "against": "the evaluator whose scores are the truth; against.KEY sets its keys",
-        "count": "how many architectures are drawn",
-        "top": "of so many with the highest scores the best is taken, for the regret",
-        "resamples": "how often architectures are drawn anew, for the intervals",
-        "column": "the table's column with what is true; the data set's after 200 epochs if left "
-        "out",
-        "out": "where the files go; the run's analysis/ranks, or outputs/analysis/ranks",
+        "count": "number of architectures to draw",
+        "top": "number of highest scores among which the regret looks for the best architecture",
+        "resamples": "number of samples drawn with replacement, for the intervals",
+        "column": "the table's column of true values; the data set's after 200 epochs if left out",
+        "out": "folder of the files; the run's analysis/ranks, or outputs/analysis/ranks",
     },
     offers=offered,
     composed=True,

@@ -1,4 +1,4 @@
-"""`nasrun analyze variants`: random variants of a cell as genotype files."""
+"""`nasrun analyze variants` writes random variants of a cell as genotype files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHANGES = ("connections", "operations")
 
 
 def variants(words: Sequence[str]) -> int:
-    """Draw, write genotype files and `variants.json`, print."""
+    """Draw, write genotype files and `variants.json`, and print."""
     keys, names = sorted_out(words, KEYS)
     if names or "genotype" not in keys:
         raise ValueError(f"{names[0] if names else 'analyze variants'}: give genotype=NAME")
@@ -63,7 +63,7 @@ def variants(words: Sequence[str]) -> int:
 
 
 def _widths(keys: Mapping[str, str]) -> list[Fraction]:
-    """The target widths, in c."""
+    """Return the requested widths, in units of c."""
     found = []
     for text in packages(keys.get("widths", "")):
         try:
@@ -73,7 +73,9 @@ def _widths(keys: Mapping[str, str]) -> list[Fraction]:
                 f"widths={keys['widths']}: {text} is no number; use widths=[2,2.5]"
             ) from None
     if "widths" in keys and not found:
-        raise ValueError(f"widths={keys['widths']}: give one or more, or leave it out for any")
+        raise ValueError(
+            f"widths={keys['widths']}: give one or more, or leave it out for any width"
+        )
     return list(dict.fromkeys(found))
 
 
@@ -90,13 +92,13 @@ PART = Verb(
     keys=KEYS,
     about={
         "genotype": "the cell to vary: a published one, or a file",
-        "change": "what is drawn anew; connections if it is left out",
+        "change": "the part that is drawn again; connections if it is left out",
         "cell": "the cell type to vary; the first one if it is left out",
-        "count": "how many variants, as many for each width",
+        "count": "number of variants, equally many per width",
         "widths": "only wirings of these widths, in c; any if it is left out",
-        "seed": "of the drawing",
+        "seed": "seed of the draws",
         "space": "the space of the genotype, if its text does not say",
-        "out": "where the files go; outputs/analysis/variants if it is left out",
+        "out": "folder of the files; outputs/analysis/variants if it is left out",
         "trust": "packages of your own that the space names",
     },
 )

@@ -1,4 +1,4 @@
-"""`nasrun diff RUN RUN...`: in which settings runs differ."""
+"""`nasrun diff RUN RUN...` prints the settings in which runs differ."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEYS = {"format": "table|json"}
 
 
 def diff(words: Sequence[str]) -> int:
-    """A row per setting that is not the same in all of them."""
+    """Print a row per setting that is not the same in all runs."""
     keys, names = sorted_out(words, KEYS)
     form = one_of(keys, "format", ("table", "json"))
     if len(names) < 2:
@@ -43,8 +43,8 @@ VERBS = (
         text="print the settings in which runs differ (diff RUN RUN...)",
         examples=("nasrun diff outputs/digits-darts-darts/v001 outputs/digits-darts-darts/v002",),
         run=diff,
-        note="Where data lie and who reads them is no setting. A stage that not all of them have "
-        "is told too; `-` is what a run does not have.",
+        note="The place and the reading of data are not compared. A stage that only some "
+        "runs have is a row too; `-` marks a missing value.",
         keys=KEYS,
         offers=run_folders,
     ),
