@@ -99,6 +99,17 @@ def test_a_json_file_is_a_genotype_of_ours_or_a_form_of_others(here):
     fields = {"normal": EDGES, "normal_concat": [4, 5], "reduce": EDGES}
     (here / "fields.json").write_text(json.dumps(fields))
     assert read("fields.json") == read(TEXT)
+    for content in (
+        str(fields),
+        json.dumps([EDGES, [4, 5], EDGES]),
+        json.dumps(TEXT),
+        json.dumps({"epoch": 3, "genotype": fields}),
+        json.dumps({"epoch": 3, "genotype": TEXT}),
+    ):
+        (here / "other.json").write_text(content)
+        assert read("other.json") == read(TEXT)
+    (here / "other.json").write_text(json.dumps(STRING))
+    assert read("other.json", "nasbench201") == read(STRING, "nasbench201")
     for content in ("", "[", "[1]", "null", "{}", '{"schema": 1}', "[" * 9999, "NaN", '"a"'):
         (here / "bad.json").write_text(content)
         with pytest.raises(ValueError, match=r"genotype=bad.json: ") as caught:

@@ -77,8 +77,10 @@ class Given:
             if entry is not None:
                 text = literals.named(text, entry)
             elif path.suffix == ".json":
-                record = from_text(text)
-                if not isinstance(record, dict) or "choices" in record or "schema" in record:
+                record = _record(text)
+                if isinstance(record, str):
+                    text = record
+                elif record is not None:
                     genotype = Genotype.from_json(record)
                     home = genotype.space if genotype.space in options("space") else None
                     return cls(name, short, genotype, home)
@@ -150,6 +152,19 @@ def shortened(name: str) -> str:
     """Return a name on one line, shortened for an error."""
     line = " ".join(name.split())
     return line if len(line) <= SHOWN else f"{line[:SHOWN]}..."
+
+
+def _record(text: str) -> object:
+    """What a JSON text holds that is ours or a text; `None` for what a space has to read."""
+    ours = '"choices"' in text or '"schema"' in text
+    try:
+        record = from_text(text)
+    except ValueError:
+        if ours or looks.home(text) is None:  # else Python, whatever the name of the file
+            raise
+        return None
+    foreign = isinstance(record, dict | list) and not ours and looks.home(text) is not None
+    return None if foreign else record
 
 
 def _file(name: str) -> Path | None:

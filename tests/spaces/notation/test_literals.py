@@ -48,6 +48,7 @@ def test_any_text_is_read_or_refused(text):
         ("range(2, 6)", [2, 3, 4, 5]),
         ("list(range(4, 6))", [4, 5]),
         ("np.float32(0.25)", 0.25),
+        ("[np.str_('a'), np.int64(3), tensor(0.5)]", ["a", 3, 0.5]),
         ("('a')", "a"),
         ("('a',)", ("a",)),
         ('{"a": true, "b": null}', {"a": True, "b": None}),
@@ -95,6 +96,10 @@ def test_comments_and_docstrings_count_only_where_nothing_else_is_there():
         only("a = V(3)\nb = V(4)", mark)
     with pytest.raises(ValueError, match=r"found 2 architectures; leave only one"):
         only("1: V(3)\n2: V(4)", mark)
+    assert only("{'best': V(3, 4), 'epoch': 5}", re.compile(r"V\(|\A\{")) == WrittenCall(
+        "V", (3, 4)
+    )
+    assert only("{'best': V(3, 4) 'epoch': 5}", re.compile(r"V\(|\A\{")) == WrittenCall("V", (3, 4))
     assert only("class V(Tuple):\n  pass\na = V(3)", mark) == WrittenCall("V", (3,))
 
 
@@ -102,6 +107,7 @@ def test_a_name_is_the_last_value_that_it_is_given_and_an_alias_is_followed():
     text = "A = V([1, 2],\n  b=3)\nA_2 = W()\nBEST = A\nLOOP = LOOP\nA = V(9)\n# A = V(8)"
     assert named(text, "A") == "V(9)"
     assert named(text, "A_2") == "W()"
+    assert named("A: Genotype = V(7)\nB : gt.Genotype=A", "B") == "V(7)"
     assert named(text, "BEST") == "V(9)"
     with pytest.raises(ValueError, match=r"nothing in it is named B; use one of A, A_2, BEST"):
         named(text, "B")

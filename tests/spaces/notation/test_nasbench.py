@@ -53,7 +53,8 @@ def test_a_cell_is_the_same_in_every_form(choices):
     ],
 )
 def test_a_number_is_the_cell_that_nats_bench_gives_it(index, choices):
-    assert SPACE.render(SPACE.parse(f" {index}\n")) == text_of(choices.split())
+    for text in (f" {index}\n", f"{index:06d}", f"{index:030d}"):
+        assert SPACE.render(SPACE.parse(text)) == text_of(choices.split())
 
 
 def test_every_number_is_another_cell():

@@ -1,7 +1,8 @@
 """A parser of Python and JSON literals in modules, logs and plain texts.
 
-Nothing is executed: the only known names are constants, the only known calls make a number or a
-list (`range(2, 6)`, `np.float32(0.25)`). Other calls are kept as a `WrittenCall`.
+Nothing is executed: the only known names are constants, the only known calls make a number, a text
+or a list (`range(2, 6)`, `np.float32(0.25)`, `np.str_('none')`). Other calls are kept as a
+`WrittenCall`.
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ TOKEN = re.compile(
     re.VERBOSE,
 )
 WORD = re.compile(r"\s*[A-Za-z_]\w*\s*=")
+TYPED = r"(?:\s*:\s*[\w.]+)?"
+"""A type behind the name that a value is assigned to."""
 CLOSING = {"(": ")", "[": "]", "{": "}"}
 CONSTANTS = {"None": None, "null": None, "True": True, "true": True, "False": False, "false": False}
-NUMBERS = {"int", "float", "int32", "int64", "float16", "float32", "float64"}
+NUMBERS = {"int", "float", "int32", "int64", "float16", "float32", "float64", "tensor"}
 COMMENT = re.compile(r"""('[^'\n]*'|"[^"\n]*")|#[^\n]*""")
 QUOTED = re.compile(r"'{3}.*?'{3}|\"{3}.*?\"{3}", re.DOTALL)
 
@@ -57,19 +60,25 @@ class Entry:
 def only(text: str, start: re.Pattern[str]) -> Any:
     """Return the one value that begins with `start`; ValueError if none or several different ones.
 
-    Comments and docstrings are searched only if nothing is found elsewhere.
+    Comments and docstrings are searched only if nothing is found elsewhere. Of a value inside of
+    another one, the inner one counts.
     """
     for searched in (uncommented(text), text):
         if found := [match.start() for match in start.finditer(searched)]:
             break
     else:
         raise NotRead(f"{text.strip()[:SHOWN]!r} has no known notation")
-    entries, errors = [], []
-    for at in found:
+    entries: list[Entry] = []
+    errors, inner = [], len(searched)
+    for at in reversed(found):
         try:
-            entries.append(Entry(_assigned(searched, at), value_at(searched, at)[0]))
+            value, end = value_at(searched, at)
         except NotRead as error:
-            errors.append(error)
+            errors.insert(0, error)
+            continue
+        if end <= inner:
+            entries.insert(0, Entry(_assigned(searched, at), value))
+            inner = at
     if not entries:
         raise errors[0]
     if any(entry.value != entries[0].value for entry in entries):
@@ -85,9 +94,9 @@ def only(text: str, start: re.Pattern[str]) -> Any:
 def named(text: str, name: str, hops: int = 9) -> str:
     """Return the text of the value assigned to `name`; the last one if there are several."""
     searched = uncommented(text)
-    places = [m.end() for m in re.finditer(rf"\b{re.escape(name)}\s*=(?!=)\s*", searched)]
+    places = [m.end() for m in re.finditer(rf"\b{re.escape(name)}{TYPED}\s*=(?!=)\s*", searched)]
     if not places:
-        names = dict.fromkeys(re.findall(r"^(\w+)\s*=(?!=)", searched, re.MULTILINE))
+        names = dict.fromkeys(re.findall(rf"^(\w+){TYPED}\s*=(?!=)", searched, re.MULTILINE))
         known = f"; use one of {', '.join(list(names)[:30])}" if names else ""
         raise ValueError(f"nothing in it is named {name}{known}")
     alias = re.compile(r"(\w+)[^\S\n]*(?:\n|$)").match(searched, places[-1])
@@ -225,6 +234,8 @@ def _made(name: str, arguments: tuple[Any, ...], words: Mapping[str, Any]) -> An
         and isinstance(arguments[0], list | tuple)
     ):
         return list(arguments[0])
+    if short in ("str", "str_") and len(arguments) == 1 and isinstance(arguments[0], str):
+        return arguments[0]
     if short in NUMBERS and len(arguments) == 1 and isinstance(arguments[0], int | float):
         return arguments[0]
     return WrittenCall(name, arguments)

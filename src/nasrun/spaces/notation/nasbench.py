@@ -32,7 +32,7 @@ def read(text: str) -> Edges:
     """Return the operations by edge from a text; ValueError says what is wrong with it."""
     word = "".join(text.split())
     if word.isascii() and word.isdigit():
-        return numbered(int(word[:9]))
+        return numbered(int(word.lstrip("0")[:9] or "0"))
     if "~" not in word and LISTS.search(text):
         return _of_lists(text)
     found = (match[0] for match in STRING.finditer(text))
