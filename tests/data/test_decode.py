@@ -8,9 +8,15 @@ import zlib
 import numpy
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from nasrun.data.decode import Broken, Unreadable, load_image, square
+
+LOSSLESS = {
+    "jpg": {"quality": 100},
+    "webp": {"lossless": True},
+    "tif": {"compression": "tiff_deflate"},
+}
 
 
 @pytest.mark.parametrize(
@@ -104,6 +110,30 @@ def test_a_phones_jpeg_of_several_pictures_is_read(tmp_path):
     frames = [Image.new("RGB", (8, 8), (grey,) * 3) for grey in (200, 10)]
     frames[0].save(tmp_path / "one.jpg", format="MPO", save_all=True, append_images=frames[1:])
     assert load_image(tmp_path / "one.jpg", 1).getcolors() == [(64, 200)]
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif", "webp"])
+def test_a_photograph_stands_upright_as_a_viewer_shows_it(tmp_path, ending):
+    corners = numpy.zeros((16, 24), numpy.uint8)
+    corners[:8, :8], corners[:8, 16:], corners[8:, :8] = 240, 160, 80
+    for orientation in range(1, 9):
+        notes = Image.Exif()
+        notes[274] = orientation
+        path = tmp_path / f"{orientation}.{ending}"
+        Image.fromarray(corners).save(path, exif=notes, **LOSSLESS.get(ending, {}))
+        with Image.open(path) as image:
+            expected = numpy.asarray(ImageOps.exif_transpose(image).convert("L"), int)
+        found = numpy.asarray(load_image(path, 1), int)
+        assert (
+            found.shape == expected.shape == ((24, 16) if orientation in (5, 6, 7, 8) else (16, 24))
+        )
+        assert abs(found - expected).max() == 0
+
+
+def test_a_damaged_note_of_a_camera_is_no_damaged_image(tmp_path):
+    for notes in (b"Exif\0\0II*\0", b"Exif\0\0nonsense", b"Exif\0\0MM\0*\xff\xff\xff\xff"):
+        Image.new("L", (8, 8), 200).save(tmp_path / "one.jpg", exif=notes)
+        assert load_image(tmp_path / "one.jpg", 1).getcolors() == [(64, 200)]
 
 
 def test_a_file_is_what_it_holds_not_what_its_name_says(tmp_path):

@@ -1,7 +1,7 @@
 """Opens and decodes image files: any mode becomes grey or RGB with 8 bits per channel.
 
 Only the first frame of an animation, or the first of several pages, is read. Transparency is
-ignored: the stored colours are used.
+ignored: the stored colours are used. A photograph is turned upright as its EXIF says.
 """
 
 from __future__ import annotations
@@ -56,11 +56,34 @@ def in_channels(image: Image, channels: int) -> Image:
     Raises ValueError if values exceed the range of their mode: 0 .. 1 for floats, 16 bits for
     integers.
     """
+    image = _upright(image)
     if image.mode in WHITE or image.mode.startswith("I;16"):
         image = _eight_bits(image)
     elif image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # straight to RGB, Pillow warns
     return image.convert("L" if channels == 1 else "RGB")
+
+
+def _upright(image: Image) -> Image:
+    """Turn an image as its EXIF says; Pillow does that for TIFF alone."""
+    from PIL.ExifTags import Base
+    from PIL.Image import Transpose
+
+    image.load()
+    try:
+        orientation = image.getexif().get(Base.Orientation)
+    except Exception:  # noqa: BLE001  whatever Pillow raises, a damaged note is no damaged picture
+        return image
+    turned = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    return image.transpose(turned[orientation]) if orientation in turned else image
 
 
 def is_grey(image: Image) -> bool:

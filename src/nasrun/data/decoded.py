@@ -100,7 +100,7 @@ def _path(listing: Listing, size: int, channels: int) -> Path:
 
 
 def _digest(listing: Listing, *how: object) -> str:
-    version = 3  # of this format
+    version = 4  # of this format
     digest = hashlib.sha256(" ".join(map(str, (version, *how, listing.root.resolve()))).encode())
     for name in listing.files:
         path = listing.root / name
