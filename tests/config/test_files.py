@@ -91,6 +91,26 @@ def test_options_of_hydra_are_taken_from_the_command_line(folder):
             f"{HEAD}defaults:\n  - override /strategy: dart\n",
             "strategy=dart: unknown option, did you mean darts?",
         ),
+        (
+            f"{HEAD}defaults:\n  - /strategy: snas\n",
+            "defaults: - /strategy: snas: is chosen already; write `override` before it",
+        ),
+        (
+            f"{HEAD}defaults:\n  - strategy: snas\n",
+            "defaults: - strategy: snas: is no option of this file; choose an option by `- over",
+        ),
+        (
+            f"{HEAD}defaults:\n  - override strategy: snas\n",
+            "experiment/x.yaml: defaults: - override strategy: is not found; choose an option by",
+        ),
+        (
+            f"{HEAD}defaults:\n  override /strategy: snas\n",
+            "experiment/x.yaml: defaults: is no list; choose an option by `- override /GROUP: OPT",
+        ),
+        (
+            f"{HEAD}strategy: snas\n",
+            "strategy: snas: a file gives strategy no keys; choose an option of it under `defau",
+        ),
         (f"{HEAD}rounds: ${{hydra:job.num}}\n", "other resolvers are refused"),
     ],
 )

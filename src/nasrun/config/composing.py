@@ -15,6 +15,7 @@ from nasrun.config.files import (
     refuse_boundless,
     refuse_foreign_options,
     refuse_idle_experiment,
+    refuse_names,
     refuse_paths,
     refuse_resolvers,
 )
@@ -67,6 +68,7 @@ def compose(overrides: Sequence[str]) -> Composed:
     experiments = [name for text in experiments for name in text.strip("[]").split(",")]
     refuse_paths({**choices, "experiment": experiments})
     refuse_idle_experiment(config, experiments, folders)
+    refuse_names(config)
     with _open(config):
         del config["hydra"]
     refuse_resolvers(OmegaConf.to_container(config, resolve=False))

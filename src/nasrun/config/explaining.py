@@ -125,6 +125,8 @@ def _unknown_option(group: str, option: str, known: Iterable[str]) -> str:
 
 def _in_file(text: str, folders: Sequence[Path]) -> str:
     """Return an error about the content of a YAML file, or an empty text."""
+    if of_defaults := _of_defaults(text):
+        return of_defaults
     if found := re.search(r"Could not find '(hydra/\w+)/([^']+)'", text):
         return _unknown_option(found[1], found[2], re.findall(r"^\t(\S+)$", text, re.MULTILINE))
     if found := re.search(r"Could not find '(\w+)(?:@[\w.]+)?/([^']+)'", text):
@@ -134,6 +136,20 @@ def _in_file(text: str, folders: Sequence[Path]) -> str:
         if key is None:
             return f"{found[1]}.yaml: {found[2].strip()}; write keys with their values"
         return f"{found[1]}.yaml: unknown key {key[1]}{did_you_mean(key[1], vars(Frame()))}"
+    return ""
+
+
+def _of_defaults(text: str) -> str:
+    """What is wrong in the `defaults` of a file, which have a grammar of their own."""
+    form = "choose an option by `- override /GROUP: OPTION`"
+    if found := re.search(r"Multiple values for ([\w/]+)\..*'override \S+: (\S+)'", text):
+        return f"defaults: - /{found[1]}: {found[2]}: is chosen already; write `override` before it"
+    if found := re.search(r"Could not find '\w+/(\w+)(?:@[\w.]+)?/([^']+)'", text):
+        return f"defaults: - {found[1]}: {found[2]}: is no option of this file; {form}"
+    if found := re.search(r"In '(.+)': Could not override '\w+/(\w+)@", text):
+        return f"{found[1]}.yaml: defaults: - override {found[2]}: is not found; {form}"
+    if found := re.search(r"Invalid defaults list in '(.+)', defaults must be a list", text):
+        return f"{found[1]}.yaml: defaults: is no list; {form}"
     return ""
 
 

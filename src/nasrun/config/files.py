@@ -17,6 +17,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from nasrun.config.folders import conf_folder
+from nasrun.config.keys import GROUPS
 from nasrun.files import Boundless, read_yaml
 
 REFERENCE = re.compile(r"\$\{(\.*[\w.\[\]]+|oc\.(select|env):[^${}]*)\}")
@@ -61,6 +62,17 @@ def refuse_paths(choices: Mapping[str, Any]) -> None:
             if re.search(r"(^|/)\.|^/|//|\.ya?ml$", str(option)):
                 name = Path(str(option)).name.removesuffix(".yaml").removesuffix(".yml")
                 raise ValueError(f"{group}={option}: is a path; name the option, {group}={name}")
+
+
+def refuse_names(config: DictConfig) -> None:
+    """ValueError for a group that a file gives a value in place of its keys."""
+    for group in GROUPS:
+        value = OmegaConf.select(config, group, throw_on_missing=False)
+        if group != "experiment" and isinstance(value, str | int | float):
+            raise ValueError(
+                f"{group}: {value}: a file gives {group} no keys; choose an option of it under "
+                f"`defaults:` by `- override /{group}: {value}`"
+            )
 
 
 def refuse_boundless(folders: Sequence[Path]) -> None:
