@@ -69,7 +69,8 @@ def only(text: str, start: re.Pattern[str]) -> Any:
     else:
         raise NotRead(f"{text.strip()[:SHOWN]!r} has no known notation")
     entries: list[Entry] = []
-    errors, inner = [], len(searched)
+    errors: list[NotRead] = []
+    inner = len(searched)
     for at in reversed(found):
         try:
             value, end = value_at(searched, at)
