@@ -3,8 +3,9 @@
 `--conf DIR --trust PKG` adds a folder of YAML files and a package to the contract tests.
 """
 
-import copy
 import os
+import pickle
+import re
 import shutil
 import sys
 import warnings
@@ -13,6 +14,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from hydra.errors import HydraException
 from toys import context
 
 SMALL = ["rounds=2", "width=2", "depth=3", "batch_size=16", "images=64", "space.nodes=1"]
@@ -67,18 +69,36 @@ def untouched(monkeypatch, tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="session")
 def composed_once():
-    """Let Hydra compose the same words once per process: it takes as long as a small search."""
-    from nasrun.config import composing
+    """Let Hydra compose the same options once per process: it takes as long as a small search.
+
+    Values of keys are then set in a copy, as Hydra sets them. Where it refuses one, and where a
+    test may have written the files that are read, Hydra composes the words itself.
+    """
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from nasrun.config import GROUPS, composing
 
     compose, kept = composing._composed, {}
+    value = re.compile(rf"(?!({'|'.join(GROUPS)})=)[a-z_]+(\.\w+)*=")
 
     def composed(overrides):
-        words = tuple(overrides)
+        words = list(overrides)
         if any(word.lstrip("+~").startswith(("hydra", "experiment")) for word in words):
-            return compose(overrides)  # what it reads may be a test's own files
-        if words not in kept:
-            kept[words] = compose(overrides)
-        return copy.deepcopy(kept[words])
+            return compose(words)
+        options = tuple(word for word in words if not value.match(word))
+        try:
+            if options not in kept:
+                kept[options] = pickle.dumps(compose(options))
+            config = pickle.loads(kept[options])
+            typed = OverridesParser.create().parse_overrides(words)
+            if any(one.is_sweep_override() for one in typed):
+                return compose(words)
+            values = [one for one in typed if value.match(one.input_line)]
+            ConfigLoaderImpl._apply_overrides_to_config(values, config)
+        except (ValueError, RecursionError, HydraException):
+            return compose(words)
+        return config
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(composing, "_composed", composed)
@@ -109,10 +129,34 @@ def pictures():
 
 
 @pytest.fixture
+def no_workers(monkeypatch):
+    """Let a pool of one process work in this one: another takes longer to start than a search."""
+    from nasrun.engines.local import Pool, Serial
+
+    run = Pool.run
+
+    def here(pool, job, orders, cores):
+        one = pool.side_by_side(cores) == 1
+        return Serial().run(job, orders, cores) if one else run(pool, job, orders, cores)
+
+    monkeypatch.setattr(Pool, "run", here)
+
+
+@pytest.fixture
+def workers():
+    """Start the process of a pool of one."""
+
+
+@pytest.fixture
 def nasrun(here, capsys, request):
-    """Run a command in this process, in an empty folder; without pictures unless asked for."""
-    if "pictures" not in request.fixturenames:
-        request.getfixturevalue("no_pictures")
+    """Run a command in this process, in an empty folder.
+
+    Nothing is drawn, and no process is started for a pool of one, unless `pictures` or `workers`
+    are asked for.
+    """
+    for name in ("pictures", "workers"):
+        if name not in request.fixturenames:
+            request.getfixturevalue(f"no_{name}")
 
     def run(*words) -> Answer:
         from nasrun.cli.main import main
