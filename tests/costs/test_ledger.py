@@ -27,3 +27,10 @@ def test_a_ledger_knows_what_a_layer_keeps_for_backward():
         torch.relu(layer(x)).sum()
     assert ledger.saved == 4 * (5 * 10 + 5 * 20)
     assert ledger.read == 4 * (10 * 20 + 20)
+
+
+def test_numbers_that_are_equal_but_of_another_type_have_results_of_their_own():
+    whole = torch.empty(3, dtype=torch.int32, device="meta")
+    with Ledger({}):
+        kinds = [(whole * factor).dtype for factor in (2, 2.0, 2, 2.0)]
+    assert kinds == 2 * [torch.int32, torch.float32]

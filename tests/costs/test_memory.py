@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nasrun.costs.ledger import Ledger, sizes
+from nasrun.costs.ledger import Ledger, Results, sizes
 from nasrun.costs.memory import Shapes, optimizer_slots
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.mobile import MobileSpace
@@ -57,6 +57,17 @@ def test_shapes_and_numbers_take_the_same():
         torch.autograd.grad(loss, [mixture.weights, *network.parameters()])
     weights = 4 * sum(parameter.numel() for parameter in network.parameters())
     assert weights + ledger.most == pytest.approx(predicted, rel=0.02)
+
+
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
+def test_results_that_are_known_by_shape_take_what_each_operation_says(space, monkeypatch):
+    def bytes_of(made):
+        one = {decision.name: decision.choices[-1:] for decision in space.decisions}
+        return [made.training(one, 4), made.evaluation(one, 8), made.training(one, 4)]
+
+    known = bytes_of(shapes(space))
+    monkeypatch.setattr(Results, "of", lambda _, function, args, kwargs: function(*args, **kwargs))
+    assert known == bytes_of(shapes(space))
 
 
 def test_a_larger_batch_takes_more_and_two_graphs_nearly_twice_as_much():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from torch.utils.weak import WeakIdKeyDictionary
 
 
@@ -18,13 +18,13 @@ class Ledger(TorchDispatchMode):
 
     `saved` counts those that autograd keeps for a backward pass, whether or not one can follow.
     The tensors `given`, which exist already (see `sizes`), are not counted; `read` counts those of
-    them that were used.
+    them that were used. Ledgers of the same shapes are quicker if they share their `results`.
     """
 
-    def __init__(self, given: Mapping[int, int]) -> None:
+    def __init__(self, given: Mapping[int, int], results: Results | None = None) -> None:
         super().__init__()
         self.alive = self.most = 0
-        self._given = given
+        self._given, self._results = given, results or Results()
         self._read: set[int] = set()
         self._made = WeakIdKeyDictionary()
         self._saved: dict[int, torch.UntypedStorage] = {}
@@ -53,7 +53,7 @@ class Ledger(TorchDispatchMode):
         for leaf in args:
             if isinstance(leaf, Tensor) and _identity(leaf) in self._given:
                 self._read.add(_identity(leaf))
-        result = function(*args, **(kwargs or {}))
+        result = self._results.of(function, args, kwargs or {})
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
                 self._note(leaf)
@@ -76,6 +76,49 @@ class Ledger(TorchDispatchMode):
         if _identity(tensor) not in self._given:
             self._saved[_identity(tensor)] = tensor.untyped_storage()
         return tensor
+
+
+class Results:
+    """The results of operations on the meta device, each computed once per shape of arguments.
+
+    There, the result of a batch norm takes 1.5 ms, and empty tensors of its shape take 0.02 ms.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Any] = {}
+
+    def of(self, function: Any, args: Any, kwargs: Any) -> Any:
+        """The result of a function, made of new tensors of the same shapes if it is known."""
+        leaves, form = tree_flatten((args, kwargs))
+        key = (function, form, *map(_shape, leaves))
+        if (known := self._known.get(key)) is not None:
+            shapes, form = known
+            made = [
+                torch.empty_strided(size, strides, dtype=kind, device=device)
+                for size, strides, kind, device in shapes
+            ]
+            return tree_unflatten(made, form)
+        result = function(*args, **kwargs)
+        made, form = tree_flatten(result)
+        if _are_new(made, leaves):
+            self._known[key] = [_shape(tensor) for tensor in made], form
+        return result
+
+
+def _shape(value: Any) -> Any:
+    """All of a tensor except its numbers; any other value with its type, since 1 equals 1.0."""
+    if isinstance(value, Tensor):
+        return value.size(), value.stride(), value.dtype, value.device
+    return type(value), value
+
+
+def _are_new(made: Sequence[Any], given: Sequence[Any]) -> bool:
+    """Whether these are tensors of the meta device that fill storages of their own."""
+    if not all(isinstance(tensor, Tensor) and tensor.is_meta for tensor in made):
+        return False
+    old = {_identity(tensor) for tensor in given if isinstance(tensor, Tensor)}
+    full = all(t.untyped_storage().nbytes() == t.numel() * t.itemsize for t in made)
+    return full and len(old.union(map(_identity, made))) == len(old) + len(made)
 
 
 def sizes(tensors: Iterable[Tensor]) -> dict[int, int]:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nasrun.budget import Budget
-from nasrun.costs.ledger import Ledger, sizes
+from nasrun.costs.ledger import Ledger, Results, sizes
 from nasrun.genotype import NONE, Decision, Genotype
 from nasrun.networks import ImageClassifier
 from nasrun.spaces.base import ClassifierSpace
@@ -70,6 +70,7 @@ class Shapes:
         self.network.to(number)
         self._given = sizes([*self.network.parameters(), *self.network.buffers()])
         self._weights = sizes(self.network.parameters())
+        self._results = Results()
 
     @classmethod
     def of(
@@ -118,7 +119,7 @@ class Shapes:
         """
         active = self.active(kept)
         self.network.train()
-        with Ledger(self._given) as ledger:
+        with Ledger(self._given, self._results) as ledger:
             weights = torch.empty(len(active), self.space.width, device=META, dtype=self.type)
             weights.requires_grad_()
             loss = sum(self._loss(weights, active, batch_size) for _ in range(graphs))
@@ -131,7 +132,8 @@ class Shapes:
     def evaluation(self, kept: Mapping[str, Sequence[str]], batch_size: int) -> int:
         """The peak of measuring this subspace, its weights included."""
         active = self.active(kept)
-        with batch_statistics(self.network), torch.no_grad(), Ledger(self._given) as ledger:
+        ledger = Ledger(self._given, self._results)
+        with batch_statistics(self.network), torch.no_grad(), ledger:
             weights = torch.empty(len(active), self.space.width, device=META, dtype=self.type)
             self.network(self._images(batch_size), Mixture(weights, active))
         return self.weight_bytes(kept) + ledger.most
@@ -204,7 +206,7 @@ class Shapes:
         """The activations kept by forward passes, with weights, gradients and optimizer state."""
         weights = torch.empty(len(active), self.space.width, device=META, dtype=self.type)
         weights.requires_grad_()
-        ledger = Ledger(self._weights)
+        ledger = Ledger(self._weights, self._results)
         with ledger:
             self._loss(weights, active, batch_size)
         numbers = ledger.read / self.type.itemsize
@@ -236,15 +238,15 @@ def network_bytes(
         network = space.network(genotype, inputs=inputs, outputs=task.outputs, layout=layout)
         network.to(number)
     weights = list(network.parameters())
-    given = sizes([*weights, *network.buffers()])
-    with Ledger(given) as training, META:
+    given, results = sizes([*weights, *network.buffers()]), Results()
+    with Ledger(given, results) as training, META:
         images = torch.empty(batch_size, inputs, size, size, dtype=number)
         labels = torch.empty(batch_size, dtype=torch.long)
         loss = torch.stack([F.cross_entropy(y, labels) for y in network.train()(images)]).sum()
         # a cell may not read one of its inputs
         gradients = torch.autograd.grad(loss, weights, allow_unused=True)
         del gradients
-    with torch.no_grad(), Ledger(given) as measuring, META:
+    with torch.no_grad(), Ledger(given, results) as measuring, META:
         network.eval()(torch.empty(test_batch, inputs, size, size, dtype=number))
     kept = 4 * sum(weight.numel() for weight in weights) * (1 + optimizer_slots(optimizer))
     return round(kept) + max(training.most, measuring.most)
