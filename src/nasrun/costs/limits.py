@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from nasrun.budget import LIMITS, Budget
 from nasrun.costs.cost import CandidateCosts, Candidates, Meter
-from nasrun.costs.ledger import Ledger, sizes
+from nasrun.costs.ledger import Ledger, Results, sizes
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.layout import Layout
 from nasrun.spaces.supernet import SupernetSpace
@@ -227,7 +227,7 @@ def count_choices(
     if like is not None and like.concat:
         with torch.device("meta"):
             bare = space.network(like.changed(dict.fromkeys(like, NONE)), **of)
-        base = _spent(bare, image, None)
+        base = _spent(bare, image, None, Results())
         params, macs = replace(params, base=base[0]), replace(macs, base=base[1])
     return params, macs
 
@@ -250,11 +250,12 @@ def _in_places(space: SupernetSpace, costs: CandidateCosts) -> tuple[Amounts, Am
 
 def _one_by_one(space: SupernetSpace, network: nn.Module, image: Tensor) -> tuple[Amounts, Amounts]:
     """Return the costs from one pass per choice, in which only this choice runs."""
+    results = Results()
 
     def alone(row: int = -1, column: int = -1) -> tuple[float, float]:
         active = tuple((column,) if row == r else () for r in range(len(space.decisions)))
         weights = torch.empty(len(active), space.width, device="meta")
-        return _spent(network, image, Mixture(weights, active))
+        return _spent(network, image, Mixture(weights, active), results)
 
     base = alone()
     params: dict[str, dict[str, float]] = {}
@@ -267,9 +268,11 @@ def _one_by_one(space: SupernetSpace, network: nn.Module, image: Tensor) -> tupl
     return Amounts(base[0], params), Amounts(base[1], macs)
 
 
-def _spent(network: nn.Module, image: Tensor, mixture: Mixture | None) -> tuple[float, float]:
+def _spent(
+    network: nn.Module, image: Tensor, mixture: Mixture | None, results: Results
+) -> tuple[float, float]:
     """Return millions of parameters that a forward pass reads, and of its multiply-adds."""
-    with Ledger(sizes(network.parameters())) as ledger, Meter() as counter:
+    with Ledger(sizes(network.parameters()), results) as ledger, Meter() as counter:
         network.eval()(image, mixture)
     return ledger.read / 4e6, counter.macs / 1e6
 
