@@ -146,3 +146,13 @@ def test_in_the_table_it_beats_random_search_as_published():
     assert evolved.mean() > drawn.mean()
     assert evolved.mean() == pytest.approx(0.9392, abs=0.003)
     assert drawn.mean() == pytest.approx(0.9370, abs=0.003)
+
+
+def test_a_warm_start_that_asks_for_too_many_images_is_named_by_its_key():
+    class Greedy(Scores):
+        def check(self, task):
+            raise ValueError("evaluator.images=9: there are 8 training images; use at most 8")
+
+    told = r"^strategy\.warm_start\.evaluator\.images=9: there are 8"
+    with pytest.raises(ValueError, match=told):
+        begun([0.0] * 6, warm_start=WarmStart(scored=5, evaluator=Greedy([])))

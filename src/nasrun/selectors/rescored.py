@@ -14,7 +14,7 @@ from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Selector
 from nasrun.spaces.decision import DecisionSpace
-from nasrun.stage import Metrics, Rehearsal, Step
+from nasrun.stage import Metrics, Rehearsal, Step, unseen
 from nasrun.strategies.base import Candidate, RankedStrategy, Strategy, from_plain, plain
 
 
@@ -122,6 +122,7 @@ class Rescored(Selector, OnEngine):
             return evaluator.warm_up(self, 0.0)
 
         yield Rehearsal(self._warm_up, warm_up)
+        self.tell(unseen)
         yield evaluator.rehearsal(sample, self.contestants, self.contestants)
 
     def state_dict(self) -> dict[str, Any]:
