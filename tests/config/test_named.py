@@ -156,3 +156,26 @@ def test_what_names_no_formula_is_refused_with_those_that_there_are(nasrun):
     ):
         refusal = nasrun(*words, f"evaluator.formulas={value}").refusal
         assert "strategy.evaluator.formulas" in refusal and told in refusal, refusal
+
+
+def test_ones_own_formulas_have_names_too_beside_files_that_cannot_be_read(tmp_path):
+    folder = tmp_path / "conf/evaluator"
+    folder.mkdir(parents=True)
+    mine = "# Mine\nevaluator:\n  formulas:\n    - {_target_: mine.Mine, share: 0.5, of: [1, 2]}\n"
+    files = {
+        "mine": mine,
+        "torn": "# Torn\n{",
+        "empty": "# Empty\n",
+        "odd": "# Odd\nevaluator: 3\n",
+    }
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text)
+    words = [f"hydra.searchpath=[file://{tmp_path / 'conf'}]", "strategy=random"]
+    words += ["evaluator@strategy=ranked", "strategy.evaluator.formulas=[mine,macs]"]
+    ((_, made),) = nodes(["strategy.evaluator"], *words)
+    assert made["formulas"] == [
+        {"_target_": "mine.Mine", "share": 0.5, "of": [1, 2]},
+        {"_target_": "nasrun.evaluators.counts.Macs"},
+    ]
+    with pytest.raises(ValueError, match=r"odd is no score of untrained networks"):
+        compose([*words[:-1], "strategy.evaluator.formulas=[odd,macs]"])

@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from nasrun.config.folders import conf_folder, options
 from nasrun.config.keys import OPTIMIZERS
 from nasrun.config.words import did_you_mean, key_of
+from nasrun.files import read_yaml
 
 SCORES = "evaluator"
 """The group of evaluators, which contains the training-free scores."""
@@ -87,9 +87,8 @@ def _with_formulas(override: str, folders: Sequence[Path]) -> str:
     key, _, value = override.partition("=")
     if not (key.endswith(f".{FORMULAS}") and re.fullmatch(r"\[\s*\w+(\s*,\s*\w+)*\s*\]", value)):
         return override
-    contents = {name: _file(SCORES, name, folders) for name in options(SCORES, folders)}
-    evaluators = {name: content.get("evaluator", {}) for name, content in contents.items()}
-    known = {name: node[FORMULAS] for name, node in evaluators.items() if FORMULAS in node}
+    each = {name: _formulas(name, folders) for name in options(SCORES, folders)}
+    known = {name: found for name, found in each.items() if found}
     formulas = []
     for name in value.strip("[] ").replace(" ", "").split(","):
         if name not in known:
@@ -99,10 +98,20 @@ def _with_formulas(override: str, folders: Sequence[Path]) -> str:
     return f"{key}={_text(formulas)}"
 
 
+def _formulas(name: str, folders: Sequence[Path]) -> list[Any]:
+    """Return the formulas in an evaluator's file; none where it has none or cannot be read."""
+    try:
+        node = _file(SCORES, name, folders).get("evaluator")
+    except ValueError:
+        return []
+    found = node.get(FORMULAS) if isinstance(node, Mapping) else None
+    return found if isinstance(found, list) else []
+
+
 def _file(group: str, name: str, folders: Sequence[Path]) -> dict[str, Any]:
-    """Return the content of an option's file."""
+    """Return the content of an option's file; ValueError if it cannot be read."""
     paths = (folder / group / f"{name}.yaml" for folder in (conf_folder(), *folders))
-    return yaml.safe_load(next(path for path in paths if path.is_file()).read_text())
+    return read_yaml(next(path for path in paths if path.is_file()))
 
 
 def _text(value: Any) -> str:
