@@ -38,8 +38,8 @@ def main() -> None:
         memory = f", {gpu_peak(runs[name]) / 2**20:.0f} MiB" if arguments.device == "cuda" else ""
         print(times.line(name, "a step") + memory)
     print(times.compared("plain", "fast"))
-    told = {name: [float(loss) for loss in each] for name, each in losses.items()}
-    alternation.write(arguments, times, ratio=times.ratio("plain", "fast"), losses=told)
+    plain = {name: [float(loss) for loss in each] for name, each in losses.items()}
+    alternation.write(arguments, times, ratio=times.ratio("plain", "fast"), losses=plain)
 
 
 def parse() -> argparse.Namespace:

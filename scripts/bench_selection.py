@@ -50,7 +50,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument(
-        "--decisions", type=int, default=1, help="so many of each cell type, evenly spread"
+        "--decisions", type=int, default=1, help="decisions per cell type, evenly spread"
     )
     parser.add_argument("--images", type=int, default=64, help="of validation")
     parser.add_argument(

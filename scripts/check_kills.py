@@ -260,7 +260,7 @@ def execute(command: Command, folder: Path, flushed: Path, errors: Path) -> NoRe
         nasrun(command)
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
-    except BaseException:  # noqa: BLE001  it is told as a traceback is
+    except BaseException:  # noqa: BLE001  it is printed as Python prints it
         import traceback
 
         traceback.print_exc()
@@ -313,8 +313,8 @@ def moment(folder: Path, whole: Path, trial: Trial) -> str:
     if ours == all_:
         return MOMENTS[2]
     begun = any(_rounds(path) for path in folder.rglob(f"{trial.command[0]}/**/metrics.jsonl"))
-    anew = trial.command[0] == "run" and ours
-    return MOMENTS[1] if begun or anew else MOMENTS[0]
+    later = trial.command[0] == "run" and ours
+    return MOMENTS[1] if begun or later else MOMENTS[0]
 
 
 def _rounds(path: Path) -> int:

@@ -83,8 +83,8 @@ def run(commands: Sequence[str], work: Path, done: Path) -> None:
         words = shlex.split(command)[1:]
         status = subprocess.run([sys.executable, "-m", "nasrun", *words], cwd=work).returncode
         seconds = round(time.monotonic() - started, 1)
-        if status < 0 or status == 130:  # by a signal: it goes on next time
-            raise SystemExit(f"{command}: interrupted, the same line goes on")
+        if status < 0 or status == 130:  # ended by a signal: the next call continues it
+            raise SystemExit(f"{command}: interrupted; repeat the same line to continue")
         record = {"command": command, "status": status, "seconds": seconds}
         with done.open("a") as file:
             file.write(json.dumps(record) + "\n")

@@ -66,7 +66,7 @@ class Search:
         return f"seed{self.first_seed + seed}/cifar10-{self.space}-{self.strategy}/v001"
 
     def commands(self, root: Path, seed: int, cifar: str) -> Iterator[list[str]]:
-        """The search, then each selection from it."""
+        """Yield the search, then each selection from it."""
         run = root / self.name(seed)
         yield [
             *("search", f"space={self.space}", f"strategy={self.strategy}"),

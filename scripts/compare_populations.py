@@ -83,11 +83,11 @@ class Trial:
     seed: int
 
     def outputs(self, root: Path) -> Path:
-        """Its own folder."""
+        """Return the folder of the run."""
         return root / self.task.experiment / self.arm.name.replace(" ", "_") / f"seed{self.seed}"
 
     def found(self, root: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
-        """The chosen member's result and the search's metrics; `None` before the end."""
+        """Return the chosen member's result and the search's metrics; `None` before the end."""
         for path in self.outputs(root).glob("*/v001/select/fittest/result.json"):
             lines = (path.parents[2] / "search/metrics.jsonl").read_text().splitlines()
             return json.loads(path.read_text()), [json.loads(line) for line in lines]

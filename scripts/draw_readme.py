@@ -45,12 +45,12 @@ def draw(folder: Path) -> None:
         for strategy in STRATEGIES
     ]
     if any(run.wait() for run in runs):
-        raise SystemExit("a run failed; its error is told above")
+        raise SystemExit("a run failed; read its error above")
     PICTURES.mkdir(parents=True, exist_ok=True)
     run = folder / "outputs" / "digits-darts-milenas" / "v001"
     shutil.copy(run / "select" / "magnitude" / "cells.svg", PICTURES / "cells.svg")
     shutil.copy(run / "search" / "search.png", PICTURES / "search.png")
-    told = subprocess.run(
+    listed = subprocess.run(
         [*NASRUN, "list", "runs"],
         cwd=folder,
         env={**os.environ, "COLUMNS": str(WIDTH)},
@@ -59,7 +59,7 @@ def draw(folder: Path) -> None:
         check=True,
     )
     console = Console(record=True, width=WIDTH, file=io.StringIO())
-    console.print(Text(told.stdout.rstrip()))
+    console.print(Text(listed.stdout.rstrip()))
     picture = console.export_svg(title="nasrun list runs", unique_id="runs")
     plain = re.sub(
         r" *@font-face \{.*?\n    \}\n", "", picture, flags=re.DOTALL

@@ -377,12 +377,12 @@ def trial(work: Path, words: list[str]) -> dict[str, Any]:
 
 def judged(answer: Answer, begun: bool, before: set[str]) -> str:
     """Return how a line ended."""
-    told = answer.out + answer.err
+    printed = answer.out + answer.err
     if begun and f"{TooLong.__name__}: " in answer.err:
         return "cut short"
     if answer.fault is not None:
         return answer.fault
-    if any(not (char.isprintable() or char in "\n\t") for char in told):
+    if any(not (char.isprintable() or char in "\n\t") for char in printed):
         return f"{FAILED}: control characters are printed"
     if answer.status == REFUSED:
         left = sorted(listing() - before)

@@ -5,21 +5,20 @@
     scripts/mutants.py run FAULTS.jsonl RESULTS.jsonl [--tree DIR] [--jobs 2] [--seconds 60]
     scripts/mutants.py compare BEFORE.jsonl AFTER.jsonl
 
-A mutant is the package with one small change: a comparison, an arithmetic or boolean operator, a
-number one off, a negated condition, a statement, `not` or returned value left out, a swapped
-default. Each room of the package has its share of mutants by its lines. A mutant is found again in
-another tree by its function, its line and its text, whichever file and line number it moved to, so
-that the same mutants run on two commits; where the line is gone, it is `absent`.
+A mutant is the package with one small change: another comparison, arithmetic or boolean operator, a
+number one off, a negated condition, a statement, `not` or returned value left out, another default.
+The number of mutants of each room of the package is in proportion to its lines. A mutant is found
+again in another tree by its function, its line and its text, in any file and at any line number, so
+that the same mutants run on two commits; if the line is gone, the mutant is `absent`.
 
 First the whole suite runs once, unchanged but for a probe at every mutant, which notes the tests
-that reach it: of their own, in a process that they start, or in a fixture that they share. A mutant
-then runs with these tests only, cheapest first, until one fails, as many as together take
-`--seconds`; it is killed if one fails or if they take several times as long. What is done stands in
-RESULTS.jsonl and is not repeated; survivors that had not all their tests are, with more seconds.
+that reach it: directly, in a process that they start, or in a fixture that they share. Then a
+mutant runs with these tests only, cheapest first, until one fails or `--seconds` are spent; it is
+killed if one fails or if they take several times as long. RESULTS.jsonl has the finished mutants,
+which are not repeated, except survivors that did not run all their tests if more seconds are given.
 
-Of the kept libraries, mutmut 3 neither samples nor changes what stands outside plain functions, and
-cosmic-ray has one command of tests for all mutants; neither finds its mutants again in another
-commit.
+Of the maintained libraries, mutmut 3 neither samples nor changes code outside plain functions, and
+cosmic-ray runs one test command for all mutants; neither finds its mutants again in another commit.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ ARITHMETIC = {
     ast.BitOr: ast.BitAnd,
 }
 SLOWER, MORE = 5, 60.0
-"""A mutant hangs if its tests take so many times as long, and so many seconds more."""
+"""A mutant hangs if its tests take `SLOWER` times as long and `MORE` seconds more."""
 
 PROBE = '''
 """Notes which test reaches a mutant; the name of the test reaches processes that it starts."""
@@ -90,7 +89,7 @@ def reached(number):
 '''
 
 PLUGIN = '''
-"""Tells the probes which test or which shared fixture is at work, and notes what tests take."""
+"""Tells the probes which test or shared fixture is running, and notes the time of each test."""
 
 import json
 import os
@@ -135,13 +134,13 @@ def pytest_runtest_makereport(item, call):
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change of one place, and how to find that place."""
+    """One change of one place, and the text by which to find the place again."""
 
     file: str
     scope: str
-    """The function or class that it stands in, by its dotted name; empty in the module itself."""
+    """Dotted name of the function or class around it; empty in the module itself."""
     line: str
-    """The text of the line that it begins on, without white space around."""
+    """Text of its first line, without white space around."""
     kind: str
     was: str
     now: str
@@ -158,20 +157,20 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a mutant stands in the text of a file, and where a probe sees it."""
+    """The position of a mutant in the text of a file, and the lines of its probes."""
 
     mutant: Mutant
     start: int
     end: int
     probes: tuple[int, ...]
-    """The lines that a probe is put before."""
+    """Lines before which a probe is inserted."""
 
     def changed(self, text: str) -> str:
         return text[: self.start] + self.mutant.now + text[self.end :]
 
 
 def draw(root: Path, number: int, seed: int) -> list[Mutant]:
-    """So many mutants, each room's share by its lines, the same ones by the same seed."""
+    """Return `number` mutants, each room's share by its lines; they depend only on `seed`."""
     rooms: dict[str, list[Mutant]] = defaultdict(list)
     lines: Counter[str] = Counter()
     for path in sorted((root / PACKAGE).rglob("*.py")):
@@ -189,7 +188,7 @@ def draw(root: Path, number: int, seed: int) -> list[Mutant]:
 
 
 def shares(sizes: Counter[str], number: int) -> dict[str, int]:
-    """Whole numbers in proportion to sizes, of this sum: the largest remainders are rounded up."""
+    """Return whole numbers of this sum in proportion to sizes; the largest remainders round up."""
     exact = {name: size * number / sizes.total() for name, size in sizes.items()}
     whole = {name: int(value) for name, value in exact.items()}
     for name in sorted(exact, key=lambda name: whole[name] - exact[name]):
@@ -199,7 +198,7 @@ def shares(sizes: Counter[str], number: int) -> dict[str, int]:
 
 
 def places(file: str, text: str) -> Iterator[Place]:
-    """All mutants of a file."""
+    """Yield all mutants of a file."""
     tree = ast.parse(text)
     raw = text.encode()
     starts = [0]
@@ -224,7 +223,7 @@ FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def first_line(function: Any) -> int:
-    """The line of the first statement that a function runs, 0 if it is that of `def`."""
+    """Return the line of the first statement that a function runs, 0 if it is that of `def`."""
     body = function.body
     line = int(body[1 if len(body) > 1 and is_text(body[0]) else 0].lineno)
     return 0 if line == function.lineno else line
@@ -237,9 +236,10 @@ def is_text(node: ast.AST) -> bool:
 def walk(
     node: ast.AST, scope: tuple[str, ...], seen: int | None
 ) -> Iterator[tuple[Any, str, tuple[str, ...], int | None]]:
-    """All nodes that are no types, texts or assertions; of each: its role, scope and probe's line.
+    """Yield each node but types, texts and assertions, with its role, scope and probe's line.
 
-    A branch after `elif` or `else` has the probe of its whole statement: more tests, none missed.
+    A branch after `elif` or `else` has the probe of the whole statement: more tests run, none is
+    missed.
     """
     for name, value in ast.iter_fields(node):
         for child in value if isinstance(value, list) else [value]:
@@ -259,7 +259,7 @@ def walk(
 
 
 def changes(node: Any, role: str) -> Iterator[tuple[str, str]]:
-    """The changes of a node in this field of what it is part of: their kinds and new texts."""
+    """Yield the changes of a node in this field of its parent: their kinds and new texts."""
 
     def altered(**fields: Any) -> str:
         changed = copy.copy(node)
@@ -294,7 +294,7 @@ def changes(node: Any, role: str) -> Iterator[tuple[str, str]]:
 
 
 def located(mutants: Sequence[Mutant], tree: Path) -> dict[Mutant, Place]:
-    """Where mutants stand in a tree, whichever file they moved to; none where the line is gone."""
+    """Return the places of mutants in a tree, also in other files; none if the line is gone."""
     by_file: dict[str, dict[tuple[str, ...], Place]] = {}
     for path in sorted((tree / PACKAGE).rglob("*.py")):
         file = str(path.relative_to(tree))
@@ -323,7 +323,7 @@ class Copy:
         (folder / "temporary").mkdir()
 
     def write(self, file: str, text: str) -> None:
-        """Change a file; of the same size within the same second, it is still compiled anew."""
+        """Change a file, and drop its compiled form, which Python may take for the present one."""
         path = self.home / file
         path.write_text(text)
         for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*"):
@@ -332,7 +332,7 @@ class Copy:
     def test(
         self, words: Sequence[str], seconds: float | None = None, **variables: str
     ) -> tuple[int | None, str]:
-        """The status of pytest, `None` if it takes longer, and what it printed."""
+        """Return the status of pytest, `None` if it takes longer, and its output."""
         temporary = self.work / "temporary"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
@@ -364,7 +364,7 @@ class Seen:
     tests: dict[str, list[str]]
 
     def of(self, mutant: Mutant, seconds: float) -> tuple[list[str], bool]:
-        """The cheapest tests that reach a mutant, and whether these are all of them."""
+        """Return the cheapest tests that reach a mutant, and whether these are all of them."""
         every = sorted(self.tests.get(mutant.key, []), key=lambda test: self.seconds[test])
         taken, spent = [], 0.0
         for test in every:
@@ -399,7 +399,7 @@ def see(tree: Path, found: dict[Mutant, Place], jobs: int, words: Sequence[str])
 
 
 def probed(text: str, probes: Sequence[tuple[int, Sequence[int]]]) -> str:
-    """A file with a call before each of these lines that says which mutant is reached."""
+    """Return the text with a call before each of these lines that notes the reached mutant."""
     lines = text.splitlines(keepends=True)
     for at, number in sorted({(at, number) for number, ats in probes for at in ats}, reverse=True):
         margin = lines[at - 1][: len(lines[at - 1]) - len(lines[at - 1].lstrip())]
@@ -408,7 +408,7 @@ def probed(text: str, probes: Sequence[tuple[int, Sequence[int]]]) -> str:
 
 
 def noted(mutants: Sequence[Mutant], notes: Path) -> Seen:
-    """What probes and tests noted; what reaches a shared fixture is seen by all its tests."""
+    """Return what probes and tests noted; a shared fixture counts as all tests that use it."""
     seconds: Counter[str] = Counter()
     failed, of_fixture = set(), defaultdict(set)
     for line in Path(f"{notes}.tests").read_text().splitlines():
@@ -429,7 +429,7 @@ def noted(mutants: Sequence[Mutant], notes: Path) -> Seen:
 
 
 def trial(copied: Copy, mutant: Mutant, place: Place, seen: Seen, seconds: float) -> dict[str, Any]:
-    """What the tests say to one mutant."""
+    """Run the tests that reach a mutant, and return the outcome as a row."""
     tests, every = seen.of(mutant, seconds)
     row = asdict(mutant) | {
         "room": mutant.room,
@@ -494,7 +494,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def results(path: Path) -> dict[str, dict[str, Any]]:
-    """The last row of each mutant, by its key."""
+    """Return the last row of each mutant, by its key."""
     rows = map(json.loads, path.read_text().splitlines() if path.exists() else ())
     return {Mutant(**{name: row[name] for name in FIELDS}).key: row for row in rows}
 
@@ -503,7 +503,7 @@ FIELDS = tuple(Mutant.__dataclass_fields__)
 
 
 def print_shares(columns: dict[str, dict[str, dict[str, Any]]]) -> None:
-    """The killed share of each room, as Markdown, of the mutants that stand in all trees."""
+    """Print the killed share of each room, as Markdown, for mutants that exist in all trees."""
     here = [
         {k for k, row in rows.items() if row["outcome"] != "absent"} for rows in columns.values()
     ]

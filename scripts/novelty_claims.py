@@ -38,10 +38,10 @@ SAMPLERS: Mapping[str, tuple[str, ...]] = {
     "moving": ("strategy.evaluator.sampler.archive=100", "strategy.evaluator.sampler.alpha=1.0"),
     "most_novel": ("evaluator@strategy=most_novel",),
 }
-"""What differs: EN2AS as published, then with an archive that changes, then its simple form."""
+"""Uniform paths, EN2AS as published, EN2AS with an archive that changes, its simple form."""
 RIVAL = "uniform"
 CLAIM = "novelty"
-"""The sampler that the claim is made of; the others are shown beside it and decide nothing."""
+"""Sampler of the claim; the others are shown for comparison and decide nothing."""
 
 Line = dict[str, Any]
 
@@ -77,12 +77,12 @@ def main() -> None:
 
 
 def command(sampler: str, seed: int) -> list[str]:
-    """A search with this sampler, and its choice."""
+    """Return the words of a search with this sampler, and of its selection."""
     return ["run", "stages=[search,select]", *SETTINGS, *SAMPLERS[sampler], f"seed={seed}"]
 
 
 def measured(sampler: str, seed: int, root: Path, cifar: str, more: list[str]) -> Line | None:
-    """What a search chose and how its supernet scores the sample; None if it failed."""
+    """Return the choice of a search and its supernet's scores of the sample; `None` if it fails."""
     outputs = root / sampler / f"seed{seed}"
     places = [f"dataset.root={cifar}", f"outputs={outputs}"]
     if not nasrun([*command(sampler, seed), *places, *more]):
@@ -106,7 +106,7 @@ def measured(sampler: str, seed: int, root: Path, cifar: str, more: list[str]) -
 
 
 def scores(strategy: Any) -> dict[str, float]:
-    """The inherited accuracy of every architecture of the sample."""
+    """Return the inherited accuracy of every architecture of the sample."""
     import torch
 
     generator, space = torch.Generator().manual_seed(SAMPLE_SEED), strategy.space
@@ -118,7 +118,7 @@ def scores(strategy: Any) -> dict[str, float]:
 
 
 def read(path: Path) -> dict[tuple[str, int], Line]:
-    """What was found so far, by sampler and seed."""
+    """Return the finished searches, by sampler and seed."""
     lines = path.read_text().splitlines() if path.exists() else []
     found = [json.loads(line) for line in lines]
     return {(line["sampler"], line["seed"]): line for line in found}

@@ -40,12 +40,12 @@ class Answer:
 
     @property
     def warned(self) -> bool:
-        """Whether there was a warning."""
+        """Return whether there was a warning."""
         return any(line.startswith(WARNING) for line in self.err.splitlines())
 
     @property
     def fault(self) -> str | None:
-        """Why the answer is not proper for any command; `None` if it is."""
+        """Return why the answer is not proper for any command; `None` if it is."""
         if self.status is None:
             return f"{FAILED}: {(self.err.strip().splitlines() or [''])[-1]}"
         if self.status == REFUSED and len(self.errors) != 1:

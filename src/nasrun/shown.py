@@ -14,7 +14,7 @@ def shown(text: object) -> str:
 
 
 def some(names: Sequence[str], most: int = 10, between: str = ", ") -> str:
-    """The first names, at most `most`, and the number of the others."""
+    """Return the first `most` names, and the number of the others."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return between.join(map(shown, names[:most])) + more
 

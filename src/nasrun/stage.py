@@ -42,23 +42,23 @@ class Observer(ABC):
 
     @abstractmethod
     def begin(self, stage: Stage, settings: dict[str, Any]) -> None:
-        """The stage continues from its last saved round, with these `settings`."""
+        """Handle the start of the stage at its last saved round; `settings` describe it."""
 
     @abstractmethod
     def step(self, done: int, total: int) -> None:
-        """`done` of `total` steps of the running round are done."""
+        """Handle the end of a step: `done` of the `total` steps of the running round."""
 
     @abstractmethod
     def round(self, stage: Stage, metrics: Metrics) -> None:
-        """A round is done and saved."""
+        """Handle the end of a round, which is saved."""
 
     @abstractmethod
     def finish(self, result: dict[str, Any]) -> None:
-        """The stage is done; its result is written."""
+        """Handle the end of the stage, whose result is written."""
 
     @abstractmethod
     def fail(self, error: BaseException) -> None:
-        """The stage ends before it is done: by an error, an interruption, or a spent budget."""
+        """Handle an early end of the stage: an error, an interruption, or a spent budget."""
 
 
 class Stage(ABC):

@@ -41,7 +41,7 @@ class Verb:
     parts: Mapping[str, Verb] = field(default_factory=dict)
 
     def meant(self, words: Sequence[str]) -> tuple[Verb, list[str]]:
-        """The part that the first word names, or this verb, and the words behind it."""
+        """Return the part that the first word names, or this verb, and the words behind it."""
         if words and words[0] in self.parts:
             return self.parts[words[0]], list(words[1:])
         return self, list(words)
@@ -74,8 +74,8 @@ class Verb:
         if self.note:
             lines += ["", *_wrapped(self.note, width)]
         if self.parts:
-            told = [(name, part.text) for name, part in self.parts.items()]
-            lines += ["", "parts:", *columns(told, width)]
+            parts = [(name, part.text) for name, part in self.parts.items()]
+            lines += ["", "parts:", *columns(parts, width)]
         if self.keys:
             known = [(f"{key}={form}", self.about.get(key, "")) for key, form in self.keys.items()]
             lines += ["", "keys:", *columns(known, width)]

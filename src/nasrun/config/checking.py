@@ -79,14 +79,14 @@ def _call(
     node: Mapping[str, Any], key: str, given: Mapping[str, Any], trusted: Sequence[str]
 ) -> Call:
     target = node[TARGET]
-    told = f"{key}.{TARGET}={_shown(target)}"
+    typed = f"{key}.{TARGET}={_shown(target)}"
     admitted = (*TRUSTED, *(f"{name.rstrip('.')}." for name in trusted))
     if not isinstance(target, str) or not target.startswith(admitted):
         package = str(target).split(".")[0]
-        raise ValueError(f"{told}: not trusted; code outside nasrun needs trust=[{package}]")
+        raise ValueError(f"{typed}: not trusted; code outside nasrun needs trust=[{package}]")
     parts = target.split(".")
     if any(part.startswith("_") or not part.isidentifier() for part in parts):
-        raise ValueError(f"{told}: private; name a public class")
+        raise ValueError(f"{typed}: private; name a public class")
     for name in given:
         if name.startswith("_"):
             raise ValueError(f"{key}.{name}: is not read; give what {target} takes by its name")
@@ -95,7 +95,7 @@ def _call(
         raise ValueError(f"{key}.{PARTIAL}={_shown(partial)}: expected true or false")
     found = signature(target)
     if found is None:
-        raise ValueError(f"{told}: {_absent(target)}")
+        raise ValueError(f"{typed}: {_absent(target)}")
     return Call(key, target, found, partial, given)
 
 

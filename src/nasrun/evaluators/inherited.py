@@ -64,7 +64,7 @@ class Inherited(Evaluator):
         self._part(task)
 
     def _part(self, task: ImageTask) -> Split:
-        """The validation images that a score is measured on."""
+        """Return the validation images that scores are measured on."""
         validation = task.split("validation")
         if self.images is None:
             return validation

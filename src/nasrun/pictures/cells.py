@@ -97,7 +97,7 @@ class _Panel:
 
 
 def _figure(cells: Mapping[str, Sequence[Arc]], title: str) -> Figure:
-    """All cells from left to right, a title above and the colours' meaning below; unit inch."""
+    """Draw all cells from left to right, a title above and a legend of colours below, in inches."""
     from matplotlib.figure import Figure
 
     assert cells, "no cells to draw"
@@ -152,7 +152,7 @@ def _draw_legend(axes: Axes, families: list[Family]) -> None:
 
 
 def _draw_panel(axes: Axes, panel: _Panel, left: float, top: float, height: float) -> None:
-    """A cell type's name and below it its rows, in the middle of the height."""
+    """Draw a cell type's name, and below it the rows, centred vertically."""
     middle = left + panel.width / 2
     _write(axes, middle, top + NAME_HEIGHT / 3, panel.name, NAME_FONT, style="italic")
     y = top + NAME_HEIGHT + (height - panel.height) / 2

@@ -68,7 +68,7 @@ ACCURACIES = Panel(
 
 
 def search_panels(groups: Sequence[str]) -> list[Panel]:
-    """The panels of `search_curves`, those without data included."""
+    """Return the panels of `search_curves`, including those without data."""
     entropies = {"_".join(filter(None, ("entropy", group))): group for group in groups}
     return [
         LOSSES,
@@ -92,7 +92,7 @@ def search_panels(groups: Sequence[str]) -> list[Panel]:
 
 
 def retrain_panels() -> list[Panel]:
-    """The panels of `retrain_curves`, those without data included."""
+    """Return the panels of `retrain_curves`, including those without data."""
     return [LOSSES, ACCURACIES, Panel("Learning rate", "", {"lr": ""})]
 
 
@@ -103,7 +103,7 @@ def _draw(panels: list[Panel], metrics: list[Metrics], path: Path) -> None:
 
 
 def draw_panels(panels: list[Panel], metrics: list[Metrics]) -> Figure:
-    """A figure of the panels that have data, at most two in a row."""
+    """Return a figure of the panels that have data, at most two in a row."""
     shown = [panel for panel in panels if panel.among(metrics)]
     columns = 1 if len(shown) < 3 else 2
     figure = blank(10, 7, w_pad=0.12, h_pad=0.12)

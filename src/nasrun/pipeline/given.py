@@ -90,7 +90,7 @@ class Given:
 
     @property
     def drawn(self) -> bool:
-        """Whether it is drawn at random."""
+        """Return whether the architecture is drawn at random."""
         return self.written is None
 
     def within(self, space: Space, option: str, seed: int) -> Genotype:

@@ -188,14 +188,14 @@ class DecisionSpace(Space):
         return genotype.changed(changed)
 
     def neighbours(self, genotype: Genotype) -> Iterator[Genotype]:
-        """All that `mutate` can make of the genotype."""
+        """Yield every genotype that `mutate` can make of this one."""
         for name, options in self._moves(genotype).items():
             rivals = self._rivals(genotype, name)
             for choice, dropped in product(options, product(*rivals)):
                 yield genotype.changed({name: choice, **dict.fromkeys(dropped, NONE)})
 
     def _moves(self, genotype: Genotype) -> dict[str, list[str]]:
-        """Per decision what it can change to, without those that cannot."""
+        """Return the other choices of each decision that can change."""
         others = {
             decision.name: [c for c in self.candidates(decision) if c != genotype[decision.name]]
             for decision in self.decisions
@@ -203,7 +203,7 @@ class DecisionSpace(Space):
         return {name: options for name, options in others.items() if options}
 
     def _rivals(self, genotype: Genotype, name: str) -> list[list[str]]:
-        """Per limit that has no room for one more edge: those that a dropped one can replace."""
+        """Return, per full limit of this decision, the kept edges one of which must be dropped."""
         rivals = []
         for limit in self.limits:
             if name in limit.decisions and genotype[name] == NONE:

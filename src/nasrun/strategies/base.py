@@ -61,7 +61,7 @@ class RankedStrategy(Strategy):
 
     @abstractmethod
     def promising(self, count: int, limits: Limits | None) -> list[Genotype]:
-        """The first so many, each once; within the limits, or the nearest to them if none is."""
+        """Return the `count` best, each once, within the limits or nearest to them if none is."""
 
     @property
     @abstractmethod

@@ -30,7 +30,7 @@ def fitting(
     aside: int,
     most: int,
 ) -> tuple[Kept, int]:
-    """The likeliest subspace that needs at most `room` bytes, and the bytes that it needs.
+    """Return the likeliest subspace that needs at most `room` bytes, and the bytes that it needs.
 
     `memory` estimates what `need` computes without the bytes `aside`. If even the smallest subspace
     does not fit, it is the result.
@@ -47,9 +47,9 @@ def fitting(
 
 
 def halved(marginals: Marginals, kept: Kept) -> Kept:
-    """The choices of a subspace and the likeliest others, up to half of those of each decision.
+    """Return the choices of a subspace and the likeliest others, up to half of each decision's.
 
-    A decision that `kept` does not name counts as one that keeps its likeliest operation.
+    A decision that `kept` does not name keeps its likeliest operation first.
     """
     left: Kept = {}
     for name, row in marginals.items():
@@ -61,7 +61,7 @@ def halved(marginals: Marginals, kept: Kept) -> Kept:
 
 
 def smallest(sizes: Mapping[str, Mapping[str, int]]) -> Kept:
-    """The smallest operation of each decision."""
+    """Return the smallest operation of each decision."""
     return {
         name: (min((choice for choice in row if choice != NONE), key=row.__getitem__),)
         for name, row in sizes.items()

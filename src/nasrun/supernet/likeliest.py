@@ -16,7 +16,7 @@ Choices = tuple[float, dict[str, str]]
 
 
 def likeliest(space: SupernetSpace, probabilities: Probabilities, count: int) -> list[Genotype]:
-    """The `count` genotypes with the largest product of the probabilities of what they keep.
+    """Return the `count` genotypes whose kept choices have the largest product of probabilities.
 
     They keep as many operations as the limits say, and `none` only where it is a choice or nothing
     else is left. There are fewer than `count` if the space has no more. The earlier choice wins a
@@ -41,7 +41,7 @@ def _parts(
     most: int,
     count: int,
 ) -> list[Choices]:
-    """The best answers to the decisions of one limit, which keep `most` operations.
+    """Return the best choices for the decisions of one limit, which keep `most` operations.
 
     They keep fewer if fewer have a probability above zero.
     """

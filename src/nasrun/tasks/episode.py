@@ -18,7 +18,7 @@ STRIP = 8  # frames side by side
 
 
 def seed() -> int:
-    """A seed for an episode, from torch's global generator."""
+    """Return a seed for an episode, from torch's global generator."""
     return int(torch.randint(2**31, ()))
 
 

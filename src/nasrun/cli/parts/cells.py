@@ -52,7 +52,7 @@ def cells(words: Sequence[str]) -> int:
 
 PART = Verb(
     name="analyze cells",
-    text="how wide, how deep and how large cells are, and of what operations",
+    text="measure width, depth, size and operations of cells",
     examples=(
         "nasrun analyze cells genotype=darts_v2,snas_mild,my.json",
         "nasrun analyze cells run=outputs/digits-darts-darts/v001",

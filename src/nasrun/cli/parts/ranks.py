@@ -134,7 +134,7 @@ def offered(before: Sequence[str]) -> Iterable[str]:
 
 PART = Verb(
     name="analyze ranks",
-    text="how well scores, supernets and alphas rank a sample of architectures",
+    text="measure how well scores, supernets and alphas rank a sample of architectures",
     examples=(
         "nasrun analyze ranks space=nasbench201 space.table=CSV evaluator=naswot,synflow "
         "dataset=cifar10",

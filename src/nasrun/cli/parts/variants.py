@@ -81,7 +81,7 @@ def _widths(keys: Mapping[str, str]) -> list[Fraction]:
 
 PART = Verb(
     name="analyze variants",
-    text="random variants of a cell as genotype files: other connections or operations",
+    text="write random variants of a cell as genotype files: other connections or operations",
     examples=(
         "nasrun analyze variants genotype=darts_v2 widths=[2,2.5,3,3.5] count=12 out=variants",
         "nasrun analyze variants genotype=darts_v2 change=operations out=operations",

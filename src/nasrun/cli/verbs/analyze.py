@@ -10,7 +10,7 @@ from nasrun.config.words import did_you_mean
 
 
 def unknown(words: Sequence[str]) -> int:
-    """The words name no part."""
+    """Refuse words that name no part."""
     if not words or "=" in words[0]:
         raise ValueError(f"analyze: name a part first; the parts are {', '.join(PARTS)}")
     hint = did_you_mean(words[0], PARTS) or f"; the parts are {', '.join(PARTS)}"
@@ -18,7 +18,7 @@ def unknown(words: Sequence[str]) -> int:
 
 
 def offered(before: Sequence[str]) -> Iterable[str]:
-    """The parts, in front."""
+    """Offer the parts as the first word."""
     return () if before else PARTS
 
 
