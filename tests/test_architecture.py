@@ -33,7 +33,7 @@ SPACES = ("spaces.base", "spaces.decision", "spaces.supernet", "spaces.layout")
 """The kinds of spaces, and the settings of a network."""
 
 FROM_BEGIN_ON = {"context"}
-"""What every stage receives; it names the bases of its parts."""
+"""Every stage receives a context, which names the bases of its parts."""
 
 MAY = {
     "context": {"costs.limits", "engines.base", *SPACES, "tasks.base"},

@@ -189,7 +189,7 @@ def test_other_resolvers_are_refused(folder, value):
 
 
 def test_a_recorded_configuration_refers_to_nothing(finished, nasrun, here):
-    """What stands in a stranger's run is data: neither resolved nor called."""
+    """The text of a stranger's run is data: it is neither resolved nor called."""
     value = "${oc.create:{_target_:torch.load,f:x.pt,weights_only:false}}"
     path = finished / "config.yaml"
     content = unsealed(yaml.safe_load(path.read_text()))

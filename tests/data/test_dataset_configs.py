@@ -14,7 +14,7 @@ FILES = [
     for path in sorted(FOLDER.glob("*.yaml"))
     if not any(word in path.read_text() for word in OTHERS)
 ]
-"""Those of images; an environment is one by its `id`, or another with another one."""
+"""Options of image sets, without those of environments."""
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

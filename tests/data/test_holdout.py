@@ -1,4 +1,4 @@
-"""How every set is divided: real sets come sorted by class, and files come and go."""
+"""Every set is divided into parts: real sets are sorted by class, and files come and go."""
 
 import pytest
 import torch

@@ -27,7 +27,7 @@ class Terminal:
         )
 
     def line(self, display):
-        """What stands there now."""
+        """Return the text that is on the screen now."""
         display.draw()
         return self.plain.split("\r")[-1]
 

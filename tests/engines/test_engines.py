@@ -163,7 +163,7 @@ if __name__ == "__main__":
 
 
 def read(held, lines):
-    """So many lines that are written into a pipe, fewer once nobody holds it any more."""
+    """Return the lines that were written into a pipe, fewer if no process holds it any more."""
     text = b""
     while text.count(b"\n") < lines:
         assert select.select([held], [], [], 30)[0], text

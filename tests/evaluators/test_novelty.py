@@ -28,7 +28,7 @@ def begun(sampler, space, seed=0):
 
 
 def pairs(cell):
-    """What of a cell counts: its kept edges with their operations."""
+    """Return what counts of a cell: its kept edges with their operations."""
     return {(name, choice) for name, choice in cell.items() if choice != NONE}
 
 

@@ -11,7 +11,7 @@ from nasrun.runs.report import Standing, print_run, score
 
 
 def printed(**result):
-    """What is printed of a run with one finished search."""
+    """Return the printed report of a run with one finished search."""
     stage = SimpleNamespace(
         finished=True,
         kind="search",

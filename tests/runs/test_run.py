@@ -170,7 +170,7 @@ def test_a_stage_continues_from_its_last_saved_round(tmp_path):
 
 
 def test_a_stopped_stage_reports_the_seconds_of_all_its_parts(tmp_path, monkeypatch):
-    """Those from a restoring to the last save, neither what came after it nor the pause."""
+    """Time counts from a restoring to the last save, without what came after it or the pause."""
     now = 0.0
     monkeypatch.setattr("nasrun.runs.stage_folder.time.monotonic", lambda: now)
     for begun, seconds in ((100.0, 7.0), (1000.0, 10.5)):

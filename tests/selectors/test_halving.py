@@ -44,7 +44,7 @@ def begun(found, scores, contestants=4, eta=2):
 
 
 def distinct(count):
-    """So many scores, at a seed that draws different architectures for them."""
+    """Return scores, after a seed that draws a different architecture for each."""
     torch.manual_seed(3)
     return [0.1 * number for number in range(count)]
 

@@ -162,7 +162,7 @@ def test_what_cannot_change_does_not():
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_equal_genotypes_have_equal_features_and_others_have_others(data):
-    """Of all spaces: with limits and `none` or without, narrowed, with outputs that join a part."""
+    """Spaces have limits and `none` or not, are narrowed, or have outputs that join a part."""
     found = data.draw(st.sampled_from([*SPACES, space(("skip_connect", "sep_conv_3x3"))]))
     first, second = (
         Genotype(found.name, drawn, joined)

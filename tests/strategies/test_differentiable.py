@@ -384,7 +384,7 @@ class Softplus(torch.nn.Module):
 
 
 def test_in_single_precision_a_hypergradient_is_exact_to_a_few_millionths(begin, monkeypatch):
-    """Where nothing jumps: at a kink the last bit of a map decides, here and in released codes."""
+    """Nothing jumps here; at a kink the last bit of a map decides, in released codes too."""
     monkeypatch.setattr("nasrun.ops.term.RELU", Softplus())
     monkeypatch.setattr(operation, "MANY", 2**15)  # maps of a few cells fold as those of many do
     smooth = "[none,avg_pool_3x3,skip_connect,sep_conv_3x3,dil_conv_3x3]"

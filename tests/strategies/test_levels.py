@@ -175,7 +175,7 @@ def test_the_first_order_descends_validation_by_alphas_then_training_by_weights(
 
 
 class Activation:
-    """What autograd keeps for a backward pass; it lives as long as the graph does."""
+    """A value that autograd keeps for a backward pass; it lives as long as the graph."""
 
     def __init__(self, tensor):
         self.tensor = tensor

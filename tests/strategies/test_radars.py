@@ -249,7 +249,7 @@ def test_the_supernet_fits_whatever_the_space_or_the_search_is_refused(space, sh
 
 
 def test_a_supernet_that_does_not_fit_is_refused_with_what_it_needs():
-    """What radars is for: the same limit, the whole space at once."""
+    """The purpose of radars: the whole space at once does not fit."""
     with pytest.raises(ValueError, match=r"max_memory_gib=0\.004: .* about 0\.\d+ GiB.*radars"):
         begun(space="mobile_13", strategy="darts", max_memory_gib=0.004)
     begun(space="mobile_13", strategy="radars", max_memory_gib=0.008)

@@ -72,7 +72,7 @@ def test_an_edge_without_a_running_candidate_has_no_bypass():
 
 
 def test_the_next_edge_sees_channels_of_several_parts():
-    """What the shuffle is for; the candidate is the identity, so that channels can be followed."""
+    """The purpose of the shuffle; the candidate is the identity, so channels can be followed."""
     x = torch.arange(8.0).reshape(1, 8, 1, 1)
     layout = replace(SPACE.search_layout, partial=4)
     partial = PartialEdge(Edge(("skip_connect",), 0, 2, 1, layout), 1, 4)

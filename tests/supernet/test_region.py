@@ -54,7 +54,7 @@ COMPILED = budget(compile=True)
 
 @pytest.fixture
 def traced(monkeypatch):
-    """What is compiled is traced and run; the calls that programs served are counted by region."""
+    """Traces and runs what is compiled; lists the region of each call of a compiled program."""
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     compiler, served = torch.compile, []

@@ -29,7 +29,7 @@ SPACE = GanSpace(
 
 
 class Brightness(Distance):
-    """How far the mean pixel is from the middle."""
+    """Return how far the mean pixel is from the middle."""
 
     def begin(self, dataset, budget):
         pass

@@ -58,7 +58,7 @@ class Line(Environment):
 
 
 class Point(Episodes):
-    """Where it starts is drawn by the seed; after five steps it is stopped."""
+    """The seed draws the start; an episode is cut after five steps."""
 
     def reset(self, seed):
         self.place = np.random.default_rng(seed).uniform(-1, 1, 1).astype(np.float32)
@@ -119,7 +119,7 @@ class Twin(torch.nn.ModuleList):
 
 @pytest.fixture
 def updated():
-    """What an update without noise drew, and the agent and its losses after it."""
+    """Return the draws of an update without noise, and the agent and its losses after it."""
     made = control(
         Line(),
         random_steps=60,

@@ -45,7 +45,7 @@ class Api:
 
 @pytest.fixture
 def asked(monkeypatch, here):
-    """How the official package was asked for its API; there are two benchmarks here."""
+    """Lists the calls of the official package, of which this is a stand-in with two benchmarks."""
     asked = []
 
     def create(path, space, fast_mode=False, verbose=True):

@@ -58,15 +58,15 @@ PART = Verb(
         "nasrun analyze cells run=outputs/digits-darts-darts/v001",
     ),
     run=cells,
-    note="The width is in units of c, the channels of a node; the depth counts connections. Each "
-    "stands beside all cells of the space, which are counted exactly.",
+    note="The width is in units of c, the channels of a node; the depth counts connections. Both "
+    "are compared with all cells of the space, which are counted exactly.",
     keys=KEYS,
     about={
         "genotype": "published cells and files, separated by commas",
-        "run": "all that this run has selected",
+        "run": "all cells that this run has selected",
         "network": "count them in this published network",
         "space": "the space of the genotypes, if their text does not say",
-        "out": "where the files go; the run's analysis/cells, or outputs/analysis/cells",
+        "out": "folder of the files; the run's analysis/cells, or outputs/analysis/cells",
         "trust": "packages of your own that the run's configuration names",
     },
 )
