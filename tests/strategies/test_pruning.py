@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasrun.costs.memory import Additive
-from nasrun.strategies.pruning import subspace
+from nasrun.strategies.pruning import fitting, halved, smallest, subspace
 
 
 @st.composite
@@ -106,3 +106,25 @@ def test_the_greedy_network_is_the_likeliest_of_its_size_and_one_exchange_from_t
     assert size(ours) <= limit
     assert lost(ours) == pytest.approx(as_small, abs=1e-9)
     assert lost(ours) <= best + last + 1e-9
+
+
+def test_half_of_the_choices_stay_and_those_of_the_subspace_among_them():
+    q = {"a": {"x": 0.4, "y": 0.3, "z": 0.2, "w": 0.1}, "b": {"none": 0.6, "x": 0.4}}
+    assert halved(q, {"a": ("w",), "b": ("x",)}) == {"a": ("x", "w"), "b": ("x",)}
+    assert halved(q, {"a": ("x", "y", "z")})["a"] == ("x", "y", "z")  # more than half
+    assert halved(q, {}) == {"a": ("x", "y"), "b": ("x",)}  # `none` alone is no choice
+
+
+def test_a_subspace_shrinks_until_what_the_sum_does_not_know_fits_too():
+    """A step needs 15 bytes more than the sum: 30 are too many for 40, 25 are not."""
+    q = {name: {"x": 0.6, "y": 0.4} for name in "ab"}
+    memory = Additive(0, {name: {"x": 10, "y": 5} for name in "ab"})
+
+    def need(kept):
+        return memory.of(kept) + 15
+
+    kept, needed = fitting(q, memory, need, 40, aside=0, most=2)
+    assert (sum(map(len, kept.values())), needed) == (3, 40)
+    assert fitting(q, memory, need, 45, aside=0, most=2)[1] == 45
+    too_small = fitting(q, memory, need, 5, aside=0, most=2)
+    assert too_small == (smallest(memory.each), 25)
