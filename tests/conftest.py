@@ -117,7 +117,7 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Nothing is drawn: pictures take longer than a small search."""
-    for name in ("size_frontier", "event_scores", "widths_and_depths", "score_scatter"):
+    for name in ("trade_off", "event_scores", "widths_and_depths", "score_scatter"):
         monkeypatch.setattr(f"nasrun.pictures.plots.{name}", lambda *arguments: None)
     monkeypatch.setattr("nasrun.pictures.curves._draw", lambda *arguments: None)
     monkeypatch.setattr("nasrun.pictures.cells.draw_cells", lambda *arguments: [])

@@ -102,12 +102,13 @@ MAY = {
     "selectors": {
         *("selectors.base", "strategies.base", "strategies.differentiable", "evaluators"),
         *("strategies.judges", "strategies.history", *SPACES, "supernet", "costs"),
+        "strategies.front",
         "tasks.base",
         "engines.base",
     },
     "strategies": {
         *("strategies.base", "strategies.levels", "strategies.differentiable", "evaluators.base"),
-        "strategies.descent",
+        *("strategies.descent", "strategies.front"),
         *("strategies.penalties", "strategies.judges", "strategies.history", "tasks.base"),
         *("strategies.controller", "strategies.explore", "strategies.pruning", "engines.base"),
         "strategies.exploit",
@@ -172,7 +173,7 @@ def test_hydra_is_known_to_the_command_line_and_the_configuration_only(path):
 
 def test_no_strategy_knows_another():
     shared = {"strategies.base", "strategies.levels", "strategies.differentiable"}
-    shared |= {"strategies.descent"}
+    shared |= {"strategies.descent", "strategies.front"}
     shared |= {"strategies.penalties", "strategies.judges", "strategies.history"}
     shared |= {"strategies.controller", "strategies.explore", "strategies.pruning"}
     shared |= {"strategies.exploit"}

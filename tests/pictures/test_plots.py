@@ -13,7 +13,7 @@ from nasrun.pictures.plots import (
     event_scores,
     score_scatter,
     shrinking_space,
-    size_frontier,
+    trade_off,
     widths_and_depths,
 )
 
@@ -75,7 +75,8 @@ def test_the_decisions_are_written_and_none_write_nothing(tmp_path):
 
 
 def test_a_frontier_is_drawn_over_all_rounds(tmp_path):
-    size_frontier([(300, 0.5), (200, 0.6), (250, 0.4)], [(200, 0.6)], tmp_path / "frontier.png")
+    points, path = [(300, 0.5), (200, 0.6), (250, 0.4)], tmp_path / "frontier.png"
+    trade_off(points, points[1:2], path, "a title", ("params", "%"), "every round")
     assert imread(tmp_path / "frontier.png").shape[:2] == (540, 720)
 
 

@@ -50,6 +50,21 @@ def test_a_search_of_one_size_and_one_without_a_history_have_no_such_table():
     assert "frontier" not in printed()
 
 
+def test_a_search_that_weighs_costs_ends_with_its_front():
+    rows = [
+        {"genotype": "a b", "validation_accuracy": 0.5012, "params_m": 0.123456},
+        {"genotype": "b b", "validation_accuracy": 0.75, "params_m": 3.0},
+    ]
+    named = {"judged_by": "validation_accuracy", "priced_by": "params_m"}
+    text = printed(front=rows, **named)
+    (cheap,) = [line for line in text.splitlines() if "a b" in line]
+    assert "50.12%" in cheap
+    assert "0.1235" in cheap
+    assert "method=at_most" in text
+    other = [{"genotype": "a b", "naswot": 1234.56, "macs_m": 7.0}]
+    assert "1235" in printed(front=other, judged_by="naswot", priced_by="macs_m", naswot=1)
+
+
 def test_why_a_search_stopped_early_is_said():
     text = printed(stopped="stopped after round 3: size [5, 0], asked for [6, 0]")
     assert "search stopped after round 3: size [5, 0], asked for [6, 0]" in text

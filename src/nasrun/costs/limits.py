@@ -277,9 +277,17 @@ def _spent(
     return ledger.read / 4e6, counter.macs / 1e6
 
 
-def read_latencies(path: Path, space: SupernetSpace, layout: Layout) -> Amounts:
-    """Return the milliseconds from `nasrun latency`; ValueError if they are of other networks."""
-    key = f"budget.latency_table={path}"
+def read_latencies(
+    path: Path,
+    space: SupernetSpace,
+    layout: Layout | None,
+    key: str = "budget.latency_table",
+) -> Amounts:
+    """Return the milliseconds from `nasrun latency`; ValueError if they are of other networks.
+
+    `None` is any layout. `key` names the file in errors.
+    """
+    key = f"{key}={path}"
     try:
         table = json.loads(path.read_text())
         measured = {name: table[name] for name in ("space", "channels", "layers")}
@@ -290,7 +298,9 @@ def read_latencies(path: Path, space: SupernetSpace, layout: Layout) -> Amounts:
         amounts = Amounts(_milliseconds(table["base"]), each)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{key}: no table ({error.__class__.__name__}: {error})") from error
-    expected = {"space": space.name, "channels": layout.channels, "layers": layout.layers}
+    expected: dict[str, object] = {"space": space.name}
+    if layout is not None:
+        expected |= {"channels": layout.channels, "layers": layout.layers}
     for name, value in expected.items():
         if measured[name] != value:
             raise ValueError(

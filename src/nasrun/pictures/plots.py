@@ -91,20 +91,28 @@ def _draw_event(
     axes.grid(visible=False, axis="y")
 
 
-def size_frontier(
-    rounds: Sequence[tuple[int, float]], best: Sequence[tuple[int, float]], path: Path
+def trade_off(
+    points: Sequence[tuple[float, float]],
+    best: Sequence[tuple[float, float]],
+    path: Path,
+    title: str,
+    axes_named: tuple[str, str],
+    every: str,
 ) -> None:
-    """Draw the rounds of a search as (parameters, accuracy), and those that no other one beats."""
+    """Draw the points of a search, (cost, merit), and those that no other point beats.
+
+    `axes_named` has the names of cost and merit; `every` says in the legend what the points are.
+    """
     figure = blank(6, 4.5)
     axes = figure.add_subplot()
-    for points, colour, name, line in (
-        (rounds, COLOURS[4], "every round", ""),
+    for drawn, colour, name, line in (
+        (points, COLOURS[4], every, ""),
         (best, COLOURS[1], "frontier", "-"),
     ):
-        sizes, accuracies = ([p[0] / 1e6 for p in points], [100 * p[1] for p in points])
-        axes.plot(sizes, accuracies, color=colour, label=name, marker="o", linestyle=line)
-    dress(axes, "Supernet accuracy over the size of the derived network", "parameters, million")
-    axes.set_ylabel("%", color=INK)
+        costs, merits = ([point[axis] for point in drawn] for axis in (0, 1))
+        axes.plot(costs, merits, color=colour, label=name, marker="o", linestyle=line)
+    dress(axes, title, axes_named[0])
+    axes.set_ylabel(axes_named[1], color=INK)
     axes.legend(frameon=False, labelcolor=INK)
     save(figure, path, dpi=120)
 

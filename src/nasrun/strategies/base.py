@@ -17,6 +17,7 @@ from nasrun.spaces.decision import DecisionSpace
 from nasrun.spaces.layout import Layout
 from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
+from nasrun.strategies.front import Point, frontier
 from nasrun.strategies.history import History
 from nasrun.supernet.likeliest import likeliest
 from nasrun.supernet.supernet import Probabilities, Supernet
@@ -196,6 +197,47 @@ class CandidateStrategy(ScoredStrategy, RankedStrategy):
         if not best.sound:
             raise ValueError(f"no candidate {self.unsound}")
         return {**best.report(), "candidates": len(self.candidates)}
+
+
+class PricedStrategy(CandidateStrategy):
+    """A strategy that weighs the scores of architectures against what each costs."""
+
+    leaves = "scored candidates with costs"
+    read_by = "knee, at_most, fittest, halving or rescored"
+    space: DecisionSpace
+
+    @property
+    @abstractmethod
+    def priced_by(self) -> str:
+        """The name of the cost, with its unit."""
+
+    @abstractmethod
+    def price(self, genotype: Genotype) -> float:
+        """What the network of an architecture costs."""
+
+    @abstractmethod
+    def least(self) -> float:
+        """What the cheapest network of the space costs."""
+
+    def point(self, candidate: Candidate) -> Point:
+        """Where a candidate stands: its cost, and its merit."""
+        return self.price(candidate.genotype), candidate.score.merit
+
+    def front(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Those of the candidates that no other beats in both, cheapest first."""
+        sound = [candidate for candidate in candidates if candidate.score.sound]
+        return frontier(sound or candidates, self.point)
+
+    def told(self, candidates: Iterable[Candidate]) -> list[dict[str, Any]]:
+        """What reports say of some candidates: genotype, score and cost."""
+        return [
+            {
+                "genotype": self.space.render(candidate.genotype),
+                candidate.score.name: candidate.score.value,
+                self.priced_by: self.price(candidate.genotype),
+            }
+            for candidate in candidates
+        ]
 
 
 class PopulationStrategy(ScoredStrategy, OnEngine):

@@ -60,14 +60,16 @@ class Bayesian(EvaluatedSearch):
         taken = dict.fromkeys(candidate.genotype for candidate in self.candidates)
         model = self._model() if len(self.candidates) >= self.initial else None
         proposed: list[Genotype] = []
-        for _ in range(count):
+        while len(proposed) < count:
             if model is None:
                 chosen = self._drawn(taken)
             else:
                 pool = self._pool(taken)
                 features = self._features(pool)
                 place = int(np.argmax(model.expected_improvement(features)))  # the first of equals
-                chosen, model = pool[place], model.believing(features[place])
+                chosen = pool[place]
+                if len(proposed) + 1 < count:
+                    model = model.believing(features[place])
             taken[chosen] = None
             proposed.append(chosen)
         return proposed

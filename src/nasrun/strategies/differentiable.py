@@ -326,15 +326,17 @@ class Differentiable(SupernetStrategy, Foreseen):
 
     def finish(self, folder: Any) -> dict[str, Any]:
         from nasrun.pictures.curves import search_curves
-        from nasrun.pictures.plots import size_frontier
+        from nasrun.pictures.plots import trade_off
 
         search_curves(folder.metrics(), folder.path / "search.png", self.space.groups)
         folder.write("history.json", self.history.state_dict())
         points, best = (
-            [(record.params, record.accuracy) for record in records]
+            [(record.params / 1e6, 100 * record.accuracy) for record in records]
             for records in (self.history.records, frontier(self.history.records))
         )
-        size_frontier(points, best, folder.path / "frontier.png")
+        title = "Supernet accuracy over the size of the derived network"
+        named = "parameters, million", "%"
+        trade_off(points, best, folder.path / "frontier.png", title, named, "every round")
         metrics = self.validate()
         return {
             "validation_accuracy": metrics[self.task.objective],

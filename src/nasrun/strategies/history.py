@@ -19,6 +19,7 @@ from nasrun.costs.cost import params as count_params
 from nasrun.genotype import NONE, SKIP, Genotype
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Metrics
+from nasrun.strategies import front
 from nasrun.supernet.supernet import Supernet, argmax, magnitude
 
 
@@ -245,11 +246,8 @@ def frontier(records: Iterable[Snapshot]) -> list[Snapshot]:
 
     Of rounds with equal parameters and accuracy, the first is returned.
     """
-    best: list[Snapshot] = []
-    for record in sorted(records, key=lambda r: (r.params, -r.accuracy, r.round)):
-        if not best or record.accuracy > best[-1].accuracy:
-            best.append(record)
-    return best
+    in_order = sorted(records, key=lambda record: record.round)
+    return front.frontier(in_order, lambda record: (record.params, record.accuracy))
 
 
 def best_per_size(records: Iterable[Snapshot]) -> list[Snapshot]:

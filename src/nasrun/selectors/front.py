@@ -1,0 +1,88 @@
+"""Choosing from the front of a search that weighs scores against a cost: its knee, or by a limit.
+
+The front has every candidate that no other beats in both.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from nasrun.genotype import Genotype
+from nasrun.selectors.base import Immediate
+from nasrun.spaces.decision import DecisionSpace
+from nasrun.strategies.base import Candidate, PricedStrategy, Strategy
+from nasrun.strategies.front import knee
+
+
+class OnFront(Immediate):
+    """A selector without rounds: a candidate on the front of those within the limits, if any is."""
+
+    accepts = PricedStrategy
+
+    @abstractmethod
+    def pick(self, strategy: PricedStrategy, front: Sequence[Candidate]) -> Candidate:
+        """The one to take of a front, which is given cheapest first."""
+
+    def read(self, strategy: Strategy) -> None:
+        assert isinstance(strategy, PricedStrategy)
+        limits, candidates = self.context.limits, strategy.candidates
+        if limits is not None:
+            candidates = [c for c in candidates if limits.allow(c.genotype)] or candidates
+        front = strategy.front(candidates)
+        self._choice = self.pick(strategy, front)
+        self._told = {"priced_by": strategy.priced_by, "front": strategy.told(front)}
+        self._cost = {strategy.priced_by: strategy.price(self._choice.genotype)}
+
+    @property
+    def genotype(self) -> Genotype:
+        return self._choice.genotype
+
+    def report(self, folder: Any) -> dict[str, Any]:
+        found: dict[str, Any] = dict(self._told)
+        limits = self.context.limits
+        if limits is None or limits.allow(self._choice.genotype):
+            found |= self._choice.score.report() | self._cost  # else it is exchanged for another
+        return found
+
+
+class Knee(OnFront):
+    """The one farthest above the line between both ends of the front (Das 1999).
+
+    Cost and score are shares of their range on the front. If none is above it, the best.
+    """
+
+    def pick(self, strategy: PricedStrategy, front: Sequence[Candidate]) -> Candidate:
+        return front[knee([strategy.point(candidate) for candidate in front])]
+
+
+class Affordable(OnFront):
+    """The best of those that cost at most `cost`, in the unit of the search; null is any cost."""
+
+    def __init__(self, *, cost: float | None) -> None:
+        if cost is not None and not cost > 0:
+            raise ValueError(f"cost={cost}: use more than 0, or null for any cost")
+        self.cost = cost
+
+    def check(self, strategy: Strategy, space: DecisionSpace) -> None:
+        assert isinstance(strategy, PricedStrategy)
+        self._refuse(strategy, strategy.least(), "network of this space")
+
+    def pick(self, strategy: PricedStrategy, front: Sequence[Candidate]) -> Candidate:
+        self._refuse(strategy, strategy.price(front[0].genotype), "candidate of this search")
+        prices = [strategy.price(candidate.genotype) for candidate in front]
+        left = [c for c, price in zip(front, prices, strict=True) if self._allows(price)]
+        return left[-1]
+
+    def _allows(self, price: float) -> bool:
+        return self.cost is None or price <= self.cost
+
+    def _refuse(self, strategy: PricedStrategy, least: float, what: str) -> None:
+        if not self._allows(least):
+            enough = math.ceil(least * 1e4) / 1e4
+            raise ValueError(
+                f"selector.cost={self.cost}: the cheapest {what} has {strategy.priced_by} "
+                f"{enough:g}; use that or more"
+            )

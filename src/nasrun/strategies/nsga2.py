@@ -1,0 +1,163 @@
+"""NSGA-II: architectures that no other beats in both score and cost (Deb et al. 2002)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from nasrun.context import Context
+from nasrun.costs.limits import Amounts, count_choices, read_latencies
+from nasrun.evaluators.base import Evaluator
+from nasrun.genotype import Genotype
+from nasrun.spaces.decision import DecisionSpace
+from nasrun.spaces.supernet import SupernetSpace
+from nasrun.strategies.base import Candidate, PricedStrategy
+from nasrun.strategies.evaluated import EvaluatedSearch
+from nasrun.strategies.front import crowding, fronts
+from nasrun.tasks.base import ImageTask
+
+AGAIN = 10
+"""How often a child that was scored before is mutated once more."""
+
+
+class Nsga2(EvaluatedSearch, PricedStrategy):
+    """Random architectures, then generations of `population` children of good parents.
+
+    A parent wins a tournament of two: the better front, then the lonelier one. A child takes each
+    decision from either parent, with probability `crossover`, else it is a copy; then one of its
+    decisions is mutated. After a generation the best of parents and children live on, each
+    architecture once. The population follows from the candidates, so it is no part of the state.
+    """
+
+    searches = (SupernetSpace,)
+
+    def __init__(
+        self,
+        *,
+        num_candidates: int,
+        together: int,
+        population: int,
+        crossover: float,
+        cost: Literal["params", "macs", "latency"],
+        latency_table: str | None,
+        evaluator: Evaluator,
+    ) -> None:
+        super().__init__(num_candidates=num_candidates, together=together, evaluator=evaluator)
+        first = together * math.ceil(population / together)  # a round is proposed at once
+        if population < 1 or num_candidates <= first:
+            raise ValueError(
+                f"num_candidates={num_candidates} population={population} together={together}: "
+                f"use a population of 1 or more, and more candidates than {max(1, first)}, or "
+                "nothing evolves"
+            )
+        if not 0 <= crossover <= 1:
+            raise ValueError(f"crossover={crossover}: use a number from 0 to 1")
+        if cost == "latency" and latency_table is None:
+            raise ValueError(
+                "cost=latency latency_table=null: needs latency_table=FILE, which `nasrun latency` "
+                "writes"
+            )
+        if cost != "latency" and latency_table is not None:
+            raise ValueError(
+                f"latency_table={latency_table}: has no effect with cost={cost}; use cost=latency, "
+                "or leave it out"
+            )
+        self.population = population
+        self.crossover = crossover
+        self.cost = cost
+        self.latency_table = latency_table
+
+    def begin(self, context: Context[DecisionSpace, ImageTask]) -> None:
+        super().begin(context)
+        assert isinstance(context.space, SupernetSpace)
+        self.amounts = self._amounts(context.space, context.task)
+
+    def _amounts(self, space: SupernetSpace, task: ImageTask) -> Amounts:
+        if self.latency_table is not None:
+            return read_latencies(Path(self.latency_table), space, None, "strategy.latency_table")
+        params, macs = count_choices(
+            space,
+            space.published_layout,
+            inputs=task.inputs,
+            outputs=task.outputs,
+            size=task.size,
+        )
+        return params if self.cost == "params" else macs
+
+    @property
+    def priced_by(self) -> str:
+        return {"params": "params_m", "macs": "macs_m", "latency": "latency_ms"}[self.cost]
+
+    def price(self, genotype: Genotype) -> float:
+        return self.amounts.of(genotype)
+
+    def least(self) -> float:
+        each = self.amounts.each
+        return self.price(self.space.cheapest(lambda name, choice: each[name].get(choice, 0.0)))
+
+    def propose(self, count: int) -> list[Genotype]:
+        known = {candidate.genotype for candidate in self.candidates}
+        alive = self._alive()
+        proposed: list[Genotype] = []
+        for _ in range(count):
+            child = self._child(alive, known) if alive else self.space.sample()
+            known.add(child)
+            proposed.append(child)
+        return proposed
+
+    def _alive(self) -> list[Candidate]:
+        """The population, the better ones first; empty before the first generation is scored."""
+        whole = len(self.candidates) // self.population * self.population
+        alive: list[Candidate] = []
+        for begin in range(0, whole, self.population):
+            born = self.candidates[begin : begin + self.population]
+            alive = self.survivors([*alive, *born])
+        return alive
+
+    def survivors(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Front by front, within one the lonelier first; what could not be trained dies."""
+        distinct = {c.genotype: c for c in reversed(candidates) if c.score.sound}
+        left = list(reversed(distinct.values()))  # of equals the first
+        points = [self.point(candidate) for candidate in left]
+        kept: list[Candidate] = []
+        for front in fronts(points):
+            lonely = crowding([points[place] for place in front])
+            ranked = sorted(range(len(front)), key=lambda n: -lonely[n])
+            kept += [left[front[n]] for n in ranked]
+        return kept[: self.population]
+
+    def _child(self, alive: Sequence[Candidate], known: set[Genotype]) -> Genotype:
+        one, other = self._winner(alive), self._winner(alive)
+        child = one
+        if float(torch.rand(())) < self.crossover:
+            taken = (torch.rand(len(self.space.tied)) < 0.5).tolist()
+            moved = [names for names, takes in zip(self.space.tied, taken, strict=True) if takes]
+            child = one.changed({name: other[name] for names in moved for name in names})
+        child = self.space.mutate(child)
+        for _ in range(AGAIN):
+            if child not in known:
+                break
+            child = self.space.mutate(child)
+        return child
+
+    def _winner(self, alive: Sequence[Candidate]) -> Genotype:
+        """The better of two that are drawn: `alive` is in order."""
+        return alive[min(torch.randint(len(alive), (2,)).tolist())].genotype
+
+    def finish(self, folder: Any) -> dict[str, Any]:
+        from nasrun.pictures.plots import trade_off
+
+        found, front = super().finish(folder), self.front(self.candidates)
+        sound = [candidate for candidate in self.candidates if candidate.score.sound]
+        name = front[0].score.name
+        points, best = (
+            [(self.price(candidate.genotype), candidate.score.value) for candidate in among]
+            for among in (sound, front)
+        )
+        named, picture = (self.priced_by, name), folder.path / "front.png"
+        trade_off(points, best, picture, f"{name} over cost", named, "every candidate")
+        return {**found, "priced_by": self.priced_by, "front": self.told(front)}
