@@ -85,6 +85,10 @@ RUNS: dict[str, tuple[str, ...]] = {
         ),
         *("selector.contestants=2", "selector.evaluator.epochs=1"),
     ),
+    "en2as": (
+        *("strategy=en2as", *SEARCHED, *INHERITED, "strategy.evaluator.sampler.alpha=5"),
+        *("method=rescored", "selector.evaluator=null"),
+    ),
     "evolution": ("strategy=evolution", *SEARCHED, *BRIEF, *BRED),
     "evolution_tabular": (
         "strategy=evolution",
