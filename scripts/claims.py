@@ -60,10 +60,12 @@ class Search:
     selectors: tuple[str, ...]
     settings: tuple[str, ...] = (*ALL, *GRADIENT)
     first_seed: int = 0
+    variant: str = ""
 
     def name(self, seed: int) -> str:
         """Name of the folder of a run, with the seeds counted from the first one."""
-        return f"seed{self.first_seed + seed}/cifar10-{self.space}-{self.strategy}/v001"
+        home = "-".join(filter(None, (f"seed{self.first_seed + seed}", self.variant)))
+        return f"{home}/cifar10-{self.space}-{self.strategy}/v001"
 
     def commands(self, root: Path, seed: int, cifar: str) -> Iterator[list[str]]:
         """Yield the search, then each selection from it."""
@@ -142,6 +144,13 @@ SEARCHES = (
     Search("darts_s2", "darts", ("magnitude", "perturb"), (*SOME, *GRADIENT)),
     Search(NB201, "fixed_alpha", ("perturb",), (*ONCE, *GRADIENT)),
     Search(NB201, "gdas", ("argmax",), (*PATHS, *GRADIENT, "alpha_lr=3.0e-4")),
+    Search(
+        NB201,
+        "gdas",
+        ("argmax",),
+        (*PATHS, *GRADIENT, "alpha_lr=3.0e-4", "strategy.relaxation.adds_undrawn=false"),
+        variant="drawn_alone",
+    ),
     Search(NB201, "drnas", ("argmax",)),
     Search(NB201, "pcdarts", ("magnitude",)),
     Search(NB201, "dsnas", ("argmax",), (*PATHS, *GRADIENT, "alpha_lr=1.0e-3")),
@@ -293,9 +302,10 @@ def tables(kept: Found, seeds: Sequence[int], table: Path | None) -> None:
         for selector in search.selectors if search.space == NB201 else ():
             found = [true(search, selector)(seed) for seed in seeds]
             row = spread([100 * value for value in found if value is not None])
-            preset = " (preset)" if isinstance(search, Whole) else ""
+            kind = "preset" if isinstance(search, Whole) else search.variant
+            note = f" ({kind})" if kind else ""
             published = PUBLISHED.get((search.strategy, selector), "")
-            print(f"| `{search.strategy}`{preset} | `{selector}` | {row} | {published} |")
+            print(f"| `{search.strategy}`{note} | `{selector}` | {row} | {published} |")
 
 
 if __name__ == "__main__":
