@@ -198,7 +198,8 @@ READING: tuple[Command, ...] = (
     ["list", "runs"], ["list", "runs", "format=csv"], ["predict", str(RUN), "images/dark/00.png"],
     ["select", f"run={RUN}", "method=argmax", *HERE.split()], ["clean"], ["clean", "yes=true"],
     ["retrain", f"run={RUN}", "retrain.epochs=1", *HERE.split()], ["export", str(RUN)],
-    ["run", *CASE.command[1:]], ["diagnose", str(RUN), "edges=1", "rounds=0", "shuffles=0"],
+    ["run", *CASE.command[1:]],
+    ["analyze", "search", f"run={RUN}", "edges=1", "rounds=0", "shuffles=0"],
     ["plan", "retrain", f"run={RUN}"], ["transfer", f"run={RUN}", "transfer.epochs=1"],
 )  # fmt: skip
 

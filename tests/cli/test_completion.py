@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nasrun.cli.parts import PARTS
 from nasrun.cli.verbs import VERBS
 
 
@@ -36,6 +37,8 @@ def completed(line):
         ("nasrun plan retrain epo", {"epochs="}),
         ("nasrun plan retr", {"retrain"}),
         ("nasrun list str", {"strategy"}),
+        ("nasrun analyze ", set(PARTS)),
+        ("nasrun analyze cells gen", {"genotype="}),
     ],
 )
 def test_the_shell_completes(here, line, some):

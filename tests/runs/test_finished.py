@@ -79,7 +79,7 @@ def test_an_exported_network_agrees_with_the_loaded_one(nasrun, finished):
     assert numpy.abs(theirs - ours.numpy()).max() < 1e-4
 
 
-def test_nothing_is_exported_or_diagnosed_in_a_run_at_work(nasrun, finished):
+def test_nothing_is_exported_or_analyzed_in_a_run_at_work(nasrun, finished):
     with Run(finished).lock():
-        for verb in ("export", "diagnose"):
-            assert "another nasrun is working on it" in nasrun(verb, finished).refusal
+        for words in (["export", finished], ["analyze", "search", f"run={finished}"]):
+            assert "another nasrun is working on it" in nasrun(*words).refusal

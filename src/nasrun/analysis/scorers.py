@@ -85,7 +85,8 @@ class Evaluated(Scorer):
 
     def numbers(self, place: int, genotype: Genotype) -> Metrics:
         if isinstance(self.evaluator, Untrained):
-            return self.evaluator.numbers(genotype)
+            found = self.evaluator.numbers(genotype)
+            return found if self.joined else dict(zip([self.name], found.values(), strict=True))
         seed_everything(self.seed, f"{self.name} {place}")
         score = self.evaluator(genotype)
         return {self.name: score.merit}
@@ -175,18 +176,19 @@ def of_words(
             raise ValueError(f"{override}: has no effect, architectures are drawn; leave it out")
     for package in trusted:
         import_trusted(package)
-    composed = {name: _composed(name, overrides) for name in names}
-    config, choices = composed[names[0]].config, composed[names[0]].choices
+    composed = {f"evaluator={name}": _composed(name, overrides) for name in names}
+    first = next(iter(composed.values()))
+    config, choices = first.config, first.choices
     if judge is not None:
         composed[f"against={judge.name}"] = judge.settings(overrides)
     nodes = {key: resolve(config[key]) for key in ("budget", "space", "dataset", "task")}
     budget, space, dataset, task = build_all(nodes, trusted).values()
     strategies = {}
-    for name, each in composed.items():
+    for word, each in composed.items():
         strategy = build(resolve(each.config["strategy"]), "strategy", trusted)
         refuse_strangers(each.choices, strategy, task, space, dataset)
-        refuse_trained_first(name, strategy.evaluator)
-        strategies[name] = strategy
+        refuse_trained_first(word, strategy.evaluator)
+        strategies[word] = strategy
     dataset.check()
     budget.apply()
     seed = int(config["seed"])
@@ -197,8 +199,9 @@ def of_words(
     shared += [identity({"dataset": nodes["dataset"]}), contents and contents.digest]
     context = Context(space=space, task=task, budget=budget, engine=Serial())
     scorers: list[Scorer] = []
-    for name, strategy in strategies.items():
-        own = resolve(composed[name].config["strategy"])["evaluator"]
+    for word, strategy in strategies.items():
+        name = word.removeprefix("evaluator=")
+        own = resolve(composed[word].config["strategy"])["evaluator"]
         scorers.append(_begun(name, strategy.evaluator, context, seed, [*shared, own]))
     last = None if judge is None else scorers.pop()
     if isinstance(space, SupernetSpace):
@@ -218,11 +221,12 @@ def _begun(
     return Evaluated(name, evaluator, seed, made_with)
 
 
-def refuse_trained_first(name: str, evaluator: Evaluator) -> None:
+def refuse_trained_first(word: str, evaluator: Evaluator) -> None:
     """Refuse an evaluator that trains before its first score; its finished search can be asked."""
     if isinstance(evaluator, Inherited):
+        name = word.partition("=")[2]
         raise ValueError(
-            f"evaluator={name}: trains a supernet first; type `nasrun search strategy=random "
+            f"{word}: trains a supernet first; type `nasrun search strategy=random "
             f"evaluator={name}`, then give its run as run=RUN"
         )
 
@@ -243,7 +247,7 @@ def of_run(
         words = [f"{key}={value}" for key, value in record["scale"].items() if value is not None]
         node = resolve(judge.settings(words).config["strategy"])
         evaluator = build(node, "strategy", trusted).evaluator
-        refuse_trained_first(judge.name, evaluator)
+        refuse_trained_first(f"against={judge.name}", evaluator)
         budget = Budget(device="auto", precision="auto", threads=None, max_hours=None)
         context = Context(space=space, task=task, budget=budget, engine=Serial())
         made_with = [record["fingerprint"], node["evaluator"], seed]

@@ -42,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(status)
 
 
+MOVED = {"diagnose": "analyze search run=RUN"}
+"""Verbs that were, and what to type in their place."""
+
+
 def dispatch(arguments: list[str]) -> int:
     """Return the exit status of a command; ValueError for wrong input."""
     if completion.asked(arguments):
@@ -55,6 +59,8 @@ def dispatch(arguments: list[str]) -> int:
         print(f"nasrun {version('nasrun')}")
         return 0
     word, rest = arguments[0], arguments[1:]
+    if word in MOVED:
+        raise ValueError(f"{word}: is a part of analyze now; type `nasrun {MOVED[word]}`")
     if word not in VERBS:
         hint = did_you_mean(word, VERBS) or f"; the verbs are {', '.join(VERBS)}"
         raise ValueError(f"{word}: unknown verb{hint}")

@@ -116,12 +116,11 @@ def test_wrong_words_are_refused_in_one_line(nasrun, here, table):
     for words, told in {
         "": "analyze ranks: give evaluator=NAME,... or run=RUN",
         "evaluator=naswot run=x": "give evaluator=NAME,... or run=RUN, one of the two",
-        f"{known} evaluator=naswott": "naswott",
         f"{known} evaluator=naswot count=1": "count=1: use 2 or more",
         f"{known} evaluator=naswot count=5": "top=10: there are count=5 architectures",
         f"{known} evaluator=naswot selector=argmax": "selector=argmax: has no effect on",
-        f"{known} evaluator=naswot strategy=darts": "strategy=darts: has no effect",
         f"{known} evaluator=inherited": "evaluator=inherited: trains a supernet first",
+        "evaluator=macs against=inherited": "against=inherited: trains a supernet first",
         f"{known} evaluator=naswot column=x": f"column=x: table={table} has",
         f"{known} evaluator=params against=from_scratch": "has no effect with against=",
         "space=nasbench201 evaluator=params": "space.table=null: give a table",

@@ -44,7 +44,8 @@ def test_what_is_shown_is_freed_with_yes_and_nothing_else(nasrun, finished):
 def test_a_search_without_its_state_says_how_to_get_it_back(nasrun, finished, small):
     assert nasrun("clean", "search=true", "yes=true").status == 0
     assert not [name for name in files(finished) if name.endswith(".pt")]
-    for words in (["select", "method=argmax", "budget.threads=1"], ["diagnose", finished]):
+    searched = ["analyze", "search", f"run={finished}"]
+    for words in (["select", "method=argmax", "budget.threads=1"], searched):
         refusal = nasrun(*words).refusal
         assert f"{finished}/search: its state is gone" in refusal
         assert f"delete result.json there and type `nasrun search run={finished}`" in refusal

@@ -34,7 +34,9 @@ READS = (
 
 def ranks(words: Sequence[str]) -> int:
     """Score, compare, write `ranks.json` and `ranks.png`, and print."""
-    own = dict(word.split("=", 1) for word in words if word.partition("=")[0] in KEYS)
+    from nasrun.config import at_home
+
+    own = at_home(dict(word.split("=", 1) for word in words if word.partition("=")[0] in KEYS))
     judges = [word for word in words if word.startswith("against.")]
     rest = [w for w in words if w.partition("=")[0] not in KEYS and w not in judges]
     line = Line.parse("analyze ranks", rest)
@@ -117,14 +119,14 @@ def _scorers(
 ) -> tuple[Sample, list[Scorer], Scorer | None]:
     """Return the sample, the scorers of the named evaluators or of a run, and the judge."""
     from nasrun.analysis import scorers
-    from nasrun.config import at_home, key_of
+    from nasrun.config import key_of
 
     if names:
         return scorers.of_words(names, line.overrides, judge, line.trusted)
     values = {key_of(override): override.partition("=")[2] for override in line.overrides}
     images = whole(values, "images", 1, least=2) if "images" in values else None
     seed = whole(values, "seed", 0, least=0)
-    return scorers.of_run(at_home(own["run"]), images, seed, judge, line.trusted)
+    return scorers.of_run(own["run"], images, seed, judge, line.trusted)
 
 
 def offered(before: Sequence[str]) -> Iterable[str]:

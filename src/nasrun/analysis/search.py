@@ -1,6 +1,6 @@
 """Does magnitude mean strength? DARTS-PT's analysis (2108.04392) of a finished search.
 
-Three measurements of a run's supernet, written to `diagnostics.json` in its folder:
+Three measurements of a run's supernet, written to `search.json`:
 
 - per edge, the probability of the skip connection and that of the likeliest operation with
   parameters;
@@ -24,6 +24,7 @@ from rich.console import Console
 from torch import nn
 
 from nasrun import ops
+from nasrun.analysis import results
 from nasrun.display import percent, table
 from nasrun.files import write_json
 from nasrun.genotype import SKIP
@@ -126,16 +127,18 @@ def _exchange(pairs: list[tuple[nn.ModuleDict, tuple[str, str]]]) -> None:
         edges[first], edges[second] = edges[second], edges[first]
 
 
-def diagnose(
-    run: str, *, edges: int, rounds: int, shuffles: int, trust: Sequence[str]
+def analyse(
+    run: str, *, edges: int, rounds: int, shuffles: int, out: str | None, trust: Sequence[str]
 ) -> dict[str, Any]:
     """Run all three measurements on a run's search."""
     for key, value in (("edges", edges), ("rounds", rounds), ("shuffles", shuffles)):
         if value < 0:
             raise ValueError(f"{key}={value}: use 0 or more")
+    folder = results.place("search", run, out)
     with Run.open(Path(run)).lock():
         record = _looks(run, edges, rounds, shuffles, trust)
-        write_json(Path(run) / "diagnostics.json", record)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "search.json", record)
     return record
 
 

@@ -1,4 +1,4 @@
-"""`nasrun diagnose`: what it prints, writes and refuses."""
+"""`nasrun analyze search`: what it prints, writes and refuses."""
 
 import json
 
@@ -9,9 +9,9 @@ WORDS += ["space.nodes=2", "budget.threads=1", "budget.device=cpu"]
 def test_it_prints_and_writes_all_three_looks(nasrun, here):
     assert nasrun("search", "space=darts_s3", *WORDS).status == 0
     run = "outputs/digits-darts_s3-darts/v001"
-    answer = nasrun("diagnose", run, "edges=1", "rounds=1", "shuffles=2")
+    answer = nasrun("analyze", "search", f"run={run}", "edges=1", "rounds=1", "shuffles=2")
     assert answer.status == 0, answer.err
-    record = json.loads((here / run / "diagnostics.json").read_text())
+    record = json.loads((here / run / "analysis" / "search" / "search.json").read_text())
     assert len(record["strengths"]) == 3
     assert len(record["shuffled_accuracies"]) == 2
     rows = [line.split() for line in answer.out.splitlines() if line.startswith("│")]
@@ -22,20 +22,27 @@ def test_it_prints_and_writes_all_three_looks(nasrun, here):
 
 def test_wrong_words_are_refused_in_one_line(nasrun, here):
     for words, told in {
-        "": "diagnose: give the folder of one run",
-        "a b": "diagnose: give the folder of one run",
-        "nowhere": "run=nowhere: no run there",
-        "nowhere shuffles=-1": "shuffles=-1: use 0 or more",
-        "nowhere edges=-2": "edges=-2: use 0 or more",
-        "nowhere rounds=many": "rounds=many: expected a whole number",
-        "nowhere edge=1": "edge: unknown key, did you mean edges?",
+        "": "analyze search: give run=RUN",
+        "nowhere": "nowhere: give run=RUN",
+        "run=nowhere": "run=nowhere: no run there",
+        "run=nowhere shuffles=-1": "shuffles=-1: use 0 or more",
+        "run=nowhere edges=-2": "edges=-2: use 0 or more",
+        "run=nowhere rounds=many": "rounds=many: expected a whole number",
+        "run=nowhere edge=1": "edge: unknown key, did you mean edges?",
     }.items():
-        assert told in nasrun("diagnose", *words.split()).refusal
+        assert told in nasrun("analyze", "search", *words.split()).refusal
     assert list(here.iterdir()) == []
 
 
 def test_a_search_without_a_supernet_is_refused(nasrun):
     small = ["strategy.num_candidates=1", "strategy.evaluator.epochs=1", "strategy=random"]
     assert nasrun("search", *WORDS, *small).status == 0
-    refusal = nasrun("diagnose", "outputs/digits-darts-random-from_scratch/v001").refusal
+    refusal = nasrun(
+        "analyze", "search", "run=outputs/digits-darts-random-from_scratch/v001"
+    ).refusal
     assert "run=outputs/digits-darts-random-from_scratch/v001: its strategy leaves" in refusal
+
+
+def test_the_verb_that_this_was_says_what_to_type(nasrun):
+    told = "diagnose: is a part of analyze now; type `nasrun analyze search run=RUN`"
+    assert told in nasrun("diagnose", "outputs/digits-darts-darts/v001").refusal

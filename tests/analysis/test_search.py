@@ -1,10 +1,10 @@
-"""The diagnostics of a finished search: tables, strengths, and edges that change places."""
+"""What is measured on a finished search: tables, strengths, and edges that change places."""
 
 import pytest
 import torch
 
-from nasrun.analysis.diagnose import (
-    diagnose,
+from nasrun.analysis.search import (
+    analyse,
     exchanged,
     shuffled_accuracies,
     skip_against_parametric,
@@ -84,8 +84,8 @@ def test_what_cannot_be_shuffled_is_refused_before_anything_is_tuned(nasrun, her
     assert nasrun("search", *words, "budget.threads=1").status == 0
     (run,) = here.glob("outputs/*nasbench201*/v001")
     with pytest.raises(ValueError, match="use shuffles=0"):
-        diagnose(str(run), edges=1, rounds=1_000_000, shuffles=1, trust=[])
-    found = diagnose(str(run), edges=1, rounds=1, shuffles=0, trust=[])
+        analyse(str(run), edges=1, rounds=1_000_000, shuffles=1, out=None, trust=[])
+    found = analyse(str(run), edges=1, rounds=1, shuffles=0, out=None, trust=[])
     assert len(found["strengths"]) == 5
 
 
@@ -94,9 +94,9 @@ def test_numbers_that_mean_nothing_are_refused_before_the_run_is_read():
     right = {"edges": 1, "rounds": 1, "shuffles": 1}
     for key in right:
         with pytest.raises(ValueError, match=f"^{key}=-1: use 0 or more"):
-            diagnose("nowhere", **{**right, key: -1}, trust=[])
+            analyse("nowhere", **{**right, key: -1}, out=None, trust=[])
 
 
 def test_more_edges_than_there_are_are_refused(searched):
     with pytest.raises(ValueError, match="edges=11: the space has 10, use 10 or fewer"):
-        diagnose(searched, edges=11, rounds=1, shuffles=0, trust=[])
+        analyse(searched, edges=11, rounds=1, shuffles=0, out=None, trust=[])

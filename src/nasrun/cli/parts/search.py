@@ -1,0 +1,55 @@
+"""`nasrun analyze search`: DARTS-PT's three looks at a searched supernet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nasrun.cli import screen
+from nasrun.cli.verb import Verb
+from nasrun.cli.words import packages, sorted_out, whole
+
+KEYS = {
+    "run": "RUN",
+    "edges": "3",
+    "rounds": "5",
+    "shuffles": "5",
+    "out": "DIR",
+    "trust": "[PACKAGE]",
+}
+
+
+def search(words: Sequence[str]) -> int:
+    """Measure, write `search.json`, print it."""
+    keys, names = sorted_out(words, KEYS)
+    if names or "run" not in keys:
+        typed = names[0] if names else "analyze search"
+        raise ValueError(f"{typed}: give run=RUN; `nasrun list runs` shows the runs")
+    counts = {
+        name: whole(keys, name, default, least=0)
+        for name, default in (("edges", 3), ("rounds", 5), ("shuffles", 5))
+    }
+    from nasrun.analysis import search as measured
+
+    trusted = packages(keys.get("trust", ""))
+    record = measured.analyse(keys["run"], **counts, out=keys.get("out"), trust=trusted)
+    measured.print_record(screen.console(), record)
+    return 0
+
+
+PART = Verb(
+    name="analyze search",
+    text="measure what the probabilities of a searched supernet are worth",
+    examples=(
+        "nasrun analyze search run=outputs/digits-darts-darts/v001 edges=3 rounds=5 shuffles=5",
+    ),
+    run=search,
+    keys=KEYS,
+    about={
+        "run": "the finished search",
+        "edges": "how many random edges are measured",
+        "rounds": "how long each of their operations is tuned alone",
+        "shuffles": "how often the choices of two edges are exchanged; 0 leaves it out",
+        "out": "where `search.json` goes; the run's analysis/search if it is left out",
+        "trust": "packages of your own that the run's configuration names",
+    },
+)
