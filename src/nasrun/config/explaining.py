@@ -91,7 +91,7 @@ def _explain(overrides: Sequence[str], error: Exception) -> str:
 
 
 def _fault(override: str, overrides: Sequence[str], folders: Sequence[Path]) -> str:
-    """One line for an override that is wrong by itself; empty for one that may be right."""
+    """Return one line for an override that is wrong by itself; empty for one that may be right."""
     key, _, value = override.partition("=")
     bare = key_of(override)
     group = bare.split("@")[0]

@@ -1,4 +1,4 @@
-"""What is learned from: the interface of all data, and that of sets of images."""
+"""Data to learn from: the interface of all data, and that of sets of images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nasrun.data.facts import Facts
 from nasrun.data.splits import Part, Split
 
 Watched = Callable[[Iterable[Any], str, int], Iterable[Any]]
-"""From items, a word for the work on them, and their number to the same items, with progress."""
+"""Takes items, a word for the work on them and their number; yields them and shows progress."""
 
 
 class Data(ABC):
@@ -35,7 +35,7 @@ class Data(ABC):
 
     @abstractmethod
     def contents(self) -> Contents | None:
-        """The files of the data; `None` if the name and the settings already identify them."""
+        """Return the files of the data; `None` if name and settings already identify them."""
 
 
 class Dataset(Data):
@@ -45,12 +45,12 @@ class Dataset(Data):
 
     @abstractmethod
     def facts(self) -> Facts:
-        """Classes, shape and normalisation; this may read train images, but no test images."""
+        """Return classes, shape and normalisation; train images may be read, test images not."""
 
     @abstractmethod
     def split(self, *parts: Part, device: torch.device) -> Split:
-        """The parts, concatenated; test images are read only if "test" is one of them."""
+        """Return the parts, concatenated; test images are read only if "test" is one of them."""
 
     @abstractmethod
     def count_test(self) -> int:
-        """The number of test images; none is decoded."""
+        """Return the number of test images without decoding any."""

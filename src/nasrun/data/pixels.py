@@ -28,7 +28,7 @@ def refuse_too_large(images: int, channels: int, size: int) -> None:
 
 
 def measured(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The exact mean and standard deviation of each channel, with pixels scaled to 0 .. 1.
+    """Return the exact mean and standard deviation of each channel, with pixels in 0 .. 1.
 
     images: (N, C, H, W) uint8. A constant channel gets the deviation 1, as 0 cannot be divided by.
     """

@@ -117,7 +117,7 @@ def find_source(
 
 
 def _branch(path: str, run: Run, branch: str | None) -> str | None:
-    """The selector whose genotype is meant: that of the folder `path`, otherwise `branch`."""
+    """Return the selector of the genotype: that of the folder `path`, otherwise `branch`."""
     folder = Path(path)
     if folder.parent != run.path / SELECT.name:
         return branch
@@ -132,7 +132,7 @@ def _branch(path: str, run: Run, branch: str | None) -> str | None:
 def _continued(
     verb: str, run: Run, finished: Sequence[StageFolder], branch: str | None
 ) -> Source | None:
-    """The run as a source, with its newest genotype after selection; `None` if it lacks that."""
+    """Return the run as a source, with its newest genotype after selection; `None` without one."""
     parents = [stage for stage in finished if stage.kind == KINDS[verb].parent]
     if reads_search(verb):
         return Source(run) if parents else None

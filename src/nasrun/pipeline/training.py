@@ -43,7 +43,7 @@ def train(work: Work, kind: StageKind, chosen: Chosen, ready: Retrain | None) ->
     if earlier is None:
         work.tell_why_new(folder, own)
     elif not folder.begun:
-        say(work.console, f"{folder.title}: goes on where {earlier.branch} ended")
+        say(work.console, f"{folder.title}: continues where {earlier.branch} ended")
     return work.drive(folder, lambda: ready or begin_training(plan, kind, chosen.genotype))
 
 

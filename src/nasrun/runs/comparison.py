@@ -16,7 +16,7 @@ from nasrun.config import did_you_mean
 from nasrun.display import table
 from nasrun.genotype import fingerprint
 from nasrun.pipeline.stages import SEARCH, SELECT
-from nasrun.runs.differences import Settings, differing, settings, told
+from nasrun.runs.differences import Settings, as_typed, differing, settings
 from nasrun.runs.report import Standing
 from nasrun.runs.run import NAMES, Run
 from nasrun.runs.stage_folder import StageFolder
@@ -320,7 +320,8 @@ def _told_apart(groups: Sequence[Group]) -> list[str]:
         alike.setdefault(group.like, []).append(group)
     keys = {like: differing([each.settings for each in some]) for like, some in alike.items()}
     return [
-        " ".join(told(key, group.settings.get(key)) for key in keys[group.like]) for group in groups
+        " ".join(as_typed(key, group.settings.get(key)) for key in keys[group.like])
+        for group in groups
     ]
 
 

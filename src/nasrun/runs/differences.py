@@ -74,7 +74,7 @@ def whole(run: Run) -> dict[str, str]:
     return found
 
 
-def told(key: str, value: str | None) -> str:
+def as_typed(key: str, value: str | None) -> str:
     """Return a setting as it is typed."""
     return f"~{key}" if value is None else f"{key}={value}"
 
@@ -89,13 +89,13 @@ def why_new(ours: Settings, theirs: Settings, name: str) -> str | None:
         return None
     if not keys:
         return f"new beside {name}, of another architecture"
-    parts = [f"{told(key, ours.get(key))}, not {theirs.get(key, 'without it')}" for key in keys]
+    parts = [f"{as_typed(key, ours.get(key))}, not {theirs.get(key, 'without it')}" for key in keys]
     shown = "; ".join(parts[:MOST]) + (f"; {len(parts) - MOST} more" if len(parts) > MOST else "")
     if set(keys) <= set(OF_MACHINE):
-        typed = " ".join(told(key, theirs.get(key)) for key in keys)
+        typed = " ".join(as_typed(key, theirs.get(key)) for key in keys)
         shown += f" (as this machine has it; type {typed} to go on with {name})"
     if any(key.split(".")[-1] in LENGTHS for key in keys):
-        instead = "; with extend=true it goes on from there" if _longer(keys, ours, theirs) else ""
+        instead = "; use extend=true to continue from there" if _longer(keys, ours, theirs) else ""
         shown += (
             f" (all of it is trained again, since schedules end with it; {name} stays as it is"
             f"{instead})"

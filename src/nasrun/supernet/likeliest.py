@@ -1,4 +1,4 @@
-"""The likeliest architectures of a supernet: not one, as a rule reads it, but so many, in order."""
+"""The most likely architectures of a supernet, in order; a rule reads only one."""
 
 from __future__ import annotations
 
