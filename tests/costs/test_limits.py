@@ -500,7 +500,7 @@ RUN += ["stages=[search,select,retrain]", "strategy.num_candidates=2", "retrain.
     ("strategy", "selector"),
     [
         ("darts", "magnitude"),
-        ("darts", "argmax"),
+        ("darts", "rescored selector.evaluator.images=16"),
         ("darts", "perturb"),
         ("radars", "perturb"),
         ("random evaluator=inherited", "fittest"),
@@ -513,7 +513,7 @@ def test_the_retrained_network_is_within_the_limits(nasrun, here, strategy, sele
     words += [*f"strategy={strategy} selector={selector}".split(), f"budget.max_params_m={limit}"]
     answer = nasrun("run", *words)
     assert answer.status == 0, answer.err
-    (chosen,) = here.glob(f"outputs/*/v001/select/{selector}/result.json")
+    (chosen,) = here.glob(f"outputs/*/v001/select/{selector.split()[0]}/result.json")
     assert json.loads(chosen.read_text())["costs"]["max_params_m"] <= limit
     results = list(here.glob("outputs/*/v001/retrain/*/result.json"))
     assert len(results) == 2  # the random rival is within them too
@@ -526,6 +526,9 @@ def test_limits_that_the_kept_subspace_cannot_meet_lead_out_of_it(nasrun, here):
     words += ["strategy=radars", "strategy.most=1", "selector=argmax", "budget.max_params_m=0.0025"]
     answer = nasrun("run", *words)
     assert answer.status == 0, answer.err
+    null = ["selector=rescored", "selector.evaluator=null", "budget.max_params_m=0.0025"]
+    refusal = nasrun("select", *null, "budget.threads=1", "budget.device=cpu").refusal
+    assert "selector.contestants=10: none of them has a score by the search's weights" in refusal
     (select,) = here.glob("outputs/*/v001/select/argmax")
     assert json.loads((select / "result.json").read_text())["costs"]["max_params_m"] <= 0.0025
     assert not (select / "discretisation.json").exists()  # the supernet has no such child

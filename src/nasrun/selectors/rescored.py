@@ -17,6 +17,9 @@ from nasrun.spaces.decision import DecisionSpace
 from nasrun.stage import Metrics, Rehearsal, Step, unseen
 from nasrun.strategies.base import Candidate, RankedStrategy, Strategy, from_plain, plain
 
+OUTSIDE = "has a score by the search's weights; leave selector.evaluator=null out"
+"""The end of an error: no number came out, or limits led out of the supernet."""
+
 
 class Rescored(Selector, OnEngine):
     """The evaluator's warm-up, then a round that scores `contestants` architectures.
@@ -90,7 +93,7 @@ class Rescored(Selector, OnEngine):
         self._scored = [*map(Candidate, self._promising, found)]
         sound = [score for score in found if score.sound]
         if not sound:
-            unsound = "has a score" if evaluator is None else evaluator.unsound
+            unsound = OUTSIDE if evaluator is None else evaluator.unsound
             raise ValueError(f"selector.contestants={self.contestants}: none of them {unsound}")
         ranked = sorted(sound, key=lambda score: -score.merit)
         return {

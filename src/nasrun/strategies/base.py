@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +11,7 @@ from typing import Any, ClassVar
 from nasrun.context import AnyContext
 from nasrun.costs.limits import Limits
 from nasrun.engines.base import OnEngine
-from nasrun.genotype import Genotype
+from nasrun.genotype import NONE, Genotype
 from nasrun.score import Score
 from nasrun.spaces.base import Space
 from nasrun.spaces.decision import DecisionSpace
@@ -69,7 +70,7 @@ class RankedStrategy(Strategy):
     def shared_score(self) -> Callable[[Genotype], Score] | None:
         """The score by the weights that its architectures share, on all validation images.
 
-        None where they share none.
+        None where they share none. What limits led out of a supernet has a score that is no number.
         """
 
 
@@ -136,7 +137,10 @@ class SupernetStrategy(RankedStrategy):
         return self._shared_score
 
     def _shared_score(self, genotype: Genotype) -> Score:
-        supernet, mixture = self.supernet, self.supernet.at(genotype)
+        supernet, left = self.supernet, self.supernet.space.open_choices(None)
+        if any(choice not in (*left[name], NONE) for name, choice in genotype.items()):
+            return Score.validation({self.task.objective: math.nan}, self.task.objective)
+        mixture = supernet.at(genotype)
         with batch_statistics(supernet):
             metrics = self.task.evaluate(
                 lambda x: supernet.network(x, mixture), self.validation, 8 * self.batch_size
