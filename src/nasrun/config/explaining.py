@@ -140,7 +140,7 @@ def _in_file(text: str, folders: Sequence[Path]) -> str:
 
 
 def _of_defaults(text: str) -> str:
-    """What is wrong in the `defaults` of a file, which have a grammar of their own."""
+    """Return the fault in the `defaults` of a file, which have their own grammar."""
     form = "choose an option by `- override /GROUP: OPTION`"
     if found := re.search(r"Multiple values for ([\w/]+)\..*'override \S+: (\S+)'", text):
         return f"defaults: - /{found[1]}: {found[2]}: is chosen already; write `override` before it"

@@ -88,7 +88,7 @@ class Results:
         self._known: dict[Any, Any] = {}
 
     def of(self, function: Any, args: Any, kwargs: Any) -> Any:
-        """The result of a function, made of new tensors of the same shapes if it is known."""
+        """Return the result of a function, as new tensors of its shapes if these are known."""
         leaves, form = tree_flatten((args, kwargs))
         key = (function, form, *map(_shape, leaves))
         if (known := self._known.get(key)) is not None:
@@ -106,14 +106,14 @@ class Results:
 
 
 def _shape(value: Any) -> Any:
-    """All of a tensor except its numbers; any other value with its type, since 1 equals 1.0."""
+    """Describe a tensor without its numbers, or a value with its type, since 1 equals 1.0."""
     if isinstance(value, Tensor):
         return value.size(), value.stride(), value.dtype, value.device
     return type(value), value
 
 
 def _are_new(made: Sequence[Any], given: Sequence[Any]) -> bool:
-    """Whether these are tensors of the meta device that fill storages of their own."""
+    """Return whether these are tensors of the meta device that each fill their own storage."""
     if not all(isinstance(tensor, Tensor) and tensor.is_meta for tensor in made):
         return False
     old = {_identity(tensor) for tensor in given if isinstance(tensor, Tensor)}

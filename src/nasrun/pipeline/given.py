@@ -155,7 +155,7 @@ def shortened(name: str) -> str:
 
 
 def _record(text: str) -> object:
-    """What a JSON text holds that is ours or a text; `None` for what a space has to read."""
+    """Return the content of a JSON text of ours, or a text; `None` if a space has to read it."""
     ours = '"choices"' in text or '"schema"' in text
     try:
         record = from_text(text)

@@ -112,13 +112,13 @@ def _print_search(console: Console, result: dict[str, Any]) -> None:
 
 
 def _print_front(console: Console, result: Mapping[str, Any]) -> None:
-    """What no other candidate beats, where a search weighed scores against a cost."""
+    """Print the candidates that no other beats, if a search weighed scores against a cost."""
     if not (front := result.get("front")):
         return
     name, cost = result["judged_by"], result["priced_by"]
     shown = percent if name == "validation_accuracy" else "{:.4g}".format
     title = (
-        "what no other candidate beats; nasrun select method=at_most selector.cost=... takes one"
+        "candidates that no other beats; nasrun select method=at_most selector.cost=... takes one"
     )
     rows = [(f"{row[cost]:.4g}", shown(row[name]), row["genotype"]) for row in front]
     table(console, title, (cost, name.replace("_", " "), "architecture"), rows)

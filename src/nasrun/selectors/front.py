@@ -1,4 +1,4 @@
-"""Choosing from the front of a search that weighs scores against a cost: its knee, or by a limit.
+"""Selectors that take one architecture of a front of score and cost: its knee, or by a limit.
 
 The front has every candidate that no other beats in both.
 """
@@ -18,13 +18,13 @@ from nasrun.strategies.front import knee
 
 
 class OnFront(Immediate):
-    """A selector without rounds: a candidate on the front of those within the limits, if any is."""
+    """A selector without rounds; the front is that of the candidates within the limits, if any."""
 
     accepts = PricedStrategy
 
     @abstractmethod
     def pick(self, strategy: PricedStrategy, front: Sequence[Candidate]) -> Candidate:
-        """The one to take of a front, which is given cheapest first."""
+        """Return the chosen candidate of a front, which is sorted by cost, cheapest first."""
 
     def read(self, strategy: Strategy) -> None:
         assert isinstance(strategy, PricedStrategy)
@@ -33,7 +33,7 @@ class OnFront(Immediate):
             candidates = [c for c in candidates if limits.allow(c.genotype)] or candidates
         front = strategy.front(candidates)
         self._choice = self.pick(strategy, front)
-        self._told = {"priced_by": strategy.priced_by, "front": strategy.told(front)}
+        self._report = {"priced_by": strategy.priced_by, "front": strategy.rows(front)}
         self._cost = {strategy.priced_by: strategy.price(self._choice.genotype)}
 
     @property
@@ -41,7 +41,7 @@ class OnFront(Immediate):
         return self._choice.genotype
 
     def report(self, folder: Any) -> dict[str, Any]:
-        found: dict[str, Any] = dict(self._told)
+        found: dict[str, Any] = dict(self._report)
         limits = self.context.limits
         if limits is None or limits.allow(self._choice.genotype):
             found |= self._choice.score.report() | self._cost  # else it is exchanged for another
@@ -49,9 +49,9 @@ class OnFront(Immediate):
 
 
 class Knee(OnFront):
-    """The one farthest above the line between both ends of the front (Das 1999).
+    """The candidate farthest above the line between both ends of the front (Das 1999).
 
-    Cost and score are shares of their range on the front. If none is above it, the best.
+    Cost and score are shares of their range on the front. If none is above the line, the best.
     """
 
     def pick(self, strategy: PricedStrategy, front: Sequence[Candidate]) -> Candidate:
@@ -59,7 +59,7 @@ class Knee(OnFront):
 
 
 class Affordable(OnFront):
-    """The best of those that cost at most `cost`, in the unit of the search; null is any cost."""
+    """The best candidate that costs at most `cost`, in the search's unit; `None` is any cost."""
 
     def __init__(self, *, cost: float | None) -> None:
         if cost is not None and not cost > 0:

@@ -204,7 +204,7 @@ class CandidateStrategy(ScoredStrategy, RankedStrategy):
 
 
 class PricedStrategy(CandidateStrategy):
-    """A strategy that weighs the scores of architectures against what each costs."""
+    """A strategy that weighs the scores of architectures against their costs."""
 
     leaves = "scored candidates with costs"
     read_by = "knee, at_most, fittest, halving or rescored"
@@ -213,27 +213,27 @@ class PricedStrategy(CandidateStrategy):
     @property
     @abstractmethod
     def priced_by(self) -> str:
-        """The name of the cost, with its unit."""
+        """Name of the cost, with its unit."""
 
     @abstractmethod
     def price(self, genotype: Genotype) -> float:
-        """What the network of an architecture costs."""
+        """Return the cost of an architecture's network."""
 
     @abstractmethod
     def least(self) -> float:
-        """What the cheapest network of the space costs."""
+        """Return the cost of the cheapest network of the space."""
 
     def point(self, candidate: Candidate) -> Point:
-        """Where a candidate stands: its cost, and its merit."""
+        """Return the cost and the merit of a candidate."""
         return self.price(candidate.genotype), candidate.score.merit
 
     def front(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Those of the candidates that no other beats in both, cheapest first."""
+        """Return the candidates that no other beats in both, cheapest first."""
         sound = [candidate for candidate in candidates if candidate.score.sound]
         return frontier(sound or candidates, self.point)
 
-    def told(self, candidates: Iterable[Candidate]) -> list[dict[str, Any]]:
-        """What reports say of some candidates: genotype, score and cost."""
+    def rows(self, candidates: Iterable[Candidate]) -> list[dict[str, Any]]:
+        """Return candidates as rows of a report: genotype, score and cost."""
         return [
             {
                 "genotype": self.space.render(candidate.genotype),

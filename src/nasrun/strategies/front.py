@@ -1,7 +1,7 @@
-"""Which of many points no other beats, by a cost and a merit, and how lonely each is there.
+"""Fronts of points with a cost and a merit, and the crowding of points on a front.
 
 The parts of NSGA-II (Deb et al. 2002, sec. III) for two objectives. They are our own, since they
-are a page, and a library of them (pymoo) would bring a loop, a state and random numbers besides.
+are a page, and a library of them (pymoo) would add its own loop, state and random numbers.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 Point = tuple[float, float]
-"""A cost, of which less is better, and a merit, of which more is."""
+"""A cost, of which less is better, and a merit, of which more is better."""
 
 
 def frontier(items: Iterable[T], point: Callable[[T], Point]) -> list[T]:
-    """What no other item beats, cheapest first; of those with equal points the first."""
+    """Return the items that no other item beats, cheapest first; of equal points the first item."""
     best: list[T] = []
     for item in sorted(items, key=lambda item: (point(item)[0], -point(item)[1])):
         if not best or point(item)[1] > point(best[-1])[1]:
@@ -25,14 +25,14 @@ def frontier(items: Iterable[T], point: Callable[[T], Point]) -> list[T]:
 
 
 def dominates(one: Point, other: Point) -> bool:
-    """Whether one point is nowhere worse and somewhere better."""
+    """Return whether `one` is nowhere worse than `other` and somewhere better."""
     return one != other and one[0] <= other[0] and one[1] >= other[1]
 
 
 def fronts(points: Sequence[Point]) -> list[list[int]]:
-    """Fast nondominated sort: places of points that none dominates, then of those left, and so on.
+    """Sort into fronts: indices of points that no other dominates, then of those left, and so on.
 
-    Every point is in one front, each front in the order of the points.
+    Every point is in one front; each front keeps the order of the points.
     """
     below: list[list[int]] = [[] for _ in points]
     above = [0] * len(points)
@@ -55,9 +55,9 @@ def fronts(points: Sequence[Point]) -> list[list[int]]:
 
 
 def crowding(points: Sequence[Point]) -> list[float]:
-    """Crowding distance: per objective the share of its range between both neighbours, summed.
+    """Return the distance between both neighbours, as a share of each objective's range, summed.
 
-    The first and the last of an objective are infinitely far.
+    The first and the last point of an objective are infinitely far.
     """
     distances = [0.0] * len(points)
     for values in zip(*points, strict=True):
@@ -71,7 +71,7 @@ def crowding(points: Sequence[Point]) -> list[float]:
 
 
 def knee(points: Sequence[Point]) -> int:
-    """The place of the point farthest above the line from a frontier's cheapest to its best.
+    """Return the index of the point farthest above the line between a frontier's first and last.
 
     Both axes are shares of their range on the frontier, whose points are given cheapest first. If
     none is above the line, it is the last point, which has the most merit.

@@ -21,16 +21,17 @@ from nasrun.strategies.front import crowding, fronts
 from nasrun.tasks.base import ImageTask
 
 AGAIN = 10
-"""How often a child that was scored before is mutated once more."""
+"""Largest number of further mutations of a child that was scored before."""
 
 
 class Nsga2(EvaluatedSearch, PricedStrategy):
     """Random architectures, then generations of `population` children of good parents.
 
-    A parent wins a tournament of two: the better front, then the lonelier one. A child takes each
-    decision from either parent, with probability `crossover`, else it is a copy; then one of its
-    decisions is mutated. After a generation the best of parents and children live on, each
-    architecture once. The population follows from the candidates, so it is no part of the state.
+    A parent wins a tournament of two: the better front counts, then the larger crowding distance. A
+    child takes each decision from either parent, with probability `crossover`, else it is a copy;
+    then one of its decisions is mutated. After a generation the best of parents and children
+    survive, each architecture once. The population follows from the candidates, so it is no part of
+    the state.
     """
 
     searches = (SupernetSpace,)
@@ -110,7 +111,7 @@ class Nsga2(EvaluatedSearch, PricedStrategy):
         return proposed
 
     def _alive(self) -> list[Candidate]:
-        """The population, the better ones first; empty before the first generation is scored."""
+        """Return the population, best first; empty before the first generation is scored."""
         whole = len(self.candidates) // self.population * self.population
         alive: list[Candidate] = []
         for begin in range(0, whole, self.population):
@@ -119,9 +120,9 @@ class Nsga2(EvaluatedSearch, PricedStrategy):
         return alive
 
     def survivors(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Front by front, within one the lonelier first; what could not be trained dies."""
+        """Return the population, by front, then by crowding, without candidates that diverged."""
         distinct = {c.genotype: c for c in reversed(candidates) if c.score.sound}
-        left = list(reversed(distinct.values()))  # of equals the first
+        left = list(reversed(distinct.values()))  # the first of equal ones
         points = [self.point(candidate) for candidate in left]
         kept: list[Candidate] = []
         for front in fronts(points):
@@ -145,7 +146,7 @@ class Nsga2(EvaluatedSearch, PricedStrategy):
         return child
 
     def _winner(self, alive: Sequence[Candidate]) -> Genotype:
-        """The better of two that are drawn: `alive` is in order."""
+        """Return the better of two drawn candidates; `alive` is sorted."""
         return alive[min(torch.randint(len(alive), (2,)).tolist())].genotype
 
     def finish(self, folder: Any) -> dict[str, Any]:
@@ -160,4 +161,4 @@ class Nsga2(EvaluatedSearch, PricedStrategy):
         )
         named, picture = (self.priced_by, name), folder.path / "front.png"
         trade_off(points, best, picture, f"{name} over cost", named, "every candidate")
-        return {**found, "priced_by": self.priced_by, "front": self.told(front)}
+        return {**found, "priced_by": self.priced_by, "front": self.rows(front)}
