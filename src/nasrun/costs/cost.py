@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nasrun.costs.ledger import Results
 from nasrun.genotype import Decision
 
 POOLS = (torch.ops.aten.max_pool2d_with_indices, torch.ops.aten.avg_pool2d)
@@ -114,6 +115,7 @@ def candidate_costs(
     `idle` is the mixture in which no candidate runs. Most callers need `SupernetSpace.costs`.
     """
     found: list[tuple[Candidates, Tensor]] = []
+    results = Results()
 
     def meet(place: nn.Module, arguments: tuple[Any, ...]) -> None:
         assert isinstance(place, Candidates)
@@ -122,7 +124,7 @@ def candidate_costs(
     network.eval()
     places = [module for module in network.modules() if isinstance(module, Candidates)]
     handles = [place.register_forward_pre_hook(meet) for place in places]
-    with torch.no_grad(), Meter() as rest:
+    with torch.no_grad(), Meter(results) as rest:
         network(torch.empty(1, inputs, size, size, device="meta"), idle)
     for handle in handles:
         handle.remove()
@@ -136,7 +138,7 @@ def candidate_costs(
     for position, (place, x) in enumerate(found):
         for choice, module in place.candidates.items():
             cell = position, decisions[place.row].choices.index(choice)
-            with torch.no_grad(), Meter() as meter:
+            with torch.no_grad(), Meter(results) as meter:
                 y = module(x)
             sizes[cell] = sum(parameter.numel() for parameter in module.parameters())
             macs[cell], flops[cell] = meter.macs, meter.macs + meter.pooling
@@ -156,11 +158,13 @@ def candidate_costs(
 class Meter(TorchDispatchMode):
     """A context that adds up the costs of convolutions, matrix products and pools that run in it.
 
-    Elementwise operations (activations, batch norms, sums) are considered fused with them.
+    Elementwise operations (activations, batch norms, sums) are considered fused with them. On the
+    meta device, meters of the same shapes are quicker if they share their `results`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, results: Results | None = None) -> None:
         super().__init__()
+        self._results = results
         self.macs, self.pooling, self.access = 0, 0, 0
 
     def __torch_dispatch__(
@@ -168,10 +172,12 @@ class Meter(TorchDispatchMode):
     ) -> Any:
         from torch.utils.flop_counter import flop_registry
 
-        answer = func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        known = self._results
+        answer = func(*args, **kwargs) if known is None else known.of(func, args, kwargs)
         y = answer[0] if isinstance(answer, tuple) else answer
         if func.overloadpacket in flop_registry:
-            flops = flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=y)
+            flops = flop_registry[func.overloadpacket](*args, **kwargs, out_val=y)
             self.macs += flops // 2
         elif func.overloadpacket in POOLS:
             self.pooling += math.prod(args[1]) * y.numel()
