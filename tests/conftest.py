@@ -14,8 +14,12 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from toys import context
+
+from nasrun.config.folders import conf_folder
 
 SMALL = ["rounds=2", "width=2", "depth=3", "batch_size=16", "images=64", "space.nodes=1"]
 SMALL += ["space.kept_edges=1", "budget.threads=1", "budget.device=cpu"]
@@ -33,6 +37,25 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in parallel
+    Plugins.instance()  # registers what reads files
+    for scheme in ("file", "pkg"):
+        source = SourcesRegistry.instance().types[scheme]
+        source.load_config = read_once(source.load_config)
+
+
+def read_once(load):
+    """Let Hydra read each of its own files and of the project's once per process."""
+    kept, fixed = {}, {"hydra.conf", str(conf_folder())}
+
+    def loaded(source, config_path):
+        if source.path not in fixed:
+            return load(source, config_path)  # a test may change it
+        key = source.path, source.provider, config_path
+        if key not in kept:
+            kept[key] = pickle.dumps(load(source, config_path))
+        return pickle.loads(kept[key])
+
+    return loaded
 
 
 @dataclass(frozen=True)
