@@ -23,6 +23,7 @@ EVERYONE_MAY = {
     "trained",
     "networks",
     "costs.cost",
+    "costs.ledger",
     "pictures.figure",
     "pictures.curves",
     "pictures.plots",
