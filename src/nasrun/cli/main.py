@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 MOVED = {"diagnose": "analyze search run=RUN"}
-"""Verbs that were, and what to type in their place."""
+"""Former verbs, each with the command that replaces it."""
 
 
 def dispatch(arguments: list[str]) -> int:

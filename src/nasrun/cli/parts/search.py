@@ -1,4 +1,4 @@
-"""`nasrun analyze search`: DARTS-PT's three looks at a searched supernet."""
+"""`nasrun analyze search` makes DARTS-PT's three measurements of a searched supernet."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEYS = {
 
 
 def search(words: Sequence[str]) -> int:
-    """Measure, write `search.json`, print it."""
+    """Measure, write `search.json`, and print it."""
     keys, names = sorted_out(words, KEYS)
     if names or "run" not in keys:
         typed = names[0] if names else "analyze search"
@@ -46,10 +46,10 @@ PART = Verb(
     keys=KEYS,
     about={
         "run": "the finished search",
-        "edges": "how many random edges are measured",
-        "rounds": "how long each of their operations is tuned alone",
-        "shuffles": "how often the choices of two edges are exchanged; 0 leaves it out",
-        "out": "where `search.json` goes; the run's analysis/search if it is left out",
+        "edges": "number of random edges to measure",
+        "rounds": "number of rounds that each of their operations is tuned alone",
+        "shuffles": "number of measurements with the choices of two edges exchanged; 0 for none",
+        "out": "folder of `search.json`; the run's analysis/search if it is left out",
         "trust": "packages of your own that the run's configuration names",
     },
 )
