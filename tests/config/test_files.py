@@ -120,6 +120,29 @@ def test_a_file_without_effect_or_that_cannot_be_read_is_named(folder, text, exp
     assert expected in refused(compose, words("x"))
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("- rounds\n", "strategy: ['rounds']: a file gives strategy no keys"),
+        (
+            f"{HEAD}rounds: 3\n",
+            "strategy=x: its file gives strategy no keys; write them at its top",
+        ),
+        (
+            "defaults: [_self_, darts]\nbatch_size: 5\n",
+            "strategy=x: theirs/strategy/x.yaml: darts comes behind _self_ and overwrites the",
+        ),
+    ],
+)
+def test_an_option_of_a_group_has_keys_that_arrive(folder, text, expected):
+    (folder / "strategy").mkdir()
+    (folder / "strategy" / "x.yaml").write_text(text)
+    assert expected in refused(compose, ["strategy=x", words("x")[1]])
+    good = "defaults: [darts, _self_]\nbatch_size: 5\n"
+    (folder / "strategy" / "x.yaml").write_text(good)
+    assert compose(["strategy=x", words("x")[1]]).config.strategy.batch_size == 5
+
+
 def test_only_the_file_without_effect_of_several_is_named(folder):
     (folder / "experiment" / "x.yaml").write_text("rounds: 3\n")
     assert "experiment=x: theirs/experiment/x.yaml has no effect" in refused(

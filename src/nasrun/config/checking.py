@@ -15,7 +15,7 @@ from typing import Any
 
 from nasrun.config.folders import options
 from nasrun.config.keys import OPTIMIZERS
-from nasrun.config.kinds import Call, Kind, Maker, calls_in
+from nasrun.config.kinds import Call, Instance, Kind, Maker, calls_in
 from nasrun.config.reading import instance, signature
 from nasrun.config.sources import module_of
 from nasrun.config.words import did_you_mean
@@ -119,7 +119,9 @@ def _check_kind(value: Any, kind: Kind, key: str, shown: Any) -> None:
 
 
 def _names(kind: Kind, value: Any) -> str:
-    """Return the names of optimizers, for a parameter that takes one; else an empty text."""
+    """Return what else to say of a kind: the names of optimizers, and what a node lacks."""
+    if isinstance(kind, Instance) and isinstance(value, Mapping):
+        return f"{kind.words}, but it has no `{TARGET}`; name one, or a base under `defaults:`"
     if not isinstance(kind, Maker) or kind.returned != instance(OPTIMIZER):
         return ""
     known = options(OPTIMIZERS)

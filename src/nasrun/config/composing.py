@@ -16,6 +16,7 @@ from nasrun.config.files import (
     refuse_foreign_options,
     refuse_idle_experiment,
     refuse_names,
+    refuse_overwritten,
     refuse_paths,
     refuse_resolvers,
 )
@@ -68,7 +69,8 @@ def compose(overrides: Sequence[str]) -> Composed:
     experiments = [name for text in experiments for name in text.strip("[]").split(",")]
     refuse_paths({**choices, "experiment": experiments})
     refuse_idle_experiment(config, experiments, folders)
-    refuse_names(config)
+    refuse_names(config, choices)
+    refuse_overwritten(choices, folders)
     with _open(config):
         del config["hydra"]
     refuse_resolvers(OmegaConf.to_container(config, resolve=False))

@@ -64,15 +64,39 @@ def refuse_paths(choices: Mapping[str, Any]) -> None:
                 raise ValueError(f"{group}={option}: is a path; name the option, {group}={name}")
 
 
-def refuse_names(config: DictConfig) -> None:
-    """ValueError for a group that a file gives a value in place of its keys."""
+def refuse_names(config: DictConfig, choices: Mapping[str, Any]) -> None:
+    """Raise ValueError for a group that a file gives no keys, but something else or nothing."""
     for group in GROUPS:
-        value = OmegaConf.select(config, group, throw_on_missing=False)
-        if group != "experiment" and isinstance(value, str | int | float):
+        value, option = config.get(group), choices.get(group)
+        if group == "experiment" or isinstance(value, DictConfig):
+            continue
+        if value is not None:
             raise ValueError(
                 f"{group}: {value}: a file gives {group} no keys; choose an option of it under "
                 f"`defaults:` by `- override /{group}: {value}`"
             )
+        if option is not None:
+            raise ValueError(
+                f"{group}={option}: its file gives {group} no keys; write them at its top level, "
+                "without a `# @package`"
+            )
+
+
+def refuse_overwritten(choices: Mapping[str, Any], folders: Sequence[Path]) -> None:
+    """Raise ValueError for a file in added folders whose keys its own base overwrites."""
+    for group, option in choices.items():
+        name = group.partition("@")[0]
+        for path in (folder / name / f"{option}.yaml" for folder in folders):
+            content = yaml.safe_load(path.read_text("utf-8-sig")) if path.is_file() else None
+            defaults = content.get("defaults") if isinstance(content, Mapping) else None
+            if not isinstance(defaults, list) or "_self_" not in defaults:
+                continue
+            behind = defaults[defaults.index("_self_") + 1 :]
+            if bases := [base for base in behind if isinstance(base, str)]:
+                raise ValueError(
+                    f"{name}={option}: {path}: {bases[0]} comes behind _self_ and overwrites the "
+                    "file's own keys; put _self_ at the end of `defaults:`"
+                )
 
 
 def refuse_boundless(folders: Sequence[Path]) -> None:

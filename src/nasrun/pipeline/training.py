@@ -43,6 +43,7 @@ def train(work: Work, kind: StageKind, chosen: Chosen, ready: Retrain | None) ->
     if earlier is None:
         work.tell_why_new(folder, own)
     elif not folder.begun:
+        earlier.last_state()  # if it is gone, say so before anything of the new one exists
         say(work.console, f"{folder.title}: continues where {earlier.branch} ended")
     return work.drive(folder, lambda: ready or begin_training(plan, kind, chosen.genotype))
 

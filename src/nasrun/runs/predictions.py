@@ -39,6 +39,8 @@ def image_files(names: Sequence[str]) -> list[Path]:
                 endings = " ".join(sorted(EXTENSIONS))
                 raise ValueError(f"{name}: no images in this folder, they end in {endings}")
             found |= dict.fromkeys(below)
+        elif path.exists() and not path.is_file():
+            raise ValueError(f"{name}: is a pipe or a device; give image files or their folders")
         elif path.exists():
             found[path] = None
         else:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,9 @@ def test_wrong_words_are_refused_and_all_broken_files_are_named(nasrun, finished
     Image.effect_noise((40, 40), 50).save("good.png")
     Path("text.png").write_text("no image")
     Path("cut.png").write_bytes(Path("good.png").read_bytes()[:500])
+    os.mkfifo("pipe.png")
     for words, told in {
+        f"{finished} good.png pipe.png": "pipe.png: is a pipe or a device; give image files",
         f"{finished}": "predict: give the folder of a run, then images",
         f"{finished} nowhere.png": "nowhere.png: there is no such file or folder",
         f"{finished} empty": "empty: no images in this folder",
