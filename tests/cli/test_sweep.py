@@ -245,6 +245,7 @@ def test_a_sweeper_that_draws_is_not_given_what_it_cannot_judge(nasrun, finished
             "seed=interval(0,1): this needs another sweeper",
         ),
         ("seed=range(0,0)", "seed=range(0,0): has no values; name one or more"),
+        ("seed=range(0,1,0)", "seed=range(0,1,0): range() arg 3 must not be zero; name other"),
         ("strategy=glob(x*)", "strategy=glob(x*): no such options of strategy; there are "),
         ("seed=glob(*)", "seed=glob(*): no such options of seed, which has none"),
         ("strategy=a(b", "strategy=a(b: cannot be read; quote special characters"),

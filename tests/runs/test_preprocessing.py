@@ -117,6 +117,14 @@ def test_floats_that_resampling_took_just_beyond_are_read():
     assert COLOUR.read(torch.full((3, 8, 8), 1.0004), LIKE).shape == (1, 3, 8, 8)
 
 
+def test_floats_of_any_byte_order_and_width_are_read():
+    image = numpy.random.default_rng(0).random((8, 8, 3))
+    expected = Preprocessing(3, 8, 1.0).read(image, LIKE)
+    for kind in (">f8", "<f8", ">f4", "longdouble", "f2"):
+        seen = Preprocessing(3, 8, 1.0).read(image.astype(kind), LIKE)
+        assert (seen - expected).abs().max() < 1e-3
+
+
 def test_an_image_can_be_differentiated():
     image = torch.rand(3, 11, 9, requires_grad=True)
     COLOUR.read([image, image], LIKE).sum().backward()

@@ -202,7 +202,10 @@ class Axis:
         if not parsed.is_discrete_sweep():
             return cls(override, ())
         key = parsed.get_key_element()
-        values = tuple(f"{key}={value}" for value in parsed.sweep_string_iterator())
+        try:
+            values = tuple(f"{key}={value}" for value in parsed.sweep_string_iterator())
+        except ValueError as error:  # such as a step of 0
+            raise ValueError(f"{override}: {error}; name other values") from error
         if not values:
             raise ValueError(f"{override}: has no values; name one or more")
         return cls(override, values, parsed.is_range_sweep())

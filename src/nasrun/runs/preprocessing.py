@@ -87,6 +87,8 @@ class Preprocessing:
             )
         if images.dtype != numpy.uint8 and images.dtype.kind != "f":
             raise ValueError(f"images: {images.dtype} is not read; use {self._forms}")
+        if not images.dtype.isnative or images.dtype.itemsize > 8:  # which torch does not take
+            images = images.astype(numpy.float64)
         tensor = torch.from_numpy(numpy.ascontiguousarray(images))
         return tensor.movedim(-1, -3) if images.ndim > 2 else tensor
 
