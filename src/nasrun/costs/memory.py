@@ -253,9 +253,10 @@ def network_bytes(
 
 
 def activation_bytes(network: ImageClassifier, inputs: int, size: int) -> int:
-    """What training keeps of one square image for the backward pass, in fp32; on the meta device.
+    """The bytes that training on one square image keeps for the backward pass, in fp32.
 
-    `inputs` is the number of channels, `size` the side in pixels.
+    `inputs` is the number of channels, `size` the side in pixels. The network is moved to the meta
+    device.
     """
     network.to(META).train()
     given = sizes([*network.parameters(), *network.buffers()])

@@ -145,7 +145,7 @@ def _named(folders: Sequence[str], names: Sequence[str]) -> str | None:
 
 
 def _advice(folder: Path, train: str | None) -> str:
-    """What to do if there are no two classes."""
+    """The advice for a folder with fewer than two classes."""
     top = folders(folder)
     if train is None and len(top) == 1 and len(folders(folder / top[0])) > 1:
         return f"give dataset.root={shown(folder / top[0])}"

@@ -259,7 +259,7 @@ class DrqLearner(MemberLearner):
         return torch.rand(self.task.outputs) * 2 - 1
 
     def _mean_return(self, act: Act, count: int) -> Metrics:
-        """The return of so many episodes without noise: its mean and its standard deviation."""
+        """The mean and the standard deviation of the return over `count` episodes without noise."""
         episodes = self.task.environment.start()
         returns = [earned(episodes, act) for _ in range(count)]
         return {"return": statistics.fmean(returns), "return_std": statistics.pstdev(returns)}
