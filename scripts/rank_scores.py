@@ -3,6 +3,7 @@
 
     scripts/rank_scores.py area --scores scores.jsonl --table CSV
     scripts/rank_scores.py bayesian --table CSV --out searches.jsonl
+    scripts/rank_scores.py epnas --table CSV --out searches.jsonl
 
 `area` compares evolution in the table, by validation accuracy after 12 epochs, with AREA, whose
 first population is the better half of 20 architectures drawn from those that NASWOT scored; for
@@ -10,7 +11,8 @@ these 20 scores it has one candidate less. `nasrun analyze ranks` writes the sco
 compares Bayesian optimisation with evolution and with random search, each with the settings of its
 YAML, at equal numbers of candidates: by validation accuracy after 12 epochs alone, a line per
 search in `--out` as it is done. Once all are done, the test accuracies of the best are read, and
-the differences are tested seed by seed.
+the differences are tested seed by seed. `epnas` compares EPNAS with its random beam and with random
+search, likewise.
 """
 
 from __future__ import annotations
@@ -24,7 +26,11 @@ from time import perf_counter
 
 COLUMN = "cifar10_test_200ep"
 FITNESS = "cifar10_val_12ep"
-RIVALS = ("bayesian", "evolution", "random")
+RIVALS = {
+    "bayesian": ("evolution", "random"),
+    "epnas": ("epnas_random", "random"),
+}
+"""Strategies with those that they are compared with."""
 SIZES = (50, 150)
 Line = dict[str, object]
 
@@ -35,17 +41,18 @@ def main() -> None:
     bred = verbs.add_parser("area", help="evolution in the table with and without a warm start")
     bred.add_argument("--seeds", type=int, default=100)
     bred.add_argument("--candidates", type=int, default=150)
-    guided = verbs.add_parser("bayesian", help="Bayesian optimisation against other searches")
-    guided.add_argument("--seeds", type=int, default=100)
-    guided.add_argument("--out", type=Path, required=True)
+    guided = [verbs.add_parser(name, help=f"{name} against other searches") for name in RIVALS]
+    for verb in guided:
+        verb.add_argument("--seeds", type=int, default=100)
+        verb.add_argument("--out", type=Path, required=True)
     bred.add_argument("--scores", type=Path, required=True)
-    for verb in (bred, guided):
+    for verb in (bred, *guided):
         verb.add_argument("--table", type=Path, required=True)
     arguments = parser.parse_args()
     if arguments.verb == "area":
         area(arguments.scores, arguments.table, arguments.seeds, arguments.candidates)
     else:
-        bayesian(arguments.table, arguments.out, arguments.seeds)
+        rivalry(arguments.verb, arguments.table, arguments.out, arguments.seeds)
 
 
 def lines(path: Path) -> Iterator[Line]:
@@ -91,7 +98,7 @@ def area(scores: Path, table: Path, seeds: int, candidates: int) -> None:
     compare("AREA finds a better cell than evolution (true %)", ("AREA", "evolution"), pairs)
 
 
-def bayesian(table: Path, out: Path, seeds: int) -> None:
+def rivalry(own: str, table: Path, out: Path, seeds: int) -> None:
     """Run the searches missing in `out`, then print true accuracies and the paired tests."""
     from evidence import compare
 
@@ -101,7 +108,7 @@ def bayesian(table: Path, out: Path, seeds: int) -> None:
     fitness, space = Table.read(table).columns[FITNESS], in_table()
     done = {(line["strategy"], line["seed"]) for line in lines(out)}
     for seed in range(seeds):
-        for name in RIVALS:
+        for name in (own, *RIVALS[own]):
             if (name, seed) in done:
                 continue
             words = ["space=nasbench201", f"strategy={name}", "evaluator@strategy=tabular"]
@@ -121,15 +128,13 @@ def bayesian(table: Path, out: Path, seeds: int) -> None:
     chosen = {(line["strategy"], line["seed"]): line["best"] for line in lines(out)}
     truth = Table.read(table).columns[COLUMN]
     for size in SIZES:
-        for rival in RIVALS[1:]:
+        for rival in RIVALS[own]:
             pairs = [
-                (truth[chosen[RIVALS[0], seed][str(size)]], truth[chosen[rival, seed][str(size)]])
+                (truth[chosen[own, seed][str(size)]], truth[chosen[rival, seed][str(size)]])
                 for seed in range(seeds)
             ]
-            claim = (
-                f"After {size} candidates, {RIVALS[0]} finds a better cell than {rival} (true %)"
-            )
-            compare(claim, (RIVALS[0], rival), pairs)
+            claim = f"After {size} candidates, {own} finds a better cell than {rival} (true %)"
+            compare(claim, (own, rival), pairs)
 
 
 def in_table():

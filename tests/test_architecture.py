@@ -114,6 +114,7 @@ MAY = {
         *("strategies.controller", "strategies.explore", "strategies.pruning", "engines.base"),
         "strategies.exploit",
         *("strategies.evaluated", "strategies.variation", "strategies.members"),
+        *("strategies.prefixes", "strategies.distinct"),
         *(*SPACES, "supernet", "costs"),
     },
     "supernet": {"supernet", *SPACES, "ops"},
@@ -179,6 +180,7 @@ def test_no_strategy_knows_another():
     shared |= {"strategies.controller", "strategies.explore", "strategies.pruning"}
     shared |= {"strategies.exploit"}
     shared |= {"strategies.evaluated", "strategies.variation", "strategies.members"}
+    shared |= {"strategies.prefixes", "strategies.distinct"}
     for path in FILES:
         if path.parent.name == "strategies":
             others = {name for name in ours(path) if name.startswith("strategies")}

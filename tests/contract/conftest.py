@@ -32,6 +32,7 @@ SMALL += ["space.operations=[none,max_pool_3x3,skip_connect,sep_conv_3x3]"]
 SMALLER = {
     "strategy.num_candidates": 2,
     "strategy.together": 1,
+    "strategy.beam": 1,
     "strategy.population": 1,
     "strategy.tournament": 1,
     "strategy.initial": 1,

@@ -35,20 +35,21 @@ def test_area_and_evolution_are_compared_seed_by_seed(ranks, table, tmp_path, ca
     assert "| evolution | 3 |" in told
 
 
-def test_bayesian_optimisation_is_compared_at_two_sizes_and_goes_on_where_it_was(
-    ranks, table, tmp_path, capsys, monkeypatch
+@pytest.mark.parametrize("own", ["bayesian", "epnas"])
+def test_a_search_is_compared_at_two_sizes_and_goes_on_where_it_was(
+    ranks, table, tmp_path, capsys, monkeypatch, own
 ):
     monkeypatch.setattr(ranks, "SIZES", (11, 13))
     out = tmp_path / "searches.jsonl"
-    ranks.bayesian(table, out, seeds=1)
+    ranks.rivalry(own, table, out, seeds=1)
     first = out.read_text()
-    ranks.bayesian(table, out, seeds=2)
+    ranks.rivalry(own, table, out, seeds=2)
     found = [json.loads(each) for each in out.read_text().splitlines()]
     assert out.read_text().startswith(first)
     assert [(each["strategy"], each["seed"]) for each in found] == [
-        (name, seed) for seed in range(2) for name in ranks.RIVALS
+        (name, seed) for seed in range(2) for name in (own, *ranks.RIVALS[own])
     ]
     assert all(set(each["best"]) == {"11", "13"} for each in found)
     told = capsys.readouterr().out
-    assert told.count("| bayesian | 2 |") == 4
-    assert "After 13 candidates, bayesian finds a better cell than random" in told
+    assert told.count(f"| {own} | 2 |") == 4
+    assert f"After 13 candidates, {own} finds a better cell than random" in told

@@ -252,3 +252,16 @@ def test_neighbours_are_all_that_a_mutation_can_make_each_once(made):
 def test_a_space_without_a_choice_has_no_neighbours():
     narrow = space(("sep_conv_3x3",), nodes=1)
     assert list(narrow.neighbours(narrow.sample())) == []
+
+
+def test_depths_are_the_nodes_of_all_cell_types_together_or_the_layers():
+    assert space(nodes=2, kept_edges=1).depths == (
+        ("normal/2-0", "normal/2-1", "reduce/2-0", "reduce/2-1"),
+        tuple(f"{cell}/3-{source}" for cell in ("normal", "reduce") for source in range(3)),
+    )
+    benchmark = NasBench201(operations=NB201, channels=4, layers=3)
+    assert [len(depth) for depth in benchmark.depths] == [1, 2, 3]
+    assert benchmark.depths[1] == ("cell/2-0", "cell/2-1")
+    layers = {"expansions": (3,), "widths": (100,), "squeeze": (False,), "channels": 4, "layers": 3}
+    mobile = MobileSpace(kernels=(3,), skip=True, **layers)
+    assert mobile.depths == (("layer00",), ("layer01",), ("layer02",))

@@ -38,7 +38,7 @@ def reinforce(policy=None, **changes):
         "entropy_weight": 0.0,
     }
     controller = Reinforce(**{**settings, **changes})
-    controller.begin(SPACE)
+    controller.begin(all_choices(SPACE))
     return controller
 
 
@@ -126,12 +126,12 @@ def test_following_moves_between_two_distributions_and_keeps_their_mass():
 def test_a_restored_controller_goes_on_the_same(make):
     torch.manual_seed(0)
     first = make()
-    first.begin(SPACE)
+    first.begin(all_choices(SPACE))
     rollout = first.draw(4)
     first.learn(rollout, torch.rand(4))
     torch.manual_seed(3)
     second = make()
-    second.begin(SPACE)
+    second.begin(all_choices(SPACE))
     second.load_state_dict(first.state_dict())
     for controller in (first, second):
         torch.manual_seed(1)
@@ -143,7 +143,7 @@ def test_a_restored_controller_goes_on_the_same(make):
 
 def test_the_indifferent_one_learns_nothing_and_has_random_marginals():
     controller = Indifferent()
-    controller.begin(SPACE)
+    controller.begin(all_choices(SPACE))
     before = controller.marginals()
     controller.learn(controller.draw(4), torch.ones(4))
     controller.follow(before.flip(1), 1.0, 1.0)

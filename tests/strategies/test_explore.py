@@ -92,7 +92,7 @@ def test_a_path_becomes_an_architecture_of_the_likeliest_edges():
     """In the DARTS space every edge of a path has an operation; here one a node is kept."""
     made = explore()
     made.space = DARTS
-    made.controller.begin(DARTS)
+    made.controller.begin(all_choices(DARTS))
     path = Genotype(DARTS.name, {d.name: "skip_connect" for d in DARTS.decisions})
     assert len(DARTS.limits) == 4
     for limit in DARTS.limits:

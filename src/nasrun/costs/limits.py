@@ -95,8 +95,10 @@ class Limits:
                     "allow that or more"
                 )
         if self.complete({}) is None:
-            named = " ".join(f"budget.{key}={most}" for key, most in self.maxima.items())
-            raise ValueError(f"{named}: each can be met alone, but not all together; allow more")
+            raise ValueError(f"{self}: each can be met alone, but not all together; allow more")
+
+    def __str__(self) -> str:
+        return " ".join(f"budget.{key}={most}" for key, most in self.maxima.items())
 
     def inside(self, space: SupernetSpace) -> Limits | None:
         """Return the same limits on a subspace, or `None` if nothing in it meets them."""
@@ -145,10 +147,14 @@ class Limits:
                     break
         return genotype.changed(chosen)
 
+    def excesses(self, genotype: Mapping[str, str]) -> dict[str, float]:
+        """Return the excess over each limit as a share of it, max(0, cost / limit - 1), by key."""
+        costs = self.cost(genotype)
+        return {key: max(0.0, costs[key] / most - 1.0) for key, most in self.maxima.items()}
+
     def _excess(self, genotype: Mapping[str, str]) -> float:
         """Return the sum over limits of the excess as a share of the limit."""
-        costs = self.cost(genotype)
-        return sum(max(0.0, costs[key] / most - 1.0) for key, most in self.maxima.items())
+        return sum(self.excesses(genotype).values())
 
     def _best_exchange(
         self, chosen: Mapping[str, str], probabilities: Probabilities | None

@@ -6,7 +6,7 @@ from typing import Any
 
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Immediate
-from nasrun.strategies.base import ScoredStrategy, Strategy
+from nasrun.strategies.base import ScoredStrategy, Strategy, allowed
 
 
 class Fittest(Immediate):
@@ -17,9 +17,7 @@ class Fittest(Immediate):
     def read(self, strategy: Strategy) -> None:
         assert isinstance(strategy, ScoredStrategy)
         self.strategy = strategy
-        limits, candidates = self.context.limits, strategy.candidates
-        if limits is not None:
-            candidates = [c for c in candidates if limits.allow(c.genotype)] or candidates
+        candidates = allowed(strategy.candidates, self.context.limits) or strategy.candidates
         self._best = max(candidates, key=lambda candidate: candidate.score.merit)
         self._among = len(strategy.candidates)
 

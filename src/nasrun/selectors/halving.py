@@ -17,7 +17,14 @@ from nasrun.genotype import Genotype
 from nasrun.selectors.base import Selector
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Metrics, Rehearsal
-from nasrun.strategies.base import Candidate, CandidateStrategy, Strategy, from_plain, plain
+from nasrun.strategies.base import (
+    Candidate,
+    CandidateStrategy,
+    Strategy,
+    allowed,
+    from_plain,
+    plain,
+)
 
 
 class Halving(Selector, OnEngine):
@@ -45,9 +52,9 @@ class Halving(Selector, OnEngine):
         candidates = sorted(strategy.candidates, key=lambda candidate: -candidate.score.merit)
         self._exchanged = False
         if (limits := self.context.limits) is not None:
-            allowed = [c for c in candidates if limits.allow(c.genotype)]
-            self._exchanged = not allowed
-            candidates = allowed or [
+            inside = allowed(candidates, limits)
+            self._exchanged = not inside
+            candidates = inside or [
                 Candidate(limits.nearest(c.genotype), c.score) for c in candidates
             ]
         best: dict[Genotype, Candidate] = {}

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
-from itertools import product
+from itertools import chain, product, zip_longest
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -69,6 +69,18 @@ class DecisionSpace(Space):
     def groups(self) -> tuple[str, ...]:
         """Groups of decisions, in order: cell types, or one empty name."""
         return tuple(dict.fromkeys(decision.group for decision in self.decisions))
+
+    @cached_property
+    def depths(self) -> tuple[tuple[str, ...], ...]:
+        """The decisions by depth: nodes of cells, those of all cell types together, or layers.
+
+        The nodes of a group are taken in order; a limit's decisions are all of one depth.
+        """
+        nodes: dict[str, dict[str, list[str]]] = {}
+        for decision in self.decisions:
+            nodes.setdefault(decision.group, {}).setdefault(decision.node, []).append(decision.name)
+        levels = zip_longest(*(found.values() for found in nodes.values()), fillvalue=())
+        return tuple(tuple(chain.from_iterable(level)) for level in levels)
 
     def candidates(self, decision: Decision) -> tuple[str, ...]:
         """Return the choices to decide between; `none` only if it is a choice, or the only one."""

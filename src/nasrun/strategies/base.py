@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -171,6 +172,7 @@ class CandidateStrategy(ScoredStrategy, RankedStrategy):
     """
 
     num_candidates: int
+    limits: Limits | None = None
     leaves = "scored candidates"
     read_by = "fittest, halving or rescored"
     searches: tuple[type[Space], ...] = (DecisionSpace,)
@@ -190,6 +192,12 @@ class CandidateStrategy(ScoredStrategy, RankedStrategy):
     def shared_score(self) -> Callable[[Genotype], Score] | None:
         return None
 
+    @property
+    def best(self) -> Candidate:
+        """The candidate with the best score of those within the limits, if there is any."""
+        found = allowed(self.candidates, self.limits) or self.candidates
+        return max(found, key=lambda candidate: candidate.score.merit)
+
     def deliver(self, candidate: Candidate, folder: Any) -> dict[str, Any]:
         return {}
 
@@ -197,9 +205,15 @@ class CandidateStrategy(ScoredStrategy, RankedStrategy):
         from nasrun.pictures.curves import search_curves
 
         search_curves(folder.metrics(), folder.path / "search.png")
-        best = max((c.score for c in self.candidates), key=lambda score: score.merit)
+        best = self.best.score
         if not best.sound:
             raise ValueError(f"no candidate {self.unsound}")
+        if self.limits is not None and not self.limits.allow(self.best.genotype):
+            warnings.warn(
+                f"no candidate is within {self.limits}: the selection changes one until it is, and "
+                "its score is no longer known; use more candidates",
+                stacklevel=2,
+            )
         return {**best.report(), "candidates": len(self.candidates)}
 
 
@@ -284,6 +298,11 @@ def within(
     allowed = [genotype for genotype in genotypes if limits.allow(genotype)]
     nearest = (limits.nearest(genotype, probabilities) for genotype in genotypes)
     return allowed or list(dict.fromkeys(nearest))
+
+
+def allowed(candidates: Sequence[Candidate], limits: Limits | None) -> list[Candidate]:
+    """Return the candidates that the limits allow, in order."""
+    return [c for c in candidates if limits is None or limits.allow(c.genotype)]
 
 
 def plain(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:

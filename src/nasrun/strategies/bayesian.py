@@ -101,9 +101,7 @@ class Bayesian(EvaluatedSearch):
     def _drawn(self, taken: dict[Genotype, None]) -> Genotype:
         """Return a random architecture, a new one if possible."""
         for _ in range(self.draws):
-            drawn = self.space.sample()
-            if self.limits is not None:
-                drawn = self.limits.nearest(drawn)
+            drawn = self.within_limits(self.space.sample())
             if drawn not in taken:
                 return drawn
         # every neighbour of every one is known only where everything is

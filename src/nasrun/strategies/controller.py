@@ -27,6 +27,8 @@ DRAWS = 1000
 
 Kept = dict[str, tuple[str, ...]]
 """The choices that remain, per decision."""
+LSTMState = tuple[Tensor, Tensor]
+"""The state (h, c) of an LSTM, each (count, hidden)."""
 
 
 class Rollout(NamedTuple):
@@ -38,19 +40,26 @@ class Rollout(NamedTuple):
 
 
 class Controller(ABC):
-    """Draws architectures; the constructor takes settings, `begin` the space."""
+    """Draws architectures; the constructor takes settings, `begin` decisions and choices."""
 
-    space: SupernetSpace
     alive: Tensor
     """(decisions, choices), true where a choice may be drawn."""
 
     @abstractmethod
-    def begin(self, space: SupernetSpace) -> None:
-        """Begin on a space, with all its choices alive."""
+    def begin(self, alive: Tensor) -> None:
+        """Begin with the choices of a mask (decisions, choices)."""
 
     @abstractmethod
     def draw(self, count: int) -> Rollout:
         """Draw this many architectures independently."""
+
+    @abstractmethod
+    def conditional(self, columns: Tensor) -> Tensor:
+        """Return logits (N, t + 1, choices) of each decision and the next, given those before.
+
+        columns: (N, t), the choices of the first t decisions; if these are all decisions, no other
+        is next, and logits are (N, t, choices). Choices that are not alive have logits too.
+        """
 
     @abstractmethod
     def learn(self, rollout: Rollout, rewards: Tensor) -> None:
@@ -127,6 +136,10 @@ class Policy(nn.Module, ABC):
         """Draw `count` architectures; `prior` (decisions, choices) is added to the logits."""
 
     @abstractmethod
+    def conditional(self, columns: Tensor) -> Tensor:
+        """Return the same as `Controller.conditional`, without a prior."""
+
+    @abstractmethod
     def marginals(self, alive: Tensor, prior: Tensor) -> Tensor:
         """The probability of each choice."""
 
@@ -155,15 +168,18 @@ class Reinforce(Controller):
         self.baseline_decay = baseline_decay
         self.entropy_weight = entropy_weight
 
-    def begin(self, space: SupernetSpace) -> None:
-        self.space, self.alive = space, all_choices(space)
-        self.prior = torch.zeros(self.alive.shape)
-        self.policy.build(len(space.decisions), space.width)
+    def begin(self, alive: Tensor) -> None:
+        self.alive, self.prior = alive, torch.zeros(alive.shape)
+        self.policy.build(*alive.shape)
         self.optimizer = self.factory(self.policy.parameters())
         self.baseline: float | None = None
 
     def draw(self, count: int) -> Rollout:
         return self.policy.roll(count, self.alive, self.prior)
+
+    def conditional(self, columns: Tensor) -> Tensor:
+        logits = self.policy.conditional(columns)
+        return logits + self.prior[: logits.shape[1]]
 
     def learn(self, rollout: Rollout, rewards: Tensor) -> None:
         mean = float(rewards.mean())
@@ -229,7 +245,10 @@ class Factorised(Policy):
         log_probs = self._log_probs(alive, prior)  # (decisions, choices)
         columns = _columns(log_probs, count).T
         chosen = log_probs.expand(count, -1, -1).gather(2, columns[:, :, None])
-        return Rollout(columns, chosen.sum(dim=(1, 2)), _entropy(log_probs).sum().expand(count))
+        return Rollout(columns, chosen.sum(dim=(1, 2)), entropy_of(log_probs).sum().expand(count))
+
+    def conditional(self, columns: Tensor) -> Tensor:
+        return self.logits[: columns.shape[1] + 1].expand(len(columns), -1, -1)
 
     def marginals(self, alive: Tensor, prior: Tensor) -> Tensor:
         return self._log_probs(alive, prior).exp()
@@ -263,22 +282,45 @@ class Recurrent(Policy):
         self.first = nn.Parameter(0.1 * torch.randn(self.hidden))
         self.embedding = nn.Embedding(decisions * choices, self.hidden)
         self.readout = nn.Linear(self.hidden, choices)
+        self.decisions, self.choices = decisions, choices
 
     def roll(self, count: int, alive: Tensor, prior: Tensor) -> Rollout:
-        x = self.first.expand(count, -1)
-        state = (x.new_zeros(count, self.hidden), x.new_zeros(count, self.hidden))
+        x, state = self._start(count)
         columns, log_prob, entropy = [], x.new_zeros(count), x.new_zeros(count)
         for row in range(len(alive)):
-            state = self.cell(x, state)
-            logits = self.tanh_constant * torch.tanh(self.readout(state[0]) / self.temperature)
+            logits, state = self._step(x, state)
             logits = (logits + prior[row]).masked_fill(~alive[row], -math.inf)
             log_probs = torch.log_softmax(logits, dim=1)  # (count, choices)
             column = _columns(log_probs, 1)
             log_prob = log_prob + log_probs.gather(1, column)[:, 0]
-            entropy = entropy + _entropy(log_probs)
+            entropy = entropy + entropy_of(log_probs)
             columns.append(column[:, 0])
-            x = self.embedding(column[:, 0] + row * alive.shape[1])
+            x = self._read(row, column[:, 0])
         return Rollout(torch.stack(columns, dim=1), log_prob, entropy)
+
+    def conditional(self, columns: Tensor) -> Tensor:
+        x, state = self._start(len(columns))
+        found = []
+        for row in range(min(columns.shape[1] + 1, self.decisions)):
+            logits, state = self._step(x, state)
+            found.append(logits)
+            if row < columns.shape[1]:
+                x = self._read(row, columns[:, row])
+        return torch.stack(found, dim=1)
+
+    def _start(self, count: int) -> tuple[Tensor, LSTMState]:
+        x = self.first.expand(count, -1)
+        return x, (x.new_zeros(count, self.hidden), x.new_zeros(count, self.hidden))
+
+    def _step(self, x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        """Return the next decision's logits (count, choices) and the new state."""
+        state = self.cell(x, state)
+        return self.tanh_constant * torch.tanh(self.readout(state[0]) / self.temperature), state
+
+    def _read(self, row: int, columns: Tensor) -> Tensor:
+        """Return the next input: the embedded choices of a decision."""
+        embedded: Tensor = self.embedding(columns + row * self.choices)
+        return embedded
 
     def marginals(self, alive: Tensor, prior: Tensor) -> Tensor:
         columns = self.roll(DRAWS, alive, prior).columns  # (draws, decisions)
@@ -290,14 +332,17 @@ class Recurrent(Policy):
 class Indifferent(Controller):
     """Draws uniformly and learns nothing; its random marginals give a random subspace."""
 
-    def begin(self, space: SupernetSpace) -> None:
-        self.space, self.alive = space, all_choices(space)
-        self.random = torch.rand(self.alive.shape)
+    def begin(self, alive: Tensor) -> None:
+        self.alive, self.random = alive, torch.rand(alive.shape)
 
     def draw(self, count: int) -> Rollout:
         columns = torch.multinomial(self.alive.float(), count, replacement=True).T
         nothing = torch.zeros(count)
         return Rollout(columns, nothing, nothing)
+
+    def conditional(self, columns: Tensor) -> Tensor:
+        decisions, choices = self.alive.shape
+        return torch.zeros(len(columns), min(columns.shape[1] + 1, decisions), choices)
 
     def learn(self, rollout: Rollout, rewards: Tensor) -> None:
         """Do nothing: this controller is the baseline of a comparison."""
@@ -316,7 +361,7 @@ class Indifferent(Controller):
         self.alive, self.random = state["alive"], state["random"]
 
 
-def _entropy(log_probs: Tensor) -> Tensor:
+def entropy_of(log_probs: Tensor) -> Tensor:
     """-sum p ln p over the last dimension, in nats; choices with p = 0 add nothing."""
     p = log_probs.exp()
     return -(p * log_probs.masked_fill(p == 0, 0.0)).sum(dim=-1)

@@ -24,7 +24,9 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
     """The evaluator's warm-up, then rounds of `together` proposals, `num_candidates` in all.
 
     So an evaluator that shares weights trains them first, and all scores come from one state. A
-    candidate whose score is not finite could not be trained, and ranks last.
+    candidate whose score is not finite could not be trained, and ranks last. A round may propose
+    fewer; later rounds make up for it. A search that learns from architectures over the limits
+    proposes these too; the result is within the limits.
     """
 
     def __init__(self, *, num_candidates: int, together: int, evaluator: Evaluator) -> None:
@@ -37,10 +39,22 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
         self.evaluator = evaluator
         self.searches = (*self.searches, evaluator.scores)
         self._candidates: list[Candidate] = []
+        self._missing = 0
 
     @abstractmethod
     def propose(self, count: int) -> list[Genotype]:
-        """Return the next round's `count` architectures; `candidates` has all earlier scores."""
+        """Return the next round's architectures, 1 to `count`; `candidates` has all earlier scores.
+
+        The evaluator scores them together.
+        """
+
+    def learn(self) -> Metrics:
+        """Learn from the scores of a round; return numbers to log."""
+        return {}
+
+    def within_limits(self, genotype: Genotype) -> Genotype:
+        """Return the genotype, or one near it that is within the limits."""
+        return genotype if self.limits is None else self.limits.nearest(genotype)
 
     @property
     def shared_score(self) -> Callable[[Genotype], Score] | None:
@@ -56,7 +70,8 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
 
     @property
     def rounds(self) -> int:
-        return self.evaluator.warm_up_rounds + math.ceil(self.num_candidates / self.together)
+        searched = math.ceil((self.num_candidates + self._missing) / self.together)
+        return self.evaluator.warm_up_rounds + searched
 
     @property
     def candidates(self) -> list[Candidate]:
@@ -74,10 +89,9 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
         if self.round < warm_up:
             with below("evaluator"):
                 return self.evaluator.warm_up(self, self.round / warm_up)
-        left = self.num_candidates - len(self._candidates)
-        proposed = self.propose(min(self.together, left))
-        if self.limits is not None:
-            proposed = [self.limits.nearest(genotype) for genotype in proposed]
+        count = min(self.together, self.num_candidates - len(self._candidates))
+        proposed = self.propose(count)
+        self._missing += count - len(proposed)
         with below("evaluator"):
             found = self.evaluator.evaluate(proposed, self.track)
         if self.round + 1 == self.rounds and self.on_engine:
@@ -92,8 +106,9 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
                 means[other] = statistics.fmean(score.others[other] for score in sound)
         if lost := len(found) - len(sound):
             means["diverged"] = float(lost)
-        best = max((c.score for c in self._candidates), key=lambda score: score.merit)
-        return {**means, **({f"best_{best.name}": best.value} if best.sound else {})}
+        best = self.best.score
+        learned = self.learn()
+        return {**means, **({f"best_{best.name}": best.value} if best.sound else {}), **learned}
 
     def foreseen_bytes(self) -> int:
         return self.evaluator.step_bytes()
@@ -118,11 +133,13 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
         return {
             "evaluator": self.evaluator.state_dict(),
             "candidates": plain(self._candidates),
+            "missing": self._missing,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.evaluator.load_state_dict(state["evaluator"])
         self._candidates = from_plain(self.space, state["candidates"])
+        self._missing = state.get("missing", 0)
 
     def finish(self, folder: Any) -> dict[str, Any]:
         return {**super().finish(folder), **self.evaluator.report()}

@@ -97,7 +97,7 @@ class Evolution(EvaluatedSearch):
         if self.warm_start is not None and not self._first:
             self._first = self.warm_start.best(self.space, self.population)
         place = len(self.candidates)
-        return [self._child(place + number) for number in range(count)]
+        return [self.within_limits(self._child(place + number)) for number in range(count)]
 
     def _child(self, place: int) -> Genotype:
         alive = self.candidates[-self.population :]

@@ -25,7 +25,7 @@ from nasrun.genotype import NONE, Genotype
 from nasrun.schedules import Schedule
 from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
-from nasrun.strategies.controller import Controller, Kept, choices, genotypes, mask
+from nasrun.strategies.controller import Controller, Kept, all_choices, choices, genotypes, mask
 from nasrun.tasks.base import ImageTask, OptimizerFactory, Subset
 
 
@@ -60,7 +60,7 @@ class Explore:
         self.space, self.task = space, task = context.space, context.task
         self.device = context.budget.torch_device
         self.train, self.validation = task.split("train"), task.split("validation")
-        self.controller.begin(space)
+        self.controller.begin(all_choices(space))
         self.bank = Bank(self.optimizer, mapped=self.device.type == "cpu" and os.name == "posix")
         for path in covering_paths(space):
             self.bank.add(space.network(path, inputs=task.inputs, outputs=task.outputs))

@@ -107,7 +107,7 @@ class Nsga2(EvaluatedSearch, PricedStrategy):
         for _ in range(count):
             child = self._child(alive, known) if alive else self.space.sample()
             known.add(child)
-            proposed.append(child)
+            proposed.append(self.within_limits(child))
         return proposed
 
     def _alive(self) -> list[Candidate]:
