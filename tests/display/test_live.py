@@ -219,6 +219,18 @@ def test_without_a_terminal_a_resumed_stage_has_a_line_a_round(monkeypatch):
     assert fifth.startswith("retrain [a]  round 5/6  loss 1.000  left 40.0 s  mem ")
 
 
+def test_rounds_that_are_added_on_the_way_count_in_the_time_left(monkeypatch):
+    now, text = 100.0, io.StringIO()
+    monkeypatch.setattr("nasrun.display.live.time.monotonic", lambda: now)
+    stage = at(0, 1)
+    with watch(Console(file=text, width=80), "search", True) as display:
+        display.begin(stage, {})
+        now += 30.0
+        stage.round, stage.rounds = 1, 3
+        display.round(stage, {})
+    assert re.search(r"round 1/3 +left 1 min 00 s", text.getvalue())
+
+
 def test_quick_rounds_have_a_line_per_second_and_the_last_one(monkeypatch):
     now, text = 100.0, io.StringIO()
     monkeypatch.setattr("nasrun.display.live.time.monotonic", lambda: now)

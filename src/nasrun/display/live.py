@@ -40,12 +40,12 @@ class Pace:
     """The time per round of a stage since it began here."""
 
     def __init__(self, stage: Stage) -> None:
-        self.started, self.first, self.rounds = time.monotonic(), stage.round, stage.rounds
+        self.started, self.first, self.stage = time.monotonic(), stage.round, stage
 
     def left(self, done: float) -> str:
         """Return how long the remaining rounds will take after `done` rounds."""
         each = (time.monotonic() - self.started) / (done - self.first)
-        return duration(each * (self.rounds - done))
+        return duration(each * (self.stage.rounds - done))
 
 
 class Lines(Observer):
@@ -127,7 +127,7 @@ class Live(Observer):
             self.draw()
 
     def round(self, stage: Stage, metrics: Metrics) -> None:
-        self.done, self.part = stage.round, 0.0
+        self.done, self.rounds, self.part = stage.round, stage.rounds, 0.0
         self.left = f"left {self.pace.left(self.done)}"
         self.metrics = list(said(metrics, stage.largest))
         self.memory = f"{memory_gib():.2f} GiB"
