@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import shutil
+import signal
 import sys
 import warnings
 from dataclasses import dataclass
@@ -190,6 +191,60 @@ def nasrun(here, capsys, request):
         return Answer(end.value.code, *capsys.readouterr())
 
     return run
+
+
+class Forked:
+    """A command in a copy of this process: one of its own takes seconds to import all again."""
+
+    def __init__(self, *words, before=None):
+        from nasrun.cli.main import main
+
+        self.pid, self.status = os.fork(), None
+        if not self.pid:
+            try:
+                os.setsid()  # a signal to it is no signal to us
+                if before is not None:
+                    before()
+                main([str(word) for word in words])
+            except SystemExit as end:
+                os._exit(end.code)
+            finally:
+                os._exit(1)
+
+    def poll(self):
+        """How it ended, as `subprocess` tells it; `None` while it runs."""
+        if self.status is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self.status = os.waitstatus_to_exitcode(status) if ended else None
+        return self.status
+
+    def wait(self):
+        """How it ended, once it has."""
+        if self.status is None:
+            self.status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.status
+
+    def kill(self):
+        """How it ended, killed if it had not."""
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+        return self.wait()
+
+
+@pytest.fixture
+def forked(nasrun):
+    """Begins commands in copies of this process, in the empty folder."""
+    if not hasattr(os, "fork"):
+        pytest.skip("this system copies no processes")
+    begun = []
+
+    def begin(*words, before=None):
+        begun.append(Forked(*words, before=before))
+        return begun[-1]
+
+    yield begin
+    for process in begun:
+        process.kill()
 
 
 @pytest.fixture

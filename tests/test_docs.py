@@ -11,6 +11,7 @@ FILE = re.compile(
     r"`((?:mynas|conf)/[\w/]+\.(?:py|yaml))`\n\n```(?:python|yaml)\n(.*?)```", re.DOTALL
 )
 OWN = ["hydra.searchpath=[file://conf]", "trust=[mynas]"]
+FEW = ["strategy.num_candidates=2", "strategy.evaluator.epochs=1"]
 SIZES = [word for word in SMALL if not word.startswith("space.")]
 
 
@@ -32,9 +33,8 @@ def page(tmp_path_factory):
         ("search,select", ["strategy=shared"]),
         ("search,select", ["strategy=fair"]),
         ("search,select", ["space=blur"]),
-        ("search,select", ["strategy=hill"]),
-        ("search,select", ["strategy=hill", "space=blur"]),  # trained in another process
-        ("search,select", ["strategy=hill", "evaluator=ntk"]),
+        ("search,select", ["strategy=hill", *FEW]),
+        ("search,select", ["strategy=hill", "evaluator=ntk", FEW[0]]),
         ("search,select", ["strategy=crossing", "engine=serial"]),
         ("search,select", ["selector=lottery"]),
         ("search,select", ["selector=no_skip"]),
@@ -45,5 +45,13 @@ def page(tmp_path_factory):
 )
 def test_an_option_of_the_page_runs(stages, words, page, nasrun, monkeypatch):
     monkeypatch.chdir(page)
-    answer = nasrun("run", f"stages=[{stages}]", *SIZES, *words, *OWN)
+    sizes = SIZES if {"space=chain", "strategy=crossing"} & {*words} else SMALL
+    answer = nasrun("run", f"stages=[{stages}]", *sizes, *words, *OWN)
+    assert answer.status == 0, answer.err
+
+
+def test_an_operation_of_the_page_is_trained_in_another_process(page, workers, nasrun, monkeypatch):
+    monkeypatch.chdir(page)
+    words = [*SMALL, "strategy=hill", *FEW, "space=blur", "stages=[search]", *OWN]
+    answer = nasrun("run", *words)
     assert answer.status == 0, answer.err

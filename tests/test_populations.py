@@ -145,7 +145,7 @@ def test_a_search_whose_worker_and_then_itself_was_killed_ends_as_one_in_a_singl
     nasrun, here
 ):
     words = [*TINY, "task.steps=30"]
-    process = start(*words, "engine=pool", "engine.processes=2", "outputs=killed")
+    process = start(*words, "engine=pool", "engine.processes=1", "outputs=killed")
     state = here / "killed" / RUN / "search/state.pt"
     wait_for(lambda: any(state.parent.glob("members/0001/*.pt")), process)
     os.kill(workers(process)[0], signal.SIGKILL)

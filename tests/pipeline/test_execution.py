@@ -40,7 +40,7 @@ def wait_for_a_round(process, folder, least=1):
         if (folder / "state.pt").exists() and len(metrics(folder / "metrics.jsonl")) >= least:
             assert process.poll() is None, "it ended before it could be stopped"
             return
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, "it ended before it saved a round"
         time.sleep(0.005)
     raise AssertionError("no round was saved in time")
 
@@ -58,13 +58,14 @@ LONG += ["space.kept_edges=1", "budget.threads=1", "budget.device=cpu"]
 
 
 @pytest.mark.parametrize("strategy", ["darts", "random"])
-def test_a_search_killed_within_a_round_ends_as_if_it_was_not(nasrun, here, strategy):
-    words = [f"strategy={strategy}", *LONG, *["strategy.together=1"] * (strategy == "random")]
+def test_a_search_killed_within_a_round_ends_as_if_it_was_not(forked, nasrun, here, strategy):
+    own = ["strategy.together=1", "engine=serial"] if strategy == "random" else []
+    words = [f"strategy={strategy}", *LONG, *own]
     name = "random-from_scratch" if strategy == "random" else strategy
     killed = Path(f"killed/digits-darts-{name}/v001/search")
-    process = start("search", *words, "outputs=killed")
+    process = forked("search", *words, "outputs=killed")
     wait_for_a_round(process, here / killed)
-    assert stop(process, signal.SIGKILL)[0] == -signal.SIGKILL
+    assert process.kill() == -signal.SIGKILL
     saved = len(metrics(here / killed / "metrics.jsonl"))
     assert 1 <= saved < 3
     assert nasrun("search", *words, "outputs=killed").status == 0
@@ -79,13 +80,13 @@ def test_a_search_killed_within_a_round_ends_as_if_it_was_not(nasrun, here, stra
     assert other.read_bytes() == chosen.read_bytes()
 
 
-def test_a_selection_killed_within_a_round_ends_as_if_it_was_not(nasrun, here, finished):
+def test_a_selection_killed_within_a_round_ends_as_if_it_was_not(forked, nasrun, here, finished):
     shutil.copytree("outputs", "whole")
     folder = here / finished / "select/perturb"
     words = ["method=perturb", "selector.interval=3", "budget.threads=1"]
-    process = start("select", *words)
+    process = forked("select", *words)
     wait_for_a_round(process, folder)
-    assert stop(process, signal.SIGKILL)[0] == -signal.SIGKILL
+    assert process.kill() == -signal.SIGKILL
     assert not (folder / "result.json").exists()
     assert nasrun("select", *words).status == 0
     assert nasrun("select", *words, "outputs=whole").status == 0
@@ -122,7 +123,9 @@ class Killer(Judge):
 """
 
 
-def test_a_selection_killed_within_an_event_decides_and_scores_the_same_again(here, finished):
+def test_a_selection_killed_within_an_event_decides_and_scores_the_same_again(
+    forked, nasrun, here, finished
+):
     """The fourth decision is in the middle of the second event, after one round of tuning."""
     shutil.copytree("outputs", "whole")
     (here / "killer.py").write_text(KILLER)
@@ -130,15 +133,13 @@ def test_a_selection_killed_within_an_event_decides_and_scores_the_same_again(he
     words = ["select", "method=perturb", "selector.judge._target_=killer.Killer"]
     words += ["trust=[killer]", "budget.threads=1"]
     folder = here / finished / "select/perturb"
-    process = start(*words)
-    process.communicate(timeout=120)
-    assert process.returncode == -signal.SIGKILL
+    assert forked(*words).wait() == -signal.SIGKILL
     assert len(metrics(folder / "metrics.jsonl")) == 1
     (here / "kill").unlink()
     for outputs in ("outputs", "whole"):
-        process = start(*words, f"outputs={outputs}")
-        assert process.communicate(timeout=120)[1] == ""
-        assert process.returncode == 0
+        answer = nasrun(*words, f"outputs={outputs}")
+        assert (answer.status, answer.err) == (0, "")
+    del sys.modules["killer"]
     whole = here / "whole" / finished.relative_to("outputs") / "select/perturb"
     for name in ("metrics.jsonl", "genotype.json", "scores.json"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes()
@@ -162,12 +163,12 @@ def test_a_signal_is_one_line_and_a_status_and_finished_rounds_are_kept(nasrun, 
     assert len(after.splitlines()) == len(before.splitlines()) + 1
 
 
-def test_a_second_command_on_a_run_at_work_is_refused(nasrun, here):
+def test_a_second_command_on_a_run_at_work_is_refused(forked, nasrun, here):
     words = [word for word in LONG if not word.startswith("rounds=")]
-    process = start("search", "rounds=50", *words)
+    process = forked("search", "rounds=50", *words)
     wait_for_a_round(process, here / "outputs/digits-darts-darts/v001/search")
     refusal = nasrun("search", "rounds=50", *words).refusal
-    stop(process, signal.SIGKILL)
+    process.kill()
     assert "run=outputs/digits-darts-darts/v001: another nasrun is working on it" in refusal
 
 

@@ -3,9 +3,10 @@
 import copy
 import json
 import math
+import os
 import signal
-import subprocess
-import sys
+from functools import partial
+from itertools import count
 
 import pytest
 import torch
@@ -17,6 +18,8 @@ from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
 from nasrun.data.augment import Augment
 from nasrun.data.images import Digits
+from nasrun.strategies.explore import Explore
+from nasrun.strategies.levels import Bilevel
 from nasrun.strategies.radars import Turn
 from nasrun.tasks.classification import Classification
 
@@ -132,58 +135,50 @@ def test_stopped_after_any_round_it_goes_on_to_the_same_result(stop, stations):
         assert torch.equal(one, other)
 
 
-KILLER = """
-import os
-import signal
-import sys
-
-from nasrun.cli.main import main
-from nasrun.{module} import {owner}
-
-calls, method = 0, {owner}.{name}
-
-
-def deadly(*args, **words):
-    global calls
-    calls += 1
-    if calls == {last}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return method(*args, **words)
-
-
-{owner}.{name} = deadly
-main(sys.argv[1:])
-"""
 KILLED = ["search", "strategy=radars", "space=mobile", *SMALL, "images=64", "budget.threads=1"]
 KILLED += ["strategy.inner.rounds=2", "budget.device=cpu", "seed=3"]
 # of seven rounds: warm-up, explore, exploit, exploit, explore, exploit, exploit
 PHASES = {
-    "explore": ("strategies.explore", "Explore", "score", 7, 4),  # 2 lessons of 2 paths a round
-    "exploit": ("strategies.levels", "Bilevel", "step", 4, 3),  # 2 steps a round
+    "explore": (Explore, "score", 7, 4),  # 2 lessons of 2 paths a round
+    "exploit": (Bilevel, "step", 4, 3),  # 2 steps a round
 }
 
 
-@pytest.mark.parametrize("phase", PHASES)
-def test_killed_within_a_phase_it_ends_as_if_it_was_not(nasrun, here, phase):
-    module, owner, name, last, saved = PHASES[phase]
-    code = KILLER.format(module=module, owner=owner, name=name, last=last)
-    folder = here / "killed/digits-mobile-radars/v001/search"
-    words = [sys.executable, "-c", code, *KILLED, "outputs=killed", "progress=false"]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
-    assert len((folder / "metrics.jsonl").read_text().splitlines()) == saved
-    assert not (folder / "result.json").exists()
-    for outputs in ("killed", "whole"):
+def kill_at(owner, name, last):
+    """From now on this process is killed in so many calls of a method."""
+    calls, method = count(1), getattr(owner, name)
+
+    def deadly(*args, **words):
+        if next(calls) == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return method(*args, **words)
+
+    setattr(owner, name, deadly)
+
+
+def test_killed_within_a_phase_it_ends_as_if_it_was_not(forked, nasrun, here):
+    killed = {phase: here / phase / "digits-mobile-radars/v001/search" for phase in PHASES}
+    for phase, (owner, name, last, saved) in PHASES.items():
+        process = forked(
+            *KILLED,
+            f"outputs={phase}",
+            before=partial(kill_at, owner, name, last),
+        )
+        assert process.wait() == -signal.SIGKILL, phase
+        assert len((killed[phase] / "metrics.jsonl").read_text().splitlines()) == saved
+        assert not (killed[phase] / "result.json").exists()
+    for outputs in (*PHASES, "whole"):
         assert nasrun(*KILLED, f"outputs={outputs}").status == 0
         assert nasrun("select", "budget.threads=1", f"outputs={outputs}").status == 0
-    whole = here / "whole" / folder.relative_to(here / "killed")
-    for left in ("metrics.jsonl", "subspaces.json", "../select/magnitude/genotype.json"):
-        assert (folder / left).read_bytes() == (whole / left).read_bytes()
-    killed, undisturbed = (json.loads((f / "result.json").read_text()) for f in (folder, whole))
-    for result in (killed, undisturbed):
-        del result["seconds"], result["check"], result["digests"]["timing.jsonl"]
-    assert killed == undisturbed
-    assert (folder / "subspaces.png").stat().st_size > 0
+    whole = here / "whole/digits-mobile-radars/v001/search"
+    for folder in killed.values():
+        for left in ("metrics.jsonl", "subspaces.json", "../select/magnitude/genotype.json"):
+            assert (folder / left).read_bytes() == (whole / left).read_bytes(), folder
+        ended, undisturbed = (json.loads((f / "result.json").read_text()) for f in (folder, whole))
+        for result in (ended, undisturbed):
+            del result["seconds"], result["check"], result["digests"]["timing.jsonl"]
+        assert ended == undisturbed, folder
+        assert (folder / "subspaces.png").stat().st_size > 0
 
 
 def test_weights_go_from_the_paths_to_the_supernet_and_back():
