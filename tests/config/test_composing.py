@@ -84,6 +84,11 @@ def test_the_frame_has_bounds():
         )
 
 
+def test_an_empty_path_is_not_the_current_folder():
+    for key in ("outputs", "run", "genotype"):
+        assert told(frame, compose([f"{key}="]).config).startswith(f"{key}=: is empty; give a")
+
+
 def test_a_key_that_must_be_given_is_named():
     node = compose(["transfer=imagenet"]).config.transfer
     assert told(resolve, node).startswith("transfer.dataset.root: has no default; give it on the")

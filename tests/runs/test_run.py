@@ -355,6 +355,13 @@ def test_a_damaged_file_is_an_error_that_names_it(tmp_path, read, content):
         read(tmp_path / "missing", "needed")
 
 
+def test_a_folder_that_cannot_be_made_is_named_with_its_key(tmp_path):
+    (tmp_path / "file").write_text("")
+    outputs = tmp_path / "file" / "below"
+    with pytest.raises(ValueError, match=r"outputs=.*below: cannot make .* \(Not a dir.*; choose"):
+        Run.claim(outputs, "digits", {"seed": 0}, {})
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     tmp_path.chmod(0o500)

@@ -71,6 +71,9 @@ class Frame:
                 raise ValueError(f"{key}={getattr(self, key)}: use at least {bound}")
             if getattr(self, key) >= 2**63:
                 raise ValueError(f"{key}={getattr(self, key)}: use less than 2 to the power of 63")
+        for key in ("outputs", "run", "genotype"):
+            if getattr(self, key) == "":  # as of a variable that the shell does not know
+                raise ValueError(f"{key}=: is empty; give a value or leave it out")
         if self.images is not None and self.images < 1:
             raise ValueError(f"images={self.images}: use at least 1, or null for all")
         if not 0 < self.alpha_lr < math.inf:

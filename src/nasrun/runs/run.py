@@ -129,6 +129,11 @@ class Run:
         family = outputs / name
         try:
             family.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"outputs={outputs}: cannot make {family} ({error.strerror}); choose another folder"
+            ) from error
+        try:
             with held(family, wait=True):  # of simultaneous equal commands, only one makes the run
                 _remove_half_made(family)
                 found = cls.find(outputs, name, config)
