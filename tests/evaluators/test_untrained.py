@@ -165,7 +165,7 @@ def test_impossible_settings_are_refused_by_key_value_and_what_to_do():
         ("naswot", "images=1", r"images=1: .*use 2 or more"),
         ("naswot", "reference=5", r"reference=5: naswot is one number.*use null"),
         ("naswot", "name=mine", r"name=mine"),
-        ("naswot", "formulas=[]", r"formulas: .*use some"),
+        ("naswot", "formulas=[]", r"formulas: .*use at least one"),
         ("naswot", "channels=3", r"channels=3"),
         ("az_nas", "name=null", r"name=None reference=100: .*give their sum a name"),
         ("ranked", "reference=0", r"reference=0: naswot, synflow are joined"),

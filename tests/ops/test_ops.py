@@ -38,7 +38,8 @@ def weight_count(name, channels, stride):
 
 
 def test_exactly_the_published_operations_are_known_and_none_is_no_module():
-    assert set(ops.known()) == set(PUBLISHED)
+    ours = [name for name in ops.known() if ops.modules([name])[0].startswith("nasrun.")]
+    assert set(ours) == set(PUBLISHED)  # tests of the documents register their own
 
 
 def test_an_operation_of_ones_own_is_built_by_its_name(monkeypatch):

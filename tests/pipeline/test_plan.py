@@ -27,7 +27,7 @@ def test_a_genotype_is_a_published_cell_or_a_file(nasrun, here, finished, short)
     ("text", "expected"),
     [
         ("{", "genotype=bad.json"),
-        ("[]", "no genotype: expected an object"),
+        ("[]", "the normal cell is missing; give both"),
         ('{"schema": 99, "choices": {}}', "genotype schema=99"),
         ('{"schema": 1, "space": "darts", "choices": {"normal/2-0": 3}}', "name of an operation"),
         ('{"schema": 1, "space": "other", "choices": {"layer0": "x"}}', "space=other"),

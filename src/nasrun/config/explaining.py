@@ -144,7 +144,7 @@ def _of_defaults(text: str) -> str:
     form = "choose an option by `- override /GROUP: OPTION`"
     if found := re.search(r"Multiple values for ([\w/]+)\..*'override \S+: (\S+)'", text):
         return f"defaults: - /{found[1]}: {found[2]}: is chosen already; write `override` before it"
-    if found := re.search(r"Could not find '\w+/(\w+)(?:@[\w.]+)?/([^']+)'", text):
+    if found := re.search(r"Could not find '(?!hydra/)\w+/(\w+)(?:@[\w.]+)?/([^']+)'", text):
         return f"defaults: - {found[1]}: {found[2]}: is no option of this file; {form}"
     if found := re.search(r"In '(.+)': Could not override '\w+/(\w+)@", text):
         return f"{found[1]}.yaml: defaults: - override {found[2]}: is not found; {form}"

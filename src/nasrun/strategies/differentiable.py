@@ -119,7 +119,7 @@ class Differentiable(SupernetStrategy, Foreseen):
         channels = space.search_layout.channels
         if space.layer_wise and self.partial_channels > 1:
             raise ValueError(
-                f"strategy.partial_channels={self.partial_channels}: use 1, this space has no edges"
+                f"strategy.partial_channels={self.partial_channels}: this space has no edges; use 1"
             )
         if channels % self.partial_channels:
             raise ValueError(
