@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 
+import yaml
+
 
 def test_later_verbs_continue_the_newest_run_or_the_one_that_is_named(nasrun, here, finished):
     words = "rounds=1 images=64 width=2 depth=3 space.nodes=1 space.kept_edges=1 batch_size=32"
@@ -109,6 +111,17 @@ def test_an_unfinished_search_of_an_earlier_version_noted_its_limit_on_memory(na
     config.write_text("\n".join(lines).replace("  threads: 1", "  threads: 1\n  max_memory_gib: 4"))
     assert "max_memory_gib" in config.read_text()
     assert nasrun("search", f"run={finished}", "budget.max_memory_gib=7").status == 0
+
+
+def test_a_run_whose_configuration_does_not_fit_is_refused_by_name(nasrun, finished):
+    config = finished / "config.yaml"
+    content = yaml.safe_load(config.read_text())
+    del content["strategy"]["batch_size"], content["check"]
+    config.write_text(yaml.safe_dump(content))
+    refusal = nasrun("select", "budget.threads=1").refusal
+    assert f"{finished}: its configuration does not fit this version" in refusal
+    assert "strategy.batch_size" in refusal
+    assert refusal.endswith("search again, or use that version")
 
 
 def test_a_limited_search_reads_the_layout_of_a_recipe_and_no_more(nasrun, small, finished):

@@ -37,6 +37,7 @@ from nasrun.pipeline.source import (
     inherit,
     inherit_budget,
     inherit_layout,
+    of_another_version,
     refuse_idle,
     refuse_left_out,
     refuse_other,
@@ -77,7 +78,8 @@ def prepare(command: Command, source: Source | None) -> Plan:
         refuse_idle_key(command, "alpha_lr", "strategy", "alpha_optimizer.lr")
     limited = _limited(command.verb, config, source)
     nodes = _nodes(config, kinds, limited=limited)
-    configuration.check(nodes, command.trusted)  # all of them, before any slow step
+    with of_another_version(source, command.typed):
+        configuration.check(nodes, command.trusted)  # all of them, before any slow step
 
     def make(key: str) -> Any:
         return build(nodes[key], key, command.trusted)

@@ -7,7 +7,8 @@ without effect.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,24 @@ def inherit(config: DictConfig, typed: Sequence[str], run: Run) -> None:
         config["dataset"][key.partition(".")[2]] = value
     if table is not None:
         put(config, {"space": {**parent["space"], "table": table}})
+
+
+@contextmanager
+def of_another_version(source: Source | None, typed: Sequence[str]) -> Iterator[None]:
+    """Name the run, and the commit that made it, where its configuration cannot be built."""
+    try:
+        yield
+    except ValueError as error:
+        group = root_of(str(error).partition(":")[0])
+        if source is None or group not in UPSTREAM or group in map(root_of, map(key_of, typed)):
+            raise
+        commit = source.run.record.get("git")
+        raise ValueError(
+            f"{source.run.path}: its configuration does not fit this version of nasrun"
+            f"{f' (recorded at commit {commit[:10]})' if commit else ''}: "
+            f"{str(error).partition(';')[0]}; "
+            "search again, or use that version"
+        ) from error
 
 
 def inherit_budget(config: DictConfig, typed: Sequence[str], run: Run) -> None:
