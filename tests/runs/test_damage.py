@@ -74,7 +74,9 @@ def test_a_changed_digit_of_any_file_is_named_by_what_reads_it(finished):
         (finished / path).write_text(sound)
 
 
-def test_a_changed_digit_of_a_log_is_named_before_the_stage_is_done(nasrun, small, monkeypatch):
+def test_a_changed_digit_or_a_missing_round_of_a_log_is_named_before_the_stage_is_done(
+    nasrun, small, monkeypatch
+):
     from nasrun.budget import Budget, BudgetSpent
 
     def spent(budget):
@@ -89,6 +91,8 @@ def test_a_changed_digit_of_a_log_is_named_before_the_stage_is_done(nasrun, smal
     log.write_text(sound.replace('"round": 1', '"round": 7'))
     assert str(log) in nasrun("list", "runs", "format=json").err
     assert f"{log}: damaged, round 7" in nasrun("show", log.parents[1]).refusal
+    log.write_text("")  # as if it had fewer rounds
+    assert f"{log}: damaged, it has 0 of 1 rounds" in nasrun("show", log.parents[1]).refusal
     log.unlink()
     assert nasrun("search", *small).status == 0
     assert log.read_text().startswith(sound)

@@ -169,7 +169,13 @@ class StageFolder:
                     f"{self.path / 'result.json'} and repeat the command, which restores it"
                 )
             return rows
-        for row, mark in zip(rows, lines_of(self.path, name), strict=False):
+        marks = lines_of(self.path, name)
+        if len(rows) < len(marks):  # a row is written before the state that knows it
+            raise ValueError(
+                f"{path}: damaged, it has {len(rows)} of {len(marks)} rounds; repeat the command, "
+                "which restores it"
+            )
+        for row, mark in zip(rows, marks, strict=False):
             if _mark(row) != mark:
                 raise ValueError(
                     f"{path}: damaged, round {row.get('round')} is not what was written; repeat "
