@@ -31,7 +31,7 @@ SCALE = ("dataset=cifar10", "width=8", "depth=5", "space.stem=cifar_half")
 ALL = ("task.share=0.4", "rounds=20")
 """20,000 images, half of them for validation; 3,140 steps of two batches, weights' and alphas'."""
 ONCE = ("task.share=0.4", "rounds=40")
-"""The same cost if a step has one batch: 6,280 steps, after which SNAS reaches the floor."""
+"""As many images at one batch per step: 6,280 steps, after which SNAS reaches the floor."""
 PATHS = ("task.share=0.4", "rounds=100")
 """Five times as long if only sampled operations are trained, as AutoDL-Projects' GDAS and DARTS.
 

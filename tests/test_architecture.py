@@ -112,6 +112,7 @@ MAY = {
         *("strategies.descent", "strategies.front"),
         *("strategies.penalties", "strategies.judges", "strategies.history", "tasks.base"),
         *("strategies.controller", "strategies.explore", "strategies.pruning", "engines.base"),
+        "strategies.choices",
         "strategies.exploit",
         *("strategies.evaluated", "strategies.variation", "strategies.members"),
         *("strategies.prefixes", "strategies.distinct"),
@@ -178,7 +179,7 @@ def test_no_strategy_knows_another():
     shared |= {"strategies.descent", "strategies.front"}
     shared |= {"strategies.penalties", "strategies.judges", "strategies.history"}
     shared |= {"strategies.controller", "strategies.explore", "strategies.pruning"}
-    shared |= {"strategies.exploit"}
+    shared |= {"strategies.exploit", "strategies.choices"}
     shared |= {"strategies.evaluated", "strategies.variation", "strategies.members"}
     shared |= {"strategies.prefixes", "strategies.distinct"}
     for path in FILES:

@@ -8,14 +8,13 @@ import torch
 
 from nasrun.divergence import Diverged
 from nasrun.spaces.mobile import MobileSpace
+from nasrun.strategies.choices import all_choices, genotypes
 from nasrun.strategies.controller import (
     Factorised,
     Indifferent,
     Recurrent,
     Reinforce,
     Rollout,
-    all_choices,
-    genotypes,
 )
 
 SPACE = MobileSpace(

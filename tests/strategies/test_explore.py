@@ -16,7 +16,8 @@ from nasrun.schedules import Constant
 from nasrun.spaces.mobile import MobileSpace
 from nasrun.spaces.nasbench201 import NasBench201
 from nasrun.stage import Stage
-from nasrun.strategies.controller import Factorised, Reinforce, all_choices
+from nasrun.strategies.choices import all_choices
+from nasrun.strategies.controller import Factorised, Reinforce
 from nasrun.strategies.explore import Bank, Explore, choices, covering_paths, mask
 from nasrun.tasks.classification import Classification
 

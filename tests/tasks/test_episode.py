@@ -9,7 +9,7 @@ from nasrun.tasks.episode import LONGEST_FILM, earned, film
 
 
 class Counting(Episodes):
-    """An episode of so many steps, each of which earns its action."""
+    """An episode of `length` steps; the reward of a step is its action."""
 
     def __init__(self, length, drawn=True):
         self.length, self.drawn, self.done = length, drawn, 0

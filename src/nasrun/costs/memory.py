@@ -271,7 +271,7 @@ def _number(budget: Budget) -> torch.dtype:
 
 
 def optimizer_slots(factory: OptimizerFactory) -> float:
-    """How many numbers an optimizer keeps per parameter: 1 for SGD with momentum, 2 for Adam."""
+    """Return what an optimizer keeps per parameter: 1 number for SGD with momentum, 2 for Adam."""
     number = torch.zeros(64, requires_grad=True)
     optimizer = factory([number])
     number.grad = torch.ones_like(number)

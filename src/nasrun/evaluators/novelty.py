@@ -121,7 +121,41 @@ class Archive:
         return int((self.choices[row] != before).sum())
 
 
-class Novelty(PathSampler):
+class Archived(PathSampler):
+    """Keeps one archive per cell type, of `archive` cells that are drawn uniformly at first."""
+
+    def __init__(self, *, archive: int, neighbours: int) -> None:
+        if neighbours < 1:
+            raise ValueError(f"neighbours={neighbours}: use 1 or more")
+        if archive <= neighbours:
+            raise ValueError(
+                f"archive={archive} neighbours={neighbours}: a cell is compared with the others; "
+                f"use an archive of at least {neighbours + 1}"
+            )
+        if archive > MOST:
+            raise ValueError(f"archive={archive}: all its pairs are compared; use at most {MOST}")
+        self.size = archive
+        self.neighbours = neighbours
+
+    def begin(self, space: SupernetSpace) -> None:
+        self.space = space
+        self.archives = [
+            Archive(Encoding(space, group), self.size, self.neighbours) for group in space.groups
+        ]
+
+    def report(self) -> Metrics:
+        mean = sum(archive.mean_novelty() for archive in self.archives) / len(self.archives)
+        return {"archive_novelty": mean}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"genes": [archive.genes for archive in self.archives]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for archive, genes in zip(self.archives, state["genes"], strict=True):
+            archive.hold(genes)
+
+
+class Novelty(Archived):
     """A randomly drawn row theta of the archive climbs its novelty, and the cell that it is trains:
 
         theta <- theta + alpha / (n sigma) * sum_j N(theta + sigma eta_j) eta_j,  eta_j ~ N(0, I)
@@ -132,22 +166,16 @@ class Novelty(PathSampler):
     def __init__(
         self, *, archive: int, neighbours: int, perturbations: int, alpha: float, sigma: float
     ) -> None:
-        _check(archive, neighbours)
+        super().__init__(archive=archive, neighbours=neighbours)
         if perturbations < 1:
             raise ValueError(f"perturbations={perturbations}: use 1 or more")
         for key, value in {"alpha": alpha, "sigma": sigma}.items():
             if not value > 0:
                 raise ValueError(f"{key}={value}: use more than 0")
-        self.size = archive
-        self.neighbours = neighbours
         self.perturbations = perturbations
         self.alpha = alpha
         self.sigma = sigma
         self.changed = 0
-
-    def begin(self, space: SupernetSpace) -> None:
-        self.space = space
-        self.archives = _archives(space, self.size, self.neighbours)
 
     def draw(self) -> Genotype:
         drawn: dict[str, str] = {}
@@ -168,34 +196,21 @@ class Novelty(PathSampler):
 
     def report(self) -> Metrics:
         changed, self.changed = self.changed, 0
-        return {"changed_genes": float(changed), "archive_novelty": _mean_novelty(self.archives)}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"genes": [archive.genes for archive in self.archives]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for archive, genes in zip(self.archives, state["genes"], strict=True):
-            archive.hold(genes)
+        return {"changed_genes": float(changed), **super().report()}
 
 
-class MostNovel(PathSampler):
+class MostNovel(Archived):
     """Trains the most novel of `draws` uniform cells, and replaces the archive's oldest by it.
 
     EN2AS's released code calls it direct novelty search.
     """
 
     def __init__(self, *, archive: int, neighbours: int, draws: int) -> None:
-        _check(archive, neighbours)
+        super().__init__(archive=archive, neighbours=neighbours)
         if draws < 2:
             raise ValueError(f"draws={draws}: use 2 or more, or evaluator=inherited for one")
-        self.size = archive
-        self.neighbours = neighbours
         self.draws = draws
         self.oldest = 0
-
-    def begin(self, space: SupernetSpace) -> None:
-        self.space = space
-        self.archives = _archives(space, self.size, self.neighbours)
 
     def draw(self) -> Genotype:
         drawn: dict[str, str] = {}
@@ -207,34 +222,9 @@ class MostNovel(PathSampler):
         self.oldest = (self.oldest + 1) % self.size
         return Genotype(self.space.name, drawn)
 
-    def report(self) -> Metrics:
-        return {"archive_novelty": _mean_novelty(self.archives)}
-
     def state_dict(self) -> dict[str, Any]:
-        return {"genes": [archive.genes for archive in self.archives], "oldest": self.oldest}
+        return {**super().state_dict(), "oldest": self.oldest}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
         self.oldest = state["oldest"]
-        for archive, genes in zip(self.archives, state["genes"], strict=True):
-            archive.hold(genes)
-
-
-def _check(archive: int, neighbours: int) -> None:
-    if neighbours < 1:
-        raise ValueError(f"neighbours={neighbours}: use 1 or more")
-    if archive <= neighbours:
-        raise ValueError(
-            f"archive={archive} neighbours={neighbours}: a cell is compared with the others; use "
-            f"an archive of at least {neighbours + 1}"
-        )
-    if archive > MOST:
-        raise ValueError(f"archive={archive}: all its pairs are compared; use at most {MOST}")
-
-
-def _archives(space: SupernetSpace, size: int, neighbours: int) -> list[Archive]:
-    """Return one archive of uniformly drawn cells per cell type."""
-    return [Archive(Encoding(space, group), size, neighbours) for group in space.groups]
-
-
-def _mean_novelty(archives: list[Archive]) -> float:
-    return sum(archive.mean_novelty() for archive in archives) / len(archives)

@@ -71,7 +71,7 @@ class RankedStrategy(Strategy):
     def shared_score(self) -> Callable[[Genotype], Score] | None:
         """The score by the weights that its architectures share, on all validation images.
 
-        None where they share none. What limits led out of a supernet has a score that is no number.
+        `None` if they share none; NaN for an architecture that limits led out of a supernet.
         """
 
 

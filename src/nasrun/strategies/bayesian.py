@@ -66,7 +66,7 @@ class Bayesian(EvaluatedSearch):
             else:
                 pool = self._pool(taken)
                 features = self._features(pool)
-                place = int(np.argmax(model.expected_improvement(features)))  # the first of equals
+                place = int(np.argmax(model.expected_improvement(features)))  # the first of several
                 chosen = pool[place]
                 if len(proposed) + 1 < count:
                     model = model.believing(features[place])
@@ -173,6 +173,7 @@ def normal_scores(merits: Tensor) -> Tensor:
 
     So the model depends neither on the scale of scores, nor on minus infinity of failed trainings.
     """
-    lower = (merits[:, None] > merits).sum(1).double()
-    equal = (merits[:, None] == merits).sum(1)
-    return torch.special.ndtri((lower + equal / 2) / len(merits))
+    from scipy.stats import rankdata
+
+    ranks = torch.from_numpy(rankdata(merits))
+    return torch.special.ndtri((ranks - 0.5) / len(merits))

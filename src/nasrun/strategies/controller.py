@@ -10,23 +10,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from nasrun.divergence import Diverged, finite
-from nasrun.genotype import Genotype
-from nasrun.spaces.supernet import SupernetSpace
 from nasrun.tasks.base import OptimizerFactory
 
 DRAWS = 1000
 """The number of draws from which the marginals of a recurrent controller are estimated."""
 
 
-Kept = dict[str, tuple[str, ...]]
-"""The choices that remain, per decision."""
 LSTMState = tuple[Tensor, Tensor]
 """The state (h, c) of an LSTM, each (count, hidden)."""
 
@@ -84,44 +79,6 @@ class Controller(ABC):
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from such a state."""
-
-
-def genotypes(space: SupernetSpace, columns: Tensor) -> list[Genotype]:
-    """The architectures of a rollout."""
-    return [
-        Genotype(
-            space.name,
-            {
-                decision.name: decision.choices[column]
-                for decision, column in zip(space.decisions, row, strict=True)
-            },
-        )
-        for row in columns.tolist()
-    ]
-
-
-def all_choices(space: SupernetSpace) -> Tensor:
-    """(decisions, choices), true for each candidate of a decision, `none` included if it is one."""
-    return mask(space, {d.name: space.candidates(d) for d in space.decisions})
-
-
-def choices(space: SupernetSpace, kept: Tensor) -> Kept:
-    """The choices that a mask (decisions, choices) keeps."""
-    return {
-        decision.name: tuple(
-            choice for choice, stays in zip(decision.choices, row, strict=False) if stays
-        )
-        for decision, row in zip(space.decisions, kept.tolist(), strict=True)
-    }
-
-
-def mask(space: SupernetSpace, kept: Mapping[str, Sequence[str]]) -> Tensor:
-    """(decisions, choices), true for the choices `kept`."""
-    found = torch.zeros(len(space.decisions), space.width, dtype=torch.bool)
-    for row, decision in enumerate(space.decisions):
-        for column, choice in enumerate(decision.choices):
-            found[row, column] = choice in kept[decision.name]
-    return found
 
 
 class Policy(nn.Module, ABC):

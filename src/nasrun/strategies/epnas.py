@@ -171,12 +171,11 @@ class Epnas(EvaluatedSearch):
 
 
 def shares(merits: Sequence[float]) -> Tensor:
-    """Ranks from the worst, as shares in (0, 1]; equals have their mean, what has no merit 0."""
-    found = torch.tensor(merits, dtype=torch.float64)
-    worse = (found[:, None] > found).sum(dim=1)
-    equal = (found[:, None] == found).sum(dim=1)
-    ranks = (worse + (equal + 1) / 2) / len(found)
-    return ranks.masked_fill(found == -math.inf, 0.0)
+    """Return ranks from the worst as shares in (0, 1]; equal ones share their mean, -inf gets 0."""
+    from scipy.stats import rankdata
+
+    lost = torch.tensor(merits, dtype=torch.float64) == -math.inf
+    return torch.from_numpy(rankdata(merits) / len(merits)).masked_fill(lost, 0.0)
 
 
 def _params(context: Context[SupernetSpace, ImageTask]) -> Mapping[str, Mapping[str, float]]:

@@ -25,7 +25,8 @@ from nasrun.genotype import NONE, Genotype
 from nasrun.schedules import Schedule
 from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
-from nasrun.strategies.controller import Controller, Kept, all_choices, choices, genotypes, mask
+from nasrun.strategies.choices import Kept, all_choices, choices, genotypes, mask
+from nasrun.strategies.controller import Controller
 from nasrun.tasks.base import ImageTask, OptimizerFactory, Subset
 
 

@@ -43,7 +43,7 @@ class Prefixes:
 
     @property
     def depth(self) -> int:
-        """How many depths the space has."""
+        """Number of depths of the space."""
         return len(self.ends)
 
     @property
@@ -52,7 +52,7 @@ class Prefixes:
         return torch.zeros(1, 0, dtype=torch.long)
 
     def uniform(self, columns: Tensor) -> Tensor:
-        """Log-probabilities (N, columns) of the next decision that make all genotypes as likely.
+        """Return log-probabilities (N, columns) of the next decision if genotypes are uniform.
 
         Where a limit keeps k of the n edges not decided yet, the next one is kept with k / n.
         """
@@ -68,7 +68,7 @@ class Prefixes:
         return shares.log()
 
     def _kept(self, columns: Tensor, row: int, limit: AtMost) -> Tensor:
-        """How likely an edge of a limit is kept, (N,)."""
+        """Return the probability that an edge of a limit is kept, (N,)."""
         rows = [self.names.index(name) for name in limit.decisions]
         before = [earlier for earlier in rows if earlier < row]
         dropped = torch.tensor([len(self.options[earlier]) - 1 for earlier in before])

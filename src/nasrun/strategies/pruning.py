@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from nasrun.costs.memory import Additive
 from nasrun.genotype import NONE
-from nasrun.strategies.controller import Kept
+from nasrun.strategies.choices import Kept
 
 Marginals = Mapping[str, Mapping[str, float]]
 """Probability of each choice per decision; unlisted choices are not available."""

@@ -28,7 +28,7 @@ from nasrun.divergence import below
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Mask, SupernetStrategy
-from nasrun.strategies.controller import Kept, all_choices, choices
+from nasrun.strategies.choices import Kept, all_choices, choices
 from nasrun.strategies.differentiable import Differentiable
 from nasrun.strategies.exploit import Exploit, refuse_unfit
 from nasrun.strategies.explore import Explore
