@@ -57,6 +57,9 @@ def main() -> None:
     parser.add_argument("--outputs", type=Path, default=Path("outputs/novelty"))
     parser.add_argument("--found", type=Path, default=Path("outputs/novelty/found.jsonl"))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS), help="only these"
+    )
     parser.add_argument("--set", nargs="*", default=[], help="more words of a search, for a trial")
     words = parser.parse_args()
     if words.what == "table":
@@ -67,12 +70,11 @@ def main() -> None:
     if words.cifar is None:
         parser.error("--cifar: needed to run")
     for seed in range(words.seeds):
-        for sampler in SAMPLERS:
+        for sampler in words.samplers:
             if (sampler, seed) not in read(words.found):
                 found = measured(sampler, seed, words.outputs, words.cifar, words.set)
                 if found is not None:
-                    with words.found.open("a") as file:
-                        file.write(json.dumps(found) + "\n")
+                    append(words.found, found)
                     print(f"seed {seed}: {sampler}", flush=True)
 
 
@@ -118,10 +120,16 @@ def scores(strategy: Any) -> dict[str, float]:
 
 
 def read(path: Path) -> dict[tuple[str, int], Line]:
-    """Return the finished searches, by sampler and seed."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    found = [json.loads(line) for line in lines]
+    """Return the finished searches, by sampler and seed; a last line that was cut off is none."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    found = [json.loads(line) for line in lines if line.endswith("\n")]
     return {(line["sampler"], line["seed"]): line for line in found}
+
+
+def append(path: Path, line: Line) -> None:
+    """Write a line behind the whole ones."""
+    text = path.read_text() if path.exists() else ""
+    path.write_text(text[: text.rfind("\n") + 1] + json.dumps(line) + "\n")
 
 
 def tell(found: Mapping[tuple[str, int], Line], table: Table) -> None:

@@ -45,10 +45,20 @@ def test_a_table_compares_what_is_paired(novelty, tmp_path, capsys):
         scores = dict(zip(CELLS, order, strict=True))
         about = {"sampler": sampler, "seed": seed, "changed_genes": seed, "seconds": 9.0}
         lines.append(json.dumps({**about, "scores": scores, "chosen": CELLS[chosen]}))
-    kept.write_text("\n".join(lines))
+    for line in lines:
+        novelty.append(kept, json.loads(line))
+    kept.write_text(kept.read_text() + '{"sampler": "nov')  # a line that was cut off
     novelty.tell(novelty.read(kept), Table.read(csv))
     told = capsys.readouterr().out
     assert "| novelty | 2 | 83.33 ± 23.57 | 2 | 92.50 ± 0.71 | 0, 1 | 9, 9 |" in told
     assert "| most_novel | 0 | - | 0 | - |  |  |" in told
     assert "| novelty - uniform | 2 | 83.33 ± 164.99 |" in told  # 100 - -100, 66.67 - 100
     assert "| novelty - uniform | 2 | 1.50 ± 0.71 |" in told
+
+
+def test_a_line_that_was_cut_off_is_written_over(novelty, tmp_path):
+    kept = tmp_path / "found.jsonl"
+    for seed in range(2):
+        novelty.append(kept, {"sampler": "novelty", "seed": seed})
+        kept.write_text(kept.read_text() + '{"sampler": "nov')
+    assert list(novelty.read(kept)) == [("novelty", 0), ("novelty", 1)]
