@@ -17,11 +17,14 @@ from operator import attrgetter
 from pathlib import Path
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from toys import context
 
+from nasrun.config import GROUPS, composing
 from nasrun.config.folders import conf_folder
 
 SMALL = ["rounds=2", "width=2", "depth=3", "batch_size=16", "images=64", "space.nodes=1"]
@@ -44,6 +47,7 @@ def pytest_configure(config):
     for scheme in ("file", "pkg"):
         source = SourcesRegistry.instance().types[scheme]
         source.load_config = read_once(source.load_config)
+    compose_once()
 
 
 class Reader(pickle.Unpickler):
@@ -73,6 +77,36 @@ def read_once(load):
     return loaded
 
 
+def compose_once():
+    """Let Hydra compose the same options once per process: it takes as long as a small search.
+
+    Values of keys are then set in a copy, as Hydra sets them. Where it refuses one, and where a
+    test may have written the files that are read, Hydra composes the words itself.
+    """
+    compose, kept = composing._composed, {}
+    value = re.compile(rf"(?!({'|'.join(GROUPS)})=)[a-z_]+(\.\w+)*=")
+
+    def composed(overrides):
+        words = list(overrides)
+        if any(word.lstrip("+~").startswith(("hydra", "experiment")) for word in words):
+            return compose(words)
+        options = tuple(word for word in words if not value.match(word))
+        try:
+            if options not in kept:
+                kept[options] = pickle.dumps(compose(options))
+            config = copied(kept[options])
+            typed = OverridesParser.create().parse_overrides(words)
+            if any(one.is_sweep_override() for one in typed):
+                return compose(words)
+            values = [one for one in typed if value.match(one.input_line)]
+            ConfigLoaderImpl._apply_overrides_to_config(values, config)
+        except (ValueError, RecursionError, HydraException):
+            return compose(words)
+        return config
+
+    composing._composed = composed
+
+
 @dataclass(frozen=True)
 class Answer:
     """The answer of a command."""
@@ -97,49 +131,21 @@ def untouched(monkeypatch, tmp_path_factory):
     for name in ("NASRUN_TRACEBACK", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    monkeypatch.setattr("nasrun.budget.busy", lambda: 0)  # tests run side by side
     monkeypatch.setattr(sys, "argv", list(sys.argv))
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield
     if "torch" in sys.modules:  # a command flushes what is too small for full precision
         sys.modules["torch"].set_flush_denormal(False)
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="session")
-def composed_once():
-    """Let Hydra compose the same options once per process: it takes as long as a small search.
-
-    Values of keys are then set in a copy, as Hydra sets them. Where it refuses one, and where a
-    test may have written the files that are read, Hydra composes the words itself.
-    """
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    from nasrun.config import GROUPS, composing
-
-    compose, kept = composing._composed, {}
-    value = re.compile(rf"(?!({'|'.join(GROUPS)})=)[a-z_]+(\.\w+)*=")
-
-    def composed(overrides):
-        words = list(overrides)
-        if any(word.lstrip("+~").startswith(("hydra", "experiment")) for word in words):
-            return compose(words)
-        options = tuple(word for word in words if not value.match(word))
-        try:
-            if options not in kept:
-                kept[options] = pickle.dumps(compose(options))
-            config = copied(kept[options])
-            typed = OverridesParser.create().parse_overrides(words)
-            if any(one.is_sweep_override() for one in typed):
-                return compose(words)
-            values = [one for one in typed if value.match(one.input_line)]
-            ConfigLoaderImpl._apply_overrides_to_config(values, config)
-        except (ValueError, RecursionError, HydraException):
-            return compose(words)
-        return config
-
+def side_by_side():
+    """Compute on one thread, and wait for no disk: tests run side by side, and none cuts power."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(composing, "_composed", composed)
+        patch.setattr("nasrun.budget.busy", lambda: 0)
+        patch.setattr("nasrun.budget.cores", lambda: 1)
+        patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 

@@ -12,6 +12,7 @@ import torch
 from nasrun import budget as module
 from nasrun.budget import Budget, BudgetSpent
 from nasrun.machine import busy as count_busy
+from nasrun.machine import cores
 
 
 def budget(**settings):
@@ -39,6 +40,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch):
 
 
 def test_null_threads_are_all_cores_that_the_process_may_use(monkeypatch):
+    monkeypatch.setattr(module, "cores", cores)
     monkeypatch.setattr(module.os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
     assert budget(threads=None).resolved["threads"] == 3
     monkeypatch.delattr(module.os, "sched_getaffinity")  # as on macOS
