@@ -4,28 +4,17 @@
 """
 
 import os
-import pickle
-import re
 import shutil
 import signal
 import sys
 import warnings
 from dataclasses import dataclass
-from io import BytesIO
 from itertools import product
-from operator import attrgetter
 from pathlib import Path
 
 import pytest
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.sources_registry import SourcesRegistry
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
+from remembered import remember
 from toys import context
-
-from nasrun.config import GROUPS, composing
-from nasrun.config.folders import conf_folder
 
 SMALL = ["rounds=2", "width=2", "depth=3", "batch_size=16", "images=64", "space.nodes=1"]
 SMALL += ["space.kept_edges=1", "budget.threads=1", "budget.device=cpu"]
@@ -43,68 +32,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in parallel
-    Plugins.instance()  # registers what reads files
-    for scheme in ("file", "pkg"):
-        source = SourcesRegistry.instance().types[scheme]
-        source.load_config = read_once(source.load_config)
-    compose_once()
-
-
-class Reader(pickle.Unpickler):
-    """A reader of our own pickles that is no `pickle.find_class` to an audit hook."""
-
-    def find_class(self, module, name):
-        return attrgetter(name)(sys.modules[module])
-
-
-def copied(content):
-    """Return a new copy of what was pickled in this process."""
-    return Reader(BytesIO(content)).load()
-
-
-def read_once(load):
-    """Let Hydra read each of its own files and of the project's once per process."""
-    kept, fixed = {}, {"hydra.conf", str(conf_folder())}
-
-    def loaded(source, config_path):
-        if source.path not in fixed:
-            return load(source, config_path)  # a test may change it
-        key = source.path, source.provider, config_path
-        if key not in kept:
-            kept[key] = pickle.dumps(load(source, config_path))
-        return copied(kept[key])
-
-    return loaded
-
-
-def compose_once():
-    """Let Hydra compose the same options once per process: it takes as long as a small search.
-
-    Values of keys are then set in a copy, as Hydra sets them. Where it refuses one, and where a
-    test may have written the files that are read, Hydra composes the words itself.
-    """
-    compose, kept = composing._composed, {}
-    value = re.compile(rf"(?!({'|'.join(GROUPS)})=)[a-z_]+(\.\w+)*=")
-
-    def composed(overrides):
-        words = list(overrides)
-        if any(word.lstrip("+~").startswith(("hydra", "experiment")) for word in words):
-            return compose(words)
-        options = tuple(word for word in words if not value.match(word))
-        try:
-            if options not in kept:
-                kept[options] = pickle.dumps(compose(options))
-            config = copied(kept[options])
-            typed = OverridesParser.create().parse_overrides(words)
-            if any(one.is_sweep_override() for one in typed):
-                return compose(words)
-            values = [one for one in typed if value.match(one.input_line)]
-            ConfigLoaderImpl._apply_overrides_to_config(values, config)
-        except (ValueError, RecursionError, HydraException):
-            return compose(words)
-        return config
-
-    composing._composed = composed
+    remember()
 
 
 @dataclass(frozen=True)
