@@ -206,19 +206,38 @@ def names(config, group):
     return list(configuration.options(group, folders))
 
 
+@cache
+def settings(config):
+    """Return the resolved settings of every strategy and selector, by group and option.
+
+    They are composed together, below one key: composing each of them takes five times as long.
+    """
+    bench = Bench(config.getoption("--conf"), (), None, None)
+    added = [
+        f"+{group}@{group}.every.{name}={name}"
+        for group in ("strategy", "selector")
+        for name in names(config, group)
+    ]
+    found = bench.compose("space=darts", "task=classification", *added).config
+    return {
+        group: configuration.resolve(found[group].every) for group in ("strategy", "selector")
+    }
+
+
 def pairs(config):
     """Return each selector with two strategies, and each strategy with one selector."""
-    bench = Bench(config.getoption("--conf"), (), None, None)
-    sys.path[:0] = [str(Path.cwd()), *(str(folder.parent) for folder in bench.folders)]
+    folders = [Path(folder).absolute() for folder in config.getoption("--conf")]
+    sys.path[:0] = [str(Path.cwd()), *(str(folder.parent) for folder in folders)]
 
-    def target(group, option):
-        module, _, name = bench.node(group, option)["_target_"].rpartition(".")
+    def target(node):
+        module, _, name = node["_target_"].rpartition(".")
         return getattr(import_module(module), name)
 
-    strategies = {name: target("strategy", name) for name in names(config, "strategy")}
+    found = settings(config)
+    strategies = {name: target(node) for name, node in found["strategy"].items()}
     accepted = {}
-    for name in names(config, "selector"):
-        kinds = target("selector", name).accepts
+    for name, node in found["selector"].items():
+        kinds = target(node).accepts
         accepted[name] = [
             strategy for strategy, kind in strategies.items() if issubclass(kind, kinds)
         ]
@@ -227,9 +246,9 @@ def pairs(config):
 
 def families(config):
     """Return the first strategy of every class."""
-    bench, found = Bench(config.getoption("--conf"), (), None, None), {}
-    for strategy in names(config, "strategy"):
-        found.setdefault(bench.node("strategy", strategy)["_target_"], strategy)
+    found = {}
+    for strategy, node in settings(config)["strategy"].items():
+        found.setdefault(node["_target_"], strategy)
     return list(found.values())
 
 
@@ -252,25 +271,21 @@ def cover(accepted):
     return found
 
 
-def searches_of(bench, strategy):
-    """Return the settings of every differentiable search that a strategy is or contains."""
-
-    def within(node):
-        if isinstance(node, dict):
-            if "level" in node:
-                yield node
-            for value in node.values():
-                yield from within(value)
-
-    return within(bench.node("strategy", strategy))
+def searches_of(node):
+    """Return the settings of every differentiable search that a strategy's node is or contains."""
+    if isinstance(node, dict):
+        if "level" in node:
+            yield node
+        for value in node.values():
+            yield from searches_of(value)
 
 
 def levels(config):
     """Return every kind of step of the strategies once: a strategy, and its search's settings."""
-    bench, found = Bench(config.getoption("--conf"), (), None, None), {}
-    for strategy in names(config, "strategy"):
-        for settings in searches_of(bench, strategy):
-            found.setdefault(str(settings), (strategy, settings))
+    found = {}
+    for strategy, node in settings(config)["strategy"].items():
+        for search in searches_of(node):
+            found.setdefault(str(search), (strategy, search))
     return list(found.values())
 
 
@@ -295,6 +310,12 @@ def bench(request, tmp_path, monkeypatch, table, no_pictures):
     for folder in ("", *(Path(folder).absolute().parent for folder in folders)):
         monkeypatch.syspath_prepend(folder)
     return Bench(folders, request.config.getoption("--trust"), tmp_path / "outputs", table)
+
+
+@pytest.fixture
+def node(request):
+    """Return the resolved settings of a strategy or a selector."""
+    return lambda group, option: settings(request.config)[group][option]
 
 
 @pytest.fixture(scope="session")

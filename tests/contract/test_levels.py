@@ -10,12 +10,13 @@ from nasrun.budget import Budget
 from nasrun.ops import operation
 from nasrun.runs.randomness import seed_everything
 
-SMALLER = ["depth=3", "space.nodes=2"]
-"""The default supernet with all its operations, and cells that cost a third."""
+SMALLER = ["depth=3", "width=2", "space.nodes=2"]
+SMALLER += ["space.operations=[none,max_pool_3x3,skip_connect,sep_conv_3x3,dil_conv_3x3]"]
+"""A supernet with an operation of each kind, and cells that cost a fifth."""
 MANY, FEW = 32, 3
 """Images of a batch whose maps fold, and of a short last one whose maps do not."""
-THRESHOLD = 2**15
-"""Number of elements above which maps fold, an eighth of the default: also maps of one path."""
+THRESHOLD = 2**12
+"""Number of elements above which maps fold: also maps of one path."""
 
 
 def begun(strategy, settings):

@@ -2,8 +2,8 @@
 
 import json
 import os
-import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -74,18 +74,11 @@ def outside(here):
     return here
 
 
-def start(*words):
-    """Run a command as a user types it, in its own process."""
-    return subprocess.run(
-        [sys.executable, "-m", *words], capture_output=True, text=True, timeout=120, check=False
-    )
-
-
-def test_it_runs_from_the_command_line(outside):
+def test_it_runs_from_the_command_line(outside, forked):
     found = f"hydra.searchpath=[file://{outside / 'myconf'}]"
-    ended = start("nasrun", "run", "strategy=first", found, "trust=[outsider]", *SMALL,
-                  "stages=[search,select]")  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
+    begun = forked("run", "strategy=first", found, "trust=[outsider]", *SMALL,
+                   "stages=[search,select]")  # fmt: skip
+    assert begun.wait() == 0
     run = outside / "outputs/digits-darts-first/v001"
     scores = [
         json.loads(line)["skips"]
@@ -122,16 +115,15 @@ def test_a_mistyped_keyword_of_it_is_found(outside, nasrun):
     assert "no such package" in nasrun(*words[:3], "trust=[outsidr]").refusal
 
 
-def test_the_contract_tests_take_it_unedited(outside):
+def test_the_contract_tests_take_it_unedited(outside, monkeypatch):
     if os.environ.get("NASRUN_INSIDE"):
         pytest.skip("this test runs the contract tests, itself among them")
-    words = ["pytest", str(TESTS), "--conf", "myconf", "--trust", "outsider"]
-    words += ["-k", "first", "-v", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NASRUN_INSIDE", "yes")
-        ended = start(*words)
-    assert ended.returncode == 0, ended.stdout
-    passed = [line for line in ended.stdout.splitlines() if "PASSED" in line]
+    monkeypatch.setenv("NASRUN_INSIDE", "yes")
+    words = [str(TESTS), "--conf", "myconf", "--trust", "outsider"]
+    words += ["-k", "[first", "-v", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    status, shown = copied(words, outside / "shown")
+    assert status == 0, shown
+    passed = [line for line in shown.splitlines() if "PASSED" in line]
     for name in (
         "test_it_composes_and_builds_and_names_selectors_that_can_read_it[first]",
         "test_interrupted_it_ends_as_uninterrupted_in_a_legal_genotype[first]",
@@ -139,4 +131,17 @@ def test_the_contract_tests_take_it_unedited(outside):
         "test_it_chooses_a_legal_genotype_and_interrupted_the_same[first-",
         "test_a_strategy_lists_every_keyword[first]",
     ):
-        assert any(name in line for line in passed), ended.stdout
+        assert any(name in line for line in passed), shown
+
+
+def copied(words, file):
+    """Return the status and the output of pytest in a copy of this process."""
+    pid = os.fork()
+    if not pid:
+        try:
+            with file.open("w") as out, redirect_stdout(out):
+                status = pytest.main(words)
+            os._exit(status)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), file.read_text()

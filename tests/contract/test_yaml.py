@@ -53,12 +53,12 @@ def given(group, option):
     return []
 
 
-def test_a_strategy_lists_every_keyword(bench, strategy):
-    check_calls("strategy", bench.node("strategy", strategy))
+def test_a_strategy_lists_every_keyword(bench, node, strategy):
+    check_calls("strategy", node("strategy", strategy))
 
 
-def test_a_selector_lists_every_keyword(bench, selector):
-    check_calls("selector", bench.node("selector", selector))
+def test_a_selector_lists_every_keyword(bench, node, selector):
+    check_calls("selector", node("selector", selector))
 
 
 def test_a_space_lists_every_keyword(bench, space):
