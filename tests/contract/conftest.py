@@ -219,9 +219,7 @@ def settings(config):
         for name in names(config, group)
     ]
     found = bench.compose("space=darts", "task=classification", *added).config
-    return {
-        group: configuration.resolve(found[group].every) for group in ("strategy", "selector")
-    }
+    return {group: configuration.resolve(found[group].every) for group in ("strategy", "selector")}
 
 
 def pairs(config):
