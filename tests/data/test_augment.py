@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from nasrun.data.augment import Augment, _jittered, _turned, crop_sides, normalise
+from nasrun.data.augment import Augment, crop_sides, normalise
+from nasrun.data.colour import jitter
 from nasrun.data.facts import Facts
 
 PLAIN = {"padding": 0.0, "flip": False}
@@ -118,27 +119,22 @@ def test_a_resized_crop_stays_in_range_and_shows_a_part_of_a_ramp():
     assert crops.amax((1, 2, 3)).max() > 240 and crops.amin((1, 2, 3)).min() < 8
 
 
-def test_colours_change_as_torchvision_changes_them_one_image_at_a_time():
-    from torchvision.transforms import functional
-
-    images, strength = pictures(count=12, size=8), 0.4
-    draws = torch.rand(4, 12)
-    result = _jittered(images, strength, *draws) / 255
-    for mine, image, draw in zip(result, images, draws.T.tolist(), strict=True):
-        factors = [1 - strength + 2 * strength * value for value in draw[:3]]
-        expected = functional.adjust_brightness(image / 255, factors[0])
-        expected = functional.adjust_contrast(expected, factors[1])
-        expected = functional.adjust_saturation(expected, factors[2])
-        expected = functional.adjust_hue(expected, strength * (draw[3] - 0.5))
-        torch.testing.assert_close(mine, expected, atol=3e-3, rtol=0)
-
-
-def test_a_third_of_the_hue_circle_turns_red_to_green_to_blue():
-    red = torch.tensor([200.0, 10.0, 10.0]).view(1, 3, 1, 1)
-    third = torch.full((1, 1, 1), 1 / 3)
-    torch.testing.assert_close(_turned(red, third).flatten(), torch.tensor([10.0, 200.0, 10.0]))
-    torch.testing.assert_close(_turned(red, -third).flatten(), torch.tensor([10.0, 10.0, 200.0]))
-    torch.testing.assert_close(_turned(red, 0 * third), red)
+def test_colours_change_image_by_image_and_are_normalised_and_clipped_once():
+    images = pictures(count=6, size=5)  # 25 pixels are no multiple of four
+    known = Facts("test", ("a", "b"), 3, 5, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), flip=False)
+    augment = Augment(**PLAIN, jitter=0.8)
+    torch.manual_seed(1)
+    result = augment(images, known)
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    torch.manual_seed(1)
+    draws = torch.rand(6, 11)[:, 7:].T
+    pixels = images.float()
+    matrix, offset = jitter(pixels.mean((2, 3)), 0.8, *draws)
+    for mine, image, each, constant in zip(result, pixels, matrix, offset, strict=True):
+        changed = (torch.tensordot(each, image, 1) + constant).clamp(0, 255) / 255
+        mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in (known.mean, known.std))
+        torch.testing.assert_close(mine, (changed - mean) / std, atol=1e-4, rtol=0)
+        assert changed.max() == 1 or changed.min() == 0  # something was clipped
 
 
 def test_grey_images_change_in_brightness_and_contrast_only():

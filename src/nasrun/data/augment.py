@@ -3,9 +3,9 @@
 Padded crop, flip and colour jitter as in DARTS (1806.09055), cutout by DeVries and Taylor
 (1708.04552). Lengths are fractions of the image side, so that one recipe fits every set.
 
-Knowingly different from torchvision's per-image code: the colour changes have a fixed order
-(brightness, contrast, saturation, hue), and a resized crop that exceeds the image is made narrower
-instead of being drawn again.
+Knowingly different from torchvision's per-image code: the colours change by one matrix per image
+(`colour.py`), and a resized crop that exceeds the image is made narrower instead of being drawn
+again.
 """
 
 import math
@@ -16,10 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nasrun.data.colour import jitter
+
 if TYPE_CHECKING:
     from nasrun.data.facts import Facts
 
 RATIO = (3 / 4, 4 / 3)  # width / height of a resized crop: Inception (1409.4842)
+TOGETHER = 4  # pixels in a row of the product with colour matrices; three numbers alone are slow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +67,19 @@ class Augment:
         # non_blocking: the small copy does not make a GPU's queue wait
         draws = torch.rand(len(images), 11).to(images.device, non_blocking=True)
         mirror, row, column, area, ratio, hole_row, hole_column, *colours = draws.unbind(1)
-        mirrored = mirror < (0.5 if self.flip and facts.flip else 0.0)
+        flip = self.flip and facts.flip
+        mirrored = mirror < (0.5 if flip else 0.0)
         if self.resized_crop is not None:
             sides = crop_sides(area, ratio, self.resized_crop)
             images = _resized(images, *sides, row, column, mirrored)
         else:
-            images = _shifted(images, round(self.padding * facts.size), row, column, mirrored)
+            if flip:
+                images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
+            images = _shifted(images, round(self.padding * facts.size), row, column)
         if self.jitter > 0:
-            images = _jittered(images, self.jitter, *colours)
-        images = normalise(images, facts)
+            images = _coloured(images, facts, self.jitter, *colours)
+        else:
+            images = normalise(images, facts)
         if self.cutout > 0:
             side = round(self.cutout * facts.size)
             images.masked_fill_(_hole(images, side, hole_row, hole_column), 0.0)
@@ -84,11 +91,17 @@ def normalise(images: Tensor, facts: "Facts") -> Tensor:
 
     images: (B, C, H, W), pixels 0 to 255. Returns float32 of the same shape, channels_last.
     """
-    mean = torch.tensor(facts.mean).to(images.device, non_blocking=True).view(-1, 1, 1)
-    std = torch.tensor(facts.std).to(images.device, non_blocking=True).view(-1, 1, 1)
-    # NCHW until the last step: broadcasting over channels is four times slower in channels_last
-    normalised = images.to(torch.float32).sub(255 * mean).div_(255 * std)
-    return normalised.contiguous(memory_format=torch.channels_last)
+    count, channels, height, width = images.shape
+    mean, std = (numbers.repeat(width) for numbers in _per_channel(facts, images.device))
+    # row by row (B, H, W * C): broadcasting over three channels alone is ten times slower
+    rows = images.permute(0, 2, 3, 1).flatten(2).sub(255 * mean).div_(255 * std)
+    return rows.view(count, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _per_channel(facts: "Facts", device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation (C,) on the device."""
+    mean, std = (torch.tensor(numbers) for numbers in (facts.mean, facts.std))
+    return mean.to(device, non_blocking=True), std.to(device, non_blocking=True)
 
 
 def crop_sides(area: Tensor, ratio: Tensor, areas: tuple[float, float]) -> tuple[Tensor, Tensor]:
@@ -104,9 +117,8 @@ def crop_sides(area: Tensor, ratio: Tensor, areas: tuple[float, float]) -> tuple
     return (area / ratio).sqrt(), (area * ratio).sqrt()
 
 
-def _shifted(images: Tensor, padding: int, row: Tensor, column: Tensor, mirrored: Tensor) -> Tensor:
-    """Return crops of the original size from the zero-padded images, mirrored where asked."""
-    images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
+def _shifted(images: Tensor, padding: int, row: Tensor, column: Tensor) -> Tensor:
+    """Return crops of the original size from the zero-padded images."""
     if padding == 0:
         return images
     height, width = images.shape[2:]
@@ -132,6 +144,24 @@ def _resized(
     )
 
 
+def _coloured(images: Tensor, facts: "Facts", strength: float, *draws: Tensor) -> Tensor:
+    """Return normalised images, channels_last, after a random change of their colours."""
+    count, channels, height, width = images.shape
+    mean, std = _per_channel(facts, images.device)
+    rows = images.permute(0, 2, 3, 1).flatten(2).to(torch.float32)  # (B, H, W * C), 0 to 255
+    means = rows.mean(dim=1).view(count, width, channels).mean(dim=1)
+    matrix, offset = jitter(means, strength, *draws)
+    # normalised in the same product: (M pixel + t) / (255 std) - mean / std
+    matrix, offset = matrix / (255 * std).unsqueeze(1), offset / (255 * std) - mean / std
+    few = math.gcd(height * width, TOGETHER)
+    apart = torch.eye(few).to(images.device, non_blocking=True)
+    blocks = torch.einsum("pq,bij->bqjpi", apart, matrix).reshape(count, few * channels, -1)
+    pixels = rows.view(count, -1, few * channels)
+    changed = torch.baddbmm(offset.repeat(1, few).unsqueeze(1), pixels, blocks).view_as(rows)
+    changed.clamp_((-mean / std).repeat(width), ((1 - mean) / std).repeat(width))
+    return changed.view(count, height, width, channels).permute(0, 3, 1, 2)
+
+
 def _hole(images: Tensor, side: int, row: Tensor, column: Tensor) -> Tensor:
     """Return (B, 1, H, W) bool: a square around a random pixel, clipped at the image's borders."""
     height, width = images.shape[2:]
@@ -146,56 +176,3 @@ def _hole(images: Tensor, side: int, row: Tensor, column: Tensor) -> Tensor:
 def _below(end: int, draw: Tensor) -> Tensor:
     """Return uniform integers 0 .. `end` - 1 from uniform numbers in [0, 1)."""
     return (draw * end).long().clamp_(max=end - 1)  # a draw next to 1 may round up to `end`
-
-
-def _jittered(
-    images: Tensor,
-    strength: float,
-    brightness: Tensor,
-    contrast: Tensor,
-    saturation: Tensor,
-    hue: Tensor,
-) -> Tensor:
-    """Scale brightness, contrast and saturation by 1 +- strength, and turn hue by +- strength / 2.
-
-    images: (B, C, H, W), pixels 0 to 255, as in the result. Images of one channel have no colour:
-    saturation and hue do not change them.
-    """
-    brightness, contrast, saturation = (
-        (1 - strength + 2 * strength * draw).view(-1, 1, 1, 1)
-        for draw in (brightness, contrast, saturation)
-    )
-    images = (images.to(torch.float32) * brightness).clamp_(0, 255)
-    grey = _grey(images).mean(dim=(1, 2, 3), keepdim=True)
-    images = torch.lerp(grey, images, contrast).clamp_(0, 255)
-    if images.shape[1] == 1:
-        return images
-    images = torch.lerp(_grey(images), images, saturation).clamp_(0, 255)
-    return _turned(images, (strength * (hue - 0.5)).view(-1, 1, 1))
-
-
-def _grey(images: Tensor) -> Tensor:
-    """Return the luma (B, 1, H, W) of ITU-R 601."""
-    if images.shape[1] == 1:
-        return images
-    red, green, blue = images.unbind(1)
-    return (0.299 * red + 0.587 * green + 0.114 * blue).unsqueeze(1)
-
-
-def _turned(images: Tensor, turn: Tensor) -> Tensor:
-    """Return an RGB image with its hue turned by `turn` of a full circle of HSV."""
-    red, green, blue = images.unbind(1)
-    value, brightest = images.max(dim=1)
-    chroma = value - images.amin(dim=1)
-    span = chroma.clamp(min=1e-6)  # a grey pixel has no hue; with chroma 0 any hue gives it back
-    hues = torch.stack(
-        ((green - blue) / span, (blue - red) / span + 2, (red - green) / span + 4), dim=1
-    )
-    hue = hues.gather(1, brightest.unsqueeze(1)).squeeze(1) + 6 * turn  # six sixths are a circle
-    return torch.stack([value - chroma * _dip(hue + offset) for offset in (5, 3, 1)], dim=1)
-
-
-def _dip(hue: Tensor) -> Tensor:
-    """Return how far a channel is below the value, as a fraction of the chroma, for a hue."""
-    hue = hue.remainder(6)
-    return torch.minimum(hue, 4 - hue).clamp(0, 1)

@@ -6,7 +6,9 @@ ignored: the stored colours are used. A photograph is turned upright as its EXIF
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +18,9 @@ from torch import Tensor
 from nasrun.shown import shown, some
 
 if TYPE_CHECKING:
+    from numpy import uint8
+    from numpy.typing import NDArray
     from PIL.Image import Image
-
 EXTENSIONS = {
     *(".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
 }
@@ -27,16 +30,30 @@ GREY = {"1", "L", "LA", "La", "I", "F"}  # and the 16-bit modes, "I;16..."
 WHITE = {"F": 1.0, "I": 65535.0}
 """The largest value of modes that do not imply it; Pillow reads 16 bits as `I`."""
 SLACK = 1e-3  # floats may exceed the range by this much, as they do after resampling
+TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+"""Orientations of EXIF, and what turns them upright; those from 5 on swap width and height."""
 NAMED = 20  # largest number of broken files named in an error
 
 
-def open_image(path: Path) -> Image:
-    """Open the image at `path` and read its header; Unreadable if it is not an image."""
+def open_image(path: Path, encoded: bytes | None = None) -> Image:
+    """Open the image at `path` and read its header; Unreadable if it is not an image.
+
+    encoded: the file's content, if it has been read already.
+    """
     from PIL import Image
 
     Image.init()
+    formats = [name for name in FORMATS if name in Image.OPEN]
     try:
-        return Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
+        return Image.open(path if encoded is None else BytesIO(encoded), formats=formats)
     except Exception as error:  # Pillow raises many types on damaged files
         raise Unreadable(path, _reason(error)) from error
 
@@ -50,6 +67,46 @@ def load_image(path: Path, channels: int) -> Image:
             raise Unreadable(path, _reason(error)) from error
 
 
+def load_pixels(path: Path, scale: Callable[[tuple[int, int]], int]) -> NDArray[uint8]:
+    """Return the image at `path` as RGB pixels (height, width, 3); Unreadable if it is broken.
+
+    scale: maps width and height to 1, 2, 4 or 8; a JPEG is decoded at this fraction of its size, as
+    its inverse cosine transform can, other files at their size.
+    """
+    import numpy
+
+    try:
+        encoded = path.read_bytes()
+    except OSError as error:
+        raise Unreadable(path, _reason(error)) from error
+    with open_image(path, encoded) as image:
+        try:
+            least = scale(upright_size(image))
+            pixels = _jpeg(image, encoded, least)
+            if pixels is None:
+                image.draft(None, (image.width // least, image.height // least))
+                pixels = numpy.array(in_channels(image, 3))
+            return pixels
+        except Exception as error:  # as above
+            raise Unreadable(path, _reason(error)) from error
+
+
+def _jpeg(header: Image, encoded: bytes, scale: int) -> NDArray[uint8] | None:
+    """Decode with simplejpeg, in two thirds of Pillow's time to the same pixels; `None` if it
+    cannot: it is not installed, the file is damaged or turned, or its colours are unusual."""
+    try:
+        from simplejpeg import decode_jpeg
+    except ImportError:
+        return None
+    if header.format != "JPEG" or header.mode not in ("L", "RGB") or _orientation(header) in TURNS:
+        return None
+    width, height = (math.ceil(side / scale) for side in header.size)
+    try:
+        return decode_jpeg(encoded, "RGB", min_height=height, min_width=width)
+    except ValueError:
+        return None  # so that Pillow alone decides what is broken, and says why
+
+
 def in_channels(image: Image, channels: int) -> Image:
     """Return an image of any mode as grey or RGB, 8 bits per channel.
 
@@ -61,29 +118,33 @@ def in_channels(image: Image, channels: int) -> Image:
         image = _eight_bits(image)
     elif image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # straight to RGB, Pillow warns
-    return image.convert("L" if channels == 1 else "RGB")
+    mode = "L" if channels == 1 else "RGB"
+    return image if image.mode == mode else image.convert(mode)
+
+
+def upright_size(image: Image) -> tuple[int, int]:
+    """Return the width and height that an image has when it is turned as its EXIF says."""
+    return image.size[::-1] if _orientation(image) >= 5 else image.size
+
+
+def _orientation(image: Image) -> int:
+    """Return the orientation in the EXIF if it is a known one, else 1 for upright."""
+    from PIL.ExifTags import Base
+
+    try:
+        orientation = image.getexif().get(Base.Orientation)
+    except Exception:  # noqa: BLE001  whatever Pillow raises, a damaged note is no damaged picture
+        return 1
+    return orientation if orientation in TURNS else 1
 
 
 def _upright(image: Image) -> Image:
     """Turn an image as its EXIF says; Pillow does that for TIFF alone."""
-    from PIL.ExifTags import Base
     from PIL.Image import Transpose
 
     image.load()
-    try:
-        orientation = image.getexif().get(Base.Orientation)
-    except Exception:  # noqa: BLE001  whatever Pillow raises, a damaged note is no damaged picture
-        return image
-    turned = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }
-    return image.transpose(turned[orientation]) if orientation in turned else image
+    turn = TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(Transpose[turn])
 
 
 def is_grey(image: Image) -> bool:
@@ -156,15 +217,11 @@ def square(image: Image, size: int, kept: float = 1.0) -> Tensor:
 
     kept: the crop's side as a fraction of the shorter side.
     """
-    side = min(image.size) * kept
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    return scaled(image, (left, top, left + side, top + side), size)
-
-
-def scaled(image: Image, box: tuple[float, float, float, float], size: int) -> Tensor:
-    """Return (C, size, size) uint8: the box (left, top, right, bottom; pixels), bilinear."""
     import numpy
     from PIL.Image import Resampling
 
+    side = min(image.size) * kept
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    box = (left, top, left + side, top + side)
     pixels = numpy.array(image.resize((size, size), Resampling.BILINEAR, box=box))
     return torch.from_numpy(pixels).view(size, size, -1).permute(2, 0, 1)

@@ -17,7 +17,8 @@ from torch.utils.data import Dataset as MapDataset
 from nasrun.data.augment import Augment, crop_sides, normalise
 from nasrun.data.base import Dataset, Watched
 from nasrun.data.contents import Contents
-from nasrun.data.decode import load_image, scaled, square
+from nasrun.data.crops import Crop, load_crop
+from nasrun.data.decode import load_image, square
 from nasrun.data.decoded import look_once
 from nasrun.data.facts import Facts
 from nasrun.data.holdout import Holdout
@@ -160,7 +161,8 @@ class StreamSplit(Split):
             generator=torch.Generator(),  # keeps the loader's own seed out of the global generator
         )
         if augment is not None and augment.resized_crop is not None:
-            augment = replace(augment, resized_crop=None, padding=0.0)  # the workers have cropped
+            # the workers have cropped and mirrored
+            augment = replace(augment, resized_crop=None, padding=0.0, flip=False)
         for batch in loader:
             if isinstance(batch, ValueError):
                 raise batch
@@ -169,15 +171,13 @@ class StreamSplit(Split):
             yield changed, labels
 
     def _crops(self, count: int, augment: Augment | None) -> Tensor:
-        """Return (count, 4) height, width, row and column of crops, or (count, 0) for centre crops.
-
-        Height and width are relative to a unit square, row and column are fractions of the
-        remaining room.
-        """
+        """Return (count, 5), the numbers of each `Crop`, or (count, 0) for centre crops."""
         if augment is None or augment.resized_crop is None:
             return torch.empty(count, 0)
-        area, ratio, row, column = torch.rand(count, 4).unbind(1)
-        return torch.stack((*crop_sides(area, ratio, augment.resized_crop), row, column), dim=1)
+        area, ratio, row, column, mirror = torch.rand(count, 5).unbind(1)
+        mirrored = mirror < (0.5 if augment.flip and self._facts.flip else 0.0)
+        sides = crop_sides(area, ratio, augment.resized_crop)
+        return torch.stack((*sides, row, column, mirrored.float()), dim=1)
 
 
 @dataclass(frozen=True)
@@ -197,23 +197,16 @@ class _Decoder(MapDataset[tuple[Tensor, Tensor] | ValueError]):
         if number >= len(self):
             raise IndexError(number)
         index, crops = self.batches[number], self.crops[number]
-        names = [self.listing.files[i] for i in index.tolist()]
+        images = torch.empty(len(index), self.size, self.size, 3, dtype=torch.uint8)
+        images = images.permute(0, 3, 1, 2)  # channels_last, as decoders write
         try:
-            images = [
-                self._decode(self.listing.root / name, crop)
-                for name, crop in zip(names, crops.tolist(), strict=False)
-            ]
+            for image, i, crop in zip(images, index.tolist(), crops.tolist(), strict=True):
+                image.copy_(self._decode(self.listing.root / self.listing.files[i], crop))
         except ValueError as error:  # if raised here, the user would see a traceback
             return error
-        return torch.stack(images), self.listing.labels[index]
+        return images, self.listing.labels[index]
 
     def _decode(self, path: Path, crop: list[float]) -> Tensor:
-        image = load_image(path, channels=3)
         if not crop:
-            return square(image, self.size, self.kept)
-        height, width, row, column = crop
-        # RandomResizedCrop's ratio is in pixels: sides are fractions of the square of equal area
-        side = (image.width * image.height) ** 0.5
-        width, height = min(width * side, image.width), min(height * side, image.height)
-        left, top = column * (image.width - width), row * (image.height - height)
-        return scaled(image, (left, top, left + width, top + height), self.size)
+            return square(load_image(path, channels=3), self.size, self.kept)
+        return load_crop(path, Crop(*crop), self.size)
