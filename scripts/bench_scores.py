@@ -66,6 +66,7 @@ def measured(name: str, arguments: argparse.Namespace) -> dict[str, float]:
     from nasrun.budget import Budget
     from nasrun.config import build, compose, resolve
     from nasrun.context import Context
+    from nasrun.streams import Streams
 
     torch.set_num_threads(1)
     words = [f"space={arguments.space}", f"width={arguments.channels}", "dataset.size=32"]
@@ -77,7 +78,7 @@ def measured(name: str, arguments: argparse.Namespace) -> dict[str, float]:
     budget = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
     evaluator = strategy.evaluator
     task.begin(dataset, budget)
-    evaluator.begin(Context(space=space, task=task, budget=budget))
+    evaluator.begin(Context(space=space, task=task, budget=budget, streams=Streams(0)))
     generator = torch.Generator().manual_seed(0)
     drawn = [space.sample(generator) for _ in range(arguments.repeats)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

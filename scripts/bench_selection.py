@@ -70,6 +70,7 @@ def begun(arguments: argparse.Namespace) -> Any:
     from nasrun.context import Context
     from nasrun.data.facts import Facts
     from nasrun.data.splits import TensorSplit
+    from nasrun.streams import Streams
 
     class Noise:
         """Equally many random images in every part."""
@@ -93,7 +94,7 @@ def begun(arguments: argparse.Namespace) -> Any:
     )
     budget = Budget(device="cpu", precision="fp32", threads=arguments.threads, max_hours=None)
     task.begin(Noise(), budget)
-    strategy.begin(Context(space=space, task=task, budget=budget))
+    strategy.begin(Context(space=space, task=task, budget=budget, streams=Streams(0)))
     return strategy
 
 

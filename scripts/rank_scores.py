@@ -161,13 +161,14 @@ def known(column: Mapping[str, float], space):
 
 def searched(search, space, seed: int) -> Sequence:
     """Return all candidates of a search, in order."""
-    import torch
-
     from nasrun.context import Context
+    from nasrun.streams import Streams
 
-    torch.manual_seed(seed)
-    search.begin(Context(space=space, task=None, budget=None))
+    streams = Streams(seed)
+    streams.enter("search")
+    search.begin(Context(space=space, task=None, budget=None, streams=streams))
     while not search.done:
+        streams.at(search.round)
         search.run_round()
         search.round += 1
     return search.candidates

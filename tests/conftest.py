@@ -254,7 +254,7 @@ def begin():
     """Return a function that begins the strategy of a command's words on the embedded digits."""
     from nasrun.budget import Budget
     from nasrun.config import build, compose, resolve
-    from nasrun.runs.randomness import seed_everything
+    from nasrun.streams import Streams
 
     def make(*words):
         budget = Budget(device="cpu", precision="auto", threads=1, max_hours=None)
@@ -262,9 +262,10 @@ def begin():
         space, dataset, task, strategy = (
             build(resolve(composed[key]), key) for key in ("space", "dataset", "task", "strategy")
         )
-        seed_everything(0, "test")
+        streams = Streams(0)
+        streams.enter("test")
         task.begin(dataset, budget)
-        strategy.begin(context(space, task, budget))
+        strategy.begin(context(space, task, budget, streams=streams))
         return strategy
 
     return make

@@ -11,9 +11,9 @@ from toys import context, run
 
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
-from nasrun.runs.randomness import seed_everything
 from nasrun.runs.stage_folder import StageFolder
 from nasrun.spaces.layout import Layout
+from nasrun.streams import Streams
 
 CPU = Budget(device="cpu", precision="auto", threads=1, max_hours=None)
 SMALL = ["images=64", "space.nodes=1", "space.kept_edges=1", "retrain.channels=2"]
@@ -30,9 +30,10 @@ def begun():
             build(resolve(composed[key]), key) for key in ("space", "dataset", "retrain")
         )
         genotype = space.parse("normal sep_conv_3x3@0; reduce max_pool_3x3@1")
-        seed_everything(0, "test")
+        streams = Streams(0)
+        streams.enter("test")
         stage.task.begin(dataset, CPU)
-        stage.begin(context(space, stage.task, CPU), genotype)
+        stage.begin(context(space, stage.task, CPU, streams=streams), genotype)
         return stage
 
     return make

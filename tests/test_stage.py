@@ -6,6 +6,7 @@ import pytest
 
 from nasrun.budget import BudgetSpent
 from nasrun.stage import Observer, Stage, drive, unseen
+from nasrun.streams import Streams
 
 
 class Recorder:
@@ -68,7 +69,7 @@ class Rounds(Stage):
 
 def test_each_round_is_logged_and_saved_before_the_next(capsys):
     recorder, stage = Recorder(), Rounds(2)
-    drive(stage, recorder, recorder, [recorder])
+    drive(stage, recorder, recorder, Streams(0), [recorder])
     assert recorder.events == [
         *("restore", "begin 0 {'seed': 0}"),
         *("log 1 0", "save 1", "show 1", "log 2 10", "save 2", "show 2"),
@@ -79,26 +80,26 @@ def test_each_round_is_logged_and_saved_before_the_next(capsys):
 
 def test_a_stage_goes_on_where_it_was():
     recorder = Recorder(restored=3)
-    drive(Rounds(4), recorder, recorder)
+    drive(Rounds(4), recorder, recorder, Streams(0))
     assert recorder.events == ["restore", "log 4 30", "save 4", "finish {'rounds': 4}"]
 
 
 def test_spent_hours_stop_it_after_a_round_is_saved():
     recorder = Recorder(spent_after=2)
     with pytest.raises(BudgetSpent):
-        drive(Rounds(5), recorder, recorder)
+        drive(Rounds(5), recorder, recorder, Streams(0))
     assert recorder.events[-1] == "save 2"
 
 
 def test_the_last_round_is_finished_whatever_the_hours():
     recorder = Recorder(spent_after=1)
-    drive(Rounds(1), recorder, recorder)
+    drive(Rounds(1), recorder, recorder, Streams(0))
     assert recorder.events[-1] == "finish {'rounds': 1}"
 
 
 def test_a_stage_without_rounds_only_finishes():
     recorder = Recorder()
-    drive(Rounds(0), recorder, recorder)
+    drive(Rounds(0), recorder, recorder, Streams(0))
     assert recorder.events == ["restore", "finish {'rounds': 0}"]
 
 
@@ -110,7 +111,7 @@ def test_a_stage_may_stop_early():
             return super().run_round()
 
     recorder, stage = Recorder(), Stopping(5)
-    drive(stage, recorder, recorder)
+    drive(stage, recorder, recorder, Streams(0))
     assert stage.done
     assert stage.round == 2
     assert recorder.events[-1].startswith("finish")
@@ -160,7 +161,7 @@ def test_observers_see_configuration_steps_rounds_and_the_result():
             return super().run_round()
 
     first, second = Watching(), Watching()
-    drive(Stepping(1), Recorder(), Recorder(), [first, second])
+    drive(Stepping(1), Recorder(), Recorder(), Streams(0), [first, second])
     assert (
         first.told
         == second.told
@@ -181,5 +182,5 @@ def test_observers_see_a_failure(error):
 
     watching = Watching()
     with pytest.raises(type(error)):
-        drive(Failing(1), Recorder(), Recorder(), [watching])
+        drive(Failing(1), Recorder(), Recorder(), Streams(0), [watching])
     assert watching.told[-1] == ("fail", str(error))

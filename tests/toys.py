@@ -9,6 +9,7 @@ from nasrun.genotype import NONE, AtMost, Decision
 from nasrun.score import Score
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.supernet import SupernetSpace
+from nasrun.streams import Streams
 
 OPERATIONS = (
     "none",
@@ -103,7 +104,7 @@ class Task:
 
 def context(space=None, task=None, budget=None, **others):
     """Return a context with the parts that a test needs."""
-    parts = {"engine": Serial(), **others}
+    parts = {"engine": Serial(), "streams": Streams(0), **others}
     return Context(space=space, task=Task() if task is None else task, budget=budget, **parts)
 
 

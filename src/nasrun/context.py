@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nasrun.genotype import Genotype
     from nasrun.spaces.base import Space
     from nasrun.stage import Metrics
+    from nasrun.streams import Streams
     from nasrun.tasks.base import Task
 
 SpaceT = TypeVar("SpaceT", bound="Space")
@@ -23,7 +24,8 @@ TaskT = TypeVar("TaskT", bound="Task")
 class Context(Generic[SpaceT, TaskT]):
     """Everything that a stage's `begin` receives; nothing is set from outside afterwards.
 
-    `task` has begun, so it has its data. `limits` are those on the found network's costs, or
+    `task` has begun, so it has its data. `streams` have the random numbers, always those of the
+    running round. `limits` are those on the found network's costs, or
     `None`. `engine` is given to a stage that is `OnEngine`. `measure` returns further metrics of a
     selected genotype; it may reset the strategy to the end of its search.
     """
@@ -31,6 +33,7 @@ class Context(Generic[SpaceT, TaskT]):
     space: SpaceT
     task: TaskT
     budget: Budget
+    streams: Streams
     limits: Limits | None = None
     engine: Engine | None = None
     measure: Callable[[Genotype], Metrics] | None = None

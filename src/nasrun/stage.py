@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from nasrun.budget import Budget
+from nasrun.streams import Streams
 
 Metrics = dict[str, float]
 """Named numbers of a round; accuracies are fractions."""
@@ -65,7 +66,8 @@ class Stage(ABC):
     """A resumable sequence of rounds, which can stop after any of them.
 
     The constructor validates settings; a subclass's `begin` loads the data and builds networks.
-    Rounds draw from torch's global random state, which the folder saves.
+    A round draws from the streams of its context, which are those of the round, or from torch's
+    global generator, which is seeded before every round.
     """
 
     round: int = 0
@@ -99,7 +101,7 @@ class Stage(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that the next round depends on, except the random state.
+        """Return everything that the next round depends on; random streams begin with a round.
 
         It consists of tensors, numbers, strings, lists and dicts.
         """
@@ -167,10 +169,17 @@ class Foreseen(ABC):
         """Yield all work ahead by kind; the stage cannot be used afterwards."""
 
 
-def drive(stage: Stage, folder: Folder, budget: Budget, observers: Sequence[Observer] = ()) -> None:
+def drive(
+    stage: Stage,
+    folder: Folder,
+    budget: Budget,
+    streams: Streams,
+    observers: Sequence[Observer] = (),
+) -> None:
     """Run the remaining rounds, saving each before the next, and finish the stage.
 
-    Raises BudgetSpent between two rounds when `max_hours` have passed.
+    `streams` are those of the stage's context, at its beginning. Raises BudgetSpent between two
+    rounds when `max_hours` have passed.
     """
 
     def step(done: int, total: int) -> None:
@@ -183,6 +192,7 @@ def drive(stage: Stage, folder: Folder, budget: Budget, observers: Sequence[Obse
         observer.begin(stage, folder.settings)
     try:
         while not stage.done:
+            streams.at(stage.round)
             metrics = stage.run_round()
             stage.round += 1
             folder.log(stage.round, metrics)
@@ -191,6 +201,7 @@ def drive(stage: Stage, folder: Folder, budget: Budget, observers: Sequence[Obse
                 observer.round(stage, metrics)
             if not stage.done:
                 budget.check()
+        streams.at(stage.round)
         result = stage.finish(folder)
         folder.finish(result)
     except BaseException as error:

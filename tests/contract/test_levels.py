@@ -8,7 +8,7 @@ from toys import context
 from nasrun import config as configuration
 from nasrun.budget import Budget
 from nasrun.ops import operation
-from nasrun.runs.randomness import seed_everything
+from nasrun.streams import Streams
 
 SMALLER = ["depth=3", "width=2", "space.nodes=2"]
 SMALLER += ["space.operations=[none,max_pool_3x3,skip_connect,sep_conv_3x3,dil_conv_3x3]"]
@@ -27,10 +27,11 @@ def begun(strategy, settings):
         for key in ("space", "dataset", "task")
     )
     budget = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
-    seed_everything(0, "levels")
+    streams = Streams(0)
+    streams.enter("levels")
     task.begin(dataset, budget)
     search = configuration.build(dict(settings), "strategy")
-    search.begin(context(space, task, budget))
+    search.begin(context(space, task, budget, streams=streams))
     search.supernet.double().train()
     return search
 

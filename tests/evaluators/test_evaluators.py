@@ -13,8 +13,8 @@ from nasrun.costs.memory import Shapes, optimizer_slots
 from nasrun.divergence import Diverged
 from nasrun.engines.local import Pool, Serial
 from nasrun.evaluators.from_scratch import TrainFromScratch
-from nasrun.runs.randomness import seed_everything
 from nasrun.stage import Stage
+from nasrun.streams import Streams
 
 CPU = Budget(device="cpu", precision="auto", threads=1, max_hours=None)
 SMALL = ["rounds=2", "width=2", "depth=3", "batch_size=16", "images=64"]
@@ -43,7 +43,7 @@ def begun():
         space, dataset, task, search = (
             build(resolve(composed[key]), key) for key in ("space", "dataset", "task", "strategy")
         )
-        seed_everything(0, "test")
+        Streams(0).enter("test")
         task.begin(dataset, CPU)
         search.evaluator.begin(context(space, task, CPU))
         return search.evaluator, space

@@ -20,9 +20,9 @@ from nasrun.evaluators.swap import Swap
 from nasrun.evaluators.synflow import Synflow
 from nasrun.evaluators.untrained import Formula, gradients
 from nasrun.evaluators.zico import Zico
-from nasrun.runs.randomness import seed_everything
 from nasrun.stage import Stage
 from nasrun.strategies.random_search import RandomSearch
+from nasrun.streams import Streams
 
 CPU = Budget(device="cpu", precision="auto", threads=1, max_hours=None)
 SMALL = ["strategy=random", "space=nasbench201", "width=2", "depth=3", "images=160"]
@@ -43,7 +43,7 @@ def begun(option, *overrides, seed=0):
     space, dataset, task, search = (
         build(resolve(composed[key]), key) for key in ("space", "dataset", "task", "strategy")
     )
-    seed_everything(seed, "test")
+    Streams(seed).enter("test")
     task.begin(dataset, CPU)
     search.evaluator.begin(context(space, task, CPU))
     return search.evaluator, space

@@ -15,11 +15,11 @@ from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
 from nasrun.divergence import Diverged
 from nasrun.genotype import NONE, AtMost, Decision
-from nasrun.runs.randomness import seed_everything
 from nasrun.selectors.perturbation import Perturbation
 from nasrun.spaces.supernet import batch_statistics
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.strategies.judges import Magnitude, Masked, MaskedInTraining
+from nasrun.streams import Streams
 
 OPERATIONS = (NONE, "pool", "skip", "conv")
 
@@ -354,10 +354,11 @@ def real(*overrides, perturbed=()):
         build(resolve(composed[key]), key)
         for key in ("space", "dataset", "task", "strategy", "selector")
     )
-    seed_everything(0, "test")
+    streams = Streams(0)
+    streams.enter("test")
     task.begin(dataset, CPU)
-    strategy.begin(context(space, task, CPU))
-    selector.begin(context(space), strategy)
+    strategy.begin(context(space, task, CPU, streams=streams))
+    selector.begin(context(space, streams=streams), strategy)
     return selector, strategy
 
 

@@ -11,7 +11,6 @@ from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
 from nasrun.costs.cost import Cost, count
 from nasrun.genotype import Genotype
-from nasrun.runs.randomness import seed_everything
 from nasrun.spaces.darts import DartsSpace
 from nasrun.strategies.penalties import (
     Exact,
@@ -21,6 +20,7 @@ from nasrun.strategies.penalties import (
     linear,
     log,
 )
+from nasrun.streams import Streams
 from nasrun.supernet.relaxation import Concrete, OneHot, Softmax
 from nasrun.supernet.supernet import Supernet, argmax
 
@@ -230,7 +230,7 @@ def searched(*overrides):
     space, dataset, task, strategy = (
         build(resolve(composed[key]), key) for key in ("space", "dataset", "task", "strategy")
     )
-    seed_everything(0, "test")
+    Streams(0).enter("test")
     task.begin(dataset, CPU)
     strategy.begin(context(space, task, CPU))
     metrics = []

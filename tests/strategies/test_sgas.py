@@ -9,9 +9,9 @@ from toys import context
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
 from nasrun.genotype import NONE
-from nasrun.runs.randomness import seed_everything
 from nasrun.strategies.judges import Magnitude
 from nasrun.strategies.sgas import Greedy
+from nasrun.streams import Streams
 from nasrun.supernet.supernet import magnitude
 
 CPU = Budget(device="cpu", precision="auto", threads=1, max_hours=None)
@@ -24,7 +24,7 @@ def begun(*overrides, strategy="sgas"):
     space, dataset, task, made = (
         build(resolve(composed[key]), key) for key in ("space", "dataset", "task", "strategy")
     )
-    seed_everything(0, "test")
+    Streams(0).enter("test")
     task.begin(dataset, CPU)
     made.begin(context(space, task, CPU))
     return made

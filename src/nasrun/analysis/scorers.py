@@ -23,7 +23,6 @@ from nasrun.pipeline.plan import import_trusted
 from nasrun.pipeline.refusals import refuse_strangers
 from nasrun.pipeline.stages import SCALE, SEARCH
 from nasrun.runs.finished import load_search
-from nasrun.runs.randomness import seed_everything
 from nasrun.runs.recorded import identity
 from nasrun.runs.run import Run
 from nasrun.spaces.decision import DecisionSpace
@@ -32,6 +31,7 @@ from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.stage import Metrics
 from nasrun.strategies.base import Strategy, SupernetStrategy
 from nasrun.strategies.evaluated import EvaluatedSearch
+from nasrun.streams import Streams
 
 READS = ("space", "dataset", "task", "strategy", "budget", "seed", "experiment", *SCALE)
 """Groups and keys of the configuration that scoring reads."""
@@ -77,8 +77,10 @@ class Evaluated(Scorer):
     A number depends only on the architecture and its place, so that scoring can be resumed.
     """
 
-    def __init__(self, name: str, evaluator: Evaluator, seed: int, made_with: object) -> None:
-        self.name, self.evaluator, self.seed = name, evaluator, seed
+    def __init__(
+        self, name: str, evaluator: Evaluator, streams: Streams, made_with: object
+    ) -> None:
+        self.name, self.evaluator, self.streams = name, evaluator, streams
         self.identity = fingerprint([name, made_with])
         if isinstance(evaluator, Untrained) and evaluator.reference is not None:
             self.joined = [each for formula in evaluator.formulas for each in formula.names]
@@ -87,8 +89,8 @@ class Evaluated(Scorer):
         if isinstance(self.evaluator, Untrained):
             found = self.evaluator.numbers(genotype)
             return found if self.joined else dict(zip([self.name], found.values(), strict=True))
-        seed_everything(self.seed, f"{self.name} {place}")
-        score = self.evaluator(genotype)
+        with self.streams.aside(self.name, place):
+            score = self.evaluator(genotype)
         return {self.name: score.merit}
 
 
@@ -192,17 +194,18 @@ def of_words(
     dataset.check()
     budget.apply()
     seed = int(config["seed"])
-    seed_everything(seed, SEARCH.name)
+    streams = Streams(seed)
+    streams.enter(SEARCH.name)
     task.begin(dataset, budget)
     contents = dataset.contents()
     shared = [{k: v for k, v in nodes["space"].items() if k != "table"}, nodes["task"], seed]
     shared += [identity({"dataset": nodes["dataset"]}), contents and contents.digest]
-    context = Context(space=space, task=task, budget=budget, engine=Serial())
+    context = Context(space=space, task=task, budget=budget, streams=streams, engine=Serial())
     scorers: list[Scorer] = []
     for word, strategy in strategies.items():
         name = word.removeprefix("evaluator=")
         own = resolve(composed[word].config["strategy"])["evaluator"]
-        scorers.append(_begun(name, strategy.evaluator, context, seed, [*shared, own]))
+        scorers.append(_begun(name, strategy.evaluator, context, [*shared, own]))
     last = None if judge is None else scorers.pop()
     if isinstance(space, SupernetSpace):
         scorers.append(Counted(space, task.inputs, task.outputs, task.size))
@@ -213,12 +216,10 @@ def _composed(name: str, overrides: Sequence[str]) -> Composed:
     return compose([*overrides, "strategy=random", f"evaluator@strategy={name}"])
 
 
-def _begun(
-    name: str, evaluator: Evaluator, context: AnyContext, seed: int, made_with: object
-) -> Evaluated:
-    seed_everything(seed, SEARCH.name)  # the same images for all, those of a search
+def _begun(name: str, evaluator: Evaluator, context: AnyContext, made_with: object) -> Evaluated:
+    context.streams.enter(SEARCH.name)  # the same images for all, those of a search
     evaluator.begin(context)
-    return Evaluated(name, evaluator, seed, made_with)
+    return Evaluated(name, evaluator, context.streams, made_with)
 
 
 def refuse_trained_first(word: str, evaluator: Evaluator) -> None:
@@ -237,7 +238,7 @@ def of_run(
     """Return the sample, the scorers of a finished search with the controls, and the judge."""
     strategy = load_search(path, trusted)
     record = Run.open(Path(path).expanduser()).record
-    asked = _asked(path, strategy, images, seed, record["fingerprint"])
+    asked = _asked(path, strategy, images, record["fingerprint"])
     assert isinstance(strategy, SupernetStrategy | EvaluatedSearch)
     space = strategy.supernet.space if isinstance(strategy, SupernetStrategy) else strategy.space
     assert isinstance(space, SupernetSpace)
@@ -249,23 +250,22 @@ def of_run(
         evaluator = build(node, "strategy", trusted).evaluator
         refuse_trained_first(f"against={judge.name}", evaluator)
         budget = Budget(device="auto", precision="auto", threads=None, max_hours=None)
-        context = Context(space=space, task=task, budget=budget, engine=Serial())
+        streams = Streams(seed)
+        context = Context(space=space, task=task, budget=budget, streams=streams, engine=Serial())
         made_with = [record["fingerprint"], node["evaluator"], seed]
-        last = _begun(f"against={judge.name}", evaluator, context, seed, made_with)
+        last = _begun(f"against={judge.name}", evaluator, context, made_with)
     sample = Sample(space, seed, record.get("table"), record["choices"].get("dataset"))
     return sample, [asked, Counted(space, task.inputs, task.outputs, task.size)], last
 
 
-def _asked(
-    path: str, strategy: Strategy, images: int | None, seed: int, made_with: object
-) -> Scorer:
+def _asked(path: str, strategy: Strategy, images: int | None, made_with: object) -> Scorer:
     """Return the scorer of a finished search: its supernet."""
     if isinstance(strategy, SupernetStrategy):
         return Asked(strategy, images, made_with)
     if isinstance(strategy, EvaluatedSearch) and isinstance(strategy.evaluator, Inherited):
         if images is not None:
             raise ValueError(f"images={images}: has no effect on evaluator=inherited; leave it out")
-        return Evaluated("inherited", strategy.evaluator, seed, made_with)
+        return Evaluated("inherited", strategy.evaluator, strategy.streams, made_with)
     raise ValueError(
         f"run={path}: its strategy leaves {strategy.leaves}, not a supernet; give evaluator=NAME "
         "instead"

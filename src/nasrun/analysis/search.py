@@ -29,7 +29,6 @@ from nasrun.display import percent, table
 from nasrun.files import write_json
 from nasrun.genotype import SKIP
 from nasrun.runs.finished import load_search
-from nasrun.runs.randomness import seed_everything
 from nasrun.runs.run import Run
 from nasrun.spaces.darts import Cell, CellNetwork
 from nasrun.strategies.base import SupernetStrategy
@@ -50,7 +49,7 @@ def skip_against_parametric(strategy: SupernetStrategy) -> Rows:
 def strengths(strategy: SupernetStrategy, edges: Sequence[str], rounds: int, rate: float) -> Rows:
     """Return per operation of the edges the accuracy discretised to it, after `rounds` of tuning.
 
-    Every operation starts from the same supernet and the same random state; the strategy is not
+    Every operation starts from the same supernet and the same random streams; the strategy is not
     changed.
     """
     saved = copy.deepcopy(strategy.state_dict())
@@ -61,9 +60,9 @@ def strengths(strategy: SupernetStrategy, edges: Sequence[str], rounds: int, rat
         for (choice, p), masked in zip(rows[edge].items(), without, strict=True):
             strategy.supernet.fixed[edge] = choice
             strategy.tune(rate)
-            seed_everything(0, "diagnose")
-            for _ in range(rounds):
-                strategy.run_round()
+            with strategy.streams.aside("strengths"):
+                for _ in range(rounds):
+                    strategy.run_round()
             tuned = strategy.validate()["accuracy"]
             strategy.load_state_dict(copy.deepcopy(saved))
             found.append(

@@ -31,6 +31,7 @@ from nasrun.pipeline.stages import (
     TRANSFER,
     StageKind,
 )
+from nasrun.streams import Streams
 
 if TYPE_CHECKING:
     from nasrun.budget import Budget
@@ -176,9 +177,15 @@ class Plan:
             space=self.space if space is None else space,
             task=task,
             budget=self.budget,
+            streams=self.streams,
             limits=self.limits,
             engine=self.engine,
         )
+
+    @cached_property
+    def streams(self) -> Streams:
+        """Random streams of all stages."""
+        return Streams(self.seed)
 
     @cached_property
     def contents(self) -> Contents | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from nasrun.pipeline.plan import Plan
 from nasrun.pipeline.stages import SEARCH
 from nasrun.pipeline.work import Work
-from nasrun.runs.randomness import seed_everything
 from nasrun.runs.stage_folder import StageFolder
 from nasrun.spaces.decision import DecisionSpace
 from nasrun.stage import Foreseen
@@ -22,7 +21,7 @@ def begin_search(plan: Plan) -> Strategy:
     """Return the strategy with its data, before its first round."""
     assert plan.strategy is not None
     assert plan.task is not None
-    seed_everything(plan.seed, SEARCH.name)
+    plan.streams.enter(SEARCH.name)
     plan.task.begin(plan.dataset, plan.budget)
     plan.strategy.begin(plan.context(plan.task))
     return plan.strategy

@@ -16,7 +16,6 @@ from nasrun.pipeline.plan import Plan, table_key
 from nasrun.pipeline.search import begin_search
 from nasrun.pipeline.stages import SELECT
 from nasrun.pipeline.work import Work, read_genotype
-from nasrun.runs.randomness import seed_everything
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 from nasrun.selectors.base import Selector
@@ -50,6 +49,7 @@ def _begin(plan: Plan, run: Run) -> Selector:
     context = _context(plan, strategy)
     if plan.discretisation and isinstance(strategy, SupernetStrategy):
         context = replace(context, measure=partial(_discretise, plan, run, strategy))
+    plan.streams.enter(SELECT.name)
     plan.selector.begin(context, strategy)
     return plan.selector
 
@@ -95,7 +95,7 @@ def _discretise(plan: Plan, run: Run, strategy: SupernetStrategy, genotype: Geno
     left = strategy.supernet.space.open_choices(None)
     if any(choice not in left[name] for name, choice in genotype.items()):
         return {}
-    seed_everything(plan.seed, "discretisation")
+    plan.streams.enter("discretisation")
     return discretise(strategy, genotype)
 
 

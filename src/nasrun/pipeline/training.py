@@ -15,7 +15,6 @@ from nasrun.pipeline.plan import Plan, transfer_keys
 from nasrun.pipeline.stages import RETRAIN, TRANSFER, StageKind
 from nasrun.pipeline.work import Chosen, Work
 from nasrun.retrain import Retrain
-from nasrun.runs.randomness import seed_everything
 from nasrun.runs.recorded import identity
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
@@ -107,7 +106,7 @@ def begin_training(plan: Plan, kind: StageKind, genotype: Genotype) -> Retrain:
                 if costs[key] > most
             )
         )
-    seed_everything(plan.seed, kind.name)
+    plan.streams.enter(kind.name)
     with transfer_keys() if kind is TRANSFER else nullcontext():
         stage.task.begin(dataset, plan.budget)
         stage.begin(plan.context(stage.task, space), genotype)

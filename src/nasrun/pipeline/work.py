@@ -15,7 +15,6 @@ from nasrun.pipeline.stages import KINDS, SELECT
 from nasrun.retrain import Retrain
 from nasrun.runs.differences import settings, why_new
 from nasrun.runs.log import Log, note_command
-from nasrun.runs.randomness import seed_everything
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 from nasrun.spaces.base import Space
@@ -93,13 +92,14 @@ class Work:
         if not self.noted and self.plan.command:
             note_command(self.run, self.plan.command)
             self.noted = True
-        seed_everything(self.plan.seed, f"{folder.kind} rounds")
+        self.plan.streams.enter(folder.kind)
         try:
             with (
                 watch(self.console, folder.title, self.plan.progress) as display,
                 below(KINDS[folder.kind].made_of),
             ):
-                drive(stage, folder, self.plan.budget, [display, Log(self.run, folder.title)])
+                observers = [display, Log(self.run, folder.title)]
+                drive(stage, folder, self.plan.budget, self.plan.streams, observers)
         except Diverged as error:
             where = "the last round" if stage.done else f"round {stage.round + 1}"
             raise ValueError(

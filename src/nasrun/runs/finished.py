@@ -13,9 +13,9 @@ from nasrun.genotype import Genotype
 from nasrun.pipeline.plan import import_trusted
 from nasrun.pipeline.source import find_run
 from nasrun.pipeline.stages import KINDS, RETRAIN, SEARCH, SELECT
-from nasrun.runs.randomness import seed_everything
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
+from nasrun.streams import Streams
 
 if TYPE_CHECKING:
     from nasrun.runs.network import TrainedNetwork
@@ -69,9 +69,10 @@ def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
     space, dataset, task, strategy, budget = build_all(nodes, trust).values()
     budget.apply()
     found.refuse_other(dataset.contents())
-    seed_everything(config["seed"], SEARCH.name)
+    streams = Streams(config["seed"])
+    streams.enter(SEARCH.name)
     task.begin(dataset, budget)
-    strategy.begin(Context(space=space, task=task, budget=budget, engine=Serial()))
+    strategy.begin(Context(space=space, task=task, budget=budget, streams=streams, engine=Serial()))
     found.search().load(strategy)
     return strategy
 

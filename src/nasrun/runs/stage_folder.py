@@ -27,7 +27,6 @@ from nasrun.files import (
 from nasrun.genotype import fingerprint
 from nasrun.machine import memory_gib
 from nasrun.pipeline.stages import SEARCH
-from nasrun.runs.randomness import random_state, set_random_state
 from nasrun.runs.state import PREVIOUS, STATE, lines_of, read_state, write_state
 from nasrun.stage import Metrics
 
@@ -184,7 +183,7 @@ class StageFolder:
         return rows
 
     def restore(self, stage: Stage) -> None:
-        """Load the last saved state into a stage that has begun; the random state is set last."""
+        """Load the last saved state into a stage that has begun."""
         self.path.mkdir(parents=True, exist_ok=True)
         if self._config is not None:
             write_contents(self.path, self._contents)
@@ -202,7 +201,6 @@ class StageFolder:
                 ) from error
             stage.round = state["round"]
             self._spent = state["seconds"]
-            set_random_state(state["random"])
         self._rows = self._kept_rows(stage.round, state)
         for name, rows in self._rows.items():
             _rewrite(self.path / name, rows)
@@ -227,7 +225,7 @@ class StageFolder:
         return found
 
     def load(self, stage: Stage) -> None:
-        """Load a finished stage's state into `stage`, without changing the random state."""
+        """Load a finished stage's state into `stage`."""
         state = self.last_state()
         stage.enter(self.path)
         stage.load_state_dict(state["stage"])
@@ -265,7 +263,6 @@ class StageFolder:
             {
                 "round": stage.round,
                 "stage": stage.state_dict(),
-                "random": random_state(),
                 "seconds": self._spent + time.monotonic() - self._started,
                 "rows": self._rows,
             },

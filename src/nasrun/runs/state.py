@@ -24,7 +24,7 @@ from nasrun.files import (
 )
 
 STATE, PREVIOUS, DIGESTS = "state.pt", "state.previous.pt", "state.json"
-NEEDED = {"round", "stage", "random", "seconds"}
+NEEDED = {"round", "stage", "seconds"}
 
 
 def write_state(folder: Path, state: dict[str, Any], lines: Mapping[str, Sequence[str]]) -> None:

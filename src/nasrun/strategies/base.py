@@ -21,6 +21,7 @@ from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
 from nasrun.strategies.front import Point, frontier
 from nasrun.strategies.history import History
+from nasrun.streams import Streams
 from nasrun.supernet.likeliest import likeliest
 from nasrun.supernet.supernet import Probabilities, Supernet
 from nasrun.tasks.base import ImageTask, PopulationTask, Split, Task
@@ -51,6 +52,8 @@ class Strategy(Stage):
     searches: tuple[type[Space], ...]
     learns: ClassVar[type[Task]]
     heeds: ClassVar[Sequence[str]] = ()
+    streams: Streams
+    """The random streams, known after `begin`."""
 
     @abstractmethod
     def begin(self, context: AnyContext) -> None:

@@ -108,6 +108,7 @@ class Differentiable(SupernetStrategy, Foreseen):
     def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         space, task, budget = context.space, context.task, context.budget
         self.space, self.task, self.budget = space, task, budget
+        self.streams = context.streams
         self.train, self.validation = task.split(*self.parts), task.split("validation")
         self.layout = self.layout_of(space)
         instead = "a smaller batch_size, or strategy=radars"

@@ -79,7 +79,7 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
 
     def begin(self, context: Context[DecisionSpace, ImageTask]) -> None:
         self.space, self.task, self.budget = context.space, context.task, context.budget
-        self.limits = context.limits
+        self.limits, self.streams = context.limits, context.streams
         if self.on_engine:
             self.engine = given(context.engine)
         self.evaluator.begin(context)

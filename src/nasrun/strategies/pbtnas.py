@@ -127,9 +127,9 @@ class Population(PopulationStrategy):
 
     def begin(self, context: Context[DecisionSpace, PopulationTask]) -> None:
         self.space, self.task, self.budget = context.space, context.task, context.budget
-        self.engine = given(context.engine)
+        self.engine, self.streams = given(context.engine), context.streams
         self._kept_job: TrainMember | None = None
-        self.seed = int(torch.randint(2**62, ()))
+        (self.seed,) = self.streams.numbers("population", 1)
         generator = torch.Generator().manual_seed(self._stream(0, 0, "population"))
         genotypes = self.space.stratified(self.size, generator)
         self.members = [

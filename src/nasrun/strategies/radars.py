@@ -93,7 +93,7 @@ class Radars(SupernetStrategy, Foreseen):
         return len(self.turns)
 
     def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
-        self.context = context
+        self.context, self.streams = context, context.streams
         self.space, self.task, self.budget = context.space, context.task, context.budget
         self.exploit, self.tuning, self.prunings, self.layers = None, False, [], []
         self.explore.begin(context)

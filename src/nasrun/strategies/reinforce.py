@@ -50,7 +50,7 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
 
     def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         self.space, self.task, self.budget = context.space, context.task, context.budget
-        self.limits = context.limits
+        self.limits, self.streams = context.limits, context.streams
         self.explore.begin(context)
 
     def run_round(self) -> Metrics:

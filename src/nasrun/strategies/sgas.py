@@ -69,6 +69,7 @@ class Greedy(SupernetStrategy, Foreseen):
 
     def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         self.space, self.task = space, _ = context.space, context.task
+        self.streams = context.streams
         self.past, self.decisions = [], []
         self._grow()  # back to the first batch size, if an earlier search changed it
         self.inner.begin(context)
