@@ -43,7 +43,7 @@ class Retrain(Stage):
         batch_size: int,
         data: Literal["all", "train"],
         channels: int,
-        layers: int,
+        layers: int | None,
         stem: Stem,
         auxiliary: bool,
         drop_path: float,

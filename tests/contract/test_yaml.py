@@ -48,7 +48,7 @@ def given(group, option):
         return ["dataset.root=folder"]
     if group == "task" and "weights: ???" in text:
         return ["task.distance.weights=file"]
-    if group == "transfer" and option not in ("quick", "mobile"):  # on an embedded set
+    if group == "transfer" and option not in ("quick", "mobile", "morph"):  # on an embedded set
         return ["transfer.dataset.root=folder"]
     return []
 

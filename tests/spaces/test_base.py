@@ -90,7 +90,7 @@ def test_who_asks_for_more_is_refused_with_what_has_it(nasrun, plain, here):
         (["search", "strategy=darts"], "strategy=darts needs a supernet: space=plain has none"),
         (["search", "strategy=pbtnas"],
          "strategy=pbtnas needs decisions to search: space=plain has none"),
-        (["retrain", "genotype=random"], "genotype=random needs decisions to search"),
+        (["retrain", "genotype=random"], "genotype=random needs architectures to draw"),
         (["retrain", "genotype=net.txt", "budget.max_params_m=1"],
          "counting for limits on the found network and `nasrun plan` needs a supernet"),
     ):  # fmt: skip

@@ -38,9 +38,9 @@ class Family(NamedTuple):
 FAMILIES = (
     Family("separable convolution", "sep_conv", "#0072B2"),
     Family("dilated convolution", "dil_conv", "#D55E00"),
-    Family("convolution", "nor_conv", "#56B4E9"),
+    Family("convolution", r"nor_conv|^conv\d", "#56B4E9"),
     Family("pooling", "pool", "#009E73"),
-    Family("skip connection", "skip|identity", "#CC79A7"),
+    Family("skip connection", "skip|identity|^add$|^concat$", "#CC79A7"),
     Family("other", "", "#8C6D00"),
 )
 """The first match counts; colours distinguishable without red or green (Okabe and Ito)."""

@@ -142,9 +142,9 @@ def random_genotype(space: Space, seed: int) -> Genotype:
     """Return the random genotype of this seed."""
     import torch
 
-    from nasrun.spaces.decision import DecisionSpace
+    from nasrun.spaces.base import DrawnSpace
 
-    assert isinstance(space, DecisionSpace)
+    assert isinstance(space, DrawnSpace)
     return space.sample(torch.Generator().manual_seed(seed))
 
 

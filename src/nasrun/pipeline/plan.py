@@ -100,13 +100,12 @@ class Plan:
         A random architecture stands for one still to be found.
         """
         from nasrun.costs.weights import refuse_weights
-        from nasrun.spaces.base import ClassifierSpace
-        from nasrun.spaces.decision import DecisionSpace
+        from nasrun.spaces.base import ClassifierSpace, DrawnSpace
         from nasrun.spaces.supernet import SupernetSpace
         from nasrun.strategies.base import SupernetStrategy
 
         space, genotype, images = self.space, self.genotype, 3  # the task's channels weigh little
-        if genotype is None and isinstance(space, DecisionSpace):
+        if genotype is None and isinstance(space, DrawnSpace):
             genotype = random_genotype(space, self.seed)
         if genotype is None:
             return

@@ -101,9 +101,9 @@ def prepare(command: Command, source: Source | None) -> Plan:
         settings["transfer"] = {**transfer, "dataset": placed(transfer["dataset"])}
     given = None if frame.genotype is None else Given.find(frame.genotype)
     if given is not None and given.drawn:
-        from nasrun.spaces.decision import DecisionSpace
+        from nasrun.spaces.base import DrawnSpace
 
-        refuse_incapable(f"genotype={given.name}", DecisionSpace, choices, space)
+        refuse_incapable(f"genotype={given.name}", DrawnSpace, choices, space)
     plan = Plan(
         kinds=kinds,
         seed=frame.seed,

@@ -6,7 +6,6 @@ from nasrun.pipeline.plan import Plan
 from nasrun.pipeline.stages import SEARCH
 from nasrun.pipeline.work import Work
 from nasrun.runs.stage_folder import StageFolder
-from nasrun.spaces.decision import DecisionSpace
 from nasrun.stage import Foreseen
 from nasrun.strategies.base import Strategy
 
@@ -36,7 +35,6 @@ def start_search(plan: Plan) -> Strategy:
     if isinstance(strategy, Foreseen):
         plan.budget.refuse_beyond(strategy.foreseen_bytes, "this search")
     if plan.selector is not None:
-        assert isinstance(plan.space, DecisionSpace), "strategies search decision spaces"
         plan.selector.check(strategy, plan.space)
         assert plan.task is not None
         plan.selector.check_data(plan.task)

@@ -19,6 +19,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "cifar": {"channels": 36, "layers": 20, "stem": "cifar", "size": 32, "classes": 10},
     "imagenet": {"channels": 48, "layers": 14, "stem": "imagenet", "size": 224, "classes": 1000},
     "nasbench201": {"channels": 16, "layers": 15, "stem": "cifar", "size": 32, "classes": 10},
+    "morph": {"channels": 64, "layers": None, "stem": "cifar", "size": 32, "classes": 10},
 }
 """The networks of the papers; a space with a network of its name uses that one by default."""
 
@@ -88,7 +89,8 @@ def print_record(console: Any, record: dict[str, Any]) -> None:
     title, costs = record["name"], []
     if "network" in record:
         facts = record["network"]
-        title += f"  as a {facts['name']} network, C={facts['channels']} L={facts['layers']}"
+        title += f"  as a {facts['name']} network, C={facts['channels']}"
+        title += "" if facts["layers"] is None else f" L={facts['layers']}"
         costs = [
             ("parameters", f"{record['params']:,}"),
             ("multiply-adds", f"{record['macs'] / 1e6:,.1f} M at {facts['size']}x{facts['size']}"),
@@ -153,11 +155,13 @@ def published_network(
     facts = dict(NETWORKS[network])
     if space.layer_wise:
         facts["layers"] = len(chosen)
+    elif space.self_sized:
+        facts["layers"] = None
     layout = Layout(
         channels=facts["channels"],
         layers=facts["layers"],
         stem=facts["stem"],
-        auxiliary=not space.layer_wise,
+        auxiliary=not (space.layer_wise or space.self_sized),
     )
     with torch.device("meta"):
         built = space.network(chosen, inputs=3, outputs=facts["classes"], layout=layout)

@@ -36,7 +36,7 @@ class Selector(Stage):
     def read(self, strategy: Strategy) -> None:
         """Read from the strategy everything that the choice depends on."""
 
-    def check(self, strategy: Strategy, space: DecisionSpace) -> None:
+    def check(self, strategy: Strategy, space: Any) -> None:
         """Raise ValueError if the strategy, begun but not searched, cannot be selected from."""
 
     def check_data(self, task: Any) -> None:

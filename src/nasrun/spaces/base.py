@@ -1,15 +1,17 @@
 """The base classes of search spaces: architectures, each with a notation and a network.
 
 From general to special: a `Space` has networks; those of a `ClassifierSpace` can be retrained,
-counted and exported; a `DecisionSpace` (`nasrun.spaces.decision`) can be searched, and a
-`SupernetSpace` (`nasrun.spaces.supernet`) has a network with all choices at once. Use the most
-general one that suffices.
+counted and exported; architectures of a `DrawnSpace` can be drawn at random. A `DecisionSpace`
+(`nasrun.spaces.decision`) has decisions to search, and a `SupernetSpace` (`nasrun.spaces.supernet`)
+has a network with all choices at once. Use the most general one that suffices.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
+
+import torch
 
 from nasrun.genotype import Genotype
 from nasrun.networks import ImageClassifier, Network
@@ -58,6 +60,17 @@ class Space(ABC):
         """Return per cell type the edges (from, to, operation) to draw, without dropped ones."""
 
 
+class DrawnSpace(Space):
+    """A space whose architectures can be drawn at random."""
+
+    words = "architectures to draw"
+    options = "any space of `nasrun list space`"
+
+    @abstractmethod
+    def sample(self, generator: torch.Generator | None = None) -> Genotype:
+        """Return a drawn genotype; `None` uses torch's global generator."""
+
+
 class ClassifierSpace(Space):
     """A space of image classifiers that can be built in any `Layout`, for retraining."""
 
@@ -66,6 +79,10 @@ class ClassifierSpace(Space):
     makes = ImageClassifier
     layer_wise: bool = False
     """True if every network has one layer per decision; then `layers` is fixed, and there is no
+    auxiliary head.
+    """
+    self_sized: bool = False
+    """True if every genotype has its own number of layers; then a layout has `layers=None` and no
     auxiliary head.
     """
 

@@ -205,8 +205,8 @@ class CellNetwork(StackedNetwork):
         reduction_prev = self.stem.halves_last
         channels = layout.channels
         self.cells = nn.ModuleList()
-        for index in range(layout.layers):
-            reduction = index in reductions(layout.layers)
+        for index in range(layout.depth):
+            reduction = index in reductions(layout.depth)
             channels *= 2 if reduction else 1
             kind = CELLS[reduction]
             cell = Cell(
@@ -223,9 +223,9 @@ class CellNetwork(StackedNetwork):
             self.cells.append(cell)
             prev_prev, prev = prev, channels * len(joined[kind])
             reduction_prev = reduction
-            if index == reductions(layout.layers)[1]:
+            if index == reductions(layout.depth)[1]:
                 auxiliary_width = prev
-        self.auxiliary_at = reductions(layout.layers)[1]
+        self.auxiliary_at = reductions(layout.depth)[1]
         if layout.auxiliary:
             self.auxiliary = AuxiliaryHead(
                 auxiliary_width, outputs, imagenet=layout.stem == "imagenet"

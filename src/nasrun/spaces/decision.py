@@ -15,12 +15,12 @@ from torch import Tensor
 
 from nasrun import ops
 from nasrun.genotype import NONE, AtMost, Decision, Genotype, Misfit
-from nasrun.spaces.base import Space
+from nasrun.spaces.base import DrawnSpace
 from nasrun.spaces.inheritance import inherited
 from nasrun.trained import Tensors, Trained
 
 
-class DecisionSpace(Space):
+class DecisionSpace(DrawnSpace):
     """Decisions and limits, and the modules of a network that each decision owns.
 
     `limits` say how many of a group of decisions a derived network keeps (DARTS: two edges per
@@ -30,7 +30,7 @@ class DecisionSpace(Space):
     """
 
     words = "decisions to search"
-    options = "any space of `nasrun list space`"
+    options = "any space of `nasrun list space` but morph"
 
     decisions: tuple[Decision, ...]
     limits: tuple[AtMost, ...]

@@ -16,14 +16,15 @@ MOST_LAYERS = 1000
 class Layout:
     """The size of a network and its extras.
 
-    `channels` is that of the first cell, `layers` the number of cells. Stems: `cifar` keeps the
-    resolution, `cifar_half` halves it, `imagenet` divides it by eight. `affine` gives batch norms
-    a learned scale and shift, `pool_norm` puts a batch norm after every pooling operation. An
-    edge's candidates see one of `partial` parts of its channels; the others bypass them.
+    `channels` is that of the first cell, `layers` the number of cells, `None` if a genotype has its
+    own depth. Stems: `cifar` keeps the resolution, `cifar_half` halves it, `imagenet` divides it by
+    eight. `affine` gives batch norms a learned scale and shift, `pool_norm` puts a batch norm after
+    every pooling operation. An edge's candidates see one of `partial` parts of its channels; the
+    others bypass them.
     """
 
     channels: int
-    layers: int
+    layers: int | None
     stem: Stem = "cifar"
     auxiliary: bool = False
     affine: bool = True
@@ -35,7 +36,7 @@ class Layout:
             raise ValueError(f"stem={self.stem}: use one of {', '.join(get_args(Stem))}")
         if self.channels > MOST_CHANNELS:
             raise ValueError(f"channels={self.channels}: too many; use at most {MOST_CHANNELS}")
-        if self.layers > MOST_LAYERS:
+        if self.layers is not None and self.layers > MOST_LAYERS:
             raise ValueError(f"layers={self.layers}: too many; use at most {MOST_LAYERS}")
         if self.channels < 2 or self.channels % 2:
             raise ValueError(f"channels={self.channels}: use an even number of at least 2")
@@ -43,5 +44,14 @@ class Layout:
             raise ValueError(
                 f"partial={self.partial} channels={self.channels}: use a divisor of the channels"
             )
-        if self.layers < 3:
+        if self.layers is not None and self.layers < 3:
             raise ValueError(f"layers={self.layers}: use at least 3, so that each cell type occurs")
+
+    @property
+    def depth(self) -> int:
+        """The number of layers; ValueError if none is given."""
+        if self.layers is None:
+            raise ValueError(
+                "layers=null: a genotype of this space has no depth of its own; use a number"
+            )
+        return self.layers

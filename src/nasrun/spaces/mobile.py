@@ -116,9 +116,9 @@ class MobileSpace(SupernetSpace):
         layout: Layout | None = None,
     ) -> MobileNetwork:
         layout = layout or self.search_layout
-        if layout.layers != self.layers:
+        if layout.depth != self.layers:
             raise ValueError(
-                f"layers={layout.layers}: this space has one decision per layer; "
+                f"layers={layout.depth}: this space has one decision per layer; "
                 f"use layers={self.layers}"
             )
         if layout.partial != 1:
@@ -183,15 +183,15 @@ def stages(layout: Layout) -> list[tuple[int, int]]:
     if layout.auxiliary:
         raise ValueError("auxiliary=true: this space has no auxiliary head; use auxiliary=false")
     plan = IMAGENET if layout.stem == "imagenet" else CIFAR
-    if layout.layers < len(plan):
+    if layout.depth < len(plan):
         raise ValueError(
-            f"layers={layout.layers}: stem={layout.stem} has {len(plan)} stages; "
+            f"layers={layout.depth}: stem={layout.stem} has {len(plan)} stages; "
             f"use at least {len(plan)}"
         )
     total = sum(share for _, _, share in plan)
     counts = [1] * len(plan)
-    for _ in range(layout.layers - len(plan)):  # the next layer goes to the stage that lacks most
-        owed = [layout.layers * plan[i][2] / total - counts[i] for i in range(len(plan))]
+    for _ in range(layout.depth - len(plan)):  # the next layer goes to the stage that lacks most
+        owed = [layout.depth * plan[i][2] / total - counts[i] for i in range(len(plan))]
         counts[owed.index(max(owed))] += 1
     found = []
     for (multiple, stride, _), count in zip(plan, counts, strict=True):

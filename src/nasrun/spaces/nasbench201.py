@@ -144,12 +144,12 @@ class StagedNetwork(StackedNetwork):
         channels = layout.channels
         self.stem = _stem(layout.stem, inputs, channels)
         self.starts = (
-            layout.layers // 3,
-            2 * layout.layers // 3,
+            layout.depth // 3,
+            2 * layout.depth // 3,
         )  # of the later stages
         self.reductions = nn.ModuleList()
         self.cells = nn.ModuleList()
-        for index in range(layout.layers):
+        for index in range(layout.depth):
             if index in self.starts:
                 self.reductions.append(Reduction(channels, 2 * channels))
                 channels *= 2

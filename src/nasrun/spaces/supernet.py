@@ -13,7 +13,6 @@ from torch import nn
 from nasrun import ops
 from nasrun.costs.cost import CandidateCosts, candidate_costs
 from nasrun.genotype import NONE, Genotype
-from nasrun.networks import ImageClassifier
 from nasrun.ops.noise import Noise
 from nasrun.spaces.base import ClassifierSpace
 from nasrun.spaces.decision import DecisionSpace
@@ -28,7 +27,7 @@ class SupernetSpace(DecisionSpace, ClassifierSpace):
     """A space with a supernet: one network that contains all choices at once."""
 
     words = "a supernet"
-    options = ImageClassifier.spaces
+    options = "space=darts, mobile or nasbench201"
     adds_undrawn: ClassVar[bool] = False
     """True if the released cell adds the weights of candidates that were not drawn, zeros with a
     gradient, to the output of the drawn one (`nasrun.supernet.relaxation.HardGumbel`).

@@ -10,6 +10,8 @@ from nasrun.spaces.notation.cells import CELLS
 NASBENCH = re.compile(r"~\d|nor_conv_|Structure\s*\(")
 MOBILE = re.compile(r"(?:k\d\S*|skip_connect)(?:\s+(?:k\d\S*|skip_connect))*")
 
+MORPH = re.compile(r"layers\s+conv\d")
+
 
 def home(text: str) -> str | None:
     """Return the name of the space whose notation the text has, or `None`."""
@@ -18,4 +20,6 @@ def home(text: str) -> str | None:
         return "nasbench201"
     if tuples.START.search(text) or ("@" in text and text.lstrip("'\"").startswith(CELLS)):
         return "darts"
+    if MORPH.match(text):
+        return "morph"
     return "mobile" if MOBILE.fullmatch(text) else None
