@@ -23,6 +23,7 @@ EVERYONE_MAY = {
     "streams",
     "trained",
     "networks",
+    "world",
     "costs.cost",
     "costs.ledger",
     "pictures.figure",
@@ -44,6 +45,7 @@ MAY = {
     "cli": {
         *("cli", "pipeline", "runs", "analysis", "config", "display", "costs", "data.nasbench201"),
         "data.table",
+        "ranks",
     },
     "config": {"config"},
     "pipeline": {
@@ -53,6 +55,7 @@ MAY = {
             "runs.environment",
             "runs.differences",
             "runs.log",
+            "runs.unwritten",
             "runs.recorded",
             "runs.stage_folder",
             "config",
@@ -98,6 +101,7 @@ MAY = {
         *("evaluators.untrained", "evaluators.codes", "evaluators.counts", "supernet"),
         *("evaluators.samplers", "ops"),
     },
+    "ranks": {"ops.shared"},
     "retrain": {*SPACES, "supernet.region", "tasks.base", "costs"},
     "costs": {"costs", *SPACES, "supernet.mixture", "tasks.base"},
     "selectors": {

@@ -46,10 +46,10 @@ def seen_labels(stage):
 
     def watched(split, batch_size, order):
         rounds.append([])
-        for images, labels in made(split, batch_size, order):
-            batches.append(len(labels))
-            rounds[-1] += labels.tolist()
-            yield images, labels
+        for batch in made(split, batch_size, order):
+            batches.append(len(batch.labels))
+            rounds[-1] += batch.labels.tolist()
+            yield batch
 
     stage.task.batches = watched
     return rounds, batches

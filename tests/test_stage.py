@@ -7,12 +7,13 @@ import pytest
 from nasrun.budget import BudgetSpent
 from nasrun.stage import Observer, Stage, drive, unseen
 from nasrun.streams import Streams
+from nasrun.world import ALONE
 
 
 class Recorder:
     """Folder, observer and budget in one: what happened, in order."""
 
-    path, settings = Path("here"), {"seed": 0}
+    path, settings, world = Path("here"), {"seed": 0}, ALONE
 
     def __init__(self, restored=0, spent_after=None):
         self.events, self.restored, self.spent_after = [], restored, spent_after

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from nasrun.machine import allocate, busy, cores, forget_peak, memory_gib
+from nasrun.world import ALONE, Launched, World
 
 LIMITS = ("max_params_m", "max_macs_m", "max_latency_ms")
 """The keys that limit the costs of the found network."""
@@ -35,6 +36,13 @@ class Budget:
     supernets and retrained networks with torch; `auto` does so on CUDA. `deterministic` makes the
     same seed give the same bytes on CUDA, or raises an error that names the operation that cannot;
     a CPU always does. `max_hours` counts from the start of the command.
+
+    `processes` train one network together, each on its slice of every batch; a batch, as all other
+    settings, is that of the whole command. `auto` is one per GPU, or on a CPU as many as have
+    `threads` cores each. `sync_batch_norm` takes the statistics of batch norms over the whole
+    batch, so that results are those of one process up to rounding; else each process has its own.
+    Both may differ from command to command of a run. They are here and not in the recipes, since
+    they say where and how exactly the work is done. `world` is the processes, once joined.
 
     `max_memory_gib` limits the whole process, or on a GPU its allocator: a search that needs more
     is refused before it starts. The prediction is `reserve_gib` for interpreter, libraries and
@@ -62,11 +70,16 @@ class Budget:
     limit_rate: float = 0.0
     reserve_gib: float = 0.0
     memory_factor: float = 1.0
+    processes: int | Literal["auto"] = 1
+    sync_batch_norm: bool = False
+    world: World = field(default=ALONE, init=False, compare=False)
     started: float = field(default_factory=time.monotonic, init=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads={self.threads}: use at least 1, or null for all cores")
+        if self.processes != "auto" and self.processes < 1:
+            raise ValueError(f"processes={self.processes}: use at least 1, or auto")
         for key in ("max_hours", "max_memory_gib", *LIMITS):
             value = getattr(self, key)
             if value is not None and not value > 0:
@@ -137,6 +150,45 @@ class Budget:
         return {"device": device, "precision": precision, "threads": threads, **given}
 
     @property
+    def size(self) -> int:
+        """Number of processes: that with which torch's launcher has started this one, if it has."""
+        if (launched := Launched.here()) is not None:
+            return launched.size
+        if self.processes != "auto":
+            return self.processes
+        if self.resolved["device"] == "cuda":
+            import torch
+
+            return torch.cuda.device_count()
+        return max(1, cores() // self.resolved["threads"])
+
+    @property
+    def smallest_slice(self) -> int:
+        """The smallest slice of a batch that a process can train on, as batch norms need it."""
+        return 1 if self.sync_batch_norm else 2
+
+    def refuse_thin(self, images: int, batch_size: int) -> None:
+        """Raise ValueError if a process would get too few images of the last, smaller batch."""
+        last = images % batch_size
+        if 1 < last < self.smallest_slice * self.size:
+            raise ValueError(
+                f"budget.processes={self.size}: the last batch of {images} images has {last}, and "
+                f"each process needs {self.smallest_slice}; use another batch_size than "
+                f"{batch_size}, or fewer processes"
+            )
+
+    @property
+    def own_threads(self) -> int:
+        """Number of threads of an operation: `threads`, else this process's part of all cores."""
+        launched = Launched.here()
+        beside = 1 if launched is None else launched.beside
+        return self.threads or max(1, self.resolved["threads"] // beside)
+
+    def join(self, world: World) -> None:
+        """Work as a part of this world from now on."""
+        object.__setattr__(self, "world", world)
+
+    @property
     def memory(self) -> dict[str, float]:
         """Settings of the memory limit; empty without a limit."""
         if self.max_memory_gib is None:
@@ -200,13 +252,13 @@ class Budget:
             self._warn_of_others()
         forget_peak()
         torch.set_flush_denormal(True)  # threads inherit it, so set it before there are others
-        torch.set_num_threads(self.resolved["threads"])
+        torch.set_num_threads(self.own_threads)
         self.apply_to_cuda()
         allocate(frugally=self.max_memory_gib is not None)
 
     def _warn_of_others(self) -> None:
         """Warn if other processes leave too few cores for the threads of an operation."""
-        threads, others, there = self.resolved["threads"], busy(), os.cpu_count() or 1
+        threads, others, there = self.own_threads, busy(), os.cpu_count() or 1
         if threads > 1 and threads + others > there:
             warnings.warn(
                 f"budget.threads={threads}: other work runs on {min(others, there)} of {there} "
@@ -243,11 +295,16 @@ class Budget:
 
         Raises ValueError if the process exceeded the memory limit, so the prediction was wrong.
         """
-        if self.max_memory_gib is not None and memory_gib() > self.max_memory_gib:
+        most, needed = self.max_memory_gib, 0.0
+        if most is not None and (needed := max(self.world.together(memory_gib()))) > most:
             raise ValueError(
-                f"budget.max_memory_gib={self.max_memory_gib}: {memory_gib():.2f} GiB were needed; "
+                f"budget.max_memory_gib={most}: {needed:.2f} GiB were needed; "
                 "allow more and repeat the command, or search again with a larger "
                 f"budget.memory_factor than {self.memory_factor}, which predicts more"
             )
-        if self.max_hours is not None and time.monotonic() - self.started > self.max_hours * 3600:
+        if self.max_hours is not None and self.world.first(self._spent):
             raise BudgetSpent(f"max_hours={self.max_hours} spent")
+
+    def _spent(self) -> bool:
+        assert self.max_hours is not None
+        return time.monotonic() - self.started > self.max_hours * 3600

@@ -20,12 +20,12 @@ from nasrun.genotype import Genotype
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import ClassifierSpace
 from nasrun.spaces.layout import Layout, Stem
-from nasrun.stage import Metrics, Stage
+from nasrun.stage import Divided, Metrics, Stage
 from nasrun.supernet.region import compile_regions
 from nasrun.tasks.base import ImageTask, OptimizerFactory, Part, Subset
 
 
-class Retrain(Stage):
+class Retrain(Stage, Divided):
     """Train a genotype's network for `epochs` epochs, then test it.
 
     With `data=all` it trains on the training and the validation part, as published; with
@@ -78,6 +78,10 @@ class Retrain(Stage):
     def rounds(self) -> int:
         return self.epochs * self.rounds_per_epoch
 
+    @property
+    def smallest_batch(self) -> float:
+        return self.batch_size
+
     def begin(self, context: Context[ClassifierSpace, ImageTask], genotype: Genotype) -> None:
         """Build the network of a genotype and read the training data; the task is its own."""
         space, budget = context.space, context.budget
@@ -91,6 +95,8 @@ class Retrain(Stage):
                 f"rounds_per_epoch={self.rounds_per_epoch}: there are only {len(self.train)} "
                 f"images, and a round needs 2; use at most {len(self.train) // 2}"
             )
+        for order in torch.arange(len(self.train)).tensor_split(self.rounds_per_epoch):
+            budget.refuse_thin(len(order), self.batch_size)
         self.validation = None if "validation" in self.parts else self.task.split("validation")
         network = space.network(
             genotype, inputs=self.task.inputs, outputs=self.task.outputs, layout=self.layout

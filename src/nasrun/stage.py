@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -169,6 +170,15 @@ class Foreseen(ABC):
         """Yield all work ahead by kind; the stage cannot be used afterwards."""
 
 
+class Divided(ABC):
+    """A stage whose work several processes can share: each computes on a slice of every batch."""
+
+    @property
+    @abstractmethod
+    def smallest_batch(self) -> float:
+        """Number of images in a batch that is divided; infinite if another stage divides them."""
+
+
 def drive(
     stage: Stage,
     folder: Folder,
@@ -188,6 +198,7 @@ def drive(
 
     stage.enter(folder.path, step)
     folder.restore(stage)
+    budget.world.share(partial(_place, stage), partial(_go_to, stage))
     for observer in observers:
         observer.begin(stage, folder.settings)
     try:
@@ -210,3 +221,12 @@ def drive(
         raise
     for observer in observers:
         observer.finish(result)
+
+
+def _place(stage: Stage) -> tuple[int, dict[str, Any]]:
+    return stage.round, stage.state_dict()
+
+
+def _go_to(stage: Stage, place: tuple[int, dict[str, Any]]) -> None:
+    stage.round, state = place
+    stage.load_state_dict(state)

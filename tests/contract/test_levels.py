@@ -39,7 +39,7 @@ def begun(strategy, settings):
 def stepped(strategy, settings):
     """Return the losses of steps with both batch sizes on both sides, and the state after them."""
     search = begun(strategy, settings)
-    images, labels = next(search.task.batches(search.train, 2 * MANY, torch.arange(2 * MANY)))
+    images, labels, _ = next(search.task.batches(search.train, 2 * MANY, torch.arange(2 * MANY)))
     few, many = ((images[:n].double(), labels[:n]) for n in (FEW, MANY))
     losses = []
     for begins, share in search.level.phases:

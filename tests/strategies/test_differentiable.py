@@ -391,7 +391,7 @@ def test_in_single_precision_a_hypergradient_is_exact_to_a_few_millionths(begin,
     words = ["strategy=darts_2nd", "depth=3", "space.nodes=2", f"space.operations={smooth}"]
     strategy = begin(*words)
     strategy.supernet.train()
-    images, labels = next(strategy.task.batches(strategy.train, 64, torch.arange(64)))
+    images, labels, _ = next(strategy.task.batches(strategy.train, 64, torch.arange(64)))
     state = copy.deepcopy(strategy.state_dict())
     layouts = [w.stride() for w in strategy.search.weights]
 

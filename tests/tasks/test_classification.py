@@ -11,6 +11,7 @@ from nasrun.data.augment import Augment
 from nasrun.data.images import Digits
 from nasrun.tasks.base import optimizer_of
 from nasrun.tasks.classification import Classification
+from nasrun.world import ALONE
 
 BUDGET = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
 LABELS = torch.tensor([2, 0, 9, 2])
@@ -107,7 +108,7 @@ def test_no_image_is_measured_alone_and_none_is_left_out(strategy, size, batches
 
     strategy.task.compare(forward, split, size)
     assert seen == batches
-    for _, part in strategy.task._whole(split, size):
+    for _, part in strategy.task._whole(split, size, ALONE):
         labels += part.tolist()
     assert labels == split.labels.tolist()
 

@@ -8,7 +8,9 @@ from nasrun.cli import screen
 from nasrun.cli.hydra_app import run_hydra
 from nasrun.cli.line import Line
 from nasrun.cli.prepared import overrides_of, plan_of, source_of
+from nasrun.cli.processes import joined, start
 from nasrun.cli.sweep import run_sweep
+from nasrun.world import Launched
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,8 +43,11 @@ def _run_one(line: Line, source: Source | None) -> int:
     console, plan = screen.console(), plan_of(line, source)
     if line.only_foreseen:
         return _foresee(console, plan)
+    if plan.budget.size > 1 and Launched.here() is None:
+        return start(line, plan.budget.size)
     try:
-        run, _ = execute(plan, console)
+        with joined(plan.budget):
+            run, _ = execute(plan, console)
     except BudgetSpent as spent:
         console.print(f"{spent}; the same command continues", highlight=False)
         return 75

@@ -1,7 +1,7 @@
 """`nasrun VERB ...`: looks the verb up in the table of verbs and gives it the words behind it.
 
-Exit status: 0 done, 2 wrong input, 75 the budget's hours are spent (the same command continues),
-130 interrupted, 128 + n ended by signal n.
+Exit status: 0 done, 1 one of several processes lost, 2 wrong input, 75 the budget's hours are spent
+(the same command continues), 130 interrupted, 128 + n ended by signal n.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from nasrun.cli import completion, screen
 from nasrun.cli.ending import heard
+from nasrun.cli.processes import Lost
 from nasrun.cli.screen import refused
 from nasrun.cli.verb import columns, terminal_width
 from nasrun.cli.verbs import VERBS
@@ -31,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         status = 0
     except (ValueError, OSError) as error:
         status = refused(error)
+    except Lost as lost:
+        status = screen.lost(str(lost))
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
             raise

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nasrun.cli.ending import Ended
 from nasrun.files import FULL
 from nasrun.shown import shown
+from nasrun.world import Launched
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,8 +33,11 @@ def open_streams() -> None:
     """Make the standard streams such that printing never fails.
 
     A closed stream is replaced by the null device: else the next opened file would take its place.
-    Characters that the encoding lacks are printed as escapes.
+    Characters that the encoding lacks are printed as escapes. Of several processes that share a
+    command, only the first one prints.
     """
+    if (launched := Launched.here()) is not None and launched.rank > 0:
+        sys.stdout = sys.stderr = None
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  for the whole command
@@ -57,6 +61,12 @@ def interrupted(interrupt: KeyboardInterrupt) -> int:
     behind_the_echo = "\n" if number == signal.SIGINT and sys.stderr.isatty() else ""  # of ^C
     _say(f"{by}; finished rounds are kept, the same command continues", behind_the_echo)
     return 128 + number
+
+
+def lost(text: str) -> int:
+    """Print one line about a lost process on standard error and return the exit status."""
+    _say(f"{text}; finished rounds are kept, the same command continues")
+    return 1
 
 
 def refused(error: ValueError | OSError) -> int:

@@ -42,6 +42,7 @@ class JobFailed(RuntimeError):
 def run_sweep(line: Line) -> int:
     """Check every job of Hydra's multirun before the first begins; run them and print the table."""
     from nasrun.config import beneath_names, hydra_options
+    from nasrun.pipeline.refusals import refuse_shared
 
     own, of_hydra = line.split()
     sweeper = hydra_options(of_hydra).sweeper
@@ -52,7 +53,9 @@ def run_sweep(line: Line) -> int:
     for job in jobs:
         one = replace(line, overrides=job)
         sources[job] = source_of(one)
-        outputs = plan_of(one, sources[job]).outputs
+        plan = plan_of(one, sources[job])
+        refuse_shared(plan.budget)
+        outputs = plan.outputs
     named = _named_folder(replace(line, overrides=jobs[0]))
     folder = _folder(outputs, named)
     journal, total = folder.absolute() / "jobs.jsonl", None if judges else len(jobs)

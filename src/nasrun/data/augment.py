@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nasrun.data.colour import jitter
+from nasrun.world import ALONE, Slice
 
 if TYPE_CHECKING:
     from nasrun.data.facts import Facts
@@ -56,16 +57,18 @@ class Augment:
                 )
             object.__setattr__(self, "resized_crop", area)  # a YAML list arrives as a list
 
-    def __call__(self, images: Tensor, facts: "Facts") -> Tensor:
+    def __call__(self, images: Tensor, facts: "Facts", part: Slice | None = None) -> Tensor:
         """Change every image by its own random numbers, then normalise.
 
         images: (B, C, H, W) uint8. Returns float32 of the same shape, channels_last.
+        part: the slice of a batch that the images are; the numbers of the others are drawn, too.
 
         All random numbers come from one call of torch's global CPU generator, so they are the same
         on any device.
         """
         # non_blocking: the small copy does not make a GPU's queue wait
-        draws = torch.rand(len(images), 11).to(images.device, non_blocking=True)
+        part = ALONE.slice(len(images)) if part is None else part
+        draws = torch.rand(part.whole, 11)[part.range].to(images.device, non_blocking=True)
         mirror, row, column, area, ratio, hole_row, hole_column, *colours = draws.unbind(1)
         flip = self.flip and facts.flip
         mirrored = mirror < (0.5 if flip else 0.0)

@@ -27,6 +27,7 @@ from nasrun.data.layout import FolderLayout, checked_fraction, read_layout
 from nasrun.data.listing import Listing
 from nasrun.data.pixels import refuse_too_large
 from nasrun.data.splits import Part, Split, batched
+from nasrun.world import ALONE, World
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, over ILSVRC2012's train
 
@@ -144,12 +145,16 @@ class StreamSplit(Split):
         augment: Augment | None = None,
         order: Tensor | None = None,
         drop_last: bool = False,
+        world: World = ALONE,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.arange(len(self)) if order is None else order
+        whole = batched(order, batch_size, drop_last)
+        crops = torch.split(self._crops(len(order), augment), batch_size)
+        parts = [world.slice(len(index)) for index in whole]
         decoder = _Decoder(
             self._listing,
-            batched(order, batch_size, drop_last),
-            torch.split(self._crops(len(order), augment), batch_size),
+            tuple(index[part.range] for index, part in zip(whole, parts, strict=True)),
+            tuple(crop[part.range] for crop, part in zip(crops, parts, strict=False)),
             self._facts.size,
             self._facts.kept,
         )
@@ -163,11 +168,13 @@ class StreamSplit(Split):
         if augment is not None and augment.resized_crop is not None:
             # the workers have cropped and mirrored
             augment = replace(augment, resized_crop=None, padding=0.0, flip=False)
-        for batch in loader:
+        for part, batch in zip(parts, loader, strict=True):
             if isinstance(batch, ValueError):
                 raise batch
             images, labels = (tensor.to(self._device, non_blocking=True) for tensor in batch)
-            changed = augment(images, self._facts) if augment else normalise(images, self._facts)
+            changed = (
+                augment(images, self._facts, part) if augment else normalise(images, self._facts)
+            )
             yield changed, labels
 
     def _crops(self, count: int, augment: Augment | None) -> Tensor:

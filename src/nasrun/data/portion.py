@@ -11,6 +11,7 @@ from nasrun.data.base import Dataset, Watched
 from nasrun.data.contents import Contents
 from nasrun.data.facts import Facts
 from nasrun.data.splits import Part, Split, batched
+from nasrun.world import ALONE, World
 
 
 @dataclass
@@ -59,6 +60,7 @@ class PortionOfSplit(Split):
         augment: Augment | None = None,
         order: Tensor | None = None,
         drop_last: bool = False,
+        world: World = ALONE,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         portion = self._portion
         order = torch.arange(len(self)) if order is None else order
@@ -69,7 +71,9 @@ class PortionOfSplit(Split):
         if not parts:
             return
         together = max(map(len, parts))
-        batches = self._split.batches(together, augment=augment, order=torch.cat(parts))
+        batches = self._split.batches(
+            together, augment=augment, order=torch.cat(parts), world=world
+        )
         for index, (images, labels) in zip(taken, batches, strict=False):
             portion.whole += len(index)
             portion.batches += 1

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nasrun.data.augment import Augment, normalise
 from nasrun.data.facts import Facts
+from nasrun.world import ALONE, World
 
 Part = Literal["train", "validation", "test"]
 
@@ -33,12 +34,14 @@ class Split(ABC):
         augment: Augment | None = None,
         order: Tensor | None = None,
         drop_last: bool = False,
+        world: World = ALONE,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield normalised images (B, C, H, W) and labels (B,), on the device.
 
         Images are float32 in channels_last. order: (n,) int64, the indices to read, in order;
         `None` is all as stored. augment: random changes, drawn from torch's global generator;
-        `None` changes nothing. drop_last: skip a smaller last batch.
+        `None` changes nothing. drop_last: skip a smaller last batch. world: the processes that
+        share every batch; this one's slice is yielded.
         """
 
 
@@ -67,12 +70,14 @@ class TensorSplit(Split):
         augment: Augment | None = None,
         order: Tensor | None = None,
         drop_last: bool = False,
+        world: World = ALONE,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.arange(len(self)) if order is None else order
         for index in batched(order, batch_size, drop_last):
-            index = index.to(self._images.device, non_blocking=True)
-            images = self._images[index]
-            changed = augment(images, self._facts) if augment else normalise(images, self._facts)
+            part = world.slice(len(index))
+            index = index[part.range].to(self._images.device, non_blocking=True)
+            images, facts = self._images[index], self._facts
+            changed = augment(images, facts, part) if augment else normalise(images, facts)
             yield changed, self._labels[index]
 
 
@@ -94,10 +99,11 @@ class Subset(Split):
         augment: Augment | None = None,
         order: Tensor | None = None,
         drop_last: bool = False,
+        world: World = ALONE,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         order = self._indices if order is None else self._indices[order]
         yield from self._whole.batches(
-            batch_size, augment=augment, order=order, drop_last=drop_last
+            batch_size, augment=augment, order=order, drop_last=drop_last, world=world
         )
 
 

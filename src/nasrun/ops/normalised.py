@@ -19,8 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from nasrun.ops.shared import united, united_count, world_of
 from nasrun.ops.statistics import column_sums, crossed_sums, track
 from nasrun.ops.term import Term
+from nasrun.world import World
 
 
 def normalised(terms: Sequence[Term], weights: Tensor | None = None, *, add: bool) -> list[Tensor]:
@@ -39,11 +41,13 @@ def normalised(terms: Sequence[Term], weights: Tensor | None = None, *, add: boo
     linear = torch.stack([identity if x is None else x.weight.flatten(1) for x in layers])
     with torch.no_grad():
         moments = [state.moments for state in states[:normed]]
-        mean, covariance = map(torch.stack, zip(*moments, strict=True))
+        world = world_of(first)
+        mean, covariance = united(world, *map(torch.stack, zip(*moments, strict=True)))
+        pixels = united_count(world, len(z[0]))
         matrices = linear[:normed]
         mu = _each(matrices, mean)  # (K, C')
         variance = ((matrices @ covariance) * matrices).sum(-1).clamp_(min=0)
-        track(norms, mu, variance, len(z[0]))
+        track(norms, mu, variance, pixels)
         inverse = _longer((variance + first.eps).rsqrt_(), bare, 1.0)
         mu, mean, covariance = (_longer(each, bare, 0.0) for each in (mu, mean, covariance))
     scale = torch.ones_like(mu) if weights is None else weights[:, None].expand_as(mu)
@@ -51,7 +55,8 @@ def normalised(terms: Sequence[Term], weights: Tensor | None = None, *, add: boo
     if first.affine:
         shift = scale * _longer(_stacked(norms, "bias"), bare, 0.0)
         scale = scale * _longer(_stacked(norms, "weight"), bare, 1.0)
-    made = _Normalised.apply(scale, shift, linear, mu, inverse, mean, covariance, add, normed, *z)
+    kind = (add, normed, pixels, world)
+    made = _Normalised.apply(scale, shift, linear, mu, inverse, mean, covariance, *kind, *z)
     b, _, h, w = states[0].map.shape
     return [y.view(b, h, w, -1).permute(0, 3, 1, 2) for y in made]  # (B, C', H, W), channels last
 
@@ -71,9 +76,11 @@ class _Normalised(torch.autograd.Function):
         covariance: Tensor,
         add: bool,
         normed: int,
+        pixels: int,
+        world: World,
         *z: Tensor,
     ) -> tuple[Tensor, ...]:
-        ctx.add, ctx.normed = add, normed
+        ctx.add, ctx.normed, ctx.pixels, ctx.world = add, normed, pixels, world
         ctx.save_for_backward(scale, linear, mu, inverse, mean, covariance, *z)
         factor = scale * inverse  # (K, C')
         offset = -factor * mu if shift is None else shift - factor * mu
@@ -99,14 +106,17 @@ class _Normalised(torch.autograd.Function):
         factor = scale * inverse
         folded = factor[:, :, None] * linear
         d_shift = total.expand_as(r) if ctx.needs_input_grad[1] else None
-        pixels = len(z[0])
+        pixels = ctx.pixels
         share = (r * inverse / pixels)[:, :, None]
         d_linear: Tensor | None = None
         if ctx.needs_input_grad[2]:
             centred = total[:, :, None] * mean[:, None, :] + pixels * share * (linear @ covariance)
             d_linear = factor[:, :, None] * (crossed - centred)
+        # a map moves the statistics of the whole batch, also those that other processes use
+        r_of_all, total = ctx.world.total(r, total.expand_as(r))
+        share = (r_of_all * inverse / pixels)[:, :, None]
         back = folded.transpose(1, 2) @ (share * linear)  # (K, C, C)
-        offset = _each(back, mean) - _each(folded.transpose(1, 2), (total / pixels).expand_as(r))
+        offset = _each(back, mean) - _each(folded.transpose(1, 2), total / pixels)
         d_z: list[Tensor | None] = [None] * len(z)
         for k, (g, x, p) in enumerate(zip(each, z, folded, strict=True)):
             if ctx.needs_input_grad[len(ctx.needs_input_grad) - len(z) + k]:
@@ -114,7 +124,7 @@ class _Normalised(torch.autograd.Function):
                     d_z[k] = torch.addmm(offset[k], g, p).addmm_(x, back[k], alpha=-1)
                 else:  # a plain map times its scale
                     d_z[k] = g * factor[k]
-        return r, d_shift, d_linear, *[None] * 6, *d_z
+        return r, d_shift, d_linear, *[None] * 8, *d_z
 
 
 def _longer(rows: Tensor, count: int, value: float) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasrun.ops.shared import Synchronised
 from nasrun.ops.statistics import advance, column_sums, crossed_sums, uses_batch
 
 RELU = nn.ReLU()
@@ -135,6 +136,8 @@ def _batch_norm(norm: nn.BatchNorm2d, x: Tensor, weight: Tensor | None) -> Tenso
     # repeated, not expanded: batch norm reads a scale without its strides (torch 2.15)
     scale = weight.repeat(norm.num_features) if norm.weight is None else weight * norm.weight
     shift = None if norm.bias is None else weight * norm.bias
+    if isinstance(norm, Synchronised) and norm.divided:
+        return norm.scaled(x, scale, shift)
     tracked = not norm.training or norm.track_running_stats
     return F.batch_norm(
         x,

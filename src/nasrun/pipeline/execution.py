@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,8 @@ def execute(plan: Plan, console: Console) -> tuple[Run, list[StageFolder]]:
     from nasrun.pipeline.work import Work
 
     plan.budget.apply()
-    run = plan.source.run if plan.source else Run.find(plan.outputs, plan.family, plan.config)
+    world = plan.budget.world
+    run = plan.source.run if plan.source else world.first(partial(_find, plan))
     ready: Stage | None = None
     others: list[Run] = []
     if run is None:
@@ -39,10 +41,10 @@ def execute(plan: Plan, console: Console) -> tuple[Run, list[StageFolder]]:
         Run.check_writable(plan.outputs)
         others = Run.versions(plan.outputs, plan.family)
         Run.refuse_changed(plan.outputs, plan.family, plan.config, plan.contents)
-    plan.look()
+    world.first(plan.look)
     if run is None:
         ready = _first_stage(plan)  # reads the data, so that faults in them leave no folder
-        run = Run.claim(plan.outputs, plan.family, plan.config, plan.record, plan.contents)
+        run = world.first(partial(_claim, plan))
     console.print(str(run.path), style="bold", highlight=False, markup=False)
     if others and others[-1].path != run.path:
         ours, theirs = (
@@ -51,18 +53,28 @@ def execute(plan: Plan, console: Console) -> tuple[Run, list[StageFolder]]:
         )
         if (text := why_new(ours, theirs, others[-1].path.name)) is not None:
             say(console, text)
-    with run.lock():
-        run.touch()
+    with run.lock() if world.leads else nullcontext():
+        if world.leads:
+            run.touch()
         work = Work(plan, run, console, ready)
         try:
             for kind in plan.kinds:
                 work.done += import_module(f"nasrun.pipeline.{kind.name}").perform(work)
         except BaseException:
-            with suppress(ValueError, OSError):  # the stage itself reports a full disk
-                run.write_report()
+            if world.leads:
+                with suppress(ValueError, OSError):  # the stage itself reports a full disk
+                    run.write_report()
             raise
-        run.write_report()
+        world.first(run.write_report)
     return run, work.done
+
+
+def _find(plan: Plan) -> Run | None:
+    return Run.find(plan.outputs, plan.family, plan.config)
+
+
+def _claim(plan: Plan) -> Run:
+    return Run.claim(plan.outputs, plan.family, plan.config, plan.record, plan.contents)
 
 
 def _first_stage(plan: Plan) -> Stage:

@@ -27,6 +27,7 @@ from nasrun.pipeline.refusals import (
     refuse_missing,
     refuse_other_budget,
     refuse_other_layout,
+    refuse_processes,
     refuse_retraining,
     refuse_strangers,
     refuse_threads,
@@ -49,6 +50,7 @@ from nasrun.pipeline.stages import (
     SCALE,
     SEARCH,
     SELECT,
+    STAGES,
     TRANSFER,
     StageKind,
     kinds_of,
@@ -96,6 +98,9 @@ def prepare(command: Command, source: Source | None) -> Plan:
         refuse_unforeseen(choices, space, searching["strategy"])
     training = parts.training()
     refuse_other_layout(command, source, kinds, training["layout"])
+    if not command.only_foreseen:
+        made = searching | training
+        refuse_processes({kind.made_of: made[kind.made_of] for kind in STAGES}, choices, budget)
     if training["transfer"] is not None:
         transfer = configuration.resolve(config["transfer"])
         settings["transfer"] = {**transfer, "dataset": placed(transfer["dataset"])}

@@ -11,6 +11,8 @@ from nasrun.config import key_of, refers, root_of, value_at
 from nasrun.pipeline.layout import layout_of
 from nasrun.pipeline.source import Source, refuse_unlike
 from nasrun.pipeline.stages import RETRAIN, SEARCH, StageKind
+from nasrun.stage import Divided
+from nasrun.world import Launched
 
 if TYPE_CHECKING:
     from nasrun.budget import Budget
@@ -144,6 +146,53 @@ def refuse_threads(budget: Budget) -> None:
         raise ValueError(
             f"budget.threads={budget.threads}: this machine has {os.cpu_count()} cores; use at "
             f"most {most}"
+        )
+
+
+def refuse_processes(
+    stages: Mapping[str, Stage | None], choices: Mapping[str, str], budget: Budget
+) -> None:
+    """Refuse several processes for stages that they cannot share, and more than the machine has.
+
+    stages: the object of each stage by its group.
+    """
+    size, launched = budget.size, Launched.here()
+    if budget.processes not in ("auto", 1, size):
+        raise ValueError(
+            f"budget.processes={budget.processes}: torchrun has started {size}; use that, or leave "
+            "it out"
+        )
+    if size == 1:
+        return
+    device, given = budget.resolved["device"], f"budget.processes={size}"
+    if device == "mps":
+        raise ValueError(f"{given}: processes cannot share device=mps; use 1, or device=cpu")
+    most = THREADS_PER_CORE * (os.cpu_count() or 1)
+    if device == "cuda":
+        import torch
+
+        most = torch.cuda.device_count()
+    if (launched.beside if launched else size) > most:
+        has = f"{most} GPUs" if device == "cuda" else f"{os.cpu_count()} cores"
+        raise ValueError(f"{given}: this machine has {has}; use at most {most}")
+    for group, stage in stages.items():
+        if stage is None:
+            continue
+        if not isinstance(stage, Divided):
+            raise ValueError(f"{given}: {group}={choices[group]} works in one process; use 1")
+        if stage.smallest_batch < size * (least := budget.smallest_slice):
+            raise ValueError(
+                f"{given}: {group} has batches of {stage.smallest_batch} images, and each process "
+                f"needs {least}; use fewer processes, or a larger batch_size"
+            )
+
+
+def refuse_shared(budget: Budget) -> None:
+    """Refuse several processes for each job of a sweep."""
+    if budget.size > 1:
+        raise ValueError(
+            f"budget.processes={budget.size}: a job of a sweep has one process; use 1, or type "
+            "the commands one by one"
         )
 
 

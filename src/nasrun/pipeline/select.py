@@ -37,9 +37,13 @@ def perform(work: Work) -> list[StageFolder]:
     folder = work.run.branch(SELECT.name, plan.choices["selector"], own, parent)
     work.tell_why_new(folder, own)
     work.drive(folder, lambda: _begin(plan, work.run))
-    _look_up(plan.space, folder)
-    _draw(plan.space, folder)
+    plan.budget.world.first(partial(_complete, plan.space, folder))
     return [folder]
+
+
+def _complete(space: Space, folder: StageFolder) -> None:
+    _look_up(space, folder)
+    _draw(space, folder)
 
 
 def _begin(plan: Plan, run: Run) -> Selector:

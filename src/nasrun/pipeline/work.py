@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from nasrun.display import say, watch
@@ -17,6 +19,7 @@ from nasrun.runs.differences import settings, why_new
 from nasrun.runs.log import Log, note_command
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
+from nasrun.runs.unwritten import Unwritten
 from nasrun.spaces.base import Space
 from nasrun.stage import Stage, drive
 from nasrun.strategies.base import PopulationStrategy
@@ -83,30 +86,41 @@ class Work:
                 say(self.console, f"{folder.title}: {text}")
 
     def drive(self, folder: StageFolder, begin: Callable[[], Stage]) -> StageFolder:
-        """Begin a stage if it is not finished, and run its rounds under a display."""
-        if folder.finished:
+        """Begin a stage if it is not finished, and run its rounds under a display.
+
+        Of the processes that share the work, only the leader writes.
+        """
+        world = self.plan.budget.world
+        world.meet()  # all know by now which folder it is, and the leader may write
+        if world.first(lambda: folder.finished):
             return folder
         stage = begin()
         if isinstance(stage, PopulationStrategy) and stage.needs:
             self.console.print(f"needs {stage.needs}", highlight=False, markup=False)
-        if not self.noted and self.plan.command:
-            note_command(self.run, self.plan.command)
+        if world.leads and not self.noted and self.plan.command:
+            note_command(self.run, self.plan.command, world.size)
             self.noted = True
         self.plan.streams.enter(folder.kind)
         try:
-            with (
-                watch(self.console, folder.title, self.plan.progress) as display,
-                below(KINDS[folder.kind].made_of),
-            ):
-                observers = [display, Log(self.run, folder.title)]
-                drive(stage, folder, self.plan.budget, self.plan.streams, observers)
+            with below(KINDS[folder.kind].made_of):
+                self._rounds(stage, folder)
         except Diverged as error:
             where = "the last round" if stage.done else f"round {stage.round + 1}"
             raise ValueError(
                 f"{folder.title}: {where}: {error.happened}; the rounds before it are kept, "
                 f"{error.advice}"
             ) from error
+        world.meet()  # the result is written
         return folder
+
+    def _rounds(self, stage: Stage, folder: StageFolder) -> None:
+        budget, streams = self.plan.budget, self.plan.streams
+        if not budget.world.leads:
+            with TemporaryDirectory() as place:
+                drive(stage, Unwritten(Path(place)), budget, streams)
+            return
+        with watch(self.console, folder.title, self.plan.progress) as display:
+            drive(stage, folder, budget, streams, [display, Log(self.run, folder.title)])
 
 
 def chosen(plan: Plan, selected: StageFolder | None) -> Chosen | None:

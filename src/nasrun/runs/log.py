@@ -1,6 +1,7 @@
 """The commands typed for a run, and its rounds as plain lines, both with their time.
 
-commands.jsonl      a line per command that did something: the words, when, by which version
+commands.jsonl      a line per command that did something: the words, when, by which version and
+                    how many processes
 nasrun.log          a copy of the output, to read or search later
 """
 
@@ -19,12 +20,12 @@ from nasrun.stage import Metrics, Observer, Stage
 COMMANDS, LOG = "commands.jsonl", "nasrun.log"
 
 
-def note_command(run: Run, command: str) -> None:
-    """Record the words of a command that does something in a run."""
+def note_command(run: Run, command: str, processes: int) -> None:
+    """Record the words of a command that does something in a run, and its processes."""
     from importlib.metadata import version
 
     record = {"command": command, "when": _now(), "nasrun": version("nasrun")}
-    append_line(run.path / COMMANDS, json.dumps(record))
+    append_line(run.path / COMMANDS, json.dumps({**record, "processes": processes}))
     append_line(run.path / LOG, f"{record['when']}  $ {command}")
 
 

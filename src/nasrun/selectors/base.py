@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any
@@ -10,7 +11,7 @@ from nasrun.context import AnyContext
 from nasrun.genotype import Genotype
 from nasrun.spaces.base import Space
 from nasrun.spaces.decision import DecisionSpace
-from nasrun.stage import Metrics, Rehearsal, Stage
+from nasrun.stage import Divided, Metrics, Rehearsal, Stage
 from nasrun.strategies.base import Strategy
 
 
@@ -76,12 +77,16 @@ class Selector(Stage):
         return result
 
 
-class Immediate(Selector):
+class Immediate(Selector, Divided):
     """A selector without rounds and without a state: `read` makes the choice."""
 
     @property
     def rounds(self) -> int:
         return 0
+
+    @property
+    def smallest_batch(self) -> float:
+        return math.inf
 
     def run_round(self) -> Metrics:
         raise AssertionError("this selector has no rounds")

@@ -13,6 +13,7 @@ which is the unmasked supernet, but is kept only in a space where it is a choice
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from nasrun.divergence import Diverged
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.selectors.base import Selector
 from nasrun.spaces.decision import DecisionSpace
-from nasrun.stage import Metrics, Rehearsal
+from nasrun.stage import Divided, Metrics, Rehearsal
 from nasrun.strategies.base import Strategy, SupernetStrategy
 from nasrun.strategies.judges import Judge, Scores
 
@@ -31,7 +32,7 @@ Event = dict[str, Any]
 EdgeOrder = Literal["random", "fixed", "reverse"]
 
 
-class Perturbation(Selector):
+class Perturbation(Selector, Divided):
     """Decide one operation per cell type and event, later one node's edges; tune between events.
 
     An event takes place every `interval` rounds, before the round. A round is one tuning pass at
@@ -62,6 +63,10 @@ class Perturbation(Selector):
         self.judge = judge
         self.drop_together = drop_together
         self.scores: list[Event] = []
+
+    @property
+    def smallest_batch(self) -> float:
+        return math.inf
 
     def read(self, strategy: Strategy) -> None:
         assert isinstance(strategy, SupernetStrategy)

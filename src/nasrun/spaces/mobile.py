@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from nasrun.genotype import SKIP, Decision, Genotype
 from nasrun.ops.mbconv import MBConv, ProjectionShortcut
+from nasrun.ops.shared import OfImages
 from nasrun.ops.term import State
 from nasrun.spaces.layout import Layout, Stem
 from nasrun.spaces.supernet import SupernetSpace
@@ -239,7 +240,7 @@ class MobileNetwork(StackedNetwork):
         return (states[-1].map,)
 
 
-class Layer(Region):
+class Layer(Region, OfImages):
     """The candidates of one decision: y = sum w_o (x + f_o(x)), without x where the shape changes.
 
     The x of all candidates are added as one, so that drop path keeps the shortcut.
@@ -282,7 +283,7 @@ class Layer(Region):
             y = self._zero(x) if total is None else total
         else:
             if total is not None and drops(drop_path):
-                total = dropped(total, drop_path)
+                total = dropped(total, drop_path, self.world)
             x = x if mixture is None else share * x
             y = x if total is None else x + total
         return y if mixture is None else mixture.with_rest(y, [self.row])

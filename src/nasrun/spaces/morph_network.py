@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasrun.networks import ImageClassifier
+from nasrun.ops.shared import OfImages
 from nasrun.spaces.layout import Layout, Stem
 from nasrun.spaces.morph_layers import Chain, ChainLayer, Skip
 from nasrun.supernet.region import dropped, drops
@@ -98,7 +99,7 @@ class MorphLayer(nn.Module):
         return F.relu(z)
 
 
-class SkipPath(nn.Module):
+class SkipPath(OfImages):
     """What a skip connection does to z: z + W u for `add`, W [z, u] for `concat`.
 
     u is the output of the source, pooled to the size of z; W is a 1x1 convolution.
@@ -125,7 +126,9 @@ class SkipPath(nn.Module):
         if self.concat:
             return self.map(torch.cat([z, u], dim=1))
         brought = self.map(u)
-        return z + (dropped(brought, drop_path) if drops(drop_path) and u.dim() == 4 else brought)
+        if drops(drop_path) and u.dim() == 4:
+            brought = dropped(brought, drop_path, self.world)
+        return z + brought
 
 
 def pooled(x: Tensor) -> Tensor:

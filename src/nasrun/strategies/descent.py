@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from nasrun.supernet.supernet import Supernet
+from nasrun.world import ALONE, World
 
 
 class Search:
@@ -40,6 +41,7 @@ class Search:
         penalty: Callable[[], Tensor] | None = None,
         alpha_clip: float | None = None,
         weight_clip: float | None = None,
+        world: World = ALONE,
     ) -> None:
         self.loss = loss
         self.supernet = supernet
@@ -47,6 +49,7 @@ class Search:
         self.alpha_optimizer, self.weight_optimizer = alpha_optimizer, weight_optimizer
         self.penalty = penalty
         self.alpha_clip, self.weight_clip = alpha_clip, weight_clip
+        self.world = world
 
     def alphas_loss(self, batch: Any) -> Tensor:
         """Return the loss of a new forward pass that keeps only what gradients of alphas need."""
@@ -75,11 +78,12 @@ class Search:
 
         `both` gives gradients to alphas and weights by one backward pass, those of the alphas
         multiplied by `alphas_share`; the gradients of `alphas` and of `weights` are added to them.
+        All are averaged over the processes that share the batch.
         """
-        alpha_gradient = _gradients(alphas, self.alphas) if alphas is not None else None
-        weight_gradient = _gradients(weights, self.weights) if weights is not None else None
+        alpha_gradient = self._of(alphas, self.alphas) if alphas is not None else None
+        weight_gradient = self._of(weights, self.weights) if weights is not None else None
         if both is not None:
-            shared = _gradients(both, [*self.alphas, *self.weights])
+            shared = self._of(both, [*self.alphas, *self.weights])
             own = [g if g is None else alphas_share * g for g in shared[: len(self.alphas)]]
             alpha_gradient = _sum(own, alpha_gradient)
             weight_gradient = _sum(shared[len(self.alphas) :], weight_gradient)
@@ -94,6 +98,20 @@ class Search:
             gradient = _sum(gradient, _gradients(self.penalty(), self.alphas))
         _descend(self.alpha_optimizer, self.alphas, gradient, self.alpha_clip)
 
+    def gradients(self, loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+        """Return d loss / d parameters of the whole batch, of which `loss` is that of a slice.
+
+        It is zero for a parameter on which the loss does not depend.
+        """
+        found = self._of(loss, parameters)
+        pairs = zip(parameters, found, strict=True)
+        return [torch.zeros_like(p) if gradient is None else gradient for p, gradient in pairs]
+
+    def _of(self, loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor | None]:
+        found = _gradients(loss, parameters)
+        means = iter(self.world.averaged([each for each in found if each is not None]))
+        return [each if each is None else next(means) for each in found]
+
     def lookahead(self, loss: Tensor) -> list[Tensor]:
         """Return the weights after one unclipped SGD step on this loss, with momentum and decay."""
         if not isinstance(self.weight_optimizer, torch.optim.SGD):
@@ -101,7 +119,7 @@ class Search:
             raise ValueError(f"weight_optimizer={name}: an unrolled level needs SGD; use sgd")
         group = self.weight_optimizer.param_groups[0]
         momentum, decay, lr = group.get("momentum", 0.0), group["weight_decay"], group["lr"]
-        gradients = all_gradients(loss, self.weights)
+        gradients = self.gradients(loss, self.weights)
         ahead = []
         for w, gradient in zip(self.weights, gradients, strict=True):
             buffer = self.weight_optimizer.state[w].get("momentum_buffer")
@@ -165,13 +183,6 @@ def _gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor | None
     if not loss.requires_grad:  # a sampled path on which none of them lies
         return [None] * len(parameters)
     return list(torch.autograd.grad(loss, list(parameters), allow_unused=True))
-
-
-def all_gradients(loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Return d loss / d parameters, zeros for one on which the loss does not depend."""
-    if not loss.requires_grad:
-        return [torch.zeros_like(parameter) for parameter in parameters]
-    return list(torch.autograd.grad(loss, list(parameters), materialize_grads=True))
 
 
 def _sum(

@@ -20,7 +20,7 @@ from nasrun.divergence import Diverged, finite
 from nasrun.schedules import Constant, Schedule
 from nasrun.spaces.layout import Layout
 from nasrun.spaces.supernet import SupernetSpace, batch_statistics
-from nasrun.stage import Foreseen, Metrics, Rehearsal
+from nasrun.stage import Divided, Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Mask, SupernetStrategy
 from nasrun.strategies.descent import Search
 from nasrun.strategies.history import History, StopAtSize, Watchdog, frontier
@@ -30,10 +30,10 @@ from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.region import compile_regions
 from nasrun.supernet.relaxation import Relaxation
 from nasrun.supernet.supernet import Supernet, argmax
-from nasrun.tasks.base import Batch, ImageTask, OptimizerFactory, Part, Split, optimizer_of
+from nasrun.tasks.base import ImageTask, OptimizerFactory, Part, Sliced, Split, optimizer_of
 
 
-class Differentiable(SupernetStrategy, Foreseen):
+class Differentiable(SupernetStrategy, Foreseen, Divided):
     """Train alphas and weights together for `rounds` passes over the training data.
 
     Weights train on the `train` part of the data; the level decides whether alphas train on it or
@@ -105,11 +105,17 @@ class Differentiable(SupernetStrategy, Foreseen):
     def rounds(self) -> int:
         return self._rounds
 
+    @property
+    def smallest_batch(self) -> float:
+        return self.batch_size
+
     def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         space, task, budget = context.space, context.task, context.budget
         self.space, self.task, self.budget = space, task, budget
         self.streams = context.streams
         self.train, self.validation = task.split(*self.parts), task.split("validation")
+        for split in (self.train, self.validation):
+            budget.refuse_thin(len(split), self.batch_size)
         self.layout = self.layout_of(space)
         instead = "a smaller batch_size, or strategy=radars"
         budget.refuse_beyond(self.foreseen_bytes, "this supernet", instead)
@@ -143,6 +149,7 @@ class Differentiable(SupernetStrategy, Foreseen):
         ).to(budget.torch_device)
         self.supernet.to(memory_format=torch.channels_last)
         compile_regions(network, budget)
+        budget.world.enter(network)
         self.largest = self._largest_entropy()
         self.penalties = [] if self.penalty is None else [self.penalty]
         self.within: Within | None = None
@@ -196,12 +203,13 @@ class Differentiable(SupernetStrategy, Foreseen):
             penalty=self._penalty if self.penalties else None,
             alpha_clip=self.alpha_clip,
             weight_clip=self.weight_clip,
+            world=self.budget.world,
         )
 
-    def _loss(self, batch: Batch, mixture: Mixture | None = None) -> Tensor:
+    def _loss(self, batch: Sliced, mixture: Mixture | None = None) -> Tensor:
         if self.search.channels_first:
-            images, labels = batch
-            batch = images.clone(memory_format=torch.contiguous_format), labels
+            images, labels, part = Sliced(*batch)
+            batch = Sliced(images.clone(memory_format=torch.contiguous_format), labels, part)
         if mixture is None:
             return self.task.loss(self.supernet, batch)
         return self.task.loss(partial(self.supernet.network, mixture=mixture), batch)
@@ -249,9 +257,12 @@ class Differentiable(SupernetStrategy, Foreseen):
         for train in self.track(training, steps):
             for name, loss in self.level.step(self.search, train, next(validation)).items():
                 totals.setdefault(name, []).append(loss)
-        return {name: float(torch.stack(losses).mean()) for name, losses in totals.items()}
+        means = {name: torch.stack(losses).mean() for name, losses in totals.items()}
+        self.budget.world.average([*means.values()])
+        self.budget.world.settle(self.supernet.network)
+        return {name: float(mean) for name, mean in means.items()}
 
-    def _endless(self, split: Split) -> Iterator[Batch]:
+    def _endless(self, split: Split) -> Iterator[Sliced]:
         while True:
             yield from self.task.batches(split, self.batch_size, torch.randperm(len(split)))
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasrun.strategies.descent import Search, all_gradients
+from nasrun.strategies.descent import Search
 
 Losses = dict[str, Tensor]
 
@@ -90,7 +90,7 @@ class Unrolled(Level):
             ahead = search.lookahead(search.weights_loss(train))
         with search.kept(weights, ahead):
             val_loss = search.loss(val)
-            both = all_gradients(val_loss, [*search.alphas, *search.weights])
+            both = search.gradients(val_loss, [*search.alphas, *search.weights])
         direct, direction = both[: len(search.alphas)], both[len(search.alphas) :]
         norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in direction]))
         eps = self.radius / norm.clamp(min=torch.finfo(norm.dtype).tiny)
@@ -98,7 +98,7 @@ class Unrolled(Level):
         for sign in (1.0, -1.0):
             moved = [w + sign * eps * v for w, v in zip(weights, direction, strict=True)]
             with search.kept(weights, moved), _noise(seed):
-                sides.append(all_gradients(search.alphas_loss(train), search.alphas))
+                sides.append(search.gradients(search.alphas_loss(train), search.alphas))
         mixed = [(plus - minus) / (2 * eps) for plus, minus in zip(*sides, strict=True)]
         return [g - xi * h for g, h in zip(direct, mixed, strict=True)], val_loss
 

@@ -14,13 +14,14 @@ from nasrun.genotype import NONE
 from nasrun.ops.conv import Identity
 from nasrun.ops.operation import Sum
 from nasrun.ops.pool import Pooling
+from nasrun.ops.shared import OfImages
 from nasrun.ops.term import State, Term
 from nasrun.spaces.layout import Layout
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.region import Probability, dropped, drops
 
 
-class Edge(Candidates):
+class Edge(Candidates, OfImages):
     """The candidates of one decision between two states."""
 
     def __init__(
@@ -56,7 +57,7 @@ class Edge(Candidates):
         spared = mixture is None and isinstance(next(iter(running.values())), Identity)
         if spared or not drops(drop_path):
             return total
-        return Sum((Term(State(dropped(total.map(), drop_path))),))
+        return Sum((Term(State(dropped(total.map(), drop_path, self.world))),))
 
 
 def _at(row: Tensor, columns: Sequence[int]) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from nasrun.budget import Budget
 from nasrun.genotype import NONE
 from nasrun.supernet.mixture import Mixture
+from nasrun.world import World
 
 Maps = tuple[Tensor, ...]
 Probability = float | Tensor
@@ -141,8 +142,12 @@ def drops(drop_path: Probability) -> bool:
     return isinstance(drop_path, Tensor) or drop_path > 0.0
 
 
-def dropped(y: Tensor, drop_path: Probability) -> Tensor:
+def dropped(y: Tensor, drop_path: Probability, world: World) -> Tensor:
     """Set each sample to zero with probability `drop_path`, and scale the others up."""
     keep = 1.0 - drop_path
-    mask = torch.bernoulli(keep * torch.ones(len(y), 1, 1, 1, device=y.device))
+
+    def draw(count: int) -> Tensor:
+        return torch.bernoulli(keep * torch.ones(count, 1, 1, 1, device=y.device))
+
+    mask = world.each(draw, len(y))
     return y * (mask / keep).to(y.dtype)

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,20 @@ from nasrun.data.splits import Subset as Subset
 from nasrun.networks import ImageClassifier, Network
 from nasrun.stage import Metrics
 from nasrun.trained import Trained
+from nasrun.world import Slice
 
 Batch = tuple[Tensor, Tensor]
+"""Images (B, C, H, W) and labels (B,)."""
+
+
+class Sliced(NamedTuple):
+    """This process's slice of a training batch; without a `part`, it is a whole batch."""
+
+    images: Tensor
+    labels: Tensor
+    part: Slice | None = None
+
+
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 
 FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
@@ -105,12 +117,18 @@ class ImageTask(Task):
         """Return a fixed stratified part of `count` images; ValueError if there are fewer."""
 
     @abstractmethod
-    def batches(self, split: Split, batch_size: int, order: Tensor) -> Iterable[Batch]:
-        """Return augmented training batches in the given order (indices into the split)."""
+    def batches(self, split: Split, batch_size: int, order: Tensor) -> Iterable[Sliced]:
+        """Return augmented training batches in the given order (indices into the split).
+
+        Each is this process's slice of a batch of `batch_size` images.
+        """
 
     @abstractmethod
-    def loss(self, forward: Forward, batch: Batch) -> Tensor:
-        """Return the training loss of a new forward pass, a scalar."""
+    def loss(self, forward: Forward, batch: Sliced | Batch) -> Tensor:
+        """Return the training loss of a new forward pass, a scalar.
+
+        Its mean over all processes is the loss of the whole batch, and so is its gradient's.
+        """
 
     def evaluate(
         self, forward: Forward, split: Split, batch_size: int, *, augmented: bool = False
@@ -148,7 +166,7 @@ class Learner(ABC):
     network: nn.Module
 
     @abstractmethod
-    def train(self, batches: Iterable[Batch], lr: float) -> Metrics:
+    def train(self, batches: Iterable[Sliced | Batch], lr: float) -> Metrics:
         """Train one pass over the batches with this learning rate, and return the mean losses."""
 
     @abstractmethod

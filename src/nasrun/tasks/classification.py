@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from itertools import chain
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from nasrun.data.augment import Augment
 from nasrun.data.base import Dataset
 from nasrun.data.holdout import stratified
 from nasrun.data.images import refuse_empty
-from nasrun.data.splits import Part, Split, Subset
+from nasrun.data.splits import Part, Split, Subset, batched
 from nasrun.stage import Metrics
 from nasrun.tasks.base import (
     Batch,
@@ -26,9 +25,11 @@ from nasrun.tasks.base import (
     ImageTask,
     Learner,
     OptimizerFactory,
+    Sliced,
     Track,
     optimizer_of,
 )
+from nasrun.world import ALONE, World
 
 
 class Classification(ImageTask):
@@ -85,20 +86,31 @@ class Classification(ImageTask):
             ) from error
         return Subset(split, kept)
 
-    def batches(self, split: Split, batch_size: int, order: Tensor) -> Iterable[Batch]:
-        lonely = len(order) % batch_size == 1  # batch norm has no variance over one image
-        return split.batches(batch_size, augment=self.augment, order=order, drop_last=lonely)
+    def batches(self, split: Split, batch_size: int, order: Tensor) -> Iterator[Sliced]:
+        return self._batches(split, batch_size, order, self.budget.world)
 
-    def loss(self, forward: Forward, batch: Batch) -> Tensor:
-        images, labels = batch
-        with self.budget.autocast():
+    def _batches(
+        self, split: Split, batch_size: int, order: Tensor, world: World
+    ) -> Iterator[Sliced]:
+        lonely = len(order) % batch_size == 1  # batch norm has no variance over one image
+        pairs = split.batches(
+            batch_size, augment=self.augment, order=order, drop_last=lonely, world=world
+        )
+        whole = batched(order, batch_size, lonely)
+        for (images, labels), index in zip(pairs, whole, strict=False):  # a portion has fewer
+            yield Sliced(images, labels, world.slice(len(index)))
+
+    def loss(self, forward: Forward, batch: Sliced | Batch) -> Tensor:
+        world, (images, labels, part) = self.budget.world, Sliced(*batch)
+        part = ALONE.slice(len(labels)) if part is None else part
+        with self.budget.autocast(), world.dividing(part):
             logits, *auxiliary = forward(images)
             total = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
             for other in auxiliary:
                 total = total + self.auxiliary_weight * F.cross_entropy(
                     other, labels, label_smoothing=self.label_smoothing
                 )
-        return total
+        return world.weighed(total, part)
 
     @torch.no_grad()
     def compare(
@@ -110,36 +122,42 @@ class Classification(ImageTask):
         augmented: bool = False,
         track: Track | None = None,
     ) -> list[Metrics]:
-        batches = self._whole(split, batch_size)
+        world = ALONE if augmented else self.budget.world  # such a measurement changes the network
+        batches: Iterable[Sliced | Batch] = self._whole(split, batch_size, world)
         if augmented:
-            batches = self.batches(split, batch_size, torch.randperm(len(split)))
+            batches = self._batches(split, batch_size, torch.randperm(len(split)), world)
         if track is not None:
-            batches = track(batches, math.ceil(len(split) / batch_size))
+            batches = track(batches, math.ceil(len(split) / batch_size / world.size))
         count = 0
         sums = []  # (forwards, 3) per batch, on the network's device, so that nothing waits
-        for images, labels in batches:
+        for images, labels, *_ in batches:
             count += len(labels)
             with self.budget.autocast():
                 logits = [outputs[0] for outputs in forwards(images)]
             sums.append(torch.stack([self._sums(each.float(), labels) for each in logits]))
-        totals = sum(each.double() for each in torch.stack(sums).cpu())
+        own = sum(each.double() for each in torch.stack(sums).cpu()) if sums else None
+        counted = [(found, own) for found, own in world.together((count, own)) if own is not None]
+        count, totals = (sum(column) for column in zip(*counted, strict=True))
         assert isinstance(totals, Tensor)
         names = ("loss", "accuracy", "top5_accuracy")[: 2 + (self.outputs > 5)]
         means = (totals / count).tolist()
         return [dict(zip(names, row, strict=False)) for row in means]
 
-    def _whole(self, split: Split, batch_size: int) -> Iterable[Batch]:
-        """Return all images in order; a single last image joins the batch before it.
+    def _whole(self, split: Split, batch_size: int, world: World) -> Iterator[Batch]:
+        """Return this process's batches of all images in order.
 
-        Batch norm that uses the batch has no variance over one image.
+        A single last image joins the batch before it, since batch norm that uses the batch has no
+        variance over one image.
         """
-        if len(split) <= batch_size or len(split) % batch_size != 1:
-            return split.batches(batch_size)
-        first, last = torch.arange(len(split)).tensor_split([len(split) - batch_size - 1])
-        return chain(
-            split.batches(batch_size, order=first) if len(first) else (),
-            split.batches(batch_size + 1, order=last),
-        )
+        order, longer = torch.arange(len(split)), []
+        if len(split) > batch_size and len(split) % batch_size == 1:
+            order, last = order.tensor_split([len(split) - batch_size - 1])
+            longer = [last]
+        own = world.own([index for index in (*order.split(batch_size), *longer) if len(index)])
+        regular = [index for index in own if len(index) <= batch_size]
+        for alike in (regular, own[len(regular) :]):
+            if alike:
+                yield from split.batches(max(map(len, alike)), order=torch.cat(list(alike)))
 
     def _sums(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return a batch's summed loss, and how many labels rank first and among the first five."""
@@ -165,6 +183,9 @@ class Classifier(Learner):
     ) -> None:
         self.task = task
         self.network = network.to(task.budget.torch_device).to(memory_format=torch.channels_last)
+        self.world = task.budget.world
+        self.world.enter(self.network)
+        self.reduce = self.world.reduction(self.network)
         self.optimizer = optimizer_of(optimizer, self.network.parameters())
         self.clip = clip
         self._first_lr: float = self.optimizer.param_groups[0]["lr"]
@@ -173,7 +194,7 @@ class Classifier(Learner):
     def first_lr(self) -> float:
         return self._first_lr
 
-    def train(self, batches: Iterable[Batch], lr: float) -> Metrics:
+    def train(self, batches: Iterable[Sliced | Batch], lr: float) -> Metrics:
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -182,11 +203,15 @@ class Classifier(Learner):
             loss = self.task.loss(self.network, batch)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            self.reduce()
             if self.clip is not None:
                 clip_grad_norm_(self.network.parameters(), self.clip)
             self.optimizer.step()
             losses.append(loss.detach())
-        return {"train_loss": float(torch.stack(losses).mean())}
+        mean = torch.stack(losses).mean()
+        self.world.average([mean])
+        self.world.settle(self.network)
+        return {"train_loss": float(mean)}
 
     def evaluate(self, split: Split, batch_size: int) -> Metrics:
         self.network.eval()

@@ -1,0 +1,119 @@
+"""A command in several processes: torch's launcher starts them, and they end as one command.
+
+Only the leader prints. An error of another process is left where the leader finds it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from nasrun.cli import screen
+from nasrun.cli.ending import Ended
+from nasrun.cli.line import Line
+from nasrun.world import Launched
+
+if TYPE_CHECKING:
+    from torch.distributed import Store
+
+    from nasrun.budget import Budget
+
+FAILED = "nasrun/failed"
+"""The key of an error that a process leaves for the leader."""
+STARTED = "NASRUN_STARTED_PROCESSES"
+"""The variable that tells processes that `start` has started them and tells of their end."""
+
+
+class Lost(Exception):
+    """A process of this command has ended and left no error."""
+
+
+def start(line: Line, count: int) -> int:
+    """Run a command in `count` processes on this machine, and return its exit status."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ[STARTED] = "1"
+    logging.disable(logging.CRITICAL)  # the launcher's reports of what is told here in one line
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "nasrun", line.verb, *line.words)
+    except SignalException as ended:
+        raise _interrupt(ended.sigval) from None
+    except ChildFailedError as failed:
+        codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}
+        for rank, code in codes.items():
+            if code < 0:
+                by = signal.Signals(-code).name
+                raise Lost(f"process {rank + 1} of {count} was ended by {by}") from None
+        return codes.get(0, next(iter(codes.values())))
+    finally:
+        del os.environ[STARTED]
+        logging.disable(logging.NOTSET)
+    return 0
+
+
+def _interrupt(number: int) -> KeyboardInterrupt:
+    return KeyboardInterrupt() if number == signal.SIGINT else Ended(number)
+
+
+@contextmanager
+def joined(budget: Budget) -> Iterator[None]:
+    """Work in the context as one of the processes that torch's launcher has started, if it has."""
+    if (launched := Launched.here()) is None or launched.size == 1:
+        yield
+        return
+    from nasrun.ranks import connected
+
+    with connected(budget.resolved["device"], launched, budget.sync_batch_norm) as (world, store):
+        budget.join(world)
+        try:
+            yield
+        except BaseException as error:
+            raise (_led if world.leads else _left)(error, store) from error
+
+
+def _left(error: BaseException, store: Store) -> BaseException:
+    """Leave the error of a process that prints nothing to the leader."""
+    if not isinstance(error, KeyboardInterrupt) and not _lost(error):
+        with suppress(Exception):  # the launcher is gone
+            store.set(FAILED, screen.told(error))  # type: ignore[arg-type]
+    return SystemExit(1) if _lost(error) else error
+
+
+def _led(error: BaseException, store: Store) -> BaseException:
+    """Return the error that the leader's end tells of: that of another process, if it left one."""
+    if not isinstance(error, KeyboardInterrupt) and not _lost(error):
+        return error
+    with suppress(Exception):  # the launcher is gone
+        if store.check([FAILED]):
+            return ValueError(store.get(FAILED).decode())
+    if STARTED in os.environ:
+        return SystemExit(1)
+    return Lost("another process of this command has ended") if _lost(error) else error
+
+
+def _lost(error: BaseException) -> bool:
+    """Return whether an error says that the connection to another process is gone."""
+    import torch.distributed as dist
+
+    text = str(error).lower()
+    words = ("gloo", "nccl", "connection", "socket")
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and any(word in text for word in words)
+    )

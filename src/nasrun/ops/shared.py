@@ -1,0 +1,120 @@
+"""Layers on a slice of a batch that compute as if on the whole: random numbers and batch norms.
+
+`nn.SyncBatchNorm` needs a GPU, and has no place for the weights by which a supernet mixes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from nasrun.ops.statistics import track, uses_batch
+from nasrun.world import ALONE, World
+
+
+class OfImages(nn.Module):
+    """A module that draws random numbers for every image of the batch, which `world` shares."""
+
+    world: World = ALONE
+
+
+class Synchronised(nn.BatchNorm2d):
+    """Batch norm by the statistics of the whole batch, of which `world` has slices.
+
+    Outside of training, as when each process measures batches of its own, it is a batch norm.
+    """
+
+    world: World = ALONE
+
+    @property
+    def divided(self) -> bool:
+        """Return whether the batch is divided and its statistics are used."""
+        return self.world.part is not None and uses_batch(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scaled(x, self.weight, self.bias) if self.divided else super().forward(x)
+
+    @torch.compiler.disable
+    def scaled(self, x: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
+        """Return the normalised map, times `scale` (C,) plus `shift` (C,)."""
+        with torch.no_grad():
+            wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+            variance, mean = torch.var_mean(wide, (0, 2, 3), correction=0)
+            mean, variance = united(self.world, mean, variance)
+            pixels = united_count(self.world, x.numel() // x.shape[1])
+            track([self], mean[None], variance[None], pixels)
+        return _Scaled.apply(x, scale, shift, mean, variance, self.eps, pixels, self.world)
+
+
+def world_of(norm: nn.BatchNorm2d) -> World:
+    """Return the processes over whose images a norm's statistics are taken."""
+    return norm.world if isinstance(norm, Synchronised) and norm.divided else ALONE
+
+
+def united(world: World, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean (..., C) and variance of the whole batch from those of this slice.
+
+    The variance may be a covariance (..., C, C). Deviations of the slices' means are added, which
+    is precise (Chan et al., 1979); sums of squares would not be.
+    """
+    if (shares := world.shares(mean)) is None:
+        return mean, variance
+    both = world.stacked(torch.cat([mean.flatten(), variance.flatten()]))
+    means, variances = both.split([mean.numel(), variance.numel()], dim=1)
+    means, variances = means.view(-1, *mean.shape), variances.view(-1, *variance.shape)
+    whole = torch.tensordot(shares, means, dims=1)
+    apart = means - whole
+    covaries = variance.dim() > mean.dim()
+    square = apart[..., None] * apart[..., None, :] if covaries else apart.square()
+    return whole, torch.tensordot(shares, variances + square, dims=1)
+
+
+def united_count(world: World, count: int) -> int:
+    """Return the number of pixels in the whole batch from that in this slice."""
+    part = world.part
+    return count if part is None else count // (part.stop - part.start) * part.whole
+
+
+class _Scaled(torch.autograd.Function):
+    """A normalised map; its gradient includes the statistics of the whole batch."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        scale: Tensor | None,
+        shift: Tensor | None,
+        mean: Tensor,
+        variance: Tensor,
+        eps: float,
+        pixels: int,
+        world: World,
+    ) -> Tensor:
+        ctx.save_for_backward(x, scale, mean, (variance + eps).rsqrt())
+        ctx.pixels, ctx.world = pixels, world
+        return F.batch_norm(x, mean, variance, scale, shift, False, 0.0, eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, scale, mean, inverse = ctx.saved_tensors
+        centred = (x - _wide(mean)) * _wide(inverse)
+        d_shift, d_scale = gradient.sum((0, 2, 3)), (gradient * centred).sum((0, 2, 3))
+        means = [total / ctx.pixels for total in ctx.world.total(d_shift, d_scale)]
+        factor = inverse if scale is None else inverse * scale
+        back = gradient - _wide(means[0]) - centred * _wide(means[1])
+        needed = ctx.needs_input_grad
+        return (
+            (back * _wide(factor)).to(x.dtype),
+            d_scale if needed[1] else None,
+            d_shift if needed[2] else None,
+            *[None] * 5,
+        )
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values[:, None, None]  # (C,) to broadcast over a map

@@ -1,0 +1,145 @@
+"""Several processes compute what one does: each on its slice of the same batches."""
+
+import os
+
+import pytest
+import torch
+from conftest import SMALL
+from together import together
+from toys import context
+
+from nasrun.budget import Budget
+from nasrun.config import build, compose, resolve
+from nasrun.data.base import Dataset
+from nasrun.data.splits import Split
+from nasrun.supernet.supernet import argmax
+from nasrun.world import ALONE
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes are forked")
+
+
+class Precise(Split):
+    """A split in double precision."""
+
+    def __init__(self, split):
+        self.labels, self.split = split.labels, split
+
+    def __len__(self):
+        return len(self.split)
+
+    def batches(self, *arguments, **keywords):
+        for images, labels in self.split.batches(*arguments, **keywords):
+            yield images.double(), labels
+
+
+class PreciseSet(Dataset):
+    """A data set in double precision."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def check(self): ...
+    def look(self, watched): ...
+    def contents(self): ...
+    def count_test(self):
+        return self.dataset.count_test()
+
+    def facts(self):
+        return self.dataset.facts()
+
+    def split(self, *parts, device):
+        return Precise(self.dataset.split(*parts, device=device))
+
+
+def budget_of(world):
+    budget = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
+    budget.join(world)
+    return budget
+
+
+def retrained(parts, world):
+    """Return the metrics of all rounds of a training and its final weights."""
+    space, dataset, stage = parts
+    stage.batch_size, stage.validation = 16, None
+    torch.manual_seed(0)
+    stage.task.begin(PreciseSet(dataset), budget_of(world))
+    genotype = space.parse("normal sep_conv_3x3@0; reduce max_pool_3x3@1")
+    stage.begin(context(space, stage.task, stage.task.budget), genotype)
+    return played(stage), flat(stage.learner.network)
+
+
+def searched(parts, world):
+    """Return the metrics of all rounds of a search, its alphas and weights, and its choice."""
+    space, dataset, task, strategy = parts
+    torch.manual_seed(0)
+    task.begin(PreciseSet(dataset), budget_of(world))
+    strategy.begin(context(space, task, task.budget))
+    return played(strategy), flat(strategy.supernet), strategy.supernet.genotype(argmax)
+
+
+def played(stage):
+    rounds = []
+    while not stage.done:
+        rounds.append(stage.run_round())
+        stage.round += 1
+    return rounds
+
+
+def flat(network):
+    tensors = [*network.parameters(), *network.buffers()]
+    return torch.cat([tensor.detach().flatten().double() for tensor in tensors])
+
+
+def parts_of(*words):
+    config = compose(words).config
+    return lambda *groups: [build(resolve(config[group]), group) for group in groups]
+
+
+SEARCHES = {"darts": 3, "darts_2nd": 1, "snas": 3, "gdas": 3, "milenas": 3}
+"""Strategies with their rounds, of three steps each."""
+
+
+def works():
+    """Return functions of a world, by name."""
+    # 43 images to train on: batches of 16, 16 and 11
+    few = "space.operations=[none,skip_connect,sep_conv_3x3,avg_pool_3x3]"
+    common = [
+        *SMALL,
+        few,
+        "images=58",
+        "strategy.watchdog=null",
+    ]
+    found = {}
+    words = [*SMALL, "images=43", "retrain.epochs=7", "retrain.channels=2", "retrain.layers=3"]
+    words += ["retrain.batch_size=16", "retrain.drop_path=0.3"]  # 21 steps
+    found["retrain"] = lambda world: retrained(
+        parts_of(*words)("space", "dataset", "retrain"), world
+    )
+    for name, rounds in SEARCHES.items():
+        made = parts_of(*common, f"strategy={name}", f"rounds={rounds}")
+        found[name] = lambda world, made=made: searched(
+            made("space", "dataset", "task", "strategy"), world
+        )
+    return found
+
+
+def test_two_processes_with_synchronised_batch_norms_give_the_losses_of_one(tmp_path):
+    made = works()
+
+    def work(world):
+        torch.set_default_dtype(torch.float64)
+        return {name: function(world) for name, function in made.items()}
+
+    two, other = together(tmp_path, work)
+    torch.set_default_dtype(torch.float64)
+    try:
+        one = work(ALONE)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for name in made:
+        for alone, shared, beside in zip(one[name][0], two[name][0], other[name][0], strict=True):
+            assert shared == beside
+            assert shared == pytest.approx(alone, rel=1e-10, abs=1e-12), name
+        torch.testing.assert_close(two[name][1], one[name][1], rtol=1e-9, atol=1e-10)
+        assert torch.equal(two[name][1], other[name][1])
+        assert two[name][2:] == one[name][2:] == other[name][2:]  # the chosen genotype
