@@ -92,7 +92,7 @@ def test_who_asks_for_more_is_refused_with_what_has_it(nasrun, plain, here):
          "strategy=pbtnas needs decisions to search: space=plain has none"),
         (["retrain", "genotype=random"], "genotype=random needs architectures to draw"),
         (["retrain", "genotype=net.txt", "budget.max_params_m=1"],
-         "counting for limits on the found network and `nasrun plan` needs a supernet"),
+         "a limit on the found network needs a supernet: space=plain has none"),
     ):  # fmt: skip
         (here / "net.txt").write_text("2")
         assert needed in nasrun(*words, *common).refusal

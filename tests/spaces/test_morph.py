@@ -206,15 +206,20 @@ def test_drop_path_drops_what_a_skip_connection_adds_and_only_in_training():
     assert not torch.equal(network(x)[0], without(x)[0])
 
 
-def test_a_found_network_is_retrained_shown_loaded_and_exported_like_any_other(nasrun, here):
+def test_a_network_is_planned_retrained_loaded_exported_and_shown_like_any_other(nasrun, here):
     import nasrun as package
 
     (here / "net.txt").write_text(WRITTEN.replace("w3", "w1"))
     words = ["genotype=net.txt", "space=morph", "epochs=1", "images=64", "budget.threads=1"]
-    ended = nasrun("retrain", *words, "retrain.channels=4", "progress=false")
+    words += ["retrain.channels=4", "progress=false"]
+    planned = nasrun("plan", "retrain", *words)
+    assert planned.status == 0, planned.err
+    ended = nasrun("retrain", *words)
     assert ended.status == 0, ended.err
     (run,) = (here / "outputs").glob("*/v001")
     result = json.loads((run / "retrain/net/result.json").read_text())
+    assert f"{result['params'] / 1e6:.3f} M" in planned.out
+    assert nasrun("export", run, "format=onnx").status == 0
     loaded = package.load(run)
     assert sum(p.numel() for p in loaded.network.parameters()) == result["params"]
     assert loaded(torch.zeros(2, 1, 8, 8)).shape == (2, 10)

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nasrun.budget import LIMITS, Budget
+from nasrun.costs.cost import count
 from nasrun.costs.limits import Amounts, count_choices
 from nasrun.genotype import Genotype
 from nasrun.machine import resident_gib
 from nasrun.pipeline.rehearsal import Rehearsing
 from nasrun.pipeline.stages import RETRAIN, SEARCH, SELECT
+from nasrun.spaces.base import ClassifierSpace
 from nasrun.spaces.layout import Layout
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Foreseen, Rehearsal, Stage
@@ -248,6 +250,25 @@ def facts_of(
         if (limit := getattr(budget, key)) is not None:
             found[f"budget.{key}"] = f"{limit}: can be met"
     return found
+
+
+def facts_alone(
+    space: ClassifierSpace,
+    layout: Layout,
+    genotype: Genotype,
+    *,
+    inputs: int,
+    outputs: int,
+    size: int,
+) -> dict[str, str]:
+    """Return the costs of one network of a space whose costs are no sums over choices."""
+    with torch.device("meta"):
+        network = space.network(genotype, inputs=inputs, outputs=outputs, layout=layout)
+    cost = count(network, inputs, size)
+    return {
+        "parameters when retrained": f"{cost.params / 1e6:.3f} M",
+        "multiply-adds when retrained": f"{cost.macs / 1e6:.3f} M",
+    }
 
 
 def genotypes(space: SupernetSpace) -> float:

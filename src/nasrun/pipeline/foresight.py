@@ -8,13 +8,22 @@ from functools import partial
 from nasrun.data.portion import Portion, PortionOfData
 from nasrun.genotype import Genotype
 from nasrun.pipeline import notes, select
-from nasrun.pipeline.forecast import Ahead, Outlook, Process, Report, facts_of, foresee_stages
+from nasrun.pipeline.forecast import (
+    Ahead,
+    Outlook,
+    Process,
+    Report,
+    facts_alone,
+    facts_of,
+    foresee_stages,
+)
 from nasrun.pipeline.plan import Plan
 from nasrun.pipeline.rehearsal import Rehearsing
 from nasrun.pipeline.search import begin_search
 from nasrun.pipeline.stages import SEARCH, SELECT
 from nasrun.pipeline.training import begin_training
 from nasrun.pipeline.work import chosen
+from nasrun.spaces.supernet import SupernetSpace
 
 SECONDS = 40
 """Seconds for timed steps, so that an answer comes within a minute."""
@@ -37,15 +46,15 @@ def foresee(plan: Plan, report: Report) -> Outlook:
     rehearsing = Rehearsing(portion, SECONDS)
     stages = foresee_stages(_ahead(plan, genotype), Process(plan.budget), rehearsing, report)
     report("counting what the networks of the space cost")
-    facts = facts_of(
-        plan.counting,
-        plan.retrain.layout if plan.retrain is not None else None,
-        plan.budget,
-        genotype,
-        inputs=data.channels,
-        outputs=data.num_classes,
-        size=data.size,
-    )
+    sizes = {"inputs": data.channels, "outputs": data.num_classes, "size": data.size}
+    layout = plan.retrain.layout if plan.retrain is not None else None
+    if isinstance(plan.space, SupernetSpace):
+        facts = facts_of(plan.space, layout, plan.budget, genotype, **sizes)
+    elif layout is not None:
+        space, _ = plan.recipe
+        facts = facts_alone(space, layout, plan.rival if genotype is None else genotype, **sizes)
+    else:
+        facts = {}
     outlook = Outlook(facts, stages)
     notes.write(note, outlook)
     return outlook

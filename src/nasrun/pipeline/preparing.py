@@ -95,7 +95,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
     parts = Parts(command, kinds, make, budget, space, dataset)
     searching = parts.searching()
     if budget.limited or command.only_foreseen:
-        refuse_unforeseen(choices, space, searching["strategy"])
+        refuse_unforeseen(choices, space, searching["strategy"], budget)
     training = parts.training()
     refuse_other_layout(command, source, kinds, training["layout"])
     if not command.only_foreseen:

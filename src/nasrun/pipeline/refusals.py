@@ -237,17 +237,22 @@ def refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> N
         )
 
 
-def refuse_unforeseen(choices: dict[str, str], space: Space, strategy: Strategy | None) -> None:
-    """Refuse counting for spaces without a supernet, and for populations.
+def refuse_unforeseen(
+    choices: dict[str, str], space: Space, strategy: Strategy | None, budget: Budget
+) -> None:
+    """Refuse limits for spaces without a supernet, plans without images, both for populations.
 
     The networks of a population are trained in the search, so the chosen one cannot be replaced by
     a smaller one.
     """
+    from nasrun.spaces.base import ClassifierSpace
     from nasrun.spaces.supernet import SupernetSpace
     from nasrun.strategies.base import PopulationStrategy
 
+    if budget.limited:
+        refuse_incapable("a limit on the found network", SupernetSpace, choices, space)
+    refuse_incapable("`nasrun plan`", ClassifierSpace, choices, space)
     who = "limits on the found network and `nasrun plan`"
-    refuse_incapable(f"counting for {who}", SupernetSpace, choices, space)
     if isinstance(strategy, PopulationStrategy):
         raise ValueError(
             f"strategy={choices['strategy']}: {who} cannot be used with a population; use "
