@@ -44,7 +44,17 @@ MAY = {
     "__init__": {"runs.finished"},
     "__main__": {"cli"},
     "cli": {
-        *("cli", "pipeline", "runs", "analysis", "config", "display", "costs", "data.nasbench201"),
+        *(
+            "cli",
+            "pipeline",
+            "runs",
+            "analysis",
+            "config",
+            "display",
+            "costs",
+            "data.nasbench201",
+            "data.packing",
+        ),
         "data.table",
         "ranks",
     },
