@@ -29,7 +29,6 @@ EVERYONE_MAY = {
     "pictures.figure",
     "pictures.curves",
     "pictures.plots",
-    "pictures.ancestry",
 }
 """Files that import only each other: data, formulas and plots."""
 
@@ -44,17 +43,7 @@ MAY = {
     "__init__": {"runs.finished"},
     "__main__": {"cli"},
     "cli": {
-        *(
-            "cli",
-            "pipeline",
-            "runs",
-            "analysis",
-            "config",
-            "display",
-            "costs",
-            "data.nasbench201",
-            "data.packing",
-        ),
+        *("cli", "pipeline", "runs", "analysis", "config", "display", "costs", "data.nasbench201"),
         "data.table",
         "ranks",
     },
@@ -101,7 +90,8 @@ MAY = {
     "analysis": {
         *("analysis", "runs", "config", "display", "ops", "costs", *SPACES, "spaces.darts"),
         *("supernet", "strategies.base", "strategies.evaluated", "evaluators", "data.table"),
-        *("pictures.cells", "engines.local"),
+        *("strategies.curvature", "strategies.history", "selectors.discretisation"),
+        *("pictures.cells", "pictures.measured", "engines", "tasks.base", "retrain"),
         *("pipeline.given", "pipeline.plan", "pipeline.source", "pipeline.stages"),
         "pipeline.refusals",
     },
@@ -124,16 +114,13 @@ MAY = {
     },
     "strategies": {
         *("strategies.base", "strategies.levels", "strategies.differentiable", "evaluators.base"),
-        *("strategies.descent", "strategies.front"),
+        *("strategies.descent", "strategies.front", "strategies.curvature"),
         *("strategies.penalties", "strategies.judges", "strategies.history", "tasks.base"),
         *("strategies.controller", "strategies.explore", "strategies.pruning", "engines.base"),
         "strategies.choices",
         "strategies.exploit",
         *("strategies.evaluated", "strategies.variation", "strategies.members"),
-        *("strategies.prefixes", "strategies.distinct", "strategies.delivery"),
-        *("strategies.bourgain", "strategies.cost_process", "strategies.growth"),
-        "strategies.choosing",
-        *("spaces.morph", "spaces.morphs", "spaces.morph_layers", "spaces.edit_distance"),
+        *("strategies.prefixes", "strategies.distinct"),
         *(*SPACES, "supernet", "costs"),
     },
     "supernet": {"supernet", *SPACES, "ops"},
@@ -194,14 +181,12 @@ def test_hydra_is_known_to_the_command_line_and_the_configuration_only(path):
 
 def test_no_strategy_knows_another():
     shared = {"strategies.base", "strategies.levels", "strategies.differentiable"}
-    shared |= {"strategies.descent", "strategies.front"}
+    shared |= {"strategies.descent", "strategies.front", "strategies.curvature"}
     shared |= {"strategies.penalties", "strategies.judges", "strategies.history"}
     shared |= {"strategies.controller", "strategies.explore", "strategies.pruning"}
     shared |= {"strategies.exploit", "strategies.choices"}
     shared |= {"strategies.evaluated", "strategies.variation", "strategies.members"}
-    shared |= {"strategies.prefixes", "strategies.distinct", "strategies.delivery"}
-    shared |= {"strategies.bourgain", "strategies.cost_process", "strategies.growth"}
-    shared |= {"strategies.choosing"}
+    shared |= {"strategies.prefixes", "strategies.distinct"}
     for path in FILES:
         if path.parent.name == "strategies":
             others = {name for name in ours(path) if name.startswith("strategies")}

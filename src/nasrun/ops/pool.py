@@ -11,7 +11,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from nasrun.ops import op
 from nasrun.ops.operation import Operation
@@ -85,7 +84,6 @@ class _Maxima(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (dy,), (places,), step = gradients, ctx.saved_tensors, [ctx.stride] * 2
         dx = torch.ops.aten.max_pool2d_with_indices_backward(
@@ -101,7 +99,6 @@ class _Means(torch.autograd.Function):
         return F.avg_pool2d(x, 3, stride, padding=1, count_include_pad=False)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (dy,), step = gradients, [ctx.stride] * 2
         dx = torch.ops.aten.avg_pool2d_backward(

@@ -81,6 +81,11 @@ def search_panels(groups: Sequence[str]) -> list[Panel]:
             {"skip_share": "skip connections, worst cell type", "free_share": "all of them"},
             scale=100.0,
         ),
+        Panel(
+            "Sharpness of the loss in the alphas",
+            "largest eigenvalue of the Hessian",
+            {"alpha_eigenvalue": ""},
+        ),
         Panel("Reward of drawn paths", "%", {"reward": ""}, scale=100.0),
         Panel(
             "Choices of a decision",

@@ -137,19 +137,15 @@ class Search:
         does a folded norm: the error of logits is up to 1e-5 instead of 7e-7, and more pixels
         change sides at a ReLU or in a maximum. Each such change is a jump of the gradient.
         """
-        if self.channels_first or any(w.device.type != "cpu" for w in self.weights):
+        if self.channels_first:
             yield
             return
-        before = [w.data for w in self.weights]
-        for w in self.weights:
-            w.data = w.data.clone(memory_format=torch.contiguous_format)
-        self.channels_first = True
-        try:
-            yield
-        finally:
-            self.channels_first = False
-            for w, value in zip(self.weights, before, strict=True):
-                w.data = value
+        with channels_first(self.weights) as changed:
+            self.channels_first = changed
+            try:
+                yield
+            finally:
+                self.channels_first = False
 
     @contextmanager
     def kept(
@@ -163,6 +159,22 @@ class Search:
         finally:
             _assign(self.weights, weights)
             _assign(self.buffers, buffers)
+
+
+@contextmanager
+def channels_first(weights: Sequence[Tensor]) -> Iterator[bool]:
+    """On a CPU, lay these weights out with channels first inside; yield whether it does so."""
+    if any(w.device.type != "cpu" for w in weights):
+        yield False
+        return
+    before = [w.data for w in weights]
+    for w in weights:
+        w.data = w.data.clone(memory_format=torch.contiguous_format)
+    try:
+        yield True
+    finally:
+        for w, value in zip(weights, before, strict=True):
+            w.data = value
 
 
 @contextmanager

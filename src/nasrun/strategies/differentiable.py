@@ -22,6 +22,7 @@ from nasrun.spaces.layout import Layout
 from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.stage import Divided, Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Mask, SupernetStrategy
+from nasrun.strategies.curvature import GRAPHS, Curvature
 from nasrun.strategies.descent import Search
 from nasrun.strategies.history import History, StopAtSize, Watchdog, frontier
 from nasrun.strategies.levels import Level
@@ -42,8 +43,9 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
     is the constant probability that an edge's mixture is dropped for a sample. `penalty` is added
     to the alphas' loss. In the search network, candidates see one of `partial_channels` parts of
     the channels, and `beta_std` gives edges trainable weights by which they compete (both
-    PC-DARTS). `watchdog` detects a collapse, `stop` ends the search early. `None` switches a clip,
-    penalty, edge weights, watchdog or stop off.
+    PC-DARTS). `watchdog` detects a collapse, `stop` ends the search early, `curvature` measures how
+    sharp the validation loss is in the alphas after every round. `None` switches a clip, penalty,
+    edge weights, watchdog, stop or curvature off.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
         beta_std: float | None,
         watchdog: Watchdog | None,
         stop: StopAtSize | None,
+        curvature: Curvature | None = None,  # runs of earlier versions do not name it
     ) -> None:
         if rounds < 1:
             raise ValueError(f"rounds={rounds}: use at least 1")
@@ -99,7 +102,7 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
         self.penalty = penalty
         self.partial_channels = partial_channels
         self.beta_std = beta_std
-        self.watchdog, self.stop = watchdog, stop
+        self.watchdog, self.stop, self.curvature = watchdog, stop, curvature
 
     @property
     def rounds(self) -> int:
@@ -165,6 +168,8 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
             watchdog=self.watchdog,
             stop=self.stop,
         )
+        if self.curvature is not None:
+            self.curvature.check(self.supernet, task, self.validation)
         self.schedule = self.weight_schedule
         self.search = self._search()
         self.first_lr = self.search.weight_lr
@@ -172,7 +177,10 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
     def footprint(self, shapes: Shapes, kept: Mapping[str, Sequence[str]]) -> int:
         """Return the bytes of training and measuring with the `kept` choices, by shapes."""
         step = shapes.single if self.relaxation.single else shapes.step
-        return step(kept, self.batch_size, 8 * self.batch_size, self.level.graphs)
+        need = step(kept, self.batch_size, 8 * self.batch_size, self.level.graphs)
+        if self.curvature is None:
+            return need
+        return max(need, shapes.training(kept, self.curvature.images, GRAPHS))
 
     def shapes(self) -> Shapes:
         """Return the supernet's shapes, which take no memory."""
@@ -244,6 +252,9 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
         if not self.done:  # a selector that tunes a finished search does not add to its history
             accuracy = metrics[f"validation_{self.task.objective}"]
             metrics |= self.history.add(self.round + 1, self.supernet, accuracy)
+            if self.curvature is not None:
+                found = self.curvature.measure(self.supernet, self.task, self.validation)
+                metrics["alpha_eigenvalue"] = found.value
             self.stopped = self.history.stopped
         return metrics
 
