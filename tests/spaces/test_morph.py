@@ -206,6 +206,16 @@ def test_drop_path_drops_what_a_skip_connection_adds_and_only_in_training():
     assert not torch.equal(network(x)[0], without(x)[0])
 
 
+def test_weights_beyond_the_machine_are_refused_by_the_keys_that_there_are(nasrun, here):
+    words = ["genotype=random", "space=morph", "images=64"]
+    refusal = nasrun("retrain", *words, "retrain.channels=60000").refusal
+    assert "retrain.channels=60000: the weights alone take" in refusal
+    assert (
+        "use layers=null, or the recipe morph" in nasrun("retrain", *words, "retrain=quick").refusal
+    )
+    assert list(here.iterdir()) == []
+
+
 def test_a_network_is_planned_retrained_loaded_exported_and_shown_like_any_other(nasrun, here):
     import nasrun as package
 

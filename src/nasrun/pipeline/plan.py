@@ -122,9 +122,12 @@ class Plan:
         for kind, recipe in ((RETRAIN, self.retrain), (TRANSFER, self.transfer)):
             if recipe is not None and isinstance(space, ClassifierSpace):
                 layout = recipe.layout
+                what = f"{kind.name}.channels={layout.channels}"
+                if layout.layers is not None:
+                    what += f" {kind.name}.layers={layout.layers}"
                 refuse_weights(
                     partial(space.network, genotype, inputs=images, outputs=images, layout=layout),
-                    f"{kind.name}.channels={layout.channels} {kind.name}.layers={layout.layers}",
+                    what,
                     "fewer",
                 )
 

@@ -19,7 +19,7 @@ import torch
 
 from nasrun.genotype import Genotype, Misfit
 from nasrun.spaces.base import ClassifierSpace, DrawnSpace
-from nasrun.spaces.layout import MOST_LAYERS, Layout
+from nasrun.spaces.layout import MOST_LAYERS, Layout, Stem
 from nasrun.spaces.morph_layers import JOINS, NAME, Chain, ChainLayer, Join
 from nasrun.spaces.morph_network import MorphNetwork
 from nasrun.spaces.morphs import Connect, Deep, Morph, Wide
@@ -34,7 +34,8 @@ class MorphSpace(DrawnSpace, ClassifierSpace):
 
     A layer is at most `widest` times `channels` wide, with one of the `kernels`. There are at most
     `deepest` layers, with at most `largest` parameters in all, counted for RGB images and without
-    the classifier. `skips` lists the kinds of skip connections that morphs add.
+    the classifier. `skips` lists the kinds of skip connections that morphs add. `channels` and
+    `stem` are those of the networks in a search.
     """
 
     channels: int
@@ -44,6 +45,7 @@ class MorphSpace(DrawnSpace, ClassifierSpace):
     deepest: int
     widest: int
     largest: int
+    stem: Stem = "cifar"
 
     name = NAME
     words = "networks that grow"
@@ -69,7 +71,7 @@ class MorphSpace(DrawnSpace, ClassifierSpace):
     @property
     def layout(self) -> Layout:
         """The layout of the networks in a search."""
-        return Layout(channels=self.channels, layers=None)
+        return Layout(channels=self.channels, layers=None, stem=self.stem)
 
     def starts(self) -> list[Genotype]:
         """Return the genotypes from which a search begins."""
@@ -82,7 +84,7 @@ class MorphSpace(DrawnSpace, ClassifierSpace):
         if layout.layers is not None:
             raise ValueError(
                 f"layers={layout.layers}: a genotype of this space has its own depth; "
-                "use layers=null"
+                f"use layers=null, or the recipe {self.name}"
             )
         if layout.auxiliary:
             raise ValueError(

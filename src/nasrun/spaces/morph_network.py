@@ -8,6 +8,7 @@ identity changes nothing (1603.01670), which the order ReLU, convolution, batch 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,8 @@ from nasrun.networks import ImageClassifier
 from nasrun.ops.shared import OfImages
 from nasrun.spaces.layout import Layout, Stem
 from nasrun.spaces.morph_layers import Chain, ChainLayer, Skip
-from nasrun.supernet.region import dropped, drops
+from nasrun.supernet.mixture import Mixture
+from nasrun.supernet.region import Maps, Probability, Region, dropped, drops
 
 STEMS: Mapping[Stem, tuple[int, int]] = {"cifar": (1, 0), "cifar_half": (2, 0), "imagenet": (2, 2)}
 """Stride of the first convolution, and the pools after it; ImageNet's divide the side by eight."""
@@ -38,7 +40,7 @@ class MorphNetwork(ImageClassifier):
         self.layers = nn.ModuleDict()
         for number, (layer, before) in enumerate(zip(chain.layers, widths, strict=True), 1):
             if layer.kind == "pool":
-                self.layers[str(number)] = HalvingPool()
+                self.layers[str(number)] = nn.MaxPool2d(2, ceil_mode=True)
                 continue
             joins = {
                 str(skip.source): SkipPath(chain, skip, layout.channels)
@@ -54,7 +56,10 @@ class MorphNetwork(ImageClassifier):
         drop_path = self.drop_path if self.training else 0.0
         kept: dict[str, Tensor] = {}
         for number, layer in self.layers.items():
-            x = layer(x, kept, drop_path)
+            if isinstance(layer, MorphLayer):
+                x = layer((x, *(kept[source] for source in layer.joins)), None, drop_path)
+            else:
+                x = layer(x)
             if number == "1":
                 for _ in range(self.shrinks):
                     x = pooled(x)
@@ -63,15 +68,13 @@ class MorphNetwork(ImageClassifier):
         return (self.classifier(flat(x)),)
 
 
-class HalvingPool(nn.Module):
-    """A layer that halves the map."""
+class MorphLayer(Region):
+    """y = ReLU(z): z begins as BN(conv(x)), or as a linear map of x, and each skip joins it.
 
-    def forward(self, x: Tensor, kept: Mapping[str, Tensor], drop_path: float) -> Tensor:
-        return pooled(x)
+    Its maps are x and the outputs of the sources of its skip connections, in the order of `joins`.
+    """
 
-
-class MorphLayer(nn.Module):
-    """y = ReLU(z): z begins as BN(conv(x)), or as a linear map of x, and each skip joins it."""
+    columns: Mapping[int, tuple[int, ...]] = MappingProxyType({})
 
     def __init__(
         self,
@@ -92,10 +95,11 @@ class MorphLayer(nn.Module):
             self.norm = nn.BatchNorm2d(outputs)
         self.joins = nn.ModuleDict(joins)
 
-    def forward(self, x: Tensor, kept: Mapping[str, Tensor], drop_path: float) -> Tensor:
+    def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:
+        x, *sources = maps
         z = self.norm(self.map(flat(x) if self.dense else x))
-        for source, join in self.joins.items():
-            z = join(z, kept[source], drop_path)
+        for join, u in zip(self.joins.values(), sources, strict=True):
+            z = join(z, u, drop_path)
         return F.relu(z)
 
 
@@ -118,7 +122,7 @@ class SkipPath(OfImages):
         else:
             self.map = nn.Conv2d(inputs, own, 1, bias=False)
 
-    def forward(self, z: Tensor, u: Tensor, drop_path: float) -> Tensor:
+    def forward(self, z: Tensor, u: Tensor, drop_path: Probability) -> Tensor:
         for _ in range(self.pools):
             u = pooled(u)
         if self.dense:
