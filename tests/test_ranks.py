@@ -95,7 +95,7 @@ def parts_of(*words):
     return lambda *groups: [build(resolve(config[group]), group) for group in groups]
 
 
-SEARCHES = {"darts": 3, "darts_2nd": 1, "snas": 3, "gdas": 3, "milenas": 3}
+SEARCHES = {"darts": 2, "darts_2nd": 1, "snas": 2, "gdas": 2, "milenas": 2}
 """Strategies with their rounds, of three steps each."""
 
 

@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from nasrun.ops.shared import OfImages, Synchronised
-from nasrun.world import Alone, Launched, Slice, World
+from nasrun.world import Alone, Launched, Lost, Slice, World
 
 Value = TypeVar("Value")
 BUCKET = 25 * 2**20
@@ -51,16 +51,19 @@ class Ranks(World):
         return self
 
     def meet(self) -> None:
-        dist.barrier()
+        with _connection():
+            dist.barrier()
 
     def first(self, make: Callable[[], Value]) -> Value:
         made = [make() if self.leads else None]
-        dist.broadcast_object_list(made, src=0)
+        with _connection():
+            dist.broadcast_object_list(made, src=0)
         return made[0]  # type: ignore[return-value]
 
     def together(self, value: Value) -> list[Value]:
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        with _connection():
+            dist.all_gather_object(values, value)
         return values
 
     def share(self, make: Callable[[], Value], take: Callable[[Value], None]) -> None:
@@ -84,12 +87,14 @@ class Ranks(World):
 
     def stacked(self, tensor: Tensor) -> Tensor:
         flat = tensor.new_empty(self.size * tensor.numel())
-        dist.all_gather_into_tensor(flat, tensor.contiguous().view(-1))
+        with _connection():
+            dist.all_gather_into_tensor(flat, tensor.contiguous().view(-1))
         return flat.view(self.size, *tensor.shape)
 
     def total(self, *tensors: Tensor) -> Sequence[Tensor]:
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        dist.all_reduce(flat)
+        with _connection():
+            dist.all_reduce(flat)
         pieces = flat.split([tensor.numel() for tensor in tensors])
         return [piece.view(x.shape) for piece, x in zip(pieces, tensors, strict=True)]
 
@@ -146,11 +151,14 @@ class Pending:
     def begin(cls, tensors: Sequence[Tensor]) -> Pending:
         """Begin to add tensors of one type."""
         flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
-        return cls([x.shape for x in tensors], flat, dist.all_reduce(flat, async_op=True))
+        with _connection():
+            work = dist.all_reduce(flat, async_op=True)
+        return cls([x.shape for x in tensors], flat, work)
 
     def over(self, count: int) -> list[Tensor]:
         """Wait for the sum, and return it divided by `count`."""
-        self.work.wait()
+        with _connection():
+            self.work.wait()
         pieces = self.flat.div_(count).split([shape.numel() for shape in self.shapes])
         return [piece.view(shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
 
@@ -189,6 +197,15 @@ class Backward:
                 assert parameter.grad is not None
                 parameter.grad.copy_(mean)
         self.sent = []
+
+
+@contextmanager
+def _connection() -> Iterator[None]:
+    """Raise Lost for an error of torch's communication inside: the other end is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise Lost("another process of this command has ended") from error
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[int]]:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 
+class Lost(Exception):
+    """A process that shares the work has ended, and left no error."""
+
+
 @dataclass(frozen=True)
 class Slice:
     """The images `start` to `stop` - 1 of a batch of `whole` images."""

@@ -13,11 +13,11 @@ from typing import NoReturn
 
 from nasrun.cli import completion, screen
 from nasrun.cli.ending import heard
-from nasrun.cli.processes import Lost
 from nasrun.cli.screen import refused
 from nasrun.cli.verb import columns, terminal_width
 from nasrun.cli.verbs import VERBS
 from nasrun.config.words import did_you_mean
+from nasrun.world import Lost
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -17,7 +17,7 @@ from uuid import uuid4
 from nasrun.cli import screen
 from nasrun.cli.ending import Ended
 from nasrun.cli.line import Line
-from nasrun.world import Launched
+from nasrun.world import Launched, Lost
 
 if TYPE_CHECKING:
     from torch.distributed import Store
@@ -28,10 +28,6 @@ FAILED = "nasrun/failed"
 """The key of an error that a process leaves for the leader."""
 STARTED = "NASRUN_STARTED_PROCESSES"
 """The variable that tells processes that `start` has started them and tells of their end."""
-
-
-class Lost(Exception):
-    """A process of this command has ended and left no error."""
 
 
 def start(line: Line, count: int) -> int:
@@ -85,35 +81,27 @@ def joined(budget: Budget) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            raise (_led if world.leads else _left)(error, store) from error
+            told = (_led if world.leads else _left)(error, store)
+            if told is error:
+                raise
+            raise told from error
 
 
 def _left(error: BaseException, store: Store) -> BaseException:
     """Leave the error of a process that prints nothing to the leader."""
-    if not isinstance(error, KeyboardInterrupt) and not _lost(error):
+    if not isinstance(error, KeyboardInterrupt | Lost):
         with suppress(Exception):  # the launcher is gone
             store.set(FAILED, screen.told(error))  # type: ignore[arg-type]
-    return SystemExit(1) if _lost(error) else error
+    return SystemExit(1) if isinstance(error, Lost) else error
 
 
 def _led(error: BaseException, store: Store) -> BaseException:
     """Return the error that the leader's end tells of: that of another process, if it left one."""
-    if not isinstance(error, KeyboardInterrupt) and not _lost(error):
+    if not isinstance(error, KeyboardInterrupt | Lost):
         return error
     with suppress(Exception):  # the launcher is gone
         if store.check([FAILED]):
             return ValueError(store.get(FAILED).decode())
     if STARTED in os.environ:
         return SystemExit(1)
-    return Lost("another process of this command has ended") if _lost(error) else error
-
-
-def _lost(error: BaseException) -> bool:
-    """Return whether an error says that the connection to another process is gone."""
-    import torch.distributed as dist
-
-    text = str(error).lower()
-    words = ("gloo", "nccl", "connection", "socket")
-    return isinstance(error, dist.DistError) or (
-        isinstance(error, RuntimeError) and any(word in text for word in words)
-    )
+    return error

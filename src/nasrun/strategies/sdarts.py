@@ -23,6 +23,7 @@ from torch import Tensor
 from nasrun.strategies.descent import Search
 from nasrun.strategies.levels import Level, Losses
 from nasrun.supernet.supernet import Supernet
+from nasrun.world import ALONE, World
 
 Loss = Callable[[Tensor], Tensor]
 
@@ -31,10 +32,13 @@ class Neighbour(ABC):
     """Finds mixture weights near given ones."""
 
     @abstractmethod
-    def near(self, loss: Loss, supernet: Supernet, p: Tensor, eps: float) -> Tensor:
+    def near(
+        self, loss: Loss, supernet: Supernet, p: Tensor, eps: float, world: World = ALONE
+    ) -> Tensor:
         """Return distributions (decisions, choices) from moving entries of `p` by at most `eps`.
 
-        `loss(weights)` is the training batch's loss at these mixture weights.
+        `loss(weights)` is the loss of the training batch, which `world` shares, at these mixture
+        weights.
         """
 
 
@@ -72,7 +76,8 @@ class Smoothed(Level):
         def loss(weights: Tensor) -> Tensor:
             return search.loss(train, supernet.mixture(weights=weights))
 
-        train_loss = loss(self.neighbour.near(loss, supernet, p, self.eps(supernet.progress)))
+        eps = self.eps(supernet.progress)
+        train_loss = loss(self.neighbour.near(loss, supernet, p, eps, search.world))
         search.update(weights=train_loss)
         return {"train_loss": train_loss.detach(), "alpha_loss": val_loss.detach()}
 
@@ -81,7 +86,9 @@ class Smoothed(Level):
 class RandomNoise(Neighbour):
     """p + U(-eps, eps) in every entry, normalised again: SDARTS-RS."""
 
-    def near(self, loss: Loss, supernet: Supernet, p: Tensor, eps: float) -> Tensor:
+    def near(
+        self, loss: Loss, supernet: Supernet, p: Tensor, eps: float, world: World = ALONE
+    ) -> Tensor:
         return distributions(p + _uniform(p, eps), supernet.missing)
 
 
@@ -99,7 +106,9 @@ class Adversarial(Neighbour):
         if self.steps < 1:
             raise ValueError(f"steps={self.steps}: use at least 1")
 
-    def near(self, loss: Loss, supernet: Supernet, p: Tensor, eps: float) -> Tensor:
+    def near(
+        self, loss: Loss, supernet: Supernet, p: Tensor, eps: float, world: World = ALONE
+    ) -> Tensor:
         missing, training = supernet.missing, supernet.training
         supernet.eval()
         try:
@@ -108,14 +117,15 @@ class Adversarial(Neighbour):
             q = distributions(p + _uniform(p, eps), missing)
             for _ in range(self.steps):
                 q.requires_grad_()
-                (gradient,) = torch.autograd.grad(loss(q), [q], materialize_grads=True)
+                own = torch.autograd.grad(loss(q), [q], materialize_grads=True)
+                (gradient,) = world.averaged(own)
                 moved = q.detach() + 2 * eps / self.steps * gradient.sign()
                 q = distributions(p + (moved - p).clamp(-eps, eps), missing)
             with torch.no_grad():
-                fell = loss(q) < before
+                after, before = world.averaged([loss(q), before])
         finally:
             supernet.train(training)
-        return torch.where(fell, p, q)
+        return torch.where(after < before, p, q)
 
 
 def distributions(values: Tensor, missing: Tensor) -> Tensor:
