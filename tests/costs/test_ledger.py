@@ -34,3 +34,30 @@ def test_numbers_that_are_equal_but_of_another_type_have_results_of_their_own():
     with Ledger({}):
         kinds = [(whole * factor).dtype for factor in (2, 2.0, 2, 2.0)]
     assert kinds == 2 * [torch.int32, torch.float32]
+
+
+def test_a_result_that_is_known_is_that_of_the_operation_itself():
+    """Whatever it is: new, changed in place with or without its shape, a view, one of several."""
+    x = torch.rand(2, 3, 4, 4)
+
+    def results(x, weight, repeat):
+        found = []
+        for _ in range(repeat):
+            given = x.clone()
+            changed = given.mul_(2)
+            assert changed is given
+            out = torch.empty(2, 3, 4, 4, device=x.device)
+            torch.add(given, 1, out=out)
+            turned = given.clone().transpose_(0, 1).unsqueeze_(0)
+            gradients = torch.ops.aten.convolution_backward(
+                x, x, weight, [3], [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [False, True, True]
+            )
+            tensors = [changed, out, turned, x[0], *torch.max(x, 1), *gradients[1:]]
+            assert gradients[0] is None
+            found.append([(t.shape, t.stride(), t.dtype) for t in tensors])
+        return found
+
+    weight = torch.rand(3, 3, 3, 3)
+    (expected,) = results(x, weight, 1)
+    with Ledger({}):
+        assert results(x.to("meta"), weight.to("meta"), 3) == 3 * [expected]

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 from torch.utils.weak import WeakIdKeyDictionary
 
 
@@ -54,7 +53,7 @@ class Ledger(TorchDispatchMode):
             if isinstance(leaf, Tensor) and _identity(leaf) in self._given:
                 self._read.add(_identity(leaf))
         result = self._results.of(function, args, kwargs or {})
-        for leaf in tree_leaves(result):
+        for leaf in result if isinstance(result, (tuple, list)) else (result,):
             if isinstance(leaf, Tensor):
                 self._note(leaf)
         return result
@@ -85,23 +84,20 @@ class Results:
     """
 
     def __init__(self) -> None:
-        self._known: dict[Any, Any] = {}
+        self._known: dict[Any, tuple[type, list[Any]] | None] = {}
 
     def of(self, function: Any, args: Any, kwargs: Any) -> Any:
         """Return the result of a function, as new tensors of its shapes if these are known."""
-        leaves, form = tree_flatten((args, kwargs))
-        key = (function, form, *map(_shape, leaves))
-        if (known := self._known.get(key)) is not None:
-            shapes, form = known
-            made = [
-                torch.empty_strided(size, strides, dtype=kind, device=device)
-                for size, strides, kind, device in shapes
-            ]
-            return tree_unflatten(made, form)
+        given = *args, *kwargs.values()
+        key = function, _shape(given), *kwargs
+        known = self._known.get(key)
+        if known is not None:
+            kind, parts = known
+            made = [given[part] if isinstance(part, int) else _empty(part) for part in parts]
+            return made[0] if kind is Tensor else kind(made)
         result = function(*args, **kwargs)
-        made, form = tree_flatten(result)
-        if _are_new(made, leaves):
-            self._known[key] = [_shape(tensor) for tensor in made], form
+        if key not in self._known:
+            self._known[key] = _described(result, given, key[1])
         return result
 
 
@@ -109,13 +105,45 @@ def _shape(value: Any) -> Any:
     """Describe a tensor without its numbers, or a value with its type, since 1 equals 1.0."""
     if isinstance(value, Tensor):
         return value.size(), value.stride(), value.dtype, value.device
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_shape, value))
     return type(value), value
 
 
-def _are_new(made: Sequence[Any], given: Sequence[Any]) -> bool:
-    """Return whether these are tensors of the meta device that each fill their own storage."""
-    if not all(isinstance(tensor, Tensor) and tensor.is_meta for tensor in made):
-        return False
+def _empty(shape: Any) -> Tensor | None:
+    """Return a new tensor without numbers; there is none where a gradient is not asked for."""
+    if shape is None:
+        return None
+    size, strides, kind, device = shape
+    return torch.empty_strided(size, strides, dtype=kind, device=device)
+
+
+def _described(
+    result: Any, given: Sequence[Any], shapes: Sequence[Any]
+) -> tuple[type, list[Any]] | None:
+    """Return the type of a result and its tensors as shapes, `None` if it has to be computed.
+
+    A tensor that was given is its position, if it was changed in place and kept its shape.
+    """
+    several = isinstance(result, (tuple, list))
+    parts: list[Any] = []
+    made = []
+    for part in result if several else [result]:
+        at = next((n for n, one in enumerate(given) if one is part is not None), None)
+        if at is not None and _shape(part) == shapes[at]:
+            parts.append(at)
+        elif part is None:
+            parts.append(None)
+        elif isinstance(part, Tensor) and part.is_meta:
+            parts.append(_shape(part))
+            made.append(part)
+        else:
+            return None
+    return (type(result) if several else Tensor, parts) if _are_new(made, given) else None
+
+
+def _are_new(made: Sequence[Tensor], given: Sequence[Any]) -> bool:
+    """Return whether these tensors fill their own storages."""
     old = {_identity(tensor) for tensor in given if isinstance(tensor, Tensor)}
     full = all(t.untyped_storage().nbytes() == t.numel() * t.itemsize for t in made)
     return full and len(old.union(map(_identity, made))) == len(old) + len(made)
