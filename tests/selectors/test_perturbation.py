@@ -4,6 +4,7 @@ import copy
 import json
 import math
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -171,6 +172,26 @@ def test_the_darts_space_has_17_events_of_darts_pt():
     assert rounds == list(range(0, 81, 5))
 
 
+PUBLISHED = {"darts_s1": 100, "darts_s2": 100, "darts_s3": 128, "darts_s4": 100, "darts_s5": 240}
+"""Passes over the validation images in the spaces of DARTS-PT."""
+
+
+def test_a_space_of_darts_pt_has_the_published_events_and_passes(no_pictures):
+    folder = SimpleNamespace(path=Path(), write=lambda name, content: None)
+    for name, passes in PUBLISHED.items():
+        space = build(resolve(compose([f"space={name}"]).config["space"]), "space")
+        selector, strategy = selection(lambda decision, choice: 0.5, space, interval=5)
+        assert (selector.operation_events, selector.topology_events) == (14, 3)
+        assert selector.rounds == 81
+        run(selector)
+        assert len(strategy.asked) == passes
+        for limit in space.limits:
+            assert sum(selector.genotype[name] != NONE for name in limit.decisions) == 2
+        report = selector.report(folder)
+        assert report["validation_passes"] == passes
+        assert (report["events"], report["tuning_rounds"]) == (17, 81)
+
+
 def test_without_topology_the_last_event_comes_before_the_last_of_interval_times_events_rounds():
     """DARTS-PT's schedule on NAS-Bench-201: 25 rounds, events at 0, 5, 10, 15, 20 and 24."""
     torch.manual_seed(0)
@@ -332,6 +353,9 @@ def test_scores_are_kept_and_the_state_brings_them_back(tmp_path):
     kept = {choice: score for choice, score in first["scores"].items() if choice != NONE}
     assert first["outcome"] == min(kept, key=kept.get)
     assert json.loads(json.dumps(selector.scores)) == selector.scores
+    selector.scores[2:] = []  # two panels are enough
+    selector.report(SimpleNamespace(path=tmp_path, write=lambda name, content: None))
+    assert (tmp_path / "scores.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("setting", [{"interval": 0}, {"weight_lr": 0.0}, {"weight_lr": -1.0}])
@@ -374,26 +398,6 @@ def spied(strategy, tuned=False):
     if not tuned:
         strategy.run_round = lambda: {}
     return asked
-
-
-@pytest.mark.parametrize(
-    ("space", "passes"),
-    [("darts_s1", 100), ("darts_s2", 100), ("darts_s3", 128), ("darts_s4", 100), ("darts_s5", 240)],
-)
-def test_a_space_of_darts_pt_has_the_published_events_and_passes(space, passes, tmp_path):
-    selector, strategy = real(f"space={space}", perturbed=["selector.interval=5"])
-    asked = spied(strategy)
-    assert (selector.operation_events, selector.topology_events) == (14, 3)
-    assert selector.rounds == 81
-    run(selector)
-    assert len(asked) == passes
-    folder = SimpleNamespace(path=tmp_path, write=lambda name, content: None)
-    report = selector.report(folder)
-    assert report["validation_passes"] == passes
-    assert (report["events"], report["tuning_rounds"]) == (17, 81)
-    assert (tmp_path / "scores.png").stat().st_size > 10_000
-    for limit in selector.space.limits:
-        assert sum(selector.genotype[name] != NONE for name in limit.decisions) == 2
 
 
 SMALL = ["space.nodes=2", "space.kept_edges=1"]
@@ -572,11 +576,17 @@ class Stop(Exception):
     """An interruption."""
 
 
+@pytest.fixture(scope="module")
+def whole():
+    """A selection that nothing stopped."""
+    selector, _ = real("space=darts_s2", *SMALL)
+    run(selector)
+    return selector
+
+
 @pytest.mark.parametrize("after", [1, 3, 9, 10, 13])
-def test_stopped_in_the_middle_of_an_event_it_decides_and_scores_the_same_again(after):
+def test_stopped_in_the_middle_of_an_event_it_decides_and_scores_the_same_again(after, whole):
     """In an operation event of the second cell type, between events, and in a topology event."""
-    whole, strategy = real("space=darts_s2", *SMALL)
-    run(whole)
     selector, strategy = real("space=darts_s2", *SMALL)
     saved = []
 
