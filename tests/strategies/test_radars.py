@@ -169,7 +169,7 @@ def test_killed_within_a_phase_it_ends_as_if_it_was_not(forked, nasrun, here):
         assert not (killed[phase] / "result.json").exists()
     for outputs in (*PHASES, "whole"):
         assert nasrun(*KILLED, f"outputs={outputs}").status == 0
-        assert nasrun("select", "budget.threads=1", f"outputs={outputs}").status == 0
+        assert nasrun("select", "discretisation=false", f"outputs={outputs}").status == 0
     whole = here / "whole/digits-mobile-radars/v001/search"
     for folder in killed.values():
         for left in ("metrics.jsonl", "subspaces.json", "../select/magnitude/genotype.json"):
