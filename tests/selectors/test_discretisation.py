@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -126,30 +127,35 @@ def read(path):
     return json.loads(Path(path).read_text())
 
 
-def test_a_selection_writes_it_and_the_closing_table_tells_it(nasrun, small):
-    answer = nasrun("run", *small, "stages=[search,select]")
+def test_a_selection_writes_it_and_the_closing_table_tells_it(nasrun, finished):
+    shutil.rmtree(finished / "select")
+    answer = nasrun("select")
     assert answer.status == 0, answer.err
-    folder = Path("outputs/digits-darts-darts/v001/select/magnitude")
+    folder = finished / "select/magnitude"
     metrics = read_json(folder / "discretisation.json")
     result = read_json(folder / "result.json")
     assert metrics.items() <= {name: result[name] for name in metrics}.items()
     assert {"supernet_accuracy", "child_accuracy", "child_tuned_accuracy", "gap"} <= set(metrics)
     told = f"without retraining {100 * metrics['child_accuracy']:.2f}%"
     assert told in answer.out
-    (row,) = read("outputs/digits-darts-darts/v001/report.json")
-    assert row["select"]["gap"] == metrics["gap"]
+    rows = [row["select"] for row in read(finished / "report.json") if row.get("select")]
+    assert metrics["gap"] in [row.get("gap") for row in rows]
 
 
-def test_it_is_of_the_supernet_that_the_search_left_whatever_the_selector_did(nasrun, small):
-    nasrun("run", *small, "stages=[search,select]", "selector=perturb", "selector.weight_lr=0.5")
-    run = Path("outputs/digits-darts-darts/v001")
-    found = read(run / "select/perturb/discretisation.json")["supernet_accuracy"]
-    assert found == read(run / "search/result.json")["validation_accuracy"]
+def test_it_is_of_the_supernet_that_the_search_left_whatever_the_selector_did(nasrun, finished):
+    assert nasrun("select", "selector=perturb", "selector.weight_lr=0.5").status == 0
+    found = read(finished / "select/perturb/discretisation.json")["supernet_accuracy"]
+    assert found == read(finished / "search/result.json")["validation_accuracy"]
 
 
-def test_a_stop_in_it_costs_its_repetition_only(nasrun, small, monkeypatch):
-    words = ["run", *small, "stages=[search,select]", "selector=perturb"]
-    assert nasrun(*words, "outputs=whole").status == 0
+def test_a_stop_in_it_costs_its_repetition_only(nasrun, finished, monkeypatch):
+    words, folder, whole = (
+        ["select", "selector=perturb"],
+        finished / "select/perturb",
+        Path("whole"),
+    )
+    assert nasrun(*words).status == 0
+    folder.rename(whole)
 
     def stopped(network, split, batch_size):
         raise KeyboardInterrupt
@@ -157,23 +163,18 @@ def test_a_stop_in_it_costs_its_repetition_only(nasrun, small, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(discretisation, "recalibrate", stopped)
         assert nasrun(*words).status == 130
-    folder = "digits-darts-darts/v001/select/perturb"
-    assert not Path("outputs", folder, "result.json").exists()
-    assert not Path("outputs", folder, "discretisation.json").exists()
+    assert not (folder / "result.json").exists()
+    assert not (folder / "discretisation.json").exists()
     assert nasrun(*words).status == 0
     for name in ("discretisation.json", "genotype.json", "metrics.jsonl"):
-        whole, parts = (Path(outputs, folder, name) for outputs in ("whole", "outputs"))
-        assert whole.read_bytes() == parts.read_bytes()
+        assert (whole / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_it_can_be_switched_off_and_changes_no_choice(nasrun, small):
-    for word in ("true", "false"):
-        words = ["run", *small, "stages=[search,select]", f"discretisation={word}"]
-        assert nasrun(*words, f"outputs=with-{word}").status == 0
-    on, off = (
-        Path(f"with-{word}", "digits-darts-darts/v001/select/magnitude")
-        for word in ("true", "false")
-    )
+def test_it_can_be_switched_off_and_changes_no_choice(nasrun, finished):
+    on, off = Path("on"), finished / "select/magnitude"
+    off.rename(on)
+    assert nasrun("select", "discretisation=false").status == 0
+    assert (on / "discretisation.json").exists()
     assert (on / "genotype.json").read_bytes() == (off / "genotype.json").read_bytes()
     assert not (off / "discretisation.json").exists()
     assert "gap" not in read(off / "result.json")

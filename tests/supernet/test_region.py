@@ -29,10 +29,8 @@ DARTS = DartsSpace(
 )
 TINY = replace(DARTS, operations=("none", "skip_connect", "max_pool_3x3"))
 SPACES = {
-    "darts": DARTS,
-    "nasbench201": NasBench201(
-        operations=("none", "skip_connect", "nor_conv_1x1"), channels=4, layers=3
-    ),
+    "darts": replace(DARTS, operations=("none", "skip_connect", "sep_conv_3x3")),
+    "nasbench201": NasBench201(operations=("none", "nor_conv_1x1"), channels=4, layers=3),
     "mobile": MobileSpace(
         kernels=(3,),
         expansions=(1, 2),
@@ -70,6 +68,22 @@ def traced(monkeypatch):
 
     monkeypatch.setattr(torch, "compile", compile)
     return served
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """Lists the region of each call of a compiled program; nothing is traced."""
+    regions = []
+
+    def compile(function, **settings):
+        def run(region, *arguments):
+            regions.append(region)
+            return function(region, *arguments)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile)
+    return regions
 
 
 def supernet_of(space):
@@ -121,72 +135,72 @@ def test_a_compiled_discretised_network_computes_the_same_whatever_it_drops(trac
     assert graphs == 6  # three cells, once without and once with dropped paths
 
 
-def test_only_training_steps_with_full_batches_and_all_candidates_are_compiled(traced):
+def test_only_training_steps_with_full_batches_and_all_candidates_are_compiled(served):
     supernet = supernet_of(TINY)
     compile_regions(supernet.network, COMPILED)
     normal, *reductions = supernet.network.blocks
     step(supernet, images())
-    assert traced == [normal, *reductions]
-    traced.clear()
+    assert served == [normal, *reductions]
+    served.clear()
     step(supernet, images(3))
-    assert not traced
+    assert not served
     supernet.network(images(), supernet.mixture(without=("normal/2-0", "skip_connect")))
-    assert traced == reductions
-    traced.clear()
+    assert served == reductions
+    served.clear()
     supernet.fixed["normal/2-0"] = "skip_connect"
     step(supernet, images())
-    assert traced == reductions
-    traced.clear()
+    assert served == reductions
+    served.clear()
     with batch_statistics(supernet), torch.no_grad():
         supernet(images())
     with torch.no_grad():
         supernet(images())
-    assert not traced
+    assert not served
 
 
-def test_a_drawn_path_is_not_compiled_however_often_it_comes(traced):
+def test_a_drawn_path_is_not_compiled_however_often_it_comes(served):
     supernet = supernet_of(TINY)
     compile_regions(supernet.network, COMPILED)
     path = TINY.one_hot(TINY.parse("normal skip_connect@0; reduce max_pool_3x3@1"))
     for _ in range(3):
         supernet.network(images(), path)
-    assert not traced
+    assert not served
 
 
-def test_a_step_that_adds_what_was_not_drawn_is_not_compiled(traced):
+def test_a_step_that_adds_what_was_not_drawn_is_not_compiled(served):
     supernet = supernet_of(TINY)
     compile_regions(supernet.network, COMPILED)
     mixture = supernet.mixture()
     supernet.network(images(), replace(mixture, rest=mixture.weights.sum(-1)))
-    assert not traced
+    assert not served
 
 
-def test_what_is_compiled_does_not_depend_on_earlier_steps(traced):
+def test_what_is_compiled_does_not_depend_on_earlier_steps(served):
     """An interrupted run, whose process is another, goes on by the same programs."""
-    served = []
+    programs = []
     for earlier in (0, 2):
         supernet = supernet_of(TINY)
         compile_regions(supernet.network, COMPILED)
         for _ in range(earlier):
             step(supernet, images())
-        traced.clear()
+        served.clear()
         step(supernet, images())
         places = list(supernet.modules())
-        served.append([places.index(region) for region in traced])
-    assert served[0] == served[1]
-    assert len(served[0]) == 3
+        programs.append([places.index(region) for region in served])
+    assert programs[0] == programs[1]
+    assert len(programs[0]) == 3
 
 
-def test_names_and_copies_stay_as_they_are(traced):
+def test_names_and_copies_stay_as_they_are(served):
     supernet = supernet_of(TINY)
     names = list(supernet.state_dict())
     compile_regions(supernet.network, COMPILED)
     assert list(supernet.state_dict()) == names
     step(supernet, images())
     copied = copy.deepcopy(supernet)
-    traced.clear()
+    served.clear()
     step(copied, images())
-    assert traced == list(copied.network.blocks)
+    assert served == list(copied.network.blocks)
 
 
 def test_nothing_is_compiled_unless_the_budget_says_so(monkeypatch):
