@@ -19,6 +19,7 @@ from nasrun.spaces.supernet import batch_statistics
 from nasrun.supernet.region import Region, compile_regions, dropped
 from nasrun.supernet.relaxation import Softmax
 from nasrun.supernet.supernet import Supernet
+from nasrun.world import ALONE
 
 DARTS = DartsSpace(
     operations=("none", "skip_connect", "max_pool_3x3", "sep_conv_3x3"),
@@ -242,9 +243,9 @@ def test_where_compiling_fails_one_line_says_so_and_the_numbers_are_the_same(fai
 
 def test_dropped_samples_are_zero_and_the_others_keep_the_mean():
     torch.manual_seed(0)
-    y = dropped(torch.ones(1000, 2, 1, 1), 0.25)
+    y = dropped(torch.ones(1000, 2, 1, 1), 0.25, ALONE)
     assert torch.equal(y.unique(), torch.tensor([0.0, 1 / 0.75]))
     assert torch.equal(y[:, 0], y[:, 1])  # a sample as a whole
     assert float(y.mean()) == pytest.approx(1.0, abs=0.06)  # 3.3 standard deviations
     torch.manual_seed(0)
-    assert torch.equal(dropped(torch.ones(1000, 2, 1, 1), torch.tensor(0.25)), y)
+    assert torch.equal(dropped(torch.ones(1000, 2, 1, 1), torch.tensor(0.25), ALONE), y)
