@@ -3,6 +3,7 @@
 `--conf DIR --trust PKG` adds a folder of YAML files and a package to the contract tests.
 """
 
+import gc
 import os
 import shutil
 import signal
@@ -33,6 +34,13 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run in parallel
     remember()
+
+
+def pytest_collection_finish():
+    """Look for garbage in what comes now, and not as often: each look takes as long as a test."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
 
 
 @dataclass(frozen=True)

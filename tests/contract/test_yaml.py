@@ -10,6 +10,7 @@ import yaml
 
 from nasrun import config as configuration
 from nasrun.config import GROUPS, conf_folder
+from nasrun.strategies.base import PopulationStrategy
 
 FILES = sorted(path for path in conf_folder().rglob("*.yaml"))
 DEFAULTS = [path for path in FILES if path.parent.name not in ("experiment", "genotypes")]
@@ -73,7 +74,8 @@ def test_the_members_of_a_population_list_every_keyword_of_what_they_learn(bench
     words = ["task=classification", "space=darts"]
     for path in sorted((conf_folder() / "task/members").glob("[!_]*.yaml")):
         node = bench.node("strategy", path.stem, *words)
-        assert node["_target_"].endswith("Population")
+        module, _, name = node["_target_"].rpartition(".")
+        assert issubclass(getattr(import_module(module), name), PopulationStrategy)
         check_calls("task", bench.node("task", "classification", f"strategy={path.stem}", words[1]))
 
 

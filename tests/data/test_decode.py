@@ -187,7 +187,7 @@ def test_whatever_is_wrong_with_a_file_names_it(tmp_path):
         assert str(path) in str(e.value)
         assert e.value.reason
         again = pickle.loads(pickle.dumps(e.value))
-        assert (str(again), again.path) == (str(e.value), path)
+        assert (str(again), again.file) == (str(e.value), path)
 
 
 def test_a_file_that_is_not_there_is_told_in_few_words(tmp_path):

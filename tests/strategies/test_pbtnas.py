@@ -15,6 +15,7 @@ from nasrun.spaces.gan import OPERATIONS, GanSpace
 from nasrun.strategies.members import stream, sweep
 from nasrun.strategies.pbtnas import Population
 from nasrun.strategies.variation import Mixing
+from nasrun.streams import Streams
 from nasrun.tasks.base import MemberLearner, PopulationTask
 from nasrun.trained import Trained
 
@@ -118,8 +119,7 @@ class Counter(MemberLearner):
 def begun(home, variation=None, seed=0, **changes):
     search = Population(**{**RECIPE, **changes}, variation=variation)
     search.enter(home)
-    torch.manual_seed(seed)
-    search.begin(context(SPACE, Numbers(), BUDGET))
+    search.begin(context(SPACE, Numbers(), BUDGET, streams=Streams(seed)))
     return search
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nasrun.costs.ledger import Results
@@ -30,14 +31,20 @@ def count(network: nn.Module, inputs: int, size: int) -> Cost:
     """Return the cost of a network at inference on square images, without auxiliary heads.
 
     `inputs` is the number of channels, `size` the side in pixels. Nothing is computed: shapes are
-    inferred on the meta device.
+    inferred on the meta device. The network stays as it is.
     """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    shape_only = copy.deepcopy(network).to("meta").eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        shape_only(torch.empty(1, inputs, size, size, device="meta"))
-    return Cost(params(network), counter.get_total_flops() // 2)
+    held = chain(network.named_parameters(), network.named_buffers())
+    shapes = {name: tensor.to("meta") for name, tensor in held}
+    image = torch.empty(1, inputs, size, size, device="meta")
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        with Meter(Results()) as meter, torch.no_grad():
+            functional_call(network, shapes, (image,))
+    finally:
+        for module, training in modes:
+            module.training = training
+    return Cost(params(network), meter.macs)
 
 
 def params(network: nn.Module) -> int:

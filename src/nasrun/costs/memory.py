@@ -224,7 +224,7 @@ class Shapes:
 def network_bytes(
     space: ClassifierSpace,
     genotype: Genotype,
-    layout: Layout,
+    layout: Layout | None,
     task: ImageTask,
     *,
     budget: Budget,
@@ -232,7 +232,10 @@ def network_bytes(
     test_batch: int,
     optimizer: OptimizerFactory,
 ) -> int:
-    """The peak of training and measuring one network, by shapes, its weights included."""
+    """The peak of training and measuring one network, by shapes, its weights included.
+
+    The default `layout` is that of the space.
+    """
     inputs, size, number = task.inputs, task.size, _number(budget)
     with META:
         network = space.network(genotype, inputs=inputs, outputs=task.outputs, layout=layout)

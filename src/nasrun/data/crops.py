@@ -8,14 +8,13 @@ output. As in torchvision, a crop has whole pixels and is scaled bilinearly, wit
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nasrun.data.decode import load_pixels
+from nasrun.data.decode import ImageFile, load_pixels
 
 SCALES = (8, 4, 2)
 """How many times smaller than stored a JPEG can be decoded."""
@@ -46,9 +45,9 @@ class Crop(NamedTuple):
         return left, top, left + width, top + height
 
 
-def load_crop(path: Path, crop: Crop, size: int) -> Tensor:
+def load_crop(file: ImageFile, crop: Crop, size: int) -> Tensor:
     """Return the crop of an image file as (3, size, size) uint8; Unreadable if it is broken."""
-    pixels = torch.from_numpy(load_pixels(path, lambda whole: _scale(crop.box(whole), size)))
+    pixels = torch.from_numpy(load_pixels(file, lambda whole: _scale(crop.box(whole), size)))
     left, top, right, bottom = crop.box((pixels.shape[1], pixels.shape[0]))
     picture = pixels[top:bottom, left:right].permute(2, 0, 1).unsqueeze(0)
     scaled = F.interpolate(picture, (size, size), mode="bilinear", antialias=True)[0]

@@ -7,10 +7,11 @@ ignored: the stored colours are used. A photograph is turned upright as its EXIF
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -43,52 +44,63 @@ TURNS = {
 NAMED = 20  # largest number of broken files named in an error
 
 
-def open_image(path: Path, encoded: bytes | None = None) -> Image:
-    """Open the image at `path` and read its header; Unreadable if it is not an image.
+class ImageFile(Protocol):
+    """A file with an image in it: a path, or a member of a shard; `str` names it."""
 
-    encoded: the file's content, if it has been read already.
-    """
+    def open(self, mode: Literal["rb"], /) -> IO[bytes]: ...
+
+    def read_bytes(self) -> bytes: ...
+
+    def stat(self) -> os.stat_result: ...
+
+
+@contextmanager
+def open_image(file: ImageFile) -> Iterator[Image]:
+    """Open an image and read its header; Unreadable if it is not an image, or proves broken."""
+    with _refused(file), file.open("rb") as stream, _opened(stream) as image:
+        yield image
+
+
+@contextmanager
+def _refused(file: ImageFile) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # Pillow raises many types on damaged files
+        raise Unreadable(file, _reason(error)) from error
+
+
+def _opened(stream: IO[bytes]) -> Image:
     from PIL import Image
 
     Image.init()
-    formats = [name for name in FORMATS if name in Image.OPEN]
-    try:
-        return Image.open(path if encoded is None else BytesIO(encoded), formats=formats)
-    except Exception as error:  # Pillow raises many types on damaged files
-        raise Unreadable(path, _reason(error)) from error
+    return Image.open(stream, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
-def load_image(path: Path, channels: int) -> Image:
-    """Decode the image at `path` as grey or RGB, from any mode; Unreadable if it is broken."""
-    with open_image(path) as image:
-        try:
-            return in_channels(image, channels)
-        except Exception as error:  # as above
-            raise Unreadable(path, _reason(error)) from error
+def load_image(file: ImageFile, channels: int) -> Image:
+    """Decode an image as grey or RGB, from any mode; Unreadable if it is broken."""
+    with open_image(file) as image:
+        return in_channels(image, channels)
 
 
-def load_pixels(path: Path, scale: Callable[[tuple[int, int]], int]) -> NDArray[uint8]:
-    """Return the image at `path` as RGB pixels (height, width, 3); Unreadable if it is broken.
+def load_pixels(
+    file: ImageFile, scale: Callable[[tuple[int, int]], int] = lambda size: 1
+) -> NDArray[uint8]:
+    """Return an image as RGB pixels (height, width, 3); Unreadable if it is broken.
 
     scale: maps width and height to 1, 2, 4 or 8; a JPEG is decoded at this fraction of its size, as
     its inverse cosine transform can, other files at their size.
     """
     import numpy
 
-    try:
-        encoded = path.read_bytes()
-    except OSError as error:
-        raise Unreadable(path, _reason(error)) from error
-    with open_image(path, encoded) as image:
-        try:
+    with _refused(file):
+        encoded = file.read_bytes()
+        with _opened(BytesIO(encoded)) as image:
             least = scale(upright_size(image))
             pixels = _jpeg(image, encoded, least)
             if pixels is None:
                 image.draft(None, (image.width // least, image.height // least))
                 pixels = numpy.array(in_channels(image, 3))
             return pixels
-        except Exception as error:  # as above
-            raise Unreadable(path, _reason(error)) from error
 
 
 def _jpeg(header: Image, encoded: bytes, scale: int) -> NDArray[uint8] | None:
@@ -182,9 +194,9 @@ def _reason(error: Exception) -> str:
 class Unreadable(ValueError):
     """A file that is not an image, or a broken one; it can be sent between processes."""
 
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path, self.reason = path, reason
+    def __init__(self, file: ImageFile, reason: str) -> None:
+        super().__init__(file, reason)
+        self.file, self.reason = file, reason
 
     def __str__(self) -> str:
         return f"dataset.root: cannot read the image {self.described}: remove or replace it"
@@ -192,7 +204,7 @@ class Unreadable(ValueError):
     @property
     def described(self) -> str:
         """The file and the reason, on one line."""
-        return f"{shown(self.path)} ({shown(self.reason)})"
+        return f"{shown(self.file)} ({shown(self.reason)})"
 
 
 class Broken(ValueError):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nasrun.data.base import Watched
-from nasrun.data.decode import Broken, Unreadable, load_image, open_image, square
+from nasrun.data.decode import Broken, ImageFile, Unreadable, load_image, open_image, square
 from nasrun.data.images import cache_folder
 from nasrun.data.listing import Listing
 from nasrun.files import flush
@@ -48,13 +48,18 @@ def look_once(headers: Listing, whole: Listing, watched: Watched) -> None:
     mark = cache_folder() / "looked" / "-".join(marks)
     if mark.is_file():
         return
-    broken = _each(headers, lambda _, path: open_image(path).close(), watched)
-    broken += _each(whole, lambda _, path: load_image(path, 3).close(), watched)
+    broken = _each(headers, lambda _, file: _read_header(file), watched)
+    broken += _each(whole, lambda _, file: load_image(file, 3).close(), watched)
     if broken:
         raise Broken(broken, len(headers) + len(whole))
     with suppress(OSError):  # without it, they are checked each time
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
+
+
+def _read_header(file: ImageFile) -> None:
+    with open_image(file):
+        pass
 
 
 def _unwatched(items: Iterable[Any], text: str, total: int) -> Iterable[Any]:
@@ -102,12 +107,12 @@ def _path(listing: Listing, size: int, channels: int) -> Path:
 def _digest(listing: Listing, *how: object) -> str:
     version = 4  # of this format
     digest = hashlib.sha256(" ".join(map(str, (version, *how, listing.root.resolve()))).encode())
-    for name in listing.files:
-        path = listing.root / name
+    for number, name in enumerate(listing.files):
+        file = listing.file(number)
         try:
-            status = os.stat(path)
+            status = file.stat()
         except OSError as error:  # deleted since it was listed
-            raise Broken([Unreadable(path, str(error.strerror))], len(listing)) from error
+            raise Broken([Unreadable(file, str(error.strerror))], len(listing)) from error
         digest.update(f"\n{name}\0{status.st_size}\0{status.st_mtime_ns}".encode())
     return digest.hexdigest()
 
@@ -126,8 +131,8 @@ def _cached(path: Path) -> Tensor | None:
 def _decoded(listing: Listing, size: int, channels: int, watched: Watched) -> Tensor:
     images = torch.empty(len(listing), channels, size, size, dtype=torch.uint8)
 
-    def decode(position: int, path: Path) -> None:
-        images[position] = square(load_image(path, channels), size)
+    def decode(position: int, file: ImageFile) -> None:
+        images[position] = square(load_image(file, channels), size)
 
     log.info("decoding %d images of %s", len(listing), listing.root)
     if broken := _each(listing, decode, watched):
@@ -135,7 +140,9 @@ def _decoded(listing: Listing, size: int, channels: int, watched: Watched) -> Te
     return images
 
 
-def _each(listing: Listing, do: Callable[[int, Path], None], watched: Watched) -> list[Unreadable]:
+def _each(
+    listing: Listing, do: Callable[[int, ImageFile], None], watched: Watched
+) -> list[Unreadable]:
     """Call `do` for every file, and return those that cannot be read.
 
     Threads are used if the files are large enough to gain from it: Pillow decodes without the
@@ -147,7 +154,7 @@ def _each(listing: Listing, do: Callable[[int, Path], None], watched: Watched) -
         broken = []
         for position in positions:
             try:
-                do(position, listing.root / listing.files[position])
+                do(position, listing.file(position))
             except Unreadable as error:
                 broken.append(error)
         return broken

@@ -125,9 +125,9 @@ def peek(listing: Listing) -> tuple[int, int]:
     step = max(1, len(listing) // SAMPLE)
     grey, sides = True, Counter[int]()
     broken: list[Unreadable] = []
-    for path in listing.paths()[::step]:
+    for number in range(0, len(listing), step):
         try:
-            with open_image(path) as image:
+            with open_image(listing.file(number)) as image:
                 grey = grey and is_grey(image)
                 sides[min(image.size)] += 1
         except Unreadable as error:  # `look` names all of them

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from multiprocessing import current_process
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ from nasrun.data.augment import Augment, crop_sides, normalise
 from nasrun.data.base import Dataset, Watched
 from nasrun.data.contents import Contents
 from nasrun.data.crops import Crop, load_crop
-from nasrun.data.decode import load_image, square
+from nasrun.data.decode import ImageFile, load_image, square
 from nasrun.data.decoded import look_once
 from nasrun.data.facts import Facts
 from nasrun.data.holdout import Holdout
@@ -208,12 +207,12 @@ class _Decoder(MapDataset[tuple[Tensor, Tensor] | ValueError]):
         images = images.permute(0, 3, 1, 2)  # channels_last, as decoders write
         try:
             for image, i, crop in zip(images, index.tolist(), crops.tolist(), strict=True):
-                image.copy_(self._decode(self.listing.root / self.listing.files[i], crop))
+                image.copy_(self._decode(self.listing.file(i), crop))
         except ValueError as error:  # if raised here, the user would see a traceback
             return error
         return images, self.listing.labels[index]
 
-    def _decode(self, path: Path, crop: list[float]) -> Tensor:
+    def _decode(self, file: ImageFile, crop: list[float]) -> Tensor:
         if not crop:
-            return square(load_image(path, channels=3), self.size, self.kept)
-        return load_crop(path, Crop(*crop), self.size)
+            return square(load_image(file, channels=3), self.size, self.kept)
+        return load_crop(file, Crop(*crop), self.size)

@@ -27,6 +27,7 @@ from torch import Tensor
 from nasrun.data.contents import Contents
 from nasrun.data.holdout import Labelled, draws, held_out
 from nasrun.data.listing import Findings, Listing, Wrong, folders, list_part
+from nasrun.data.shards import INDEX, Index
 from nasrun.shown import shown, some
 
 TRAIN = ("train", "training")
@@ -87,7 +88,59 @@ def read_layout(root: str, test: float | None) -> FolderLayout:
         raise ValueError(f"dataset.root={shown(root)}: {error}") from error
 
 
+@dataclass(frozen=True)
+class Division:
+    """The images of a root as its folders divide them; `validation` and `test` may have no folder.
+
+    within: as in `FolderLayout`. held: the name of the test part's folder.
+    """
+
+    classes: tuple[str, ...]
+    training: Listing
+    validation: Listing | None
+    test: Listing | None
+    within: str
+    held: str | None
+
+
+def read_parts(root: str) -> Division:
+    """List the images of `root` as its folders divide them; ValueError as in `read_layout`."""
+    try:
+        return _either(place(root))
+    except Wrong as error:
+        raise ValueError(f"{shown(root)}: {error}") from error
+
+
 def _layout(folder: Path, test: float | None) -> FolderLayout:
+    parts = _either(folder)
+    classes, training, within = parts.classes, parts.training, parts.within
+    if parts.test is None:
+        names = [name.removeprefix(within) for name in training.files]
+        fraction = 0.2 if test is None else test
+        out = held_out(Labelled(training.labels, classes, None, draws(names, "test")), fraction)
+        kept, tested = training.at((~out).nonzero()[:, 0]), training.at(out.nonzero()[:, 0])
+        return FolderLayout(classes, kept, tested, None, within)
+    if test is not None:
+        raise ValueError(f"dataset.test={test}: {parts.held} is the test part already; use null")
+    aside = None
+    if parts.validation is not None:
+        aside = torch.arange(len(training) + len(parts.validation)) >= len(training)
+        training = training + parts.validation
+    return FolderLayout(classes, training, parts.test, aside, within)
+
+
+def _either(folder: Path) -> Division:
+    return _packed(folder) if (folder / INDEX).is_file() else _parts(folder)
+
+
+def _packed(folder: Path) -> Division:
+    index = Index.read(folder)
+    found = index.listings(folder)
+    others = found.get("validation"), found.get("test")
+    return Division(index.classes, found["training"], *others, index.within, index.held)
+
+
+def _parts(folder: Path) -> Division:
     if not folder.is_dir():
         raise Wrong(
             "there is no such folder; name one with train/<class>/*.jpg and test/<class>/*.jpg, "
@@ -115,25 +168,11 @@ def _layout(folder: Path, test: float | None) -> FolderLayout:
     if train is None:
         _refuse_parts_as_classes(training)
         _refuse_parts_in_names(classes)
-    within = "" if train is None else f"{train}/"
-    if held is None:
-        names = [name.removeprefix(within) for name in training.files]
-        fraction = 0.2 if test is None else test
-        out = held_out(Labelled(training.labels, classes, None, draws(names, "test")), fraction)
-        kept, tested = training.at((~out).nonzero()[:, 0]), training.at(out.nonzero()[:, 0])
-        layout = FolderLayout(classes, kept, tested, None, within)
-    elif test is not None:
-        raise ValueError(f"dataset.test={test}: {held} is the test part already; use null")
-    else:
-        tested = list_part(folder, held, classes, findings)
-        aside = None
-        if validation is not None:
-            given = list_part(folder, validation, classes, findings)
-            aside = torch.arange(len(training) + len(given)) >= len(training)
-            training = training + given
-        layout = FolderLayout(classes, training, tested, aside, within)
-    _refuse_twice(layout, findings.links)
-    return layout
+    tested = None if held is None else list_part(folder, held, classes, findings)
+    given = None if validation is None else list_part(folder, validation, classes, findings)
+    parts = Division(classes, training, given, tested, "" if train is None else f"{train}/", held)
+    _refuse_twice(folder, parts, findings.links)
+    return parts
 
 
 def _named(folders: Sequence[str], names: Sequence[str]) -> str | None:
@@ -155,13 +194,13 @@ def _advice(folder: Path, train: str | None) -> str:
     return advice
 
 
-def _refuse_twice(layout: FolderLayout, links: Sequence[tuple[str, str]]) -> None:
+def _refuse_twice(root: Path, parts: Division, links: Sequence[tuple[str, str]]) -> None:
     """Refuse an image with two names: it could be in two parts, or have two classes."""
     if not links:
         return
-    root = layout.training.root
     real = os.path.realpath(root)
-    names = (*layout.training.files, *layout.test.files)
+    listings = (parts.training, parts.validation, parts.test)
+    names = [name for listing in listings if listing is not None for name in listing.files]
     linked = {link for link, _ in links}
     paths = ((f"{root}/{name}", f"{real}/{name}") for name in names)
     seen = {target: path for path, target in paths if path not in linked}

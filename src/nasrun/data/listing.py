@@ -12,11 +12,12 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from nasrun.data.decode import EXTENSIONS
+from nasrun.data.decode import EXTENSIONS, ImageFile
 from nasrun.shown import shown, some
 
 UNPRINTED = {"Cc", "Cs", "Zl", "Zp"}
@@ -27,6 +28,17 @@ SYSTEM = ("@eaDir", "__MACOSX")
 """Folders that a Synology station and archives of macOS add: they count as hidden."""
 
 
+class Root(Protocol):
+    """What the files of a set lie in, and are found in by their names: a folder, or shards."""
+
+    @property
+    def name(self) -> str: ...
+
+    def resolve(self) -> Path: ...
+
+    def __truediv__(self, name: str, /) -> ImageFile: ...
+
+
 @dataclass(frozen=True)
 class Listing:
     """The image files of one part: names relative to the root, sizes in bytes, labels (N,) int64.
@@ -34,7 +46,7 @@ class Listing:
     Names have `/` between folders, on every system.
     """
 
-    root: Path
+    root: Root
     files: tuple[str, ...]
     sizes: tuple[int, ...]
     labels: Tensor
@@ -52,9 +64,9 @@ class Listing:
         labels = torch.cat([self.labels, other.labels])
         return Listing(self.root, self.files + other.files, self.sizes + other.sizes, labels)
 
-    def paths(self) -> list[Path]:
-        """Return the paths of the files."""
-        return [self.root / name for name in self.files]
+    def file(self, index: int) -> ImageFile:
+        """Return the file with this index."""
+        return self.root / self.files[index]
 
 
 class Wrong(ValueError):

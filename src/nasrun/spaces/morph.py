@@ -95,6 +95,10 @@ class MorphSpace(DrawnSpace, ClassifierSpace):
         chain = Chain.of(self.check(genotype))
         return MorphNetwork(chain, inputs=inputs, outputs=outputs, layout=layout)
 
+    def size(self, genotype: Genotype) -> int:
+        """Return the number of parameters that `largest` limits."""
+        return Chain.of(genotype).parameters(self.channels, RGB)
+
     def check(self, genotype: Genotype) -> Genotype:
         self._check(Chain.of(genotype))
         return genotype

@@ -269,7 +269,7 @@ class PopulationStrategy(ScoredStrategy, OnEngine):
 
     leaves = "a population of trained networks"
     read_by = "fittest or soup"
-    searches = (DecisionSpace,)
+    searches: tuple[type[Space], ...] = (DecisionSpace,)
     learns = PopulationTask
 
     @property
@@ -292,6 +292,9 @@ class PopulationStrategy(ScoredStrategy, OnEngine):
     @abstractmethod
     def deliver_trained(self, genotype: Genotype, trained: Trained, folder: Any) -> dict[str, Any]:
         """Write a network's weights and pictures, and return entries for `result.json`."""
+
+    def deliver(self, candidate: Candidate, folder: Any) -> dict[str, Any]:
+        return self.deliver_trained(candidate.genotype, self.training_of(candidate), folder)
 
 
 def within(

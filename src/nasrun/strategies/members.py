@@ -16,7 +16,7 @@ from nasrun.divergence import finite
 from nasrun.files import refuse_flipped, write_whole
 from nasrun.genotype import Genotype, fingerprint
 from nasrun.score import Score
-from nasrun.spaces.decision import DecisionSpace
+from nasrun.spaces.base import Space
 from nasrun.stage import Metrics
 from nasrun.strategies.base import Candidate
 from nasrun.tasks.base import PopulationTask
@@ -141,7 +141,7 @@ class TrainMember:
     A member that an interrupted interval already wrote is not trained again.
     """
 
-    space: DecisionSpace
+    space: Space
     task: PopulationTask
     home: Path
 

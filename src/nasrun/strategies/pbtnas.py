@@ -28,6 +28,7 @@ from nasrun.score import Score
 from nasrun.spaces.decision import DecisionSpace
 from nasrun.stage import Metrics
 from nasrun.strategies.base import Candidate, PopulationStrategy
+from nasrun.strategies.delivery import Delivery
 from nasrun.strategies.members import (
     Member,
     Order,
@@ -42,7 +43,7 @@ from nasrun.strategies.members import (
     write,
 )
 from nasrun.strategies.variation import Parent, Variation
-from nasrun.tasks.base import MemberLearner, PopulationTask
+from nasrun.tasks.base import PopulationTask
 from nasrun.trained import Tensors, Trained
 
 
@@ -125,6 +126,10 @@ class Population(PopulationStrategy):
     def needs(self) -> str:
         return self._needs
 
+    @property
+    def _delivery(self) -> Delivery:
+        return Delivery(self.space, self.task, self.seed, self.intervals)
+
     def begin(self, context: Context[DecisionSpace, PopulationTask]) -> None:
         self.space, self.task, self.budget = context.space, context.task, context.budget
         self.engine, self.streams = given(context.engine), context.streams
@@ -136,7 +141,7 @@ class Population(PopulationStrategy):
             Member(genotype, self._unknown, slot, founders=dict.fromkeys(genotype, slot))
             for slot, genotype in enumerate(genotypes)
         ]
-        network = self._network(genotypes[0], self._stream(0, 0, "check"))
+        network = self._delivery.network(genotypes[0], self._stream(0, 0, "check"))
         self.task.check(network)
         self._needs = self.task.needs(network, self.size, self.intervals)
 
@@ -225,14 +230,8 @@ class Population(PopulationStrategy):
         return births
 
     def _fresh(self, genotype: Genotype, slot: int) -> Tensors:
-        network = self._network(genotype, self._stream(self.round, slot, "fresh"))
+        network = self._delivery.network(genotype, self._stream(self.round, slot, "fresh"))
         return {name: tensor.cpu() for name, tensor in network.state_dict().items()}
-
-    def _network(self, genotype: Genotype, seed: int) -> torch.nn.Module:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            task = self.task
-            return self.space.network(genotype, inputs=task.inputs, outputs=task.outputs)
 
     def _order(self, member: Member) -> Order:
         return Order(
@@ -262,7 +261,7 @@ class Population(PopulationStrategy):
     def _show_best(self, interval: int) -> None:
         best = min((m for m in self.members if m.sound), key=rank, default=None)
         if best is not None:
-            learner = self._learner(best.genotype, self.training_of(best), "show")
+            learner = self._delivery.learner(best.genotype, self.training_of(best), "show")
             with torch.random.fork_rng():
                 torch.manual_seed(self._stream(0, 0, "show"))  # the same numbers in every round
                 learner.show(self.home / f"best_{interval:03d}")
@@ -271,42 +270,11 @@ class Population(PopulationStrategy):
         assert isinstance(candidate, Member) and candidate.file is not None
         return read(self.home / candidate.file)[0]
 
-    def _learner(self, genotype: Genotype, trained: Trained, purpose: str) -> MemberLearner:
-        learner = self.task.learner(self._network(genotype, self._stream(0, 0, purpose)))
-        learner.load(trained)
-        return learner
-
     def score(self, genotype: Genotype, trained: Trained, purpose: str) -> float:
-        learner = self._learner(genotype, trained, purpose)
-        with torch.random.fork_rng():
-            torch.manual_seed(self._stream(self.intervals, 0, purpose))
-            return learner.evaluate()[self.task.objective]
-
-    def deliver(self, candidate: Candidate, folder: Any) -> dict[str, Any]:
-        return self.deliver_trained(candidate.genotype, self.training_of(candidate), folder)
+        return self._delivery.score(genotype, trained, purpose)
 
     def deliver_trained(self, genotype: Genotype, trained: Trained, folder: Any) -> dict[str, Any]:
-        weights = dict(trained.network)
-        for name, average in trained.averages.items():
-            weights |= {f"{name}/{key}": tensor for key, tensor in average.items()}
-        folder.save_weights(weights)
-        learner = self._learner(genotype, trained, "deliver")
-        with torch.random.fork_rng():
-            torch.manual_seed(self._stream(self.intervals, 0, "test"))
-            tested = {f"test_{name}": value for name, value in learner.test().items()}
-            pictures = learner.show(folder.path / "best")
-            network = self._network(genotype, self._stream(self.intervals, 0, "untrained"))
-            untrained = self.task.learner(network).test()
-        params = sum(parameter.numel() for parameter in learner.network.parameters())
-        note = "  ".join(f"{name} {value:.4g}" for name, value in tested.items())
-        return {
-            "judged_by": next(iter(tested)),
-            **tested,
-            "untrained": untrained,
-            "params": params,
-            "pictures": pictures,
-            "note": note,
-        }
+        return self._delivery.deliver(genotype, trained, folder)
 
     def state_dict(self) -> dict[str, Any]:
         return {

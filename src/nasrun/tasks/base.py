@@ -241,3 +241,15 @@ class PopulationTask(Task):
     @abstractmethod
     def needs(self, network: nn.Module, members: int, intervals: int) -> str:
         """Return the end of the message "needs ..." about an expensive population, else ""."""
+
+
+class ImageMembersTask(PopulationTask):
+    """A population's task on labelled images: a member is trained as on `images`, in batches."""
+
+    words = (
+        "a task whose members train themselves on images: classification with a file "
+        "conf/task/members/STRATEGY.yaml"
+    )
+    images: ImageTask
+    batch_size: int
+    optimizer: OptimizerFactory

@@ -19,13 +19,13 @@ from nasrun.data.base import Dataset
 from nasrun.data.splits import Part, Split
 from nasrun.networks import ImageClassifier
 from nasrun.stage import Metrics
-from nasrun.tasks.base import MemberLearner, OptimizerFactory, PopulationTask
+from nasrun.tasks.base import ImageMembersTask, MemberLearner, OptimizerFactory
 from nasrun.tasks.classification import Classification, Classifier
 from nasrun.tasks.moments import moments_of, restore_moments
 from nasrun.trained import Trained
 
 
-class Classifiers(PopulationTask):
+class Classifiers(ImageMembersTask):
     """Classification for members of a population; the score is the validation accuracy.
 
     An interval is `epochs` passes over the training images at the optimizer's constant rate, with
@@ -53,7 +53,7 @@ class Classifiers(PopulationTask):
                 raise ValueError(f"{key}={value}: use {least} or more")
         if clip is not None and clip <= 0:
             raise ValueError(f"clip={clip}: use more than 0, or null for none")
-        self.images = Classification(
+        self.images: Classification = Classification(
             augment=augment,
             label_smoothing=label_smoothing,
             auxiliary_weight=auxiliary_weight,

@@ -1,0 +1,76 @@
+"""What happens to a trained network when its search is over: it is measured, tested and written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from nasrun.genotype import Genotype
+from nasrun.spaces.base import Space
+from nasrun.strategies.members import stream
+from nasrun.tasks.base import MemberLearner, PopulationTask
+from nasrun.trained import Trained
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Measures and writes networks of a search that trained them.
+
+    `seed` is the search's; `end` is the number of its last interval, or larger.
+    """
+
+    space: Space
+    task: PopulationTask
+    seed: int
+    end: int
+
+    def network(self, genotype: Genotype, seed: int) -> nn.Module:
+        """Return a newly initialised network."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            task = self.task
+            return self.space.network(genotype, inputs=task.inputs, outputs=task.outputs)
+
+    def learner(self, genotype: Genotype, trained: Trained, purpose: str) -> MemberLearner:
+        """Return a learner that continues from this training state."""
+        network = self.network(genotype, stream(self.seed, 0, 0, purpose))
+        learner = self.task.learner(network)
+        learner.load(trained)
+        return learner
+
+    def score(self, genotype: Genotype, trained: Trained, purpose: str) -> float:
+        """Return the task's objective; `purpose` names the stream of randomness."""
+        learner = self.learner(genotype, trained, purpose)
+        with torch.random.fork_rng():
+            torch.manual_seed(self._stream(purpose))
+            return learner.evaluate()[self.task.objective]
+
+    def deliver(self, genotype: Genotype, trained: Trained, folder: Any) -> dict[str, Any]:
+        """Write weights and pictures, and return entries for `result.json`, with a test."""
+        weights = dict(trained.network)
+        for name, average in trained.averages.items():
+            weights |= {f"{name}/{key}": tensor for key, tensor in average.items()}
+        folder.save_weights(weights)
+        learner = self.learner(genotype, trained, "deliver")
+        with torch.random.fork_rng():
+            torch.manual_seed(self._stream("test"))
+            tested = {f"test_{name}": value for name, value in learner.test().items()}
+            pictures = learner.show(folder.path / "best")
+            network = self.network(genotype, self._stream("untrained"))
+            untrained = self.task.learner(network).test()
+        params = sum(parameter.numel() for parameter in learner.network.parameters())
+        note = "  ".join(f"{name} {value:.4g}" for name, value in tested.items())
+        return {
+            "judged_by": next(iter(tested)),
+            **tested,
+            "untrained": untrained,
+            "params": params,
+            "pictures": pictures,
+            "note": note,
+        }
+
+    def _stream(self, purpose: str) -> int:
+        return stream(self.seed, self.end, 0, purpose)
