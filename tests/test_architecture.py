@@ -114,7 +114,7 @@ MAY = {
         *("evaluators.samplers", "ops"),
     },
     "ranks": {"ops.shared"},
-    "retrain": {*SPACES, "supernet.region", "tasks.base", "costs"},
+    "retrain": {*SPACES, "supernet.region", "tasks.base", "tasks.averaged", "costs"},
     "costs": {"costs", *SPACES, "supernet.mixture", "tasks.base"},
     "selectors": {
         *("selectors.base", "strategies.base", "strategies.differentiable", "evaluators"),

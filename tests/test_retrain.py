@@ -124,12 +124,18 @@ def test_a_lonely_last_image_is_left_out(begun):
     assert batches == [21, 21, 21]  # 64 = 3 * 21 + 1
 
 
-def test_the_result_has_the_test_accuracy_and_the_cost_of_the_network(begun, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("ema", "kept"), [("null", "last epoch"), ("0.5", "average, decay 0.5")], ids=["last", "ema"]
+)
+def test_the_result_has_the_test_accuracy_and_the_cost_of_the_network(
+    begun, tmp_path, monkeypatch, ema, kept
+):
     monkeypatch.setattr("nasrun.pictures.curves._draw", lambda *arguments: None)
-    stage = begun("retrain.epochs=1")
+    stage = begun("retrain.epochs=1", f"retrain.ema={ema}")
     run(stage)
     result = stage.finish(StageFolder(tmp_path, "mark"))
     json.dumps(result)
+    assert result["weights_of"] == kept
     network = stage.space.network(
         stage.genotype, inputs=1, outputs=10, layout=Layout(channels=2, layers=3)
     )
@@ -181,6 +187,7 @@ def test_an_auxiliary_head_is_trained_and_not_counted(begun, tmp_path, monkeypat
         ("batch_size=1", "batch_size=1"),
         ("drop_path=1.0", "drop_path=1.0"),
         ("clip=0.0", "clip=0.0"),
+        ("ema=1.0", "ema=1.0"),
         ("channels=3", "channels=3"),
         ("layers=1", "layers=1"),
         ("data=test", "data=test"),

@@ -22,6 +22,7 @@ from nasrun.spaces.base import ClassifierSpace
 from nasrun.spaces.layout import Layout, Stem
 from nasrun.stage import Divided, Metrics, Stage
 from nasrun.supernet.region import compile_regions
+from nasrun.tasks.averaged import Averaged
 from nasrun.tasks.base import ImageTask, OptimizerFactory, Part, Subset
 
 
@@ -32,7 +33,8 @@ class Retrain(Stage, Divided):
     `data=train` the validation accuracy is logged each round. The probability of drop path grows
     linearly from 0 towards `drop_path`, which it would reach after the last epoch. A round is one
     `rounds_per_epoch`-th of an epoch: the learning rate follows the schedule round by round, and an
-    interruption loses at most one round.
+    interruption loses at most one round. With `ema`, an exponential moving average of the weights
+    over the steps, with this decay, is evaluated and kept.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Retrain(Stage, Divided):
         schedule: Schedule,
         clip: float | None,
         task: ImageTask,
+        ema: float | None = None,
     ) -> None:
         for key, value, least in (
             ("epochs", epochs, 1),
@@ -63,6 +66,8 @@ class Retrain(Stage, Divided):
             raise ValueError(f"drop_path={drop_path}: use 0 or more, but less than 1")
         if clip is not None and clip <= 0:
             raise ValueError(f"clip={clip}: use more than 0, or null for none")
+        if ema is not None and not 0 < ema < 1:
+            raise ValueError(f"ema={ema}: use a decay above 0 and below 1, or null for none")
         self.epochs = epochs
         self.rounds_per_epoch = rounds_per_epoch
         self.batch_size = batch_size
@@ -73,6 +78,7 @@ class Retrain(Stage, Divided):
         self.schedule = schedule
         self.clip = clip
         self.task = task
+        self.ema = ema
 
     @property
     def rounds(self) -> int:
@@ -102,7 +108,10 @@ class Retrain(Stage, Divided):
             genotype, inputs=self.task.inputs, outputs=self.task.outputs, layout=self.layout
         )
         compile_regions(network, budget)
-        self.learner = self.task.learner(network, optimizer=self.optimizer, clip=self.clip)
+        learner = self.task.learner(network, optimizer=self.optimizer, clip=self.clip)
+        self.learner = (
+            learner if self.ema is None else Averaged(learner, self.task, budget.world, self.ema)
+        )
         self.order_seed = 0
 
     def step_bytes(self) -> int:
@@ -153,7 +162,7 @@ class Retrain(Stage, Divided):
     def finish(self, folder: Any) -> dict[str, Any]:
         from nasrun.pictures.curves import retrain_curves
 
-        network = self.learner.network
+        network = self.learner.delivered
         some = Subset(self.train, torch.arange(min(len(self.train), 2 * self.batch_size)))
         answered = self.learner.evaluate(some, 2 * self.batch_size)
         if not finite(answered):  # the last step diverged; then no test image is read
@@ -168,7 +177,7 @@ class Retrain(Stage, Divided):
         return {
             **{f"test_{name}": value for name, value in test.items()},
             **{name: value for name, value in last.items() if name.startswith("validation")},
-            "weights_of": "last epoch",
+            "weights_of": "last epoch" if self.ema is None else f"average, decay {self.ema}",
             "params": cost.params,
             "macs": cost.macs,
             "epochs": self.epochs,

@@ -10,6 +10,7 @@ from PIL import Image
 
 from nasrun.data.augment import Augment
 from nasrun.data.imagenet import ImageNet
+from nasrun.data.policies import RandAugment
 from nasrun.engines.local import Pool
 
 CPU = torch.device("cpu")
@@ -38,7 +39,13 @@ def epoch(root, workers, augment=None, **settings):
 
 
 @pytest.mark.parametrize(
-    "augment", [None, Augment(), Augment(resized_crop=(0.08, 1.0), jitter=0.4)]
+    "augment",
+    [
+        None,
+        Augment(),
+        Augment(resized_crop=(0.08, 1.0), jitter=0.4),
+        Augment(resized_crop=(0.08, 1.0), policy=RandAugment(changes=2, magnitude=9)),
+    ],
 )
 def test_two_workers_give_the_same_bytes_as_none(root, augment):
     for alone, shared in zip(epoch(root, 0, augment), epoch(root, 2, augment), strict=True):

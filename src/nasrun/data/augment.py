@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nasrun.data.colour import jitter
+from nasrun.data.policies import ImagePolicy
 from nasrun.world import ALONE, Slice
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Augment:
     resized_crop: range of the area of a crop that is scaled to the full size; it replaces the
         padded crop.
     jitter: strength of the change of brightness, contrast and saturation; half of it for hue.
+    policy: changes each image after its crop, if there is one.
     """
 
     padding: float = 0.125
@@ -43,6 +45,7 @@ class Augment:
     cutout: float = 0.0
     resized_crop: tuple[float, float] | None = None
     jitter: float = 0.0
+    policy: ImagePolicy | None = None
 
     def __post_init__(self) -> None:
         for key in ("padding", "cutout", "jitter"):
@@ -63,8 +66,8 @@ class Augment:
         images: (B, C, H, W) uint8. Returns float32 of the same shape, channels_last.
         part: the slice of a batch that the images are; the numbers of the others are drawn, too.
 
-        All random numbers come from one call of torch's global CPU generator, so they are the same
-        on any device.
+        All random numbers come from torch's global CPU generator, so they are the same on any
+        device.
         """
         # non_blocking: the small copy does not make a GPU's queue wait
         part = ALONE.slice(len(images)) if part is None else part
@@ -79,6 +82,10 @@ class Augment:
             if flip:
                 images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
             images = _shifted(images, round(self.padding * facts.size), row, column)
+        if self.policy is not None:
+            seeds = torch.randint(2**62, (part.whole,))[part.range].tolist()
+            whole = images.round().to(torch.uint8) if images.is_floating_point() else images
+            images = torch.stack([self.policy(*each) for each in zip(whole, seeds, strict=True)])
         if self.jitter > 0:
             images = _coloured(images, facts, self.jitter, *colours)
         else:

@@ -25,6 +25,7 @@ from nasrun.data.images import in_test_order, refuse_empty
 from nasrun.data.layout import FolderLayout, checked_fraction, read_layout
 from nasrun.data.listing import Listing
 from nasrun.data.pixels import refuse_too_large
+from nasrun.data.policies import ImagePolicy
 from nasrun.data.splits import Part, Split, batched
 from nasrun.world import ALONE, World
 
@@ -149,6 +150,9 @@ class StreamSplit(Split):
         order = torch.arange(len(self)) if order is None else order
         whole = batched(order, batch_size, drop_last)
         crops = torch.split(self._crops(len(order), augment), batch_size)
+        policy = None if augment is None or augment.resized_crop is None else augment.policy
+        drawn = torch.zeros(len(order), dtype=torch.int64)
+        seeds = torch.split(drawn if policy is None else drawn.random_(2**62), batch_size)
         parts = [world.slice(len(index)) for index in whole]
         decoder = _Decoder(
             self._listing,
@@ -156,6 +160,8 @@ class StreamSplit(Split):
             tuple(crop[part.range] for crop, part in zip(crops, parts, strict=False)),
             self._facts.size,
             self._facts.kept,
+            policy,
+            tuple(each[part.range] for each, part in zip(seeds, parts, strict=False)),
         )
         loader = DataLoader(
             decoder,
@@ -165,8 +171,8 @@ class StreamSplit(Split):
             generator=torch.Generator(),  # keeps the loader's own seed out of the global generator
         )
         if augment is not None and augment.resized_crop is not None:
-            # the workers have cropped and mirrored
-            augment = replace(augment, resized_crop=None, padding=0.0, flip=False)
+            # the workers have cropped, mirrored and changed
+            augment = replace(augment, resized_crop=None, padding=0.0, flip=False, policy=None)
         for part, batch in zip(parts, loader, strict=True):
             if isinstance(batch, ValueError):
                 raise batch
@@ -195,6 +201,8 @@ class _Decoder(MapDataset[tuple[Tensor, Tensor] | ValueError]):
     crops: tuple[Tensor, ...]
     size: int
     kept: float
+    policy: ImagePolicy | None
+    seeds: tuple[Tensor, ...]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -202,12 +210,15 @@ class _Decoder(MapDataset[tuple[Tensor, Tensor] | ValueError]):
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor] | ValueError:
         if number >= len(self):
             raise IndexError(number)
-        index, crops = self.batches[number], self.crops[number]
+        index, crops, seeds = self.batches[number], self.crops[number], self.seeds[number]
         images = torch.empty(len(index), self.size, self.size, 3, dtype=torch.uint8)
         images = images.permute(0, 3, 1, 2)  # channels_last, as decoders write
         try:
-            for image, i, crop in zip(images, index.tolist(), crops.tolist(), strict=True):
-                image.copy_(self._decode(self.listing.file(i), crop))
+            for image, i, crop, seed in zip(
+                images, index.tolist(), crops.tolist(), seeds.tolist(), strict=True
+            ):
+                decoded = self._decode(self.listing.file(i), crop)
+                image.copy_(decoded if self.policy is None else self.policy(decoded, seed))
         except ValueError as error:  # if raised here, the user would see a traceback
             return error
         return images, self.listing.labels[index]

@@ -175,6 +175,11 @@ class Learner(ABC):
 
     @property
     @abstractmethod
+    def delivered(self) -> nn.Module:
+        """The network that is evaluated and kept: the trained one, or an average of it."""
+
+    @property
+    @abstractmethod
     def first_lr(self) -> float:
         """Learning rate that the optimizer was configured with."""
 

@@ -29,6 +29,7 @@ from nasrun.tasks.base import (
     Track,
     optimizer_of,
 )
+from nasrun.tasks.blend import Blend
 from nasrun.world import ALONE, World
 
 
@@ -36,13 +37,20 @@ class Classification(ImageTask):
     """Cross entropy with label smoothing and, if a network has one, an auxiliary head's loss.
 
     `share` in (0, 1] is the share of the training and validation images that is used, the same
-    stratified part each time; all test images are always used.
+    stratified part each time; all test images are always used. `blend` mixes the images of a
+    training batch.
     """
 
     objective = "accuracy"
 
     def __init__(
-        self, *, augment: Augment, label_smoothing: float, auxiliary_weight: float, share: float
+        self,
+        *,
+        augment: Augment,
+        label_smoothing: float,
+        auxiliary_weight: float,
+        share: float,
+        blend: Blend | None = None,
     ) -> None:
         if not 0 < share <= 1:
             raise ValueError(f"share={share}: use more than 0 and at most 1")
@@ -54,6 +62,7 @@ class Classification(ImageTask):
         self.label_smoothing = label_smoothing
         self.auxiliary_weight = auxiliary_weight
         self.share = share
+        self.blend = blend
 
     def begin(self, dataset: Dataset, budget: Budget) -> None:
         self.dataset, self.budget = dataset, budget
@@ -87,7 +96,12 @@ class Classification(ImageTask):
         return Subset(split, kept)
 
     def batches(self, split: Split, batch_size: int, order: Tensor) -> Iterator[Sliced]:
-        return self._batches(split, batch_size, order, self.budget.world)
+        for batch in self._batches(split, batch_size, order, self.budget.world):
+            if self.blend is None:
+                yield batch
+            else:
+                images, labels = self.blend(batch.images, batch.labels, self.outputs)
+                yield Sliced(images, labels, batch.part)
 
     def _batches(
         self, split: Split, batch_size: int, order: Tensor, world: World
@@ -189,6 +203,10 @@ class Classifier(Learner):
         self.optimizer = optimizer_of(optimizer, self.network.parameters())
         self.clip = clip
         self._first_lr: float = self.optimizer.param_groups[0]["lr"]
+
+    @property
+    def delivered(self) -> nn.Module:
+        return self.network
 
     @property
     def first_lr(self) -> float:

@@ -20,6 +20,7 @@ from nasrun.data.splits import Part, Split
 from nasrun.networks import ImageClassifier
 from nasrun.stage import Metrics
 from nasrun.tasks.base import ImageMembersTask, MemberLearner, OptimizerFactory
+from nasrun.tasks.blend import Blend
 from nasrun.tasks.classification import Classification, Classifier
 from nasrun.tasks.moments import moments_of, restore_moments
 from nasrun.trained import Trained
@@ -47,6 +48,7 @@ class Classifiers(ImageMembersTask):
         batch_size: int,
         optimizer: OptimizerFactory,
         clip: float | None,
+        blend: Blend | None = None,
     ) -> None:
         for key, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 2)):
             if value < least:
@@ -58,6 +60,7 @@ class Classifiers(ImageMembersTask):
             label_smoothing=label_smoothing,
             auxiliary_weight=auxiliary_weight,
             share=share,
+            blend=blend,
         )
         self.epochs = epochs
         self.batch_size = batch_size
