@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -118,16 +116,7 @@ def test_a_run_writes_a_network_that_needs_no_retraining(nasrun, here, pictures)
     assert refusal == 0  # it is finished
 
 
-def start(*words):
-    return subprocess.Popen(
-        [sys.executable, "-m", "nasrun", "search", *words],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def workers(process):
+def pool_of(process):
     """The ids of a pool's processes."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [int(c) for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
@@ -142,20 +131,19 @@ def wait_for(found, process):
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers as Linux does")
 def test_a_search_whose_worker_and_then_itself_was_killed_ends_as_one_in_a_single_process(
-    nasrun, here
+    forked, nasrun, here, workers
 ):
-    words = [*TINY, "task.steps=30"]
-    process = start(*words, "engine=pool", "engine.processes=1", "outputs=killed")
+    words = ["search", *TINY, "task.steps=8"]
+    process = forked(*words, "engine=pool", "engine.processes=1", "outputs=killed")
     state = here / "killed" / RUN / "search/state.pt"
     wait_for(lambda: any(state.parent.glob("members/0001/*.pt")), process)
-    os.kill(workers(process)[0], signal.SIGKILL)
+    os.kill(pool_of(process)[0], signal.SIGKILL)
     wait_for(state.exists, process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
     refusal = nasrun("search", f"run=killed/{RUN}", "budget.threads=2", "outputs=killed").refusal
     assert "is searched with budget.threads=1" in refusal
-    assert nasrun("search", *words, "engine=serial", "outputs=killed").status == 0
-    assert nasrun("search", *words, "engine=serial", "outputs=whole").status == 0
+    assert nasrun(*words, "engine=serial", "outputs=killed").status == 0
+    assert nasrun(*words, "engine=serial", "outputs=whole").status == 0
     files = [Path(folder) / RUN / "search/metrics.jsonl" for folder in ("killed", "whole")]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert len(files[0].read_text().splitlines()) == 3

@@ -30,6 +30,7 @@ RECIPE = {
     "best_ever": False,
 }
 FEW = {"size": 3, "children": 1, "parents": 2}
+SOME = {"size": 5, "children": 2, "parents": 2}
 SPACE = GanSpace(
     num_cells=2,
     bottom=2,
@@ -172,17 +173,17 @@ def test_mixings_are_as_many_as_published(intervals, mix_every, mix_always_from,
 
 
 def test_nobody_is_replaced_after_the_last_interval_or_in_random_search(tmp_path):
-    mixing = begun(tmp_path / "mixing", MIXING)
+    mixing = begun(tmp_path / "mixing", MIXING, **SOME)
     run(mixing)
-    assert [len(past["births"]) for past in mixing.history] == [3, 3, 3, 0]
+    assert [len(past["births"]) for past in mixing.history] == [2, 2, 2, 0]
     assert all(member.sound for member in mixing.members)
-    random = begun(tmp_path / "random")
+    random = begun(tmp_path / "random", **SOME)
     run(random)
     assert [past["births"] for past in random.history] == [[]] * 4
 
 
 def test_arms_of_one_seed_share_the_first_population_and_the_first_interval(tmp_path):
-    arms = [begun(tmp_path / "a", MIXING), begun(tmp_path / "b")]
+    arms = [begun(tmp_path / "a", MIXING, **SOME), begun(tmp_path / "b", **SOME)]
     assert [m.genotype for m in arms[0].members] == [m.genotype for m in arms[1].members]
     for arm in arms:
         run(arm, 1)
@@ -190,20 +191,20 @@ def test_arms_of_one_seed_share_the_first_population_and_the_first_interval(tmp_
 
 
 def test_every_member_has_trained_equally_long(tmp_path):
-    search = begun(tmp_path, MIXING)
+    search = begun(tmp_path, MIXING, **SOME)
     run(search)
     counts = [search.training_of(member).memory["count"] for member in search.members]
-    assert counts == [4] * 12
+    assert counts == [4] * 5
 
 
 def test_a_search_goes_on_from_its_state_and_its_files(tmp_path):
-    whole = begun(tmp_path / "whole", MIXING)
+    whole = begun(tmp_path / "whole", MIXING, **SOME)
     run(whole)
-    parts = begun(tmp_path / "parts", MIXING)
+    parts = begun(tmp_path / "parts", MIXING, **SOME)
     run(parts, 2)
     state = parts.state_dict()
     run(parts, 1)  # a round whose state was never saved
-    again = begun(tmp_path / "parts", MIXING, seed=5)
+    again = begun(tmp_path / "parts", MIXING, seed=5, **SOME)
     again.load_state_dict(state)
     again.round = 2
     run(again)
@@ -263,7 +264,7 @@ def test_a_members_file_that_is_missing_or_damaged_is_named(tmp_path):
 
 
 def test_a_damaged_file_of_an_interval_that_was_stopped_is_trained_again(tmp_path):
-    search = begun(tmp_path, MIXING)
+    search = begun(tmp_path, MIXING, **SOME)
     run(search, 1)
     state = search.state_dict()
     run(search, 1)
@@ -278,7 +279,7 @@ def test_a_damaged_file_of_an_interval_that_was_stopped_is_trained_again(tmp_pat
 
 
 def test_a_member_that_was_trained_before_a_stop_is_not_trained_again(tmp_path):
-    search = begun(tmp_path, MIXING)
+    search = begun(tmp_path, MIXING, **SOME)
     run(search, 1)
     state = search.state_dict()
     run(search, 1)
@@ -291,7 +292,7 @@ def test_a_member_that_was_trained_before_a_stop_is_not_trained_again(tmp_path):
 
 
 def test_only_the_files_of_the_last_two_states_and_of_the_best_stay(tmp_path):
-    search = begun(tmp_path, MIXING, intervals=8, best_ever=True)
+    search = begun(tmp_path, MIXING, **SOME, intervals=8, best_ever=True)
     run(search)
     sweep(tmp_path, search.round, {search.best.file, search.former_best.file})
     folders = sorted((tmp_path / "members").iterdir())
