@@ -3,7 +3,7 @@
 Every random number is drawn in the main process, so that the number of workers changes no pixel.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from multiprocessing import current_process
@@ -26,6 +26,7 @@ from nasrun.data.layout import FolderLayout, checked_fraction, read_layout
 from nasrun.data.listing import Listing
 from nasrun.data.pixels import refuse_too_large
 from nasrun.data.policies import ImagePolicy
+from nasrun.data.prefetch import moved
 from nasrun.data.splits import Part, Split, batched
 from nasrun.world import ALONE, World
 
@@ -173,10 +174,8 @@ class StreamSplit(Split):
         if augment is not None and augment.resized_crop is not None:
             # the workers have cropped, mirrored and changed
             augment = replace(augment, resized_crop=None, padding=0.0, flip=False, policy=None)
-        for part, batch in zip(parts, loader, strict=True):
-            if isinstance(batch, ValueError):
-                raise batch
-            images, labels = (tensor.to(self._device, non_blocking=True) for tensor in batch)
+        decoded = moved(_sound(loader), self._device)
+        for part, (images, labels) in zip(parts, decoded, strict=True):
             changed = (
                 augment(images, self._facts, part) if augment else normalise(images, self._facts)
             )
@@ -190,6 +189,16 @@ class StreamSplit(Split):
         mirrored = mirror < (0.5 if augment.flip and self._facts.flip else 0.0)
         sides = crop_sides(area, ratio, augment.resized_crop)
         return torch.stack((*sides, row, column, mirrored.float()), dim=1)
+
+
+def _sound(
+    batches: Iterable[tuple[Tensor, Tensor] | ValueError],
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches, or raise the error that a worker met."""
+    for batch in batches:
+        if isinstance(batch, ValueError):
+            raise batch
+        yield batch
 
 
 @dataclass(frozen=True)
