@@ -61,3 +61,14 @@ def test_a_result_that_is_known_is_that_of_the_operation_itself():
     (expected,) = results(x, weight, 1)
     with Ledger({}):
         assert results(x.to("meta"), weight.to("meta"), 3) == 3 * [expected]
+
+
+def test_numbers_are_computed_each_time_where_there_are_any():
+    """Optimizers count their steps on the CPU, whatever the device."""
+    step, several = torch.zeros(()), [torch.zeros(2), torch.zeros(3)]
+    with Ledger({}):
+        for _ in range(3):
+            step.add_(1)
+            torch._foreach_add_(several, 1)
+    assert step == 3
+    assert all((each == 3).all() for each in several)

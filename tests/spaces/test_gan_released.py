@@ -21,7 +21,7 @@ SETTINGS = {
     "halvings": 2,
     "discriminator_channels": 3,
 }
-GENOMES = 60
+GENOMES = 30
 
 
 def made(space, count=GENOMES):

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nasrun.costs.ledger import Results
 from nasrun.data.augment import Augment
 from nasrun.data.facts import Facts
 from nasrun.ops.term import Term
@@ -79,7 +80,11 @@ class NothingCopied(TorchDispatchMode):
         assert not (written or moved), "copied to the device, which is waited for"
         if function is torch.ops.aten._standard_gamma_grad.default:  # has no shape rule of its own
             return torch.empty_like(arguments[0])
-        return function(*arguments, **(keywords or {}))
+        return RESULTS.of(function, arguments, keywords or {})
+
+
+RESULTS = Results()
+"""Those that depend on shapes alone are computed once."""
 
 
 def search_of(relaxation, *, drop_path=0.0, partial=1, beta_std=None):

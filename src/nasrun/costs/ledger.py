@@ -126,19 +126,20 @@ def _described(
     A tensor that was given is its position, if it was changed in place and kept its shape.
     """
     several = isinstance(result, (tuple, list))
+    found = result if several else [result]
+    tensors = [part for part in found if isinstance(part, Tensor) and part.is_meta]
+    if not tensors or len(tensors) + sum(part is None for part in found) < len(found):
+        return None
     parts: list[Any] = []
     made = []
-    for part in result if several else [result]:
+    for part in found:
         at = next((n for n, one in enumerate(given) if one is part is not None), None)
         if at is not None and _shape(part) == shapes[at]:
             parts.append(at)
-        elif part is None:
-            parts.append(None)
-        elif isinstance(part, Tensor) and part.is_meta:
-            parts.append(_shape(part))
+            continue
+        parts.append(None if part is None else _shape(part))
+        if part is not None:
             made.append(part)
-        else:
-            return None
     return (type(result) if several else Tensor, parts) if _are_new(made, given) else None
 
 
