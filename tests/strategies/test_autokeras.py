@@ -149,7 +149,7 @@ def test_a_network_whose_training_needs_too_much_memory_is_refused(morph_space):
     room = replace(BUDGET, max_memory_gib=1.0, memory_factor=2**30 / (1.05 * needed))
     assert room.room == pytest.approx(1.05 * needed)
     refused = 0
-    for seed in range(12):
+    for seed in range(4):
         answer = replace(anything, budget=room)(Question(seed, (Tried(0, start, None, 0.5),), None))
         refused += answer.refused
         assert answer.grown is None or anything.step_bytes(answer.grown.genotype) <= room.room
@@ -193,12 +193,15 @@ def test_a_state_goes_on_as_the_search_itself(tmp_path, morph_space, inherit):
     scores = [0.5, 0.6, 0.55, 0.7, 0.2, 0.9]
     whole = begun(tmp_path / "whole", morph_space, *scores, inherit=inherit)
     expected = run(whole)
+    assert [trial.ancestor for trial in whole.trials] == [None, 0, 0]
     found, state = [], None
     for place in range(6):
         part = begun(tmp_path / "parts", morph_space, *scores[place:], inherit=inherit)
         if state is not None:
             part.load_state_dict(state)
         part.round = place
+        if place == 3:  # the second trial has begun, from its ancestor or from scratch
+            assert ("trials/0001/000.pt" in kept(tmp_path / "parts")) == inherit
         found += run(part, 1)
         state = part.state_dict()
     assert found == expected
