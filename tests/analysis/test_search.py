@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from nasrun.analysis.search import (
+    agreement,
     analyse,
     exchanged,
     shuffled_accuracies,
@@ -84,8 +85,10 @@ def test_what_cannot_be_shuffled_is_refused_before_anything_is_tuned(nasrun, her
     assert nasrun("search", *words, "budget.threads=1").status == 0
     (run,) = here.glob("outputs/*nasbench201*/v001")
     with pytest.raises(ValueError, match="use shuffles=0"):
-        analyse(str(run), edges=1, rounds=1_000_000, shuffles=1, out=None, trust=[])
-    found = analyse(str(run), edges=1, rounds=1, shuffles=0, out=None, trust=[])
+        analyse(str(run), edges=1, rounds=1_000_000, shuffles=1, images=0, out=None, trust=[])
+    with pytest.raises(ValueError, match=r"images=99: there are 16 validation images; use at most"):
+        analyse(str(run), edges=1, rounds=1, shuffles=0, images=99, out=None, trust=[])
+    found = analyse(str(run), edges=1, rounds=1, shuffles=0, images=0, out=None, trust=[])
     assert len(found["strengths"]) == 5
 
 
@@ -94,9 +97,20 @@ def test_numbers_that_mean_nothing_are_refused_before_the_run_is_read():
     right = {"edges": 1, "rounds": 1, "shuffles": 1}
     for key in right:
         with pytest.raises(ValueError, match=f"^{key}=-1: use 0 or more"):
-            analyse("nowhere", **{**right, key: -1}, out=None, trust=[])
+            analyse("nowhere", **{**right, key: -1}, images=0, out=None, trust=[])
 
 
 def test_more_edges_than_there_are_are_refused(searched):
     with pytest.raises(ValueError, match="edges=11: the space has 10, use 10 or fewer"):
-        analyse(searched, edges=11, rounds=1, shuffles=0, out=None, trust=[])
+        analyse(searched, edges=11, rounds=1, shuffles=0, images=0, out=None, trust=[])
+
+
+def test_likelier_operations_agree_with_stronger_ones_edge_by_edge():
+    def rows(edge, *numbers):
+        keys = ("probability", "accuracy_discretised", "accuracy_without")
+        return [{"edge": edge, **dict(zip(keys, each, strict=True))} for each in numbers]
+
+    same = rows("a", (0.1, 0.2, 0.9), (0.3, 0.4, 0.8), (0.6, 0.5, 0.7))
+    other = rows("b", (0.1, 0.5, 0.5), (0.3, 0.4, 0.5), (0.6, 0.2, 0.5))
+    found = agreement([*same, *other])
+    assert found == {"discretised": 0.0, "without": 1.0, "strongest": 0.5}  # b's losses are alike

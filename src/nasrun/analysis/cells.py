@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +27,7 @@ from nasrun.files import write_json
 from nasrun.genotype import NONE, Genotype
 from nasrun.pictures import cells as drawing
 from nasrun.pictures import plots
-from nasrun.pipeline.given import architecture_of
+from nasrun.pipeline.given import placed_architecture
 from nasrun.pipeline.plan import import_trusted
 from nasrun.pipeline.source import find_run
 from nasrun.pipeline.stages import SELECT
@@ -42,11 +42,12 @@ Number = TypeVar("Number", int, Fraction)
 
 @dataclass(frozen=True)
 class Named:
-    """An architecture with a name."""
+    """An architecture with a name, in a space with its settings."""
 
     name: str
     genotype: Genotype
     space: DecisionSpace
+    settings: Mapping[str, Any]
 
 
 @dataclass
@@ -92,7 +93,7 @@ def analyse(
     """Return the record of these architectures and all selections of a run; draw pictures."""
     for package in trust:
         import_trusted(package)
-    found = _unlike([*_given(genotypes, space, trust), *_selected(run, trust)])
+    found = unlike([*given(genotypes, space, trust), *_selected(run, trust)])
     for each in found:
         cells_of(each.space)
     folder = results.place("cells", run, out)
@@ -111,12 +112,13 @@ def analyse(
     return record
 
 
-def _given(names: Sequence[str], space: str | None, trust: Sequence[str]) -> Iterator[Named]:
+def given(names: Sequence[str], space: str | None, trust: Sequence[str]) -> Iterator[Named]:
+    """Yield the named architectures; ValueError for a space without cells."""
     for name in names:
-        short, genotype, home = architecture_of(name, space, trust)
+        short, genotype, home, settings = placed_architecture(name, space, trust)
         cells_of(home)
         assert isinstance(home, DecisionSpace)
-        yield Named(short, genotype, home)
+        yield Named(short, genotype, home, settings)
 
 
 def _selected(path: str | None, trust: Sequence[str]) -> Iterator[Named]:
@@ -130,17 +132,17 @@ def _selected(path: str | None, trust: Sequence[str]) -> Iterator[Named]:
         raise ValueError(f"run={path}: no architecture selected there; type `nasrun select` first")
     for stage in chosen:
         genotype = space.check(Genotype.read(stage.path / "genotype.json"))
-        yield Named(stage.branch, genotype, space)
+        yield Named(stage.branch, genotype, space, run.config["space"])
 
 
-def _unlike(found: Sequence[Named]) -> list[Named]:
+def unlike(found: Sequence[Named]) -> list[Named]:
     """Return the architectures with distinct names: repeated names get a number."""
     times: Counter[str] = Counter()
     renamed = []
     for each in found:
         times[each.name] += 1
         name = each.name if times[each.name] == 1 else f"{each.name}-{times[each.name]}"
-        renamed.append(Named(name, each.genotype, each.space))
+        renamed.append(replace(each, name=name))
     return renamed
 
 

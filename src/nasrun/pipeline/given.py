@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -126,6 +126,14 @@ def architecture_of(
 
     The space is the named option, else the one that the text looks like, else `darts`.
     """
+    short, genotype, space, _ = placed_architecture(name, space_name, trusted)
+    return short, genotype, space
+
+
+def placed_architecture(
+    name: str, space_name: str | None, trusted: Sequence[str]
+) -> tuple[str, Genotype, Space, dict[str, Any]]:
+    """Return what `architecture_of` returns, and the settings of the space."""
     given = Given.find(name)
     option = space_name or given.home or "darts"
     settings = resolve(compose([f"space={option}"]).config["space"])
@@ -133,9 +141,10 @@ def architecture_of(
     try:
         chosen = given.within(space, option, seed=0)
     except Misfit as misfit:  # the space with other settings has it
-        space = build(settings | misfit.settings, "space", trusted)
+        settings = settings | misfit.settings
+        space = build(settings, "space", trusted)
         chosen = given.within(space, option, seed=0)
-    return given.short, chosen, space
+    return given.short, chosen, space, settings
 
 
 def random_genotype(space: Space, seed: int) -> Genotype:

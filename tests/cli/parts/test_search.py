@@ -9,15 +9,30 @@ WORDS += ["space.nodes=2", "budget.threads=1", "budget.device=cpu"]
 def test_it_prints_and_writes_all_three_looks(nasrun, here):
     assert nasrun("search", "space=darts_s3", *WORDS).status == 0
     run = "outputs/digits-darts_s3-darts/v001"
-    answer = nasrun("analyze", "search", f"run={run}", "edges=1", "rounds=1", "shuffles=2")
+    command = ["analyze", "search", f"run={run}", "edges=1", "rounds=1", "shuffles=2", "images=16"]
+    answer = nasrun(*command)
     assert answer.status == 0, answer.err
-    record = json.loads((here / run / "analysis" / "search" / "search.json").read_text())
+    folder = here / run / "analysis" / "search"
+    written = (folder / "search.json").read_text()
+    record = json.loads(written)
     assert len(record["strengths"]) == 3
     assert len(record["shuffled_accuracies"]) == 2
     rows = [line.split() for line in answer.out.splitlines() if line.startswith("│")]
     assert [row[3] for row in rows] == [row["operation"] for row in record["strengths"]]
     assert "skip is likelier than every parametric operation on" in answer.out
     assert "(2 times)" in answer.out
+    assert record["verdict"] in {"untrained", "uniform alphas"}  # after two steps
+    assert f"verdict: {record['verdict']}: " in answer.out
+    assert "\nnext: raise rounds" in answer.out
+    assert record["alpha_eigenvalue"]["error"] <= 1e-3 * record["alpha_eigenvalue"]["value"]
+    assert (folder / "search.png").stat().st_size > 10_000
+    kept = (folder / "measured.jsonl").read_text().splitlines(keepends=True)
+    assert len(kept) == 1 + 1 + 1 + 1 + 3 + 2
+    for left in (5, len(kept)):  # interrupted, and done
+        (folder / "measured.jsonl").write_text("".join(kept[:left]))
+        assert nasrun(*command).status == 0
+        assert (folder / "measured.jsonl").read_text() == "".join(kept)
+        assert (folder / "search.json").read_text() == written
 
 
 def test_wrong_words_are_refused_in_one_line(nasrun, here):
@@ -27,6 +42,7 @@ def test_wrong_words_are_refused_in_one_line(nasrun, here):
         "run=nowhere": "run=nowhere: no run there",
         "run=nowhere shuffles=-1": "shuffles=-1: use 0 or more",
         "run=nowhere edges=-2": "edges=-2: use 0 or more",
+        "run=nowhere images=1": "images=1: use 2 or more",
         "run=nowhere rounds=many": "rounds=many: expected a whole number",
         "run=nowhere edge=1": "edge: unknown key, did you mean edges?",
     }.items():

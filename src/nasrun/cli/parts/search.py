@@ -1,4 +1,4 @@
-"""`nasrun analyze search` makes DARTS-PT's three measurements of a searched supernet."""
+"""`nasrun analyze search` measures a searched supernet and says what the search is worth."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ KEYS = {
     "edges": "3",
     "rounds": "5",
     "shuffles": "5",
+    "images": "64",
     "out": "DIR",
     "trust": "[PACKAGE]",
 }
@@ -26,8 +27,10 @@ def search(words: Sequence[str]) -> int:
         raise ValueError(f"{typed}: give run=RUN; `nasrun list runs` shows the runs")
     counts = {
         name: whole(keys, name, default, least=0)
-        for name, default in (("edges", 3), ("rounds", 5), ("shuffles", 5))
+        for name, default in (("edges", 3), ("rounds", 5), ("shuffles", 5), ("images", 64))
     }
+    if counts["images"] == 1:
+        raise ValueError("images=1: use 2 or more, for batch norm, or 0 for no eigenvalue")
     from nasrun.analysis import search as measured
 
     trusted = packages(keys.get("trust", ""))
@@ -38,18 +41,21 @@ def search(words: Sequence[str]) -> int:
 
 PART = Verb(
     name="analyze search",
-    text="measure what the probabilities of a searched supernet are worth",
+    text="measure what the probabilities of a searched supernet are worth, and judge the search",
     examples=(
         "nasrun analyze search run=outputs/digits-darts-darts/v001 edges=3 rounds=5 shuffles=5",
     ),
     run=search,
+    note="What is measured is kept in the folder, so that an interrupted command resumes. The "
+    "verdict is healthy, or the kind of collapse, with what to try.",
     keys=KEYS,
     about={
         "run": "the finished search",
         "edges": "number of random edges to measure",
         "rounds": "number of rounds that each of their operations is tuned alone",
         "shuffles": "number of measurements with the choices of two edges exchanged; 0 for none",
-        "out": "folder of `search.json`; the run's analysis/search if it is left out",
+        "images": "number of validation images for the Hessian's eigenvalue; 0 for none",
+        "out": "folder of the files; the run's analysis/search if it is left out",
         "trust": "packages of your own that the run's configuration names",
     },
 )

@@ -1,0 +1,336 @@
+"""How fast architectures learn (Shu, Wang, Cai, 1909.09569): short trainings side by side.
+
+The paper finds that wide and shallow cells converge faster and do not generalise better. Every
+architecture is trained by the recipe of a retraining with several seeds, and tested after every
+epoch, as in the paper. Nothing is chosen by these tests. A finished training is kept with its
+weights, so that an interrupted command resumes.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from rich.console import Console
+from safetensors.torch import save
+from scipy import stats
+
+from nasrun import ops
+from nasrun.analysis import results
+from nasrun.analysis.cells import Named, given, unlike
+from nasrun.analysis.kept import Kept
+from nasrun.analysis.wiring import Wiring, cells_of
+from nasrun.budget import Budget
+from nasrun.config import build_all, compose, resolve
+from nasrun.context import Context
+from nasrun.costs.cost import params
+from nasrun.display import say, table, watched
+from nasrun.divergence import Diverged
+from nasrun.engines.base import Engine
+from nasrun.files import digest_of, write_json, write_whole
+from nasrun.genotype import Genotype
+from nasrun.pictures import measured
+from nasrun.pipeline.plan import import_trusted
+from nasrun.pipeline.stages import RETRAIN
+from nasrun.retrain import Retrain
+from nasrun.runs.recorded import identity
+from nasrun.spaces.base import ClassifierSpace
+from nasrun.stage import Metrics
+from nasrun.streams import Streams
+
+RECORD, PICTURE = "convergence.json", "convergence.png"
+WEIGHTS = "weights"
+SOLUTION = "solution"
+"""Key of the metadata of a file of weights: how they were trained."""
+FEWEST = 3
+"""Number of architectures from which ranks are correlated."""
+MEASURES = {
+    "area": "area under the test loss",
+    "epochs_to_threshold": "epochs to the threshold",
+    "accuracy": "last accuracy",
+    "loss": "last loss",
+}
+SHAPES = ("width", "depth", "params")
+
+
+@dataclass(frozen=True)
+class Order:
+    """A training for the engine: an architecture, in one of the job's spaces, and a seed.
+
+    The weights are written into `file`, with the `solution` that says what they are.
+    """
+
+    space: int
+    genotype: dict[str, object]
+    seed: int
+    file: Path
+    solution: str
+
+
+@dataclass(frozen=True)
+class Train:
+    """The engine's job: train one architecture, and return its losses and tests per epoch.
+
+    A training that diverges has fewer epochs, and no weights are written.
+    """
+
+    spaces: tuple[ClassifierSpace, ...]
+    recipe: Retrain
+    budget: Budget
+    modules: tuple[str, ...]
+
+    def __call__(self, order: Order) -> dict[str, Any]:
+        for module in self.modules:  # this process has to know the user's operations too
+            import_module(module)
+        self.budget.apply_to_cuda()
+        stage, streams = copy.copy(self.recipe), Streams(order.seed)
+        space = self.spaces[order.space]
+        streams.enter(RETRAIN.name)
+        context = Context(space=space, task=stage.task, budget=self.budget, streams=streams)
+        stage.begin(context, space.check(Genotype.from_json(order.genotype)))
+        test, batch_size = stage.task.split("test"), 2 * stage.batch_size
+        curve: list[Metrics] = []
+        while not stage.done:
+            streams.at(stage.round)
+            try:
+                metrics = stage.run_round()
+            except Diverged:
+                return {"curve": curve, "digest": None}
+            stage.round += 1
+            if stage.round % stage.rounds_per_epoch == 0:
+                tested = stage.learner.evaluate(test, batch_size)
+                curve.append({"train_loss": metrics["train_loss"], **tested})
+        weights = stage.learner.network.state_dict()
+        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        content = save(plain, {SOLUTION: order.solution})
+        order.file.parent.mkdir(parents=True, exist_ok=True)
+        return {"curve": curve, "digest": write_whole(order.file, lambda f: f.write(content))}
+
+
+def analyse(
+    names: Sequence[str],
+    overrides: Sequence[str],
+    *,
+    space: str | None,
+    seeds: int,
+    threshold: float | None,
+    out: str | None,
+    trust: Sequence[str],
+) -> dict[str, Any]:
+    """Train what is not trained yet, compare, write and draw."""
+    for package in trust:
+        import_trusted(package)
+    found = unlike(list(given(names, space, trust)))
+    for each in found:
+        if not isinstance(each.space, ClassifierSpace):
+            raise ValueError(f"space={each.space.name}: has no classifiers to train; use another")
+    config = compose(overrides).config
+    nodes = {key: resolve(config[key]) for key in ("budget", "dataset", RETRAIN.name, "engine")}
+    budget, dataset, recipe, engine = build_all(nodes, trust).values()
+    assert isinstance(recipe, Retrain)
+    dataset.check()
+    engine.check(budget)
+    budget.apply()
+    first = int(config["seed"])
+    recipe.task.begin(dataset, budget)
+    contents = dataset.contents()
+    folder = results.place("convergence", None, out)
+    settings = [nodes[RETRAIN.name], identity({"dataset": nodes["dataset"]})]
+    kept = Kept(folder, ["convergence", *settings, contents and contents.digest])
+    home = results.home_of(folder)
+    with nullcontext() if home is None else home.lock():
+        orders = _orders(found, range(first, first + seeds), nodes, folder)
+        _train(found, orders, recipe, budget, engine, kept)
+        rows = [_row(each, own, recipe, kept) for each, own in zip(found, orders, strict=True)]
+        record = {"epochs": recipe.epochs, "first_seed": first, "seeds": seeds}
+        record |= _compared(rows, threshold)
+        write_json(folder / RECORD, record)
+        measured.convergence(record, MEASURES, folder / PICTURE)
+    return {**record, "picture": str(folder / PICTURE)}
+
+
+def _orders(
+    found: Sequence[Named], seeds: Sequence[int], nodes: Mapping[str, Any], folder: Path
+) -> list[list[Order]]:
+    """Return the trainings of every architecture, one per seed."""
+    orders = []
+    for place, each in enumerate(found):
+        parts = {"space": each.settings, "genotype": each.genotype.to_json()}
+        parts |= {key: nodes[key] for key in ("dataset", RETRAIN.name)}
+        orders.append(
+            [
+                Order(
+                    place,
+                    each.genotype.to_json(),
+                    seed,
+                    (folder / WEIGHTS / f"{each.name}-seed{seed}.safetensors").absolute(),
+                    json.dumps({"name": f"{each.name}, seed {seed}", **parts}, sort_keys=True),
+                )
+                for seed in seeds
+            ]
+        )
+    return orders
+
+
+def _train(
+    found: Sequence[Named],
+    orders: Sequence[Sequence[Order]],
+    recipe: Retrain,
+    budget: Budget,
+    engine: Engine,
+    kept: Kept,
+) -> None:
+    """Run the trainings that are not kept with their weights, side by side."""
+    waiting = [order for own in orders for order in own if not _known(order, kept)]
+    choices = (choice for each in found for d in each.space.decisions for choice in d.choices)
+    spaces = tuple(each.space for each in found if isinstance(each.space, ClassifierSpace))
+    job = Train(spaces, recipe, budget, ops.modules(choices))
+    done = engine.run(job, waiting, budget.resolved["threads"])
+    try:
+        for place, trained in watched(done, "training", len(waiting)):
+            kept.add(trained, *_what(waiting[place]))
+    finally:
+        engine.close()
+
+
+def _what(order: Order) -> tuple[object, ...]:
+    return order.file.name, order.genotype, order.seed
+
+
+def _known(order: Order, kept: Kept) -> bool:
+    if not kept.has(*_what(order)):
+        return False
+    digest = kept.of(*_what(order))["digest"]
+    return digest is None or (order.file.is_file() and digest_of(order.file) == digest)
+
+
+def _row(each: Named, orders: Sequence[Order], recipe: Retrain, kept: Kept) -> dict[str, Any]:
+    """Return what an architecture is, and the curves of its seeds."""
+    import torch
+
+    cell = cells_of(each.space)[0]
+    shape = Wiring.of(each.space, each.genotype, cell).shape
+    assert isinstance(each.space, ClassifierSpace)
+    with torch.device("meta"):
+        network = each.space.network(
+            each.genotype,
+            inputs=recipe.task.inputs,
+            outputs=recipe.task.outputs,
+            layout=recipe.layout,
+        )
+    return {
+        "name": each.name,
+        "genotype": each.space.render(each.genotype),
+        "width": float(shape.width),
+        "depth": shape.depth,
+        "params": params(network),
+        "curves": [kept.of(*_what(order))["curve"] for order in orders],
+        "weights": [f"{WEIGHTS}/{order.file.name}" for order in orders],
+    }
+
+
+def _compared(rows: Sequence[dict[str, Any]], threshold: float | None) -> dict[str, Any]:
+    """Return the threshold, the measures of every architecture, and their rank correlations.
+
+    Without a given threshold it is the accuracy that every training reaches.
+    """
+    curves = [curve for row in rows for curve in row["curves"]]
+    best = [max((epoch["accuracy"] for epoch in curve), default=0.0) for curve in curves]
+    used = min(best) if threshold is None else threshold
+    length = max(map(len, curves))
+    for row in rows:
+        each = [_measures(curve, used, length) for curve in row["curves"]]
+        row["measures"] = {key: _spread([one[key] for one in each]) for key in MEASURES}
+    return {
+        "threshold": used,
+        "rows": rows,
+        "correlations": {
+            shape: {key: _correlation(rows, shape, key) for key in MEASURES} for shape in SHAPES
+        },
+    }
+
+
+def _measures(curve: Sequence[Metrics], threshold: float, length: int) -> dict[str, float | None]:
+    """Return the measures of one training; `None` for those that it did not get as far as."""
+    reached = [n for n, epoch in enumerate(curve, 1) if epoch["accuracy"] >= threshold]
+    done = len(curve) == length
+    return {
+        "area": fmean(epoch["loss"] for epoch in curve) if done else None,
+        "epochs_to_threshold": float(reached[0]) if reached else None,
+        "accuracy": curve[-1]["accuracy"] if done else None,
+        "loss": curve[-1]["loss"] if done else None,
+    }
+
+
+def _spread(values: Sequence[float | None]) -> dict[str, float | int | None]:
+    known = [value for value in values if value is not None]
+    return {
+        "n": len(known),
+        "mean": fmean(known) if known else None,
+        "std": stdev(known) if len(known) > 1 else None,
+    }
+
+
+def _correlation(
+    rows: Sequence[Mapping[str, Any]], shape: str, key: str
+) -> dict[str, float | int | None]:
+    """Return Spearman's coefficient over architectures, of means over seeds, and its p."""
+    pairs = [(row[shape], row["measures"][key]["mean"]) for row in rows]
+    known = [pair for pair in pairs if pair[1] is not None]
+    xs, ys = ({pair[side] for pair in known} for side in (0, 1))
+    if len(known) < FEWEST or len(xs) < 2 or len(ys) < 2:
+        return {"n": len(known), "spearman": None, "p": None}
+    found = stats.spearmanr(*zip(*known, strict=True))
+    return {"n": len(known), "spearman": float(found.statistic), "p": float(found.pvalue)}
+
+
+def print_record(console: Console, record: Mapping[str, Any]) -> None:
+    """Print a row per architecture, and the rank correlations."""
+    columns = ("architecture", "width", "depth", "params", "epochs", "area", "accuracy", "loss")
+    rows = []
+    for row in record["rows"]:
+        of = row["measures"]
+        rows.append(
+            (
+                row["name"],
+                f"{row['width']:g}c",
+                row["depth"],
+                f"{row['params']:,}",
+                _told(of["epochs_to_threshold"], 1.0, 1),
+                _told(of["area"], 1.0, 3),
+                _told(of["accuracy"], 100.0, 2),
+                _told(of["loss"], 1.0, 3),
+            )
+        )
+    title = (
+        f"{record['epochs']} epochs, {record['seeds']} seeds; threshold "
+        f"{100 * record['threshold']:.2f}%"
+    )
+    table(console, title, columns, rows)
+    found = record["correlations"]
+    if any(each["spearman"] is not None for row in found.values() for each in row.values()):
+        told = [
+            (shape, *(_told_correlation(found[shape][key]) for key in MEASURES)) for shape in SHAPES
+        ]
+        table(console, "Spearman's rank correlation", ("", *MEASURES.values()), told)
+    say(console, record["picture"])
+
+
+def _told(spread: Mapping[str, Any], scale: float, digits: int) -> str:
+    if spread["mean"] is None:
+        return "-"
+    text = f"{scale * spread['mean']:.{digits}f}"
+    return text if spread["std"] is None else f"{text} ± {scale * spread['std']:.{digits}f}"
+
+
+def _told_correlation(found: Mapping[str, Any]) -> str:
+    if found["spearman"] is None:
+        return "-"
+    return f"{found['spearman']:+.2f} (p = {found['p']:.2g})"

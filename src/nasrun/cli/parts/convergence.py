@@ -1,0 +1,94 @@
+"""`nasrun analyze convergence`: how fast architectures learn, several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from nasrun.cli import screen
+from nasrun.cli.line import Line
+from nasrun.cli.verb import Verb
+from nasrun.cli.words import whole
+
+KEYS = {"genotype": "NAME|FILE,...", "seeds": "3", "threshold": "ACCURACY", "out": "DIR"}
+READS = ("space", "dataset", "retrain", "budget", "engine", "seed", "images", "epochs")
+
+
+def convergence(words: Sequence[str]) -> int:
+    """Train, compare, write `convergence.json` and `convergence.png`, and print."""
+    from nasrun.config import at_home, key_of, root_of
+
+    own = at_home(dict(word.split("=", 1) for word in words if word.partition("=")[0] in KEYS))
+    line = Line.parse(
+        "analyze convergence", [word for word in words if word.partition("=")[0] not in KEYS]
+    )
+    if line.flags or line.multirun:
+        flag = line.flags[0] if line.flags else "-m"
+        raise ValueError(f"analyze convergence {flag}: takes no flags; leave it out")
+    for override in line.overrides:
+        if root_of(key_of(override)) not in (*READS, "hydra"):
+            raise ValueError(
+                f"{override}: has no effect on `nasrun analyze convergence`; leave it out"
+            )
+        if key_of(override).startswith("space."):
+            raise ValueError(f"{override}: the genotypes have their spaces; leave it out")
+    spaces = [o.partition("=")[2] for o in line.overrides if key_of(o) == "space"]
+    seeds, threshold = whole(own, "seeds", 3, least=1), _threshold(own)
+    from nasrun.pipeline.given import several
+
+    names = several(own.get("genotype", ""))
+    if not names:
+        raise ValueError("analyze convergence: give genotype=NAME,...")
+    from nasrun.analysis import convergence as measured
+
+    record = measured.analyse(
+        names,
+        line.overrides,
+        space=spaces[-1] if spaces else None,
+        seeds=seeds,
+        threshold=threshold,
+        out=own.get("out"),
+        trust=line.trusted,
+    )
+    measured.print_record(screen.console(), record)
+    return 0
+
+
+def _threshold(own: Mapping[str, str]) -> float | None:
+    """Return the typed accuracy, a fraction."""
+    if "threshold" not in own:
+        return None
+    try:
+        value = float(own["threshold"])
+    except ValueError:
+        raise ValueError(f"threshold={own['threshold']}: expected a number; use 0.8") from None
+    if not 0 < value <= 1:
+        raise ValueError(f"threshold={own['threshold']}: a fraction; use more than 0, at most 1")
+    return value
+
+
+def offered(before: Sequence[str]) -> Iterable[str]:
+    """Offer the command's own keys; the others are those of the configuration."""
+    return (f"{key}=" for key in KEYS)
+
+
+PART = Verb(
+    name="analyze convergence",
+    text="train cells side by side and compare how fast they learn, by width and depth",
+    examples=(
+        "nasrun analyze convergence genotype=darts_v2,snas_mild dataset=cifar10 epochs=10",
+        "nasrun analyze convergence genotype=a.json,b.json,c.json seeds=5 retrain.channels=16",
+    ),
+    run=convergence,
+    note="The recipe is that of a retraining. The test images are read after every epoch, as in "
+    "the paper; nothing is chosen by them. An interrupted command resumes.",
+    keys=KEYS,
+    about={
+        "genotype": "published cells and files, separated by commas",
+        "seeds": "number of trainings per cell, from seed= on",
+        "threshold": "an accuracy, a fraction; what every training reaches if it is left out",
+        "out": "folder of the files; outputs/analysis/convergence if it is left out",
+    },
+    offers=offered,
+    composed=True,
+    reads=READS,
+)
