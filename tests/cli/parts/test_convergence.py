@@ -1,0 +1,129 @@
+"""`nasrun analyze convergence`: what it trains, keeps, compares and refuses."""
+
+import json
+import pickle
+
+import pytest
+
+from nasrun.engines.local import Serial
+
+TINY = [
+    "images=48",
+    "epochs=2",
+    "retrain.channels=2",
+    "retrain.layers=3",
+    "retrain.auxiliary=false",
+]
+TINY += ["dataset.size=4", "retrain.batch_size=16", "budget.threads=1", "budget.device=cpu"]
+CELL = "normal skip_connect@0 {}@1; reduce max_pool_3x3@0 max_pool_3x3@1"
+
+
+@pytest.fixture
+def cells(here):
+    """Three cells with one node: files, separated by commas."""
+    for name, operation in (("a", "skip_connect"), ("b", "max_pool_3x3"), ("c", "dil_conv_3x3")):
+        (here / f"{name}.txt").write_text(CELL.format(operation))
+    return "genotype=a.txt,b.txt"
+
+
+class Backwards(Serial):
+    """Several processes as seen from outside: jobs and orders are sent, and the last ends first."""
+
+    def run(self, job, orders, cores):
+        for place, order in reversed(list(enumerate(orders))):
+            for _, result in super().run(pickle.loads(pickle.dumps(job)), [order], 1):
+                yield place, result
+
+
+def test_trainings_are_kept_one_by_one_and_their_order_changes_nothing(
+    nasrun, here, cells, monkeypatch
+):
+    command = ["analyze", "convergence", cells, *TINY, "seeds=2", "engine=serial"]
+    answer = nasrun(*command, "out=o")
+    assert answer.status == 0, answer.err
+    written = (here / "o" / "convergence.json").read_text()
+    record = json.loads(written)
+    kept = (here / "o" / "measured.jsonl").read_text().splitlines(keepends=True)
+    assert len(kept) == 4
+    files = sorted(path.name for path in (here / "o" / "weights").iterdir())
+    assert files == [f"{name}-seed{seed}.safetensors" for name in "ab" for seed in (0, 1)]
+    first, second = record["rows"][0]["curves"]
+    assert len(first) == 2
+    assert first != second
+    assert (here / "o" / "convergence.png").stat().st_size > 10_000
+    # interrupted after three, of which one lost its weights
+    (here / "o" / "measured.jsonl").write_text("".join(kept[:3]))
+    (here / "o" / "weights" / files[0]).unlink()
+    trained = []
+    run = Serial.run
+    monkeypatch.setattr(Serial, "run", lambda s, j, o, c: trained.extend(o) or run(s, j, o, c))
+    assert nasrun(*command, "out=o").status == 0
+    assert [order.file.name for order in trained] == [files[0], files[3]]
+    assert (here / "o" / "convergence.json").read_text() == written
+    monkeypatch.setattr(Serial, "run", run)
+    monkeypatch.setattr("nasrun.engines.local.Serial.run", run)
+    from nasrun.analysis import convergence
+
+    build = convergence.build_all
+    monkeypatch.setattr(convergence, "build_all", lambda *a: {**build(*a), "engine": Backwards()})
+    assert nasrun(*command, "out=p").status == 0
+    assert (here / "p" / "convergence.json").read_text() == written
+    for name in files:
+        one, other = ((here / folder / "weights" / name).read_bytes() for folder in "op")
+        assert one == other
+
+
+def test_a_training_is_that_of_retrain_with_its_seed(nasrun, here, cells):
+    assert nasrun("analyze", "convergence", "genotype=c.txt", *TINY, "seeds=1", "out=o").status == 0
+    space = ["space.nodes=1", "space.kept_edges=2"]
+    answer = nasrun("retrain", "genotype=c.txt", *space, *TINY)
+    assert answer.status == 0, answer.err
+    (result,) = here.glob("outputs/*/v001/retrain/*/result.json")
+    found = json.loads(result.read_text())
+    (row,) = json.loads((here / "o" / "convergence.json").read_text())["rows"]
+    last = row["curves"][0][-1]
+    assert last["accuracy"] == found["test_accuracy"]
+    assert last["loss"] == found["test_loss"]
+    assert row["params"] == found["params"]
+
+
+def test_measures_are_those_of_their_formulas():
+    from nasrun.analysis.convergence import _compared
+
+    def curve(*pairs):
+        return [{"accuracy": accuracy, "loss": loss} for accuracy, loss in pairs]
+
+    slow, fast = curve((0.2, 2.0), (0.5, 1.0)), curve((0.6, 1.0), (0.7, 0.6))
+    rows = [
+        {"name": "n", "width": 2.0, "depth": 4, "params": 1, "curves": [slow, slow]},
+        {"name": "m", "width": 3.0, "depth": 3, "params": 2, "curves": [slow, fast]},
+        {"name": "w", "width": 4.0, "depth": 2, "params": 2, "curves": [fast, curve((0.9, 0.1))]},
+    ]
+    record = _compared(rows, None)
+    assert record["threshold"] == 0.5
+    assert rows[1]["measures"]["epochs_to_threshold"] == pytest.approx(
+        {"n": 2, "mean": 1.5, "std": 0.5**0.5}
+    )
+    assert rows[1]["measures"]["area"]["mean"] == pytest.approx((1.5 + 0.8) / 2)
+    assert rows[2]["measures"]["accuracy"] == {"n": 1, "mean": 0.7, "std": None}  # one diverged
+    found = record["correlations"]
+    assert found["width"]["area"]["spearman"] == pytest.approx(-1)
+    assert found["depth"]["area"]["spearman"] == pytest.approx(1)
+    assert _compared(rows[:2], 0.99)["rows"][0]["measures"]["epochs_to_threshold"]["n"] == 0
+    assert _compared(rows[:2], None)["correlations"]["width"]["area"]["spearman"] is None
+
+
+def test_wrong_words_are_refused_in_one_line(nasrun, here):
+    for words, told in {
+        "": "analyze convergence: give genotype=NAME,...",
+        "genotype=darts_v3": "genotype=darts_v3: neither a published cell nor a file",
+        "genotype=darts_v2 seeds=0": "seeds=0: use 1 or more",
+        "genotype=darts_v2 threshold=80": "threshold=80: a fraction; use more than 0, at most 1",
+        "genotype=darts_v2 threshold=x": "threshold=x: expected a number",
+        "genotype=darts_v2 strategy=snas": "strategy=snas: has no effect on `nasrun analyze conv",
+        "genotype=darts_v2 space.nodes=2": "space.nodes=2: the genotypes have their spaces",
+        "genotype=darts_v2 retrain.epochs=0": "epochs=0: use at least 1",
+        "genotype=darts_v2 -m": "analyze convergence -m: takes no flags",
+    }.items():
+        assert told in nasrun("analyze", "convergence", *words.split()).refusal, words
+    assert list(here.iterdir()) == []
