@@ -25,7 +25,7 @@ from scipy import stats
 from nasrun import ops
 from nasrun.analysis import results
 from nasrun.analysis.cells import Named, given, unlike
-from nasrun.analysis.kept import Kept
+from nasrun.analysis.kept import Measurements
 from nasrun.analysis.wiring import Wiring, cells_of
 from nasrun.budget import Budget
 from nasrun.config import build_all, compose, resolve
@@ -61,7 +61,7 @@ SHAPES = ("width", "depth", "params")
 
 
 @dataclass(frozen=True)
-class Order:
+class TrainingOrder:
     """A training for the engine: an architecture, in one of the job's spaces, and a seed.
 
     The weights are written into `file`, with the `solution` that says what they are.
@@ -86,7 +86,7 @@ class Train:
     budget: Budget
     modules: tuple[str, ...]
 
-    def __call__(self, order: Order) -> dict[str, Any]:
+    def __call__(self, order: TrainingOrder) -> dict[str, Any]:
         for module in self.modules:  # this process has to know the user's operations too
             import_module(module)
         self.budget.apply_to_cuda()
@@ -143,7 +143,7 @@ def analyse(
     contents = dataset.contents()
     folder = results.place("convergence", None, out)
     settings = [nodes[RETRAIN.name], identity({"dataset": nodes["dataset"]})]
-    kept = Kept(folder, ["convergence", *settings, contents and contents.digest])
+    kept = Measurements(folder, ["convergence", *settings, contents and contents.digest])
     home = results.home_of(folder)
     with nullcontext() if home is None else home.lock():
         orders = _orders(found, range(first, first + seeds), nodes, folder)
@@ -158,7 +158,7 @@ def analyse(
 
 def _orders(
     found: Sequence[Named], seeds: Sequence[int], nodes: Mapping[str, Any], folder: Path
-) -> list[list[Order]]:
+) -> list[list[TrainingOrder]]:
     """Return the trainings of every architecture, one per seed."""
     orders = []
     for place, each in enumerate(found):
@@ -166,7 +166,7 @@ def _orders(
         parts |= {key: nodes[key] for key in ("dataset", RETRAIN.name)}
         orders.append(
             [
-                Order(
+                TrainingOrder(
                     place,
                     each.genotype.to_json(),
                     seed,
@@ -181,11 +181,11 @@ def _orders(
 
 def _train(
     found: Sequence[Named],
-    orders: Sequence[Sequence[Order]],
+    orders: Sequence[Sequence[TrainingOrder]],
     recipe: Retrain,
     budget: Budget,
     engine: Engine,
-    kept: Kept,
+    kept: Measurements,
 ) -> None:
     """Run the trainings that are not kept with their weights, side by side."""
     waiting = [order for own in orders for order in own if not _known(order, kept)]
@@ -200,18 +200,20 @@ def _train(
         engine.close()
 
 
-def _what(order: Order) -> tuple[object, ...]:
+def _what(order: TrainingOrder) -> tuple[object, ...]:
     return order.file.name, order.genotype, order.seed
 
 
-def _known(order: Order, kept: Kept) -> bool:
+def _known(order: Order, kept: Measurements) -> bool:
     if not kept.has(*_what(order)):
         return False
     digest = kept.of(*_what(order))["digest"]
     return digest is None or (order.file.is_file() and digest_of(order.file) == digest)
 
 
-def _row(each: Named, orders: Sequence[Order], recipe: Retrain, kept: Kept) -> dict[str, Any]:
+def _row(
+    each: Named, orders: Sequence[TrainingOrder], recipe: Retrain, kept: Measurements
+) -> dict[str, Any]:
     """Return what an architecture is, and the curves of its seeds."""
     import torch
 

@@ -14,7 +14,7 @@ KEPT = "measured.jsonl"
 """Name of the file: one measurement per line, with the fingerprint of what it was made with."""
 
 
-class Kept:
+class Measurements:
     """The measurements in a folder that were made with the same `shared` settings.
 
     Values are plain; NaN and infinities become `None`, whether they are read or measured.

@@ -32,7 +32,7 @@ from torch import nn
 from nasrun import ops
 from nasrun.analysis import results
 from nasrun.analysis.agreement import spearman
-from nasrun.analysis.kept import Kept
+from nasrun.analysis.kept import Measurements
 from nasrun.analysis.verdict import facts, growth, signs, verdict
 from nasrun.display import percent, say, table, watched
 from nasrun.files import write_json
@@ -201,7 +201,7 @@ def analyse(
         if shuffles:
             cells_of(strategy)
         curvature = _curvature(strategy, images)
-        kept = Kept(folder, ["search", home.record["fingerprint"]])
+        kept = Measurements(folder, ["search", home.record["fingerprint"]])
         record = _looks(strategy, chosen, rounds, shuffles, curvature, kept.once)
         metrics = home.search().metrics()
         logged = [round.get("alpha_eigenvalue") for round in metrics]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from nasrun.stage import Metrics
 
-Drawing = Callable[["Axes"], None]
+DrawPanel = Callable[["Axes"], None]
 LINES = ("-", "--", ":")
 """Styles that tell curves apart when the colours begin again."""
 
@@ -30,7 +30,7 @@ def search(
 
     `operations` has the number of edges per operation and round. Panels without data are left out.
     """
-    drawings: list[Drawing] = []
+    drawings: list[DrawPanel] = []
     if record["strengths"]:
         drawings.append(lambda axes: _strengths(axes, record["strengths"]))
     if record["skip_against_parametric"]:
