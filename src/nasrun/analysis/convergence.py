@@ -204,7 +204,7 @@ def _what(order: TrainingOrder) -> tuple[object, ...]:
     return order.file.name, order.genotype, order.seed
 
 
-def _known(order: Order, kept: Measurements) -> bool:
+def _known(order: TrainingOrder, kept: Measurements) -> bool:
     if not kept.has(*_what(order)):
         return False
     digest = kept.of(*_what(order))["digest"]
