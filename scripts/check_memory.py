@@ -115,6 +115,7 @@ def measure(settings: dict[str, str], kept: dict[str, list[str]]) -> dict[str, i
     from nasrun.budget import Budget
     from nasrun.spaces.supernet import batch_statistics
     from nasrun.strategies.descent import Search
+    from nasrun.streams import Streams
     from nasrun.supernet.supernet import Supernet
 
     budget = Budget(
@@ -146,6 +147,7 @@ def measure(settings: dict[str, str], kept: dict[str, list[str]]) -> dict[str, i
 
     weights = supernet.weights()
     search = Search(
+        streams=Streams(0),
         loss=loss,
         alphas=[supernet.alpha],
         weights=weights,

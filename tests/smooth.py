@@ -8,6 +8,7 @@ from torch.autograd import grad
 
 from nasrun.spaces.darts import DartsSpace
 from nasrun.strategies.descent import Search
+from nasrun.streams import Streams
 from nasrun.supernet.relaxation import Softmax
 from nasrun.supernet.supernet import Supernet
 
@@ -26,6 +27,7 @@ def toy(alpha_lr=0.0, weight_lr=0.5, a=2.0, w=-2.0):
         return value.sum()
 
     return Search(
+        streams=Streams(0),
         loss=loss,
         alphas=[alpha],
         weights=[weight],
@@ -56,6 +58,7 @@ def mlp(*, momentum=0.9, decay=0.01, lr=0.1, alpha_lr=0.05, alpha_clip=None, wei
         torch.randn(shape, dtype=torch.float64).requires_grad_() for shape in ((7, 5), (7,), (3, 7))
     ]
     search = Search(
+        streams=Streams(0),
         loss=lambda batch: function(alpha, weights, batch),
         alphas=[alpha],
         weights=weights,
@@ -101,6 +104,7 @@ def small_supernet():
     network = space.network(inputs=1, outputs=3)
     model = Supernet(space, network, Softmax(), alpha_mean=0.0, alpha_std=0.1).double()
     search = Search(
+        streams=Streams(0),
         loss=lambda batch: F.cross_entropy(model(batch[0])[0], batch[1]),
         alphas=[model.alpha],
         weights=model.weights(),

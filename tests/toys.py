@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+import torch
+
 from nasrun.context import Context
 from nasrun.engines.local import Serial
 from nasrun.evaluators.base import Evaluator
@@ -103,14 +105,16 @@ class Task:
 
 
 def context(space=None, task=None, budget=None, **others):
-    """Return a context with the parts that a test needs."""
-    parts = {"engine": Serial(), "streams": Streams(0), **others}
+    """Return a context with the parts that a test needs; its streams are those of torch's seed."""
+    parts = {"engine": Serial(), "streams": Streams(torch.initial_seed()), **others}
     return Context(space=space, task=Task() if task is None else task, budget=budget, **parts)
 
 
 def run(search, rounds=None):
     found = []
-    while not search.done and (rounds is None or len(found) < rounds):
-        found.append(search.run_round())
-        search.round += 1
+    with torch.random.fork_rng():  # later contexts keep the test's seed
+        while not search.done and (rounds is None or len(found) < rounds):
+            search.streams.at(search.round)  # as `drive` does
+            found.append(search.run_round())
+            search.round += 1
     return found

@@ -92,6 +92,7 @@ class Retrain(Stage, Divided):
         """Build the network of a genotype and read the training data; the task is its own."""
         space, budget = context.space, context.budget
         self.genotype, self.space, self.budget = genotype, space, budget
+        self.streams = context.streams
         assert context.task is self.task
         self.round = 0
         budget.refuse_beyond(self.step_bytes, "training this network")
@@ -112,7 +113,6 @@ class Retrain(Stage, Divided):
         self.learner = (
             learner if self.ema is None else Averaged(learner, self.task, budget.world, self.ema)
         )
-        self.order_seed = 0
 
     def step_bytes(self) -> int:
         """Return the bytes of a step by shapes: weights, optimizer, activations and gradients."""
@@ -129,15 +129,15 @@ class Retrain(Stage, Divided):
 
     def run_round(self) -> Metrics:
         part = self.round % self.rounds_per_epoch
-        if part == 0:
-            self.order_seed = int(torch.randint(2**62, ()))
-        drop_path = self.drop_path * (self.round // self.rounds_per_epoch) / self.epochs
+        epoch = self.round // self.rounds_per_epoch
+        drop_path = self.drop_path * epoch / self.epochs
         self.learner.network.drop_path = drop_path  # type: ignore[assignment]
-        generator = torch.Generator().manual_seed(self.order_seed)
-        order = torch.randperm(len(self.train), generator=generator)
+        whole = self.streams.throughout("order", epoch)
+        order = torch.randperm(len(self.train), generator=whole)
         order = order.tensor_split(self.rounds_per_epoch)[part]
         lr = self.schedule.at(self.round / self.rounds, self.learner.first_lr)
-        batches = self.task.batches(self.train, self.batch_size, order)
+        changes = self.streams("augment")
+        batches = self.task.batches(self.train, self.batch_size, order, changes)
         steps = math.ceil(len(order) / self.batch_size)
         losses = self.learner.train(self.track(batches, steps), lr)
         if not finite(losses, self.learner.network):
@@ -153,11 +153,10 @@ class Retrain(Stage, Divided):
         return self.learner.evaluate(self.validation, 2 * self.batch_size)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"learner": self.learner.state_dict(), "order_seed": self.order_seed}
+        return {"learner": self.learner.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.learner.load_state_dict(state["learner"])
-        self.order_seed = state["order_seed"]
 
     def finish(self, folder: Any) -> dict[str, Any]:
         from nasrun.pictures.curves import retrain_curves

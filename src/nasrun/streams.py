@@ -59,7 +59,7 @@ class Streams:
     def __call__(self, purpose: str) -> Generator:
         """Return the stream of a purpose, which goes on where its last user left it."""
         if purpose not in self._generators:
-            self._generators[purpose] = _generator(self.seed, *self._place, "for", purpose)
+            self._generators[purpose] = seeded(named(self.seed, *self._place, "for", purpose))
         return self._generators[purpose]
 
     def numbers(self, purpose: str, count: int) -> list[int]:
@@ -70,7 +70,7 @@ class Streams:
 
     def throughout(self, *name: Word) -> Generator:
         """Return a new generator that is the same in all rounds of the stage."""
-        return _generator(self.seed, self._stage, "throughout", *name)
+        return seeded(named(self.seed, self._stage, "throughout", *name))
 
     @contextmanager
     def aside(self, *name: Word) -> Iterator[None]:
@@ -101,7 +101,8 @@ class Streams:
         numpy.random.seed(seed % 2**32)
 
 
-def _generator(*name: Word) -> Generator:
+def seeded(seed: int) -> Generator:
+    """Return a generator on the CPU with this seed."""
     import torch
 
-    return torch.Generator().manual_seed(named(*name))
+    return torch.Generator().manual_seed(seed)

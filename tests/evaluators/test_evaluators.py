@@ -45,9 +45,10 @@ def begun():
         space, dataset, task, search = (
             build(resolve(composed[key]), key) for key in ("space", "dataset", "task", "strategy")
         )
-        Streams(0).enter("test")
+        streams = Streams(0)
+        streams.enter("test")
         task.begin(dataset, CPU)
-        search.evaluator.begin(context(space, task, CPU))
+        search.evaluator.begin(context(space, task, CPU, streams=streams))
         return search.evaluator, space
 
     return make
@@ -116,7 +117,7 @@ def test_an_inherited_state_continues(begun):
 def test_a_warm_up_trains_what_its_sampler_draws_and_logs_what_that_tells(begun):
     evaluator, _ = begun("novelty", "strategy.evaluator.sampler.alpha=50")
     drawn, draw = [], evaluator.sampler.draw
-    evaluator.sampler.draw = lambda: drawn.append(draw()) or drawn[-1]
+    evaluator.sampler.draw = lambda stream: drawn.append(draw(stream)) or drawn[-1]
     metrics = evaluator.warm_up(Bare(), 0.0)
     assert set(metrics) == {"train_loss", "changed_genes", "archive_novelty"}
     assert len(drawn) == 3  # 48 images by 16, a path each
@@ -143,9 +144,9 @@ def test_a_trained_score_is_that_of_a_fresh_network_each_time(begun):
     evaluator, space = begun("from_scratch", "strategy.evaluator.epochs=1")
     assert evaluator.warm_up_rounds == 0
     genotype = space.sample()
-    generator = torch.get_rng_state()
+    evaluator.streams.at(0)
     first = evaluator(genotype)
-    torch.set_rng_state(generator)
+    evaluator.streams.at(0)
     assert evaluator(genotype) == first
     assert evaluator(genotype) != first  # other weights to begin with
     assert 0 <= first.value <= 1
@@ -177,9 +178,10 @@ def test_several_are_trained_elsewhere_in_any_order_with_the_same_scores(begun):
     """Of real processes see tests/engines."""
     evaluator, space = begun("from_scratch", "strategy.evaluator.epochs=1")
     genotypes = [space.sample() for _ in range(3)]
-    generator = torch.get_rng_state()
+    evaluator.streams.at(0)
+    before = torch.get_rng_state()
     one_by_one = evaluator.evaluate(genotypes)
-    after = torch.get_rng_state()
+    assert torch.equal(torch.get_rng_state(), before)
     shown = []
 
     def track(results, total):
@@ -188,9 +190,9 @@ def test_several_are_trained_elsewhere_in_any_order_with_the_same_scores(begun):
             yield result
 
     evaluator.engine = Backwards()
-    torch.set_rng_state(generator)
+    evaluator.streams.at(0)
     assert evaluator.evaluate(genotypes, track) == one_by_one
-    assert torch.equal(torch.get_rng_state(), after)
+    assert torch.equal(torch.get_rng_state(), before)
     assert shown == [(2, 3), (1, 3), (0, 3)]
 
 
@@ -221,10 +223,10 @@ def test_no_network_takes_more_than_what_is_foreseen(space, begun):
 def test_a_training_can_be_asked_to_be_longer(begun):
     evaluator, space = begun("from_scratch", "strategy.evaluator.epochs=1")
     genotype = space.sample()
-    generator = torch.get_rng_state()
+    evaluator.streams.at(0)
     (longer,) = evaluator.evaluate([genotype], epochs=3)
     other, _ = begun("from_scratch", "strategy.evaluator.epochs=3")
-    torch.set_rng_state(generator)
+    other.streams.at(0)
     assert other(genotype) == longer
 
 
@@ -273,21 +275,21 @@ def test_a_candidate_whose_training_diverges_has_the_worst_score_and_all_togethe
     evaluator.engine = Serial()
     trained = TrainFromScratch.train
 
-    def sometimes(job, learner, progress, step=None):
-        losses = trained(job, learner, progress)
-        lost = torch.initial_seed() in bad
+    def sometimes(job, learner, progress, streams, step=None):
+        losses = trained(job, learner, progress, streams)
+        lost = streams.seed in bad
         return {"train_loss": math.nan} if lost else losses
 
-    torch.manual_seed(1)
-    seeds = [int(torch.randint(2**62, ())) for _ in range(2)]
+    evaluator.streams.at(0)
+    seeds = evaluator.streams.numbers("candidates", 2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TrainFromScratch, "train", sometimes)
         bad = seeds[:1]
-        torch.manual_seed(1)
+        evaluator.streams.at(0)
         lost, sound = evaluator.evaluate([space.sample(torch.Generator())] * 2)
         assert (lost.merit, lost.sound) == (-math.inf, False)
         assert 0 <= sound.value <= 1
         bad = seeds
-        torch.manual_seed(1)
+        evaluator.streams.at(0)
         with pytest.raises(Diverged, match="of every candidate diverged; use a smaller"):
             evaluator.evaluate([space.sample(torch.Generator())] * 2)

@@ -43,9 +43,10 @@ def begun(option, *overrides, seed=0):
     space, dataset, task, search = (
         build(resolve(composed[key]), key) for key in ("space", "dataset", "task", "strategy")
     )
-    Streams(seed).enter("test")
+    streams = Streams(seed)
+    streams.enter("test")
     task.begin(dataset, CPU)
-    search.evaluator.begin(context(space, task, CPU))
+    search.evaluator.begin(context(space, task, CPU, streams=streams))
     return search.evaluator, space
 
 

@@ -29,6 +29,7 @@ from nasrun.strategies.levels import (
 )
 from nasrun.strategies.penalties import DirichletKL, Exact, ResourceCost, ScoreFunction
 from nasrun.strategies.sdarts import Adversarial, RandomNoise, Smoothed
+from nasrun.streams import Streams
 from nasrun.supernet.relaxation import Concrete, Dirichlet, HardGumbel, OneHot, Softmax
 from nasrun.supernet.supernet import Supernet
 
@@ -102,6 +103,7 @@ def search_of(relaxation, *, drop_path=0.0, partial=1, beta_std=None):
         return F.cross_entropy(logits[0], labels)
 
     return Search(
+        streams=Streams(0),
         loss=loss,
         supernet=supernet,
         alphas=supernet.alphas(),

@@ -6,6 +6,7 @@ from smooth import data, gradients, mlp, small_supernet, toy, values, warm
 from torch.autograd import grad
 
 from nasrun.strategies.descent import Search
+from nasrun.streams import Streams
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +74,7 @@ def test_weights_that_a_loss_does_not_depend_on_do_not_even_decay(joint):
     alpha, used, unused = (torch.ones(2, requires_grad=True) for _ in range(3))
     weights = [used, unused]
     search = Search(
+        streams=Streams(0),
         loss=lambda batch: (used * alpha * batch).sum(),
         alphas=[alpha],
         weights=weights,

@@ -55,9 +55,9 @@ def test_the_temperature_reaches_its_end_in_the_last_round(begun, monkeypatch):
     strategy, seen = begun("strategy=snas"), []
     sample = type(strategy.relaxation).sample
 
-    def watched(self, alpha, progress):
+    def watched(self, alpha, progress, noise):
         seen.append(self.tau(progress))
-        return sample(self, alpha, progress)
+        return sample(self, alpha, progress, noise)
 
     monkeypatch.setattr(type(strategy.relaxation), "sample", watched)
     rounds(strategy, 4)

@@ -50,7 +50,7 @@ def test_the_oldest_dies_even_if_it_is_the_best(monkeypatch):
     parents = []
     mutate = Toy.mutate
     monkeypatch.setattr(
-        Toy, "mutate", lambda space, parent: parents.append(parent) or mutate(space, parent)
+        Toy, "mutate", lambda space, parent, stream: parents.append(parent) or mutate(space, parent)
     )
     run(search)
     found = [candidate.genotype for candidate in search.candidates]
@@ -62,7 +62,7 @@ def test_a_tournament_of_one_is_a_uniform_draw(monkeypatch):
     torch.manual_seed(0)
     search = begun([0.9, 0.0, 0.0], population=2, tournament=1)
     run(search, 2)
-    monkeypatch.setattr(Toy, "mutate", lambda space, parent: parent)
+    monkeypatch.setattr(Toy, "mutate", lambda space, parent, stream: parent)
     first = search.candidates[0].genotype
     drawn = [search.propose(1)[0] is first for _ in range(400)]
     assert sum(drawn) == pytest.approx(200, abs=40)
@@ -70,7 +70,9 @@ def test_a_tournament_of_one_is_a_uniform_draw(monkeypatch):
 
 def test_children_of_a_round_have_parents_from_the_same_population(monkeypatch):
     parents = []
-    monkeypatch.setattr(Toy, "mutate", lambda space, parent: parents.append(parent) or parent)
+    monkeypatch.setattr(
+        Toy, "mutate", lambda space, parent, stream: parents.append(parent) or parent
+    )
     torch.manual_seed(0)
     search = begun([0.1, 0.9, *[1.0] * 4], population=2, tournament=2, together=2)
     run(search)

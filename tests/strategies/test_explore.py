@@ -191,7 +191,7 @@ def test_restored_it_goes_on_to_the_same_bits():
     state = first.state_dict()
     second.load_state_dict(state)
     for made in (first, second):
-        torch.manual_seed(5)
+        made.streams.at(5)
         made.metrics = made.run_round(Nothing(), 0.5, warm_up=False)
     assert first.metrics == second.metrics
     assert torch.equal(first.bank.block, second.bank.block)
@@ -216,6 +216,6 @@ def test_a_controller_that_diverges_is_named_below_the_exploring():
     made = explore()
     with torch.no_grad():
         made.controller.policy.logits.fill_(float("nan"))
-    for ask in (lambda: made.draw(1), made.teach):
+    for ask in (lambda: made.draw(1, made.streams("paths")), made.teach):
         with pytest.raises(Diverged, match=r"use a smaller controller\.optimizer\.lr"):
             ask()

@@ -19,6 +19,7 @@ from nasrun.strategies.levels import (
     UnrolledMixed,
     WeightsOnly,
 )
+from nasrun.streams import Streams
 
 MIXED = MixedLevel(lam_train=1.0, lam_val=1.0, normalise=True)
 RADIUS = 0.01  # the released code's, divided by the norm of the direction
@@ -196,6 +197,7 @@ def test_the_graph_of_the_validation_loss_is_gone_before_the_training_loss_has_o
             return (alpha * (w * batch).sin()).sum()
 
     search = Search(
+        streams=Streams(0),
         loss=loss,
         alphas=[alpha],
         weights=[w],
@@ -251,6 +253,7 @@ def with_adam(net, alpha_lr, weight_decay):
     alpha = net.alpha.detach().clone().requires_grad_()
     weights = [w.requires_grad_() for w in values(net.weights)]
     return Search(
+        streams=Streams(0),
         loss=lambda batch: function(alpha, weights, batch),
         alphas=[alpha],
         weights=weights,

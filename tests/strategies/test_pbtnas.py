@@ -12,10 +12,10 @@ from toys import context, run
 from nasrun.budget import Budget
 from nasrun.data.base import Data
 from nasrun.spaces.gan import OPERATIONS, GanSpace
-from nasrun.strategies.members import stream, sweep
+from nasrun.strategies.members import sweep
 from nasrun.strategies.pbtnas import Population
 from nasrun.strategies.variation import Mixing
-from nasrun.streams import Streams
+from nasrun.streams import Streams, named
 from nasrun.tasks.base import MemberLearner, PopulationTask
 from nasrun.trained import Trained
 
@@ -49,7 +49,7 @@ MIXING = Mixing(probability=0.25, lam=0.4, gam=0.1, with_itself=False, donor_mem
 
 def test_no_two_streams_of_a_search_are_one():
     seeds = {
-        stream(3, interval, slot, purpose)
+        named(3, interval, slot, purpose)
         for interval in range(40)
         for slot in range(24)
         for purpose in ("train", "evaluate", "fresh")

@@ -148,6 +148,7 @@ def test_the_score_function_has_the_mean_gradient_of_the_path(baseline):
     supernet = SimpleNamespace(
         relaxation=SNAS,
         logits=alpha,
+        noise=None,
         progress=progress,
         fixed={},
         space=SimpleNamespace(decisions=[choices] * rows),

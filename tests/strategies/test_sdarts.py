@@ -10,6 +10,7 @@ from nasrun.spaces.darts import DartsSpace
 from nasrun.strategies.descent import Search
 from nasrun.strategies.levels import Bilevel
 from nasrun.strategies.sdarts import Adversarial, RandomNoise, Smoothed, distributions
+from nasrun.streams import Streams
 from nasrun.supernet.relaxation import Softmax
 from nasrun.supernet.supernet import Supernet
 
@@ -34,6 +35,7 @@ def search(alpha_lr=0.1, weight_lr=0.1):
 
     weights = supernet.weights()
     return Search(
+        streams=Streams(0),
         loss=loss,
         supernet=supernet,
         alphas=[supernet.alpha],

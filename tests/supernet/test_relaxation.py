@@ -97,12 +97,12 @@ def test_rows_sum_to_one_and_a_missing_choice_has_no_weight_and_no_gradient(rela
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("extreme", [0.0, 1.0])
 def test_extreme_random_numbers_give_finite_weights_and_gradients(monkeypatch, extreme, dtype):
-    def drawn(like):
-        uniform = torch.full_like(like, 0.5)
+    def drawn(shape, dtype, generator):
+        uniform = torch.full(shape, 0.5, dtype=dtype)
         uniform[:, 0] = uniform[0] = extreme
         return uniform
 
-    monkeypatch.setattr(torch, "rand_like", drawn)
+    monkeypatch.setattr(torch, "rand", drawn)
     alpha = torch.zeros(3, 4, dtype=dtype, requires_grad=True)
     weights = SNAS.sample(alpha, 1.0).values
     assert weights.isfinite().all()
@@ -194,7 +194,7 @@ def test_the_mean_gradient_over_all_draws_is_that_of_the_exact_expected_loss(mon
     for first in range(3):
         for second in range(3):
             draw = torch.tensor([[first], [second]])
-            monkeypatch.setattr(torch, "multinomial", lambda p, n, draw=draw: draw)
+            monkeypatch.setattr(torch, "multinomial", lambda p, n, generator, draw=draw: draw)
             z = NEVER.sample(alpha, 0.5).values
             (gradient,) = torch.autograd.grad(z[0] @ loss @ z[1], alpha)
             mean += (p[0, first] * p[1, second]).detach() * gradient

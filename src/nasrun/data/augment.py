@@ -60,18 +60,25 @@ class Augment:
                 )
             object.__setattr__(self, "resized_crop", area)  # a YAML list arrives as a list
 
-    def __call__(self, images: Tensor, facts: "Facts", part: Slice | None = None) -> Tensor:
+    def __call__(
+        self,
+        images: Tensor,
+        facts: "Facts",
+        part: Slice | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """Change every image by its own random numbers, then normalise.
 
         images: (B, C, H, W) uint8. Returns float32 of the same shape, channels_last.
         part: the slice of a batch that the images are; the numbers of the others are drawn, too.
 
-        All random numbers come from torch's global CPU generator, so they are the same on any
-        device.
+        All random numbers come from the generator, or from torch's global one, on the CPU, so they
+        are the same on any device.
         """
-        # non_blocking: the small copy does not make a GPU's queue wait
         part = ALONE.slice(len(images)) if part is None else part
-        draws = torch.rand(part.whole, 11)[part.range].to(images.device, non_blocking=True)
+        draws = torch.rand(part.whole, 11, generator=generator)
+        # non_blocking: the small copy does not make a GPU's queue wait
+        draws = draws[part.range].to(images.device, non_blocking=True)
         mirror, row, column, area, ratio, hole_row, hole_column, *colours = draws.unbind(1)
         flip = self.flip and facts.flip
         mirrored = mirror < (0.5 if flip else 0.0)
@@ -83,7 +90,7 @@ class Augment:
                 images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
             images = _shifted(images, round(self.padding * facts.size), row, column)
         if self.policy is not None:
-            seeds = torch.randint(2**62, (part.whole,))[part.range].tolist()
+            seeds = torch.randint(2**62, (part.whole,), generator=generator)[part.range].tolist()
             whole = images.round().to(torch.uint8) if images.is_floating_point() else images
             images = torch.stack([self.policy(*each) for each in zip(whole, seeds, strict=True)])
         if self.jitter > 0:

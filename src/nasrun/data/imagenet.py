@@ -147,13 +147,16 @@ class StreamSplit(Split):
         order: Tensor | None = None,
         drop_last: bool = False,
         world: World = ALONE,
+        generator: torch.Generator | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.arange(len(self)) if order is None else order
         whole = batched(order, batch_size, drop_last)
-        crops = torch.split(self._crops(len(order), augment), batch_size)
+        crops = torch.split(self._crops(len(order), augment, generator), batch_size)
         policy = None if augment is None or augment.resized_crop is None else augment.policy
         drawn = torch.zeros(len(order), dtype=torch.int64)
-        seeds = torch.split(drawn if policy is None else drawn.random_(2**62), batch_size)
+        if policy is not None:
+            drawn.random_(2**62, generator=generator)
+        seeds = torch.split(drawn, batch_size)
         parts = [world.slice(len(index)) for index in whole]
         decoder = _Decoder(
             self._listing,
@@ -176,16 +179,19 @@ class StreamSplit(Split):
             augment = replace(augment, resized_crop=None, padding=0.0, flip=False, policy=None)
         decoded = moved(_sound(loader), self._device)
         for part, (images, labels) in zip(parts, decoded, strict=True):
-            changed = (
-                augment(images, self._facts, part) if augment else normalise(images, self._facts)
-            )
+            if augment is None:
+                changed = normalise(images, self._facts)
+            else:
+                changed = augment(images, self._facts, part, generator)
             yield changed, labels
 
-    def _crops(self, count: int, augment: Augment | None) -> Tensor:
+    def _crops(
+        self, count: int, augment: Augment | None, generator: torch.Generator | None
+    ) -> Tensor:
         """Return (count, 5), the numbers of each `Crop`, or (count, 0) for centre crops."""
         if augment is None or augment.resized_crop is None:
             return torch.empty(count, 0)
-        area, ratio, row, column, mirror = torch.rand(count, 5).unbind(1)
+        area, ratio, row, column, mirror = torch.rand(count, 5, generator=generator).unbind(1)
         mirrored = mirror < (0.5 if augment.flip and self._facts.flip else 0.0)
         sides = crop_sides(area, ratio, augment.resized_crop)
         return torch.stack((*sides, row, column, mirrored.float()), dim=1)

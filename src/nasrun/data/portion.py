@@ -61,6 +61,7 @@ class PortionOfSplit(Split):
         order: Tensor | None = None,
         drop_last: bool = False,
         world: World = ALONE,
+        generator: torch.Generator | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         portion = self._portion
         order = torch.arange(len(self)) if order is None else order
@@ -72,7 +73,11 @@ class PortionOfSplit(Split):
             return
         together = max(map(len, parts))
         batches = self._split.batches(
-            together, augment=augment, order=torch.cat(parts), world=world
+            together,
+            augment=augment,
+            order=torch.cat(parts),
+            world=world,
+            generator=generator,
         )
         for index, (images, labels) in zip(taken, batches, strict=False):
             portion.whole += len(index)

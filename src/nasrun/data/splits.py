@@ -35,13 +35,14 @@ class Split(ABC):
         order: Tensor | None = None,
         drop_last: bool = False,
         world: World = ALONE,
+        generator: torch.Generator | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield normalised images (B, C, H, W) and labels (B,), on the device.
 
         Images are float32 in channels_last. order: (n,) int64, the indices to read, in order;
-        `None` is all as stored. augment: random changes, drawn from torch's global generator;
-        `None` changes nothing. drop_last: skip a smaller last batch. world: the processes that
-        share every batch; this one's slice is yielded.
+        `None` is all as stored. augment: random changes; `None` changes nothing. drop_last: skip a
+        smaller last batch. world: the processes that share every batch; this one's slice is
+        yielded. generator: a CPU generator of the changes, `None` for torch's global one.
         """
 
 
@@ -71,13 +72,17 @@ class TensorSplit(Split):
         order: Tensor | None = None,
         drop_last: bool = False,
         world: World = ALONE,
+        generator: torch.Generator | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.arange(len(self)) if order is None else order
         for index in batched(order, batch_size, drop_last):
             part = world.slice(len(index))
             index = index[part.range].to(self._images.device, non_blocking=True)
-            images, facts = self._images[index], self._facts
-            changed = augment(images, facts, part) if augment else normalise(images, facts)
+            images = self._images[index]
+            if augment is None:
+                changed = normalise(images, self._facts)
+            else:
+                changed = augment(images, self._facts, part, generator)
             yield changed, self._labels[index]
 
 
@@ -100,10 +105,16 @@ class Subset(Split):
         order: Tensor | None = None,
         drop_last: bool = False,
         world: World = ALONE,
+        generator: torch.Generator | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         order = self._indices if order is None else self._indices[order]
         yield from self._whole.batches(
-            batch_size, augment=augment, order=order, drop_last=drop_last, world=world
+            batch_size,
+            augment=augment,
+            order=order,
+            drop_last=drop_last,
+            world=world,
+            generator=generator,
         )
 
 

@@ -23,6 +23,7 @@ from nasrun.score import Score
 from nasrun.spaces.layout import Layout, Stem
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Metrics, Rehearsal, Step, tracked, unseen
+from nasrun.streams import Streams
 from nasrun.tasks.base import ImageTask, Learner, OptimizerFactory, Split, Track
 
 
@@ -65,7 +66,7 @@ class FromScratch(Evaluator, OnEngine):
 
     def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         space, task, budget = context.space, context.task, context.budget
-        self.engine = given(context.engine)
+        self.engine, self.streams = given(context.engine), context.streams
         task.split("train"), task.split("validation")  # so that faults in them show now
         self.threads = budget.resolved["threads"]
         self.job = TrainFromScratch(
@@ -96,9 +97,10 @@ class FromScratch(Evaluator, OnEngine):
     ) -> list[Score]:
         """As `Evaluator.evaluate`; trains for `epochs`, or as the settings say if it is `None`."""
         length = self.epochs if epochs is None else epochs
+        seeds = self.streams.numbers("candidates", len(genotypes))
         orders = [
-            Trial(genotype.space, dict(genotype), length, int(torch.randint(2**62, ())))
-            for genotype in genotypes
+            Trial(genotype.space, dict(genotype), length, seed)
+            for genotype, seed in zip(genotypes, seeds, strict=True)
         ]
         results: Iterable[tuple[int, Metrics]] = self.engine.run(self.job, orders, self.threads)
         if track is not None:
@@ -125,7 +127,7 @@ class FromScratch(Evaluator, OnEngine):
 
         def play(step: Step) -> None:
             with one_thread():
-                job.train(learner, 0.0, step)
+                job.train(learner, 0.0, self.streams, step)
 
         def rest() -> None:
             with one_thread():
@@ -163,11 +165,13 @@ class TrainFromScratch:
         for module in self.modules:  # this process has to know the user's operations too
             import_module(module)
         self.budget.apply_to_cuda()
-        torch.manual_seed(order.seed)
-        learner = self.learner(Genotype(order.space, order.choices))
+        streams = Streams(order.seed)
+        with streams.aside("initialise"):
+            learner = self.learner(Genotype(order.space, order.choices))
         lost = {self.task.objective: -math.inf}
         for epoch in range(order.epochs):
-            losses = self.train(learner, epoch / order.epochs)
+            with streams.aside("train", epoch):
+                losses = self.train(learner, epoch / order.epochs, streams)
             if not finite(losses, learner.network):
                 return lost
         metrics = self.measure(learner)
@@ -195,11 +199,13 @@ class TrainFromScratch:
             optimizer=self.optimizer,
         )
 
-    def train(self, learner: Learner, progress: float, step: Step = unseen) -> Metrics:
+    def train(
+        self, learner: Learner, progress: float, streams: Streams, step: Step = unseen
+    ) -> Metrics:
         """Train one epoch and return the mean losses; `progress` is the share of epochs done."""
         images, _ = self._splits
-        order = torch.randperm(len(images))
-        batches = self.task.batches(images, self.batch_size, order)
+        order = torch.randperm(len(images), generator=streams("order"))
+        batches = self.task.batches(images, self.batch_size, order, streams("augment"))
         shown = tracked(batches, math.ceil(len(images) / self.batch_size), step)
         return learner.train(shown, self.schedule.at(progress, learner.first_lr))
 

@@ -19,6 +19,7 @@ from nasrun.schedules import Schedule
 from nasrun.score import Score
 from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
+from nasrun.streams import Streams
 from nasrun.tasks.base import ImageTask, OptimizerFactory, Split
 
 
@@ -75,20 +76,21 @@ class Inherited(Evaluator):
 
     def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         space, task, budget = context.space, context.task, context.budget
-        self.space, self.task = space, task
+        self.space, self.task, self.streams = space, task, context.streams
         self.train, self.validation = task.split("train"), task.split("validation")
         self.measured = self._part(task)
         self.device, self.budget = budget.torch_device, budget
         network = space.network(inputs=task.inputs, outputs=task.outputs)
-        self.sampler.begin(space)
-        self.path = _SinglePath(network, space, self.sampler, self.device)
+        self.sampler.begin(space, self.streams("paths"))
+        self.path = _SinglePath(network, space, self.sampler, self.streams, self.device)
         self.learner = task.learner(self.path, optimizer=self.optimizer, clip=self.clip)
 
     def warm_up(self, stage: Stage, progress: float) -> Metrics:
-        order = torch.randperm(len(self.train))
+        order = torch.randperm(len(self.train), generator=self.streams("order"))
         steps = math.ceil(len(order) / self.batch_size)
-        batches = stage.track(self.task.batches(self.train, self.batch_size, order), steps)
-        losses = self.learner.train(batches, self.schedule.at(progress, self.learner.first_lr))
+        batches = self.task.batches(self.train, self.batch_size, order, self.streams("augment"))
+        lr = self.schedule.at(progress, self.learner.first_lr)
+        losses = self.learner.train(stage.track(batches, steps), lr)
         if not finite(losses, self.path):
             raise Diverged("the warm-up", losses, ("optimizer.lr", "clip"))
         return {**losses, **self.sampler.report()}
@@ -133,10 +135,13 @@ class _SinglePath(torch.nn.Module):
         network: torch.nn.Module,
         space: SupernetSpace,
         sampler: PathSampler,
+        streams: Streams,
         device: torch.device,
     ) -> None:
         super().__init__()
-        self.network, self.space, self.sampler, self.device = network, space, sampler, device
+        self.network, self.space, self.sampler = network, space, sampler
+        self.streams, self.device = streams, device
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return self.network(x, self.space.one_hot(self.sampler.draw(), self.device))
+        drawn = self.sampler.draw(self.streams("paths"))
+        return self.network(x, self.space.one_hot(drawn, self.device))

@@ -13,6 +13,7 @@ drawn uniformly, too.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,10 +53,11 @@ class Encoding:
         ]
         self.pairs = len(column) - sum(len(columns) - count for columns, count in self.limits)
 
-    def uniform(self, count: int) -> Tensor:
+    def uniform(self, count: int, stream: torch.Generator | None = None) -> Tensor:
         """Return genes of uniformly drawn cells, (count, genes)."""
-        places = (torch.rand(count, len(self.decisions)) * (self.last + 1)).floor()
-        ranks = [torch.rand(count, len(columns)).argsort(1).float() for columns, _ in self.limits]
+        uniform = partial(torch.rand, generator=stream)
+        places = (uniform((count, len(self.decisions))) * (self.last + 1)).floor()
+        ranks = [uniform((count, len(each))).argsort(1).float() for each, _ in self.limits]
         return torch.cat([torch.minimum(places, self.last), *ranks], dim=1)
 
     def legal(self, genes: Tensor) -> Tensor:
@@ -91,9 +93,11 @@ class Encoding:
 class Archive:
     """Cells of one type, as continuous genes, and the novelty of other cells."""
 
-    def __init__(self, encoding: Encoding, size: int, neighbours: int) -> None:
+    def __init__(
+        self, encoding: Encoding, size: int, neighbours: int, stream: torch.Generator | None = None
+    ) -> None:
         self.encoding, self.neighbours = encoding, neighbours
-        self.hold(encoding.uniform(size))
+        self.hold(encoding.uniform(size, stream))
 
     def hold(self, genes: Tensor) -> None:
         """Replace all rows."""
@@ -137,10 +141,11 @@ class Archived(PathSampler):
         self.size = archive
         self.neighbours = neighbours
 
-    def begin(self, space: SupernetSpace) -> None:
+    def begin(self, space: SupernetSpace, stream: torch.Generator | None = None) -> None:
         self.space = space
         self.archives = [
-            Archive(Encoding(space, group), self.size, self.neighbours) for group in space.groups
+            Archive(Encoding(space, group), self.size, self.neighbours, stream)
+            for group in space.groups
         ]
 
     def report(self) -> Metrics:
@@ -177,18 +182,18 @@ class Novelty(Archived):
         self.sigma = sigma
         self.changed = 0
 
-    def draw(self) -> Genotype:
+    def draw(self, stream: torch.Generator | None = None) -> Genotype:
         drawn: dict[str, str] = {}
         for archive in self.archives:
-            row = int(torch.randint(self.size, ()))
-            self.changed += archive.put(row, self._climbed(archive, archive.genes[row]))
+            row = int(torch.randint(self.size, (), generator=stream))
+            self.changed += archive.put(row, self._climbed(archive, archive.genes[row], stream))
             drawn |= archive.encoding.genotype(archive.choices[row])
         return Genotype(self.space.name, drawn)
 
-    def _climbed(self, archive: Archive, theta: Tensor) -> Tensor:
+    def _climbed(self, archive: Archive, theta: Tensor, stream: torch.Generator | None) -> Tensor:
         """Return the row after one step of the evolution strategy."""
         encoding = archive.encoding
-        eta = torch.randn(self.perturbations, len(theta))
+        eta = torch.randn(self.perturbations, len(theta), generator=stream)
         perturbed = encoding.legal(theta + self.sigma * eta)
         novelty = archive.novelty(encoding.choices(perturbed))  # (perturbations,)
         step = self.alpha / (self.perturbations * self.sigma)
@@ -212,10 +217,10 @@ class MostNovel(Archived):
         self.draws = draws
         self.oldest = 0
 
-    def draw(self) -> Genotype:
+    def draw(self, stream: torch.Generator | None = None) -> Genotype:
         drawn: dict[str, str] = {}
         for archive in self.archives:
-            genes = archive.encoding.uniform(self.draws)
+            genes = archive.encoding.uniform(self.draws, stream)
             best = int(archive.novelty(archive.encoding.choices(genes)).argmax())
             archive.put(self.oldest, genes[best])
             drawn |= archive.encoding.genotype(archive.choices[self.oldest])

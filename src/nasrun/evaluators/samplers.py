@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
+
 from nasrun.genotype import Genotype
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Metrics
@@ -14,11 +16,11 @@ class PathSampler(ABC):
     """Draws one architecture per batch, with torch's global random numbers."""
 
     @abstractmethod
-    def begin(self, space: SupernetSpace) -> None:
+    def begin(self, space: SupernetSpace, stream: torch.Generator | None = None) -> None:
         """Receive the space to draw from."""
 
     @abstractmethod
-    def draw(self) -> Genotype:
+    def draw(self, stream: torch.Generator | None = None) -> Genotype:
         """Return the next architecture."""
 
     @abstractmethod
@@ -37,11 +39,11 @@ class PathSampler(ABC):
 class Uniform(PathSampler):
     """Every draw is uniform and independent (1902.07638, 1904.00420)."""
 
-    def begin(self, space: SupernetSpace) -> None:
+    def begin(self, space: SupernetSpace, stream: torch.Generator | None = None) -> None:
         self.space = space
 
-    def draw(self) -> Genotype:
-        return self.space.sample()
+    def draw(self, stream: torch.Generator | None = None) -> Genotype:
+        return self.space.sample(stream)
 
     def report(self) -> Metrics:
         return {}

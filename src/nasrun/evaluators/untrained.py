@@ -26,6 +26,7 @@ from nasrun.score import Score
 from nasrun.spaces.layout import Layout, Stem
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Metrics, Stage
+from nasrun.streams import seeded
 from nasrun.supernet.stacked import StackedNetwork
 from nasrun.tasks.base import Batch, ImageTask, Subset
 
@@ -107,9 +108,9 @@ class Untrained(Evaluator):
         self.device = context.budget.torch_device
         self.check(self.task)
         train = self.task.split("train")
-        self.seed = int(torch.randint(2**62, ()))
-        generator = torch.Generator().manual_seed(self.seed)
-        drawn = torch.randperm(len(train), generator=generator)[: self.images]
+        self.streams = context.streams
+        (self.seed,) = self.streams.numbers("evaluator", 1)
+        drawn = torch.randperm(len(train), generator=seeded(self.seed))[: self.images]
         (self.batch,) = Subset(train, drawn).batches(self.images)
 
     @property
@@ -118,7 +119,7 @@ class Untrained(Evaluator):
 
     def warm_up(self, stage: Stage, progress: float) -> Metrics:
         """Compute the numbers of one more reference architecture."""
-        (drawn,) = stage.track([self.space.sample()], 1)
+        (drawn,) = stage.track([self.space.sample(self.streams("reference"))], 1)
         self.known.append(self.numbers(drawn))
         return {name: value for name, value in self.known[-1].items() if math.isfinite(value)}
 

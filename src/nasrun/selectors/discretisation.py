@@ -76,8 +76,9 @@ def discretise(strategy: SupernetStrategy, genotype: Genotype) -> Metrics:
     metrics[f"child_running_{objective}"] = measured(child)
     recalibrate(child, strategy.train, strategy.batch_size)
     metrics[f"child_recalibrated_{objective}"] = measured(child)
-    order = torch.randperm(len(strategy.train))
-    batches = task.batches(strategy.train, strategy.batch_size, order)
+    order = torch.randperm(len(strategy.train), generator=strategy.streams("order"))
+    changes = strategy.streams("augment")
+    batches = task.batches(strategy.train, strategy.batch_size, order, changes)
     sound = finite(learner.train(batches, learner.first_lr), child)
     child.eval()
     metrics[f"child_tuned_{objective}"] = measured(child) if sound else math.nan

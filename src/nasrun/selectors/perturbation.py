@@ -75,8 +75,9 @@ class Perturbation(Selector, Divided):
         self.check(strategy, space)
         strategy.tune(self.weight_lr)
         self.largest = strategy.largest
-        self.decision_order = _arranged(len(space.decisions), self.order)
-        self.limit_order = _arranged(len(space.limits), self.order)
+        stream = self.context.streams("edges")
+        self.decision_order = _arranged(len(space.decisions), self.order, stream)
+        self.limit_order = _arranged(len(space.limits), self.order, stream)
         self.operation_events = max(len(self._undecided(group)) for group in space.groups)
         self.topology_events = max(len(self._crowded(group)) for group in space.groups)
 
@@ -255,9 +256,9 @@ class Perturbation(Selector, Divided):
         }
 
 
-def _arranged(count: int, order: EdgeOrder) -> list[int]:
+def _arranged(count: int, order: EdgeOrder, stream: torch.Generator) -> list[int]:
     """Return the positions 0 .. `count` - 1 in the given order."""
     positions: list[int] = list(range(count))
     if order == "random":
-        positions = torch.randperm(count).tolist()
+        positions = torch.randperm(count, generator=stream).tolist()
     return positions[::-1] if order == "reverse" else positions

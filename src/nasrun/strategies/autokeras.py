@@ -34,7 +34,8 @@ from nasrun.strategies.base import Candidate, PopulationStrategy
 from nasrun.strategies.choosing import Answer, Choose, Question
 from nasrun.strategies.delivery import Delivery
 from nasrun.strategies.growth import Grown, Growth, Tried
-from nasrun.strategies.members import Order, TrainMember, read, stream, write
+from nasrun.strategies.members import Order, TrainMember, read, write
+from nasrun.streams import named
 from nasrun.tasks.base import ImageMembersTask
 from nasrun.trained import Trained
 
@@ -295,7 +296,7 @@ class AutoKeras(PopulationStrategy):
         return self.bound is not None and self.space.size(genotype) > self.bound
 
     def _stream(self, number: int, purpose: str) -> int:
-        return stream(self.seed, 0, number, purpose)
+        return named(self.seed, 0, number, purpose)
 
     def _referenced(self) -> list[str]:
         """Return the files that the state names."""

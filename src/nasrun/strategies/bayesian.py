@@ -94,14 +94,14 @@ class Bayesian(EvaluatedSearch):
     def _pool(self, taken: dict[Genotype, None]) -> list[Genotype]:
         """Return new architectures within the limits: random ones, then neighbours."""
         best = sorted(self.candidates, key=lambda c: c.score.merit, reverse=True)[: self.parents]
-        offered = [self.space.sample() for _ in range(self.draws)]
+        offered = [self.space.sample(self.stream) for _ in range(self.draws)]
         offered += [near for c in best for near in self.space.neighbours(c.genotype)]
         return self._new(offered, taken) or [self._drawn(taken)]
 
     def _drawn(self, taken: dict[Genotype, None]) -> Genotype:
         """Return a random architecture, a new one if possible."""
         for _ in range(self.draws):
-            drawn = self.within_limits(self.space.sample())
+            drawn = self.within_limits(self.space.sample(self.stream))
             if drawn not in taken:
                 return drawn
         # every neighbour of every one is known only where everything is

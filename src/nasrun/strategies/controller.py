@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nasrun.divergence import Diverged, finite
+from nasrun.streams import seeded
 from nasrun.tasks.base import OptimizerFactory
 
 DRAWS = 1000
@@ -45,8 +46,8 @@ class Controller(ABC):
         """Begin with the choices of a mask (decisions, choices)."""
 
     @abstractmethod
-    def draw(self, count: int) -> Rollout:
-        """Draw this many architectures independently."""
+    def draw(self, count: int, generator: torch.Generator | None = None) -> Rollout:
+        """Draw this many architectures independently, by a CPU generator or torch's global one."""
 
     @abstractmethod
     def conditional(self, columns: Tensor) -> Tensor:
@@ -89,7 +90,9 @@ class Policy(nn.Module, ABC):
         """Create the parameters for `decisions` decisions with at most `choices` choices each."""
 
     @abstractmethod
-    def roll(self, count: int, alive: Tensor, prior: Tensor) -> Rollout:
+    def roll(
+        self, count: int, alive: Tensor, prior: Tensor, generator: torch.Generator | None
+    ) -> Rollout:
         """Draw `count` architectures; `prior` (decisions, choices) is added to the logits."""
 
     @abstractmethod
@@ -131,8 +134,8 @@ class Reinforce(Controller):
         self.optimizer = self.factory(self.policy.parameters())
         self.baseline: float | None = None
 
-    def draw(self, count: int) -> Rollout:
-        return self.policy.roll(count, self.alive, self.prior)
+    def draw(self, count: int, generator: torch.Generator | None = None) -> Rollout:
+        return self.policy.roll(count, self.alive, self.prior, generator)
 
     def conditional(self, columns: Tensor) -> Tensor:
         logits = self.policy.conditional(columns)
@@ -198,9 +201,11 @@ class Factorised(Policy):
     def _log_probs(self, alive: Tensor, prior: Tensor) -> Tensor:
         return torch.log_softmax((self.logits + prior).masked_fill(~alive, -math.inf), dim=1)
 
-    def roll(self, count: int, alive: Tensor, prior: Tensor) -> Rollout:
+    def roll(
+        self, count: int, alive: Tensor, prior: Tensor, generator: torch.Generator | None
+    ) -> Rollout:
         log_probs = self._log_probs(alive, prior)  # (decisions, choices)
-        columns = _columns(log_probs, count).T
+        columns = _columns(log_probs, count, generator).T
         chosen = log_probs.expand(count, -1, -1).gather(2, columns[:, :, None])
         return Rollout(columns, chosen.sum(dim=(1, 2)), entropy_of(log_probs).sum().expand(count))
 
@@ -211,12 +216,12 @@ class Factorised(Policy):
         return self._log_probs(alive, prior).exp()
 
 
-def _columns(log_probs: Tensor, count: int) -> Tensor:
+def _columns(log_probs: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
     """(rows, count) draws from the distributions of the rows, (rows, choices)."""
     p = log_probs.detach().exp()
     if not bool(p.isfinite().all()):  # large weights, though finite, can cause this
         raise Diverged("the controller", {}, ["optimizer.lr"])
-    return torch.multinomial(p, count, replacement=True)
+    return torch.multinomial(p, count, replacement=True, generator=generator)
 
 
 class Recurrent(Policy):
@@ -241,14 +246,16 @@ class Recurrent(Policy):
         self.readout = nn.Linear(self.hidden, choices)
         self.decisions, self.choices = decisions, choices
 
-    def roll(self, count: int, alive: Tensor, prior: Tensor) -> Rollout:
+    def roll(
+        self, count: int, alive: Tensor, prior: Tensor, generator: torch.Generator | None
+    ) -> Rollout:
         x, state = self._start(count)
         columns, log_prob, entropy = [], x.new_zeros(count), x.new_zeros(count)
         for row in range(len(alive)):
             logits, state = self._step(x, state)
             logits = (logits + prior[row]).masked_fill(~alive[row], -math.inf)
             log_probs = torch.log_softmax(logits, dim=1)  # (count, choices)
-            column = _columns(log_probs, 1)
+            column = _columns(log_probs, 1, generator)
             log_prob = log_prob + log_probs.gather(1, column)[:, 0]
             entropy = entropy + entropy_of(log_probs)
             columns.append(column[:, 0])
@@ -280,7 +287,7 @@ class Recurrent(Policy):
         return embedded
 
     def marginals(self, alive: Tensor, prior: Tensor) -> Tensor:
-        columns = self.roll(DRAWS, alive, prior).columns  # (draws, decisions)
+        columns = self.roll(DRAWS, alive, prior, seeded(0)).columns  # (draws, decisions)
         counts = torch.zeros(alive.shape)
         counts.scatter_add_(1, columns.T, torch.ones(columns.T.shape))
         return counts / DRAWS
@@ -292,8 +299,9 @@ class Indifferent(Controller):
     def begin(self, alive: Tensor) -> None:
         self.alive, self.random = alive, torch.rand(alive.shape)
 
-    def draw(self, count: int) -> Rollout:
-        columns = torch.multinomial(self.alive.float(), count, replacement=True).T
+    def draw(self, count: int, generator: torch.Generator | None = None) -> Rollout:
+        alive = self.alive.float()
+        columns = torch.multinomial(alive, count, replacement=True, generator=generator).T
         nothing = torch.zeros(count)
         return Rollout(columns, nothing, nothing)
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from nasrun.genotype import Genotype
 from nasrun.spaces.base import Space
-from nasrun.strategies.members import stream
+from nasrun.streams import named
 from nasrun.tasks.base import MemberLearner, PopulationTask
 from nasrun.trained import Trained
 
@@ -36,7 +36,7 @@ class Delivery:
 
     def learner(self, genotype: Genotype, trained: Trained, purpose: str) -> MemberLearner:
         """Return a learner that continues from this training state."""
-        network = self.network(genotype, stream(self.seed, 0, 0, purpose))
+        network = self.network(genotype, named(self.seed, 0, 0, purpose))
         learner = self.task.learner(network)
         learner.load(trained)
         return learner
@@ -73,4 +73,4 @@ class Delivery:
         }
 
     def _stream(self, purpose: str) -> int:
-        return stream(self.seed, self.end, 0, purpose)
+        return named(self.seed, self.end, 0, purpose)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from nasrun.streams import Streams
 from nasrun.supernet.supernet import Supernet
 from nasrun.world import ALONE, World
 
@@ -32,6 +33,7 @@ class Search:
         self,
         *,
         loss: Callable[..., Tensor],
+        streams: Streams,
         supernet: Supernet | None = None,
         alphas: Sequence[Tensor],
         weights: Sequence[Tensor],
@@ -44,6 +46,7 @@ class Search:
         world: World = ALONE,
     ) -> None:
         self.loss = loss
+        self.streams = streams
         self.supernet = supernet
         self.alphas, self.weights, self.buffers = list(alphas), list(weights), list(buffers)
         self.alpha_optimizer, self.weight_optimizer = alpha_optimizer, weight_optimizer

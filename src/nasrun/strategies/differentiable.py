@@ -27,6 +27,7 @@ from nasrun.strategies.descent import Search
 from nasrun.strategies.history import History, StopAtSize, Watchdog, frontier
 from nasrun.strategies.levels import Level
 from nasrun.strategies.penalties import Penalty, Within
+from nasrun.streams import seeded
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.region import compile_regions
 from nasrun.supernet.relaxation import Relaxation
@@ -149,6 +150,7 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
             alpha_mean=self.alpha_mean,
             alpha_std=self.alpha_std,
             beta_std=self.beta_std,
+            streams=self.streams,
         ).to(budget.torch_device)
         self.supernet.to(memory_format=torch.channels_last)
         compile_regions(network, budget)
@@ -212,6 +214,7 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
             alpha_clip=self.alpha_clip,
             weight_clip=self.weight_clip,
             world=self.budget.world,
+            streams=self.streams,
         )
 
     def _loss(self, batch: Sliced, mixture: Mixture | None = None) -> Tensor:
@@ -259,9 +262,10 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
         return metrics
 
     def _epoch(self) -> Metrics:
-        order = torch.randperm(len(self.train))
+        order = torch.randperm(len(self.train), generator=self.streams("order"))
         steps = math.ceil(len(order) / self.batch_size)
-        training = self.task.batches(self.train, self.batch_size, order)
+        changes = self.streams("augment")
+        training = self.task.batches(self.train, self.batch_size, order, changes)
         validation = self._endless(self.validation)
         totals: dict[str, list[Tensor]] = {}
         self.supernet.train()
@@ -274,8 +278,10 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
         return {name: float(mean) for name, mean in means.items()}
 
     def _endless(self, split: Split) -> Iterator[Sliced]:
+        orders, changes = self.streams("validation order"), self.streams("validation augment")
         while True:
-            yield from self.task.batches(split, self.batch_size, torch.randperm(len(split)))
+            order = torch.randperm(len(split), generator=orders)
+            yield from self.task.batches(split, self.batch_size, order, changes)
 
     def _validation(self) -> Metrics:
         return {f"validation_{name}": value for name, value in self.validate().items()}
@@ -317,8 +323,10 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
                 return self.task.compare(compared, split, size, track=track)
         self.supernet.train()
         forwards = [partial(network, mixture=mixture) for mixture in mixtures]
+        seeds = iter(self.streams.numbers("masked", len(forwards)))
+        size = batch_size or self.batch_size
         return [
-            self.task.evaluate(forward, split, batch_size or self.batch_size, augmented=True)
+            self.task.evaluate(forward, split, size, augmented=seeded(next(seeds)))
             for forward in self.track(forwards, len(forwards))
         ]
 

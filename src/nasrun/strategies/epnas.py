@@ -99,14 +99,16 @@ class Epnas(EvaluatedSearch):
                 return new
             self.learn()
         self._drawn = self._drawn[:0]  # nothing new is within reach
-        return [self.within_limits(self.space.sample()) for _ in range(count)]
+        return [self.within_limits(self.space.sample(self.stream)) for _ in range(count)]
 
     def _ranked(self) -> Tensor:
         """Different children of the beam, the controller's likeliest first."""
         length, each = self.prefixes.ends[self._depth], self.beam * self.children
         with torch.no_grad():
-            children = distinct(self._next, self._beam, length, -(-each // len(self._beam)))
-            children = children[torch.randperm(len(children))]
+            children = distinct(
+                self._next, self._beam, length, -(-each // len(self._beam)), self.stream
+            )
+            children = children[torch.randperm(len(children), generator=self.stream)]
             likely = self._rollout(children).log_probs.round(decimals=DECIMALS)
         return children[likely.argsort(descending=True, stable=True)]
 

@@ -8,6 +8,8 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
+
 from nasrun.context import Context
 from nasrun.divergence import below
 from nasrun.engines.base import OnEngine, given
@@ -47,6 +49,11 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
 
         The evaluator scores them together.
         """
+
+    @property
+    def stream(self) -> torch.Generator:
+        """The random numbers of proposals."""
+        return self.streams("proposals")
 
     def learn(self) -> Metrics:
         """Learn from the scores of a round; return numbers to log."""

@@ -35,9 +35,9 @@ class WarmStart:
         self.scored = scored
         self.evaluator = evaluator
 
-    def best(self, space: DecisionSpace, count: int) -> list[Genotype]:
+    def best(self, space: DecisionSpace, count: int, stream: torch.Generator) -> list[Genotype]:
         """Return the `count` best, in the order in which they were drawn."""
-        drawn = [space.sample() for _ in range(self.scored)]
+        drawn = [space.sample(stream) for _ in range(self.scored)]
         merits = [score.merit for score in self.evaluator.evaluate(drawn)]
         ranked = sorted(range(self.scored), key=merits.__getitem__, reverse=True)
         return [drawn[place] for place in sorted(ranked[:count])]
@@ -95,17 +95,19 @@ class Evolution(EvaluatedSearch):
 
     def propose(self, count: int) -> list[Genotype]:
         if self.warm_start is not None and not self._first:
-            self._first = self.warm_start.best(self.space, self.population)
+            self._first = self.warm_start.best(self.space, self.population, self.stream)
         place = len(self.candidates)
         return [self.within_limits(self._child(place + number)) for number in range(count)]
 
     def _child(self, place: int) -> Genotype:
         alive = self.candidates[-self.population :]
         if len(alive) < self.population:
-            return self._first[place] if place < len(self._first) else self.space.sample()
-        drawn = torch.randperm(len(alive))[: self.tournament].tolist()
+            return (
+                self._first[place] if place < len(self._first) else self.space.sample(self.stream)
+            )
+        drawn = torch.randperm(len(alive), generator=self.stream)[: self.tournament].tolist()
         parent = max((alive[place] for place in drawn), key=lambda candidate: candidate.score.merit)
-        return self.space.mutate(parent.genotype)
+        return self.space.mutate(parent.genotype, self.stream)
 
     def foreseen_bytes(self) -> int:
         others = 0 if self.warm_start is None else self.warm_start.evaluator.step_bytes()

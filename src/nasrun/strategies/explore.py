@@ -59,6 +59,7 @@ class Explore:
     def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         """Put the first weights of each choice into the bank."""
         self.space, self.task = space, task = context.space, context.task
+        self.streams = context.streams
         self.device = context.budget.torch_device
         self.train, self.validation = task.split("train"), task.split("validation")
         self.controller.begin(all_choices(space))
@@ -93,11 +94,11 @@ class Explore:
         return metrics
 
     def _train(self, stage: Stage, lr: float, warm_up: bool) -> float:
-        order = torch.randperm(len(self.train))
-        steps = math.ceil(len(order) / self.batch_size)
-        losses = []
-        for batch in stage.track(self.task.batches(self.train, self.batch_size, order), steps):
-            network = self.path(self.uniform() if warm_up else self.draw(1)[0])
+        order = torch.randperm(len(self.train), generator=self.streams("order"))
+        batches = self.task.batches(self.train, self.batch_size, order, self.streams("augment"))
+        losses, paths = [], self.streams("paths")
+        for batch in stage.track(batches, math.ceil(len(order) / self.batch_size)):
+            network = self.path(self.uniform(paths) if warm_up else self.draw(1, paths)[0])
             optimizer = self.bank.optimizer(network, lr)
             loss = self.task.loss(network, batch)
             loss.backward()
@@ -110,11 +111,11 @@ class Explore:
 
     def teach(self) -> float:
         """Give the controller the lessons of a round; return the mean reward of all paths."""
-        means = []
+        means, lessons, images = [], self.streams("lessons"), self.streams("validation order")
         for _ in range(self.updates):
             with below("controller"):
-                rollout = self.controller.draw(self.samples)
-            chosen = torch.randperm(len(self.validation))[: self.images]
+                rollout = self.controller.draw(self.samples, lessons)
+            chosen = torch.randperm(len(self.validation), generator=images)[: self.images]
             part = Subset(self.validation, chosen)
             scores = [self.score(g, part) for g in genotypes(self.space, rollout.columns)]
             rewards = torch.tensor(scores)
@@ -130,10 +131,10 @@ class Explore:
         with batch_statistics(network), torch.no_grad():
             return self.task.evaluate(network, part, self.batch_size)[self.task.objective]
 
-    def draw(self, count: int) -> list[Genotype]:
+    def draw(self, count: int, generator: torch.Generator) -> list[Genotype]:
         """Paths that the controller draws."""
         with below("controller"):
-            return genotypes(self.space, self.controller.draw(count).columns)
+            return genotypes(self.space, self.controller.draw(count, generator).columns)
 
     def whole(self, genotype: Genotype) -> Genotype:
         """A path as an architecture: of edges that exclude each other, the likeliest ones."""
@@ -151,9 +152,9 @@ class Explore:
     def _column(self, name: str, choice: str) -> int:
         return self.space.decisions[self.space.rows[name]].choices.index(choice)
 
-    def uniform(self) -> Genotype:
+    def uniform(self, generator: torch.Generator) -> Genotype:
         """A uniformly random path of the choices alive."""
-        columns = torch.multinomial(self.controller.alive.float(), 1).T
+        columns = torch.multinomial(self.controller.alive.float(), 1, generator=generator).T
         return genotypes(self.space, columns)[0]
 
     def path(self, genotype: Genotype) -> nn.Module:

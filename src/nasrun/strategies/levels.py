@@ -9,9 +9,8 @@ the parameters that it moves.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -85,8 +84,10 @@ class Unrolled(Level):
 
     def _hypergradient(self, search: Search, train: Any, val: Any) -> tuple[list[Tensor], Tensor]:
         xi, weights = search.weight_lr, [w.detach().clone() for w in search.weights]
-        seed = int(torch.randint(2**62, ()))  # the training loss is one function of w: same noise
-        with search.kept(weights), _noise(seed):
+        (seed,) = search.streams.numbers("unrolled", 1)
+        # the training loss is one function of w: the same noise each time
+        noise = partial(search.streams.aside, "unrolled", seed)
+        with search.kept(weights), noise():
             ahead = search.lookahead(search.weights_loss(train))
         with search.kept(weights, ahead):
             val_loss = search.loss(val)
@@ -97,7 +98,7 @@ class Unrolled(Level):
         sides = []
         for sign in (1.0, -1.0):
             moved = [w + sign * eps * v for w, v in zip(weights, direction, strict=True)]
-            with search.kept(weights, moved), _noise(seed):
+            with search.kept(weights, moved), noise():
                 sides.append(search.gradients(search.alphas_loss(train), search.alphas))
         mixed = [(plus - minus) / (2 * eps) for plus, minus in zip(*sides, strict=True)]
         return [g - xi * h for g, h in zip(direct, mixed, strict=True)], val_loss
@@ -214,11 +215,3 @@ def _check_mix(lam_train: float, lam_val: float) -> None:
 def _mix(lam_train: float, lam_val: float, normalise: bool) -> tuple[float, float]:
     total = lam_train + lam_val if normalise else 1.0
     return lam_train / total, lam_val / total
-
-
-@contextmanager
-def _noise(seed: int) -> Iterator[None]:
-    """Draw random numbers from this seed inside; restore the global generator afterwards."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield

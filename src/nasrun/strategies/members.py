@@ -19,6 +19,7 @@ from nasrun.score import Score
 from nasrun.spaces.base import Space
 from nasrun.stage import Metrics
 from nasrun.strategies.base import Candidate
+from nasrun.streams import named
 from nasrun.tasks.base import PopulationTask
 from nasrun.trained import Trained
 
@@ -112,11 +113,6 @@ def sweep(home: Path, interval: int, kept: Collection[str | None]) -> None:
                 folder.rmdir()
 
 
-def stream(seed: int, interval: int, slot: int, purpose: str) -> int:
-    """Return the seed of a random stream; streams of one search have different seeds."""
-    return int(fingerprint([seed, interval, slot, purpose]), 16)
-
-
 @dataclass(frozen=True)
 class Order:
     """The order to train one member for an interval, from file `source` to file `target`."""
@@ -171,7 +167,7 @@ class TrainMember:
 
     @staticmethod
     def _seed(order: Order, purpose: str) -> None:
-        torch.manual_seed(stream(order.seed, order.interval, order.slot, purpose))
+        torch.manual_seed(named(order.seed, order.interval, order.slot, purpose))
 
 
 def write(path: Path, trained: Trained, metrics: Metrics, mark: str) -> None:

@@ -105,7 +105,7 @@ class Nsga2(EvaluatedSearch, PricedStrategy):
         alive = self._alive()
         proposed: list[Genotype] = []
         for _ in range(count):
-            child = self._child(alive, known) if alive else self.space.sample()
+            child = self._child(alive, known) if alive else self.space.sample(self.stream)
             known.add(child)
             proposed.append(self.within_limits(child))
         return proposed
@@ -134,20 +134,20 @@ class Nsga2(EvaluatedSearch, PricedStrategy):
     def _child(self, alive: Sequence[Candidate], known: set[Genotype]) -> Genotype:
         one, other = self._winner(alive), self._winner(alive)
         child = one
-        if float(torch.rand(())) < self.crossover:
-            taken = (torch.rand(len(self.space.tied)) < 0.5).tolist()
+        if float(torch.rand((), generator=self.stream)) < self.crossover:
+            taken = (torch.rand(len(self.space.tied), generator=self.stream) < 0.5).tolist()
             moved = [names for names, takes in zip(self.space.tied, taken, strict=True) if takes]
             child = one.changed({name: other[name] for names in moved for name in names})
-        child = self.space.mutate(child)
+        child = self.space.mutate(child, self.stream)
         for _ in range(AGAIN):
             if child not in known:
                 break
-            child = self.space.mutate(child)
+            child = self.space.mutate(child, self.stream)
         return child
 
     def _winner(self, alive: Sequence[Candidate]) -> Genotype:
         """Return the better of two drawn candidates; `alive` is sorted."""
-        return alive[min(torch.randint(len(alive), (2,)).tolist())].genotype
+        return alive[min(torch.randint(len(alive), (2,), generator=self.stream).tolist())].genotype
 
     def finish(self, folder: Any) -> dict[str, Any]:
         from nasrun.pictures.plots import trade_off

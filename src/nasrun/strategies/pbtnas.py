@@ -37,12 +37,12 @@ from nasrun.strategies.members import (
     rank,
     read,
     shares,
-    stream,
     summary,
     sweep,
     write,
 )
 from nasrun.strategies.variation import Parent, Variation
+from nasrun.streams import named
 from nasrun.tasks.base import PopulationTask
 from nasrun.trained import Tensors, Trained
 
@@ -250,7 +250,7 @@ class Population(PopulationStrategy):
         return self._kept_job
 
     def _stream(self, interval: int, slot: int, purpose: str) -> int:
-        return stream(self.seed, interval, slot, purpose)
+        return named(self.seed, interval, slot, purpose)
 
     def _remember_best(self) -> None:
         best = min(self.members, key=rank)

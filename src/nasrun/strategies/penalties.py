@@ -158,7 +158,7 @@ class ScoreFunction(Estimator):
         assert isinstance(relaxation, Concrete)
         logits = supernet.logits
         with torch.no_grad():
-            log_z = relaxation.log_sample(logits, supernet.progress)
+            log_z = relaxation.log_sample(logits, supernet.progress, supernet.noise)
             cost = price(supernet.decided(log_z.exp()))
             reward = cost - price(supernet.expectation()) if self.baseline else cost
         log_density = relaxation.log_density(logits, log_z, supernet.progress)

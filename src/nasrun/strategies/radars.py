@@ -231,7 +231,7 @@ class Radars(SupernetStrategy, Foreseen):
         alive = self.explore.controller.alive.clone()
         pruned = all_choices(self.space) & ~alive
         best = self.seen.masked_fill(~pruned, -1.0).argmax(1)
-        lucky = torch.rand(len(best)) < self.readmit
+        lucky = torch.rand(len(best), generator=self.streams("readmit")) < self.readmit
         for row in torch.nonzero(lucky & pruned.any(1))[:, 0].tolist():
             alive[row, best[row]] = True
         self.explore.keep(choices(self.space, alive))

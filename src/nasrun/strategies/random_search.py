@@ -13,4 +13,4 @@ class RandomSearch(EvaluatedSearch):
     """Samples every proposal uniformly."""
 
     def propose(self, count: int) -> list[Genotype]:
-        return [self.within_limits(self.space.sample()) for _ in range(count)]
+        return [self.within_limits(self.space.sample(self.stream)) for _ in range(count)]

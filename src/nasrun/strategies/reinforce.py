@@ -59,7 +59,10 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
             with below("explore"):
                 return self.explore.run_round(self, progress, warm_up=self.round < self.warm_up)
         with below("explore"):
-            drawn = [self.explore.whole(path) for path in self.explore.draw(self.num_candidates)]
+            drawn = [
+                self.explore.whole(path)
+                for path in self.explore.draw(self.num_candidates, self.streams("proposals"))
+            ]
         if self.limits is not None:
             drawn = [self.limits.nearest(genotype) for genotype in drawn]
         for genotype in self.track(drawn, len(drawn)):
@@ -80,7 +83,7 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
         exploring = self.exploring - self.warm_up
         teach = self.explore.teach if self.explore.updates else None
         yield Rehearsal(exploring, self.play, exploring, teach)
-        path = self.explore.whole(self.explore.uniform())
+        path = self.explore.whole(self.explore.uniform(self.streams("paths")))
         yield Rehearsal(0, None, self.num_candidates, lambda: self.explore.score(path))
 
     def state_dict(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from nasrun.strategies.descent import Search
 from nasrun.strategies.levels import Level, Losses
+from nasrun.supernet.relaxation import Stream
 from nasrun.supernet.supernet import Supernet
 from nasrun.world import ALONE, World
 
@@ -89,7 +90,7 @@ class RandomNoise(Neighbour):
     def near(
         self, loss: Loss, supernet: Supernet, p: Tensor, eps: float, world: World = ALONE
     ) -> Tensor:
-        return distributions(p + _uniform(p, eps), supernet.missing)
+        return distributions(p + _uniform(p, eps, supernet.noise), supernet.missing)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +115,7 @@ class Adversarial(Neighbour):
         try:
             with torch.no_grad():
                 before = loss(p)
-            q = distributions(p + _uniform(p, eps), missing)
+            q = distributions(p + _uniform(p, eps, supernet.noise), missing)
             for _ in range(self.steps):
                 q.requires_grad_()
                 own = torch.autograd.grad(loss(q), [q], materialize_grads=True)
@@ -141,5 +142,6 @@ def distributions(values: Tensor, missing: Tensor) -> Tensor:
     return cut / cut.sum(-1, keepdim=True)
 
 
-def _uniform(p: Tensor, eps: float) -> Tensor:
-    return torch.empty_like(p).uniform_(-eps, eps)
+def _uniform(p: Tensor, eps: float, noise: Stream) -> Tensor:
+    drawn = torch.rand(p.shape, dtype=p.dtype, generator=noise).to(p.device, non_blocking=True)
+    return eps * (2 * drawn - 1)

@@ -14,7 +14,9 @@ from typing import ClassVar, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Gamma
+
+Stream = torch.Generator | None
+"""A CPU generator, which all processes of a search share; `None` is torch's global one."""
 
 
 class Weights(NamedTuple):
@@ -36,8 +38,8 @@ class Relaxation(ABC):
     single: ClassVar[bool] = False
 
     @abstractmethod
-    def sample(self, alpha: Tensor, progress: float) -> Weights:
-        """Return the weights of one training forward."""
+    def sample(self, alpha: Tensor, progress: float, noise: Stream = None) -> Weights:
+        """Return the weights of one training forward, drawn from `noise`."""
 
     @abstractmethod
     def mean(self, alpha: Tensor) -> Weights:
@@ -48,7 +50,7 @@ class Relaxation(ABC):
 class Softmax(Relaxation):
     """w = softmax(alpha): DARTS (1806.09055)."""
 
-    def sample(self, alpha: Tensor, progress: float) -> Weights:
+    def sample(self, alpha: Tensor, progress: float, noise: Stream = None) -> Weights:
         return self.mean(alpha)
 
     def mean(self, alpha: Tensor) -> Weights:
@@ -75,15 +77,17 @@ class Concrete(Relaxation):
         """Return the temperature of a round after which the share `progress` is done."""
         return self.tau_start + (self.tau_end - self.tau_start) * progress
 
-    def sample(self, alpha: Tensor, progress: float) -> Weights:
-        return Weights(torch.softmax((alpha + gumbel_like(alpha)) / self.tau(progress), dim=-1))
+    def sample(self, alpha: Tensor, progress: float, noise: Stream = None) -> Weights:
+        noisy = alpha + gumbel_like(alpha, noise)
+        return Weights(torch.softmax(noisy / self.tau(progress), dim=-1))
 
     def mean(self, alpha: Tensor) -> Weights:
         return Weights(torch.softmax(alpha, dim=-1))
 
-    def log_sample(self, alpha: Tensor, progress: float) -> Tensor:
+    def log_sample(self, alpha: Tensor, progress: float, noise: Stream = None) -> Tensor:
         """Return ln Z of a sample, which is finite even if Z underflows."""
-        return torch.log_softmax((alpha + gumbel_like(alpha)) / self.tau(progress), dim=-1)
+        noisy = alpha + gumbel_like(alpha, noise)
+        return torch.log_softmax(noisy / self.tau(progress), dim=-1)
 
     def log_density(self, alpha: Tensor, log_z: Tensor, progress: float) -> Tensor:
         """Return ln p_alpha(Z) of each row, (decisions,), given ln Z (1611.00712).
@@ -120,10 +124,10 @@ class OneHot(Relaxation):
                 f"margin={self.margin}: use more than 0 and at most 1, or null for never"
             )
 
-    def sample(self, alpha: Tensor, progress: float) -> Weights:
+    def sample(self, alpha: Tensor, progress: float, noise: Stream = None) -> Weights:
         logp = torch.log_softmax(alpha, dim=-1)
         p = logp.detach().exp()
-        drawn = torch.multinomial(p, 1)
+        drawn = torch.multinomial(p.cpu(), 1, generator=noise).to(p.device)
         log_drawn = logp.gather(1, drawn)
         weight = (log_drawn - log_drawn.detach()).exp()
         if self.margin is not None:
@@ -162,8 +166,8 @@ class HardGumbel(Relaxation):
     soft: Concrete
     adds_undrawn: bool | None = None
 
-    def sample(self, alpha: Tensor, progress: float) -> Weights:
-        soft = self.soft.sample(alpha, progress).values
+    def sample(self, alpha: Tensor, progress: float, noise: Stream = None) -> Weights:
+        soft = self.soft.sample(alpha, progress, noise).values
         drawn = soft.argmax(dim=-1)
         hard = torch.zeros_like(soft).scatter(1, drawn[:, None], 1.0)
         values = hard + (soft - soft.detach())
@@ -185,10 +189,11 @@ class Dirichlet(Relaxation):
         """Return c > 0, zero for a choice that a decision does not have."""
         return F.elu(alpha) + 1
 
-    def sample(self, alpha: Tensor, progress: float) -> Weights:
+    def sample(self, alpha: Tensor, progress: float, noise: Stream = None) -> Weights:
         missing = alpha == -math.inf
         concentration = self.concentration(alpha).masked_fill(missing, 1.0)
-        gammas = Gamma(concentration, torch.ones_like(concentration), validate_args=False).rsample()
+        gammas = torch._standard_gamma(concentration, _there(alpha.device, noise)).clone()
+        gammas.detach().clamp_(min=torch.finfo(gammas.dtype).tiny)  # as `Gamma.rsample` does
         # softmax(ln g) is g / sum g, without dividing by zero where all of a row are tiny
         return Weights(torch.softmax(gammas.log().masked_fill(missing, -math.inf), dim=-1))
 
@@ -197,7 +202,15 @@ class Dirichlet(Relaxation):
         return Weights(concentration / concentration.sum(dim=-1, keepdim=True))
 
 
-def gumbel_like(alpha: Tensor) -> Tensor:
+def _there(device: torch.device, noise: Stream) -> Stream:
+    """Return a generator on the device, a GPU's seeded by `noise`: nothing waits for its queue."""
+    if device.type != "cuda":
+        return noise
+    return torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=noise)))
+
+
+def gumbel_like(alpha: Tensor, noise: Stream) -> Tensor:
     """Return standard Gumbel noise; alpha + noise is largest at k with probability softmax_k."""
-    uniform = torch.rand_like(alpha).clamp(min=torch.finfo(alpha.dtype).tiny)
+    uniform = torch.rand(alpha.shape, dtype=alpha.dtype, generator=noise)
+    uniform = uniform.to(alpha.device, non_blocking=True).clamp(min=torch.finfo(alpha.dtype).tiny)
     return -torch.log(-torch.log(uniform).clamp(max=-torch.finfo(alpha.dtype).eps))

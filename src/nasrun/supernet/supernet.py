@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.supernet import SupernetSpace
+from nasrun.streams import Streams
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.region import running
-from nasrun.supernet.relaxation import Relaxation, Weights
+from nasrun.supernet.relaxation import Relaxation, Stream, Weights
 from nasrun.supernet.stacked import StackedNetwork
 
 Probabilities = dict[str, dict[str, float]]
@@ -29,7 +30,8 @@ class Supernet(nn.Module):
 
     With a `beta_std`, the edges into a node compete, too: every decision has a beta, and its
     weights are multiplied by the softmax of the betas of its node (PC-DARTS, 1907.05737). With
-    `None`, every edge has weight one.
+    `None`, every edge has weight one. Samples are drawn from the stream "alphas", without `streams`
+    from torch's global generator.
     """
 
     missing: Tensor
@@ -44,11 +46,13 @@ class Supernet(nn.Module):
         alpha_mean: float,
         alpha_std: float,
         beta_std: float | None = None,
+        streams: Streams | None = None,
     ) -> None:
         super().__init__()
         self.space = space
         self.network = network
         self.relaxation = relaxation
+        self.streams = streams
         self.progress = 1.0
         self.fixed: dict[str, str] = {}
         shape = (len(space.decisions), space.width)
@@ -65,6 +69,11 @@ class Supernet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         return self.network(x, self.mixture())
+
+    @property
+    def noise(self) -> Stream:
+        """The generator of samples."""
+        return None if self.streams is None else self.streams("alphas")
 
     def weights(self) -> list[nn.Parameter]:
         """Return the parameters that are not alphas."""
@@ -123,7 +132,7 @@ class Supernet(nn.Module):
     def _relaxed(self, sampled: bool | None) -> Weights:
         """Return a sample of the relaxation or its mean; `None` samples in training mode."""
         if self.training if sampled is None else sampled:
-            return self.relaxation.sample(self.logits, self.progress)
+            return self.relaxation.sample(self.logits, self.progress, self.noise)
         return self.relaxation.mean(self.logits)
 
     def _undrawn(self, weights: Tensor, drawn: Sequence[int]) -> Tensor:

@@ -117,10 +117,17 @@ class ImageTask(Task):
         """Return a fixed stratified part of `count` images; ValueError if there are fewer."""
 
     @abstractmethod
-    def batches(self, split: Split, batch_size: int, order: Tensor) -> Iterable[Sliced]:
+    def batches(
+        self,
+        split: Split,
+        batch_size: int,
+        order: Tensor,
+        generator: torch.Generator | None = None,
+    ) -> Iterable[Sliced]:
         """Return augmented training batches in the given order (indices into the split).
 
-        Each is this process's slice of a batch of `batch_size` images.
+        Each is this process's slice of a batch of `batch_size` images. `generator` draws the
+        augmentation, on the CPU; `None` uses torch's global one.
         """
 
     @abstractmethod
@@ -131,12 +138,17 @@ class ImageTask(Task):
         """
 
     def evaluate(
-        self, forward: Forward, split: Split, batch_size: int, *, augmented: bool = False
+        self,
+        forward: Forward,
+        split: Split,
+        batch_size: int,
+        *,
+        augmented: torch.Generator | None = None,
     ) -> Metrics:
         """Return the metrics on a whole split in stored order, without gradients or augmentation.
 
-        The caller sets the network's mode. `augmented` uses training batches of the split instead,
-        in random order.
+        The caller sets the network's mode. With a generator, `augmented`, training batches of the
+        split are used instead, in random order.
         """
         (metrics,) = self.compare(lambda x: [forward(x)], split, batch_size, augmented=augmented)
         return metrics
@@ -148,7 +160,7 @@ class ImageTask(Task):
         split: Split,
         batch_size: int,
         *,
-        augmented: bool = False,
+        augmented: torch.Generator | None = None,
         track: Track | None = None,
     ) -> list[Metrics]:
         """Return what `evaluate` returns for several networks at once, batch by batch."""

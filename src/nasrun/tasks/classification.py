@@ -95,8 +95,14 @@ class Classification(ImageTask):
             ) from error
         return Subset(split, kept)
 
-    def batches(self, split: Split, batch_size: int, order: Tensor) -> Iterator[Sliced]:
-        for batch in self._batches(split, batch_size, order, self.budget.world):
+    def batches(
+        self,
+        split: Split,
+        batch_size: int,
+        order: Tensor,
+        generator: torch.Generator | None = None,
+    ) -> Iterator[Sliced]:
+        for batch in self._batches(split, batch_size, order, generator, self.budget.world):
             if self.blend is None:
                 yield batch
             else:
@@ -104,11 +110,21 @@ class Classification(ImageTask):
                 yield Sliced(images, labels, batch.part)
 
     def _batches(
-        self, split: Split, batch_size: int, order: Tensor, world: World
+        self,
+        split: Split,
+        batch_size: int,
+        order: Tensor,
+        generator: torch.Generator | None,
+        world: World,
     ) -> Iterator[Sliced]:
         lonely = len(order) % batch_size == 1  # batch norm has no variance over one image
         pairs = split.batches(
-            batch_size, augment=self.augment, order=order, drop_last=lonely, world=world
+            batch_size,
+            augment=self.augment,
+            order=order,
+            drop_last=lonely,
+            world=world,
+            generator=generator,
         )
         whole = batched(order, batch_size, lonely)
         for (images, labels), index in zip(pairs, whole, strict=False):  # a portion has fewer
@@ -133,13 +149,15 @@ class Classification(ImageTask):
         split: Split,
         batch_size: int,
         *,
-        augmented: bool = False,
+        augmented: torch.Generator | None = None,
         track: Track | None = None,
     ) -> list[Metrics]:
-        world = ALONE if augmented else self.budget.world  # such a measurement changes the network
+        # an augmented measurement changes the network
+        world = self.budget.world if augmented is None else ALONE
         batches: Iterable[Sliced | Batch] = self._whole(split, batch_size, world)
-        if augmented:
-            batches = self._batches(split, batch_size, torch.randperm(len(split)), world)
+        if augmented is not None:
+            order = torch.randperm(len(split), generator=augmented)
+            batches = self._batches(split, batch_size, order, augmented, world)
         if track is not None:
             batches = track(batches, math.ceil(len(split) / batch_size / world.size))
         count = 0
