@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,65 +12,63 @@ import numpy
 import pytest
 from PIL import Image
 
-COMMAND = [sys.executable, "-m", "nasrun"]
+from nasrun.runs.stage_folder import StageFolder
+from nasrun.tasks.classification import Classification
 
 
 def metrics(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def start(*words):
-    """Run a command in its own process."""
-    return subprocess.Popen(
-        [*COMMAND, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # a signal to it is no signal to us
-        # A job in a shell's background inherits SIGINT as ignored; a terminal's does not.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+def until_a_round(act):
+    """Let a command `act` at its second step after it has saved a round."""
+    save, loss, steps = StageFolder.save, Classification.loss, []
+
+    def saved(folder, stage):
+        save(folder, stage)
+        steps[:] = ["saved"]
+
+    def stepped(task, forward, batch):
+        if steps:
+            steps.append("step")
+        if len(steps) == 3:
+            act()
+        return loss(task, forward, batch)
+
+    StageFolder.save, Classification.loss = saved, stepped
 
 
-def wait_for_a_round(process, folder, least=1):
-    """Return as soon as a round is saved, while a later one is running."""
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wait_for(path):
+    """Return as soon as a file is there."""
     until = time.monotonic() + 90
-    while time.monotonic() < until:
-        if (folder / "state.pt").exists() and len(metrics(folder / "metrics.jsonl")) >= least:
-            assert process.poll() is None, "it ended before it could be stopped"
-            return
-        assert process.poll() is None, "it ended before it saved a round"
-        time.sleep(0.005)
-    raise AssertionError("no round was saved in time")
-
-
-def stop(process, number):
-    """The exit status and the lines on standard error of a process that gets a signal."""
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    return process.returncode, err.splitlines()
-
-
-# Rounds long enough to be hit within, short enough to be many.
-LONG = ["rounds=3", "width=2", "depth=3", "batch_size=8", "images=100", "space.nodes=1"]
-LONG += ["space.kept_edges=1", "budget.threads=1", "budget.device=cpu"]
+    while not path.exists():
+        assert time.monotonic() < until, f"no {path} in time"
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("strategy", ["darts", "random"])
-def test_a_search_killed_within_a_round_ends_as_if_it_was_not(forked, nasrun, here, strategy):
+def test_a_search_killed_within_a_round_ends_as_if_it_was_not(
+    forked, nasrun, here, small, strategy
+):
     own = ["strategy.together=1", "engine=serial"] if strategy == "random" else []
-    words = [f"strategy={strategy}", *LONG, *own]
+    words = [f"strategy={strategy}", *small, *own]
+    rounds = 2
+    if strategy == "random":
+        words, rounds = [*words, "strategy.num_candidates=3", "strategy.evaluator.epochs=1"], 3
+        words.remove("rounds=2")
     name = "random-from_scratch" if strategy == "random" else strategy
     killed = Path(f"killed/digits-darts-{name}/v001/search")
-    process = forked("search", *words, "outputs=killed")
-    wait_for_a_round(process, here / killed)
-    assert process.kill() == -signal.SIGKILL
-    saved = len(metrics(here / killed / "metrics.jsonl"))
-    assert 1 <= saved < 3
+    process = forked("search", *words, "outputs=killed", before=lambda: until_a_round(die))
+    assert process.wait() == -signal.SIGKILL
+    assert len(metrics(here / killed / "metrics.jsonl")) == 1
     assert nasrun("search", *words, "outputs=killed").status == 0
     assert nasrun("search", *words, "outputs=whole").status == 0
     whole = here / "whole" / killed.relative_to("killed")
-    assert len(metrics(whole / "metrics.jsonl")) == 3
+    assert len(metrics(whole / "metrics.jsonl")) == rounds
     assert (here / killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
     for outputs in ("killed", "whole"):
         assert nasrun("select", "budget.threads=1", f"outputs={outputs}").status == 0
@@ -83,10 +80,10 @@ def test_a_search_killed_within_a_round_ends_as_if_it_was_not(forked, nasrun, he
 def test_a_selection_killed_within_a_round_ends_as_if_it_was_not(forked, nasrun, here, finished):
     shutil.copytree("outputs", "whole")
     folder = here / finished / "select/perturb"
-    words = ["method=perturb", "selector.interval=3", "budget.threads=1"]
-    process = forked("select", *words)
-    wait_for_a_round(process, folder)
-    assert process.kill() == -signal.SIGKILL
+    words = ["method=perturb", "selector.interval=3", "budget.threads=1", "discretisation=false"]
+    process = forked("select", *words, before=lambda: until_a_round(die))
+    assert process.wait() == -signal.SIGKILL
+    assert len(metrics(folder / "metrics.jsonl")) == 1
     assert not (folder / "result.json").exists()
     assert nasrun("select", *words).status == 0
     assert nasrun("select", *words, "outputs=whole").status == 0
@@ -146,28 +143,38 @@ def test_a_selection_killed_within_an_event_decides_and_scores_the_same_again(
     assert len(json.loads((folder / "scores.json").read_text())) == 6
 
 
-def test_a_signal_is_one_line_and_a_status_and_finished_rounds_are_kept(nasrun, here):
-    words = [word for word in LONG if not word.startswith("rounds=")]
-    process = start("search", "rounds=50", *words)
+def work():
+    """Work on until a signal ends it, and tell that it does."""
+    Path("working").touch()
+    time.sleep(60)
+
+
+def test_a_signal_is_one_line_and_a_status_and_finished_rounds_are_kept(
+    forked, nasrun, here, small
+):
+    def heard():
+        sys.stderr = Path("err").open("w", buffering=1)
+        until_a_round(work)
+
+    process = forked("search", *small, before=heard)
     folder = here / "outputs/digits-darts-darts/v001/search"
-    wait_for_a_round(process, folder)
-    status, lines = stop(process, signal.SIGTERM)
-    assert status == 143
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("nasrun: ended by SIGTERM; finished rounds are kept")
+    wait_for(here / "working")
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait() == 143
+    (line,) = Path("err").read_text().splitlines()
+    assert line.startswith("nasrun: ended by SIGTERM; finished rounds are kept")
     before = (folder / "metrics.jsonl").read_bytes()
-    assert 1 <= len(before.splitlines()) < 50
-    assert nasrun("search", "rounds=50", *words, "budget.max_hours=1e-9").status == 75
+    assert len(before.splitlines()) == 1
+    assert nasrun("search", *small).status == 0
     after = (folder / "metrics.jsonl").read_bytes()
     assert after.startswith(before)
-    assert len(after.splitlines()) == len(before.splitlines()) + 1
+    assert len(after.splitlines()) == 2
 
 
-def test_a_second_command_on_a_run_at_work_is_refused(forked, nasrun, here):
-    words = [word for word in LONG if not word.startswith("rounds=")]
-    process = forked("search", "rounds=50", *words)
-    wait_for_a_round(process, here / "outputs/digits-darts-darts/v001/search")
-    refusal = nasrun("search", "rounds=50", *words).refusal
+def test_a_second_command_on_a_run_at_work_is_refused(forked, nasrun, here, small):
+    process = forked("search", *small, before=lambda: until_a_round(work))
+    wait_for(here / "working")
+    refusal = nasrun("search", *small).refusal
     process.kill()
     assert "run=outputs/digits-darts-darts/v001: another nasrun is working on it" in refusal
 
@@ -257,19 +264,19 @@ def files_of(run):
     }
 
 
-@pytest.mark.parametrize("lost", ["cells.svg", "cells.png"])
-def test_a_picture_lost_to_a_kill_is_drawn_by_the_same_command(here, pictures, nasrun, small, lost):
+def test_a_picture_lost_to_a_kill_is_drawn_by_the_same_command(here, pictures, nasrun, small):
     """Killed while it is written: the picture is missing, its unfinished file lies there."""
     words = ["run", *small, "stages=[search,select]"]
     assert nasrun(*words).status == 0
     (folder,) = here.glob("outputs/*/v001/select/magnitude")
     expected = files_of(folder.parents[1])
     assert {"select/magnitude/cells.svg", "select/magnitude/cells.png"} <= expected.keys()
-    (folder / lost).rename(folder / f".{lost}.{'0a' * 16}.part")
-    (folder / f"{lost}.tmp").touch()  # as earlier versions called it
-    assert nasrun(*words).status == 0
-    assert files_of(folder.parents[1]) == expected
-    assert not [*folder.glob("*.tmp"), *folder.glob(".*.part")]
+    for lost in ("cells.svg", "cells.png"):
+        (folder / lost).rename(folder / f".{lost}.{'0a' * 16}.part")
+        (folder / f"{lost}.tmp").touch()  # as earlier versions called it
+        assert nasrun(*words).status == 0
+        assert files_of(folder.parents[1]) == expected
+        assert not [*folder.glob("*.tmp"), *folder.glob(".*.part")]
 
 
 def test_a_damaged_state_of_a_search_stops_its_selection(nasrun, finished):

@@ -1,9 +1,9 @@
 """Training from scratch as a stage of the pipeline: when it starts again, and when it continues."""
 
 import json
+import shutil
 from pathlib import Path
 
-import pytest
 import yaml
 
 CELL = ["genotype=darts_v2"]
@@ -15,25 +15,26 @@ def rounds(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("stop", [None, 3])
 def test_an_extended_training_equals_one_in_one_go_where_the_rate_is_constant(
-    nasrun, short, monkeypatch, stop
+    nasrun, short, monkeypatch
 ):
     words = ["retrain", *CELL, *short, *CONSTANT]
     assert nasrun(*words, "retrain.epochs=2").status == 0
     assert nasrun(*words, "retrain.epochs=4").status == 0
-    if stop is not None:
-        with monkeypatch.context() as patch:
-            stopped(patch, stop)
-            assert nasrun(*words, "retrain.epochs=4", "extend=true").status == 130
-    assert nasrun(*words, "retrain.epochs=4", "extend=true").status == 0
     short_one, whole, extended = (
         HOME / "retrain" / name for name in ("darts_v2", "darts_v2-2", "darts_v2-3")
     )
     assert len(rounds(short_one)) == 2
-    assert rounds(extended) == rounds(whole)
-    weights = [(each / "weights.safetensors").read_bytes() for each in (whole, extended)]
-    assert weights[0] == weights[1]
+    for stop in (None, 3):
+        if stop is not None:
+            shutil.rmtree(extended)
+            with monkeypatch.context() as patch:
+                stopped(patch, stop)
+                assert nasrun(*words, "retrain.epochs=4", "extend=true").status == 130
+        assert nasrun(*words, "retrain.epochs=4", "extend=true").status == 0
+        assert rounds(extended) == rounds(whole)
+        weights = [(each / "weights.safetensors").read_bytes() for each in (whole, extended)]
+        assert weights[0] == weights[1]
     assert yaml.safe_load((extended / "config.yaml").read_text())["extend"] == "darts_v2"
     again = nasrun(*words, "retrain.epochs=4", "extend=true")
     assert again.status == 0
