@@ -11,17 +11,30 @@ from nasrun.cli.parts import PARTS
 from nasrun.cli.verbs import VERBS
 
 
-def completed(line):
-    """Return what the shell is offered for a line."""
-    environment = {**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))}
+@pytest.fixture
+def completed(nasrun, monkeypatch):
+    """Return a function that tells what the shell is offered for a line."""
+
+    def complete(line):
+        monkeypatch.setenv("COMP_LINE", line)
+        monkeypatch.setenv("COMP_POINT", str(len(line)))
+        answer = nasrun("-sc", "query=bash")
+        assert answer.status == 0, answer.err
+        return answer.out.split()
+
+    return complete
+
+
+def test_the_shell_asks_the_installed_command(here):
+    line = "nasrun se"
     asked = subprocess.run(
         [Path(sys.executable).with_name("nasrun"), "-sc", "query=bash"],
-        env=environment,
+        env={**os.environ, "COMP_LINE": line, "COMP_POINT": str(len(line))},
         capture_output=True,
         text=True,
         check=True,
     )
-    return asked.stdout.split()
+    assert {"search", "select"} <= set(asked.stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -41,7 +54,7 @@ def completed(line):
         ("nasrun analyze cells gen", {"genotype="}),
     ],
 )
-def test_the_shell_completes(here, line, some):
+def test_the_shell_completes(completed, line, some):
     offered = set(completed(line))
     assert some <= offered
     word = line.split(" ")[-1]
@@ -60,7 +73,7 @@ def test_the_shell_gets_a_script(here):
     subprocess.run(["bash", "-n", "-c", script], check=True)
 
 
-def test_runs_and_genotypes_are_offered(here, finished, nasrun):
+def test_runs_and_genotypes_are_offered(completed, finished):
     run = str(finished)
     for line in ("nasrun select run=", f"nasrun select run={run[:12]}"):
         assert f"run={run}" in completed(line)

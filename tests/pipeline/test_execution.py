@@ -153,7 +153,9 @@ def test_a_signal_is_one_line_and_a_status_and_finished_rounds_are_kept(
     forked, nasrun, here, small
 ):
     def heard():
-        sys.stderr = Path("err").open("w", buffering=1)
+        with open("err", "w") as file:
+            os.dup2(file.fileno(), sys.__stderr__.fileno())
+        sys.stderr = sys.__stderr__
         until_a_round(work)
 
     process = forked("search", *small, before=heard)
