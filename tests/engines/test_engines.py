@@ -57,28 +57,6 @@ class Fails:
         raise ValueError(f"order={order}: cannot be done")
 
 
-@dataclass(frozen=True)
-class Endless:
-    """Tells that it works, and works on while the pipe stands open."""
-
-    pipe: str
-
-    def __call__(self, order):
-        with open(self.pipe, "w") as pipe:
-            print("working", file=pipe, flush=True)
-            signal.pause()
-
-
-class Slow:
-    """A job that arrives slowly, as one does whose modules take long to import."""
-
-    def __init__(self, pipe):
-        self.pipe = pipe
-
-    def __reduce__(self):
-        return Endless(self.pipe), (0,)
-
-
 def results(engine, job, orders, cores=2):
     try:
         return dict(engine.run(job, orders, cores))
@@ -133,7 +111,7 @@ def parent(tmp_path):
 if __name__ == "__main__":
     from nasrun.cli.ending import Ended, heard
     from nasrun.engines.local import Pool
-    from tests.engines.test_engines import {job}
+    from tests.engines.endless import {job}
     try:
         with heard():
             dict(Pool(processes=1, retries=0).run({job}({str(name)!r}), [0], 1))

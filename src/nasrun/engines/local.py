@@ -16,8 +16,6 @@ from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import Any
 
-import torch
-
 from nasrun.budget import Budget
 from nasrun.engines.base import Engine, Job, one_thread, prepare_worker
 
@@ -31,6 +29,8 @@ class Serial(Engine):
         """Accept every budget."""
 
     def run(self, job: Job, orders: Sequence[Any], cores: int) -> Iterator[tuple[int, Any]]:
+        import torch
+
         for position, order in enumerate(orders):
             with one_thread(), torch.random.fork_rng():
                 result = job(order)
