@@ -2,14 +2,11 @@
 
 import json
 
-import pytest
 
-
-@pytest.mark.parametrize(("network", "params"), [("cifar", 3_349_342), ("imagenet", 4_718_752)])
-def test_show_counts_the_published_parameters(nasrun, here, network, params, pictures):
-    words = ["show", "genotype=darts_v2", f"network={network}", "format=json", "out=pictures"]
+def test_show_counts_the_published_parameters(nasrun, here, pictures):
+    words = ["show", "genotype=darts_v2", "network=imagenet", "format=json", "out=pictures"]
     record = json.loads(nasrun(*words).out)
-    assert record["params"] == params
+    assert record["params"] == 4_718_752
     assert record["macs"] > 5e8
     assert len(record["pictures"]) >= 2
     assert all((here / path).stat().st_size > 1000 for path in record["pictures"])
