@@ -86,10 +86,10 @@ class Ranks(World):
                 tensor.copy_(mean)
 
     def stacked(self, tensor: Tensor) -> Tensor:
-        flat = tensor.new_empty(self.size * tensor.numel())
+        each = [torch.empty_like(tensor) for _ in range(self.size)]
         with _connection():
-            dist.all_gather_into_tensor(flat, tensor.contiguous().view(-1))
-        return flat.view(self.size, *tensor.shape)
+            dist.all_gather(each, tensor.contiguous())
+        return torch.stack(each)
 
     def total(self, *tensors: Tensor) -> Sequence[Tensor]:
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
