@@ -78,7 +78,7 @@ MAY = {
             "data.images",
             "data.portion",
         ),
-        *("costs", "pictures.cells", "engines.base", *SPACES, "spaces.notation"),
+        *("costs", "pictures.cells", "engines.base", "engines.shared", *SPACES, "spaces.notation"),
         "strategies.base",
         *("selectors.base", "selectors.discretisation", "tasks.base"),
     },

@@ -12,6 +12,8 @@ from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
 from nasrun.data.base import Dataset
 from nasrun.data.splits import Split
+from nasrun.engines.local import Serial
+from nasrun.engines.shared import Shared
 from nasrun.supernet.supernet import argmax
 from nasrun.world import ALONE
 
@@ -77,6 +79,16 @@ def searched(parts, world):
     return played(strategy), flat(strategy.supernet), strategy.supernet.genotype(argmax)
 
 
+def scored(parts, world):
+    """Return the metrics of all rounds of a search by scores."""
+    space, dataset, task, strategy = parts
+    torch.manual_seed(0)
+    task.begin(PreciseSet(dataset), budget_of(world))
+    engine = Shared(Serial(), world)
+    strategy.begin(context(space, task, task.budget, engine=engine))
+    return played(strategy), torch.zeros(0)
+
+
 def played(stage):
     rounds = []
     while not stage.done:
@@ -95,6 +107,11 @@ def parts_of(*words):
     return lambda *groups: [build(resolve(config[group]), group) for group in groups]
 
 
+CALM = "strategy.watchdog=null"
+EVALUATORS = {
+    "from_scratch": ["strategy.num_candidates=3", "strategy.evaluator.epochs=1"],
+    "inherited": ["evaluator@strategy=inherited", "strategy.num_candidates=3", "rounds=2"],
+}
 SEARCHES = {"darts": 2, "darts_2nd": 1, "snas": 2, "gdas": 2, "milenas": 2}
 """Strategies with their rounds, of three steps each."""
 
@@ -103,12 +120,7 @@ def works():
     """Return functions of a world, by name."""
     # 43 images to train on: batches of 16, 16 and 11
     few = "space.operations=[none,skip_connect,sep_conv_3x3,avg_pool_3x3]"
-    common = [
-        *SMALL,
-        few,
-        "images=58",
-        "strategy.watchdog=null",
-    ]
+    common = [*SMALL, few, "images=58"]
     found = {}
     words = [*SMALL, "images=43", "retrain.epochs=7", "retrain.channels=2", "retrain.layers=3"]
     words += ["retrain.batch_size=16", "retrain.drop_path=0.3"]  # 21 steps
@@ -116,8 +128,13 @@ def works():
         parts_of(*words)("space", "dataset", "retrain"), world
     )
     for name, rounds in SEARCHES.items():
-        made = parts_of(*common, f"strategy={name}", f"rounds={rounds}")
+        made = parts_of(*common, f"strategy={name}", f"rounds={rounds}", CALM)
         found[name] = lambda world, made=made: searched(
+            made("space", "dataset", "task", "strategy"), world
+        )
+    for name, settings in EVALUATORS.items():
+        made = parts_of(*common, "strategy=random", *settings)
+        found[name] = lambda world, made=made: scored(
             made("space", "dataset", "task", "strategy"), world
         )
     return found

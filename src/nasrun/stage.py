@@ -171,12 +171,15 @@ class Foreseen(ABC):
 
 
 class Divided(ABC):
-    """A stage whose work several processes can share: each computes on a slice of every batch."""
+    """A stage whose work several processes can share: slices of every batch, or candidates."""
 
     @property
     @abstractmethod
-    def smallest_batch(self) -> float:
-        """Number of images in a batch that is divided; infinite if another stage divides them."""
+    def smallest_batch(self) -> float | None:
+        """Number of images in a batch that is divided, infinite if none is.
+
+        `None` if the work cannot be shared with these settings.
+        """
 
 
 def drive(

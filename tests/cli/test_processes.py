@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from conftest import SMALL
 from rich.console import Console
 from together import ended, together
 
+from nasrun.budget import Budget
 from nasrun.cli import processes
 from nasrun.cli.line import Line
 from nasrun.cli.prepared import plan_of, source_of
@@ -91,3 +93,38 @@ def test_the_launcher_gives_the_words_to_each_process_and_tells_of_a_lost_one(wo
         start(line, 2)
     workers("exit 75")
     assert start(line, 2) == 75
+
+
+def test_what_several_processes_cannot_share_is_refused_before_they_start(nasrun, monkeypatch):
+    two, most = "budget.processes=2", 8 * os.cpu_count()
+    for words, named in (
+        (["search", two, "strategy=radars"], "strategy=radars works in one process; use 1"),
+        (["search", two, "strategy=random", "evaluator=naswot"], "strategy=random works in one"),
+        (["retrain", two, "genotype=darts_v2", "retrain.batch_size=2"], "batches of 2 images"),
+        (["search", f"budget.processes={most + 1}"], f"use at most {most}"),
+        (["search", "budget.processes=0"], "processes=0: use at least 1, or auto"),
+        (["search", "-m", "seed=0,1", two], "a job of a sweep has one process"),
+    ):
+        answer = nasrun(*words)
+        assert answer.status == 2
+        assert answer.err.count("\n") == 1
+        assert named in answer.err, answer.err
+    launched = {"RUN_ID": "x", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    for name, value in {**launched, "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    answer = nasrun("search", "budget.processes=3")
+    assert "budget.processes=3: torchrun has started 2" in answer.err
+    assert not Path("outputs").exists()
+
+
+def test_a_thin_slice_of_the_last_batch_is_refused():
+    budget = Budget(
+        device="cpu", precision="fp32", threads=1, max_hours=None, processes=4, sync_batch_norm=True
+    )
+    budget.refuse_thin(100, 16)  # the last one has 4
+    with pytest.raises(ValueError, match=r"the last batch of 99 images has 3"):
+        budget.refuse_thin(99, 16)
+    budget.refuse_thin(97, 16)  # a single image is left out
+    with pytest.raises(ValueError, match="each process needs 2"):
+        replace(budget, sync_batch_norm=False).refuse_thin(100, 16)

@@ -46,6 +46,11 @@ class Evaluator(ABC):
         return None
 
     @property
+    def smallest_batch(self) -> float | None:
+        """As `nasrun.stage.Divided`: whether and how several processes share the work."""
+        return None
+
+    @property
     def warm_up_rounds(self) -> int:
         """Number of warm-up rounds before the first score."""
         return 0

@@ -64,6 +64,10 @@ class FromScratch(Evaluator, OnEngine):
     def on_engine(self) -> bool:
         return True
 
+    @property
+    def smallest_batch(self) -> float:
+        return math.inf
+
     def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         space, task, budget = context.space, context.task, context.budget
         self.engine, self.streams = given(context.engine), context.streams

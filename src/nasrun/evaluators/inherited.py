@@ -61,6 +61,10 @@ class Inherited(Evaluator):
     def warm_up_rounds(self) -> int:
         return self.rounds
 
+    @property
+    def smallest_batch(self) -> float:
+        return self.batch_size
+
     def check(self, task: ImageTask) -> None:
         self._part(task)
 
@@ -78,6 +82,7 @@ class Inherited(Evaluator):
         space, task, budget = context.space, context.task, context.budget
         self.space, self.task, self.streams = space, task, context.streams
         self.train, self.validation = task.split("train"), task.split("validation")
+        budget.refuse_thin(len(self.train), self.batch_size)
         self.measured = self._part(task)
         self.device, self.budget = budget.torch_device, budget
         network = space.network(inputs=task.inputs, outputs=task.outputs)

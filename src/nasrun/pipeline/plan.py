@@ -181,13 +181,22 @@ class Plan:
             budget=self.budget,
             streams=self.streams,
             limits=self.limits,
-            engine=self.engine,
+            engine=self._engine,
         )
 
     @cached_property
     def streams(self) -> Streams:
         """Random streams of all stages."""
         return Streams(self.seed)
+
+    @cached_property
+    def _engine(self) -> Engine | None:
+        """The engine of contexts; if several processes share the work, each runs a part of it."""
+        from nasrun.engines.shared import Shared
+
+        if self.engine is None or self.budget.world.size == 1:
+            return self.engine
+        return Shared(self.engine, self.budget.world)
 
     @cached_property
     def contents(self) -> Contents | None:

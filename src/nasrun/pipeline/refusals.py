@@ -178,7 +178,7 @@ def refuse_processes(
     for group, stage in stages.items():
         if stage is None:
             continue
-        if not isinstance(stage, Divided):
+        if not isinstance(stage, Divided) or stage.smallest_batch is None:
             raise ValueError(f"{given}: {group}={choices[group]} works in one process; use 1")
         if stage.smallest_batch < size * (least := budget.smallest_slice):
             raise ValueError(

@@ -16,7 +16,7 @@ from nasrun.evaluators.from_scratch import FromScratch
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Selector
 from nasrun.spaces.supernet import SupernetSpace
-from nasrun.stage import Metrics, Rehearsal
+from nasrun.stage import Divided, Metrics, Rehearsal
 from nasrun.strategies.base import (
     Candidate,
     CandidateStrategy,
@@ -27,7 +27,7 @@ from nasrun.strategies.base import (
 )
 
 
-class Halving(Selector, OnEngine):
+class Halving(Selector, OnEngine, Divided):
     """A round is a rung; per rung, epochs are multiplied and contestants divided by `eta`.
 
     The first rung trains the `contestants` best distinct candidates for `evaluator.epochs` epochs.
@@ -79,6 +79,10 @@ class Halving(Selector, OnEngine):
     @property
     def on_engine(self) -> bool:
         return True
+
+    @property
+    def smallest_batch(self) -> float | None:
+        return self.evaluator.smallest_batch
 
     @property
     def rounds(self) -> int:

@@ -5,6 +5,7 @@ For a supernet these are the likeliest architectures, else the candidates with t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,14 +15,14 @@ from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Selector
 from nasrun.spaces.decision import DecisionSpace
-from nasrun.stage import Metrics, Rehearsal, Step, unseen
+from nasrun.stage import Divided, Metrics, Rehearsal, Step, unseen
 from nasrun.strategies.base import Candidate, RankedStrategy, Strategy, from_plain, plain
 
 OUTSIDE = "has a score by the search's weights; leave selector.evaluator=null out"
 """The end of an error: no number came out, or limits led out of the supernet."""
 
 
-class Rescored(Selector, OnEngine):
+class Rescored(Selector, OnEngine, Divided):
     """The evaluator's warm-up, then a round that scores `contestants` architectures.
 
     If `evaluator` is `None`, they are scored with the weights that the search shares between its
@@ -41,6 +42,10 @@ class Rescored(Selector, OnEngine):
     @property
     def on_engine(self) -> bool:
         return isinstance(self.evaluator, OnEngine) and self.evaluator.on_engine
+
+    @property
+    def smallest_batch(self) -> float | None:
+        return math.inf if self.evaluator is None else self.evaluator.smallest_batch
 
     def check(self, strategy: Strategy, space: DecisionSpace) -> None:
         assert isinstance(strategy, RankedStrategy)

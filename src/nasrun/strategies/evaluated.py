@@ -17,12 +17,12 @@ from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
 from nasrun.score import Score
 from nasrun.spaces.decision import DecisionSpace
-from nasrun.stage import Foreseen, Metrics, Rehearsal, Step, unseen
+from nasrun.stage import Divided, Foreseen, Metrics, Rehearsal, Step, unseen
 from nasrun.strategies.base import Candidate, CandidateStrategy, from_plain, plain
 from nasrun.tasks.base import ImageTask
 
 
-class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
+class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine, Divided):
     """The evaluator's warm-up, then rounds of `together` proposals, `num_candidates` in all.
 
     So an evaluator that shares weights trains them first, and all scores come from one state. A
@@ -74,6 +74,10 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine):
     @property
     def on_engine(self) -> bool:
         return isinstance(self.evaluator, OnEngine) and self.evaluator.on_engine
+
+    @property
+    def smallest_batch(self) -> float | None:
+        return self.evaluator.smallest_batch
 
     @property
     def rounds(self) -> int:
