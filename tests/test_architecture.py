@@ -101,7 +101,7 @@ MAY = {
     "analysis": {
         *("analysis", "runs", "config", "display", "ops", "costs", *SPACES, "spaces.darts"),
         *("supernet", "strategies.base", "strategies.evaluated", "evaluators", "data.table"),
-        *("strategies.curvature", "strategies.history", "selectors.discretisation"),
+        *("strategies.curvature", "data.splits", "strategies.history", "selectors.discretisation"),
         *("pictures.cells", "pictures.measured", "engines", "tasks.base", "retrain"),
         *("pipeline.given", "pipeline.plan", "pipeline.source", "pipeline.stages"),
         "pipeline.refusals",

@@ -83,8 +83,8 @@ def search_panels(groups: Sequence[str]) -> list[Panel]:
         ),
         Panel(
             "Sharpness of the loss in the alphas",
-            "largest eigenvalue of the Hessian",
-            {"alpha_eigenvalue": ""},
+            "eigenvalue",
+            {"alpha_eigenvalue": "largest, of the Hessian"},
         ),
         Panel("Reward of drawn paths", "%", {"reward": ""}, scale=100.0),
         Panel(

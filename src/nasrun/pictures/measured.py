@@ -82,11 +82,14 @@ def _skips(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _operations(axes: Axes, operations: Mapping[str, Sequence[int]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     styles = [(colour, line) for line in LINES for colour in COLOURS]
     for (name, counts), (colour, line) in zip(operations.items(), cycle(styles), strict=False):
         axes.plot(range(1, len(counts) + 1), counts, line, color=colour, label=name, lw=1.8)
     dress(axes, "Operations of the architecture", "round")
     axes.set_ylabel("edges", color=INK)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     count_along(axes)
     axes.legend(frameon=False, labelcolor=INK, fontsize=8)
 
@@ -111,6 +114,7 @@ def _watched(axes: Axes, metrics: Sequence[Metrics]) -> None:
         handles += right.plot(*zip(*points, strict=True), "--", color=COLOURS[0], label=name)
         right.set_ylabel("eigenvalue", color=COLOURS[0])
         right.spines["top"].set_visible(False)
+        right.spines[["left", "right", "bottom"]].set_color("#999999")
         right.tick_params(color="#999999", labelcolor=COLOURS[0])
     axes.legend(handles=handles, frameon=False, labelcolor=INK, fontsize=8)
 
@@ -179,3 +183,104 @@ def _band(
     axes.plot(epochs, means, style, color=colour, label=name, lw=1.5)
     low, high = ([m + sign * s for m, s in zip(means, spreads, strict=True)] for sign in (-1, 1))
     axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def landscapes(record: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Draw contours, surfaces and the line of a record of landscapes; return the pictures."""
+    drawn = []
+    if record["planes"]:
+        drawn += [folder / "contours.png", folder / "surfaces.png"]
+        _contours(record, drawn[0])
+        _surfaces(record, drawn[1])
+    if "line" in record:
+        drawn.append(folder / "line.png")
+        _line(record["line"], drawn[-1])
+    return drawn
+
+
+KINDS = (("loss", "loss"), ("variance", "gradient variance"))
+"""What is drawn of a grid, with its title."""
+
+
+def _logarithms(record: Mapping[str, Any], key: str) -> list[Any]:
+    """Return the decimal logarithms of each solution's grid; what is not finite is left out."""
+    import numpy as np
+
+    grids = [np.array(plane["grids"][key], dtype=float) for plane in record["planes"]]
+    return [np.ma.masked_invalid(np.log10(np.maximum(grid, 1e-12))) for grid in grids]
+
+
+def _contours(record: Mapping[str, Any], path: Path) -> None:
+    """Draw a row of contours per quantity; all solutions share its levels."""
+    import numpy as np
+
+    planes, places = record["planes"], record["places"]
+    figure = blank(4.2 * len(planes) + 1.2, 8.2, w_pad=0.1, h_pad=0.12)
+    for row, (key, title) in enumerate(KINDS):
+        grids = _logarithms(record, key)
+        low, high = min(grid.min() for grid in grids), max(grid.max() for grid in grids)
+        levels = np.linspace(low, high if high > low else low + 1, 25)
+        every = []
+        for place, (plane, grid) in enumerate(zip(planes, grids, strict=True), 1):
+            axes = figure.add_subplot(2, len(planes), row * len(planes) + place)
+            filled = axes.contourf(places, places, grid, levels=levels, cmap="viridis")
+            axes.contour(places, places, grid, levels=levels[::3], colors="white", linewidths=0.4)
+            axes.plot(0, 0, "+", color="white", markersize=9)
+            dress(axes, f"{plane['name']}: {title}", "x", size=10)
+            axes.set_ylabel("y", color=INK)
+            axes.set_aspect("equal")
+            axes.grid(visible=False)
+            every.append(axes)
+        bar = figure.colorbar(filled, ax=every, shrink=0.85)
+        bar.set_label(f"log10 of {title}", color=INK)
+    save(figure, path, dpi=110)
+
+
+def _surfaces(record: Mapping[str, Any], path: Path) -> None:
+    """Draw a surface per solution and quantity; all solutions share its heights."""
+    import numpy as np
+
+    planes, places = record["planes"], np.array(record["places"])
+    x, y = np.meshgrid(places, places)
+    figure = blank(4.6 * len(planes) + 0.6, 8.4, w_pad=0.1, h_pad=0.1)
+    for row, (key, title) in enumerate(KINDS):
+        grids = _logarithms(record, key)
+        low, high = min(grid.min() for grid in grids), max(grid.max() for grid in grids)
+        for place, (plane, grid) in enumerate(zip(planes, grids, strict=True), 1):
+            axes: Any = figure.add_subplot(
+                2, len(planes), row * len(planes) + place, projection="3d"
+            )
+            heights = grid.filled(np.nan)
+            axes.plot_surface(x, y, heights, cmap="viridis", vmin=low, vmax=high, linewidth=0)
+            axes.set_zlim(low, high if high > low else low + 1)
+            name = f"{plane['name']}: log10 of {title}"
+            axes.set_title(name, fontsize=10, fontweight="bold", color=INK)
+            axes.tick_params(labelsize=7)
+            axes.set_xlabel("x", fontsize=8, color=INK)
+            axes.set_ylabel("y", fontsize=8, color=INK)
+            axes.view_init(elev=30, azim=-55)
+    save(figure, path, dpi=110)
+
+
+def _line(line: Mapping[str, Any], path: Path) -> None:
+    """Draw loss, accuracy and gradient variance on the line through two solutions."""
+    import math
+
+    figure = blank(12, 4, w_pad=0.15)
+    for axes, (key, title, scale) in zip(
+        figure.subplots(1, 3),
+        (("loss", "Loss", 1.0), ("accuracy", "Accuracy, %", 100.0),
+         ("variance", "Gradient variance", 1.0)),
+        strict=True,
+    ):  # fmt: skip
+        known = [point[key] for point in line["points"]]
+        values = [math.nan if value is None else scale * value for value in known]
+        axes.plot(line["steps"], values, "o-", color=COLOURS[0], ms=4)
+        for t, name in zip((0, 1), line["ends"], strict=True):
+            axes.axvline(t, color=COLOURS[1], lw=0.8, ls="--")
+            axes.text(t, 1.0, name, transform=axes.get_xaxis_transform(), rotation=90,
+                      va="top", ha="right", fontsize=7, color=INK)  # fmt: skip
+        dress(axes, title, "share of the way")
+        if key == "variance" and all(value > 0 for value in values):
+            axes.set_yscale("log")
+    save(figure, path, dpi=110)

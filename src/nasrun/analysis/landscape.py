@@ -1,0 +1,307 @@
+"""The loss around trained networks (Li et al., 1712.09913; Shu, Wang, Cai, 1909.09569).
+
+On a grid around a solution w, loss and gradient variance at w + x d1 + y d2, where d1 and d2 are
+random and filter-normalised: every filter of a direction has the norm of the filter of w. As in Li
+et al.'s code, biases and batch norms do not move. Between two solutions, the same on the line
+w1 + t (w2 - w1). Every row of a grid is kept as soon as it is known, so that a command resumes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from nasrun import ops
+from nasrun.analysis import results
+from nasrun.analysis.kept import Measurements
+from nasrun.analysis.solutions import Opened, Solution, moments
+from nasrun.budget import Budget
+from nasrun.config import build_all, compose, resolve
+from nasrun.data.splits import Part
+from nasrun.display import percent, say, table, watched
+from nasrun.files import write_json
+from nasrun.pictures import measured
+from nasrun.pipeline.plan import import_trusted
+from nasrun.selectors.discretisation import recalibrate
+from nasrun.stage import Metrics
+from nasrun.streams import named
+
+RECORD = "landscape.json"
+Direction = dict[str, Tensor]
+"""A step for each parameter, by name; one that does not move is not in it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """The points to measure, and how.
+
+    The grid has `grid` x `grid` points at x and y from -`extent` to `extent`, the line `line`
+    points from t = -0.25 to 1.25. Batch norms use the solution's running statistics, or with
+    `recalibrated` those of the measured images at every point.
+    """
+
+    grid: int
+    extent: float
+    line: int
+    part: Part
+    images: int
+    batch_size: int
+    recalibrated: bool
+    seed: int
+
+    @property
+    def places(self) -> list[float]:
+        """Coordinates of the grid; its middle is the solution."""
+        return np.linspace(-self.extent, self.extent, self.grid).tolist()
+
+    @property
+    def steps(self) -> list[float]:
+        """Positions on the line."""
+        return np.linspace(-0.25, 1.25, self.line).tolist()
+
+
+@dataclass(frozen=True)
+class Row:
+    """An order for the engine: the points of one row, as steps along two directions.
+
+    `ends` are the solution, and for a line the solution to which it leads.
+    """
+
+    ends: tuple[Solution, ...]
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """The engine's job: measure loss and gradient at the points of a row."""
+
+    where: Where
+    budget: Budget
+    trust: tuple[str, ...]
+    modules: tuple[str, ...]
+
+    def __call__(self, order: Row) -> list[Metrics]:
+        for module in (*self.trust, *self.modules):  # another process has to know them too
+            import_module(module)
+        self.budget.apply_to_cuda()
+        first, *others = (each.opened(self.budget, self.trust) for each in order.ends)
+        if others:
+            directions = [between(first, others[0])]
+        else:
+            directions = [
+                normalised(first.network, named(self.where.seed, "direction", axis))
+                for axis in ("x", "y")
+            ]
+        buffers = [{n: b.clone() for n, b in e.network.named_buffers()} for e in (first, *others)]
+        return [self._at(first, directions, point, buffers) for point in order.points]
+
+    def _at(
+        self,
+        solution: Opened,
+        directions: Sequence[Direction],
+        point: tuple[float, float],
+        buffers: Sequence[Direction],
+    ) -> Metrics:
+        network, weights = solution.network, solution.weights()
+        split = solution.images(self.where.part, self.where.images)
+        try:
+            with torch.no_grad():
+                for direction, step in zip(directions, point, strict=False):
+                    for name, parameter in network.named_parameters():
+                        if name in direction:
+                            parameter += step * direction[name]
+                if len(buffers) == 2:
+                    _mix(network, *buffers, point[0])
+            if self.where.recalibrated:
+                recalibrate(network, split, self.where.batch_size)
+            return moments(network, split, self.where.batch_size)
+        finally:
+            network.load_state_dict({**weights, **buffers[0]})
+            network.eval()
+
+
+def normalised(network: nn.Module, seed: int) -> Direction:
+    """Return a random direction whose filters have the norms of the network's filters.
+
+    A filter is a row of a weight: the weights of one output. Vectors (biases, batch norms) stay.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    found = {}
+    for name, parameter in network.named_parameters():
+        if parameter.dim() > 1:
+            w = parameter.detach()
+            d = torch.randn(w.shape, generator=generator).to(w)
+            axes = tuple(range(1, w.dim()))
+            scale = w.square().sum(axes, keepdim=True).sqrt()
+            found[name] = d * scale / (d.square().sum(axes, keepdim=True).sqrt() + 1e-10)
+    return found
+
+
+def between(first: Opened, second: Opened) -> Direction:
+    """Return the step from one solution to another; every parameter moves."""
+    ends = second.weights()
+    return {name: ends[name] - w for name, w in first.weights().items()}
+
+
+def _mix(network: nn.Module, first: Direction, second: Direction, share: float) -> None:
+    """Set running statistics to those between two solutions; variances stay positive."""
+    for name, buffer in network.named_buffers():
+        if buffer.is_floating_point():
+            between = torch.lerp(first[name], second[name], share)
+            buffer.copy_(between.clamp(min=0) if name.endswith("running_var") else between)
+
+
+def sharpness(losses: Sequence[Sequence[float]], places: Sequence[float]) -> dict[str, float]:
+    """Return figures of a grid of losses; non-finite losses count as infinite.
+
+    `below_twice` is the share of points with less than twice the least loss, `curvature` the
+    largest eigenvalue of the 2 x 2 matrix of second differences in the middle, `most_curvature` the
+    largest of those at all points inside.
+    """
+    grid = np.array(losses, dtype=float)
+    grid[~np.isfinite(grid)] = np.inf
+    found = {"least": float(grid.min()), "below_twice": float((grid < 2 * grid.min()).mean())}
+    step = places[1] - places[0]
+    middle, last = len(places) // 2, len(places) - 1
+    inside = []
+    for i in range(1, last):
+        for j in range(1, last):
+            around = grid[i - 1 : i + 2, j - 1 : j + 2]
+            if np.isfinite(around).all():
+                value = _curvature(around, step)
+                inside.append(value)
+                if i == j == middle:
+                    found["curvature"] = value
+    return {**found, "most_curvature": max(inside)} if inside else found
+
+
+def _curvature(around: np.ndarray[Any, np.dtype[np.float64]], step: float) -> float:
+    """Return the largest eigenvalue of the second differences of 3 x 3 values."""
+    yy = around[2, 1] - 2 * around[1, 1] + around[0, 1]
+    xx = around[1, 2] - 2 * around[1, 1] + around[1, 0]
+    xy = (around[2, 2] - around[2, 0] - around[0, 2] + around[0, 0]) / 4
+    return float(np.linalg.eigvalsh(np.array([[xx, xy], [xy, yy]]) / step**2)[-1])
+
+
+def analyse(
+    paths: Sequence[str],
+    where: Where,
+    overrides: Sequence[str],
+    *,
+    branch: str | None,
+    out: str | None,
+    trust: Sequence[str],
+) -> dict[str, Any]:
+    """Measure the rows that are not kept, write, and draw."""
+    for package in trust:
+        import_trusted(package)
+    found = [Solution.at(path, branch) for path in paths]
+    config = compose(overrides).config
+    nodes = {key: resolve(config[key]) for key in ("budget", "engine")}
+    budget, engine = build_all(nodes, trust).values()
+    engine.check(budget)
+    budget.apply()
+    opened = [each.opened(budget, trust) for each in found]
+    for each in opened:
+        each.images(where.part, where.images)
+    if where.line:
+        _refuse_unlike(found, opened)
+    folder = results.place("landscape", None, out)
+    kept = Measurements(folder, ["landscape", asdict(where)])
+    rows = [
+        Row((each,), tuple((x, y) for x in where.places)) for each in found for y in where.places
+    ]
+    if where.line:
+        steps, each = [(t, 0.0) for t in where.steps], max(where.grid, 5)
+        parts = [tuple(steps[n : n + each]) for n in range(0, len(steps), each)]
+        rows += [Row(tuple(found), part) for part in parts]
+    home = results.home_of(folder)
+    with nullcontext() if home is None else home.lock():
+        waiting = [row for row in rows if not kept.has(*_what(row))]
+        job = Measure(where, budget, tuple(trust), ops.modules(ops.known()))
+        try:
+            done = engine.run(job, waiting, budget.resolved["threads"])
+            for place, values in watched(done, "measuring rows", len(waiting)):
+                kept.add(values, *_what(waiting[place]))
+        finally:
+            engine.close()
+        record = _record(found, rows, where, kept)
+        write_json(folder / RECORD, record)
+        pictures = measured.landscapes(record, folder)
+    return {**record, "pictures": list(map(str, pictures))}
+
+
+def _what(row: Row) -> tuple[object, ...]:
+    return *(end.digest for end in row.ends), row.points
+
+
+def _refuse_unlike(found: Sequence[Solution], opened: Sequence[Opened]) -> None:
+    if len(found) != 2:
+        raise ValueError(f"line: joins two solutions, not {len(found)}; give two, or use line=0")
+    first, second = ({n: w.shape for n, w in each.weights().items()} for each in opened)
+    if first != second or found[0].genotype != found[1].genotype:
+        raise ValueError(
+            f"line: {found[0].name} and {found[1].name} are not the same network; give two "
+            "trainings of one cell, or use line=0"
+        )
+
+
+def _record(
+    found: Sequence[Solution], rows: Sequence[Row], where: Where, kept: Measurements
+) -> dict[str, Any]:
+    planes = []
+    for each in found if where.grid else ():
+        own = [kept.of(*_what(row)) for row in rows if row.ends == (each,)]
+        grids = {key: [[point[key] for point in row] for row in own] for key in own[0][0]}
+        losses = [[np.nan if loss is None else loss for loss in row] for row in grids["loss"]]
+        middle = own[len(own) // 2][len(own) // 2]
+        planes.append(
+            {"name": each.name, "middle": middle, **sharpness(losses, where.places), "grids": grids}
+        )
+    record: dict[str, Any] = {"where": asdict(where), "places": where.places, "planes": planes}
+    if where.line:
+        points = [point for row in rows if len(row.ends) == 2 for point in kept.of(*_what(row))]
+        ends = [each.name for each in found]
+        record["line"] = {"ends": ends, "steps": where.steps, "points": points}
+    return record
+
+
+def print_record(console: Console, record: Mapping[str, Any]) -> None:
+    """Print the figures of every solution, and the barrier on a line."""
+    rows = [
+        (
+            each["name"],
+            f"{each['middle']['loss']:.4f}",
+            percent(each["middle"]["accuracy"]),
+            f"{each['middle']['variance']:.4g}",
+            percent(each["below_twice"]),
+            *(
+                f"{each[key]:.4g}" if key in each else "-"
+                for key in ("curvature", "most_curvature")
+            ),
+        )
+        for each in record["planes"]
+    ]
+    if rows:
+        heads = ("loss", "accuracy", "gradient variance", "below twice the least")
+        table(console, "", ("solution", *heads, "curvature", "most"), rows)
+    if "line" in record:
+        inside = [
+            point["loss"]
+            for t, point in zip(record["line"]["steps"], record["line"]["points"], strict=True)
+            if 0 <= t <= 1 and point["loss"] is not None
+        ]
+        say(
+            console,
+            f"largest loss between {' and '.join(record['line']['ends'])}: {max(inside):.4f}",
+        )
+    for picture in record["pictures"]:
+        say(console, picture)

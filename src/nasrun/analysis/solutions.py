@@ -1,0 +1,143 @@
+"""Solutions: trained networks with their data, from a run or from `nasrun analyze convergence`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from nasrun.analysis.convergence import SOLUTION
+from nasrun.budget import Budget
+from nasrun.config import build_all, refuse_references
+from nasrun.data.splits import Part
+from nasrun.files import digest_of
+from nasrun.genotype import Genotype
+from nasrun.networks import ImageClassifier
+from nasrun.pipeline.stages import RETRAIN
+from nasrun.retrain import Retrain
+from nasrun.runs.finished import trained_folder
+from nasrun.runs.run import Run
+from nasrun.runs.stage_folder import WEIGHTS
+from nasrun.spaces.base import ClassifierSpace
+from nasrun.stage import Metrics
+from nasrun.tasks.base import Split
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A trained network: its parts as settings, and the file of its weights.
+
+    `digest` is that of the weights; it can be sent to another process.
+    """
+
+    name: str
+    nodes: Mapping[str, Any]
+    genotype: Mapping[str, object]
+    file: Path
+    digest: str
+
+    @classmethod
+    def at(cls, path: str, branch: str | None) -> Solution:
+        """Return the solution in a file of weights, or in a run; ValueError if there is none."""
+        file = Path(path).expanduser()
+        if file.suffix == ".safetensors" and file.is_file() and file.name != WEIGHTS:
+            return cls._of_file(path, file)
+        return cls._of_run(file.parent if file.name == WEIGHTS else file, branch)
+
+    @classmethod
+    def _of_file(cls, path: str, file: Path) -> Solution:
+        try:
+            with safe_open(file, framework="pt") as content:
+                record = json.loads((content.metadata() or {})[SOLUTION])
+            nodes = {key: record[key] for key in ("space", "dataset", RETRAIN.name)}
+            name, genotype = str(record["name"]), record["genotype"]
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"solution={path}: not weights that `nasrun analyze convergence` wrote; give one "
+                "of its files or a run"
+            ) from error
+        refuse_references(nodes, path)
+        return cls(name, nodes, genotype, file.absolute(), digest_of(file))
+
+    @classmethod
+    def _of_run(cls, path: Path, branch: str | None) -> Solution:
+        folder = trained_folder(path, branch)
+        if folder.kind != RETRAIN.name:
+            raise ValueError(f"solution={path}: a transfer; give a folder of {RETRAIN.name}/")
+        run = Run.open(folder.path.parents[1])
+        nodes = {key: run.config[key] for key in ("space", "dataset")}
+        nodes[RETRAIN.name] = folder.config[RETRAIN.name]
+        file = folder.path / WEIGHTS
+        return cls(
+            folder.branch, nodes, folder.config["genotype"], file.absolute(), digest_of(file)
+        )
+
+    def opened(self, budget: Budget, trust: Sequence[str]) -> Opened:
+        """Return its network and data."""
+        from safetensors.torch import load_file
+
+        space, dataset, recipe = build_all(dict(self.nodes), trust).values()
+        assert isinstance(recipe, Retrain) and isinstance(space, ClassifierSpace)
+        dataset.check()
+        recipe.task.begin(dataset, budget)
+        genotype = space.check(Genotype.from_json(self.genotype))
+        network = space.network(
+            genotype,
+            inputs=recipe.task.inputs,
+            outputs=recipe.task.outputs,
+            layout=recipe.layout,
+        )
+        network.load_state_dict(load_file(self.file))
+        return Opened(network.to(budget.torch_device).eval(), recipe)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A solution's network, and the recipe, whose task has its data."""
+
+    network: ImageClassifier
+    recipe: Retrain
+
+    def images(self, part: Part, count: int) -> Split:
+        """Return a fixed stratified part of `count` images; ValueError if there are fewer."""
+        return self.recipe.task.subset(self.recipe.task.split(part), count)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return copies of its parameters, by name."""
+        return {name: w.detach().clone() for name, w in self.network.named_parameters()}
+
+
+def moments(network: ImageClassifier, split: Split, batch_size: int) -> Metrics:
+    """Return loss, accuracy, and the spread of the gradient over batches, in evaluation mode.
+
+    `variance` is the mean over batches of |g_b - mean g|^2, `gradient` is |mean g|^2. The mean and
+    the sum of squares are updated batch by batch (Welford, 1962), so that only one gradient and
+    their mean are in memory.
+    """
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    mean, squares, number = [torch.zeros_like(p) for p in parameters], 0.0, 0
+    losses, hits, images = 0.0, 0, 0
+    for batch, labels in split.batches(batch_size):
+        logits, *_ = network(batch)
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        found = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        number += 1
+        for average, gradient in zip(mean, found, strict=True):
+            away = gradient - average
+            average += away / number
+            squares += float((away * (gradient - average)).double().sum())
+        losses += float(loss.detach()) * len(labels)
+        hits += int((logits.argmax(1) == labels).sum())
+        images += len(labels)
+    return {
+        "loss": losses / images,
+        "accuracy": hits / images,
+        "variance": squares / number,
+        "gradient": sum(float(average.double().square().sum()) for average in mean),
+    }

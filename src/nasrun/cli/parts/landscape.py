@@ -1,0 +1,120 @@
+"""`nasrun analyze landscape`: the loss around trained networks, and between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from nasrun.cli import screen
+from nasrun.cli.line import Line
+from nasrun.cli.verb import Verb
+from nasrun.cli.words import one_of, whole
+
+KEYS = {
+    "solution": "RUN|FILE,...",
+    "branch": "NAME",
+    "grid": "11",
+    "extent": "1.0",
+    "line": "0",
+    "part": "test|train|validation",
+    "images": "1000",
+    "batch_size": "100",
+    "norms": "stored|recalibrated",
+    "seed": "0",
+    "out": "DIR",
+}
+READS = ("budget", "engine")
+
+
+def landscape(words: Sequence[str]) -> int:
+    """Measure, write `landscape.json` and pictures, and print."""
+    from nasrun.config import at_home, key_of, root_of
+
+    own = at_home(dict(word.split("=", 1) for word in words if word.partition("=")[0] in KEYS))
+    line = Line.parse(
+        "analyze landscape", [word for word in words if word.partition("=")[0] not in KEYS]
+    )
+    if line.flags or line.multirun:
+        flag = line.flags[0] if line.flags else "-m"
+        raise ValueError(f"analyze landscape {flag}: takes no flags; leave it out")
+    for override in line.overrides:
+        if root_of(key_of(override)) not in (*READS, "hydra"):
+            raise ValueError(
+                f"{override}: has no effect on `nasrun analyze landscape`; leave it out"
+            )
+    paths = [path for path in own.get("solution", "").split(",") if path]
+    if not paths:
+        raise ValueError("analyze landscape: give solution=RUN,... or solution=FILE,...")
+    grid, joined = whole(own, "grid", 11, least=0), whole(own, "line", 0, least=0)
+    if grid and (grid < 3 or grid % 2 == 0):
+        raise ValueError(f"grid={grid}: use an odd number from 3 on, or 0 for no grid")
+    if joined == 1 or grid == joined == 0:
+        raise ValueError(f"grid={grid} line={joined}: nothing to measure; use line=11, or a grid")
+    images = whole(own, "images", 1000, least=2)
+    settings = {
+        "grid": grid,
+        "extent": _extent(own),
+        "line": joined,
+        "part": one_of(own, "part", ("test", "train", "validation")),
+        "images": images,
+        "batch_size": whole(own, "batch_size", min(100, images), least=2),
+        "recalibrated": one_of(own, "norms", ("stored", "recalibrated")) == "recalibrated",
+        "seed": whole(own, "seed", 0, least=0),
+    }
+    from nasrun.analysis import landscape as measured
+
+    record = measured.analyse(
+        paths,
+        measured.Where(**settings),
+        line.overrides,
+        branch=own.get("branch"),
+        out=own.get("out"),
+        trust=line.trusted,
+    )
+    measured.print_record(screen.console(), record)
+    return 0
+
+
+def _extent(own: Mapping[str, str]) -> float:
+    try:
+        value = float(own.get("extent", "1.0"))
+    except ValueError:
+        raise ValueError(f"extent={own['extent']}: expected a number; use 1.0") from None
+    if not 0 < value < float("inf"):
+        raise ValueError(f"extent={own['extent']}: use more than 0")
+    return value
+
+
+def offered(before: Sequence[str]) -> Iterable[str]:
+    """Offer the command's own keys; the others are those of the configuration."""
+    return (f"{key}=" for key in KEYS)
+
+
+PART = Verb(
+    name="analyze landscape",
+    text="draw loss and gradient variance around trained networks, and between two of them",
+    examples=(
+        "nasrun analyze landscape solution=outputs/digits-darts-darts/v001",
+        "nasrun analyze landscape solution=c/weights/a-seed0.safetensors,"
+        "c/weights/a-seed1.safetensors line=21 grid=0",
+    ),
+    run=landscape,
+    note="Directions are random and filter-normalised. Rows are measured side by side and kept, so "
+    "that an interrupted command resumes.",
+    keys=KEYS,
+    about={
+        "solution": "runs with a retraining, or weights of `analyze convergence`, by commas",
+        "branch": "the retraining in a run that has several",
+        "grid": "points per side of the grid, odd; 0 for none",
+        "extent": "the grid reaches from -extent to extent in filter norms",
+        "line": "points on the line through two solutions of one cell; 0 for none",
+        "part": "the images: of the test, as in the paper, or of another part",
+        "images": "number of images, a fixed stratified part",
+        "batch_size": "images per batch, over which the gradient varies",
+        "norms": "statistics of batch norms: those of the training, or new ones at every point",
+        "seed": "seed of the directions",
+        "out": "folder of the files; outputs/analysis/landscape if it is left out",
+    },
+    offers=offered,
+    composed=True,
+    reads=READS,
+)
