@@ -117,9 +117,9 @@ class Measure:
                 for direction, step in zip(directions, point, strict=False):
                     for name, parameter in network.named_parameters():
                         if name in direction:
-                            parameter += step * direction[name]
+                            parameter.add_(direction[name], alpha=step)
                 if len(buffers) == 2:
-                    _mix(network, *buffers, point[0])
+                    _mix(network, buffers[0], buffers[1], point[0])
             if self.where.recalibrated:
                 recalibrate(network, split, self.where.batch_size)
             return moments(network, split, self.where.batch_size)
@@ -220,8 +220,8 @@ def analyse(
         Row((each,), tuple((x, y) for x in where.places)) for each in found for y in where.places
     ]
     if where.line:
-        steps, each = [(t, 0.0) for t in where.steps], max(where.grid, 5)
-        parts = [tuple(steps[n : n + each]) for n in range(0, len(steps), each)]
+        steps, length = [(t, 0.0) for t in where.steps], max(where.grid, 5)
+        parts = [tuple(steps[n : n + length]) for n in range(0, len(steps), length)]
         rows += [Row(tuple(found), part) for part in parts]
     home = results.home_of(folder)
     with nullcontext() if home is None else home.lock():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from nasrun.cli import screen
 from nasrun.cli.line import Line
@@ -50,7 +51,7 @@ def landscape(words: Sequence[str]) -> int:
     if joined == 1 or grid == joined == 0:
         raise ValueError(f"grid={grid} line={joined}: nothing to measure; use line=11, or a grid")
     images = whole(own, "images", 1000, least=2)
-    settings = {
+    settings: dict[str, Any] = {
         "grid": grid,
         "extent": _extent(own),
         "line": joined,
