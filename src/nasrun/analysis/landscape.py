@@ -69,7 +69,7 @@ class Where:
 
 
 @dataclass(frozen=True)
-class Row:
+class GridRow:
     """An order for the engine: the points of one row, as steps along two directions.
 
     `ends` are the solution, and for a line the solution to which it leads.
@@ -80,7 +80,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Measure:
+class MeasureRow:
     """The engine's job: measure loss and gradient at the points of a row."""
 
     where: Where
@@ -88,7 +88,7 @@ class Measure:
     trust: tuple[str, ...]
     modules: tuple[str, ...]
 
-    def __call__(self, order: Row) -> list[Metrics]:
+    def __call__(self, order: GridRow) -> list[Metrics]:
         for module in (*self.trust, *self.modules):  # another process has to know them too
             import_module(module)
         self.budget.apply_to_cuda()
@@ -217,16 +217,18 @@ def analyse(
     folder = results.place("landscape", None, out)
     kept = Measurements(folder, ["landscape", asdict(where)])
     rows = [
-        Row((each,), tuple((x, y) for x in where.places)) for each in found for y in where.places
+        GridRow((each,), tuple((x, y) for x in where.places))
+        for each in found
+        for y in where.places
     ]
     if where.line:
         steps, length = [(t, 0.0) for t in where.steps], max(where.grid, 5)
         parts = [tuple(steps[n : n + length]) for n in range(0, len(steps), length)]
-        rows += [Row(tuple(found), part) for part in parts]
+        rows += [GridRow(tuple(found), part) for part in parts]
     home = results.home_of(folder)
     with nullcontext() if home is None else home.lock():
         waiting = [row for row in rows if not kept.has(*_what(row))]
-        job = Measure(where, budget, tuple(trust), ops.modules(ops.known()))
+        job = MeasureRow(where, budget, tuple(trust), ops.modules(ops.known()))
         try:
             done = engine.run(job, waiting, budget.resolved["threads"])
             for place, values in watched(done, "measuring rows", len(waiting)):
@@ -239,7 +241,7 @@ def analyse(
     return {**record, "pictures": list(map(str, pictures))}
 
 
-def _what(row: Row) -> tuple[object, ...]:
+def _what(row: GridRow) -> tuple[object, ...]:
     return *(end.digest for end in row.ends), row.points
 
 
@@ -255,7 +257,7 @@ def _refuse_unlike(found: Sequence[Solution], opened: Sequence[Opened]) -> None:
 
 
 def _record(
-    found: Sequence[Solution], rows: Sequence[Row], where: Where, kept: Measurements
+    found: Sequence[Solution], rows: Sequence[GridRow], where: Where, kept: Measurements
 ) -> dict[str, Any]:
     planes = []
     for each in found if where.grid else ():
