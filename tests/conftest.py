@@ -103,6 +103,30 @@ def no_pictures(monkeypatch):
     monkeypatch.setattr("nasrun.pictures.cells.draw_cells", lambda *arguments: [])
 
 
+def sketch(figure, file, **options):
+    """Write a picture's numbers and words: to draw it takes as long as a small search."""
+    from matplotlib.lines import Line2D
+    from matplotlib.text import Text
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    lines = [line.get_xydata().tolist() for line in figure.findobj(Line2D)]
+    words = [text.get_text() for text in figure.findobj(Text)]
+    text = repr((lines, words, options))
+    if options["format"] == "png":
+        info = PngInfo()
+        info.add_text("sketch", text)
+        Image.new("RGB", (8, 8)).save(file, "png", pnginfo=info)
+    else:
+        file.write(text.encode())
+
+
+@pytest.fixture
+def sketched(monkeypatch):
+    """Write sketches in place of pictures."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", sketch)
+
+
 @pytest.fixture
 def pictures():
     """Draw the pictures of commands."""
@@ -236,7 +260,7 @@ def table(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def whole_run(tmp_path_factory):
-    """`nasrun run`, executed once; tests copy it with `finished`."""
+    """`nasrun run`, executed once, with sketches; tests copy it with `finished`."""
     from nasrun.cli.main import main
 
     outputs = tmp_path_factory.mktemp("whole") / "outputs"
@@ -244,6 +268,7 @@ def whole_run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NASRUN_CACHE", str(cache))
         patch.setattr(warnings, "showwarning", warnings.showwarning)
+        patch.setattr("matplotlib.figure.Figure.savefig", sketch)
         with pytest.raises(SystemExit) as end:
             main(["run", *SMALL, *SHORT, *MOVED, f"outputs={outputs}"])
     assert end.value.code == 0
