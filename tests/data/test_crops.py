@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision.transforms.v2 import functional
 
 from nasrun.data.crops import Crop, _scale, load_crop
-from nasrun.data.decode import Unreadable, load_pixels
+from nasrun.data.decode import Unreadable, load_box
 
 WHOLE = Crop(height=9.0, width=9.0, row=0.0, column=0.0, mirrored=0.0)
 
@@ -29,6 +29,10 @@ def photograph(tmp_path):
         return path
 
     return written
+
+
+def whole(size):
+    return (0, 0, *size)
 
 
 fractions = st.floats(0, 1)
@@ -69,9 +73,9 @@ def test_a_jpeg_is_decoded_at_a_scale_and_other_files_whole(photograph):
         asked.append(size)
         return 2
 
-    assert load_pixels(jpeg, scale).shape == (125, 167, 3)
-    assert load_pixels(png, scale).shape == (250, 333, 3)
-    assert load_pixels(turned, scale).shape == (167, 125, 3)
+    assert load_box(jpeg, whole, scale).shape == (125, 167, 3)
+    assert load_box(png, whole, scale).shape == (250, 333, 3)
+    assert load_box(turned, whole, scale).shape == (167, 125, 3)
     assert asked == [(333, 250), (333, 250), (250, 333)]
 
 
@@ -99,10 +103,10 @@ def test_simplejpeg_gives_pillows_pixels(photograph, monkeypatch):
     paths.append(paths[0].with_name("grey.jpg"))
     for path in paths:
         for scale in (1, 2, 4, 8):
-            mine = load_pixels(path, lambda size, scale=scale: scale)
+            mine = load_box(path, whole, lambda size, scale=scale: scale)
             with monkeypatch.context() as without:
-                without.setitem(__import__("sys").modules, "simplejpeg", None)
-                assert numpy.array_equal(mine, load_pixels(path, lambda size, s=scale: s))
+                without.setattr("nasrun.data.decode._quick", lambda: None)
+                assert numpy.array_equal(mine, load_box(path, whole, lambda size, s=scale: s))
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "L"])

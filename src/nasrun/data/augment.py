@@ -111,7 +111,8 @@ def normalise(images: Tensor, facts: "Facts") -> Tensor:
     count, channels, height, width = images.shape
     mean, std = (numbers.repeat(width) for numbers in _per_channel(facts, images.device))
     # row by row (B, H, W * C): broadcasting over three channels alone is ten times slower
-    rows = images.permute(0, 2, 3, 1).flatten(2).sub(255 * mean).div_(255 * std)
+    rows = images.permute(0, 2, 3, 1).flatten(2).to(torch.float32, copy=True)
+    rows.sub_(255 * mean).div_(255 * std)
     return rows.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 

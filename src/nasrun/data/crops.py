@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nasrun.data.decode import ImageFile, load_pixels
+from nasrun.data.decode import Edges, ImageFile, Size, load_box
 
 SCALES = (8, 4, 2)
 """How many times smaller than stored a JPEG can be decoded."""
@@ -34,7 +34,7 @@ class Crop(NamedTuple):
     column: float
     mirrored: float
 
-    def box(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    def box(self, size: Size) -> Edges:
         """Return left, top, right and bottom in a picture of this width and height, in pixels."""
         side = (size[0] * size[1]) ** 0.5  # RandomResizedCrop's ratio is in pixels
         width, height = (
@@ -47,14 +47,13 @@ class Crop(NamedTuple):
 
 def load_crop(file: ImageFile, crop: Crop, size: int) -> Tensor:
     """Return the crop of an image file as (3, size, size) uint8; Unreadable if it is broken."""
-    pixels = torch.from_numpy(load_pixels(file, lambda whole: _scale(crop.box(whole), size)))
-    left, top, right, bottom = crop.box((pixels.shape[1], pixels.shape[0]))
-    picture = pixels[top:bottom, left:right].permute(2, 0, 1).unsqueeze(0)
+    pixels = load_box(file, crop.box, lambda whole: _scale(crop.box(whole), size))
+    picture = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
     scaled = F.interpolate(picture, (size, size), mode="bilinear", antialias=True)[0]
     return scaled.flip(2) if crop.mirrored else scaled
 
 
-def _scale(box: tuple[int, int, int, int], size: int) -> int:
+def _scale(box: Edges, size: int) -> int:
     """Return how many times smaller a picture can be whose box has `size` pixels per side left."""
     left, top, right, bottom = box
     spare = min(right - left, bottom - top) // size
