@@ -20,7 +20,7 @@ def test_it_chooses_a_legal_genotype_and_interrupted_the_same(bench, pair, searc
     plan = bench.plan("select", *words, run=run)
     assert isinstance(plan.selector, Selector)
     if isinstance(plan.strategy, SupernetStrategy):
-        words.append("discretisation=false")  # tests/test_discretisation.py looks at it
+        words.append("discretisation=false")  # tests/selectors/test_discretisation.py looks at it
     begin()
     genotype = plan.space.check(Genotype.read(folder / "genotype.json"))
     assert Genotype.from_json(json.loads(json.dumps(genotype.to_json()))) == genotype

@@ -5,7 +5,7 @@ import math
 
 from nasrun.config import options
 from nasrun.genotype import Genotype
-from nasrun.strategies.base import Strategy
+from nasrun.strategies.base import Strategy, SupernetStrategy
 
 
 def test_it_composes_and_builds_and_names_selectors_that_can_read_it(bench, small, strategy):
@@ -27,20 +27,22 @@ def test_interrupted_it_ends_as_uninterrupted_in_a_legal_genotype(bench, small, 
     assert 0 <= result.get("validation_accuracy", 0) <= 1
     assert math.isfinite(result[result.get("judged_by", "validation_accuracy")])
 
-    bench.run("run", f"strategy={strategy}", "stages=[search,select]", *small)
+    words = [f"strategy={strategy}", "stages=[search,select]", *small]
+    plan = bench.plan("run", *words)
+    if isinstance(plan.strategy, SupernetStrategy):
+        words.append("discretisation=false")  # tests/selectors/test_discretisation.py looks at it
+    bench.run("run", *words)
     (file,) = whole.path.glob("select/*/genotype.json")
     bench.outputs = bench.outputs / "parts"
-    words = [f"strategy={strategy}", "stages=[search,select]", *small]
     parts = bench.interrupted("search", lambda: bench.run("run", *words), rounds)
     assert parts.path != whole.path
     assert (parts.path / "search/metrics.jsonl").read_bytes() == expected
     for left in (file, *whole.path.glob("search/history.json")):
         assert (parts.path / left.relative_to(whole.path)).read_bytes() == left.read_bytes()
 
-    space = bench.plan("run", *words).space
-    genotype = space.check(Genotype.read(file))
+    genotype = plan.space.check(Genotype.read(file))
     assert Genotype.from_json(json.loads(json.dumps(genotype.to_json()))) == genotype
-    assert space.parse(space.render(genotype)) == genotype
+    assert plan.space.parse(plan.space.render(genotype)) == genotype
 
 
 def test_another_seed_searches_otherwise(bench, small, family, searched):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from functools import cache
 
 from nasrun.config.kinds import (
     Anything,
@@ -37,6 +38,8 @@ TYPES: dict[str, Kind] = {
 LISTS = ("list", "List", "Sequence", "Iterable", "Collection", "MutableSequence")
 MAPPINGS = ("dict", "Dict", "Mapping", "MutableMapping")
 GENERIC = ("builtins", "typing", "typing_extensions", "collections.abc")
+STAY = ("nasrun.", "torch.")
+"""Packages whose sources stay as they are while a command runs; a user's may be written then."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -45,6 +48,15 @@ def signature(path: str) -> Signature | None:
 
     What the `__init__.py` of a package imports from its own modules counts as defined there.
     """
+    return _signature_that_stays(path) if path.startswith(STAY) else _signature_now(path)
+
+
+@cache
+def _signature_that_stays(path: str) -> Signature | None:
+    return _signature_now(path)
+
+
+def _signature_now(path: str) -> Signature | None:
     module_name, _, name = path.rpartition(".")
     module = module_of(module_name)
     if module is None:
@@ -55,6 +67,7 @@ def signature(path: str) -> Signature | None:
     return _signature(module, found) if isinstance(found, ast.AST) else None
 
 
+@cache
 def instance(path: str) -> Instance:
     """The kind of the objects of a class; its path may name a module that imports it."""
     found = find(path)

