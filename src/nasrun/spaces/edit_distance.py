@@ -25,12 +25,12 @@ def layers_distance(ones: tuple[ChainLayer, ...], others: tuple[ChainLayer, ...]
 
     A layer without a partner costs 1.
     """
+    costs = {one: [layer_distance(one, other) for other in others] for one in {*ones}}
     above = [float(j) for j in range(len(others) + 1)]
     for i, one in enumerate(ones, 1):
         row = [float(i)]
-        for j, other in enumerate(others, 1):
-            paired = above[j - 1] + layer_distance(one, other)
-            row.append(min(above[j] + 1, row[j - 1] + 1, paired))
+        for j, cost in enumerate(costs[one], 1):
+            row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + cost))
         above = row
     return above[-1]
 
@@ -39,8 +39,9 @@ def layer_distance(one: ChainLayer, other: ChainLayer) -> float:
     """Return the mean of |a - b| / max(a, b) over width and kernel; 1 for layers of two kinds."""
     if one.kind != other.kind:
         return 1.0
-    sizes = [pair for pair in ((one.width, other.width), (one.kernel, other.kernel)) if any(pair)]
-    return sum(abs(a - b) / max(a, b) for a, b in sizes) / max(1, len(sizes))
+    widths, kernels = (one.width, other.width), (one.kernel, other.kernel)
+    apart = [abs(a - b) / max(a, b) for a, b in (widths, kernels) if a]
+    return sum(apart) / max(1, len(apart))
 
 
 def skips_distance(ones: tuple[Skip, ...], others: tuple[Skip, ...]) -> float:
