@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nasrun.data.decode import Edges, ImageFile, Size, load_box
+from nasrun.data.decode import ImageFile, Rectangle, Size, load_box
 
 SCALES = (8, 4, 2)
 """How many times smaller than stored a JPEG can be decoded."""
@@ -34,7 +34,7 @@ class Crop(NamedTuple):
     column: float
     mirrored: float
 
-    def box(self, size: Size) -> Edges:
+    def box(self, size: Size) -> Rectangle:
         """Return left, top, right and bottom in a picture of this width and height, in pixels."""
         side = (size[0] * size[1]) ** 0.5  # RandomResizedCrop's ratio is in pixels
         width, height = (
@@ -53,7 +53,7 @@ def load_crop(file: ImageFile, crop: Crop, size: int) -> Tensor:
     return scaled.flip(2) if crop.mirrored else scaled
 
 
-def _scale(box: Edges, size: int) -> int:
+def _scale(box: Rectangle, size: int) -> int:
     """Return how many times smaller a picture can be whose box has `size` pixels per side left."""
     left, top, right, bottom = box
     spare = min(right - left, bottom - top) // size

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 Size = tuple[int, int]
 """Width and height."""
-Edges = tuple[int, int, int, int]
+Rectangle = tuple[int, int, int, int]
 """Left, top, right and bottom."""
 EXTENSIONS = {
     *(".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
@@ -89,7 +89,7 @@ def load_image(file: ImageFile, channels: int) -> Image:
 
 def load_box(
     file: ImageFile,
-    box: Callable[[Size], Edges],
+    box: Callable[[Size], Rectangle],
     scale: Callable[[Size], int] = lambda size: 1,
 ) -> NDArray[uint8]:
     """Return a part of an image as RGB pixels (height, width, 3); Unreadable if it is broken.
