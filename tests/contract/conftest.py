@@ -307,6 +307,8 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture
 def bench(request, tmp_path, monkeypatch, table, no_pictures):
     """A bench for this test."""
+    for name in ("lineage", "shrinking_space"):
+        monkeypatch.setattr(f"nasrun.pictures.plots.{name}", lambda *arguments: None)
     folders = request.config.getoption("--conf")
     for folder in ("", *(Path(folder).absolute().parent for folder in folders)):
         monkeypatch.syspath_prepend(folder)

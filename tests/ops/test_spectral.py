@@ -36,3 +36,13 @@ def test_a_pass_without_gradients_leaves_the_buffers_alone():
     with torch.no_grad():
         layer(torch.zeros(1, 8))
     assert all(torch.equal(t, before[name]) for name, t in layer.state_dict().items())
+
+
+def test_by_shapes_alone_it_has_the_same_state():
+    there, here = nn.Linear(8, 4, device="meta"), nn.Linear(8, 4)
+    shapes = [
+        {name: (t.shape, t.dtype) for name, t in normalise(layer).state_dict().items()}
+        for layer in (there, here)
+    ]
+    assert shapes[0] == shapes[1]
+    assert all(tensor.is_meta for tensor in there.state_dict().values())

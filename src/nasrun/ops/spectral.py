@@ -28,7 +28,8 @@ class SpectralNorm(nn.Module):
         matrix = weight.detach().flatten(1)
         self.register_buffer("_u", F.normalize(matrix.new_empty(matrix.shape[0]).normal_(), dim=0))
         self.register_buffer("_v", F.normalize(matrix.new_empty(matrix.shape[1]).normal_(), dim=0))
-        self._iterate(matrix, FIRST_ITERATIONS)
+        if not matrix.is_meta:  # shapes alone are asked for, and each iteration takes ms there
+            self._iterate(matrix, FIRST_ITERATIONS)
 
     def forward(self, weight: Tensor) -> Tensor:
         if not self.enabled:
