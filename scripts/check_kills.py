@@ -75,7 +75,7 @@ KILLED = -signal.SIGKILL
 TIMING = "timing.jsonl"
 TIMES = ("seconds", "created", "memory_gib", TIMING, "check")
 """Keys of measurements, and of digests that depend on them."""
-UNLIKE = ("state.json", "subspaces.png", "commands.jsonl", "nasrun.log")
+UNLIKE = ("state.json", "subspaces.png", "tree.png", "commands.jsonl", "nasrun.log")
 """Files that may differ, since they have times, measured memory, or commands by the clock."""
 MOMENTS = ("before the first round", "within rounds", "after the last round", "too late")
 

@@ -10,7 +10,7 @@ from toys import context, run
 
 from nasrun.budget import Budget
 from nasrun.strategies.autokeras import AutoKeras
-from nasrun.strategies.choosing import Choose, Question
+from nasrun.strategies.choosing import Answer, Choose, Question
 from nasrun.strategies.growth import RandomGrowth, Tried
 from nasrun.tasks.base import ImageMembersTask, MemberLearner
 from nasrun.trained import Trained
@@ -138,6 +138,8 @@ def test_no_network_of_a_size_that_the_memory_lacks_is_chosen_again(tmp_path, mo
         "best_validation_accuracy": 0.6,
     }
     size = morph_space.size(search.trials[2].genotype)
+    assert search.bound == size - 1
+    search._hear((Answer(None, None, 0), 1.0))  # to a question from before the memory ran out
     assert search.bound == size - 1
     assert all(morph_space.size(trial.genotype) < size for trial in search.trials[3:])
 

@@ -289,8 +289,10 @@ class AutoKeras(PopulationStrategy):
         if answered is None:
             return
         answer, _ = answered
-        self.next, self.bound = answer.grown, answer.largest
+        self.next = answer.grown
         self.refused += answer.refused
+        bounds = [bound for bound in (self.bound, answer.largest) if bound is not None]
+        self.bound = min(bounds, default=None)  # memory may have run out since the question
 
     def _too_large(self, genotype: Genotype) -> bool:
         return self.bound is not None and self.space.size(genotype) > self.bound
@@ -379,7 +381,6 @@ class AutoKeras(PopulationStrategy):
             "trials": len(self.trials),
             "trial_of_best": best.number,
             "refused": self.refused,
-            "training_seconds": round(self.spent, 3),
             **({} if self.stopped is None else {"stopped": self.stopped}),
         }
 
