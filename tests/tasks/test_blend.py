@@ -55,6 +55,18 @@ def test_both_come_equally_often():
     assert 75 < cut < 125
 
 
+def test_the_generator_decides_and_the_global_one_goes_on():
+    before, state = images(), torch.get_rng_state()
+    results = []
+    for seed in (0, 0, 1):
+        mixed, _ = Blend(mixup=1.0, cutmix=1.0)(
+            before, LABELS, 4, torch.Generator().manual_seed(seed)
+        )
+        results.append(mixed)
+    assert torch.equal(results[0], results[1]) and not torch.equal(results[0], results[2])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_training_batches_are_mixed_and_nothing_else():
     made = Classification(
         augment=Augment(padding=0.0, flip=False),
@@ -71,7 +83,7 @@ def test_training_batches_are_mixed_and_nothing_else():
     wanted = 0.9 * batches[0].labels + 0.1 / 10
     loss = -(wanted * logits.log_softmax(1)).sum(1).mean()
     torch.testing.assert_close(made.loss(lambda x: (logits,), batches[0]), loss)
-    for augmented in (False, True):
+    for augmented in (None, torch.Generator()):
         measured = made.evaluate(
             lambda x: (torch.zeros(len(x), 10),), split, 10, augmented=augmented
         )

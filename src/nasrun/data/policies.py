@@ -1,6 +1,8 @@
 """Policies: many kinds of random changes of one image, by torchvision's transforms."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,17 +14,27 @@ STRONGEST = 30
 """Largest magnitude of torchvision's changes."""
 
 
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let torchvision's transforms, which draw from torch's global CPU generator, use a seed.
+
+    Afterwards the generator goes on as if nothing had been drawn.
+    """
+    generator = torch.default_generator
+    before = generator.get_state()
+    try:
+        generator.manual_seed(seed)
+        yield
+    finally:
+        generator.set_state(before)
+
+
 class ImagePolicy(ABC):
     """Changes an image (C, H, W) uint8 at random; the seed alone decides how."""
 
     def __call__(self, image: Tensor, seed: int) -> Tensor:
-        generator = torch.default_generator  # transforms draw from it, and from no other
-        before = generator.get_state()
-        try:
-            generator.manual_seed(seed)
+        with seeded(seed):
             return self.transform(image)
-        finally:
-            generator.set_state(before)
 
     @property
     @abstractmethod

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nasrun.data.policies import seeded
+
 
 @dataclass(frozen=True, kw_only=True)
 class Blend:
@@ -29,16 +31,24 @@ class Blend:
         if self.mixup == self.cutmix == 0:
             raise ValueError("blend.mixup=0: blend.cutmix is 0, too; use blend=null")
 
-    def __call__(self, images: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        classes: int,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Return mixed images (B, C, H, W) and the probabilities (B, classes) of their labels.
 
-        All random numbers come from torch's global CPU generator.
+        All random numbers follow from one of the generator, or of torch's global one, on the CPU.
         """
         from torchvision.transforms import v2
 
-        first = bool(torch.rand(()) < 0.5)  # drawn in any case
-        if self.cutmix == 0 or (first and self.mixup > 0):
-            mixed, shares = v2.MixUp(alpha=self.mixup, num_classes=classes)(images, labels)
-        else:
-            mixed, shares = v2.CutMix(alpha=self.cutmix, num_classes=classes)(images, labels)
+        with seeded(int(torch.randint(2**62, (), generator=generator))):
+            first = bool(torch.rand(()) < 0.5)
+            if self.cutmix == 0 or (first and self.mixup > 0):
+                mix = v2.MixUp(alpha=self.mixup, num_classes=classes)
+            else:
+                mix = v2.CutMix(alpha=self.cutmix, num_classes=classes)
+            mixed, shares = mix(images, labels)
         return mixed.contiguous(memory_format=torch.channels_last), shares

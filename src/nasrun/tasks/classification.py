@@ -106,7 +106,7 @@ class Classification(ImageTask):
             if self.blend is None:
                 yield batch
             else:
-                images, labels = self.blend(batch.images, batch.labels, self.outputs)
+                images, labels = self.blend(*batch[:2], self.outputs, generator)
                 yield Sliced(images, labels, batch.part)
 
     def _batches(
