@@ -122,7 +122,7 @@ class Retrain(Stage, Divided):
             self.layout,
             self.task,
             budget=self.budget,
-            batch_size=self.batch_size,
+            batch_size=math.ceil(self.batch_size / self.budget.size),
             test_batch=2 * self.batch_size,
             optimizer=self.optimizer,
         )

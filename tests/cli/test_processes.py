@@ -91,7 +91,7 @@ def test_the_launcher_gives_the_words_to_each_process_and_tells_of_a_lost_one(wo
     workers("if [ $RANK = 1 ]; then kill -9 $$; fi; sleep 60")
     with pytest.raises(Lost, match="process 2 of 2 was ended by SIGKILL"):
         start(line, 2)
-    workers("exit 75")
+    workers("if [ $RANK = 0 ]; then exit 75; fi; sleep 60")  # the other is ended by the launcher
     assert start(line, 2) == 75
 
 
@@ -102,6 +102,7 @@ def test_what_several_processes_cannot_share_is_refused_before_they_start(nasrun
         (["search", two, "strategy=random", "evaluator=naswot"], "strategy=random works in one"),
         (["retrain", two, "genotype=darts_v2", "retrain.batch_size=2"], "batches of 2 images"),
         (["search", f"budget.processes={most + 1}"], f"use at most {most}"),
+        (["plan", "retrain", two, "genotype=darts_v2"], "a plan is of one process; leave it out"),
         (["search", "budget.processes=0"], "processes=0: use at least 1, or auto"),
         (["search", "-m", "seed=0,1", two], "a job of a sweep has one process"),
     ):

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from time import sleep
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -28,6 +29,14 @@ FAILED = "nasrun/failed"
 """The key of an error that a process leaves for the leader."""
 STARTED = "NASRUN_STARTED_PROCESSES"
 """The variable that tells processes that `start` has started them and tells of their end."""
+
+
+GRACE = 2.0
+"""Seconds in which the leader tells of an error that all processes have met."""
+LOST = 1
+"""The exit status of a process that has lost another one."""
+AFTERWARDS = (LOST, -signal.SIGTERM)
+"""How processes end after another one: by themselves, or by the launcher."""
 
 
 def start(line: Line, count: int) -> int:
@@ -53,11 +62,12 @@ def start(line: Line, count: int) -> int:
         raise _interrupt(ended.sigval) from None
     except ChildFailedError as failed:
         codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}
-        for rank, code in codes.items():
-            if code < 0:
-                by = signal.Signals(-code).name
-                raise Lost(f"process {rank + 1} of {count} was ended by {by}") from None
-        return codes.get(0, next(iter(codes.values())))
+        if told := [code for code in codes.values() if code > LOST]:
+            return told[0]  # the leader has said why
+        first = {rank: code for rank, code in codes.items() if code not in AFTERWARDS} or codes
+        rank, code = next(iter(first.items()))
+        by = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended, status {code}"
+        raise Lost(f"process {rank + 1} of {count} {by}") from None
     finally:
         del os.environ[STARTED]
         logging.disable(logging.NOTSET)
@@ -92,7 +102,8 @@ def _left(error: BaseException, store: Store) -> BaseException:
     if not isinstance(error, KeyboardInterrupt | Lost):
         with suppress(Exception):  # the launcher is gone
             store.set(FAILED, screen.told(error))  # type: ignore[arg-type]
-    return SystemExit(1) if isinstance(error, Lost) else error
+        sleep(GRACE)  # at the end of a process, the launcher ends the leader, which may print yet
+    return SystemExit(LOST) if isinstance(error, Lost) else error
 
 
 def _led(error: BaseException, store: Store) -> BaseException:
@@ -103,5 +114,5 @@ def _led(error: BaseException, store: Store) -> BaseException:
         if store.check([FAILED]):
             return ValueError(store.get(FAILED).decode())
     if STARTED in os.environ:
-        return SystemExit(1)
+        return SystemExit(LOST)
     return error

@@ -98,9 +98,8 @@ def prepare(command: Command, source: Source | None) -> Plan:
         refuse_unforeseen(choices, space, searching["strategy"], budget)
     training = parts.training()
     refuse_other_layout(command, source, kinds, training["layout"])
-    if not command.only_foreseen:
-        made = searching | training
-        refuse_processes({kind.made_of: made[kind.made_of] for kind in STAGES}, choices, budget)
+    made = searching | training
+    refuse_processes(command, {kind.made_of: made[kind.made_of] for kind in STAGES}, budget)
     if training["transfer"] is not None:
         transfer = configuration.resolve(config["transfer"])
         settings["transfer"] = {**transfer, "dataset": placed(transfer["dataset"])}

@@ -149,9 +149,7 @@ def refuse_threads(budget: Budget) -> None:
         )
 
 
-def refuse_processes(
-    stages: Mapping[str, Stage | None], choices: Mapping[str, str], budget: Budget
-) -> None:
+def refuse_processes(command: Command, stages: Mapping[str, Stage | None], budget: Budget) -> None:
     """Refuse several processes for stages that they cannot share, and more than the machine has.
 
     stages: the object of each stage by its group.
@@ -165,6 +163,8 @@ def refuse_processes(
     if size == 1:
         return
     device, given = budget.resolved["device"], f"budget.processes={size}"
+    if command.only_foreseen:
+        raise ValueError(f"{given}: a plan is of one process; leave it out")
     if device == "mps":
         raise ValueError(f"{given}: processes cannot share device=mps; use 1, or device=cpu")
     most = THREADS_PER_CORE * (os.cpu_count() or 1)
@@ -179,7 +179,9 @@ def refuse_processes(
         if stage is None:
             continue
         if not isinstance(stage, Divided) or stage.smallest_batch is None:
-            raise ValueError(f"{given}: {group}={choices[group]} works in one process; use 1")
+            raise ValueError(
+                f"{given}: {group}={command.composed.choices[group]} works in one process; use 1"
+            )
         if stage.smallest_batch < size * (least := budget.smallest_slice):
             raise ValueError(
                 f"{given}: {group} has batches of {stage.smallest_batch} images, and each process "
