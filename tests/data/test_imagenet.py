@@ -10,8 +10,10 @@ from PIL import Image
 
 from nasrun.data.augment import Augment
 from nasrun.data.imagenet import ImageNet
+from nasrun.data.images import Digits
 from nasrun.data.policies import RandAugment
 from nasrun.engines.local import Pool
+from nasrun.world import Alone
 
 CPU = torch.device("cpu")
 PARTS = ("train", "validation", "test")
@@ -50,6 +52,26 @@ def epoch(root, workers, augment=None, **settings):
 def test_two_workers_give_the_same_bytes_as_none(root, augment):
     for alone, shared in zip(epoch(root, 0, augment), epoch(root, 2, augment), strict=True):
         assert torch.equal(alone, shared)
+
+
+@pytest.mark.parametrize(
+    "augment", [Augment(), Augment(resized_crop=(0.08, 1.0), jitter=0.4, cutout=0.5)]
+)
+def test_slices_of_several_processes_are_the_batches_of_one(root, augment):
+    train = ImageNet(root=root, workers=0, **SMALL).split("train", device=CPU)
+    digits = Digits(images=58).split("train", device=CPU)
+    for split in (train, digits):
+        torch.manual_seed(5)
+        whole = list(split.batches(4, augment=augment, drop_last=True))  # no slice is empty
+        slices = []
+        for rank in range(3):
+            world = Alone()
+            world.rank, world.size = rank, 3
+            torch.manual_seed(5)
+            slices.append(list(split.batches(4, augment=augment, drop_last=True, world=world)))
+        for (images, labels), *parts in zip(whole, *slices, strict=True):
+            assert torch.allclose(torch.cat([part[0] for part in parts]), images, atol=1e-5)
+            assert torch.equal(torch.cat([part[1] for part in parts]), labels)
 
 
 @dataclass(frozen=True)
