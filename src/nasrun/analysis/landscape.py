@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib import import_module
 from typing import Any
 
@@ -33,6 +34,7 @@ from nasrun.pipeline.plan import import_trusted
 from nasrun.selectors.discretisation import recalibrate
 from nasrun.stage import Metrics
 from nasrun.streams import named
+from nasrun.tasks.base import Split
 
 RECORD = "landscape.json"
 Direction = dict[str, Tensor]
@@ -92,7 +94,7 @@ class MeasureRow:
         for module in (*self.trust, *self.modules):  # another process has to know them too
             import_module(module)
         self.budget.apply_to_cuda()
-        first, *others = (each.opened(self.budget, self.trust) for each in order.ends)
+        first, *others = map(self._opened, order.ends)
         if others:
             directions = [between(first, others[0])]
         else:
@@ -101,17 +103,29 @@ class MeasureRow:
                 for axis in ("x", "y")
             ]
         buffers = [{n: b.clone() for n, b in e.network.named_buffers()} for e in (first, *others)]
-        return [self._at(first, directions, point, buffers) for point in order.points]
+        split = first.images(self.where.part, self.where.images)
+        return [self._at(first, split, directions, point, buffers) for point in order.points]
+
+    def _opened(self, solution: Solution) -> Opened:
+        """Return a solution, opened once per process."""
+        if solution.digest not in self._known:
+            self._known[solution.digest] = solution.opened(self.budget, self.trust)
+        return self._known[solution.digest]
+
+    @cached_property
+    def _known(self) -> dict[str, Opened]:
+        """The solutions that are open in the process that measures, by their digests."""
+        return {}
 
     def _at(
         self,
         solution: Opened,
+        split: Split,
         directions: Sequence[Direction],
         point: tuple[float, float],
         buffers: Sequence[Direction],
     ) -> Metrics:
         network, weights = solution.network, solution.weights()
-        split = solution.images(self.where.part, self.where.images)
         try:
             with torch.no_grad():
                 for direction, step in zip(directions, point, strict=False):
