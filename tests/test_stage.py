@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from nasrun.budget import BudgetSpent
 from nasrun.stage import Observer, Stage, drive, unseen
@@ -102,6 +103,38 @@ def test_a_stage_without_rounds_only_finishes():
     recorder = Recorder()
     drive(Rounds(0), recorder, recorder, Streams(0))
     assert recorder.events == ["restore", "finish {'rounds': 0}"]
+
+
+class Drawing(Rounds):
+    """A stage of random numbers, from a stream and from torch's global generator."""
+
+    def __init__(self, rounds, streams):
+        super().__init__(rounds)
+        self.streams, self.drawn = streams, {}
+
+    def run_round(self):
+        generators = (self.streams("paths"), None)
+        self.drawn[self.round] = [float(torch.rand((), generator=each)) for each in generators]
+        return super().run_round()
+
+    def finish(self, folder):
+        self.drawn["end"] = float(torch.rand(()))
+        return {}
+
+
+def test_a_round_draws_the_same_numbers_wherever_the_stage_has_begun():
+    stages = []
+    for begun in (0, 2, 3):
+        streams = Streams(0)
+        streams.enter("search")
+        torch.rand(begun), torch.rand(begun, generator=streams("paths"))
+        stages.append(Drawing(3, streams))
+        recorder = Recorder(restored=begun)
+        drive(stages[-1], recorder, recorder, streams)
+    whole = stages[0].drawn
+    assert len({number for round in range(3) for number in whole[round]} | {whole["end"]}) == 7
+    assert stages[1].drawn == {2: whole[2], "end": whole["end"]}
+    assert stages[2].drawn == {"end": whole["end"]}
 
 
 def test_a_stage_may_stop_early():

@@ -16,6 +16,7 @@ import torch
 from nasrun.files import read_json, read_yaml
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
+from nasrun.runs.state import write_state
 from nasrun.stage import Stage
 from nasrun.streams import Streams
 
@@ -169,6 +170,18 @@ def test_a_stage_continues_from_its_last_saved_round(tmp_path):
     for name in ("metrics.jsonl",):
         assert (parts.path / name).read_bytes() == (whole.path / name).read_bytes()
     assert len(lines(parts.path / "timing.jsonl")) == 4
+
+
+def test_a_state_of_an_earlier_version_goes_on_without_its_generators(tmp_path):
+    folder, stage = StageFolder(tmp_path / "search", "mark"), Count()
+    folder.restore(stage)
+    one_round(stage, folder)
+    state = torch.load(folder.path / "state.pt", weights_only=True)
+    assert "random" not in state
+    write_state(folder.path, {**state, "random": {"torch": torch.get_rng_state()}}, {})
+    other = Count()
+    folder.restore(other)
+    assert (other.round, other.drawn) == (1, stage.drawn)
 
 
 def test_a_stopped_stage_reports_the_seconds_of_all_its_parts(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from nasrun.divergence import Diverged
 from nasrun.ops import operation
 from nasrun.strategies.differentiable import Differentiable
 from nasrun.strategies.levels import Bilevel, Switched, WeightsOnly
+from nasrun.supernet.relaxation import Concrete
 from nasrun.supernet.supernet import argmax, magnitude
 
 SMALL = ["rounds=4", "width=2", "depth=3", "batch_size=16", "images=64", "space.nodes=1"]
@@ -63,6 +64,31 @@ def test_the_temperature_reaches_its_end_in_the_last_round(begun, monkeypatch):
     rounds(strategy, 4)
     taus = list(dict.fromkeys(round(tau, 9) for tau in seen))
     assert taus == pytest.approx([1 - 0.97 * part for part in (0.25, 0.5, 0.75, 1.0)])
+
+
+def test_order_and_alphas_noise_depend_on_no_other_draws(begun, monkeypatch):
+    seen, sample = [], Concrete.sample
+
+    def watched(self, alpha, progress, noise):
+        seen[-1].append(torch.rand(3, generator=noise.clone_state()).tolist())
+        return sample(self, alpha, progress, noise)
+
+    monkeypatch.setattr(Concrete, "sample", watched)
+    orders = []
+    for words in ((), ("strategy.drop_path=0.5",), ("task.augment.cutout=0.5",)):
+        seen.append([])
+        strategy = begun("strategy=snas", *words)
+        batches = strategy.task.batches
+
+        def ordered(split, size, order, changes, batches=batches):
+            orders[-1].append(order.tolist())
+            return batches(split, size, order, changes)
+
+        orders.append([])
+        strategy.task.batches = ordered
+        strategy.run_round()
+    assert seen[0] == seen[1] == seen[2]
+    assert orders[0] == orders[1] == orders[2]
 
 
 def test_a_round_is_one_pass_over_the_training_part(begun, monkeypatch):

@@ -13,7 +13,7 @@ from nasrun.stage import Metrics
 
 
 class PathSampler(ABC):
-    """Draws one architecture per batch, with torch's global random numbers."""
+    """Draws one architecture per batch, from the generator `stream` or torch's global one."""
 
     @abstractmethod
     def begin(self, space: SupernetSpace, stream: torch.Generator | None = None) -> None:
@@ -29,7 +29,7 @@ class PathSampler(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that the next draw depends on, except the random state."""
+        """Return everything that the next draw depends on, except the generator."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:

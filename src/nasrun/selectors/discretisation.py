@@ -45,7 +45,7 @@ def discretise(strategy: SupernetStrategy, genotype: Genotype) -> Metrics:
       `child_tuned_accuracy` after one more epoch of training;
     - `gap`, which is `supernet_accuracy` minus `child_accuracy`.
 
-    Random numbers come from torch's global generator; the strategy is not changed.
+    Random numbers come from the strategy's streams; the strategy is not changed.
     """
     supernet, task, objective = strategy.supernet, strategy.task, strategy.task.objective
     batch_size = 8 * strategy.batch_size  # as `Differentiable.validate`: batch norms depend on it

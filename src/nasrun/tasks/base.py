@@ -227,7 +227,7 @@ class MemberLearner(ABC):
 
     @abstractmethod
     def trained(self) -> Trained:
-        """Return everything that the next interval depends on, except the random state."""
+        """Return everything that the next interval depends on, except random numbers."""
 
     @abstractmethod
     def load(self, trained: Trained) -> None:
