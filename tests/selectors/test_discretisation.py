@@ -85,7 +85,7 @@ def test_it_leaves_the_strategy_as_it_is_and_repeats_itself(searched):
     strategy = searched("strategy=snas", "strategy.drop_path=0.5")
     before = {name: value.clone() for name, value in strategy.supernet.named_parameters()}
     buffers = {name: value.clone() for name, value in strategy.supernet.named_buffers()}
-    torch.manual_seed(5)
+    strategy.streams.at(5)
     first = discretise(strategy, some(strategy))
     assert strategy.supernet.training
     assert not strategy.supernet.fixed
@@ -94,7 +94,7 @@ def test_it_leaves_the_strategy_as_it_is_and_repeats_itself(searched):
         assert value.grad is None
     for name, value in strategy.supernet.named_buffers():
         assert torch.equal(value, buffers[name]), name
-    torch.manual_seed(5)
+    strategy.streams.at(5)
     assert discretise(strategy, some(strategy)) == first
 
 

@@ -45,7 +45,7 @@ def begun(found, scores, contestants=4, eta=2):
 
 def distinct(count):
     """Return scores, after a seed that draws a different architecture for each."""
-    torch.manual_seed(3)
+    torch.manual_seed(21)
     return [0.1 * number for number in range(count)]
 
 
@@ -66,9 +66,10 @@ def test_every_rung_trains_the_better_part_longer():
 
 
 def test_an_architecture_is_as_good_as_its_best_score():
-    torch.manual_seed(3)
+    torch.manual_seed(21)
     search = RandomSearch(num_candidates=4, together=1, evaluator=Scores([0.9, 0.8, 0.7, 0.1]))
     search.begin(context(Toy()))
+    torch.manual_seed(3)
     first, second, third = (Toy().sample() for _ in range(3))
     assert len({first, second, third}) == 3
     proposed = iter([first, second, third, first])
@@ -81,7 +82,7 @@ def test_an_architecture_is_as_good_as_its_best_score():
 
 
 def test_where_the_limits_allow_no_candidate_those_contest_that_it_is_exchanged_for():
-    torch.manual_seed(3)
+    torch.manual_seed(21)
     search = RandomSearch(num_candidates=3, together=1, evaluator=Scores([0.9, 0.8, 0.7]))
     search.begin(context(Toy()))
     run(search)

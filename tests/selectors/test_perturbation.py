@@ -109,7 +109,7 @@ def selection(missed, space=None, *, criterion="accuracy", **settings):
 def run(selector, saved=lambda: None):
     metrics = []
     while not selector.done:
-        selector.context.streams.at(selector.round)
+        selector.streams.at(selector.round)
         metrics.append(selector.run_round())
         selector.round += 1
         saved()

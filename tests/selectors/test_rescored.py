@@ -27,7 +27,7 @@ class Folder:
 
 def begun(found, evaluator, contestants=3, **parts):
     """The selector at a search that ended with such scores, of different architectures."""
-    torch.manual_seed(3)
+    torch.manual_seed(21)
     search = RandomSearch(num_candidates=len(found), together=1, evaluator=Scores(found))
     search.begin(context(Toy()))
     run(search)
@@ -101,7 +101,7 @@ def test_without_an_evaluator_the_searchs_own_weights_score_on_all_images():
         def shared_score(self, genotype):
             return Score("validation_accuracy", 1.0 if genotype == self.asked[0] else 0.5)
 
-    torch.manual_seed(3)
+    torch.manual_seed(21)
     search = RandomSearch(num_candidates=3, together=1, evaluator=Shared([0.4, 0.5, 0.6]))
     search.begin(context(Toy()))
     run(search)

@@ -30,7 +30,7 @@ class Selector(Stage):
 
     def begin(self, context: AnyContext, strategy: Strategy) -> None:
         """Receive the context and a strategy at the end of its search."""
-        self.context, self.space = context, context.space
+        self.context, self.space, self.streams = context, context.space, context.streams
         self.read(strategy)
 
     @abstractmethod
@@ -45,7 +45,7 @@ class Selector(Stage):
 
     def rehearse(self, context: AnyContext, strategy: Strategy) -> Iterable[Rehearsal]:
         """Return rehearsals of the selection; the begun strategy cannot be used afterwards."""
-        self.context, self.space = context, context.space
+        self.context, self.space, self.streams = context, context.space, context.streams
         return self.rehearsals(strategy)
 
     def rehearsals(self, strategy: Strategy) -> Iterable[Rehearsal]:

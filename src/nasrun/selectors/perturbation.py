@@ -75,7 +75,7 @@ class Perturbation(Selector, Divided):
         self.check(strategy, space)
         strategy.tune(self.weight_lr)
         self.largest = strategy.largest
-        stream = self.context.streams("edges")
+        stream = self.streams("edges")
         self.decision_order = _arranged(len(space.decisions), self.order, stream)
         self.limit_order = _arranged(len(space.limits), self.order, stream)
         self.operation_events = max(len(self._undecided(group)) for group in space.groups)
