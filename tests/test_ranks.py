@@ -109,10 +109,10 @@ def parts_of(*words):
 
 CALM = "strategy.watchdog=null"
 EVALUATORS = {
-    "from_scratch": ["strategy.num_candidates=3", "strategy.evaluator.epochs=1"],
-    "inherited": ["evaluator@strategy=inherited", "strategy.num_candidates=3", "rounds=2"],
+    "from_scratch": ["strategy.num_candidates=2", "strategy.evaluator.epochs=1"],
+    "inherited": ["evaluator@strategy=inherited", "strategy.num_candidates=2", "rounds=1"],
 }
-SEARCHES = {"darts": 2, "darts_2nd": 1, "snas": 2, "gdas": 2, "milenas": 2}
+SEARCHES = {"darts": 2, "darts_2nd": 1, "snas": 1, "gdas": 1, "milenas": 1}
 """Strategies with their rounds, of three steps each."""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from io import BytesIO
 from threading import Thread
 from time import sleep
 from typing import Any, TypeVar
@@ -64,9 +65,9 @@ class Ranks(World):
         return values
 
     def share(self, make: Callable[[], Value], take: Callable[[Value], None]) -> None:
-        made = self.first(make)
-        if not self.leads:
-            take(made)
+        content = self.first(lambda: _written(make()))
+        if not self.leads:  # tensors arrive on the CPU, and not on the leader's GPU
+            take(torch.load(BytesIO(content), map_location="cpu", weights_only=True))
 
     def averaged(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
         found, sent = [*tensors], []
@@ -194,6 +195,12 @@ class Backward:
                 assert parameter.grad is not None
                 parameter.grad.copy_(mean)
         self.sent = []
+
+
+def _written(value: Any) -> bytes:
+    content = BytesIO()
+    torch.save(value, content)
+    return content.getvalue()
 
 
 @contextmanager
