@@ -240,24 +240,15 @@ def test_an_experiment_composes_by_the_command_that_it_says(bench, experiment):
 
 def test_an_experiment_builds_with_every_key_known(bench, experiment, tmp_path):
     """Building finds stale keys of a merge, and keys that a group does not have."""
-    composed = bench.compose(f"experiment={experiment}")
-    weights = composed.config.task.get("distance", {})
-    if raw(weights or composed.config.task).get("weights") == "???":
-        word = f"task.distance.weights={tmp_path}"
-        composed = bench.compose(f"experiment={experiment}", word)
-    for group in ("space", "strategy", "selector", "task", "budget", "retrain"):
-        build(resolve(composed.config[group]), group, bench.trusted)
-    roots = [key for key in ("dataset", "transfer.dataset") if _has_root(composed.config, key)]
-    again = bench.compose(
-        f"experiment={experiment}", *(f"{key}.root={tmp_path}" for key in roots)
-    ).config
-    node = resolve(again["transfer"])
+    config = bench.compose(f"experiment={experiment}").config
+    for key in ("dataset", "transfer.dataset"):
+        if "root" in raw(OmegaConf.select(config, key)):
+            OmegaConf.update(config, f"{key}.root", str(tmp_path))
+    for key in ("task", "task.distance"):
+        if raw(OmegaConf.select(config, key, default=OmegaConf.create())).get("weights") == "???":
+            OmegaConf.update(config, f"{key}.weights", str(tmp_path))
+    for group in ("space", "strategy", "selector", "task", "budget", "retrain", "dataset"):
+        build(resolve(config[group]), group, bench.trusted)
+    node = resolve(config["transfer"])
     build(node.pop("dataset"), "transfer.dataset", bench.trusted)
     build(node, "transfer", bench.trusted)
-    build(resolve(again["dataset"]), "dataset", bench.trusted)
-
-
-def _has_root(config, key):
-    for part in key.split("."):
-        config = config[part]
-    return "root" in raw(config)
