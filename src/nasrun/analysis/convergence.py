@@ -194,8 +194,10 @@ def _train(
     job = Train(spaces, recipe, budget, ops.modules(choices))
     done = engine.run(job, waiting, budget.resolved["threads"])
     try:
-        for place, trained in watched(done, "training", len(waiting)):
+        for number, (place, trained) in enumerate(watched(done, "training", len(waiting)), 1):
             kept.add(trained, *_what(waiting[place]))
+            if number < len(waiting):
+                budget.check()
     finally:
         engine.close()
 

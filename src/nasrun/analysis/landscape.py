@@ -245,8 +245,12 @@ def analyse(
         job = MeasureRow(where, budget, tuple(trust), ops.modules(ops.known()))
         try:
             done = engine.run(job, waiting, budget.resolved["threads"])
-            for place, values in watched(done, "measuring rows", len(waiting)):
+            for number, (place, values) in enumerate(
+                watched(done, "measuring rows", len(waiting)), 1
+            ):
                 kept.add(values, *_what(waiting[place]))
+                if number < len(waiting):
+                    budget.check()
         finally:
             engine.close()
         record = _record(found, rows, where, kept)

@@ -180,7 +180,8 @@ def _band(
     epochs = range(1, len(columns) + 1)
     means = [fmean(column) for column in columns]
     spreads = [stdev(column) if len(column) > 1 else 0.0 for column in columns]
-    axes.plot(epochs, means, style, color=colour, label=name, lw=1.5)
+    marker = "o" if len(columns) == 1 else ""
+    axes.plot(epochs, means, style, color=colour, label=name, lw=1.5, marker=marker)
     low, high = ([m + sign * s for m, s in zip(means, spreads, strict=True)] for sign in (-1, 1))
     axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
 

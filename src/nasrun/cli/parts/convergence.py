@@ -39,16 +39,21 @@ def convergence(words: Sequence[str]) -> int:
     if not names:
         raise ValueError("analyze convergence: give genotype=NAME,...")
     from nasrun.analysis import convergence as measured
+    from nasrun.budget import BudgetSpent
 
-    record = measured.analyse(
-        names,
-        line.overrides,
-        space=spaces[-1] if spaces else None,
-        seeds=seeds,
-        threshold=threshold,
-        out=own.get("out"),
-        trust=line.trusted,
-    )
+    try:
+        record = measured.analyse(
+            names,
+            line.overrides,
+            space=spaces[-1] if spaces else None,
+            seeds=seeds,
+            threshold=threshold,
+            out=own.get("out"),
+            trust=line.trusted,
+        )
+    except BudgetSpent as spent:
+        screen.console().print(f"{spent}; the same command continues", highlight=False)
+        return 75
     measured.print_record(screen.console(), record)
     return 0
 

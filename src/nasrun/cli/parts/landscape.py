@@ -62,15 +62,20 @@ def landscape(words: Sequence[str]) -> int:
         "seed": whole(own, "seed", 0, least=0),
     }
     from nasrun.analysis import landscape as measured
+    from nasrun.budget import BudgetSpent
 
-    record = measured.analyse(
-        paths,
-        measured.Where(**settings),
-        line.overrides,
-        branch=own.get("branch"),
-        out=own.get("out"),
-        trust=line.trusted,
-    )
+    try:
+        record = measured.analyse(
+            paths,
+            measured.Where(**settings),
+            line.overrides,
+            branch=own.get("branch"),
+            out=own.get("out"),
+            trust=line.trusted,
+        )
+    except BudgetSpent as spent:
+        screen.console().print(f"{spent}; the same command continues", highlight=False)
+        return 75
     measured.print_record(screen.console(), record)
     return 0
 
