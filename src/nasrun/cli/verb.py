@@ -89,7 +89,8 @@ class Verb:
         frame = [
             (f"{key.key}={key.value}", key.comment) for key in frame_keys() if key.key in self.reads
         ]
-        lines += ["", "keys with their defaults:", *columns(frame, width)]
+        if frame:
+            lines += ["", "keys with their defaults:", *columns(frame, width)]
         lines += ["", *_wrapped(CLOSING.format(verb=self.name), width)]
         return lines
 

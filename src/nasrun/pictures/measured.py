@@ -116,7 +116,7 @@ def _watched(axes: Axes, metrics: Sequence[Metrics]) -> None:
         right.spines["top"].set_visible(False)
         right.spines[["left", "right", "bottom"]].set_color("#999999")
         right.tick_params(color="#999999", labelcolor=COLOURS[0])
-    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "ncols": 2}
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "ncols": 2}
     axes.legend(handles=handles, frameon=False, labelcolor=INK, fontsize=8, **below)
 
 
