@@ -48,7 +48,8 @@ class Shapes:
     """The search network of a space, without numbers; its methods return the bytes of its parts.
 
     `slots` is how many numbers the optimizer of the weights keeps per parameter, `number` is the
-    type of activations. The default `layout` is that of the space's search network.
+    type of activations. The default `layout` is that of the space's search network. `processes` is
+    how many share each batch.
     """
 
     def __init__(
@@ -61,8 +62,9 @@ class Shapes:
         slots: float = 1.0,
         number: torch.dtype = torch.float32,
         layout: Layout | None = None,
+        processes: int = 1,
     ) -> None:
-        self.space, self.layout = space, layout
+        self.space, self.layout, self.processes = space, layout, processes
         self.inputs, self.outputs, self.size, self.slots = inputs, outputs, size, slots
         with META:
             self.network = space.network(inputs=inputs, outputs=outputs, layout=layout)
@@ -90,6 +92,7 @@ class Shapes:
             slots=optimizer_slots(optimizer),
             number=_number(budget),
             layout=layout,
+            processes=budget.size,
         )
 
     def active(self, kept: Mapping[str, Sequence[str]]) -> Active:

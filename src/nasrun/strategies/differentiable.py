@@ -179,7 +179,7 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
     def footprint(self, shapes: Shapes, kept: Mapping[str, Sequence[str]]) -> int:
         """Return the bytes of training and measuring with the `kept` choices, by shapes."""
         step = shapes.single if self.relaxation.single else shapes.step
-        own = math.ceil(self.batch_size / self.budget.size)
+        own = math.ceil(self.batch_size / shapes.processes)
         need = step(kept, own, 8 * self.batch_size, self.level.graphs)
         if self.curvature is None:
             return need
