@@ -34,7 +34,9 @@ def main() -> None:
     if arguments.only:
         print(json.dumps(peak(arguments)))
         return
-    memory = {name: alone(name) for name in ("plain", "fast")}  # first: a child inherits our peak
+    memory: dict[str, int] = {}
+    if not arguments.time_only:  # first: a child inherits our peak
+        memory = {name: alone(name) for name in ("plain", "fast")}
     times = alternation.in_turn(
         steps(arguments),
         arguments.repeats,
@@ -42,10 +44,13 @@ def main() -> None:
         **alternation.on_device(arguments.device),
     )
     for name in times.seconds:
-        above = f"{memory[name] / 2**20:7.0f} MiB above {BASES[arguments.device]}"
-        print(f"{times.line(name, 'a step')}, {above}")
+        line = times.line(name, "a step")
+        if name in memory:
+            line += f", {memory[name] / 2**20:7.0f} MiB above {BASES[arguments.device]}"
+        print(line)
     print(times.compared("plain", "fast"))
-    print(f"{memory['fast'] / memory['plain']:.2f}x the memory")
+    if memory:
+        print(f"{memory['fast'] / memory['plain']:.2f}x the memory")
     alternation.write(arguments, times, ratio=times.ratio("plain", "fast"), bytes=memory)
 
 
@@ -65,6 +70,7 @@ def parse(description: str | None) -> argparse.Namespace:
         help="cpu is for one thread on a machine that others use too",
     )
     alternation.add_device(parser)
+    parser.add_argument("--time-only", action="store_true", help="leave the memory out")
     parser.add_argument("--only", choices=["plain", "fast"], help="measure one's memory")
     return parser.parse_args()
 

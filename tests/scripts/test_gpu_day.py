@@ -1,0 +1,89 @@
+"""The day with a GPU, tried on the CPU; its calls, with parts that take no time."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+
+@pytest.fixture
+def day(script, monkeypatch, tmp_path):
+    """Runs a call of the script with these words; with `parts`, these instead of its own."""
+    module = script("gpu_day")
+
+    def call(*words, parts=None):
+        if parts is not None:
+            found = [module.Part(name, *more) for name, *more in parts]
+            monkeypatch.setattr(module, "parts", lambda arguments: found)
+        outputs = tmp_path / "day"
+        monkeypatch.setattr("sys.argv", ["gpu_day.py", "--outputs", str(outputs), *words])
+        status = module.main()
+        return status, json.loads((outputs / "gpu_day.json").read_text())
+
+    return call
+
+
+def test_a_tiny_day_passes_on_the_cpu(day, no_pictures):
+    status, records = day("--device", "cpu", "--tiny")
+    assert status == 0, records
+    assert records["strategy_darts"]["largest_relative_difference"] == 0.0
+    assert len(records["strategy_darts"]["cpu"]) >= 4
+    assert records["bench_search_4_fp32"]["ratio"] > 0
+    speed = records["bench_retrain_4_fp32"]
+    assert speed["fast_images_per_s"] == pytest.approx(4 / speed["fast_s"])
+
+
+def test_a_call_continues_the_last_one_and_a_crash_ends_only_its_part(day, tmp_path):
+    ran = tmp_path / "ran"
+
+    def noted(folder, deadline):
+        with ran.open("a") as file:
+            file.write("x")
+        return {"value": 1.5}
+
+    def goes_on(folder, deadline):
+        file = folder / "again"
+        if file.exists():
+            return {"rounds": 2}
+        file.touch()
+        return None
+
+    parts = [
+        ("noted", noted),
+        ("crashes", lambda *_: os.kill(os.getpid(), signal.SIGKILL)),
+        ("refuses", lambda *_: {}["gone"]),
+        ("goes on", goes_on, True),
+    ]
+    status, records = day(parts=parts)
+    assert status == 75 and "goes on" not in records
+    assert "ended with -9" in records["crashes"]["failed"]
+    assert records["refuses"]["failed"] == "KeyError: 'gone'"
+    status, records = day(parts=parts)
+    assert status == 1  # all are finished, some have failed
+    assert records["goes on"]["rounds"] == 2
+    assert ran.read_text() == "x"
+    day("--again", "noted", parts=parts)
+    assert ran.read_text() == "xx"
+
+
+def test_a_part_that_had_a_whole_call_fails_and_another_one_is_tried_again(day, monkeypatch):
+    parts = [("quick", lambda *_: {}), ("long", lambda *_: time.sleep(9))]
+    minutes = ("--minutes", str((15 + 0.4) / 60))
+    status, records = day(*minutes, parts=parts)
+    assert status == 75 and list(records) == ["quick"]
+    status, records = day(*minutes, parts=parts)
+    assert status == 1 and records["long"]["failed"].startswith("not finished after")
+
+
+def test_a_search_stops_with_its_call_and_the_next_call_continues_it(script, tmp_path, small):
+    module = script("gpu_day")
+    work = module.searched([*small, "stages=[search,select]", "selector=argmax"], "cpu")
+    assert work(tmp_path, time.monotonic()) is None
+    (rounds,) = tmp_path.glob("*/v001/search/metrics.jsonl")
+    before = rounds.read_text()
+    assert len(before.splitlines()) == 1
+    found = work(tmp_path, time.monotonic() + 600)
+    assert rounds.read_text().startswith(before)
+    assert any("/v001/select/" in name for name in found)
