@@ -80,12 +80,12 @@ def area(scores: Path, table: Path, seeds: int, candidates: int) -> None:
     class Pool:
         """The space, with the scored architectures as its samples."""
 
-        def sample(self):
-            return pool[int(torch.randint(len(pool), ()))]
+        def sample(self, generator):
+            return pool[int(torch.randint(len(pool), (), generator=generator))]
 
     class FromPool(WarmStart):
-        def best(self, space, count):
-            return super().best(Pool(), count)
+        def best(self, space, count, stream):
+            return super().best(Pool(), count, stream)
 
     def found(seed: int, warm_start: WarmStart | None, count: int) -> float:
         judge = known(columns[FITNESS], space)
