@@ -36,8 +36,11 @@ LEFT = 75
 """Exit status while parts are left, and that of nasrun when its hours are spent."""
 RESERVE = 15.0
 """Seconds that a call keeps for its end."""
-SMALL = ["rounds=2", "width=2", "depth=3", "batch_size=16", "images=64", "progress=false"]
+SMALL = ["rounds=2", "width=2", "depth=3", "batch_size=16", "images=64"]
 CELLS = ["space.nodes=1", "space.kept_edges=1"]
+SERIAL = ["engine=serial"]
+MORE = ([*CELLS, *SERIAL], SERIAL, CELLS, [])
+"""Words of which a strategy takes the first that have an effect on it."""
 WITH = ("darts", "evolution", "nsga2", "random", "autokeras", "pbtnas")
 """Strategies for a selector, of which it takes the first that it accepts."""
 
@@ -206,12 +209,12 @@ def losses(
     """Return the work that compares the losses of two rounds with those of the CPU."""
 
     def run(folder: Path, where: str) -> list[float]:
-        words = [verb, *SMALL, f"budget.device={where}", "budget.threads=1"]
+        words = [verb, *SMALL, "progress=false", f"budget.device={where}", "budget.threads=1"]
         words += ["budget.precision=fp32", "budget.compile=false"]
         if verb == "run":
             words += ["stages=[search,select]", f"selector={selector}"]
         for name in WITH if strategy is None else (strategy,):
-            for more in (CELLS, []):
+            for more in MORE:
                 outputs = folder / "-".join([where, name, str(len(more))])
                 if not command(*words, f"strategy={name}", *more, f"outputs={outputs}"):
                     return losses_of(outputs)
