@@ -133,7 +133,7 @@ MAY = {
         *("strategies.evaluated", "strategies.variation", "strategies.members"),
         *("strategies.prefixes", "strategies.distinct", "strategies.delivery"),
         *("strategies.bourgain", "strategies.cost_process", "strategies.growth"),
-        "strategies.choosing",
+        *("strategies.choosing", "strategies.grown_trial"),
         *("spaces.morph", "spaces.morphs", "spaces.morph_layers", "spaces.edit_distance"),
         *(*SPACES, "supernet", "costs"),
     },
@@ -202,7 +202,7 @@ def test_no_strategy_knows_another():
     shared |= {"strategies.evaluated", "strategies.variation", "strategies.members"}
     shared |= {"strategies.prefixes", "strategies.distinct", "strategies.delivery"}
     shared |= {"strategies.bourgain", "strategies.cost_process", "strategies.growth"}
-    shared |= {"strategies.choosing"}
+    shared |= {"strategies.choosing", "strategies.grown_trial"}
     for path in FILES:
         if path.parent.name == "strategies":
             others = {name for name in ours(path) if name.startswith("strategies")}

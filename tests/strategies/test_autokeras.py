@@ -171,7 +171,7 @@ def test_a_search_ends_after_its_seconds_of_training_and_stays_ended(
     tmp_path, morph_space, monkeypatch
 ):
     now = iter(range(0, 1000, 2))  # every order takes two seconds
-    monkeypatch.setattr("nasrun.strategies.autokeras.time.perf_counter", lambda: next(now))
+    monkeypatch.setattr("nasrun.strategies.choosing.time.perf_counter", lambda: next(now))
     search = begun(tmp_path, morph_space, *[0.5] * 9, trials=9, intervals=3, seconds=7.0)
     run(search)
     assert search.stopped == "seconds=7.0 of training are spent"

@@ -13,9 +13,8 @@ their optimizer's state; every random number belongs to a stream named by trial 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -31,54 +30,14 @@ from nasrun.spaces.morphs import read as read_morph
 from nasrun.spaces.morphs import replayed
 from nasrun.stage import Metrics
 from nasrun.strategies.base import Candidate, PopulationStrategy
-from nasrun.strategies.choosing import Answer, Choose, Question
+from nasrun.strategies.choosing import Answer, Choose, Question, TrainOrChoose
 from nasrun.strategies.delivery import Delivery
+from nasrun.strategies.grown_trial import GrownTrial
 from nasrun.strategies.growth import Grown, Growth, Tried
 from nasrun.strategies.members import Order, TrainMember, read, write
 from nasrun.streams import named
 from nasrun.tasks.base import ImageMembersTask
 from nasrun.trained import Trained
-
-LISTS = ("morphs", "scores", "seconds")
-"""The sequences of a trial."""
-
-
-@dataclass(frozen=True)
-class GrownTrial(Candidate):
-    """A network that is trained or was, with its best score.
-
-    It grew from the trial `ancestor` by `morphs`, a first network from none. `scores` has the score
-    after every interval, `seconds` how long each took. `file` has what it had learned at the best
-    one, `latest` what it has learned, relative to the home folder.
-    """
-
-    number: int
-    ancestor: int | None = None
-    morphs: tuple[str, ...] = ()
-    scores: tuple[float, ...] = ()
-    seconds: tuple[float, ...] = ()
-    file: str | None = None
-    latest: str | None = None
-    ended: bool = False
-
-    def after(self, score: float, seconds: float, file: str) -> GrownTrial:
-        """Return the trial after an interval; a score that is not finite ends it."""
-        better = self.file is None or score > self.score.value
-        sound = math.isfinite(score)
-        return replace(
-            self,
-            score=replace(self.score, value=score) if better else self.score,
-            scores=(*self.scores, score),
-            seconds=(*self.seconds, seconds),
-            file=file if better and sound else self.file,
-            latest=file if sound else self.latest,
-            ended=not sound,
-        )
-
-    @property
-    def stale(self) -> int:
-        """Number of intervals since the best score."""
-        return len(self.scores) - 1 - self.scores.index(max(self.scores))
 
 
 class AutoKeras(PopulationStrategy):
@@ -277,10 +236,7 @@ class AutoKeras(PopulationStrategy):
         return len(self.starts) <= number < self.num_trials
 
     def _question(self) -> Question:
-        tried = tuple(
-            Tried(t.number, t.genotype, t.ancestor, _cost(t) if t.ended else None)
-            for t in self.trials
-        )
+        tried = tuple(Tried(t.number, t.genotype, t.ancestor, t.cost) for t in self.trials)
         seed = self._stream(len(self.trials), "choose")
         return Question(seed, tried, self.bound)
 
@@ -302,7 +258,7 @@ class AutoKeras(PopulationStrategy):
 
     def _referenced(self) -> list[str]:
         """Return the files that the state names."""
-        return [file for trial in self.trials for file in _files(trial)]
+        return [file for trial in self.trials for file in trial.files]
 
     def _sweep(self) -> None:
         """Delete the files of trials that neither this state nor the one before names."""
@@ -325,7 +281,7 @@ class AutoKeras(PopulationStrategy):
         chosen = self.next
         return {
             "seed": self.seed,
-            "trials": [_plain(trial) for trial in self.trials],
+            "trials": [trial.plain() for trial in self.trials],
             "next": None
             if chosen is None
             else {
@@ -341,7 +297,9 @@ class AutoKeras(PopulationStrategy):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.seed = state["seed"]
-        self.trials = [self._trial(plain) for plain in state["trials"]]
+        self.trials = [
+            GrownTrial.of(plain, self.space.name, self.task.score) for plain in state["trials"]
+        ]
         chosen = state["next"]
         self.next = None
         if chosen is not None:
@@ -350,12 +308,6 @@ class AutoKeras(PopulationStrategy):
             self.next = Grown(chosen["ancestor"], morphs, genotype)
         self.bound, self.refused = state["bound"], state["refused"]
         self.former, self.stopped = list(state["former"]), state["stopped"]
-
-    def _trial(self, plain: dict[str, Any]) -> GrownTrial:
-        rest = {key: value for key, value in plain.items() if key not in ("choices", "score")}
-        rest |= {key: tuple(rest[key]) for key in LISTS}
-        genotype = Genotype(self.space.name, plain["choices"])
-        return GrownTrial(genotype, Score(self.task.score, plain["score"]), **rest)
 
     def finish(self, folder: Any) -> dict[str, Any]:
         from nasrun.pictures.ancestry import ancestry
@@ -385,36 +337,5 @@ class AutoKeras(PopulationStrategy):
         }
 
 
-@dataclass(frozen=True)
-class TrainOrChoose:
-    """The engine's job: train an interval of a network, or choose the next network."""
-
-    train: TrainMember
-    choose: Choose
-
-    def __call__(self, order: Order | Question) -> tuple[Metrics | Answer, float]:
-        """Return the result, and the seconds that it took."""
-        started = time.perf_counter()
-        result = self.choose(order) if isinstance(order, Question) else self.train(order)
-        return result, time.perf_counter() - started
-
-
 def _folder(number: int) -> str:
     return f"trials/{number:04d}"
-
-
-def _cost(trial: GrownTrial) -> float:
-    """Return what is to be minimised; infinite if the network could not be trained."""
-    return -trial.score.merit
-
-
-def _files(trial: GrownTrial) -> list[str]:
-    """Return the files that are still needed."""
-    names = (trial.file,) if trial.ended else (trial.file, trial.latest)
-    return [name for name in names if name is not None]
-
-
-def _plain(trial: GrownTrial) -> dict[str, Any]:
-    rest = {k: v for k, v in vars(trial).items() if k not in ("genotype", "score")}
-    rest |= {key: list(rest[key]) for key in LISTS}
-    return {"choices": dict(trial.genotype), "score": trial.score.value, **rest}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,7 +11,9 @@ from nasrun.budget import Budget
 from nasrun.costs.memory import network_bytes
 from nasrun.genotype import Genotype
 from nasrun.spaces.morph import MorphSpace
+from nasrun.stage import Metrics
 from nasrun.strategies.growth import Grown, Growth, Tried
+from nasrun.strategies.members import Order, TrainMember
 from nasrun.tasks.base import ImageMembersTask
 
 
@@ -64,3 +67,17 @@ class Choose:
             test_batch=2 * task.batch_size,
             optimizer=task.optimizer,
         )
+
+
+@dataclass(frozen=True)
+class TrainOrChoose:
+    """The engine's job: train an interval of a network, or choose the next network."""
+
+    train: TrainMember
+    choose: Choose
+
+    def __call__(self, order: Order | Question) -> tuple[Metrics | Answer, float]:
+        """Return the result, and the seconds that it took."""
+        started = time.perf_counter()
+        result = self.choose(order) if isinstance(order, Question) else self.train(order)
+        return result, time.perf_counter() - started

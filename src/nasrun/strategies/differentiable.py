@@ -24,10 +24,11 @@ from nasrun.stage import Divided, Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Mask, SupernetStrategy
 from nasrun.strategies.curvature import GRAPHS, Curvature
 from nasrun.strategies.descent import Search
-from nasrun.strategies.history import History, StopAtSize, Watchdog, frontier
+from nasrun.strategies.history import History, StopAtSize, Watchdog
 from nasrun.strategies.levels import Level
 from nasrun.strategies.penalties import Penalty, Within
 from nasrun.streams import seeded
+from nasrun.supernet.entropy import entropies, largest_entropies
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.region import compile_regions
 from nasrun.supernet.relaxation import Relaxation
@@ -155,7 +156,7 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
         self.supernet.to(memory_format=torch.channels_last)
         compile_regions(network, budget)
         budget.world.enter(network)
-        self.largest = self._largest_entropy()
+        self.largest = largest_entropies(space)
         self.penalties = [] if self.penalty is None else [self.penalty]
         self.within: Within | None = None
         if context.limits is not None:
@@ -222,9 +223,9 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
         if self.search.channels_first:
             images, labels, part = Sliced(*batch)
             batch = Sliced(images.clone(memory_format=torch.contiguous_format), labels, part)
-        if mixture is None:
-            return self.task.loss(self.supernet, batch)
-        return self.task.loss(partial(self.supernet.network, mixture=mixture), batch)
+        network = self.supernet.network
+        forward = self.supernet if mixture is None else partial(network, mixture=mixture)
+        return self.task.loss(forward, batch)
 
     def _penalty(self) -> Tensor:
         return torch.stack([penalty() for penalty in self.penalties]).sum()
@@ -242,11 +243,12 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
         except (RuntimeError, ValueError):  # a distribution refuses NaN
             if finite({}, self.supernet):
                 raise
-        validation = self._validation() if losses and finite(losses, self.supernet) else {}
+        measured = self.validate() if losses and finite(losses, self.supernet) else {}
+        validation = {f"validation_{name}": value for name, value in measured.items()}
         if not validation or not finite(validation):  # before the round is saved
             keys = ("weight_optimizer.lr", "alpha_optimizer.lr", "weight_clip")
             raise Diverged("the search", {**losses, **validation}, keys)
-        metrics = {"lr": lr, **losses, **validation, **self._entropy()}
+        metrics = {"lr": lr, **losses, **validation, **entropies(self.supernet)}
         for penalty in self.penalties:
             metrics |= penalty.metrics()
         if self.within is not None:
@@ -265,8 +267,7 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
     def _epoch(self) -> Metrics:
         order = torch.randperm(len(self.train), generator=self.streams("order"))
         steps = math.ceil(len(order) / self.batch_size)
-        changes = self.streams("augment")
-        training = self.task.batches(self.train, self.batch_size, order, changes)
+        training = self.task.batches(self.train, self.batch_size, order, self.streams("augment"))
         validation = self._endless(self.validation)
         totals: dict[str, list[Tensor]] = {}
         self.supernet.train()
@@ -283,26 +284,6 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
         while True:
             order = torch.randperm(len(split), generator=orders)
             yield from self.task.batches(split, self.batch_size, order, changes)
-
-    def _validation(self) -> Metrics:
-        return {f"validation_{name}": value for name, value in self.validate().items()}
-
-    def _entropy(self) -> Metrics:
-        """Return per cell type the sum over its decisions of -sum p ln p, in nats."""
-        totals = dict.fromkeys(self.space.groups, 0.0)
-        probabilities = self.supernet.probabilities()
-        for decision in self.space.decisions:
-            row = probabilities[decision.name].values()
-            edge = sum(row)  # 1 unless edges have weights
-            totals[decision.group] -= sum(p / edge * math.log(p / edge) for p in row if p > 0)
-        return {_named(group): h for group, h in totals.items()}
-
-    def _largest_entropy(self) -> Metrics:
-        """Return the entropy of uniform probabilities: per cell type the sum of ln(choices)."""
-        totals = dict.fromkeys(self.space.groups, 0.0)
-        for decision in self.space.decisions:
-            totals[decision.group] += math.log(len(decision.choices))
-        return {_named(group): h for group, h in totals.items()}
 
     def masked(
         self,
@@ -358,25 +339,12 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
 
     def finish(self, folder: Any) -> dict[str, Any]:
         from nasrun.pictures.curves import search_curves
-        from nasrun.pictures.plots import trade_off
 
         search_curves(folder.metrics(), folder.path / "search.png", self.space.groups)
         folder.write("history.json", self.history.state_dict())
-        points, best = (
-            [(record.params / 1e6, 100 * record.accuracy) for record in records]
-            for records in (self.history.records, frontier(self.history.records))
-        )
-        title = "Supernet accuracy over the size of the derived network"
-        named = "parameters, million", "%"
-        trade_off(points, best, folder.path / "frontier.png", title, named, "every round")
-        metrics = self.validate()
+        self.history.draw(folder.path / "frontier.png")
         return {
-            "validation_accuracy": metrics[self.task.objective],
+            "validation_accuracy": self.validate()[self.task.objective],
             "trained_on": "+".join(self.parts),
             **self.history.report(),
         }
-
-
-def _named(group: str) -> str:
-    """Return the metric's name for the entropy of a cell type."""
-    return "_".join(filter(None, ("entropy", group)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -182,6 +183,17 @@ class History:
         if self.stopped is not None:
             found["stopped"] = self.stopped
         return found
+
+    def draw(self, path: Path) -> None:
+        """Draw the supernet's accuracy of every round over the size of its architecture."""
+        from nasrun.pictures.plots import trade_off
+
+        points, best = (
+            [(record.params / 1e6, 100 * record.accuracy) for record in records]
+            for records in (self.records, frontier(self.records))
+        )
+        title = "Supernet accuracy over the size of the derived network"
+        trade_off(points, best, path, title, ("parameters, million", "%"), "every round")
 
     def state_dict(self) -> list[dict[str, Any]]:
         return [self._plain(record) for record in self.records]
