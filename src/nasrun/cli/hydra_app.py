@@ -13,11 +13,11 @@ def run_hydra(arguments: Sequence[str], function: Callable[[Any], Any]) -> int:
     """Run Hydra's main with these arguments; ValueError for what it refuses."""
     import hydra
 
-    from nasrun.config import conf_folder, explained, register
+    from nasrun.config import behaviour, conf_folder, explained, register
 
     register()
     sys.argv = ["nasrun", *arguments]
-    decorate = hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
+    decorate = hydra.main(config_path=str(conf_folder()), config_name="config", **behaviour())
     words = [word for word in arguments if "=" in word and not word.startswith("-")]
     try:
         with _raising(), explained(words):

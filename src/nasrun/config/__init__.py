@@ -23,7 +23,7 @@ from nasrun.config.composing import (
 )
 from nasrun.config.explaining import explained
 from nasrun.config.files import refuse_references
-from nasrun.config.folders import conf_folder, options, search_folders
+from nasrun.config.folders import behaviour, conf_folder, options, search_folders
 from nasrun.config.home import at_home
 from nasrun.config.keys import GENOTYPES, GROUPS, OPTIMIZERS, Frame
 from nasrun.config.named import beneath_names
@@ -37,6 +37,7 @@ __all__ = [
     "DictConfig",
     "Frame",
     "at_home",
+    "behaviour",
     "beneath_names",
     "build",
     "build_all",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -20,7 +21,7 @@ from nasrun.config.files import (
     refuse_paths,
     refuse_resolvers,
 )
-from nasrun.config.folders import conf_folder, search_folders
+from nasrun.config.folders import behaviour, conf_folder, search_folders
 from nasrun.config.home import at_home
 from nasrun.config.keys import GROUPS, Frame
 from nasrun.config.named import written_out
@@ -39,8 +40,9 @@ class Composed:
     words: tuple[str, ...]
 
 
+@cache
 def register() -> None:
-    """Register the types of the frame's keys with Hydra."""
+    """Register the types of the frame's keys with Hydra, once per process."""
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name="frame", node=Frame)
@@ -88,7 +90,7 @@ def _composed(overrides: Sequence[str]) -> DictConfig:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
 
-    with explained(overrides), initialize_config_dir(str(conf_folder()), version_base="1.3"):
+    with explained(overrides), initialize_config_dir(str(conf_folder()), **behaviour()):
         return hydra_compose("config", list(overrides), return_hydra_config=True)
 
 

@@ -14,7 +14,7 @@ import yaml
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from nasrun.config.folders import conf_folder, options, search_folders
+from nasrun.config.folders import behaviour, conf_folder, options, search_folders
 from nasrun.config.keys import FORMER, GROUPS, Frame
 from nasrun.config.words import did_you_mean, key_of
 
@@ -173,7 +173,7 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str | None:
     choices = [o for o in overrides if key_of(o).split("@")[0] in (*GROUPS, "hydra.searchpath")]
     choices += [o for o in overrides if o.startswith("~") or (o[0] == "+" and "={" in o)]
     try:
-        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        with initialize_config_dir(str(conf_folder()), **behaviour()):
             node: Any = hydra_compose("config", choices)
     except (HydraException, OmegaConfBaseException):
         return None

@@ -34,6 +34,13 @@ def _description(path: Path) -> str:
     return f"{first}\n{next(comments, '')}" if first.endswith(":") else first
 
 
+def behaviour() -> dict[str, str]:
+    """Return the keyword by which Hydra 1.3 behaves as itself; later versions do so without it."""
+    import hydra
+
+    return {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
+
+
 def search_folders(overrides: Sequence[str]) -> list[Path]:
     """Return the folders that `hydra.searchpath=[file://DIR]` adds; empty if it is unreadable."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
