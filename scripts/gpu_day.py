@@ -20,6 +20,7 @@ unless `--root` has them. The exit status is 75 while parts are left, then 1 if 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import signal
@@ -176,6 +177,7 @@ def finished(part: Part, folder: Path, deadline: float, *, whole: bool) -> Recor
 
 def alone(part: Part, folder: Path, deadline: float, answer: Path) -> None:
     """Do a part's work, as the leader of a group of processes, and end."""
+    gc.freeze()  # a copy has no threads, and would wait for ever for those of an object it deletes
     os.setsid()
     log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)

@@ -41,6 +41,9 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000)
+    if hasattr(os, "register_at_fork"):
+        # a fork has no threads: it would wait for ever for those of an object that it deletes
+        os.register_at_fork(after_in_child=gc.freeze)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The day with a GPU, tried on the CPU; its calls, with parts that take no time."""
 
+import gc
 import json
 import os
 import signal
@@ -87,3 +88,26 @@ def test_a_search_stops_with_its_call_and_the_next_call_continues_it(script, tmp
     found = work(tmp_path, time.monotonic() + 600)
     assert rounds.read_text().startswith(before)
     assert any("/v001/select/" in name for name in found)
+
+
+def test_a_copy_deletes_no_object_of_its_origin(script, tmp_path):
+    class Ring:
+        """Garbage that waits, when it is deleted, for threads that a copy does not have."""
+
+        def __init__(self):
+            self.itself = self
+
+        def __del__(self):
+            if os.getpid() != here:
+                (tmp_path / "deleted").touch()
+
+    here, gpu_day = os.getpid(), script("gpu_day")
+    gc.disable()
+    try:
+        Ring()
+        part = gpu_day.Part("collects", lambda folder, deadline: {"found": gc.collect()})
+        record = gpu_day.finished(part, tmp_path, time.monotonic() + 60, whole=True)
+    finally:
+        gc.enable()
+    assert "found" in record
+    assert not (tmp_path / "deleted").exists()
