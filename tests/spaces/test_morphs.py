@@ -1,4 +1,4 @@
-"""Morphs keep the function of a network, and what its optimizer would do to it."""
+"""Morphs keep the function of a network, and what a step of its optimizer changes."""
 
 import math
 from dataclasses import replace

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from nasrun.cli.words import packages
-from nasrun.config.words import did_you_mean, key_of
+from nasrun.config.words import did_you_mean, key_of, root_of
 from nasrun.pipeline.stages import INSIDE
 
 ASKED = {
@@ -63,6 +63,18 @@ class Line:
         _check_flags(flags)
         taken = (tuple(overrides), tuple(flags), multirun, tuple(trusted))
         return cls(verb, only_foreseen, *taken, tuple(words))
+
+    def refuse_flags(self) -> None:
+        """Raise ValueError for any flag of Hydra's, for a verb that takes none."""
+        if self.flags or self.multirun:
+            flag = self.flags[0] if self.flags else "-m"
+            raise ValueError(f"{self.verb} {flag}: takes no flags; leave it out")
+
+    def refuse_idle(self, reads: Sequence[str]) -> None:
+        """Raise ValueError for an override whose key is not below one of those that are read."""
+        for override in self.overrides:
+            if root_of(key_of(override)) not in (*reads, "hydra"):
+                raise ValueError(f"{override}: has no effect on `nasrun {self.verb}`; leave it out")
 
     @property
     def of_frame(self) -> tuple[str, ...]:

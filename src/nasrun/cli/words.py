@@ -21,6 +21,16 @@ def sorted_out(words: Sequence[str], known: Iterable[str]) -> tuple[dict[str, st
     return at_home(keys), [at_home(word) for word in words if "=" not in word]
 
 
+def apart(words: Sequence[str], own: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the `key=value` words of a verb's own keys, `~` expanded, and all other words."""
+    from nasrun.config import at_home
+
+    known = tuple(f"{key}=" for key in own)
+    typed = [word for word in words if word.startswith(known)]
+    others = [word for word in words if not word.startswith(known)]
+    return at_home(dict(word.split("=", 1) for word in typed)), others
+
+
 def whole(keys: Mapping[str, str], name: str, default: int, *, least: int) -> int:
     """Return a key's integer; ValueError for other text, or a number below `least`."""
     text = keys.get(name, str(default))

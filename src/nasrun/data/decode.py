@@ -45,7 +45,7 @@ TURNS = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-"""Orientations of EXIF, and what turns them upright; those from 5 on swap width and height."""
+"""Orientations of EXIF, and what turns them upright; those of 5 and more swap width and height."""
 NAMED = 20  # largest number of broken files named in an error
 
 

@@ -29,9 +29,9 @@ from nasrun.spaces.morph import MorphSpace
 from nasrun.spaces.morphs import read as read_morph
 from nasrun.spaces.morphs import replayed
 from nasrun.stage import Metrics
-from nasrun.strategies.base import Candidate, PopulationStrategy
+from nasrun.strategies.base import Candidate
 from nasrun.strategies.choosing import Answer, Choose, Question, TrainOrChoose
-from nasrun.strategies.delivery import Delivery
+from nasrun.strategies.delivery import Delivering, Delivery
 from nasrun.strategies.grown_trial import GrownTrial
 from nasrun.strategies.growth import Grown, Growth, Tried
 from nasrun.strategies.members import Order, TrainMember, read, write
@@ -40,7 +40,7 @@ from nasrun.tasks.base import ImageMembersTask
 from nasrun.trained import Trained
 
 
-class AutoKeras(PopulationStrategy):
+class AutoKeras(Delivering):
     """`trials` networks, one after the other, each chosen by `growth` and grown from a trained one.
 
     A trial lasts `intervals`, or ends once its score has not risen for `patience` of them (`None`:
@@ -100,7 +100,7 @@ class AutoKeras(PopulationStrategy):
         return self._needs
 
     @property
-    def _delivery(self) -> Delivery:
+    def delivery(self) -> Delivery:
         return Delivery(self.space, self.task, self.seed, self.num_trials * self.intervals)
 
     def begin(self, context: Context[MorphSpace, ImageMembersTask]) -> None:
@@ -108,7 +108,7 @@ class AutoKeras(PopulationStrategy):
         self.engine, self.streams = given(context.engine), context.streams
         (self.seed,) = self.streams.numbers("trials", 1)
         self.starts = self.space.starts()
-        network = self._delivery.network(self.starts[0], self._stream(0, "check"))
+        network = self.delivery.network(self.starts[0], self._stream(0, "check"))
         self.task.check(network)
         self._needs = self.task.needs(network, self.num_trials, self.intervals)
         choose = Choose(self.growth, self.space, self.task, self.budget)
@@ -270,12 +270,6 @@ class AutoKeras(PopulationStrategy):
     def training_of(self, candidate: Candidate) -> Trained:
         assert isinstance(candidate, GrownTrial) and candidate.file is not None
         return read(self.home / candidate.file)[0]
-
-    def score(self, genotype: Genotype, trained: Trained, purpose: str) -> float:
-        return self._delivery.score(genotype, trained, purpose)
-
-    def deliver_trained(self, genotype: Genotype, trained: Trained, folder: Any) -> dict[str, Any]:
-        return self._delivery.deliver(genotype, trained, folder)
 
     def state_dict(self) -> dict[str, Any]:
         chosen = self.next

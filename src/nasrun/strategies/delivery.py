@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from nasrun.genotype import Genotype
 from nasrun.spaces.base import Space
+from nasrun.strategies.base import PopulationStrategy
 from nasrun.streams import named
 from nasrun.tasks.base import MemberLearner, PopulationTask
 from nasrun.trained import Trained
@@ -74,3 +76,18 @@ class Delivery:
 
     def _stream(self, purpose: str) -> int:
         return named(self.seed, self.end, 0, purpose)
+
+
+class Delivering(PopulationStrategy):
+    """A strategy that has trained networks, which its `delivery` measures and writes."""
+
+    @property
+    @abstractmethod
+    def delivery(self) -> Delivery:
+        """What measures and writes the networks."""
+
+    def score(self, genotype: Genotype, trained: Trained, purpose: str) -> float:
+        return self.delivery.score(genotype, trained, purpose)
+
+    def deliver_trained(self, genotype: Genotype, trained: Trained, folder: Any) -> dict[str, Any]:
+        return self.delivery.deliver(genotype, trained, folder)

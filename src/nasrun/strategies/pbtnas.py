@@ -27,8 +27,8 @@ from nasrun.genotype import Genotype
 from nasrun.score import Score
 from nasrun.spaces.decision import DecisionSpace
 from nasrun.stage import Metrics
-from nasrun.strategies.base import Candidate, PopulationStrategy
-from nasrun.strategies.delivery import Delivery
+from nasrun.strategies.base import Candidate
+from nasrun.strategies.delivery import Delivering, Delivery
 from nasrun.strategies.members import (
     Member,
     Order,
@@ -47,7 +47,7 @@ from nasrun.tasks.base import PopulationTask
 from nasrun.trained import Tensors, Trained
 
 
-class Population(PopulationStrategy):
+class Population(Delivering):
     """`size` members; after an interval the worst `children` are replaced by offspring of the best.
 
     A child has two distinct parents among the best `parents`; the fitter one is its base. Children
@@ -127,7 +127,7 @@ class Population(PopulationStrategy):
         return self._needs
 
     @property
-    def _delivery(self) -> Delivery:
+    def delivery(self) -> Delivery:
         return Delivery(self.space, self.task, self.seed, self.intervals)
 
     def begin(self, context: Context[DecisionSpace, PopulationTask]) -> None:
@@ -141,7 +141,7 @@ class Population(PopulationStrategy):
             Member(genotype, self._unknown, slot, founders=dict.fromkeys(genotype, slot))
             for slot, genotype in enumerate(genotypes)
         ]
-        network = self._delivery.network(genotypes[0], self._stream(0, 0, "check"))
+        network = self.delivery.network(genotypes[0], self._stream(0, 0, "check"))
         self.task.check(network)
         self._needs = self.task.needs(network, self.size, self.intervals)
 
@@ -230,7 +230,7 @@ class Population(PopulationStrategy):
         return births
 
     def _fresh(self, genotype: Genotype, slot: int) -> Tensors:
-        network = self._delivery.network(genotype, self._stream(self.round, slot, "fresh"))
+        network = self.delivery.network(genotype, self._stream(self.round, slot, "fresh"))
         return {name: tensor.cpu() for name, tensor in network.state_dict().items()}
 
     def _order(self, member: Member) -> Order:
@@ -261,7 +261,7 @@ class Population(PopulationStrategy):
     def _show_best(self, interval: int) -> None:
         best = min((m for m in self.members if m.sound), key=rank, default=None)
         if best is not None:
-            learner = self._delivery.learner(best.genotype, self.training_of(best), "show")
+            learner = self.delivery.learner(best.genotype, self.training_of(best), "show")
             with torch.random.fork_rng():
                 torch.manual_seed(self._stream(0, 0, "show"))  # the same numbers in every round
                 learner.show(self.home / f"best_{interval:03d}")
@@ -269,12 +269,6 @@ class Population(PopulationStrategy):
     def training_of(self, candidate: Candidate) -> Trained:
         assert isinstance(candidate, Member) and candidate.file is not None
         return read(self.home / candidate.file)[0]
-
-    def score(self, genotype: Genotype, trained: Trained, purpose: str) -> float:
-        return self._delivery.score(genotype, trained, purpose)
-
-    def deliver_trained(self, genotype: Genotype, trained: Trained, folder: Any) -> dict[str, Any]:
-        return self._delivery.deliver(genotype, trained, folder)
 
     def state_dict(self) -> dict[str, Any]:
         return {

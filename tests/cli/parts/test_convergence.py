@@ -130,3 +130,8 @@ def test_wrong_words_are_refused_in_one_line(nasrun, here):
     }.items():
         assert told in nasrun("analyze", "convergence", *words.split()).refusal, words
     assert list(here.iterdir()) == []
+
+
+def test_an_own_key_without_a_value_is_named(nasrun):
+    for part in ("convergence", "landscape", "ranks evaluator=params"):
+        assert "out" in nasrun("analyze", *part.split(), "out").refusal

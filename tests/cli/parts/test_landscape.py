@@ -117,7 +117,7 @@ def test_wrong_words_are_refused_in_one_line(nasrun, here):
         "": "analyze landscape: give solution=RUN,...",
         "solution=nowhere": "run=nowhere: no run there",
         "solution=x.safetensors": "solution=x.safetensors: not weights that `nasrun analyze conv",
-        "solution=x grid=4": "grid=4: use an odd number from 3 on",
+        "solution=x grid=4": "grid=4: use an odd number, at least 3",
         "solution=x grid=0": "grid=0 line=0: nothing to measure",
         "solution=x extent=0": "extent=0: use more than 0",
         "solution=x norms=new": "norms=new: use stored or recalibrated",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from nasrun.cli import screen
 from nasrun.cli.line import Line
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import whole
+from nasrun.cli.words import apart, whole
 
 KEYS = {"genotype": "NAME|FILE,...", "seeds": "3", "threshold": "ACCURACY", "out": "DIR"}
 READS = ("space", "dataset", "retrain", "budget", "engine", "seed", "images", "epochs")
@@ -15,20 +15,13 @@ READS = ("space", "dataset", "retrain", "budget", "engine", "seed", "images", "e
 
 def convergence(words: Sequence[str]) -> int:
     """Train, compare, write `convergence.json` and `convergence.png`, and print."""
-    from nasrun.config import at_home, key_of, root_of
+    from nasrun.config import key_of
 
-    own = at_home(dict(word.split("=", 1) for word in words if word.partition("=")[0] in KEYS))
-    line = Line.parse(
-        "analyze convergence", [word for word in words if word.partition("=")[0] not in KEYS]
-    )
-    if line.flags or line.multirun:
-        flag = line.flags[0] if line.flags else "-m"
-        raise ValueError(f"analyze convergence {flag}: takes no flags; leave it out")
+    own, rest = apart(words, KEYS)
+    line = Line.parse("analyze convergence", rest)
+    line.refuse_flags()
+    line.refuse_idle(READS)
     for override in line.overrides:
-        if root_of(key_of(override)) not in (*READS, "hydra"):
-            raise ValueError(
-                f"{override}: has no effect on `nasrun analyze convergence`; leave it out"
-            )
         if key_of(override).startswith("space."):
             raise ValueError(f"{override}: the genotypes have their spaces; leave it out")
     spaces = [o.partition("=")[2] for o in line.overrides if key_of(o) == "space"]
@@ -89,7 +82,7 @@ PART = Verb(
     keys=KEYS,
     about={
         "genotype": "published cells and files, separated by commas",
-        "seeds": "number of trainings per cell, from seed= on",
+        "seeds": "number of trainings per cell; the first has seed=, the next one more",
         "threshold": "an accuracy, a fraction; what every training reaches if it is left out",
         "out": "folder of the files; outputs/analysis/convergence if it is left out",
     },

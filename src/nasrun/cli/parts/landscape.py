@@ -8,7 +8,7 @@ from typing import Any
 from nasrun.cli import screen
 from nasrun.cli.line import Line
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import one_of, whole
+from nasrun.cli.words import apart, one_of, whole
 
 KEYS = {
     "solution": "RUN|FILE,...",
@@ -28,26 +28,16 @@ READS = ("budget", "engine")
 
 def landscape(words: Sequence[str]) -> int:
     """Measure, write `landscape.json` and pictures, and print."""
-    from nasrun.config import at_home, key_of, root_of
-
-    own = at_home(dict(word.split("=", 1) for word in words if word.partition("=")[0] in KEYS))
-    line = Line.parse(
-        "analyze landscape", [word for word in words if word.partition("=")[0] not in KEYS]
-    )
-    if line.flags or line.multirun:
-        flag = line.flags[0] if line.flags else "-m"
-        raise ValueError(f"analyze landscape {flag}: takes no flags; leave it out")
-    for override in line.overrides:
-        if root_of(key_of(override)) not in (*READS, "hydra"):
-            raise ValueError(
-                f"{override}: has no effect on `nasrun analyze landscape`; leave it out"
-            )
+    own, rest = apart(words, KEYS)
+    line = Line.parse("analyze landscape", rest)
+    line.refuse_flags()
+    line.refuse_idle(READS)
     paths = [path for path in own.get("solution", "").split(",") if path]
     if not paths:
         raise ValueError("analyze landscape: give solution=RUN,... or solution=FILE,...")
     grid, joined = whole(own, "grid", 11, least=0), whole(own, "line", 0, least=0)
     if grid and (grid < 3 or grid % 2 == 0):
-        raise ValueError(f"grid={grid}: use an odd number from 3 on, or 0 for no grid")
+        raise ValueError(f"grid={grid}: use an odd number, at least 3, or 0 for no grid")
     if joined == 1 or grid == joined == 0:
         raise ValueError(f"grid={grid} line={joined}: nothing to measure; use line=11, or a grid")
     images = whole(own, "images", 1000, least=2)

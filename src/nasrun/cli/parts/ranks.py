@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nasrun.cli import screen
 from nasrun.cli.line import Line
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import whole
+from nasrun.cli.words import apart, whole
 
 if TYPE_CHECKING:
     from nasrun.analysis.scorers import Referee, Sample, Scorer
@@ -34,16 +34,10 @@ READS = (
 
 def ranks(words: Sequence[str]) -> int:
     """Score, compare, write `ranks.json` and `ranks.png`, and print."""
-    from nasrun.config import at_home
-
-    own = at_home(dict(word.split("=", 1) for word in words if word.partition("=")[0] in KEYS))
-    judges = [word for word in words if word.startswith("against.")]
-    rest = [w for w in words if w.partition("=")[0] not in KEYS and w not in judges]
-    line = Line.parse("analyze ranks", rest)
-    if line.flags or line.multirun:
-        raise ValueError(
-            f"analyze ranks {line.flags[0] if line.flags else '-m'}: takes no flags; leave it out"
-        )
+    own, others = apart(words, KEYS)
+    judges = [word for word in others if word.startswith("against.")]
+    line = Line.parse("analyze ranks", [word for word in others if word not in judges])
+    line.refuse_flags()
     names = list(dict.fromkeys(name for name in own.get("evaluator", "").split(",") if name))
     if bool(names) == ("run" in own):
         raise ValueError("analyze ranks: give evaluator=NAME,... or run=RUN, one of the two")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nasrun.cli import screen
 from nasrun.cli.line import Line
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import new_file, whole
+from nasrun.cli.words import apart, new_file, whole
 from nasrun.pipeline.latency import READS
 
 if TYPE_CHECKING:
@@ -21,12 +21,9 @@ KEYS = {"out": "FILE.json", "batch": "1", "repeats": "30", "holdout": "10"}
 
 def latency(words: Sequence[str]) -> int:
     """Measure every choice, write the table, and compare it with whole networks."""
-    own = dict(word.split("=", 1) for word in words if word.partition("=")[0] in KEYS)
-    line = Line.parse("latency", [word for word in words if word.partition("=")[0] not in KEYS])
-    if line.flags or line.multirun:
-        raise ValueError(
-            f"latency {line.flags[0] if line.flags else '-m'}: takes no flags; leave it out"
-        )
+    own, rest = apart(words, KEYS)
+    line = Line.parse("latency", rest)
+    line.refuse_flags()
     batch = whole(own, "batch", 1, least=1)
     repeats = whole(own, "repeats", 30, least=1)
     holdout = whole(own, "holdout", 10, least=0)
