@@ -30,6 +30,7 @@ EVERYONE_MAY = {
     "pictures.curves",
     "pictures.plots",
     "pictures.ancestry",
+    "analysis.paired",
 }
 """Files that import only each other: data, formulas and plots."""
 
