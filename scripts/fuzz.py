@@ -366,7 +366,7 @@ class Begun:
 def trial(work: Path, words: list[str]) -> dict[str, Any]:
     """Run one line and return its outcome."""
     enter(work)
-    Path("t.csv").write_text("architecture,cifar10_test_200ep\n")
+    Path("t.csv").write_text("architecture,cifar10_test_200ep\nx,90\n")
     before, began, begun = listing(), time.process_time(), Begun()
     with begun.watched():
         answer = answered(words, SECONDS)

@@ -50,6 +50,37 @@ def test_equals_share_the_better_rank(tmp_path):
     read = Table.read(path)
     assert [read.truth(name)["a"]["rank"] for name in "xyz"] == [2, 1, 2]
     assert [read.truth(name)["b"]["rank"] for name in "xyz"] == [3, 2, 1]
+    assert [read.truth(name)["a"].get("ties") for name in "xyz"] == [1, None, 1]
+    assert describe(read.truth("x")) == (
+        "a 90.00%, rank 2 of 3 (shared by 2); b 1.00%, rank 3 of 3"
+    )
+
+
+def test_the_true_results_are_those_on_test_images_after_the_most_epochs(tmp_path):
+    path = tmp_path / "t.csv"
+    names = "a_test_12ep,b_val_108ep,a_test_108ep,a_val_200ep,b_test_36ep"
+    path.write_text(f"index,architecture,{names},params\n0,x,1,2,3,4,5,many\n1,y,9,9,2,9,9,\n")
+    read = Table.read(path)
+    assert read.true == {"a": "a_test_108ep", "b": "b_test_36ep"}
+    assert set(read.columns) == set(names.split(","))
+    assert read.truth("x")["a"] == {"accuracy": 0.03, "rank": 1, "of": 2}
+    assert read.true_accuracies("yx", "b") == pytest.approx([9, 5])
+    assert tabular.validation_columns(read.columns) == ["b_val_108ep", "a_val_200ep"]
+
+
+def test_another_measure_is_a_number_of_its_own(tmp_path):
+    path = tmp_path / "t.csv"
+    names = "scene_test_25ep,room_test_25ep_neg_loss,scene_test_25ep_ssim,scene_val_25ep_ssim"
+    path.write_text(f"architecture,{names}\nx,50,-0.6,0.55,0.5\ny,51,-0.7,0.56,0.4\n")
+    truth = Table.read(path).truth("x")
+    assert truth == {
+        "scene": {"accuracy": 0.5, "rank": 2, "of": 2},
+        "room/neg_loss": {"value": -0.6, "rank": 1, "of": 2},
+        "scene/ssim": {"value": 0.55, "rank": 2, "of": 2},
+    }
+    assert describe(truth).endswith("room/neg_loss -0.6, rank 1 of 2; scene/ssim 0.55, rank 2 of 2")
+    evaluator = Tabular(table=str(path), column="scene_val_25ep_ssim")
+    assert evaluator.score == "validation_ssim"
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason=f"{SHARED} is not there")
@@ -77,6 +108,14 @@ def test_the_benchmark_has_its_published_ceiling_and_its_collapsed_cell(tmp_path
         ("architecture,cifar10_test_200ep\nx,1\ny,101\n", "line 3: cifar10_test_200ep=101"),
         ("architecture,cifar10_test_200ep\nx,nan\n", "line 2: cifar10_test_200ep=nan"),
         ("architecture,cifar10_test_200ep\nx,1\nx,1\n", "line 3 has x again"),
+        ("architecture,cifar10_test_200ep\nx,\n", "line 2: cifar10_test_200ep=: is missing; give"),
+        ("architecture,cifar10_test_200ep\nx,9,3\n", "line 2 has 3 values, the first line 2"),
+        ("architecture,cifar10_test_200ep\n", "has no architecture below its first line"),
+        ("architecture,cifar10_test_200ep\nx,0.9\ny,1\n", "all of cifar10_test_200ep are at mo"),
+        ("architecture,a_test_9ep,a_test_9ep\nx,9,9\n", "has the column a_test_9ep twice"),
+        ("architecture,a_test_9ep,b_valid_9ep\n", "has the column b_valid_9ep; name it b_val_"),
+        ("architecture,a_test_9ep,b_test_200\n", "the column b_test_200; name it b_test_<epochs"),
+        ("architecture,a_test_9ep_ssim\nx,inf\n", "a_test_9ep_ssim=inf: give a finite number"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused_by_what_is_wrong(tmp_path, content, named):
@@ -142,6 +181,8 @@ def test_test_accuracies_are_not_searched_by(table):
     for column in ("cifar10_test_200ep", "architecture"):
         with pytest.raises(ValueError, match=f"column={column}: use a validation accuracy"):
             Tabular(table=str(table), column=column)
+    with pytest.raises(ValueError, match=r"made-up\.csv has cifar10_val_12ep; use one"):
+        Tabular(table=str(table), column="cifar100_val_12ep")
 
 
 @pytest.fixture

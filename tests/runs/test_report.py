@@ -107,3 +107,12 @@ def test_a_supernet_is_not_taken_for_a_trained_candidate():
     candidate = {"validation_accuracy": 0.88, "judged_by": "validation_accuracy"}
     assert Standing.of(supernet, "search").on == "validation, supernet"
     assert Standing.of(candidate, "search").on == "validation, best candidate"
+
+
+def test_a_result_of_several_data_sets_stands_by_the_first_which_is_named():
+    accuracy = {"accuracy": 0.94, "rank": 1, "of": 9}
+    one, two = {"cifar10": accuracy}, {"cifar10": accuracy, "cifar100": accuracy}
+    assert Standing.of({"true": one}, "select") == Standing(0.94, "table", True)
+    assert Standing.of({"true": two}, "select") == Standing(0.94, "table, cifar10", True)
+    other = {"normal/ssim": {"value": 0.57, "rank": 1, "of": 9}}
+    assert Standing.of({"true": other}, "select") == Standing(0.57, "table, normal/ssim", False)

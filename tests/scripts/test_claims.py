@@ -61,3 +61,27 @@ def test_a_run_with_another_selector_to_come_is_not_finished(claims, tmp_path):
     found.add(once, 0, tmp_path)
     assert found.has(once, 0)
     assert not found.has(claims.DARTS_S2, 0)
+
+
+def test_the_table_of_strategies_has_a_column_for_each_data_set(claims, tmp_path, capsys):
+    cells = ["|none~0|", "|skip~0|"]
+    found = claims.Found(tmp_path / "found.jsonl")
+    for seed, cell in enumerate(cells):
+        finished(tmp_path, claims.SNAS, seed, validation_accuracy=0.6, genotype=cell)
+        found.add(claims.SNAS, seed, tmp_path)
+    names = ["cifar10_test_200ep", "cifar100_test_200ep", "imagenet16_test_200ep"]
+    path = tmp_path / "t.csv"
+    path.write_text(f"architecture,{','.join(names)}\n|none~0|,90,70,40\n|skip~0|,94,73,47\n")
+    claims.by_strategy(found, range(3), claims.Table.read(path))
+    shown = capsys.readouterr().out
+    each = " | ".join(f"true accuracy on {name[:-11]}, mean ± std" for name in names)
+    head = f"| strategy | selector | n | {each} | published |"
+    assert f"{head}\n|---|---|---|---|---|---|---|\n" in shown
+    snas = "| `snas` | `argmax` | 2 | 92.00 ± 2.83 | 71.50 ± 2.12 | 43.50 ± 4.95 | 92.77 |"
+    assert snas in shown
+    assert "| `dsnas` | `argmax` | 0 | - | - | - |  |" in shown
+    path.write_text("architecture,cifar10_test_200ep\n|none~0|,90\n|skip~0|,94\n")
+    claims.by_strategy(found, range(3), claims.Table.read(path))
+    shown = capsys.readouterr().out
+    assert "| strategy | selector | n | true test accuracy, mean ± std | published |" in shown
+    assert "| `snas` | `argmax` | 2 | 92.00 ± 2.83 | 92.77 |" in shown

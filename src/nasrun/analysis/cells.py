@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from nasrun.analysis.wiring import MOST, Shape, Wiring, cells_of, count_wirings,
 from nasrun.config import build
 from nasrun.costs.cost import count
 from nasrun.costs.memory import activation_bytes
+from nasrun.data.table import Table, Truth, place, shown
 from nasrun.display import percent, storage, table, watched
 from nasrun.files import write_json
 from nasrun.genotype import NONE, Genotype
@@ -48,6 +49,7 @@ class Named:
     genotype: Genotype
     space: DecisionSpace
     settings: Mapping[str, Any]
+    true: Mapping[str, Truth] = field(default_factory=dict)
 
 
 @dataclass
@@ -89,13 +91,22 @@ def analyse(
     network: str | None,
     out: str | None,
     trust: Sequence[str],
+    table: str | None = None,
 ) -> dict[str, Any]:
-    """Return the record of these architectures and all selections of a run; draw pictures."""
+    """Return the record of these architectures and all selections of a run; draw pictures.
+
+    True results are those of the table, else those that a selection has looked up.
+    """
     for package in trust:
         import_trusted(package)
     found = unlike([*given(genotypes, space, trust), *_selected(run, trust)])
     for each in found:
         cells_of(each.space)
+    if table is not None:
+        benchmark = Table.read(Path(table))
+        found = [
+            replace(each, true=benchmark.truth(each.space.render(each.genotype))) for each in found
+        ]
     folder = results.place("cells", run, out)
     wholes: dict[Any, AllCells] = {}
     rows = []
@@ -132,7 +143,8 @@ def _selected(path: str | None, trust: Sequence[str]) -> Iterator[Named]:
         raise ValueError(f"run={path}: no architecture selected there; type `nasrun select` first")
     for stage in chosen:
         genotype = space.check(Genotype.read(stage.path / "genotype.json"))
-        yield Named(stage.branch, genotype, space, run.config["space"])
+        true = stage.result.get("true", {})
+        yield Named(stage.branch, genotype, space, run.config["space"], true)
 
 
 def unlike(found: Sequence[Named]) -> list[Named]:
@@ -170,7 +182,7 @@ def _row(each: Named, whole: AllCells, network: str | None) -> dict[str, Any]:
             "macs": cost.macs,
             "activation_bytes": activation_bytes(built, 3, facts["size"]),
         }
-    return row
+    return row | ({"true": dict(each.true)} if each.true else {})
 
 
 def describe(whole: AllCells, genotype: Genotype, cell: str) -> dict[str, Any]:
@@ -269,6 +281,13 @@ def print_record(console: Console, record: Mapping[str, Any]) -> None:
     if costs:
         costed = ("network", "as", "parameters", "as large", "multiply-adds", "kept per image")
         table(console, "", costed, costs)
+    judged = [
+        (row["name"], data, shown(truth), place(truth))
+        for row in record["cells"]
+        for data, truth in row.get("true", {}).items()
+    ]
+    if judged:
+        table(console, "", ("architecture", "data", "true result", "rank"), judged)
     note = "as wide, as deep, as large: the share of the space that is at most so"
     console.print(note, highlight=False, markup=False, soft_wrap=True)
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from nasrun.analysis import results
 from nasrun.analysis.agreement import agreement, joined, placed
 from nasrun.analysis.scorers import Sample, Scorer
-from nasrun.data.table import TRUE, Table, header
+from nasrun.data.table import Measured, Table, header, true_columns
 from nasrun.display import table as print_table
 from nasrun.display import watched
 from nasrun.files import append_line, as_json, read_lines, write_json
@@ -35,12 +35,13 @@ def column_of(path: Path, column: str | None, data: str | None) -> str:
     """Return the column with the true values, by name or by data set; only the header is read."""
     names = header(path)
     if column is None:
-        known = [name for name in names if TRUE.fullmatch(name)]
-        of_data = [name for name in known if data is not None and name.startswith(f"{data}_")]
-        if len(known) > 1 and not of_data:
-            raise ValueError(f"column=null: table={path} has {', '.join(known)}; name one")
-        return (of_data or known)[0]
-    if column not in names or not column.rpartition("_")[2].endswith("ep"):
+        known = true_columns(names)
+        if data in known:
+            return known[data]
+        if len(known) > 1:
+            raise ValueError(f"column=null: table={path} has {', '.join(known.values())}; name one")
+        return next(iter(known.values()))
+    if column not in names or Measured.of(column) is None:
         raise ValueError(f"column={column}: table={path} has {', '.join(names)}; name one of them")
     return column
 
@@ -192,8 +193,9 @@ def _panels(
 
 
 def print_record(console: Console, record: Mapping[str, Any]) -> None:
-    """Print a row per score; accuracies and regrets are in percent if the truth is a table."""
-    scale = 1.0 if record["table"] is None else 100.0
+    """Print a row per score; accuracies of a table, and regrets of them, are in percent."""
+    column = None if record["table"] is None else Measured.of(record["truth"])
+    scale = 1.0 if column is None or column.measure is not None else 100.0
     rows = []
     for row in record["rows"]:
         group = row["best_of_group"]

@@ -41,8 +41,11 @@ class Standing:
             if "validation" in result.get("trained_on", ""):
                 words.append("seen")
             return cls(result["validation_accuracy"], ", ".join(words), True)
-        for known in result.get("true", {}).values():
-            return cls(known["accuracy"], "table", True)
+        if true := result.get("true"):
+            data, known = next(iter(true.items()))
+            is_accuracy = "accuracy" in known
+            on = "table" if len(true) == 1 and is_accuracy else f"table, {data}"
+            return cls(known["accuracy" if is_accuracy else "value"], on, is_accuracy)
         return cls(result[name], name, False) if name in result else None
 
     def __str__(self) -> str:

@@ -32,6 +32,29 @@ def test_what_a_run_selected_is_measured_in_the_run(nasrun, finished, here, pict
     assert nasrun("list", "runs").status == 0  # its folder is no stage
 
 
+def test_cells_are_judged_on_each_data_set_of_a_table(nasrun, here):
+    cells = {
+        "nb201_resnet": "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+"
+        "|skip_connect~0|none~1|skip_connect~2|",
+        "mine.txt": "|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|",
+    }
+    (here / "mine.txt").write_text(cells["mine.txt"])
+    lines = [f"{text},{94 - n},{73 - n}" for n, text in enumerate(cells.values())]
+    header = "architecture,cifar10_test_200ep,cifar100_test_200ep"
+    (here / "t.csv").write_text("\n".join([header, *lines]))
+    answer = nasrun("analyze", "cells", f"genotype={','.join(cells)}", "table=t.csv", "out=o")
+    assert answer.status == 0, answer.err
+    rows = json.loads((here / "o" / "cells.json").read_text())["cells"]
+    assert rows[1]["true"] == {
+        "cifar10": {"accuracy": 0.93, "rank": 2, "of": 2},
+        "cifar100": {"accuracy": 0.72, "rank": 2, "of": 2},
+    }
+    assert "72.00%" in answer.out
+    assert "rank 2 of 2" in answer.out
+    refusal = nasrun("analyze", "cells", "genotype=darts_v2", "table=t.csv").refusal
+    assert "table=t.csv: it has no architecture normal" in refusal
+
+
 def test_wrong_words_are_refused_in_one_line(nasrun, here):
     for words, told in {
         "cells": "analyze cells: give genotype=NAME,..., run=RUN or both",

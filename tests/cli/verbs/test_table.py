@@ -1,110 +1,168 @@
-"""`nasrun table` makes a table, with a stand-in for the benchmark's package."""
+"""`nasrun table` makes tables of official files, which are written here in their formats."""
 
+import bz2
+import collections
 import csv
-import sys
+import os
+import pickle
 from pathlib import Path
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 
 from nasrun.data.table import Table
 
 CELLS = ["|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",
          "|skip_connect~0|+|none~0|none~1|+|none~0|none~1|none~2|"]  # fmt: skip
-KNOWN = {
-    (0, "cifar10", "200", "test-accuracy"): 10.0,
-    (0, "cifar10", "12", "test-accuracy"): 11.0,
-    (0, "cifar10-valid", "12", "valid-accuracy"): 9.7,
-    (1, "cifar10", "200", "test-accuracy"): 94.123456,
-    (1, "cifar10", "12", "test-accuracy"): 88.0,
-    (1, "cifar10-valid", "12", "valid-accuracy"): 84.5,
-    (0, "ImageNet16-120", "200", "test-accuracy"): 0.8,
-    (0, "ImageNet16-120", "12", "test-accuracy"): 0.9,
-    (0, "ImageNet16-120", "12", "valid-accuracy"): 0.7,
-    (1, "ImageNet16-120", "200", "test-accuracy"): 47.0,
-    (1, "ImageNet16-120", "12", "test-accuracy"): 30.0,
-    (1, "ImageNet16-120", "12", "valid-accuracy"): 31.0,
+ACCURACIES = {
+    ("cifar10", "ori-test"): {"200": ([10.0], [94.0, 94.246912]), "12": ([11.0], [88.0])},
+    ("cifar10-valid", "x-valid"): {"200": ([9.9], [91.0]), "12": ([9.6, 9.8], [84.5])},
+    ("cifar100", "x-test"): {"200": ([1.0], [73.0]), "12": ([1.1], [55.0])},
+    ("cifar100", "x-valid"): {"200": ([1.2], [72.5]), "12": ([1.3], [54.0])},
+    ("ImageNet16-120", "x-test"): {"200": ([0.8], [47.0]), "12": ([0.9], [30.0])},
+    ("ImageNet16-120", "x-valid"): {"200": ([0.7], [46.0]), "12": ([0.6], [31.0])},
 }
+"""(training set, images) -> epochs -> per cell the accuracies of its seeds after the last epoch."""
+NAMES = ["test_200ep", "test_12ep", "val_12ep", "val_200ep"]
 
 
-class Api:
-    """The part of the official API that is used: its signatures, its mean over all seeds."""
+def trained(cell, epochs, number=float):
+    """The state of NATS-Bench's `ArchResults`: its `state_dict`, as its packages write it."""
+    results, seeds, last = {}, {}, int(epochs) - 1
+    for (data, images), found in ACCURACIES.items():
+        for seed, accuracy in enumerate(found[epochs][cell], 777):
+            seeds.setdefault(data, [])
+            seeds[data] += [seed] * (seed not in seeds[data])
+            run = results.setdefault((data, seed), {
+                "name": "infer.tiny", "net_state_dict": None, "train_acc1es": {last: 99.0},
+                "train_acc5es": None, "train_losses": collections.OrderedDict({last: 0.1}),
+                "train_times": None, "arch_config": {"channel": 16, "arch_str": CELLS[cell]},
+                "params": 1.0, "flop": 2.0, "seed": seed, "epochs": int(epochs), "latency": [0.1],
+                "eval_names": [], "eval_acc1es": {}, "eval_times": {}, "eval_losses": {},
+            })  # fmt: skip
+            run["eval_names"].append(images)
+            run["eval_acc1es"][f"{images}@0"] = 5.0
+            run["eval_acc1es"][f"{images}@{last}"] = number(accuracy)
+            run["eval_losses"][f"{images}@{last}"] = 0.3
+    return {"arch_index": cell, "arch_str": CELLS[cell], "all_results": results,
+            "dataset_seed": seeds, "clear_net_done": True}  # fmt: skip
 
-    def __len__(self):
-        return len(CELLS)
 
-    def arch(self, index):
-        return CELLS[index]
-
-    def get_more_info(self, index, dataset, iepoch=None, hp="12", is_random=True):
-        assert is_random is False
-        assert iepoch is None
-        here = {k[3]: v for k, v in KNOWN.items() if k[:3] == (index, dataset, hp)}
-        return {"train-accuracy": 99.0, **here}
+def packed(path, value):
+    path.write_bytes(bz2.compress(pickle.dumps(value, protocol=4)))
 
 
 @pytest.fixture
-def asked(monkeypatch, here):
-    """Lists the calls of the official package, of which this is a stand-in with two benchmarks."""
-    asked = []
-
-    def create(path, space, fast_mode=False, verbose=True):
-        asked.append((Path(path).name, space, fast_mode, verbose))
-        return Api()
-
-    monkeypatch.setitem(sys.modules, "nats_bench", SimpleNamespace(create=create))
-    Path("NATS-tss").mkdir()
-    Path("NATS-tss.pickle.pbz2").touch()
-    return asked
+def archive(here):
+    """NATS-Bench's folder: a file of names and one per architecture."""
+    folder = Path("NATS-tss")
+    folder.mkdir()
+    packed(folder / "meta.pickle.pbz2", {"meta_archs": CELLS, "arch2infos": None})
+    for cell in range(2):
+        states = {epochs: trained(cell, epochs) for epochs in ("12", "200")}
+        packed(folder / f"{cell:06d}.pickle.pbz2", states)
+    return folder
 
 
-def test_the_table_is_read_back(nasrun, asked):
-    answer = nasrun("table", "NATS-tss", "out=table.csv")
+def whole(names, number=float):
+    """NATS-Bench's single file and NAS-Bench-201's differ in the names of the two trainings."""
+    found = {cell: {name: trained(cell, epochs, number) for epochs, name in names.items()}
+             for cell in range(2)}  # fmt: skip
+    return {"meta_archs": CELLS, "arch2infos": found, "evaluated_indexes": {0, 1},
+            "total_archs": 2}  # fmt: skip
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_one_call_makes_a_table_of_all_three_data_sets(nasrun, archive):
+    answer = nasrun("table", archive, "out=table.csv")
     assert answer.out == "table.csv: 2 architectures\n"
-    assert asked == [("NATS-tss", "tss", True, False)]
-    with open("table.csv", newline="") as file:
-        rows = list(csv.reader(file))
-    names = ["cifar10_test_200ep", "cifar10_test_12ep", "cifar10_val_12ep"]
-    assert rows[0] == ["index", "architecture", *names]
-    assert rows[2] == ["1", CELLS[1], "94.1235", "88.0", "84.5"]
+    header, _, best = rows("table.csv")
+    data = ["cifar10", "cifar100", "imagenet16"]
+    assert header == ["index", "architecture", *(f"{d}_{n}" for d in data for n in NAMES)]
+    expected = "94.1235 88.0 84.5 91.0 73.0 55.0 54.0 72.5 47.0 30.0 31.0 46.0"
+    assert best == ["1", CELLS[1], *expected.split()]  # the first is the mean of two seeds
     table = Table.read(Path("table.csv"))
-    assert table.truth(CELLS[1]) == {"cifar10": {"accuracy": 0.941235, "rank": 1, "of": 2}}
+    assert table.truth(CELLS[1]) == {
+        "cifar10": {"accuracy": pytest.approx(0.941235), "rank": 1, "of": 2},
+        "cifar100": {"accuracy": 0.73, "rank": 1, "of": 2},
+        "imagenet16": {"accuracy": 0.47, "rank": 1, "of": 2},
+    }
     assert table.accuracy(CELLS[0], "cifar10_val_12ep") == pytest.approx(0.097)
 
 
-def test_several_data_sets_and_the_single_file(nasrun, asked):
-    assert nasrun("table", "NATS-tss.pickle.pbz2", "data=[cifar10,imagenet16]").status == 0
-    assert asked[0][2] is False
-    truth = Table.read(Path("nasbench201.csv")).truth(CELLS[1])
-    assert truth["imagenet16"] == {"accuracy": 0.47, "rank": 1, "of": 2}
+def test_all_forms_of_the_benchmark_give_the_same_table(nasrun, archive):
+    packed(Path("NATS-tss.pickle.pbz2"), whole({"12": "12", "200": "200"}, np.float64))
+    for name, old in {"new.pth": False, "old.pth": True}.items():
+        content = whole({"12": "less", "200": "full"}, np.float64 if old else float)
+        torch.save(content, name, _use_new_zipfile_serialization=not old)
+    for name in (archive, "NATS-tss.pickle.pbz2", "new.pth", "old.pth"):
+        answer = nasrun("table", name, "data=[imagenet16,cifar10]", f"out={name}.csv")
+        assert answer.status == 0, answer.err
+    first, *others = (Path(f"{name}.csv").read_text() for name in
+                      (archive, "NATS-tss.pickle.pbz2", "new.pth", "old.pth"))  # fmt: skip
+    assert all(other == first for other in others)
+    assert rows("new.pth.csv")[0][2] == "imagenet16_test_200ep"
+    assert "cifar100" not in first
 
 
-def test_what_cannot_be_done_is_one_line_and_leaves_no_table(nasrun, asked, monkeypatch):
-    monkeypatch.setitem(sys.modules, "nas_201_api", None)
-    Path("old.pth").touch()
+class Code:
+    """Runs a function when it is unpickled."""
+
+    def __reduce__(self):
+        return os.mkdir, ("run",)
+
+
+def test_a_file_that_names_code_is_refused_before_it_runs(nasrun, archive):
+    packed(archive / "000001.pickle.pbz2", {"12": Code()})
+    packed(Path("code.pickle.pbz2"), {"meta_archs": CELLS, "arch2infos": Code()})
+    torch.save({"meta_archs": CELLS, "arch2infos": Code()}, "code.pth")
+    for name in (archive, "code.pickle.pbz2", "code.pth"):
+        refusal = nasrun("table", name, "out=table.csv").refusal
+        assert "take it from its authors alone" in refusal
+        assert not Path("run").exists()
+        assert not Path("table.csv").exists()
+
+
+def test_what_cannot_be_done_is_one_line_and_leaves_no_table(nasrun, archive):
+    Path("text.csv").write_text("x")
+    Path("broken.pickle.pbz2").write_bytes(b"no bzip2")
+    content = bz2.compress(pickle.dumps({"meta_archs": CELLS}))
+    Path("cut.pickle.pbz2").write_bytes(content[:-9])
+    packed(Path("number.pickle.pbz2"), 3)
+    packed(Path("sizes.pickle.pbz2"), {"meta_archs": ["8:8:8:8:8"], "arch2infos": {}})
+    Path("empty").mkdir()
+    lacking = whole({"12": "12", "200": "200"})
+    del lacking["arch2infos"][1]["200"]["dataset_seed"]["cifar100"]
+    packed(Path("lacking.pickle.pbz2"), lacking)
+    before = sorted(Path().iterdir())
     for words, told in {
         "": "table: give the file or folder of the benchmark",
         "missing": "missing: there is no such",
-        "NATS-tss out=NATS-tss.pickle.pbz2": "out=NATS-tss.pickle.pbz2: this file exists already",
+        "text.csv": "text.csv: is no file of a known benchmark; give",
+        "empty": "empty: has no meta.pickle.pbz2; give the unpacked folder",
+        "broken.pickle.pbz2": "broken.pickle.pbz2: cannot be read",
+        "cut.pickle.pbz2": "cut.pickle.pbz2: is cut off",
+        "number.pickle.pbz2": "number.pickle.pbz2: lists no architectures",
+        "sizes.pickle.pbz2": "are like 8:8:8:8:8; give the topology benchmark",
+        "lacking.pickle.pbz2": "architecture 1 has no cifar100_test_200ep; leave cifar100 out",
+        "NATS-tss out=text.csv": "out=text.csv: this file exists already",
         "NATS-tss out=nowhere/table.csv": "out=nowhere/table.csv: its folder is missing",
-        "old.pth": "pip install nas-bench-201",
-        "NATS-tss data=[cifar100]": "no test-accuracy on cifar100 after 200 epochs",
         "NATS-tss data=[cifar20]": "data=cifar20: unknown data set, did you mean cifar10",
         "NATS-tss data=[]": "data=[]: name one or more of cifar10, cifar100, imagenet16",
+        "NATS-tss data=[cifar10,cifar10]": "data=cifar10: is named twice",
     }.items():
         assert told in nasrun("table", *words.split()).refusal
-        assert {path.name for path in Path().iterdir()} == {
-            "NATS-tss", "NATS-tss.pickle.pbz2", "old.pth",
-        }  # fmt: skip
+        assert sorted(Path().iterdir()) == before
+    assert nasrun("table", "lacking.pickle.pbz2", "data=[cifar10]").status == 0
 
 
-def test_a_missing_package_is_named(nasrun, asked, monkeypatch):
-    monkeypatch.setitem(sys.modules, "nats_bench", None)
-    assert "pip install nats_bench" in nasrun("table", "NATS-tss").refusal
-
-
-def test_help_says_what_it_reads_and_that_it_is_unpickled(nasrun):
+def test_help_says_what_it_reads_and_what_it_refuses(nasrun):
     text = nasrun("table", "--help").out
     assert "NATS-tss-v1_0-3ffb9-simple" in text
     assert "space.table" in text
-    assert "unpickle" in text
+    assert "refused" in text

@@ -12,6 +12,7 @@ KEYS = {
     "genotype": "NAME|FILE,...",
     "run": "RUN",
     "network": "cifar|imagenet|nasbench201",
+    "table": "FILE.csv",
     "space": "NAME",
     "out": "DIR",
     "trust": "[PACKAGE]",
@@ -43,6 +44,7 @@ def cells(words: Sequence[str]) -> int:
         network=keys.get("network"),
         out=keys.get("out"),
         trust=packages(keys.get("trust", "")),
+        table=keys.get("table"),
     )
     console = screen.console()
     measured.print_record(console, record)
@@ -56,6 +58,7 @@ PART = Verb(
     examples=(
         "nasrun analyze cells genotype=darts_v2,snas_mild,my.json",
         "nasrun analyze cells run=outputs/digits-darts-darts/v001",
+        "nasrun analyze cells genotype=nb201_best,nb201_resnet table=nasbench201.csv",
     ),
     run=cells,
     note="The width is in units of c, the channels of a node; the depth counts connections. Both "
@@ -65,6 +68,7 @@ PART = Verb(
         "genotype": "published cells and files, separated by commas",
         "run": "all cells that this run has selected",
         "network": "count them in this published network",
+        "table": "look their true results and ranks up in this table",
         "space": "the space of the genotypes, if their text does not say",
         "out": "folder of the files; the run's analysis/cells, or outputs/analysis/cells",
         "trust": "packages of your own that the run's configuration names",

@@ -1,0 +1,48 @@
+"""Recognises a benchmark by its file, and opens it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nasrun.data.benchmarks.base import Benchmark
+from nasrun.data.benchmarks.nasbench201 import META, FilePerCell, OneFile
+
+KNOWN: tuple[type[Benchmark], ...] = (OneFile,)
+"""One class per benchmark, for the names of its data sets."""
+
+
+def open_benchmark(path: Path) -> Benchmark:
+    """Return the benchmark in a file or folder; ValueError if it is of none."""
+    if not path.exists():
+        raise ValueError(f"{path}: there is no such file or folder")
+    if path.is_dir():
+        if not (path / META).exists():
+            raise ValueError(f"{path}: has no {META}; give the unpacked folder NATS-tss-...-simple")
+        return FilePerCell(path)
+    if path.suffix == ".pbz2":
+        return OneFile.read(path)
+    if path.suffix == ".pth":
+        return OneFile(_loaded(path), path)
+    raise ValueError(
+        f"{path}: is no file of a known benchmark; give NAS-Bench-201's .pth, or NATS-Bench's "
+        ".pickle.pbz2 or folder"
+    )
+
+
+def _loaded(path: Path) -> Any:
+    """Return the value that torch.save wrote; only tensors and plain values are made."""
+    import numpy as np
+    import torch
+
+    scalar = np.float64(0).__reduce__()[0]
+    kinds = [type(np.dtype(name)) for name in ("float64", "float32", "int64")]
+    plain = [np.dtype, *kinds, scalar, (scalar, "numpy.core.multiarray.scalar")]
+    try:
+        with torch.serialization.safe_globals(plain):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f"{path}: is damaged or names more than plain values ({type(error).__name__}); take it "
+            "from its authors alone"
+        ) from error
