@@ -56,8 +56,12 @@ MAY = {
             "data.benchmarks",
             "data.packing",
         ),
-        "data.table",
+        *("data.table", "claims"),
         "ranks",
+    },
+    "claims": {
+        *("claims", "config", "data.table", "engines", "runs"),
+        *("analysis.agreement", "strategies.evaluated"),
     },
     "config": {"config"},
     "pipeline": {

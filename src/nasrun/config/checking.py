@@ -34,6 +34,7 @@ BASES = {
     "retrain": "nasrun.retrain.Retrain",
     "transfer": "nasrun.retrain.Retrain",
     "transfer.dataset": "nasrun.data.base.Dataset",
+    "claim": "nasrun.claims.claim.Claim",
 }
 """Base class of the object of each key."""
 LARGEST = 3.4e38

@@ -1,0 +1,131 @@
+"""A claim of a paper with the protocol that tests it; a file of `conf/claim/` is one.
+
+The protocol is what a result depends on. It is frozen before the first result: `frozen` is its
+fingerprint, so that it cannot change afterwards without a trace.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nasrun.analysis.paired import bonferroni, holm
+from nasrun.claims.comparisons import Comparison
+from nasrun.claims.measures import Gauge
+from nasrun.genotype import fingerprint
+
+BEGIN = ("run", "search", "retrain")
+"""Verbs with which an arm can begin."""
+CONTINUE = ("search", "select", "retrain", "transfer")
+"""Verbs of its later commands, which continue its run."""
+TOLD = ("frozen", "minutes", "earlier", "paper", "sentence", "published", "source")
+"""Keys of a claim that are no part of its protocol."""
+CORRECTIONS: Mapping[str, Callable[[Sequence[float]], list[float]]] = {
+    "holm": holm,
+    "bonferroni": bonferroni,
+    "none": list,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What a paper says, and the protocol that tests it.
+
+    paper: its name and arXiv id. sentence: the claim in one sentence. published: published values,
+        by arm. source: where they stand.
+    needs: keys that a user has to type, such as `dataset.root`. words: words of the first command
+        of every arm. arms: the commands of each arm, without a seed; later ones continue the run of
+        the first. minutes: core-minutes that an arm takes per seed. alone: whether an arm uses all
+        cores, so that arms run one after the other.
+    measures: what is read from a finished arm. floor: the least value of a measure with which a
+        seed counts. comparisons: the tests. alpha: the level of all tests that decide, after the
+        `correction`. seeds: the number of seeds; first: the first seed of an arm, if it is not 0.
+    earlier: what was measured before, if those runs are gone.
+    """
+
+    paper: str
+    sentence: str
+    arms: Mapping[str, Sequence[str]]
+    measures: Mapping[str, Gauge]
+    seeds: int
+    frozen: str | None
+    comparisons: Sequence[Comparison] = ()
+    words: str = ""
+    needs: Sequence[str] = ()
+    floor: Mapping[str, float] = field(default_factory=dict)
+    first: Mapping[str, int] = field(default_factory=dict)
+    alpha: float = 0.05
+    correction: str = "holm"
+    alone: bool = False
+    minutes: Mapping[str, float] = field(default_factory=dict)
+    published: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
+    earlier: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.arms or not self.measures:
+            raise ValueError("claim: it needs arms and measures; give one or more of each")
+        if self.seeds < 1:
+            raise ValueError(f"seeds={self.seeds}: use 1 or more")
+        if not 0 < self.alpha < 1:
+            raise ValueError(f"alpha={self.alpha}: use more than 0, less than 1")
+        if self.correction not in CORRECTIONS:
+            known = ", ".join(CORRECTIONS)
+            raise ValueError(f"correction={self.correction}: use one of {known}")
+        if self.published and not self.source:
+            raise ValueError("source: published values have one; name the paper and its table")
+        for key in ("first", "minutes", "published"):
+            for arm in getattr(self, key):
+                if arm not in self.arms:
+                    raise ValueError(f"{key}.{arm}: no such arm; use one of {', '.join(self.arms)}")
+        for comparison in self.comparisons:
+            comparison.check(self.arms, self.measures)
+        for measure in self.floor:
+            if measure not in self.measures:
+                known = ", ".join(self.measures)
+                raise ValueError(f"floor.{measure}: no such measure; use one of {known}")
+        for arm in self.arms:
+            self._check_commands(arm)
+
+    def commands(self, arm: str) -> list[list[str]]:
+        """Return the commands of an arm as words, without seed, data and folders."""
+        first, *later = (shlex.split(command) for command in self.arms[arm])
+        verb, *own = first
+        return [[verb, *shlex.split(self.words), *own], *later]
+
+    def seed(self, arm: str, place: int) -> int:
+        """Return the seed of an arm in the pair of this place."""
+        return self.first.get(arm, 0) + place
+
+    @property
+    def looked_up(self) -> tuple[str, ...]:
+        """The data sets whose true results its measures read, once each."""
+        return tuple(dict.fromkeys(d for each in self.measures.values() for d in each.looked_up))
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Those of them that a table has to have."""
+        return tuple(dict.fromkeys(d for each in self.measures.values() for d in each.needed))
+
+    def cost(self, seeds: int) -> float:
+        """Return the core-minutes of this number of seeds, as far as they are known."""
+        return seeds * sum(self.minutes.values())
+
+    def corrected(self, chances: Sequence[float]) -> list[float]:
+        """Return p-values corrected for their number."""
+        return CORRECTIONS[self.correction](chances)
+
+    def _check_commands(self, arm: str) -> None:
+        if not self.arms[arm]:
+            raise ValueError(f"arms.{arm}=[]: give one command or more")
+        for place, (verb, *_) in enumerate(self.commands(arm)):
+            known = CONTINUE if place else BEGIN
+            if verb not in known:
+                raise ValueError(f"arms.{arm}[{place}]={verb}: begin with {', '.join(known)}")
+
+
+def protocol(content: Mapping[str, Any]) -> str:
+    """Return the fingerprint of all that a result depends on in the content of a file."""
+    return fingerprint({key: value for key, value in content.items() if key not in TOLD})

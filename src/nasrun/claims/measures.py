@@ -1,0 +1,315 @@
+"""Measures of a claim: numbers that are read from the finished runs of an arm.
+
+A measure has two parts, so that no truth is read before all runs are finished: a fact of one run,
+which is a number or an architecture, and its value, for which a table may be needed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, product
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from nasrun.data.table import Table
+from nasrun.runs.run import Run
+from nasrun.runs.stage_folder import StageFolder
+
+Fact = float | str | Mapping[str, Any] | None
+"""What is kept of one run; `None` if its arm has no such number."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The finished stages of an arm, in the order of its commands."""
+
+    folders: Sequence[Path]
+
+    @property
+    def run(self) -> Run:
+        """The run that they belong to."""
+        return Run.open(StageFolder(self.folders[0], "").run)
+
+    def stages(self) -> list[StageFolder]:
+        """Return the stages."""
+        own = {path.resolve() for path in self.folders}
+        return [stage for stage in self.run.stages() if stage.path.resolve() in own]
+
+    def stage(self, kind: str) -> StageFolder | None:
+        """Return the stage of a kind; the last one of several, `None` without one."""
+        found = [stage for stage in self.stages() if stage.kind == kind]
+        return found[-1] if found else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gauge(ABC):
+    """A number of an arm.
+
+    text: the head of its column. percent: whether values are fractions that are shown in percent.
+    digits: decimals that are shown.
+    """
+
+    text: str
+    percent: bool = False
+    digits: int = 2
+
+    @property
+    def scale(self) -> float:
+        """What values are multiplied with when they are shown."""
+        return 100.0 if self.percent else 1.0
+
+    @property
+    @abstractmethod
+    def looked_up(self) -> tuple[str, ...]:
+        """The data sets whose true results it reads from a table."""
+
+    @property
+    @abstractmethod
+    def needed(self) -> tuple[str, ...]:
+        """Those that a table has to have."""
+
+    @abstractmethod
+    def fact(self, finished: Finished) -> Fact:
+        """Return what is kept of a finished arm."""
+
+    @abstractmethod
+    def value(self, fact: Any, table: Table | None) -> float | None:
+        """Return the number; `None` as long as a table is needed for it and there is none."""
+
+    @abstractmethod
+    def controls(self, table: Table) -> Mapping[str, float]:
+        """Return the values of what no search has found, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number(Gauge):
+    """A measure for which no table is needed."""
+
+    @property
+    def looked_up(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        return ()
+
+    def value(self, fact: Any, table: Table | None) -> float | None:
+        return None if fact is None else float(fact)
+
+    def controls(self, table: Table) -> Mapping[str, float]:
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(Number):
+    """A number in the result of a stage; `key` may name an inner one, as in `untrained.fid`.
+
+    `minus` is true if the number is counted with the other sign, since less is better.
+    """
+
+    stage: str
+    key: str
+    minus: bool = False
+
+    def fact(self, finished: Finished) -> Fact:
+        folder = finished.stage(self.stage)
+        found: Any = None if folder is None else folder.result
+        for name in self.key.split("."):
+            found = found.get(name) if isinstance(found, Mapping) else None
+        return -found if self.minus and found is not None else found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds(Number):
+    """A number that is logged every round: its last value, or the mean, sum or maximum of all."""
+
+    stage: str
+    key: str
+    of: str = "last"
+
+    def __post_init__(self) -> None:
+        if self.of not in OF:
+            raise ValueError(f"of={self.of}: use one of {', '.join(OF)}")
+
+    def fact(self, finished: Finished) -> Fact:
+        folder = finished.stage(self.stage)
+        rows = [] if folder is None else [*folder.metrics(), *folder.timing()]
+        found = [row[self.key] for row in rows if self.key in row]
+        return OF[self.of](found) if found else None
+
+
+OF: Mapping[str, Callable[[Sequence[float]], float]] = {
+    "last": lambda found: found[-1],
+    "mean": lambda found: sum(found) / len(found),
+    "sum": sum,
+    "max": max,
+}
+"""Summaries of a logged number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookedUp(Gauge):
+    """A measure that needs the true results of a data set; none if the table may lack it."""
+
+    data: str
+    optional: bool = False
+
+    @property
+    def looked_up(self) -> tuple[str, ...]:
+        return (self.data,)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        return () if self.optional else (self.data,)
+
+    def value(self, fact: Any, table: Table | None) -> float | None:
+        if table is None or fact is None or self.data not in table.true:
+            return None
+        return self.true_value(fact, table)
+
+    @abstractmethod
+    def true_value(self, fact: Any, table: Table) -> float:
+        """Return the number, which the table has."""
+
+    def true_of(self, cell: str, table: Table) -> float:
+        """Return the true result of an architecture."""
+        return table.accuracy(cell, table.true[self.data])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrueAccuracy(LookedUp):
+    """The true accuracy of the selected architecture.
+
+    `cells` are controls: architectures that nobody has searched, by name.
+    """
+
+    cells: Mapping[str, str] = field(default_factory=dict)
+
+    def fact(self, finished: Finished) -> Fact:
+        folder = finished.stage("select")
+        return None if folder is None else folder.result["genotype"]
+
+    def true_value(self, fact: Any, table: Table) -> float:
+        return self.true_of(fact, table)
+
+    def controls(self, table: Table) -> Mapping[str, float]:
+        if self.data not in table.true:
+            return {}
+        return {name: self.true_of(cell, table) for name, cell in self.cells.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestOfFirst(LookedUp):
+    """The true accuracy of what a search would have chosen of its first `count` candidates."""
+
+    count: int
+
+    def fact(self, finished: Finished) -> Fact:
+        from nasrun.runs.finished import load_search
+        from nasrun.strategies.evaluated import EvaluatedSearch
+
+        strategy = load_search(finished.run.path)
+        if not isinstance(strategy, EvaluatedSearch):
+            raise ValueError(f"{finished.run.path}: a search without candidates; use another")
+        first = strategy.candidates[: self.count]
+        return strategy.space.render(max(first, key=lambda each: each.score.merit).genotype)
+
+    def true_value(self, fact: Any, table: Table) -> float:
+        return self.true_of(fact, table)
+
+    def controls(self, table: Table) -> Mapping[str, float]:
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupernetRanks(LookedUp):
+    """Kendall's tau between a supernet's scores of `count` drawn architectures and the truth.
+
+    The sample is drawn with `seed`, so it is the same for all arms.
+    """
+
+    count: int
+    seed: int
+
+    def fact(self, finished: Finished) -> Fact:
+        import torch
+
+        from nasrun.runs.finished import load_search
+        from nasrun.strategies.evaluated import EvaluatedSearch
+
+        strategy = load_search(finished.run.path)
+        if not isinstance(strategy, EvaluatedSearch) or strategy.shared_score is None:
+            raise ValueError(f"{finished.run.path}: its supernet scores nothing; use another")
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn: dict[str, Any] = {}
+        while len(drawn) < self.count:
+            genotype = strategy.space.sample(generator)
+            drawn[strategy.space.render(genotype)] = genotype
+        score = strategy.shared_score
+        return {cell: round(score(genotype).value, 6) for cell, genotype in drawn.items()}
+
+    def true_value(self, fact: Any, table: Table) -> float:
+        import numpy as np
+
+        from nasrun.analysis.agreement import kendall
+
+        truth = [self.true_of(cell, table) for cell in fact]
+        return kendall(np.array([*fact.values()]), np.array(truth))
+
+    def controls(self, table: Table) -> Mapping[str, float]:
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptTop(LookedUp):
+    """Whether the subspace that a search kept has one of the true best; 1 if it does, else 0.
+
+    share: the best this share of all architectures. draws: the number of random subspaces of two
+    operations per edge, whose share of hits is the control.
+    """
+
+    share: float
+    draws: int
+
+    def fact(self, finished: Finished) -> Fact:
+        folder = finished.stage("search")
+        if folder is None:
+            return None
+        kept: Mapping[str, list[str]] = _last(folder.path / "subspaces.json")["kept"]
+        return {edge: list(operations) for edge, operations in kept.items()}
+
+    def true_value(self, fact: Any, table: Table) -> float:
+        best = self._best(table)
+        return float(any(cell in best for cell in _cells(list(fact.values()))))
+
+    def controls(self, table: Table) -> Mapping[str, float]:
+        best, source = self._best(table), Random(0)
+        operations = sorted(
+            set(re.findall(r"(\w+)~", "".join(table.columns[table.true[self.data]])))
+        )
+        pairs = list(combinations(operations, 2))
+        hits = 0
+        for _ in range(self.draws):
+            chosen = [source.choice(pairs) for _ in range(6)]
+            hits += any(cell in best for cell in _cells(chosen))
+        return {"random subspaces": hits / self.draws}
+
+    def _best(self, table: Table) -> set[str]:
+        column = table.columns[table.true[self.data]]
+        ranked = sorted(column, key=column.__getitem__, reverse=True)
+        return set(ranked[: int(len(ranked) * self.share)])
+
+
+def _cells(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return NAS-Bench-201's names of all cells with these operations on 1-0, 2-0, 2-1, 3-0, ..."""
+    return [f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|" for a, b, c, d, e, f in product(*rows)]
+
+
+def _last(path: Path) -> Any:
+    """Return the last record of a JSON list."""
+    return json.loads(path.read_text())[-1]

@@ -1,0 +1,148 @@
+"""Runs the protocol of a claim seed by seed, and keeps what each arm found.
+
+Equal commands have the same run, so a search that two arms share is done once; arms that begin with
+the same command run one after the other. A finished arm is not repeated, and a killed one continues
+in its stage. Tables are read when all of it is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nasrun.claims.claim import Claim
+from nasrun.claims.measures import Finished, Gauge
+from nasrun.claims.results import ResultFile, ResultLine, evaluated
+from nasrun.engines.base import Engine
+from nasrun.engines.local import Pool, Serial
+from nasrun.machine import cores
+
+Perform = Callable[[Sequence[str]], list[Path]]
+"""Runs a command and returns the folders of its stages; ValueError, in one line, if it fails."""
+RUNS = "runs"
+"""The folder of all runs, below that of the claims."""
+
+
+@dataclass(frozen=True)
+class ArmRun:
+    """An arm of a claim with a seed: its commands, of which only the first names data and seed."""
+
+    claim: str
+    protocol: str
+    arm: str
+    seed: int
+    commands: tuple[tuple[str, ...], ...]
+    measures: Mapping[str, Gauge]
+
+
+@dataclass(frozen=True)
+class Done:
+    """The end of a trial: its line, or why it failed."""
+
+    trial: ArmRun
+    line: ResultLine | None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """The engine's job: trials that begin with the same command, one after the other."""
+
+    perform: Perform
+
+    def __call__(self, trials: Sequence[ArmRun]) -> list[Done]:
+        return [self._done(trial) for trial in trials]
+
+    def _done(self, trial: ArmRun) -> Done:
+        folders: list[Path] = []
+        try:
+            for place, words in enumerate(trial.commands):
+                source = [f"run={Finished(folders).run.path}"] if place else []
+                folders += self.perform([*words, *source, "progress=false"])
+            return Done(trial, measured(trial, Finished(folders)))
+        except ValueError as error:
+            return Done(trial, None, str(error))
+
+
+def measured(trial: ArmRun, finished: Finished) -> ResultLine:
+    """Return what a finished arm has found."""
+    record, stages = finished.run.record, finished.stages()
+    facts = {key: measure.fact(finished) for key, measure in trial.measures.items()}
+    chosen = [stage.result["genotype"] for stage in stages if "genotype" in stage.result]
+    seconds = [
+        stage.result["seconds"] * stage.settings["budget"].get("threads", 1) for stage in stages
+    ]
+    return ResultLine(
+        trial.claim,
+        trial.protocol,
+        trial.arm,
+        trial.seed,
+        facts={key: fact for key, fact in facts.items() if fact is not None},
+        genotype=chosen[-1] if chosen else None,
+        core_seconds=round(sum(seconds), 1),
+        commit=record.get("git"),
+        fingerprint=record["fingerprint"],
+        versions={**record["versions"], "python": record["python"]},
+        machine=f"{cores()} cores, {record['machine']}",
+        created=record["created"],
+    )
+
+
+def missing(
+    name: str, claim: Claim, seeds: int, results: ResultFile, root: Path, data: Mapping[str, str]
+) -> list[ArmRun]:
+    """Return the trials without a result, seed by seed."""
+    given = [f"{key}={data[key]}" for key in claim.needs]
+    trials = []
+    for place in range(seeds):
+        for arm in claim.arms:
+            seed = claim.seed(arm, place)
+            if results.has(name, claim.frozen, arm, seed):
+                continue
+            first, *later = claim.commands(arm)
+            first += [f"seed={seed}", *given, f"outputs={root / RUNS}"]
+            commands = (tuple(first), *map(tuple, later))
+            trials.append(
+                ArmRun(name, str(claim.frozen), arm, seed, commands, dict(claim.measures))
+            )
+    return trials
+
+
+def lanes(trials: Sequence[ArmRun]) -> list[list[ArmRun]]:
+    """Return the trials by their first command."""
+    found: dict[tuple[str, ...], list[ArmRun]] = {}
+    for trial in trials:
+        found.setdefault(trial.commands[0], []).append(trial)
+    return list(found.values())
+
+
+def run(
+    claim: Claim,
+    trials: Sequence[ArmRun],
+    results: ResultFile,
+    perform: Perform,
+    jobs: int,
+    tell: Callable[[Done], None],
+) -> bool:
+    """Run the trials on an engine, keep what each found, and return whether none has failed."""
+    engine: Engine = Serial() if jobs == 1 else Pool(processes=jobs, retries=0)
+    waiting, well = lanes(trials), True
+    try:
+        for _, ended in engine.run(Lane(perform), waiting, jobs):
+            for done in ended:
+                well = well and done.line is not None
+                if done.line is not None:
+                    results.add(_with_values(claim, done.line))
+                tell(done)
+    finally:
+        engine.close()
+    return well
+
+
+def _with_values(claim: Claim, line: ResultLine) -> ResultLine:
+    """Return the line with the values that need no table, which are then no facts to be kept."""
+    values = evaluated(claim, line.facts, None)
+    facts: dict[str, Any] = {key: fact for key, fact in line.facts.items() if key not in values}
+    return replace(line, values=values, facts=facts)

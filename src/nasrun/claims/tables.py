@@ -1,0 +1,209 @@
+"""Tables of claims, on the screen and between the markers of a page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from nasrun.analysis.paired import Spread
+from nasrun.claims.claim import Claim
+from nasrun.claims.comparisons import Comparison, Outcome, Values
+from nasrun.claims.results import CONTROL, ResultLine, counts, values
+
+HOLDS, OPPOSITE, NEITHER, FAILS = "holds", "the opposite", "no difference", "does not hold"
+Grid = tuple[Sequence[str], Sequence[Sequence[str]]]
+"""The heads of columns, and rows of texts."""
+BLOCK = re.compile(r"(<!-- claim (?P<name>[\w-]+) -->\n).*?(<!-- /claim -->)", re.DOTALL)
+LIST = re.compile(r"(<!-- claims -->\n).*?(<!-- /claims -->)", re.DOTALL)
+LISTED = ("claim", "paper", "what it says", "state", "core-minutes")
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A comparison, what it found, and its p after the correction, `None` if it does not decide."""
+
+    comparison: Comparison
+    outcome: Outcome
+    corrected: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a claim: its lines, of the protocol that is frozen."""
+
+    name: str
+    claim: Claim
+    lines: Sequence[ResultLine]
+
+    @cached_property
+    def values(self) -> Values:
+        """The values that count."""
+        return values(self.claim, self.lines)
+
+    @cached_property
+    def tests(self) -> list[Tested]:
+        """Its comparisons, with the correction over those that decide."""
+        found = [(each, each.outcome(self.values)) for each in self.claim.comparisons]
+        deciding = [(c, o) for c, o in found if c.decides and o.p is not None]
+        chances = self.claim.corrected([o.p for _, o in deciding if o.p is not None])
+        others = self.claim.corrected(
+            [1.0 if o.opposite is None else o.opposite for _, o in deciding]
+        )
+        tested = []
+        for comparison, outcome in found:
+            corrected, verdict = None, ""
+            if outcome.holds is not None:
+                verdict = HOLDS if outcome.holds else FAILS
+            elif (comparison, outcome) in deciding:
+                place = deciding.index((comparison, outcome))
+                corrected, verdict = chances[place], NEITHER
+                if corrected <= self.claim.alpha:
+                    verdict = HOLDS
+                elif others[place] <= self.claim.alpha:
+                    verdict = OPPOSITE
+            tested.append(Tested(comparison, outcome, corrected, verdict))
+        return tested
+
+    @property
+    def runs(self) -> list[ResultLine]:
+        """The lines of runs, without those of controls."""
+        return [line for line in self.lines if line.seed is not None]
+
+    @property
+    def state(self) -> str:
+        """What is known of the claim, in a few words."""
+        total = self.claim.seeds * len(self.claim.arms)
+        if not self.runs:
+            if self.claim.earlier:
+                return f"to be measured again; earlier: {self.claim.earlier}"
+            return "protocol written" if self.claim.frozen else "protocol not frozen"
+        if len(self.runs) < total:
+            return f"begun: {len(self.runs)} of {total} runs"
+        read = [key for key, of in self.claim.measures.items() if of.needed]
+        if any(key in line.facts and key not in line.values for line in self.runs for key in read):
+            return "all runs done, the table is not read yet"
+        verdicts = [test.verdict for test in self.tests if test.comparison.decides]
+        if not verdicts:
+            return "measured"
+        if "" in verdicts:
+            return "measured: too few seeds count"
+        if len({*verdicts}) == 1:
+            return f"measured: {verdicts[0]}"
+        return f"measured: {verdicts.count(HOLDS)} of {len(verdicts)} hold"
+
+    @property
+    def minutes(self) -> float:
+        """Core-minutes that were spent, or those that all seeds will take."""
+        spent = sum(line.core_seconds or 0.0 for line in self.runs) / 60
+        return spent or self.claim.cost(self.claim.seeds)
+
+    def arms(self) -> Grid:
+        """Return the table of arms: number of seeds, measures, cost, published values."""
+        claim = self.claim
+        heads = ["arm", "n", *(of.text for of in claim.measures.values()), "core-minutes"]
+        rows = [self._row(arm) for arm in claim.arms]
+        rows += [self._control(name) for name in dict.fromkeys(self._controls())]
+        if claim.published:
+            heads.append("published")
+            rows = [[*row, claim.published.get(row[0], "")] for row in rows]
+        return heads, rows
+
+    def differences(self) -> Grid:
+        """Return the table of comparisons."""
+        heads = ["what is larger", "measure", "n", "mean ± std", "95 %", "larger in", "p"]
+        heads += [f"p, {self.claim.correction}", ""]
+        return heads, [[*self._compared(test)] for test in self.tests]
+
+    def _row(self, arm: str) -> list[str]:
+        own = [line for line in self.runs if line.arm == arm]
+        counted = [line for line in own if counts(self.claim, line)]
+        number = str(len(own)) if len(own) == len(counted) else f"{len(counted)} of {len(own)}"
+        cells = []
+        for key, of in self.claim.measures.items():
+            found = [of.scale * line.values[key] for line in counted if key in line.values]
+            cells.append(Spread.of(found).text(of.digits))
+        seconds = [line.core_seconds / 60 for line in own if line.core_seconds is not None]
+        return [arm, number, *cells, Spread.of(seconds).text(1)]
+
+    def _controls(self) -> Iterator[str]:
+        return (line.arm for line in self.lines if line.seed is None)
+
+    def _control(self, name: str) -> list[str]:
+        cells = []
+        for key, of in self.claim.measures.items():
+            value = self.values.get(key, {}).get(name, {}).get(CONTROL)
+            cells.append("-" if value is None else f"{of.scale * value:.{of.digits}f}")
+        return [f"{name} (control)", "-", *cells, "-"]
+
+    def _compared(self, test: Tested) -> Iterator[str]:
+        of, found = self.claim.measures[test.comparison.measure], test.outcome
+        scaled = Spread(
+            found.spread.n,
+            *(None if x is None else of.scale * x for x in (found.spread.mean, found.spread.std)),
+        )
+        yield test.comparison.text
+        yield of.text
+        yield str(found.spread.n or "-")
+        yield scaled.text(of.digits)
+        known = found.low is not None and found.high is not None
+        low, high = (of.scale * (x or 0.0) for x in (found.low, found.high))
+        yield f"{low:.{of.digits}f} to {high:.{of.digits}f}" if known else "-"
+        yield "-" if found.larger is None else str(found.larger)
+        yield chance(found.p)
+        yield chance(test.corrected)
+        yield test.verdict if test.comparison.decides else "decides nothing"
+
+
+def chance(p: float | None) -> str:
+    """Return a p-value as text."""
+    if p is None:
+        return "-"
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
+def listed(standings: Sequence[Evidence]) -> Grid:
+    """Return the table of claims."""
+    rows = [
+        (each.name, each.claim.paper, each.claim.sentence, each.state, f"{each.minutes:,.0f}")
+        for each in standings
+    ]
+    return LISTED, rows
+
+
+def markdown(table: Grid) -> str:
+    """Return a table as Markdown."""
+    heads, rows = table
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def block(standing: Evidence) -> str:
+    """Return the tables of a claim as Markdown; its state alone without lines."""
+    text = f"**`{standing.name}`**: {standing.claim.sentence}. **{capitalised(standing.state)}.**\n"
+    if not standing.lines:
+        return text
+    text += f"\n{markdown(standing.arms())}"
+    return text + (f"\n{markdown(standing.differences())}" if standing.tests else "")
+
+
+def capitalised(text: str) -> str:
+    """Return a text with its first letter as a capital."""
+    return text[:1].upper() + text[1:]
+
+
+def page(text: str, standings: Mapping[str, Evidence]) -> str:
+    """Return a page with the tables between its markers made anew."""
+
+    def tables(found: re.Match[str]) -> str:
+        name = found["name"]
+        if name not in standings:
+            raise ValueError(f"<!-- claim {name} -->: there is no such claim; name another")
+        return f"{found[1]}{block(standings[name])}{found[3]}"
+
+    def overview(found: re.Match[str]) -> str:
+        return f"{found[1]}{markdown(listed([*standings.values()]))}{found[2]}"
+
+    return LIST.sub(overview, BLOCK.sub(tables, text))

@@ -1,0 +1,45 @@
+"""Comparisons of arms, against scipy and by hand."""
+
+import pytest
+from scipy import stats
+
+from nasrun.claims.comparisons import Bounded, MoreOften, Paired, Unpaired
+
+VALUES = {
+    "error": {
+        "ours": {0: 1.0, 1: 2.0, 2: 3.0, 4: 9.0},
+        "rival": {0: 2.0, 1: 4.0, 2: 6.0, 3: 8.0},
+        "chance": {-1: 0.25},
+    }
+}
+
+
+def test_pairs_are_of_equal_places_only():
+    found = Paired(measure="error", larger="rival", smaller="ours").outcome(VALUES)
+    assert found.spread.n == 3
+    assert found.spread.mean == pytest.approx(2)
+    assert found.larger == 3
+    assert found.p == 1 / 8
+    assert found.opposite == 1.0
+
+
+def test_without_pairs_all_values_count():
+    found = Unpaired(measure="error", larger="rival", smaller="ours").outcome(VALUES)
+    ours, rival = ([*VALUES["error"][arm].values()] for arm in ("ours", "rival"))
+    assert found.p == stats.mannwhitneyu(rival, ours, alternative="greater").pvalue
+    assert found.opposite == stats.mannwhitneyu(rival, ours, alternative="less").pvalue
+
+
+def test_a_bound_holds_for_every_value_or_does_not():
+    assert Bounded(measure="error", arm="ours", most=9).outcome(VALUES).holds is True
+    assert Bounded(measure="error", arm="ours", most=8).outcome(VALUES).holds is False
+    assert Bounded(measure="error", arm="ours", most=8).outcome({}).holds is None
+
+
+def test_hits_are_compared_with_chance_by_fishers_test():
+    values = {"hit": {"ours": {0: 1.0, 1: 1.0, 2: 0.0}, "chance": {-1: 0.25}}}
+    found = MoreOften(measure="hit", arm="ours", control="chance", draws=100).outcome(values)
+    # at least two hits of three by chance, drawn from 103 with 27 hits
+    expected = sum(stats.hypergeom.pmf(hits, 103, 27, 3) for hits in (2, 3))
+    assert found.p == pytest.approx(expected)
+    assert MoreOften(measure="hit", arm="ours", control="no", draws=9).outcome(values).p is None

@@ -1,0 +1,82 @@
+"""Tables of claims: states, corrections, and pages between markers."""
+
+from dataclasses import replace
+
+import pytest
+from claims.conftest import TINY, TRUE, written
+
+from nasrun.claims import reading, tables
+from nasrun.claims.results import ResultLine
+from nasrun.claims.tables import Evidence
+
+
+def standing(here, gaps, **keys):
+    """The standing of a claim with these gaps by arm."""
+    claim = reading.read(written(here / "tiny.yaml", {**TINY, **keys}))
+    lines = [
+        ResultLine("tiny", claim.frozen, arm, seed, values={"gap": gap}, core_seconds=60.0)
+        for arm, found in gaps.items()
+        for seed, gap in enumerate(found)
+    ]
+    return Evidence("tiny", claim, lines)
+
+
+def test_the_state_tells_how_far_a_claim_is(here):
+    assert standing(here, {}).state == "protocol written"
+    again = standing(here, {}, earlier="it holds (abc)")
+    assert again.state == "to be measured again; earlier: it holds (abc)"
+    assert standing(here, {"darts": [0.4]}).state == "begun: 1 of 4 runs"
+    five = {"darts": [0.4, 0.5, 0.6, 0.7, 0.8], "snas": [0.0, 0.2, 0.1, 0.4, 0.3]}
+    assert standing(here, five, seeds=5).state == "measured: holds"
+    swapped = {"darts": five["snas"], "snas": five["darts"]}
+    assert standing(here, swapped, seeds=5).state == "measured: the opposite"
+    same = {"darts": [0.1, 0.3], "snas": [0.2, 0.2]}
+    assert standing(here, same).state == "measured: no difference"
+    assert standing(here, same, comparisons=[]).state == "measured"
+    looked = standing(here, same, measures={**TINY["measures"], "true": TRUE})
+    lines = [
+        ResultLine("tiny", "p", line.arm, line.seed, facts={"true": "x"}) for line in looked.lines
+    ]
+    few = Evidence("tiny", looked.claim, [replace(line, facts={}, values={}) for line in lines])
+    assert few.state == "measured: too few seeds count"
+    assert "not read yet" in Evidence("tiny", looked.claim, lines).state
+
+
+def test_a_correction_is_over_the_tests_that_decide(here):
+    first = TINY["comparisons"][0]
+    back = {**first, "larger": "snas", "smaller": "darts"}
+    gaps = {"darts": [0.4, 0.5, 0.6, 0.7, 0.8], "snas": [0.0, 0.2, 0.1, 0.4, 0.3]}
+    for others, factor in (([back], 2), ([{**back, "decides": False}], 1)):
+        tests = standing(here, gaps, seeds=5, comparisons=[first, *others]).tests
+        assert tests[0].outcome.p == 1 / 32
+        assert tests[0].corrected == pytest.approx(factor / 32)
+    assert tests[1].corrected is None
+    assert standing(here, gaps, seeds=5, alpha=0.02).state == "measured: no difference"
+
+
+def test_a_table_has_means_costs_and_tests(here):
+    found = standing(here, {"darts": [0.25, 0.75], "snas": [0.0, 0.125]}, published={"snas": "9"},
+                     source="table 1")  # fmt: skip
+    heads, rows = found.arms()
+    assert heads == ["arm", "n", "lost, points", "core-minutes", "published"]
+    assert rows[0] == ["darts", "2", "50.00 ± 35.36", "1.0 ± 0.0", ""]
+    assert rows[1][4] == "9"
+    _, ((text, measure, n, mean, interval, larger, p, corrected, verdict),) = found.differences()
+    assert (text, measure, n, larger) == ("darts - snas", "lost, points", "2", "2")
+    assert mean == "43.75 ± 26.52"
+    assert (p, corrected, verdict) == ("0.2500", "0.2500", "no difference")
+    # 43.75 ± 12.706 * 26.517 / sqrt(2)
+    assert interval == "-194.49 to 281.99"
+
+
+def test_a_page_has_new_tables_between_its_markers_and_its_own_text_elsewhere(here):
+    page = "a\n<!-- claims -->\nold\n<!-- /claims -->\nb\n<!-- claim tiny -->\n<!-- /claim -->\nc\n"
+    found = {"tiny": standing(here, {"darts": [0.4]})}
+    made = tables.page(page, found)
+    assert made.startswith("a\n<!-- claims -->\n| claim | paper |")
+    assert "<!-- /claims -->\nb\n<!-- claim tiny -->\n**`tiny`**: SNAS loses" in made
+    assert made.endswith("<!-- /claim -->\nc\n")
+    assert "old" not in made
+    assert tables.page(made, found) == made
+    with pytest.raises(ValueError, match="<!-- claim other -->: there is no such claim"):
+        tables.page("<!-- claim other -->\n<!-- /claim -->", found)

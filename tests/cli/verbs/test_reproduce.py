@@ -1,0 +1,109 @@
+"""`nasrun reproduce`: a claim is listed, run seed by seed, continued, and not changed."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from claims.conftest import TINY, written
+
+from nasrun.claims import reading
+from nasrun.runs.stage_folder import StageFolder
+
+RESULTS = Path("outputs/claims/results.jsonl")
+
+
+@pytest.fixture
+def tiny(here):
+    return written(here / "tiny.yaml", TINY)
+
+
+def test_all_claims_are_listed_with_paper_state_and_cost(nasrun, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    told = nasrun("reproduce").out
+    for name in reading.names():
+        (row,) = [line for line in told.splitlines() if f" {name} " in line]
+        assert reading.read(reading.file_of(name)).sentence in row
+
+
+def test_a_killed_claim_continues_in_its_stage_and_repeats_nothing(
+    nasrun, tiny, no_pictures, monkeypatch
+):
+    rounds, log, kills = Counter(), StageFolder.log, iter([4])
+
+    def killed(folder, round, metrics):
+        rounds[folder.kind] += 1
+        if rounds["search"] == 4 and next(kills, None):  # the last round of the second search
+            raise KeyboardInterrupt
+        log(folder, round, metrics)
+
+    monkeypatch.setattr(StageFolder, "log", killed)
+    words = ("reproduce", "tiny.yaml", "--seeds", "1", "jobs=1")
+    assert nasrun(*words).status == 130
+    assert [json.loads(line)["arm"] for line in RESULTS.open()] == ["darts"]
+    rounds.clear()
+    answer = nasrun(*words)
+    assert answer.status == 0, answer.err
+    assert "1 of 2 seeds: 1 runs are missing, about 3 core-minutes" in answer.out
+    assert rounds["search"] == 1
+    assert "begun: 2 of 4 runs" in answer.out
+    found = [json.loads(line) for line in RESULTS.open()]
+    assert [(line["arm"], line["seed"]) for line in found] == [("darts", 0), ("snas", 0)]
+    for line in found:
+        assert line["protocol"] == reading.read(tiny).frozen
+        assert {"commit", "versions", "machine", "genotype", "core_seconds"} <= line.keys()
+        (result,) = tiny.parent.glob(
+            f"outputs/claims/runs/*-{line['arm']}/v001/select/*/result.json"
+        )
+        assert line["values"]["gap"] == json.loads(result.read_text())["gap"]
+    rounds.clear()
+    assert "all runs are finished" in nasrun(*words).out
+    assert nasrun("reproduce", "tiny.yaml", "jobs=1").status == 0
+    assert rounds["search"] == 4
+    assert "measured: " in nasrun("reproduce", "tiny.yaml").out
+
+
+def test_a_changed_word_is_refused_before_anything_runs(nasrun, tiny, here):
+    tiny.write_text(tiny.read_text().replace("strategy=snas", "strategy=gdas"))
+    assert "undo the change, or freeze it" in nasrun("reproduce", "tiny.yaml").refusal
+    answer = nasrun("reproduce", "tiny.yaml", "freeze=true")
+    assert answer.out == f"tiny.yaml: frozen as {reading.read(tiny).frozen}\n"
+    assert [path.name for path in here.iterdir()] == ["tiny.yaml"]
+
+
+def test_wrong_words_are_refused_in_one_line_and_leave_nothing(nasrun, tiny, here):
+    for words, told in {
+        ("snas_gab",): "snas_gab: unknown claim, did you mean snas_gap?",
+        ("snas_gap",): "dataset.root: snas_gap needs it; add dataset.root=FOLDER to the command",
+        ("snas_gap", "dataset.root=no"): "dataset.root=no: cifar10 is not in ",
+        ("tiny.yaml", "--sead", "1"): "--sead: unknown flag, did you mean seeds?",
+        ("tiny.yaml", "--seeds"): "--seeds: needs a value; type --seeds N",
+        ("tiny.yaml", "seeds=3"): "seeds=3: the protocol has 2; use at most that",
+        ("tiny.yaml", "seeds=0"): "seeds=0: use 1 or more",
+        ("tiny.yaml", "-s"): "-s: unknown flag",
+        ("tiny.yaml", "space.table=x"): "space.table=x: has no effect on tiny; leave it out",
+        ("tiny.yaml", "page=x.md"): "page=x.md: a page has all claims; leave tiny.yaml out",
+        ("tiny.yaml", "snas_gap"): "name one claim at a time",
+        ("seeds=1",): "seeds=1: has no effect without a claim; name one",
+        ("page=x.md",): "page=x.md: there is no such file",
+    }.items():
+        assert told in nasrun("reproduce", *words).refusal, words
+    assert [path.name for path in here.iterdir()] == ["tiny.yaml"]
+
+
+def test_an_arm_that_fails_is_told_and_the_others_go_on(nasrun, here, no_pictures, monkeypatch):
+    written(here / "tiny.yaml", {**TINY, "seeds": 1})
+
+    def fails(folder, *arguments):
+        raise ValueError("no space is left")
+
+    log = StageFolder.log
+    monkeypatch.setattr(
+        StageFolder,
+        "log",
+        lambda folder, *a: (fails if "darts" in str(folder.path) else log)(folder, *a),
+    )
+    answer = nasrun("reproduce", "tiny.yaml", "jobs=1")
+    assert answer.status == 2
+    assert answer.err == "nasrun: darts, seed 0: no space is left\n"
+    assert [json.loads(line)["arm"] for line in RESULTS.open()] == ["snas"]
