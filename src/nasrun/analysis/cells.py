@@ -13,8 +13,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.console import Console
-
 from nasrun import ops
 from nasrun.analysis import results
 from nasrun.analysis.parameters import Prices, distribution, price, prices, share_up_to
@@ -23,7 +21,7 @@ from nasrun.config import build
 from nasrun.costs.cost import count
 from nasrun.costs.memory import activation_bytes
 from nasrun.data.table import Table, Truth, place, shown
-from nasrun.display import percent, storage, table, watched
+from nasrun.display import Exhibit, percent, storage, watched
 from nasrun.files import write_json
 from nasrun.genotype import NONE, Genotype
 from nasrun.pictures import cells as drawing
@@ -247,8 +245,8 @@ def _draw(found: Sequence[Named], wholes: Mapping[Any, AllCells], folder: Path) 
             yield path
 
 
-def print_record(console: Console, record: Mapping[str, Any]) -> None:
-    """Print wirings and operations of every cell type, then the costs of the networks."""
+def told(record: Mapping[str, Any]) -> Iterator[Exhibit | str]:
+    """Yield wirings and operations of every cell type, then the costs of the networks."""
     rows = [
         (
             f"{row['name']} {cell}",
@@ -264,7 +262,7 @@ def print_record(console: Console, record: Mapping[str, Any]) -> None:
         for cell, facts in row["types"].items()
     ]
     shaped = ("cell", "width", "as wide", "depth", "as deep", "edges", "operations", "no weights")
-    table(console, "", shaped, rows)
+    yield Exhibit("", shaped, rows)
     costs = [
         (
             row["name"],
@@ -280,16 +278,15 @@ def print_record(console: Console, record: Mapping[str, Any]) -> None:
     ]
     if costs:
         costed = ("network", "as", "parameters", "as large", "multiply-adds", "kept per image")
-        table(console, "", costed, costs)
+        yield Exhibit("", costed, costs)
     judged = [
         (row["name"], data, shown(truth), place(truth))
         for row in record["cells"]
         for data, truth in row.get("true", {}).items()
     ]
     if judged:
-        table(console, "", ("architecture", "data", "true result", "rank"), judged)
-    note = "as wide, as deep, as large: the share of the space that is at most so"
-    console.print(note, highlight=False, markup=False, soft_wrap=True)
+        yield Exhibit("", ("architecture", "data", "true result", "rank"), judged)
+    yield "as wide, as deep, as large: the share of the space that is at most so"
 
 
 def _percentile(share: float | None) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import import_module
@@ -18,7 +18,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from rich.console import Console
 from safetensors.torch import save
 from scipy import stats
 
@@ -31,7 +30,7 @@ from nasrun.budget import Budget
 from nasrun.config import build_all, compose, resolve
 from nasrun.context import Context
 from nasrun.costs.cost import params
-from nasrun.display import say, table, watched
+from nasrun.display import Exhibit, watched
 from nasrun.divergence import Diverged
 from nasrun.engines.base import Engine
 from nasrun.files import digest_of, write_json, write_whole
@@ -295,8 +294,8 @@ def _correlation(
     return {"n": len(known), "spearman": float(found.statistic), "p": float(found.pvalue)}
 
 
-def print_record(console: Console, record: Mapping[str, Any]) -> None:
-    """Print a row per architecture, and the rank correlations."""
+def told(record: Mapping[str, Any]) -> Iterator[Exhibit | str]:
+    """Yield a row per architecture, and the rank correlations."""
     columns = ("architecture", "width", "depth", "params", "epochs", "area", "accuracy", "loss")
     rows = []
     for row in record["rows"]:
@@ -317,14 +316,13 @@ def print_record(console: Console, record: Mapping[str, Any]) -> None:
         f"{record['epochs']} epochs, {record['seeds']} seeds; threshold "
         f"{100 * record['threshold']:.2f}%"
     )
-    table(console, title, columns, rows)
+    yield Exhibit(title, columns, rows)
     found = record["correlations"]
     if any(each["spearman"] is not None for row in found.values() for each in row.values()):
-        told = [
+        correlated = [
             (shape, *(_told_correlation(found[shape][key]) for key in MEASURES)) for shape in SHAPES
         ]
-        table(console, "Spearman's rank correlation", ("", *MEASURES.values()), told)
-    say(console, record["picture"])
+        yield Exhibit("Spearman's rank correlation", ("", *MEASURES.values()), correlated)
 
 
 def _told(spread: Mapping[str, Any], scale: float, digits: int) -> str:

@@ -8,7 +8,7 @@ w1 + t (w2 - w1). Every row of a grid is kept as soon as it is known, so that a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from nasrun import ops
@@ -27,7 +26,7 @@ from nasrun.analysis.solutions import Opened, Solution, moments
 from nasrun.budget import Budget
 from nasrun.config import build_all, compose, resolve
 from nasrun.data.splits import Part
-from nasrun.display import percent, say, table, watched
+from nasrun.display import Exhibit, percent, watched
 from nasrun.files import write_json
 from nasrun.pictures import measured
 from nasrun.pipeline.plan import import_trusted
@@ -294,8 +293,8 @@ def _record(
     return record
 
 
-def print_record(console: Console, record: Mapping[str, Any]) -> None:
-    """Print the figures of every solution, and the barrier on a line."""
+def told(record: Mapping[str, Any]) -> Iterator[Exhibit | str]:
+    """Yield the figures of every solution, and the barrier on a line."""
     rows = [
         (
             each["name"],
@@ -312,16 +311,12 @@ def print_record(console: Console, record: Mapping[str, Any]) -> None:
     ]
     if rows:
         heads = ("loss", "accuracy", "gradient variance", "below twice the least")
-        table(console, "", ("solution", *heads, "curvature", "most"), rows)
+        yield Exhibit("", ("solution", *heads, "curvature", "most"), rows)
     if "line" in record:
         inside = [
             point["loss"]
             for t, point in zip(record["line"]["steps"], record["line"]["points"], strict=True)
             if 0 <= t <= 1 and point["loss"] is not None
         ]
-        say(
-            console,
-            f"largest loss between {' and '.join(record['line']['ends'])}: {max(inside):.4f}",
-        )
-    for picture in record["pictures"]:
-        say(console, picture)
+        ends = " and ".join(record["line"]["ends"])
+        yield f"largest loss between {ends}: {max(inside):.4f}"

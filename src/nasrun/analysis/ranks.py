@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from nasrun.analysis import results
 from nasrun.analysis.agreement import agreement, joined, placed
 from nasrun.analysis.scorers import Sample, Scorer
 from nasrun.data.table import Measured, Table, header, true_columns
-from nasrun.display import table as print_table
-from nasrun.display import watched
+from nasrun.display import Exhibit, watched
 from nasrun.files import append_line, as_json, read_lines, write_json
 from nasrun.genotype import Genotype
 from nasrun.pictures import plots
@@ -192,8 +190,8 @@ def _panels(
     return panels
 
 
-def print_record(console: Console, record: Mapping[str, Any]) -> None:
-    """Print a row per score; accuracies of a table, and regrets of them, are in percent."""
+def told(record: Mapping[str, Any]) -> Iterator[Exhibit | str]:
+    """Yield a row per score; accuracies of a table, and regrets of them, are in percent."""
     column = None if record["table"] is None else Measured.of(record["truth"])
     scale = 1.0 if column is None or column.measure is not None else 100.0
     rows = []
@@ -213,13 +211,14 @@ def print_record(console: Console, record: Mapping[str, Any]) -> None:
         )
     measures = ("Kendall's tau", "Spearman's rho", "nDCG", f"regret of {record['top']}")
     columns = ("score", "n", *measures, "best", "best of 100", "seconds")
-    print_table(console, f"against {record['truth']}", columns, rows)
+    yield Exhibit(f"against {record['truth']}", columns, rows)
 
 
-def _with_interval(found: Mapping[str, float], scale: float, digits: int) -> str:
-    value, low, high = (scale * found[key] for key in ("value", "low", "high"))
-    if math.isnan(value):
+def _with_interval(found: Mapping[str, float | None], scale: float, digits: int) -> str:
+    """Return a number with its interval; NaN, which a file has as `null`, is not known."""
+    value, low, high = (found[key] for key in ("value", "low", "high"))
+    if value is None or math.isnan(value):
         return "-"
-    if math.isnan(low):
-        return f"{value:.{digits}f}"
-    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+    if low is None or high is None or math.isnan(low):
+        return f"{scale * value:.{digits}f}"
+    return f"{scale * value:.{digits}f} ({scale * low:.{digits}f} to {scale * high:.{digits}f})"

@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from torch import nn
 
 from nasrun import ops
@@ -34,7 +33,7 @@ from nasrun.analysis import results
 from nasrun.analysis.agreement import spearman
 from nasrun.analysis.kept import Measurements
 from nasrun.analysis.verdict import facts, growth, signs, verdict
-from nasrun.display import percent, say, table, watched
+from nasrun.display import Exhibit, percent, watched
 from nasrun.files import write_json
 from nasrun.genotype import NONE, SKIP
 from nasrun.pictures import measured
@@ -292,17 +291,14 @@ def _operations(strategy: SupernetStrategy) -> dict[str, list[int]]:
     return {name: [each[name] for each in rounds] for name in names}
 
 
-def print_record(console: Console, record: Mapping[str, Any]) -> None:
-    """Print the measurements, with accuracies in percent, and the verdict."""
+def told(record: Mapping[str, Any]) -> Iterator[Exhibit | str]:
+    """Yield the measurements, with accuracies in percent, and the verdict."""
     rows = record["skip_against_parametric"]
     if rows:
         higher = sum(row["skip"] > row["parametric"] for row in rows)
         gap = fmean(row["skip"] - row["parametric"] for row in rows)
-        _say(
-            console,
-            f"skip is likelier than every parametric operation on {higher} of {len(rows)} edges",
-            f"mean of p(skip) - p(parametric): {gap:+.4f}",
-        )
+        yield f"skip is likelier than every parametric operation on {higher} of {len(rows)} edges"
+        yield f"mean of p(skip) - p(parametric): {gap:+.4f}"
     columns = ("edge", "operation", "probability", "accuracy without", "discretised")
     strengths = [
         (
@@ -315,36 +311,28 @@ def print_record(console: Console, record: Mapping[str, Any]) -> None:
         for row in record["strengths"]
     ]
     if strengths:
-        table(console, f"tuned for {record['tuning_rounds']} rounds", columns, strengths)
+        yield Exhibit(f"tuned for {record['tuning_rounds']} rounds", columns, strengths)
     for name, of in (("discretised", "accuracy discretised"), ("without", "accuracy lost without")):
         if name in record["agreement"]:
             value = record["agreement"][name]
-            _say(console, f"rank correlation of probability and {of}, mean of edges: {value:+.2f}")
+            yield f"rank correlation of probability and {of}, mean of edges: {value:+.2f}"
     if after := record.get("shuffled_accuracies"):
-        _say(
-            console,
+        yield (
             f"two edges of each cell exchanged: {percent(record['validation_accuracy'])} -> "
-            f"{100 * fmean(after):.2f} ± {100 * pstdev(after):.2f}% ({len(after)} times)",
+            f"{100 * fmean(after):.2f} ± {100 * pstdev(after):.2f}% ({len(after)} times)"
         )
     if (gap := record["facts"]["gap"]) is not None:
-        _say(
-            console,
+        yield (
             f"the architecture alone: {percent(record['child_accuracy'])}, the supernet "
-            f"{percent(record['validation_accuracy'])} (gap {100 * gap:.2f})",
+            f"{percent(record['validation_accuracy'])} (gap {100 * gap:.2f})"
         )
     found = record.get("alpha_eigenvalue")
     if found is not None and found["value"] is not None:
-        _say(
-            console,
+        yield (
             f"largest eigenvalue of the Hessian with respect to the alphas: {found['value']:.4g} "
-            f"± {found['error']:.1g} ({found['products']} products)",
+            f"± {found['error']:.1g} ({found['products']} products)"
         )
     others = [s["sign"] for s in record["signs"] if s["holds"] and s["sign"] != record["verdict"]]
     also = f"; also {', '.join(dict.fromkeys(others))}" if others else ""
-    _say(console, f"verdict: {record['verdict']}: {record['because']}{also}")
-    _say(console, f"next: {record['try']}", record["picture"])
-
-
-def _say(console: Console, *lines: str) -> None:
-    for line in lines:
-        say(console, line)
+    yield f"verdict: {record['verdict']}: {record['because']}{also}"
+    yield f"next: {record['try']}"

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from nasrun.analysis.wiring import MOST, Wiring, cells_of, count_wirings, edges_of, shapes, wirings
-from nasrun.display import table
+from nasrun.display import Exhibit
 from nasrun.files import read_json, write_json
 from nasrun.genotype import NONE, Genotype
 from nasrun.pictures import plots
@@ -191,10 +190,10 @@ def _draw(space: DecisionSpace, cell: str, rows: Sequence[Mapping[str, Any]], fo
     plots.widths_and_depths(every, named, f"{space.name}, {cell}", folder / "variants.png")
 
 
-def print_record(console: Console, record: Mapping[str, Any]) -> None:
-    """Print a row per variant."""
+def told(record: Mapping[str, Any]) -> Iterator[Exhibit | str]:
+    """Yield a row per variant."""
     rows = [
         (row["name"], row["genotype"], f"{row['width']:g}c", row["depth"])
         for row in record["variants"]
     ]
-    table(console, "", ("variant", "genotype", "width", "depth"), rows)
+    yield Exhibit("", ("variant", "genotype", "width", "depth"), rows)

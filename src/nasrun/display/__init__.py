@@ -1,10 +1,11 @@
 """The output: the line of a running stage, tables, and numbers in words."""
 
-from nasrun.display.live import Lines, Live, say, telling, watch, watched
-from nasrun.display.tables import table
+from nasrun.display.live import Lines, Live, say, tell, telling, watch, watched
+from nasrun.display.tables import Exhibit, table
 from nasrun.display.words import bars, duration, integer, percent, storage, summary
 
 __all__ = [
+    "Exhibit",
     "Lines",
     "Live",
     "bars",
@@ -15,6 +16,7 @@ __all__ = [
     "storage",
     "summary",
     "table",
+    "tell",
     "telling",
     "watch",
     "watched",

@@ -17,6 +17,7 @@ from rich.progress import track
 from rich.segment import ControlType
 from rich.text import Text
 
+from nasrun.display.tables import Exhibit, table
 from nasrun.display.words import Said, duration, said, summary
 from nasrun.machine import memory_gib
 from nasrun.stage import Metrics, Observer, Stage
@@ -34,6 +35,15 @@ ECHO = 3
 def say(console: Console, text: str) -> None:
     """Print a line as it is; only a terminal folds it."""
     console.print(text, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+
+
+def tell(console: Console, told: Iterable[Exhibit | str]) -> None:
+    """Print tables, and lines of text."""
+    for each in told:
+        if isinstance(each, Exhibit):
+            table(console, each.title, each.columns, each.rows)
+        else:
+            say(console, each)
 
 
 class Pace:

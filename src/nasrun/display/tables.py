@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from textwrap import wrap
 from typing import Any
@@ -23,6 +24,15 @@ BOX = 3
 UNKNOWN = ("", "-")
 """Cells without information."""
 TableRow = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A table of results, for the screen or for a page."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
 
 
 def table(

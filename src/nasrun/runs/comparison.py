@@ -172,18 +172,46 @@ class Record:
         )
 
 
+@dataclass(frozen=True)
+class Member:
+    """A stage of one run among those of its seeds; `result` is `None` until it is finished."""
+
+    run: Run
+    stage: StageFolder
+    result: dict[str, Any] | None
+
+
 @dataclass
 class Group:
     """One stage of one configuration over all its seeds, titled as in the first run.
 
-    settings: the configuration of the stage and of the search before it.
+    of: the fingerprint that the configurations of its runs share. settings: the configuration of
+    the stage and of the search before it.
     """
 
-    first: Path
-    title: str
-    kind: str
+    of: str
     settings: Settings
-    results: list[dict[str, Any] | None] = field(default_factory=list)
+    members: list[Member] = field(default_factory=list)
+
+    @property
+    def first(self) -> Path:
+        """Path of the first run."""
+        return self.members[0].run.path
+
+    @property
+    def title(self) -> str:
+        """The stage and its branch, as the first run names them."""
+        return self.members[0].stage.title
+
+    @property
+    def kind(self) -> str:
+        """One of search, select, retrain and transfer."""
+        return self.members[0].stage.kind
+
+    @property
+    def results(self) -> list[dict[str, Any] | None]:
+        """Results of all runs."""
+        return [member.result for member in self.members]
 
     @property
     def run(self) -> str:
@@ -254,6 +282,35 @@ def records(paths: Sequence[Path], order: str = "used") -> tuple[list[Record], l
     return ordered(found, order), damaged
 
 
+def grouped(
+    paths: Sequence[Path], done: Collection[Path] | None = None
+) -> tuple[list[Group], dict[str, str]]:
+    """Return the stages of runs, grouped over seeds, and the errors of runs that cannot be read.
+
+    `done` are the folders of the stages that count, `None` for all.
+    """
+    groups: dict[Pairing, Group] = {}
+    damaged: dict[str, str] = {}
+    for path in dict.fromkeys(paths):
+        run = Run(path)
+        try:
+            found = [
+                (key, _settings(run, stage), Member(run, stage, _result(stage)))
+                for key, stage in _stages(run)
+            ]
+        except ValueError as error:
+            damaged[f"{path.parent.name}/{path.name}"] = str(error)
+            continue
+        for key, made, member in found:
+            if done is None or member.stage.path in done:
+                groups.setdefault(key, Group(key[0], made)).members.append(member)
+    return list(groups.values()), damaged
+
+
+def _result(stage: StageFolder) -> dict[str, Any] | None:
+    return stage.result if stage.finished else None
+
+
 def print_runs(
     console: Console,
     paths: Sequence[Path],
@@ -267,21 +324,8 @@ def print_runs(
     the stages to print, `None` for all. A run that cannot be read gets its own row, and its error
     is printed below.
     """
-    groups: dict[Pairing, Group] = {}
-    damaged: dict[str, str] = {}
-    for path in dict.fromkeys(paths):
-        run = Run(path)
-        try:
-            stages = [(key, stage, _settings(run, stage)) for key, stage in _stages(run)]
-            results = [stage.result if stage.finished else None for _, stage, _ in stages]
-        except ValueError as error:
-            damaged[f"{path.parent.name}/{path.name}"] = str(error)
-            continue
-        for (key, stage, made), result in zip(stages, results, strict=True):
-            if done is None or stage.path in done:
-                group = groups.setdefault(key, Group(path, stage.title, stage.kind, made))
-                group.results.append(result)
-    rows = ordered(list(groups.values()), order)
+    groups, damaged = grouped(paths, done)
+    rows = ordered(groups, order)
     apart = _told_apart(rows)
     columns: tuple[str, ...] = ("first run", "stage", "n", "mean ± std", "on", "minutes")
     cells = [group.row() for group in rows]

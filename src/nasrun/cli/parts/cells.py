@@ -27,7 +27,7 @@ def cells(words: Sequence[str]) -> int:
     if not {"genotype", "run"} & set(keys):
         raise ValueError("analyze cells: give genotype=NAME,..., run=RUN or both")
     from nasrun.analysis import cells as measured
-    from nasrun.display import say
+    from nasrun.display import tell
     from nasrun.pipeline.given import several
 
     given = several(keys.get("genotype", ""))
@@ -46,9 +46,8 @@ def cells(words: Sequence[str]) -> int:
         trust=packages(keys.get("trust", "")),
         table=keys.get("table"),
     )
-    console = screen.console()
-    measured.print_record(console, record)
-    say(console, f"pictures: {' '.join(record['pictures'])}")
+    pictures = f"pictures: {' '.join(record['pictures'])}"
+    tell(screen.console(), (*measured.told(record), pictures))
     return 0
 
 

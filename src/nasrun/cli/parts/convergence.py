@@ -33,6 +33,7 @@ def convergence(words: Sequence[str]) -> int:
         raise ValueError("analyze convergence: give genotype=NAME,...")
     from nasrun.analysis import convergence as measured
     from nasrun.budget import BudgetSpent
+    from nasrun.display import tell
 
     try:
         record = measured.analyse(
@@ -47,7 +48,7 @@ def convergence(words: Sequence[str]) -> int:
     except BudgetSpent as spent:
         screen.console().print(f"{spent}; the same command continues", highlight=False)
         return 75
-    measured.print_record(screen.console(), record)
+    tell(screen.console(), (*measured.told(record), record["picture"]))
     return 0
 
 

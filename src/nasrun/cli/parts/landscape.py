@@ -53,6 +53,7 @@ def landscape(words: Sequence[str]) -> int:
     }
     from nasrun.analysis import landscape as measured
     from nasrun.budget import BudgetSpent
+    from nasrun.display import tell
 
     try:
         record = measured.analyse(
@@ -66,7 +67,7 @@ def landscape(words: Sequence[str]) -> int:
     except BudgetSpent as spent:
         screen.console().print(f"{spent}; the same command continues", highlight=False)
         return 75
-    measured.print_record(screen.console(), record)
+    tell(screen.console(), (*measured.told(record), *record["pictures"]))
     return 0
 
 

@@ -58,6 +58,7 @@ def ranks(words: Sequence[str]) -> int:
         _refuse_what_a_run_has(own["run"], line.overrides)
     from nasrun.analysis import ranks as measured
     from nasrun.analysis import results
+    from nasrun.display import tell
 
     folder = results.place("ranks", own.get("run"), own.get("out"))
     sample, scorers, judge = _scorers(own, names, line, _judge(own, judges))
@@ -72,9 +73,7 @@ def ranks(words: Sequence[str]) -> int:
         resamples=resamples,
         folder=folder,
     )
-    console = screen.console()
-    measured.print_record(console, record)
-    console.print(f"{folder / 'ranks.png'}", highlight=False, markup=False, soft_wrap=True)
+    tell(screen.console(), (*measured.told(record), str(folder / "ranks.png")))
     return 0
 
 

@@ -32,10 +32,11 @@ def search(words: Sequence[str]) -> int:
     if counts["images"] == 1:
         raise ValueError("images=1: use 2 or more, for batch norm, or 0 for no eigenvalue")
     from nasrun.analysis import search as measured
+    from nasrun.display import tell
 
     trusted = packages(keys.get("trust", ""))
     record = measured.analyse(keys["run"], **counts, out=keys.get("out"), trust=trusted)
-    measured.print_record(screen.console(), record)
+    tell(screen.console(), (*measured.told(record), record["picture"]))
     return 0
 
 

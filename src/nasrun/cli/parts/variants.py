@@ -42,7 +42,7 @@ def variants(words: Sequence[str]) -> int:
         )
     from nasrun.analysis import results
     from nasrun.analysis import variants as drawn
-    from nasrun.display import say
+    from nasrun.display import tell
 
     folder = results.place("variants", None, keys.get("out"))
     record = drawn.analyse(
@@ -56,9 +56,7 @@ def variants(words: Sequence[str]) -> int:
         folder=folder,
         trust=packages(keys.get("trust", "")),
     )
-    console = screen.console()
-    drawn.print_record(console, record)
-    say(console, f"genotype files: {Path(folder)}")
+    tell(screen.console(), (*drawn.told(record), f"genotype files: {Path(folder)}"))
     return 0
 
 
