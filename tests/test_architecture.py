@@ -49,6 +49,7 @@ MAY = {
             "cli",
             "pipeline",
             "runs",
+            "pages",
             "analysis",
             "config",
             "display",
@@ -86,6 +87,10 @@ MAY = {
         *("costs", "pictures.cells", "engines.base", "engines.shared", *SPACES, "spaces.notation"),
         "strategies.base",
         *("selectors.base", "selectors.discretisation", "tasks.base"),
+    },
+    "pages": {
+        *("pages", "runs", "analysis", "config", "display", "pictures.cells", "pictures.graph"),
+        *("pictures.layered", "pipeline.plan", "pipeline.source", "pipeline.stages"),
     },
     "runs": {
         *(

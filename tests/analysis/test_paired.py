@@ -67,3 +67,8 @@ def test_a_spread_says_what_it_knows():
     assert Spread.of([]).text() == "-"
     assert Spread.of([2.0]).text() == "2.00"
     assert Spread.of([1.0, 2.0]).text(1) == "1.5 ± 0.7"
+
+
+def test_differences_that_are_equal_but_for_rounding_share_a_rank():
+    first, second = [0.91, 0.95, 0.93, 0.97], [0.90, 0.91, 0.94, 0.92]
+    assert Difference.of(first, second).p == pytest.approx(exact([1, 4, -1, 5]))

@@ -123,11 +123,12 @@ def _figure(cells: Mapping[str, Sequence[Arc]], title: str) -> Figure:
 
 def _families(operations: Iterable[str]) -> list[Family]:
     """Return the families among the operations; none if one colour is enough."""
-    present = {_family(operation) for operation in operations if operation}
+    present = {family_of(operation) for operation in operations if operation}
     return [family for family in FAMILIES if family in present] if len(present) > 1 else []
 
 
-def _family(operation: str) -> Family:
+def family_of(operation: str) -> Family:
+    """Return the family of an operation."""
     return next(family for family in FAMILIES if re.search(family.pattern, operation))
 
 
@@ -169,7 +170,7 @@ def _draw_edge(axes: Axes, route: Route, x: float, y: float) -> None:
     from matplotlib.patches import FancyArrowPatch, PathPatch
 
     _, _, operation = route.edge
-    colour = _family(operation).colour if operation else CONCATENATION
+    colour = family_of(operation).colour if operation else CONCATENATION
     zorder = 2 if operation else 1
     curve = _curve([(x + px, y + py) for px, py in route.points])
     arrow = FancyArrowPatch(

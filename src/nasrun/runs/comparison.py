@@ -173,7 +173,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Member:
+class Seeded:
     """A stage of one run among those of its seeds; `result` is `None` until it is finished."""
 
     run: Run
@@ -191,7 +191,7 @@ class Group:
 
     of: str
     settings: Settings
-    members: list[Member] = field(default_factory=list)
+    members: list[Seeded] = field(default_factory=list)
 
     @property
     def first(self) -> Path:
@@ -295,7 +295,7 @@ def grouped(
         run = Run(path)
         try:
             found = [
-                (key, _settings(run, stage), Member(run, stage, _result(stage)))
+                (key, _settings(run, stage), Seeded(run, stage, _result(stage)))
                 for key, stage in _stages(run)
             ]
         except ValueError as error:
@@ -326,7 +326,7 @@ def print_runs(
     """
     groups, damaged = grouped(paths, done)
     rows = ordered(groups, order)
-    apart = _told_apart(rows)
+    apart = told_apart(rows)
     columns: tuple[str, ...] = ("first run", "stage", "n", "mean ± std", "on", "minutes")
     cells = [group.row() for group in rows]
     if any(apart):
@@ -340,14 +340,19 @@ def print_runs(
 
 def _stages(run: Run) -> Iterator[tuple[Pairing, StageFolder]]:
     """Yield every stage with a key that its seeds share."""
-    seeded = ("seed", "genotype") if run.record.get("genotype") == "random" else ("seed",)
-    config = {key: value for key, value in run.config.items() if key not in seeded}
+    own = shared(run)
     chosen: dict[str, str] = {}  # by a selection's fingerprint, the one that its seeds share
     for stage in run.stages():
         mark = fingerprint(_common(stage, chosen))
         if stage.kind == SELECT.name:
             chosen[stage.fingerprint] = mark
-        yield (fingerprint(config), stage.kind, mark), stage
+        yield (own, stage.kind, mark), stage
+
+
+def shared(run: Run) -> str:
+    """Return the fingerprint of a run's configuration without what depends on the seed."""
+    seeded = ("seed", "genotype") if run.record.get("genotype") == "random" else ("seed",)
+    return fingerprint({key: value for key, value in run.config.items() if key not in seeded})
 
 
 def _settings(run: Run, stage: StageFolder) -> Settings:
@@ -357,7 +362,7 @@ def _settings(run: Run, stage: StageFolder) -> Settings:
     return {key: value for key, value in found.items() if key != "seed"}
 
 
-def _told_apart(groups: Sequence[Group]) -> list[str]:
+def told_apart(groups: Sequence[Group]) -> list[str]:
     """Return for every group the settings in which it differs from comparable ones."""
     alike: dict[tuple[Path, str], list[Group]] = {}
     for group in groups:

@@ -1,0 +1,1 @@
+"""Pages for people: one file about runs, which needs no network and opens from a mail."""
