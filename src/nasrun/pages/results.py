@@ -116,7 +116,7 @@ def spread_of(kept: Entrant) -> str:
 
 
 @dataclass(frozen=True)
-class Tested:
+class ResultRow:
     """A row of a table of results."""
 
     name: str
@@ -133,20 +133,20 @@ class Tested:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SharedScore:
     """What one score says of all that have it, on one data set: a table and two charts."""
 
     measure: str
     unit: str
     data: str
-    rows: tuple[Tested, ...]
+    rows: tuple[ResultRow, ...]
     dots: Chart
     sizes: Chart | None
     findings: tuple[str, ...]
     note: str
 
 
-def comparisons(every: Sequence[Entrant]) -> Iterator[Comparison]:
+def comparisons(every: Sequence[Entrant]) -> Iterator[SharedScore]:
     """Yield a comparison per score and data set, of stages that train from scratch and others.
 
     A score on test images and one on validation images are never in one comparison.
@@ -159,7 +159,7 @@ def comparisons(every: Sequence[Entrant]) -> Iterator[Comparison]:
         yield _comparison(data, some)
 
 
-def _comparison(data: str, some: Sequence[Entrant]) -> Comparison:
+def _comparison(data: str, some: Sequence[Entrant]) -> SharedScore:
     differences = [_difference(kept, _baseline(kept, some)) for kept in some]
     known = [place for place, found in enumerate(differences) if found and found.p is not None]
     corrected = dict(zip(known, holm([_p(differences[place]) for place in known]), strict=True))
@@ -174,7 +174,7 @@ def _comparison(data: str, some: Sequence[Entrant]) -> Comparison:
         for kept, found, row in zip(some, differences, rows, strict=True)
         if (text := _finding(kept, found, row, name, data))
     )
-    return Comparison(
+    return SharedScore(
         measure=name,
         unit=unit,
         data=data,
@@ -235,7 +235,7 @@ def _p(found: Difference | None) -> float:
     return found.p
 
 
-def _row(kept: Entrant, found: Difference | None, p: float | None) -> Tested:
+def _row(kept: Entrant, found: Difference | None, p: float | None) -> ResultRow:
     _, unit, digits = scaled(kept)
     points = "points" if unit == "%" else ""
     group = kept.group
@@ -246,7 +246,7 @@ def _row(kept: Entrant, found: Difference | None, p: float | None) -> Tested:
             low, high = signed(found.low, digits), signed(found.high, digits)
             interval = f"{low} to {high} {points}".strip()
     several = found is not None and found.spread.n > 1
-    return Tested(
+    return ResultRow(
         name=kept.name,
         runs=_among(len(kept.scored), len(group.members)),
         score=spread_of(kept),
@@ -276,7 +276,7 @@ def _millions(group: Group, key: str, digits: int) -> str:
 
 
 def _finding(
-    kept: Entrant, found: Difference | None, row: Tested, name: str, data: str
+    kept: Entrant, found: Difference | None, row: ResultRow, name: str, data: str
 ) -> str | None:
     """Return a sentence about a group and its baseline."""
     if found is None:
@@ -341,7 +341,7 @@ def _sizes(name: str, unit: str, data: str, some: Sequence[Entrant]) -> Chart | 
 
 
 @dataclass(frozen=True)
-class Validated:
+class ScoreRow:
     """A row about a search or a selection: its score is not one on test images."""
 
     name: str
@@ -351,10 +351,10 @@ class Validated:
     time: str
 
 
-def validated(every: Sequence[Entrant]) -> list[Validated]:
+def validated(every: Sequence[Entrant]) -> list[ScoreRow]:
     """Return the searches and selections, and trainings that have no score on test images."""
     return [
-        Validated(
+        ScoreRow(
             name=f"{kept.group.kind}: {kept.name}" if kept.group.kind != SEARCH.name else kept.name,
             runs=_among(len(kept.group.done), len(kept.group.members)),
             score=spread_of(kept),
@@ -391,7 +391,7 @@ def _percent(group: Group, key: str) -> str:
 
 
 @dataclass(frozen=True)
-class Single:
+class SeedRow:
     """A stage of one run."""
 
     name: str
@@ -410,7 +410,7 @@ class Single:
 
 def singles(
     every: Sequence[Entrant], labels: Mapping[str, str], logged: Logged
-) -> Iterator[Single]:
+) -> Iterator[SeedRow]:
     """Yield every stage of every run."""
     for kept in every:
         kind = kept.group.kind
@@ -418,7 +418,7 @@ def singles(
             result = member.result or {}
             standing = Standing.of(result, kind) if result else None
             seed, top5 = member.run.record.get("seed"), result.get("test_top5_accuracy")
-            yield Single(
+            yield SeedRow(
                 name=kept.name if kind != SEARCH.name else kept.letter or NOTHING,
                 stage=f"{kind} ({data_of(member)})" if KINDS[kind].trains else kind,
                 run=labels[str(member.run.path)],
