@@ -34,7 +34,13 @@ EVERYONE_MAY = {
 }
 """Files that import only each other: data, formulas and plots."""
 
-SPACES = ("spaces.base", "spaces.decision", "spaces.supernet", "spaces.layout")
+SPACES = (
+    "spaces.base",
+    "spaces.decision",
+    "spaces.inheritance",
+    "spaces.supernet",
+    "spaces.layout",
+)
 """The kinds of spaces, and the settings of a network."""
 
 FROM_BEGIN_ON = {"context"}

@@ -23,7 +23,7 @@ class ImageClassifier(Network):
     """
 
     words = "networks that classify images"
-    spaces = "space=darts, mobile, morph or nasbench201"
+    spaces = "space=darts, mobile, morph, nasbench101 or nasbench201"
     tasks = "task=classification"
     drop_path: float
 

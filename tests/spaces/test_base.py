@@ -89,7 +89,7 @@ def test_who_asks_for_more_is_refused_with_what_has_it(nasrun, plain, here):
     for words, needed in (
         (["search", "strategy=darts"], "strategy=darts needs a supernet: space=plain has none"),
         (["search", "strategy=pbtnas"],
-         "strategy=pbtnas needs decisions to search: space=plain has none"),
+         "strategy=pbtnas needs modules that networks inherit: space=plain has none"),
         (["retrain", "genotype=random"], "genotype=random needs architectures to draw"),
         (["retrain", "genotype=net.txt", "budget.max_params_m=1"],
          "a limit on the found network needs a supernet: space=plain has none"),

@@ -31,7 +31,7 @@ from nasrun.pipeline.plan import import_trusted
 from nasrun.pipeline.source import find_run
 from nasrun.pipeline.stages import SELECT
 from nasrun.runs.show import published_network
-from nasrun.spaces.base import ClassifierSpace
+from nasrun.spaces.base import ClassifierSpace, listed
 from nasrun.spaces.decision import DecisionSpace
 from nasrun.spaces.layout import Layout
 from nasrun.spaces.supernet import SupernetSpace
@@ -103,7 +103,7 @@ def analyse(
     if table is not None:
         benchmark = Table.read(Path(table))
         found = [
-            replace(each, true=benchmark.truth(each.space.render(each.genotype))) for each in found
+            replace(each, true=benchmark.truth(listed(each.space, each.genotype))) for each in found
         ]
     folder = results.place("cells", run, out)
     wholes: dict[Any, AllCells] = {}

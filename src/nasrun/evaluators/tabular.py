@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ from nasrun.data.table import Measured, Table, header, validation_columns
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
 from nasrun.score import Score
-from nasrun.spaces.base import Space
+from nasrun.spaces.base import Space, entry_of
 from nasrun.tasks.base import ImageTask
 
 
 class Tabular(Evaluator):
     """Reads validation accuracies from a table; nothing is trained.
+
+    An architecture that no table lists, since it computes nothing, has no score and comes last.
 
     Such a search must not be compared with one that has not read the table; `report` says so.
     """
@@ -41,7 +44,8 @@ class Tabular(Evaluator):
         self.space, self.table = context.space, Table.read(self.path)
 
     def __call__(self, genotype: Genotype) -> Score:
-        result = self.table.accuracy(self.space.render(genotype), self.column)
+        text = entry_of(self.space, genotype)
+        result = math.nan if text is None else self.table.accuracy(text, self.column)
         return Score(self.score, result)
 
     def report(self) -> dict[str, Any]:

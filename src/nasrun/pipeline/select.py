@@ -20,7 +20,7 @@ from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 from nasrun.selectors.base import Selector
 from nasrun.selectors.discretisation import discretise, rehearsals
-from nasrun.spaces.base import Space
+from nasrun.spaces.base import Space, listed
 from nasrun.stage import Metrics, Rehearsal
 from nasrun.strategies.base import Strategy, SupernetStrategy
 
@@ -108,7 +108,7 @@ def _look_up(space: Space, folder: StageFolder) -> None:
     if space.table is not None:
         with table_key():
             table = Table.read(Path(space.table))
-            known = table.truth(space.render(read_genotype(folder, space)))
+            known = table.truth(listed(space, read_genotype(folder, space)))
         folder.amend({"true": known})
 
 

@@ -19,6 +19,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "cifar": {"channels": 36, "layers": 20, "stem": "cifar", "size": 32, "classes": 10},
     "imagenet": {"channels": 48, "layers": 14, "stem": "imagenet", "size": 224, "classes": 1000},
     "nasbench201": {"channels": 16, "layers": 15, "stem": "cifar", "size": 32, "classes": 10},
+    "nasbench101": {"channels": 128, "layers": 9, "stem": "cifar", "size": 32, "classes": 10},
     "morph": {"channels": 64, "layers": None, "stem": "cifar", "size": 32, "classes": 10},
 }
 """The networks of the papers; a space with a network of its name uses that one by default."""
@@ -74,7 +75,9 @@ def run(
 
 
 def _truth(space: Any, chosen: Genotype, table: str | None) -> dict[str, Any]:
-    return {"true": Table.read(Path(table)).truth(space.render(chosen))} if table else {}
+    from nasrun.spaces.base import listed
+
+    return {"true": Table.read(Path(table)).truth(listed(space, chosen))} if table else {}
 
 
 def print_record(console: Any, record: dict[str, Any]) -> None:

@@ -2,8 +2,9 @@
 
 From general to special: a `Space` has networks; those of a `ClassifierSpace` can be retrained,
 counted and exported; architectures of a `DrawnSpace` can be drawn at random. A `DecisionSpace`
-(`nasrun.spaces.decision`) has decisions to search, and a `SupernetSpace` (`nasrun.spaces.supernet`)
-has a network with all choices at once. Use the most general one that suffices.
+(`nasrun.spaces.decision`) has decisions to search, the networks of an `InheritingSpace`
+(`nasrun.spaces.inheritance`) exchange modules, and a `SupernetSpace` (`nasrun.spaces.supernet`) has
+a network with all choices at once. Use the most general one that suffices.
 """
 
 from __future__ import annotations
@@ -58,6 +59,29 @@ class Space(ABC):
     @abstractmethod
     def cells(self, genotype: Genotype) -> dict[str, list[tuple[str, str, str]]]:
         """Return per cell type the edges (from, to, operation) to draw, without dropped ones."""
+
+
+class FoldedSpace(Space):
+    """A space in which several genotypes are one architecture, so that tables list one text."""
+
+    @abstractmethod
+    def entry(self, genotype: Genotype) -> str | None:
+        """Return the text by which tables list a genotype; `None` if it computes nothing."""
+
+
+def entry_of(space: Space, genotype: Genotype) -> str | None:
+    """Return the text by which tables list a genotype; `None` if no table can."""
+    return space.entry(genotype) if isinstance(space, FoldedSpace) else space.render(genotype)
+
+
+def listed(space: Space, genotype: Genotype) -> str:
+    """Return the text by which tables list a genotype; ValueError if no table can."""
+    if (text := entry_of(space, genotype)) is None:
+        raise ValueError(
+            f"table: {space.render(genotype)} has no path from input to output, so that no "
+            "benchmark lists it; give another architecture"
+        )
+    return text
 
 
 class DrawnSpace(Space):

@@ -16,12 +16,10 @@ from torch import Tensor
 from nasrun import ops
 from nasrun.genotype import NONE, AtMost, Decision, Genotype, Misfit
 from nasrun.spaces.base import DrawnSpace
-from nasrun.spaces.inheritance import inherited
-from nasrun.trained import Tensors, Trained
 
 
 class DecisionSpace(DrawnSpace):
-    """Decisions and limits, and the modules of a network that each decision owns.
+    """Decisions and limits.
 
     `limits` say how many of a group of decisions a derived network keeps (DARTS: two edges per
     node). Rules that decode or sample obey them; SNAS's per-edge argmax knowingly does not. If
@@ -44,16 +42,6 @@ class DecisionSpace(DrawnSpace):
     @abstractmethod
     def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> DecisionSpace:
         """Return the subspace in which the named decisions have only these choices."""
-
-    @property
-    @abstractmethod
-    def owned(self) -> Mapping[str, tuple[str, ...]]:
-        """Maps each decision to the modules of a network that it owns, as prefixes of their names.
-
-        A choice and the tensors of these modules move between networks together. A tensor belongs
-        to one decision at most, the same one in all networks of the space; tensors without an owner
-        have the same shapes in all of them. A decision without modules (an activation) owns none.
-        """
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -142,7 +130,10 @@ class DecisionSpace(DrawnSpace):
         )
 
     def sample(self, generator: torch.Generator | None = None) -> Genotype:
-        """Return a uniformly drawn genotype that keeps exactly as many operations as limits say."""
+        """Return a uniformly drawn genotype that keeps as many operations as limits say.
+
+        If `none` is a choice, it may keep fewer; what is too many is dropped at random.
+        """
 
         def draw(count: int) -> int:
             return int(torch.randint(count, (), generator=generator))
@@ -152,10 +143,18 @@ class DecisionSpace(DrawnSpace):
             candidates = self.candidates(decision)
             choices[decision.name] = candidates[draw(len(candidates))]
         for limit in self.limits:
-            order = torch.randperm(len(limit.decisions), generator=generator).tolist()
-            for position in order[limit.count :]:
-                choices[limit.decisions[position]] = NONE
+            choices |= self._dropped(limit, choices, generator)
         return Genotype(self.name, choices)
+
+    def _dropped(
+        self, limit: AtMost, choices: Mapping[str, str], generator: torch.Generator | None
+    ) -> dict[str, str]:
+        """Return drawn decisions of a limit that keep no operation, as many as are too many."""
+        order = torch.randperm(len(limit.decisions), generator=generator).tolist()
+        names = [limit.decisions[position] for position in order]
+        if self.none_is_a_choice:
+            names = [name for name in names if choices[name] != NONE]
+        return dict.fromkeys(names[limit.count :], NONE)
 
     def stratified(self, count: int, generator: torch.Generator) -> list[Genotype]:
         """Return `count` genotypes in which a decision's candidates occur equally often, up to one.
@@ -171,9 +170,9 @@ class DecisionSpace(DrawnSpace):
             columns[decision.name] = [candidates[place] for place in column.tolist()]
         for member in range(count):
             for limit in self.limits:
-                order = torch.randperm(len(limit.decisions), generator=generator).tolist()
-                for position in order[limit.count :]:
-                    columns[limit.decisions[position]][member] = NONE
+                drawn = {name: column[member] for name, column in columns.items()}
+                for name in self._dropped(limit, drawn, generator):
+                    columns[name][member] = NONE
         return [
             Genotype(self.name, {name: column[member] for name, column in columns.items()})
             for member in range(count)
@@ -249,27 +248,6 @@ class DecisionSpace(DrawnSpace):
         """All decisions in groups that share a limit; exchanging whole groups obeys the limits."""
         bound = {name: limit.decisions for limit in self.limits for name in limit.decisions}
         return tuple(dict.fromkeys(bound.get(name, (name,)) for name in self.names))
-
-    def prefixes(self, decisions: Iterable[str]) -> tuple[str, ...]:
-        """Return the prefixes of the names of the decisions' tensors."""
-        return tuple(f"{prefix}." for name in decisions for prefix in self.owned[name])
-
-    def inherit(
-        self,
-        base: Trained,
-        donor: Trained,
-        fresh: Tensors,
-        decisions: Sequence[str],
-        *,
-        lam: float,
-        gam: float,
-    ) -> Trained:
-        """Return the initial state of a network that takes `decisions` from a donor, else `base`.
-
-        `fresh` has the tensors of a newly initialised network of its genotype. Donated tensors are
-        shrunk and perturbed: lam * donor + gam * fresh.
-        """
-        return inherited(base, donor, fresh, self.prefixes(decisions), lam=lam, gam=gam)
 
     def features(self, genotype: Genotype) -> Tensor:
         """Return a vector that encodes the genotype for a model, (features,), float32.

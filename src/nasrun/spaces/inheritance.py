@@ -2,12 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from nasrun.spaces.decision import DecisionSpace
 from nasrun.trained import Tensors, Trained
+
+
+class InheritingSpace(DecisionSpace):
+    """A space in which each decision owns modules, which move between networks with its choice."""
+
+    words = "modules that networks inherit"
+    options = "any space of `nasrun list space` but morph and nasbench101"
+
+    @property
+    @abstractmethod
+    def owned(self) -> Mapping[str, tuple[str, ...]]:
+        """Maps each decision to the modules of a network that it owns, as prefixes of their names.
+
+        A choice and the tensors of these modules move between networks together. A tensor belongs
+        to one decision at most, the same one in all networks of the space; tensors without an owner
+        have the same shapes in all of them. A decision without modules (an activation) owns none.
+        """
+
+    def prefixes(self, decisions: Iterable[str]) -> tuple[str, ...]:
+        """Return the prefixes of the names of the decisions' tensors."""
+        return tuple(f"{prefix}." for name in decisions for prefix in self.owned[name])
+
+    def inherit(
+        self,
+        base: Trained,
+        donor: Trained,
+        fresh: Tensors,
+        decisions: Sequence[str],
+        *,
+        lam: float,
+        gam: float,
+    ) -> Trained:
+        """Return the initial state of a network that takes `decisions` from a donor, else `base`.
+
+        `fresh` has the tensors of a newly initialised network of its genotype. Donated tensors are
+        shrunk and perturbed: lam * donor + gam * fresh.
+        """
+        return inherited(base, donor, fresh, self.prefixes(decisions), lam=lam, gam=gam)
 
 
 def inherited(

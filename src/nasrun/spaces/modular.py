@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from nasrun.genotype import Decision, Genotype
-from nasrun.spaces.decision import DecisionSpace
+from nasrun.spaces.inheritance import InheritingSpace
 
 
-class ModularSpace(DecisionSpace):
+class ModularSpace(InheritingSpace):
     """Decisions without limits, in which `none` is a choice like the others."""
 
     limits = ()

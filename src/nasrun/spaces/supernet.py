@@ -15,7 +15,7 @@ from nasrun.costs.cost import CandidateCosts, candidate_costs
 from nasrun.genotype import NONE, Genotype
 from nasrun.ops.noise import Noise
 from nasrun.spaces.base import ClassifierSpace
-from nasrun.spaces.decision import DecisionSpace
+from nasrun.spaces.inheritance import InheritingSpace
 from nasrun.spaces.layout import Layout
 from nasrun.supernet.mixture import Mixture
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from nasrun.supernet.stacked import StackedNetwork
 
 
-class SupernetSpace(DecisionSpace, ClassifierSpace):
+class SupernetSpace(InheritingSpace, ClassifierSpace):
     """A space with a supernet: one network that contains all choices at once."""
 
     words = "a supernet"

@@ -25,7 +25,7 @@ from nasrun.context import Context
 from nasrun.engines.base import given
 from nasrun.genotype import Genotype
 from nasrun.score import Score
-from nasrun.spaces.decision import DecisionSpace
+from nasrun.spaces.inheritance import InheritingSpace
 from nasrun.stage import Metrics
 from nasrun.strategies.base import Candidate
 from nasrun.strategies.delivery import Delivering, Delivery
@@ -130,7 +130,7 @@ class Population(Delivering):
     def delivery(self) -> Delivery:
         return Delivery(self.space, self.task, self.seed, self.intervals)
 
-    def begin(self, context: Context[DecisionSpace, PopulationTask]) -> None:
+    def begin(self, context: Context[InheritingSpace, PopulationTask]) -> None:
         self.space, self.task, self.budget = context.space, context.task, context.budget
         self.engine, self.streams = given(context.engine), context.streams
         self._kept_job: TrainMember | None = None

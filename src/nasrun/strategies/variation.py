@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from nasrun.genotype import Genotype
-from nasrun.spaces.decision import DecisionSpace
+from nasrun.spaces.inheritance import InheritingSpace
 from nasrun.trained import Tensors, Trained
 
 Fresh = Callable[[Genotype], Tensors]
@@ -49,7 +49,7 @@ class Variation(ABC):
         self,
         base: Parent,
         donor: Parent,
-        space: DecisionSpace,
+        space: InheritingSpace,
         fresh: Fresh,
         generator: torch.Generator,
     ) -> Child:
@@ -65,7 +65,7 @@ class Mixing(Variation):
         w <- lam * w_donor + gam * w_fresh.
 
     Decisions that a limit ties together (the edges into a node of DARTS) are taken together. The
-    space initialises the child's network (`DecisionSpace.inherit`).
+    space initialises the child's network (`InheritingSpace.inherit`).
 
     `with_itself` uses the base parent as the donor: nothing is mixed, but weights are shrunk and
     perturbed as often (the ablation "no mixing"). `donor_memory` gives the child the donor's replay
@@ -89,7 +89,7 @@ class Mixing(Variation):
         self,
         base: Parent,
         donor: Parent,
-        space: DecisionSpace,
+        space: InheritingSpace,
         fresh: Fresh,
         generator: torch.Generator,
     ) -> Child:
@@ -137,7 +137,7 @@ class Mutation(Variation):
         self,
         base: Parent,
         donor: Parent,
-        space: DecisionSpace,
+        space: InheritingSpace,
         fresh: Fresh,
         generator: torch.Generator,
     ) -> Child:

@@ -1,10 +1,13 @@
 """`nasrun table` makes tables of official files, which are written here in their formats."""
 
+import base64
 import bz2
 import collections
 import csv
+import json
 import os
 import pickle
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +118,107 @@ class Code:
 
     def __reduce__(self):
         return os.mkdir, ("run",)
+
+
+# NAS-Bench-101: records of JSON with a protocol buffer inside
+
+
+def double(number, value):
+    return bytes([number << 3 | 1]) + struct.pack("<d", value)
+
+
+def inside(number, message):
+    return bytes([number << 3 | 2, len(message)]) + message
+
+
+def metrics(validation, test):
+    """The message `ModelMetrics`: three evaluations, the number of parameters, the time."""
+    evaluations = b""
+    for epoch, share in ((0, 0.1), (54, 0.8), (108, 1)):
+        numbers = (epoch, 9.0, 0.99 * share, validation * share, test * share)
+        message = b"".join(double(place, number) for place, number in enumerate(numbers, 1))
+        evaluations += inside(1, message + inside(6, b"model.ckpt"))
+    return evaluations + bytes([2 << 3, 0xCA, 0xB9, 0xA4, 0x01]) + double(3, 99.0)
+
+
+def record(name, epochs, matrix, labels, *accuracies):
+    message = base64.b64encode(metrics(*accuracies)).decode()
+    content = json.dumps([name, epochs, matrix, labels, message]).encode()
+    return len(content).to_bytes(8, "little") + b"crc1" + content + b"crc2"
+
+
+def test_the_records_of_nas_bench_101_become_means_by_epochs(nasrun, here):
+    labels = "input,conv3x3-bn-relu,output"
+    whole = b"".join(
+        record(name, epochs, matrix, labels, *accuracies)
+        for name, matrix, low in (("ab", "010001000", 0.0), ("cd", "011001000", 0.01))
+        for epochs, accuracies in (
+            *((108, (0.94 - low, 0.93)), (108, (0.95 - low, 0.94)), (108, (0.96 - low, 0.923))),
+            (4, (0.5, 0.4)),
+        )
+    )
+    Path("nasbench_full.tfrecord").write_bytes(whole)
+    answer = nasrun("table", "nasbench_full.tfrecord", "data=[cifar10]")
+    assert answer.out == "nasbench101.csv: 2 architectures\n", answer.err
+    names = [f"cifar10_{part}_{epochs}ep" for epochs in (108, 4) for part in ("test", "val")]
+    assert rows("nasbench101.csv") == [
+        ["architecture", "module", *names],
+        ["ab", f"{labels} 010/001/000", "93.1", "95.0", "40.0", "50.0"],
+        ["cd", f"{labels} 011/001/000", "93.1", "94.0", "40.0", "50.0"],
+    ]
+    truth = Table.read(Path("nasbench101.csv")).truth("cd")["cifar10"]
+    assert truth == {"accuracy": pytest.approx(0.931), "rank": 1, "of": 2, "ties": 1}
+    lone = record("ef", 4, "01" + "00", "input,output", 0.1, 0.1)
+    for name, content, told in (
+        ("cut", whole[:-9], "is no whole TFRecord file"),
+        ("none", b"", "has no record"),
+        ("other", (9).to_bytes(8, "little") + b"crc1" + b'"no list"' + b"crc2", "record 1 is no"),
+        ("part", whole + lone, "module ef has no training of 108 epochs"),
+    ):
+        Path(f"{name}.tfrecord").write_bytes(content)
+        assert told in nasrun("table", f"{name}.tfrecord", "out=new.csv").refusal
+
+
+# TransNAS-Bench-101: one dictionary of all tasks
+
+METRICS = {"class_object": "top1", "room_layout": "neg_loss", "normal": "ssim"}
+
+
+def tasks(shift):
+    """What the file has of one cell: metrics of every epoch, by task."""
+    found = {}
+    for task, measure in METRICS.items():
+        base = {"top1": 40.0, "neg_loss": -0.7, "ssim": 0.5}[measure]
+        lists = {f"{s}_{measure}": [0.0, base + shift, base + 2 * shift] for s in ("valid", "test")}
+        lists[f"test_{measure}"][-1] += 0.01
+        found[task] = {"total_epochs": 3, "model_info": {"model_params": 1.0}, "metrics": lists}
+    return found
+
+
+def test_the_cells_of_transnas_bench_101_have_a_measure_per_task(nasrun, here):
+    cells = {"64-41414-1_02_333": tasks(0.1), "64-41414-0_00_000": tasks(0.0)}
+    database = {
+        "metrics_dict": {task: [f"test_{measure}"] for task, measure in METRICS.items()},
+        "info_names": ["model_params"], "task_list": list(METRICS),
+        "data": {"macro": {"64-1234-basic": {}}, "micro": cells},
+    }  # fmt: skip
+    torch.save(database, "transnas.pth")
+    refusal = nasrun("table", "transnas.pth").refusal
+    assert "64-41414-1_02_333 has no class_scene" in refusal
+    answer = nasrun("table", "transnas.pth", f"data=[{','.join(METRICS)}]")
+    assert answer.out == "transnas101.csv: 2 architectures\n", answer.err
+    header, first, _ = rows("transnas101.csv")
+    assert header == [
+        *("name", "architecture", "class_object_test_3ep", "class_object_val_3ep"),
+        *("room_layout_test_3ep_neg_loss", "room_layout_val_3ep_neg_loss"),
+        *("normal_test_3ep_ssim", "normal_val_3ep_ssim"),
+    ]
+    text = "|skip_connect~0|+|none~0|nor_conv_1x1~1|+|nor_conv_3x3~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+    assert first == ["64-41414-1_02_333", text, "40.21", "40.2", "-0.49", "-0.5", "0.71", "0.7"]
+    shown = nasrun("show", f"genotype={text}", "space=transnas101", "table=transnas101.csv")
+    assert "class_object 40.21%, rank 1 of 2; room_layout/neg_loss -0.49, rank 1 of 2" in " ".join(
+        shown.out.replace("│", " ").split()
+    )
 
 
 def test_a_file_that_names_code_is_refused_before_it_runs(nasrun, archive):

@@ -59,6 +59,8 @@ VERBS = (
             "nasrun table NATS-tss-v1_0-3ffb9-simple out=nasbench201.csv",
             "nasrun table NATS-tss-v1_0-3ffb9.pickle.pbz2 data=[cifar10,imagenet16]",
             "nasrun table NAS-Bench-201-v1_1-096897.pth data=[cifar100]",
+            "nasrun table nasbench_only108.tfrecord",
+            "nasrun table transnas-bench_v10141024.pth data=[class_object,normal]",
         ),
         run=table,
         note="The files are read without their authors' packages, and anything in them but "

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from nasrun.data.benchmarks.base import Benchmark
+from nasrun.data.benchmarks.nasbench101 import NasBench101File
 from nasrun.data.benchmarks.nasbench201 import META, FilePerCell, OneFile
+from nasrun.data.benchmarks.transnas101 import TransNas101File
 
-KNOWN: tuple[type[Benchmark], ...] = (OneFile,)
-"""One class per benchmark, for the names of its data sets."""
+KNOWN: tuple[type[Benchmark], ...] = (OneFile, TransNas101File)
+"""A class per benchmark, for the names of all data sets; NAS-Bench-101's is among the first's."""
 
 
 def open_benchmark(path: Path) -> Benchmark:
@@ -22,11 +24,16 @@ def open_benchmark(path: Path) -> Benchmark:
         return FilePerCell(path)
     if path.suffix == ".pbz2":
         return OneFile.read(path)
+    if path.suffix == ".tfrecord":
+        return NasBench101File(path)
     if path.suffix == ".pth":
-        return OneFile(_loaded(path), path)
+        content = _loaded(path)
+        if isinstance(content, dict) and {"data", "metrics_dict"} <= content.keys():
+            return TransNas101File(content, path)
+        return OneFile(content, path)
     raise ValueError(
-        f"{path}: is no file of a known benchmark; give NAS-Bench-201's .pth, or NATS-Bench's "
-        ".pickle.pbz2 or folder"
+        f"{path}: is no file of a known benchmark; give NATS-Bench's folder or .pickle.pbz2, the "
+        ".pth of NAS-Bench-201 or TransNAS-Bench-101, or NAS-Bench-101's .tfrecord"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from nasrun.spaces.notation import tuples
+from nasrun.spaces.notation import modules, tuples
 from nasrun.spaces.notation.cells import CELLS
 
 NASBENCH = re.compile(r"~\d|nor_conv_|Structure\s*\(")
@@ -18,6 +18,8 @@ def home(text: str) -> str | None:
     text = text.strip()
     if NASBENCH.search(text) or (text.isascii() and text.isdigit()):
         return "nasbench201"
+    if modules.written(text):
+        return "nasbench101"
     if tuples.START.search(text) or ("@" in text and text.lstrip("'\"").startswith(CELLS)):
         return "darts"
     if MORPH.match(text):
