@@ -24,7 +24,8 @@ def wheel(tmp_path_factory):
     for name in ("src", "conf"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, copy / name, ignore=ignored)
-    for name in ("pyproject.toml", "README.md"):
+    (copy / "docs").mkdir()
+    for name in ("pyproject.toml", "README.md", "docs/results.jsonl"):
         shutil.copy(ROOT / name, copy / name)
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", "dist"]
     subprocess.run(command, cwd=copy, check=True, capture_output=True)
@@ -45,6 +46,7 @@ def test_the_wheel_has_the_configuration_and_the_command(wheel):
         assert any(f"nasrun/cli/verbs/{file}.py" in names for file in (name, "stages")), name
     for name in ("config.yaml", "strategy/snas.yaml", "genotypes/darts_v2.yaml"):
         assert f"nasrun/conf/{name}" in names
+    assert "nasrun/results.jsonl" in names
     shipped = {name for name in names if name.startswith("nasrun/conf/")}
     assert len(shipped) == len(list((ROOT / "conf").rglob("*.yaml")))
     assert "nasrun = nasrun.cli.main:main" in points
@@ -56,12 +58,14 @@ def test_an_unpacked_wheel_works_in_any_folder(wheel, here):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(place)
     program = f"import sys; sys.path.insert(0, {str(place)!r}); import nasrun.cli.main as c; "
-    program += "assert c.__file__.startswith(sys.path[0]), c.__file__; c.main(['list', 'strategy'])"
-    told = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert told.returncode == 0, told.stderr
-    assert "1812.09926" in told.stdout
+    program += "assert c.__file__.startswith(sys.path[0]), c.__file__; c.main([*sys.argv[1:]])"
+    for words in (["list", "strategy"], ["reproduce"]):
+        told = subprocess.run(
+            [sys.executable, "-c", program, *words], capture_output=True, text=True, check=False
+        )
+        assert told.returncode == 0, told.stderr
+        assert "1812.09926" in told.stdout
+    assert "measured: " in told.stdout
     assert list(here.iterdir()) == []
 
 

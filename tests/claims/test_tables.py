@@ -24,7 +24,7 @@ def standing(here, gaps, **keys):
 def test_the_state_tells_how_far_a_claim_is(here):
     assert standing(here, {}).state == "protocol written"
     again = standing(here, {}, earlier="it holds (abc)")
-    assert again.state == "to be measured again; earlier: it holds (abc)"
+    assert again.known == "to be measured again; earlier: it holds (abc)"
     assert standing(here, {"darts": [0.4]}).state == "begun: 1 of 4 runs"
     five = {"darts": [0.4, 0.5, 0.6, 0.7, 0.8], "snas": [0.0, 0.2, 0.1, 0.4, 0.3]}
     assert standing(here, five, seeds=5).state == "measured: holds"

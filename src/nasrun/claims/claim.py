@@ -16,9 +16,9 @@ from nasrun.claims.comparisons import Comparison
 from nasrun.claims.measures import Gauge
 from nasrun.genotype import fingerprint
 
-BEGIN = ("run", "search", "retrain")
+BEGIN = ("run", "search", "retrain", "analyze")
 """Verbs with which an arm can begin."""
-CONTINUE = ("search", "select", "retrain", "transfer")
+CONTINUE = ("select", "retrain", "transfer", "analyze")
 """Verbs of its later commands, which continue its run."""
 TOLD = ("frozen", "minutes", "earlier", "paper", "sentence", "published", "source")
 """Keys of a claim that are no part of its protocol."""

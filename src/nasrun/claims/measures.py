@@ -17,6 +17,8 @@ from random import Random
 from typing import Any
 
 from nasrun.data.table import Table
+from nasrun.files import read_json
+from nasrun.runs.environment import environment
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 
@@ -26,19 +28,28 @@ Fact = float | str | Mapping[str, Any] | None
 
 @dataclass(frozen=True)
 class Finished:
-    """The finished stages of an arm, in the order of its commands."""
+    """The folders of the finished stages and analyses of an arm, in the order of its commands."""
 
     folders: Sequence[Path]
 
     @property
     def run(self) -> Run:
-        """The run that they belong to."""
+        """The run that the first command has made; ValueError if it makes none."""
         return Run.open(StageFolder(self.folders[0], "").run)
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """The record of its run; without a run, that of this process."""
+        run = Run(StageFolder(self.folders[0], "").run)
+        if run.exists:
+            return run.record
+        return {**environment(), "fingerprint": self.folders[0].name}
 
     def stages(self) -> list[StageFolder]:
         """Return the stages."""
         own = {path.resolve() for path in self.folders}
-        return [stage for stage in self.run.stages() if stage.path.resolve() in own]
+        run = Run(StageFolder(self.folders[0], "").run)
+        return [stage for stage in run.stages() if stage.path.resolve() in own]
 
     def stage(self, kind: str) -> StageFolder | None:
         """Return the stage of a kind; the last one of several, `None` without one."""
@@ -150,6 +161,22 @@ OF: Mapping[str, Callable[[Sequence[float]], float]] = {
     "max": max,
 }
 """Summaries of a logged number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking(Number):
+    """A number of `nasrun analyze ranks` about the first score that it was given.
+
+    `key` may name an inner one, as in `kendall.low`.
+    """
+
+    key: str
+
+    def fact(self, finished: Finished) -> Fact:
+        found: Any = read_json(finished.folders[-1] / "ranks.json", "rows")["rows"][0]
+        for name in self.key.split("."):
+            found = found[name]
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

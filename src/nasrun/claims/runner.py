@@ -19,15 +19,19 @@ from nasrun.engines.base import Engine
 from nasrun.engines.local import Pool, Serial
 from nasrun.machine import cores
 
-Perform = Callable[[Sequence[str]], list[Path]]
-"""Runs a command and returns the folders of its stages; ValueError, in one line, if it fails."""
+Perform = Callable[[Sequence[str], Path], list[Path]]
+"""Runs a command below a folder and returns those that it made; ValueError, in one line, if it
+fails."""
 RUNS = "runs"
 """The folder of all runs, below that of the claims."""
 
 
 @dataclass(frozen=True)
 class ArmRun:
-    """An arm of a claim with a seed: its commands, of which only the first names data and seed."""
+    """An arm of a claim with a seed: its commands, of which only the first names data and seed.
+
+    folder: where its runs lie.
+    """
 
     claim: str
     protocol: str
@@ -35,6 +39,7 @@ class ArmRun:
     seed: int
     commands: tuple[tuple[str, ...], ...]
     measures: Mapping[str, Gauge]
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Lane:
         try:
             for place, words in enumerate(trial.commands):
                 source = [f"run={Finished(folders).run.path}"] if place else []
-                folders += self.perform([*words, *source, "progress=false"])
+                folders += self.perform([*words, *source], trial.folder)
             return Done(trial, measured(trial, Finished(folders)))
         except ValueError as error:
             return Done(trial, None, str(error))
@@ -68,7 +73,7 @@ class Lane:
 
 def measured(trial: ArmRun, finished: Finished) -> ResultLine:
     """Return what a finished arm has found."""
-    record, stages = finished.run.record, finished.stages()
+    record, stages = finished.record, finished.stages()
     facts = {key: measure.fact(finished) for key, measure in trial.measures.items()}
     chosen = [stage.result["genotype"] for stage in stages if "genotype" in stage.result]
     seconds = [
@@ -81,7 +86,7 @@ def measured(trial: ArmRun, finished: Finished) -> ResultLine:
         trial.seed,
         facts={key: fact for key, fact in facts.items() if fact is not None},
         genotype=chosen[-1] if chosen else None,
-        core_seconds=round(sum(seconds), 1),
+        core_seconds=round(sum(seconds), 1) if seconds else None,
         commit=record.get("git"),
         fingerprint=record["fingerprint"],
         versions={**record["versions"], "python": record["python"]},
@@ -102,10 +107,12 @@ def missing(
             if results.has(name, claim.frozen, arm, seed):
                 continue
             first, *later = claim.commands(arm)
-            first += [f"seed={seed}", *given, f"outputs={root / RUNS}"]
+            first += [f"seed={seed}", *given]
             commands = (tuple(first), *map(tuple, later))
             trials.append(
-                ArmRun(name, str(claim.frozen), arm, seed, commands, dict(claim.measures))
+                ArmRun(
+                    name, str(claim.frozen), arm, seed, commands, dict(claim.measures), root / RUNS
+                )
             )
     return trials
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from nasrun.analysis.paired import Spread
 from nasrun.claims.claim import Claim
 from nasrun.claims.comparisons import Comparison, Outcome, Values
+from nasrun.claims.measures import Gauge
 from nasrun.claims.results import CONTROL, ResultLine, counts, values
 
 HOLDS, OPPOSITE, NEITHER, FAILS = "holds", "the opposite", "no difference", "does not hold"
@@ -78,7 +79,7 @@ class Evidence:
         total = self.claim.seeds * len(self.claim.arms)
         if not self.runs:
             if self.claim.earlier:
-                return f"to be measured again; earlier: {self.claim.earlier}"
+                return "to be measured again"
             return "protocol written" if self.claim.frozen else "protocol not frozen"
         if len(self.runs) < total:
             return f"begun: {len(self.runs)} of {total} runs"
@@ -95,6 +96,12 @@ class Evidence:
         return f"measured: {verdicts.count(HOLDS)} of {len(verdicts)} hold"
 
     @property
+    def known(self) -> str:
+        """The state, with what runs that are gone had found as long as there are no others."""
+        earlier = "" if self.runs or not self.claim.earlier else f"; earlier: {self.claim.earlier}"
+        return f"{self.state}{earlier}"
+
+    @property
     def minutes(self) -> float:
         """Core-minutes that were spent, or those that all seeds will take."""
         spent = sum(line.core_seconds or 0.0 for line in self.runs) / 60
@@ -103,7 +110,7 @@ class Evidence:
     def arms(self) -> Grid:
         """Return the table of arms: number of seeds, measures, cost, published values."""
         claim = self.claim
-        heads = ["arm", "n", *(of.text for of in claim.measures.values()), "core-minutes"]
+        heads = ["arm", "n", *(of.text for of in self._measures.values()), "core-minutes"]
         rows = [self._row(arm) for arm in claim.arms]
         rows += [self._control(name) for name in dict.fromkeys(self._controls())]
         if claim.published:
@@ -117,12 +124,18 @@ class Evidence:
         heads += [f"p, {self.claim.correction}", ""]
         return heads, [[*self._compared(test)] for test in self.tests]
 
+    @property
+    def _measures(self) -> Mapping[str, Gauge]:
+        """Its measures, without those that no run has a value of, once there is any value."""
+        known = {key: of for key, of in self.claim.measures.items() if self.values.get(key)}
+        return known or self.claim.measures
+
     def _row(self, arm: str) -> list[str]:
         own = [line for line in self.runs if line.arm == arm]
         counted = [line for line in own if counts(self.claim, line)]
         number = str(len(own)) if len(own) == len(counted) else f"{len(counted)} of {len(own)}"
         cells = []
-        for key, of in self.claim.measures.items():
+        for key, of in self._measures.items():
             found = [of.scale * line.values[key] for line in counted if key in line.values]
             cells.append(Spread.of(found).text(of.digits))
         seconds = [line.core_seconds / 60 for line in own if line.core_seconds is not None]
@@ -133,7 +146,7 @@ class Evidence:
 
     def _control(self, name: str) -> list[str]:
         cells = []
-        for key, of in self.claim.measures.items():
+        for key, of in self._measures.items():
             value = self.values.get(key, {}).get(name, {}).get(CONTROL)
             cells.append("-" if value is None else f"{of.scale * value:.{of.digits}f}")
         return [f"{name} (control)", "-", *cells, "-"]
@@ -182,7 +195,7 @@ def markdown(table: Grid) -> str:
 
 def block(standing: Evidence) -> str:
     """Return the tables of a claim as Markdown; its state alone without lines."""
-    text = f"**`{standing.name}`**: {standing.claim.sentence}. **{capitalised(standing.state)}.**\n"
+    text = f"**`{standing.name}`**: {standing.claim.sentence}. **{capitalised(standing.known)}.**\n"
     if not standing.lines:
         return text
     text += f"\n{markdown(standing.arms())}"

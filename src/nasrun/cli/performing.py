@@ -5,33 +5,56 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from nasrun.cli import screen
-from nasrun.cli.line import Line
+from nasrun.cli.line import Line, quoted
+from nasrun.cli.parts import PARTS
 from nasrun.cli.prepared import plan_of, source_of
 
+ANALYZE = "analyze"
+"""The verb whose parts are no stages."""
 
-def perform(words: Sequence[str]) -> list[Path]:
-    """Run a command of stages and return their folders; ValueError, in one line, if it fails."""
-    from rich.console import Console
 
+def perform(words: Sequence[str], folder: Path) -> list[Path]:
+    """Run a command below a folder and return the folders that it made.
+
+    ValueError, in one line, if it fails.
+    """
     from nasrun.budget import BudgetSpent
-    from nasrun.pipeline.execution import execute
 
     warnings.showwarning = screen.warn  # in another process, too
     try:
-        line = Line.parse(words[0], words[1:])
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:
-            _, stages = execute(plan_of(line, source_of(line)), Console(file=nowhere))
+        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+            return _analyze(words, folder) if words[0] == ANALYZE else _run(words, folder)
     except (ValueError, OSError, RuntimeError, MemoryError, BudgetSpent) as error:
         if os.environ.get("NASRUN_TRACEBACK"):
             raise
         raise ValueError(screen.told(error)) from error
-    return [stage.path for stage in stages]
 
 
 def check(words: Sequence[str]) -> None:
-    """Raise ValueError for a command that would be refused; nothing is written."""
-    line = Line.parse(words[0], words[1:])
-    plan_of(line, source_of(line))
+    """Raise ValueError for a command of stages that would be refused; nothing is written."""
+    if words[0] != ANALYZE:
+        line = Line.parse(words[0], words[1:])
+        plan_of(line, source_of(line))
+
+
+def _run(words: Sequence[str], folder: Path) -> list[Path]:
+    """Run a command of stages; a later one has the folder of its run in its words."""
+    from nasrun.pipeline.execution import execute
+
+    line = Line.parse(words[0], [*words[1:], f"outputs={quoted(str(folder))}", "progress=false"])
+    _, stages = execute(plan_of(line, source_of(line)), screen.console())
+    return [stage.path for stage in stages]
+
+
+def _analyze(words: Sequence[str], folder: Path) -> list[Path]:
+    """Run a part of `nasrun analyze`; equal words have the same folder."""
+    from nasrun.genotype import fingerprint
+
+    out = folder / ANALYZE / fingerprint(list(words))
+    if (status := PARTS[words[1]].run([*words[2:], f"out={out}"])) != 0:
+        raise ValueError(f"{' '.join(words)}: ended with status {status}; repeat the command")
+    return [out]

@@ -205,7 +205,7 @@ def _print(console: Console, name: str, claim: Claim, results: ResultFile) -> No
     table(console, name, *standing.arms())
     if standing.tests:
         table(console, "", *standing.differences())
-    say(console, f"{standing.state} ({results.path})")
+    say(console, f"{standing.known} ({results.path})")
 
 
 def offered(before: Sequence[str]) -> Iterable[str]:
