@@ -274,11 +274,28 @@ def test_a_bad_table_is_refused_before_anything_runs(nasrun, tmp_path, verb):
     assert not Path("outputs").exists()
 
 
+def test_a_table_that_lacks_an_architecture_is_refused_before_anything_runs(
+    nasrun, table, tmp_path
+):
+    lines = table.read_text().splitlines(keepends=True)
+    misspelt = tmp_path / "misspelt.csv"
+    cell = text_of(*["skip_connect"] * 6)
+    misspelt.write_text("".join(lines).replace(cell, cell.replace("skip", "ship", 1)))
+    refusal = nasrun("run", *SMALL, f"space.table={misspelt}").refusal
+    assert f"space.table={misspelt}: none of its 15,625 lines is the architecture {cell}" in refusal
+    assert not Path("outputs").exists()
+    part = tmp_path / "part.csv"  # enough for a space with fewer operations
+    part.write_text("".join([lines[0], *(line for line in lines[1:] if "conv" not in line)]))
+    assert "use a complete table" in nasrun("search", *SMALL, f"space.table={part}").refusal
+    few = ["space.operations=[none,skip_connect,avg_pool_3x3]", f"space.table={part}"]
+    assert nasrun("search", *SMALL, *few).status == 0
+
+
 def test_another_table_may_be_given_later_but_no_other_space(nasrun, table, tmp_path):
     other = tmp_path / "other.csv"
     other.write_text("architecture,cifar100_test_200ep\nx,90\n")
     assert nasrun("search", *SMALL).status == 0
-    assert "it has no architecture |" in nasrun("select", f"space.table={other}").refusal
+    assert "none of its 1 lines is the arch" in nasrun("select", f"space.table={other}").refusal
     assert "space.layers" in nasrun("select", "space.layers=4").refusal
 
 

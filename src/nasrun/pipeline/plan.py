@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasrun.context import AnyContext, Context
-from nasrun.data import table
 from nasrun.genotype import Genotype
+from nasrun.pipeline.benchmark import check_table
 from nasrun.pipeline.given import random_genotype
 from nasrun.pipeline.layout import layout_of
 from nasrun.pipeline.source import (
@@ -89,7 +89,7 @@ class Plan:
             self.source.run.refuse_other(self.contents)
         if self.space.table is not None:
             with table_key():
-                table.check(Path(self.space.table))
+                check_table(self.space, Path(self.space.table))
         if self.transfer_dataset is not None:
             with transfer_keys():
                 self.transfer_dataset.check()
