@@ -254,6 +254,23 @@ def test_a_table_changes_no_search_and_a_finished_run_can_be_looked_up_later(nas
     assert "table" not in (run / "config.yaml").read_text()
     assert "88.12%" not in nasrun("show", run).out
     assert f"rank {truth['rank']:,} of 15,625" in nasrun("show", run).out
+    first, *lines = table.read_text().splitlines()
+    others = ["cifar100_test_200ep", "imagenet16_test_200ep"]
+    three = table.with_name("three.csv")
+    three.write_text("\n".join([",".join([first, *others]), *(f"{line},9,8" for line in lines)]))
+    answer = nasrun("select", f"run={run}", *HERE, f"space.table={three}")
+    told = "cifar100 9.00%, rank 1 of 15,625 (shared by 15,625); imagenet16 8.00%, rank 1"
+    assert told in " ".join(answer.out.split())
+    judged = {
+        "cifar10": truth,
+        "cifar100": {"accuracy": 0.09, "rank": 1, "of": 15_625, "ties": 15_624},
+        "imagenet16": {"accuracy": 0.08, "rank": 1, "of": 15_625, "ties": 15_624},
+    }
+    assert json.loads(result.read_text())["true"] == judged
+    assert json.loads((run / "report.json").read_text())[0]["select"]["true"] == judged
+    record = json.loads(nasrun("show", run, "format=json").out)
+    assert record["true"] == judged
+    assert record["stages"][1]["on"] == "table, cifar10"
 
 
 def test_a_later_selection_uses_the_table_that_the_search_was_given(nasrun, table):
