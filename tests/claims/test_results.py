@@ -50,7 +50,7 @@ def test_true_accuracies_come_from_the_table_at_the_end_and_controls_with_them(h
     found = values(claim, again.of("tiny", claim.frozen))
     assert found == {
         "gap": {"snas": {0: 0.1}},
-        "true": {"snas": {0: 0.1}, "all a": {-1: 0.9}},
+        "true": {"snas": {0: 0.1}, "all a": {-1: 0.9}, "a random cell, mean": {-1: 0.5}},
     }
     before = results.path.read_bytes()
     again.look_up("tiny", claim, table)

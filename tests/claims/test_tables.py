@@ -26,6 +26,8 @@ def test_the_state_tells_how_far_a_claim_is(here):
     again = standing(here, {}, earlier="it holds (abc)")
     assert again.known == "to be measured again; earlier: it holds (abc)"
     assert standing(here, {"darts": [0.4]}).state == "begun: 1 of 4 runs"
+    begun = standing(here, {"darts": [0.4], "snas": [0.1]})
+    assert [test.verdict for test in begun.tests] == ["open"]
     five = {"darts": [0.4, 0.5, 0.6, 0.7, 0.8], "snas": [0.0, 0.2, 0.1, 0.4, 0.3]}
     assert standing(here, five, seeds=5).state == "measured: holds"
     swapped = {"darts": five["snas"], "snas": five["darts"]}

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import combinations, product
 from pathlib import Path
 from random import Random
+from statistics import fmean
 from typing import Any
 
 from nasrun.data.table import Table
@@ -212,7 +213,7 @@ class LookedUp(Gauge):
 class TrueAccuracy(LookedUp):
     """The true accuracy of the selected architecture.
 
-    `cells` are controls: architectures that nobody has searched, by name.
+    Controls are the mean of all architectures, and `cells`, which nobody has searched, by name.
     """
 
     cells: Mapping[str, str] = field(default_factory=dict)
@@ -227,7 +228,11 @@ class TrueAccuracy(LookedUp):
     def controls(self, table: Table) -> Mapping[str, float]:
         if self.data not in table.true:
             return {}
-        return {name: self.true_of(cell, table) for name, cell in self.cells.items()}
+        known = {name: self.true_of(cell, table) for name, cell in self.cells.items()}
+        return {
+            **known,
+            "a random cell, mean": fmean(table.columns[table.true[self.data]].values()),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,13 +96,19 @@ def measured(trial: ArmRun, finished: Finished) -> ResultLine:
 
 
 def missing(
-    name: str, claim: Claim, seeds: int, results: ResultFile, root: Path, data: Mapping[str, str]
+    name: str,
+    claim: Claim,
+    arms: Sequence[str],
+    seeds: int,
+    results: ResultFile,
+    root: Path,
+    data: Mapping[str, str],
 ) -> list[ArmRun]:
-    """Return the trials without a result, seed by seed."""
+    """Return the trials of these arms without a result, seed by seed."""
     given = [f"{key}={data[key]}" for key in claim.needs]
     trials = []
     for place in range(seeds):
-        for arm in claim.arms:
+        for arm in arms:
             seed = claim.seed(arm, place)
             if results.has(name, claim.frozen, arm, seed):
                 continue

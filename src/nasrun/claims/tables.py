@@ -14,6 +14,8 @@ from nasrun.claims.measures import Gauge
 from nasrun.claims.results import CONTROL, ResultLine, counts, values
 
 HOLDS, OPPOSITE, NEITHER, FAILS = "holds", "the opposite", "no difference", "does not hold"
+OPEN = "open"
+"""The verdict before all runs are done."""
 Grid = tuple[Sequence[str], Sequence[Sequence[str]]]
 """The heads of columns, and rows of texts."""
 BLOCK = re.compile(r"(<!-- claim (?P<name>[\w-]+) -->\n).*?(<!-- /claim -->)", re.DOTALL)
@@ -65,6 +67,8 @@ class Evidence:
                     verdict = HOLDS
                 elif others[place] <= self.claim.alpha:
                     verdict = OPPOSITE
+            if verdict and len(self.runs) < self.total:
+                verdict = OPEN
             tested.append(Tested(comparison, outcome, corrected, verdict))
         return tested
 
@@ -74,15 +78,19 @@ class Evidence:
         return [line for line in self.lines if line.seed is not None]
 
     @property
+    def total(self) -> int:
+        """The number of all runs of the protocol."""
+        return self.claim.seeds * len(self.claim.arms)
+
+    @property
     def state(self) -> str:
         """What is known of the claim, in a few words."""
-        total = self.claim.seeds * len(self.claim.arms)
         if not self.runs:
             if self.claim.earlier:
                 return "to be measured again"
             return "protocol written" if self.claim.frozen else "protocol not frozen"
-        if len(self.runs) < total:
-            return f"begun: {len(self.runs)} of {total} runs"
+        if len(self.runs) < self.total:
+            return f"begun: {len(self.runs)} of {self.total} runs"
         read = [key for key, of in self.claim.measures.items() if of.needed]
         if any(key in line.facts and key not in line.values for line in self.runs for key in read):
             return "all runs done, the table is not read yet"

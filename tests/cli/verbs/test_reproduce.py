@@ -80,6 +80,7 @@ def test_wrong_words_are_refused_in_one_line_and_leave_nothing(nasrun, tiny, her
         ("tiny.yaml", "--seeds"): "--seeds: needs a value; type --seeds N",
         ("tiny.yaml", "seeds=3"): "seeds=3: the protocol has 2; use at most that",
         ("tiny.yaml", "seeds=0"): "seeds=0: use 1 or more",
+        ("tiny.yaml", "arms=snass"): "arms=snass: no such arm, did you mean snas?",
         ("tiny.yaml", "-s"): "-s: unknown flag",
         ("tiny.yaml", "space.table=x"): "space.table=x: has no effect on tiny; leave it out",
         ("tiny.yaml", "page=x.md"): "page=x.md: a page has all claims; leave tiny.yaml out",

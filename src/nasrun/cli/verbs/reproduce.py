@@ -25,6 +25,7 @@ DATA = ("dataset.root", TABLE, "task.distance.weights")
 """Keys of data that a claim can need."""
 KEYS = {
     "seeds": "N",
+    "arms": "NAME,NAME",
     "jobs": "N",
     "dataset.root": "FOLDER",
     TABLE: "FILE.csv",
@@ -129,7 +130,7 @@ def _one(name: str, claim: Claim, keys: Mapping[str, str]) -> int:
     root = Path(keys.get("outputs", FOLDER))
     results = ResultFile(Path(keys.get("results", root / "results.jsonl")))
     console = screen.console()
-    trials = runner.missing(name, claim, seeds, results, root, keys)
+    trials = runner.missing(name, claim, _arms(claim, keys), seeds, results, root, keys)
     for words in {trial.arm: trial.commands[0] for trial in trials}.values():
         check(words)
     _announce(console, name, claim, trials, seeds)
@@ -141,6 +142,16 @@ def _one(name: str, claim: Claim, keys: Mapping[str, str]) -> int:
     if well and table is None and claim.looked_up:
         say(console, f"true accuracies are read from a table: add {TABLE}=FILE.csv to the command")
     return 0 if well else 2
+
+
+def _arms(claim: Claim, keys: Mapping[str, str]) -> list[str]:
+    """Return the arms that were typed, all of them by default."""
+    chosen = packages(keys["arms"]) if "arms" in keys else list(claim.arms)
+    for arm in chosen:
+        if arm not in claim.arms:
+            hint = did_you_mean(arm, claim.arms) or f"; there are {', '.join(claim.arms)}"
+            raise ValueError(f"arms={arm}: no such arm{hint}")
+    return chosen
 
 
 def _refuse_data(name: str, claim: Claim, keys: Mapping[str, str]) -> None:
@@ -232,6 +243,7 @@ VERBS = (
         keys=KEYS,
         about={
             "seeds": "run this number of the protocol's seeds; all of them if it is left out",
+            "arms": "run these alone; all of them if it is left out",
             "jobs": "arms side by side, one per core if it is left out",
             "dataset.root": "the data, for claims that need them",
             TABLE: "the benchmark's table, for true accuracies",
