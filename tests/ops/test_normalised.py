@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from nasrun.ops.normalised import normalised
+from nasrun.ops.state import State
 from nasrun.ops.statistics import column_sums, crossed_sums
-from nasrun.ops.term import State, Term
+from nasrun.ops.term import Term
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,8 @@ from nasrun.ops import operation as terms
 from nasrun.ops.normalised import normalised
 from nasrun.ops.operation import Operation, Sum, Whole
 from nasrun.ops.pool import Pooling
-from nasrun.ops.term import LAST, State, Term, lies
+from nasrun.ops.state import LAST, State, lies
+from nasrun.ops.term import Term
 
 
 @pytest.fixture(autouse=True)

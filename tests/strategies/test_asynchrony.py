@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from nasrun.costs.ledger import Results
 from nasrun.data.augment import Augment
 from nasrun.data.facts import Facts
+from nasrun.ops import state
 from nasrun.ops.term import Term
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.layout import Layout
@@ -68,6 +69,7 @@ WRITES_ARE_SEEN = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def as_on_a_gpu(monkeypatch):
     monkeypatch.setattr(Term, "folds", False)  # sums are folded on a CPU only
+    monkeypatch.setattr(state, "awaits_launches", lambda x: True)
 
 
 class NothingCopied(TorchDispatchMode):

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from nasrun.costs.cost import params
-from nasrun.ops.term import State
+from nasrun.ops.state import State
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.supernet import batch_statistics
 from nasrun.supernet.edge import Edge

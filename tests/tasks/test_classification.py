@@ -9,7 +9,7 @@ from conftest import SMALL
 from nasrun.budget import Budget
 from nasrun.data.augment import Augment
 from nasrun.data.images import Digits
-from nasrun.tasks.base import optimizer_of
+from nasrun.tasks.base import FUSED, optimizer_of
 from nasrun.tasks.classification import Classification
 from nasrun.world import ALONE
 
@@ -151,6 +151,21 @@ def test_an_optimizer_is_fused_on_cuda_unless_its_settings_say_how_it_steps(
     weight = torch.zeros(2).as_subclass(Fake) if on_cuda else torch.zeros(2)
     optimizer_of(partial(Recorded, lr=0.1, **settings), [weight])
     assert asked == [fused]
+
+
+def test_an_optimizer_is_fused_only_if_it_bears_a_first_gradient_after_others():
+    for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
+        weights = [torch.ones(2, requires_grad=True) for _ in range(2)]
+        momentum = {"momentum": 0.9} if kind is torch.optim.SGD else {}
+        optimizer = kind(weights, lr=0.1, fused=True, **momentum)
+        bears = True
+        for weight in weights:  # a sampled path has other candidates in each step
+            weight.grad = torch.ones(2)
+            try:
+                optimizer.step()
+            except TypeError:
+                bears = False
+        assert bears == (kind in FUSED), kind
 
 
 def test_a_factory_that_is_no_partial_is_left_alone():

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nasrun.evaluators.counts import macs
 from nasrun.evaluators.untrained import Formula
-from nasrun.ops.term import State
+from nasrun.ops.state import State
 from nasrun.supernet.stacked import StackedNetwork
 from nasrun.tasks.base import Batch
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from nasrun.ops import op
 from nasrun.ops.operation import Operation
-from nasrun.ops.term import State, Term, lies
+from nasrun.ops.state import State, lies
+from nasrun.ops.term import Term
 
 
 class ReLUConvBN(Operation):
@@ -30,7 +31,7 @@ class ReLUConvBN(Operation):
         rectified = state.rectified
         if self.pointwise:
             return Term(rectified, self.conv, self.bn)
-        return Term(State(self.conv(rectified.map), spare=True), norm=self.bn)
+        return Term(rectified.after(self.conv, spare=True), norm=self.bn)
 
 
 def normal_conv(channels: int, stride: int, affine: bool, *, kernel: int) -> Operation:
@@ -113,7 +114,7 @@ class DepthwiseSeparable(Operation):
         self.bn = nn.BatchNorm2d(channels, affine=affine)
 
     def term(self, state: State) -> Term:
-        return Term(State(self.depthwise(state.rectified.map)), self.pointwise, self.bn)
+        return Term(state.rectified.after(self.depthwise), self.pointwise, self.bn)
 
 
 class DepthwiseConv(nn.Conv2d):

@@ -8,7 +8,8 @@ from torch import Tensor
 from nasrun.ops import op
 from nasrun.ops.operation import Operation
 from nasrun.ops.shared import OfImages
-from nasrun.ops.term import State, Term
+from nasrun.ops.state import State
+from nasrun.ops.term import Term
 
 
 @op("noise")

@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nasrun.ops.alike import joined, kind, lined_up, normalise, settle, shape, side_by_side
 from nasrun.ops.normalised import normalised
-from nasrun.ops.term import State, Term
+from nasrun.ops.state import State
+from nasrun.ops.term import Term
 
 MANY = 2**18
 """Number of elements of a group of maps above which folding pays, measured on 8 to 36 channels."""
@@ -34,6 +36,8 @@ class Sum:
 
     def map(self) -> Tensor:
         """Return the sum as a map, (B, C, H, W)."""
+        if any(term.state.gathers for term in self.terms):
+            return self._together()
         terms = finished(self.terms)
         groups = _folding(terms)
         alone: list[int] = []
@@ -47,10 +51,44 @@ class Sum:
         for position in alone:
             weight = None if self.weights is None else self.weights[position]
             parts.append(terms[position].map(weight))
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        return total
+        return _added(parts)
+
+    def _together(self) -> Tensor:
+        """Return the sum by one call per kind of layer: first all maps, then the norms."""
+        terms = [term.completed() for term in self.terms]
+        maps = [term.projected.given for term in terms]
+        settle(maps)
+        groups: dict[Any, list[int]] = {}
+        for position in lined_up(maps):
+            norm = terms[position].norm
+            how = None if norm is None else kind(norm)
+            groups.setdefault((how, shape(maps[position])), []).append(position)
+        single = None if self.weights is None else self.weights.split(1)
+        parts = []
+        for group in groups.values():
+            x = side_by_side([maps[position] for position in group])
+            weights = None if single is None else joined([single[k] for k in group])
+            norms = [norm for k in group if (norm := terms[k].norm) is not None]
+            parts.append(_summed(x, norms, weights, len(group)))
+        return _added(parts)
+
+
+def _summed(
+    x: Tensor, norms: Sequence[nn.BatchNorm2d], weights: Tensor | None, count: int
+) -> Tensor:
+    """Return the sum of `count` maps that lie side by side, after their norms, if any."""
+    if norms:
+        x = normalise(norms, x, weights)
+    elif weights is not None:
+        x = (x.unflatten(1, (count, -1)) * weights.to(x.dtype)[:, None, None, None]).flatten(1, 2)
+    return x if count == 1 else x.unflatten(1, (count, -1)).sum(1, dtype=x.dtype)
+
+
+def _added(parts: Sequence[Tensor]) -> Tensor:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
 
 
 def finished(terms: Sequence[Term]) -> list[Term]:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from nasrun.ops import op
 from nasrun.ops.operation import Operation
-from nasrun.ops.term import State, Term
+from nasrun.ops.state import State
+from nasrun.ops.term import Term
 
 
 class Pooling(Operation):

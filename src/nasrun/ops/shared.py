@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -36,16 +37,23 @@ class Synchronised(nn.BatchNorm2d):
         return self.world.part is not None and uses_batch(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.scaled(x, self.weight, self.bias) if self.divided else super().forward(x)
+        return scaled([self], x, self.weight, self.bias) if self.divided else super().forward(x)
 
-    @torch.compiler.disable
-    def scaled(self, x: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
-        """Return the normalised map, times `scale` (C,) plus `shift` (C,)."""
-        with torch.no_grad():
-            mean, variance = united(self.world, *_moments(x))
-            pixels = united_count(self.world, x.numel() // x.shape[1])
-            track([self], mean[None], variance[None], pixels)
-        return _Scaled.apply(x, scale, shift, mean, variance, self.eps, pixels, self.world)
+
+@torch.compiler.disable
+def scaled(
+    norms: Sequence[nn.BatchNorm2d], x: Tensor, scale: Tensor | None, shift: Tensor | None
+) -> Tensor:
+    """Return the normalised map, times `scale` (K * C,) plus `shift` (K * C,).
+
+    It has the channels of the K norms side by side; they share their settings and their world.
+    """
+    world, eps = world_of(norms[0]), norms[0].eps
+    with torch.no_grad():
+        mean, variance = united(world, *_moments(x))
+        pixels = united_count(world, x.numel() // x.shape[1])
+        track(norms, mean.view(len(norms), -1), variance.view(len(norms), -1), pixels)
+    return _Scaled.apply(x, scale, shift, mean, variance, eps, pixels, world)
 
 
 def world_of(norm: nn.BatchNorm2d) -> World:

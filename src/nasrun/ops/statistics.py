@@ -26,13 +26,14 @@ def uses_batch(norm: nn.BatchNorm2d) -> bool:
     return norm.training or norm.running_mean is None
 
 
-def advance(norm: nn.BatchNorm2d) -> float:
-    """Count a batch, and return the weight with which it enters the running statistics."""
-    if not (norm.training and norm.track_running_stats):
+def advance(norms: Sequence[nn.BatchNorm2d]) -> float:
+    """Count a batch in norms of one kind; return its weight in their running statistics."""
+    first = norms[0]
+    if not (first.training and first.track_running_stats):
         return 0.0
-    assert norm.num_batches_tracked is not None
-    norm.num_batches_tracked.add_(1)
-    return 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    counts = [count for norm in norms if (count := norm.num_batches_tracked) is not None]
+    torch._foreach_add_(counts, 1)
+    return 1 / float(counts[0]) if first.momentum is None else first.momentum
 
 
 def track(norms: Sequence[nn.BatchNorm2d], mean: Tensor, variance: Tensor, count: int) -> None:
@@ -41,9 +42,8 @@ def track(norms: Sequence[nn.BatchNorm2d], mean: Tensor, variance: Tensor, count
     Autograd does not see the update, as with batch norm's own kernel: another forward pass that
     still waits for its backward pass (MiLeNAS keeps two) has saved them, but does not read them.
     """
-    shares = [advance(norm) for norm in norms]
-    if any(shares):
+    if share := advance(norms):
         unbiased = variance * (count / max(1, count - 1))
         for name, values in (("running_mean", mean), ("running_var", unbiased)):
             running = [getattr(norm, name).data for norm in norms]
-            torch._foreach_lerp_(running, list(values), shares[0])
+            torch._foreach_lerp_(running, list(values), share)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.ops.conv import FactorizedReduce, ReLUConvBN
 from nasrun.ops.operation import Sum
-from nasrun.ops.term import State
+from nasrun.ops.state import State
 from nasrun.spaces.layout import Layout, Stem
 from nasrun.spaces.notation import cells, tuples
 from nasrun.spaces.notation.cells import CELLS, INPUTS, Cells
@@ -282,7 +282,7 @@ class Cell(Region):
             self.edges[f"{node}-{source}"] = bypassed(edge, stride, layout)
 
     def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:
-        states = [State(map) for map in maps]
+        states = [State(map, gathers=mixture is not None) for map in maps]
         for node in nodes_of(self.nodes):
             edges = [self.edges[f"{node}-{source}"] for source in range(node)]
             sums = [e(state, mixture, drop_path) for e, state in zip(edges, states, strict=True)]
@@ -292,7 +292,7 @@ class Cell(Region):
                 total = torch.zeros_like(maps[0][:, :, :: self.stride, :: self.stride])
             if mixture is not None:
                 total = mixture.with_rest(total, self.entering[node])
-            states.append(State(total))
+            states.append(State(total, gathers=mixture is not None))
         return torch.cat(
             [states[node].map for node in self.joined], dim=1
         )  # (B, joined * C, H / stride, W / stride)

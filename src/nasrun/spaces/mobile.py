@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from nasrun.genotype import SKIP, Decision, Genotype
 from nasrun.ops.mbconv import MBConv, ProjectionShortcut
 from nasrun.ops.shared import OfImages
-from nasrun.ops.term import State
+from nasrun.ops.state import State
 from nasrun.spaces.layout import Layout, Stem
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.supernet.mixture import Mixture

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from nasrun.genotype import NONE, Decision, Genotype
 from nasrun.ops.conv import ReLUConvBN
 from nasrun.ops.operation import Sum
-from nasrun.ops.term import State
+from nasrun.ops.state import State
 from nasrun.spaces.layout import Layout, Stem
 from nasrun.spaces.notation import nasbench
 from nasrun.spaces.notation.nasbench import EDGES, NODES
@@ -197,7 +197,7 @@ class StagedCell(Region):
 
     def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:
         (x,) = maps
-        states = [State(x)]
+        states = [State(x, gathers=mixture is not None)]
         for node in range(1, NODES):
             edges = [self.edges[f"{node}-{source}"] for source in range(node)]
             sums = [e(state, mixture, drop_path) for e, state in zip(edges, states, strict=True)]
@@ -205,7 +205,7 @@ class StagedCell(Region):
             total = Sum.of(kept).map() if kept else torch.zeros_like(x)
             if mixture is not None:
                 total = mixture.with_rest(total, self.entering[node])
-            states.append(State(total))
+            states.append(State(total, gathers=mixture is not None))
         return states[-1].map  # (B, C, H, W), as x
 
 

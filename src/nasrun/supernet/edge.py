@@ -15,7 +15,8 @@ from nasrun.ops.conv import Identity
 from nasrun.ops.operation import Sum
 from nasrun.ops.pool import Pooling
 from nasrun.ops.shared import OfImages
-from nasrun.ops.term import State, Term
+from nasrun.ops.state import State
+from nasrun.ops.term import Term
 from nasrun.spaces.layout import Layout
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.region import Probability, dropped, drops

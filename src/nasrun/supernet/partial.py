@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from nasrun.ops.operation import Sum
-from nasrun.ops.term import State, Term
+from nasrun.ops.state import State
+from nasrun.ops.term import Term
 from nasrun.spaces.layout import Layout
 from nasrun.supernet.edge import Edge
 from nasrun.supernet.mixture import Mixture

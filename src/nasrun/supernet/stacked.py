@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from torch import Tensor, nn
 
 from nasrun.networks import ImageClassifier
-from nasrun.ops.term import State
+from nasrun.ops.state import State
 from nasrun.supernet.auxiliary import AuxiliaryHead
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.region import Maps, Region
