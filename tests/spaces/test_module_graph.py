@@ -84,11 +84,12 @@ def test_graphs_have_one_digest_exactly_if_they_are_isomorphic():
 
 
 def test_a_text_is_read_back_with_rows_apart_or_not_and_wrong_ones_are_refused():
-    text = f"input,{CONV1},{POOL},output 0110/0010/0001/0000"
+    text = f"input {CONV1} {POOL} output 0110/0010/0001/0000"
     found = modules.read(text)
     assert found == graph("0110/0010/0001/0000", CONV1, POOL)
     assert modules.write(found) == text
     assert modules.read(text.replace("/", "")) == found
+    assert modules.read(f"input,{CONV1},{POOL},output 0110001000010000") == found
     lists = f"['input', '{CONV1}', '{POOL}', 'output'] [[0,1,1,0],[0,0,1,0],[0,0,0,1],[0,0,0,0]]"
     assert modules.read(lists) == found
     assert all(map(modules.written, (text, lists)))

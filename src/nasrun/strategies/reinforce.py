@@ -26,6 +26,8 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
     The samples are scored on all validation images with the shared weights.
     """
 
+    searches = (SupernetSpace,)
+
     def __init__(self, *, explore: Explore, rounds: int, warm_up: int, num_candidates: int) -> None:
         for key, value, least in (
             ("rounds", rounds, 1),

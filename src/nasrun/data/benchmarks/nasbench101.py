@@ -63,7 +63,8 @@ class NasBench101File(Benchmark):
             value for key, value in _fields(base64.b64decode(metrics)) if key == EVALUATIONS
         ]
         last = dict(_fields(evaluations[2]))
-        sums = self.modules.setdefault(name, TrainedModule(f"{labels} {rows}")).sums
+        text = f"{labels.replace(',', ' ')} {rows}"
+        sums = self.modules.setdefault(name, TrainedModule(text)).sums
         for place, number in enumerate((1.0, last[VALIDATION], last[TEST])):
             sums.setdefault(int(epochs), [0.0, 0.0, 0.0])[place] += number
 

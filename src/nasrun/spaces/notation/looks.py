@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from nasrun.spaces.notation import modules, tuples
+from nasrun.spaces.notation import modules, nasbench, tuples
 from nasrun.spaces.notation.cells import CELLS
 
 NASBENCH = re.compile(r"~\d|nor_conv_|Structure\s*\(")
@@ -16,6 +16,8 @@ MORPH = re.compile(r"layers\s+conv\d")
 def home(text: str) -> str | None:
     """Return the name of the space whose notation the text has, or `None`."""
     text = text.strip()
+    if nasbench.NAMED.fullmatch(text):
+        return "transnas101"
     if NASBENCH.search(text) or (text.isascii() and text.isdigit()):
         return "nasbench201"
     if modules.written(text):

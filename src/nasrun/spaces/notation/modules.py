@@ -1,9 +1,9 @@
 """NAS-Bench-101's modules in the form of its files: labels, then the rows of the matrix.
 
-    input,conv3x3-bn-relu,maxpool3x3,output 0110/0010/0001/0000
+    input conv3x3-bn-relu maxpool3x3 output 0110/0010/0001/0000
 
-Row i has a 1 in column j if an edge leads from vertex i to vertex j. The matrix may also be one
-word without `/`, or Python's lists.
+Row i has a 1 in column j if an edge leads from vertex i to vertex j. Labels may also be separated
+by commas, as in the files; the matrix may be one word without `/`, or Python's lists.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nasrun.spaces.module_graph import ModuleGraph
 INPUT, OUTPUT = "input", "output"
 VERTICES = 7
 """Largest number of vertices, input and output included."""
-START = re.compile(r"[\s\[('\"]*input['\"]?\s*,.*\boutput\b", re.DOTALL)
+START = re.compile(r"[\s\[('\"]*input\b['\",\s].*\boutput\b", re.DOTALL)
 
 
 def written(text: str) -> bool:
@@ -28,7 +28,7 @@ def write(graph: ModuleGraph) -> str:
     """Return a graph in this notation, on one line."""
     size = range(graph.last + 1)
     rows = ("".join(str(int((i, j) in graph.edges)) for j in size) for i in size)
-    return f"{','.join((INPUT, *graph.operations, OUTPUT))} {'/'.join(rows)}"
+    return f"{' '.join((INPUT, *graph.operations, OUTPUT))} {'/'.join(rows)}"
 
 
 def read(text: str) -> ModuleGraph:

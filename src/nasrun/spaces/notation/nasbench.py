@@ -3,7 +3,8 @@
     |nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|
 
 The released code logs them in this form, as `Structure(4 nodes with ...)`. The lists of nodes in
-its genotypes.py are read, too, and NATS-Bench's numbers of cells (2009.00437).
+its genotypes.py are read, too, NATS-Bench's numbers of cells (2009.00437), and the names of
+TransNAS-Bench-101's cells (2105.11871), `64-41414-1_02_333`: digits of operations, node by node.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_
 """Operations in the order of the released code, by which cells are numbered."""
 CELLS = len(OPERATIONS) ** len(EDGES)
 
+NAMED = re.compile(r"\d+-\d+-([0-3])_([0-3]{2})_([0-3]{3})")
 STRING = re.compile(r"\|(?:[^|+\s]+\|)+(?:\s*\+\s*\|(?:[^|+\s]+\|)+)*")
 LISTS = re.compile(r"Structure\s*\(|\A\s*[\[(]")
 
@@ -33,6 +35,9 @@ def read(text: str) -> Edges:
     word = "".join(text.split())
     if word.isascii() and word.isdigit():
         return numbered(int(word.lstrip("0")[:9] or "0"))
+    if named := NAMED.fullmatch(word):
+        digits = "".join(named.groups())
+        return {edge: OPERATIONS[int(digit)] for edge, digit in zip(EDGES, digits, strict=True)}
     if "~" not in word and LISTS.search(text):
         return _of_lists(text)
     found = (match[0] for match in STRING.finditer(text))
