@@ -67,7 +67,7 @@ class Answer:
 def untouched(monkeypatch, tmp_path_factory):
     """Restore what a command changes in its process."""
     monkeypatch.setenv("NASRUN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    for name in ("NASRUN_TRACEBACK", "COLUMNS"):
+    for name in ("NASRUN_TRACEBACK", "NASRUN_TRACKER", "COLUMNS", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     monkeypatch.setattr(sys, "argv", list(sys.argv))

@@ -93,6 +93,7 @@ MAY = {
         *("costs", "pictures.cells", "engines.base", "engines.shared", *SPACES, "spaces.notation"),
         "strategies.base",
         *("selectors.base", "selectors.discretisation", "tasks.base"),
+        *("trackers.base", "trackers.mirror"),
     },
     "pages": {
         *("pages", "runs", "analysis", "config", "display", "pictures.cells", "pictures.graph"),
@@ -122,6 +123,7 @@ MAY = {
         *("pipeline.given", "pipeline.plan", "pipeline.source", "pipeline.stages"),
         "pipeline.refusals",
     },
+    "trackers": {"trackers", "runs.run", "runs.stage_folder", "config"},
     "display": {"display"},
     "pictures": {"pictures"},
     "evaluators": {

@@ -131,6 +131,7 @@ REFUSED = {
     "unknown stage": ("run stages=[serach]", "stages: unknown stage serach, did you mean search?"),
     "no stages": ("run stages=[]", "stages=[]: a run begins with search"),
     "group left out": ("run transfer=null", "transfer=null: needed; leave a stage out"),
+    "group left out behind a key": ("run rounds=2 space=null", "space=null: needed; leave a stage"),
     "keys of a stage left out": (
         "run stages=[search] epochs=9",
         "epochs=9: has no effect with stages=[search]; leave it out, or add retrain to the stages",

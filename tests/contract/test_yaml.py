@@ -11,6 +11,7 @@ import yaml
 from nasrun import config as configuration
 from nasrun.config import GROUPS, conf_folder
 from nasrun.strategies.base import PopulationStrategy
+from nasrun.trackers.base import Tracker
 
 FILES = sorted(path for path in conf_folder().rglob("*.yaml"))
 DEFAULTS = [path for path in FILES if path.parent.name not in ("experiment", "genotypes")]
@@ -82,6 +83,18 @@ def test_the_members_of_a_population_list_every_keyword_of_what_they_learn(bench
 def test_an_engine_lists_every_keyword(bench, engine):
     node = configuration.resolve(configuration.compose([f"engine={engine}"]).config["engine"])
     check_calls("engine", node)
+
+
+def test_a_tracker_lists_every_keyword(bench, tracker):
+    node = bench.compose(f"tracker={tracker}").config["tracker"] or {}
+    calls = configuration.resolve(node) if node else {}
+    for name, call in calls.items():
+        check_calls(f"tracker.{name}", call)
+        key = f"tracker.{name}"
+        assert isinstance(configuration.build(call, key, bench.trusted), Tracker)
+        with pytest.raises(ValueError, match=rf"{key}\.strange=1: .* has no such keyword"):
+            configuration.build({**call, "strange": 1}, key, bench.trusted)
+    assert list(calls) == ([] if tracker == "none" else [tracker])
 
 
 def test_a_budget_lists_every_keyword(bench, budget):

@@ -156,7 +156,7 @@ class Sweep:
         try:
             known = line.overrides in self.sources
             source = self.sources[line.overrides] if known else source_of(line)
-            run, stages = execute(plan_of(line, source), console)
+            run, stages = execute(plan_of(line, source), console, self.name)
             record |= {"run": str(run.path), "stages": [str(stage.path) for stage in stages]}
             accuracy = score(stages)
             if self.total is None and math.isnan(accuracy):
@@ -172,6 +172,11 @@ class Sweep:
         if self.total is None and "error" in record:
             raise JobFailed(record["error"])
         return accuracy
+
+    @property
+    def name(self) -> str:
+        """What trackers group its jobs by: the names of its folder and of the one around it."""
+        return "/".join(self.journal.parts[-3:-1])
 
     def records(self) -> list[dict[str, Any]]:
         """The records of its jobs."""

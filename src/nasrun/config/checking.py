@@ -35,8 +35,9 @@ BASES = {
     "transfer": "nasrun.retrain.Retrain",
     "transfer.dataset": "nasrun.data.base.Dataset",
     "claim": "nasrun.claims.claim.Claim",
+    "tracker": "nasrun.trackers.base.Tracker",
 }
-"""Base class of the object of each key."""
+"""Base class of the object of each key, or of those below it."""
 LARGEST = 3.4e38
 """Largest number of 32 bits; torch refuses larger ones for such tensors."""
 
@@ -49,10 +50,14 @@ def check(nodes: Mapping[str, Any], trusted: Sequence[str]) -> dict[str, Call]:
     calls = {}
     for key, node in nodes.items():
         call = _read(node, key, trusted)
-        _check_kind(call, instance(BASES[key]), key, node)
+        _check_kind(call, instance(_base_of(key)), key, node)
         _check_keywords(call)
         calls[key] = call
     return calls
+
+
+def _base_of(key: str) -> str:
+    return BASES[key] if key in BASES else _base_of(key.rpartition(".")[0])
 
 
 def _read(node: Any, key: str, trusted: Sequence[str]) -> Any:

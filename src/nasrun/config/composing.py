@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,7 +24,7 @@ from nasrun.config.files import (
 )
 from nasrun.config.folders import behaviour, conf_folder, search_folders
 from nasrun.config.home import at_home
-from nasrun.config.keys import GROUPS, Frame
+from nasrun.config.keys import GROUPS, LISTED, TRACKER, Frame
 from nasrun.config.named import written_out
 from nasrun.config.words import key_of, root_of
 
@@ -51,11 +52,12 @@ def register() -> None:
 def compose(overrides: Sequence[str]) -> Composed:
     """Return the configuration of these overrides; ValueError with key, value and what to do."""
     register()
+    overrides = [*overrides, *_of_environment(overrides)]
     folders = search_folders(overrides)
     refuse_boundless(folders)
     for override in overrides:
         group, _, value = override.partition("=")
-        if group in GROUPS and group != "experiment" and value.startswith("["):
+        if group in GROUPS and group not in LISTED and value.startswith("["):
             raise ValueError(f"{override}: one option; several need -m {group}={value.strip('[]')}")
         if override.startswith("~") and key_of(override) in vars(Frame()).keys() - {*GROUPS}:
             raise ValueError(f"{override}: every command needs {key_of(override)}; leave this out")
@@ -77,6 +79,13 @@ def compose(overrides: Sequence[str]) -> Composed:
         del config["hydra"]
     refuse_resolvers(OmegaConf.to_container(config, resolve=False))
     return Composed(config, choices, tuple(words))
+
+
+def _of_environment(overrides: Sequence[str]) -> list[str]:
+    """Return the choice of trackers that is set once for all commands, unless one is typed."""
+    named = os.environ.get(f"NASRUN_{TRACKER.upper()}", "")
+    typed = any(key_of(override) == TRACKER for override in overrides)
+    return [] if typed or not named else [f"{TRACKER}=[{named}]"]
 
 
 def hydra_options(overrides: Sequence[str]) -> DictConfig:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from nasrun.config.folders import behaviour, conf_folder, options, search_folders
-from nasrun.config.keys import FORMER, GROUPS, Frame
+from nasrun.config.keys import FORMER, GROUPS, TRACKER, Frame
 from nasrun.config.words import did_you_mean, key_of
 
 
@@ -100,13 +100,28 @@ def _fault(override: str, overrides: Sequence[str], folders: Sequence[Path]) -> 
     if not _parses(override):
         return f"{override}: cannot be read; quote special characters: '{key}=\"...\"'"
     if group in GROUPS and group != "experiment" and value == "null":
-        return f"{group}=null: needed; leave a stage out with stages=[search,select]"
-    if group in GROUPS and not value.startswith(("{", "[")):
-        return _wrong_option(group, value.split(","), options(group, folders))
+        instead = (
+            "use none" if group == TRACKER else "leave a stage out with stages=[search,select]"
+        )
+        return f"{group}=null: needed; {instead}"
+    if group == TRACKER or (group in GROUPS and not value.startswith(("{", "["))):
+        chosen = value.strip("[]").replace(" ", "").split(",")
+        return _wrong_option(group, filter(None, chosen), options(group, folders))
     if re.split("[./]", bare)[0] == "hydra" or key.startswith(("+", "~")):
         return ""
+    if (idle := _without_tracker(bare, overrides, folders)) is not None:
+        return f"{override}: has no effect without {TRACKER}={idle}; choose that, too"
     unknown = _unknown_key(bare, overrides)
     return "" if unknown is None else f"{override}: unknown key{unknown}"
+
+
+def _without_tracker(key: str, overrides: Sequence[str], folders: Sequence[Path]) -> str | None:
+    """Return the tracker that a key belongs to if it is not chosen, else `None`."""
+    group, _, rest = key.partition(".")
+    name = rest.split(".")[0]
+    typed = [o.partition("=")[2].strip("[]").split(",") for o in overrides if key_of(o) == TRACKER]
+    known = group == TRACKER and name in options(TRACKER, folders)
+    return name if known and not any(name in chosen for chosen in typed) else None
 
 
 def _wrong_option(group: str, chosen: Iterable[str], known: Mapping[str, str]) -> str:
@@ -175,7 +190,7 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str | None:
     try:
         with initialize_config_dir(str(conf_folder()), **behaviour()):
             node: Any = hydra_compose("config", choices)
-    except (HydraException, OmegaConfBaseException):
+    except (HydraException, OmegaConfBaseException, ValueError):  # the last for space=null
         return None
     known = sorted(set(_keys(node)))
     if key in known:

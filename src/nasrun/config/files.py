@@ -17,7 +17,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from nasrun.config.folders import conf_folder
-from nasrun.config.keys import GROUPS
+from nasrun.config.keys import GROUPS, LISTED
 from nasrun.files import Boundless, read_yaml
 
 REFERENCE = re.compile(r"\$\{(\.*[\w.\[\]]+|oc\.(select|env):[^${}]*)\}")
@@ -68,7 +68,7 @@ def refuse_names(config: DictConfig, choices: Mapping[str, Any]) -> None:
     """Raise ValueError for a group that a file gives no keys, but something else or nothing."""
     for group in GROUPS:
         value, option = config.get(group), choices.get(group)
-        if group == "experiment" or isinstance(value, DictConfig):
+        if group in LISTED or isinstance(value, DictConfig):
             continue
         if value is not None:
             raise ValueError(

@@ -17,8 +17,13 @@ GROUPS = (
     "engine",
     "retrain",
     "transfer",
+    "tracker",
     "experiment",
 )
+TRACKER = "tracker"
+"""The group of trackers; `NASRUN_TRACKER` names those of commands that choose none."""
+LISTED = (TRACKER, "experiment")
+"""Groups of which a command chooses any number of options."""
 FORMER = {
     f"strategy={proposer}_{evaluator}": f"strategy={proposer} evaluator={evaluator}"
     for proposer in ("random", "evolution")
@@ -61,6 +66,7 @@ class Frame:
     engine: Any = None
     retrain: Any = None
     transfer: Any = None
+    tracker: Any = None
     experiment: Any = None
 
     def check(self) -> None:

@@ -13,6 +13,7 @@ from nasrun.runs.differences import settings, why_new
 from nasrun.runs.recorded import identity
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
+from nasrun.trackers.mirror import tracking
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from nasrun.stage import Stage
 
 
-def execute(plan: Plan, console: Console) -> tuple[Run, list[StageFolder]]:
+def execute(plan: Plan, console: Console, sweep: str = "") -> tuple[Run, list[StageFolder]]:
     """Run the stages that are not finished yet.
 
-    Returns the run, with its report written, and the command's stages in order.
+    Returns the run, with its report written, and the command's stages in order. `sweep` names the
+    sweep that the command is a job of.
     """
     from nasrun.pipeline.work import Work
 
@@ -56,10 +58,13 @@ def execute(plan: Plan, console: Console) -> tuple[Run, list[StageFolder]]:
     with run.lock() if world.leads else nullcontext():
         if world.leads:
             run.touch()
-        work = Work(plan, run, console, ready)
         try:
-            for kind in plan.kinds:
-                work.done += import_module(f"nasrun.pipeline.{kind.name}").perform(work)
+            with tracking(plan.trackers if world.leads else {}, run, sweep) as tracked:
+                work = Work(plan, run, console, ready, tracked)
+                tracked.catch_up(but=[kind.name for kind in plan.kinds])
+                for kind in plan.kinds:
+                    work.done += import_module(f"nasrun.pipeline.{kind.name}").perform(work)
+                    tracked.catch_up()
         except BaseException:
             if world.leads:
                 with suppress(ValueError, OSError):  # the stage itself reports a full disk

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from nasrun.spaces.supernet import SupernetSpace
     from nasrun.strategies.base import Strategy
     from nasrun.tasks.base import Task
+    from nasrun.trackers.base import Tracker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,7 @@ class Plan:
     transfer_dataset: Dataset | None
     genotype_name: str | None
     genotype: Genotype | None
+    trackers: Mapping[str, Tracker]
     command: str
 
     def check_data(self) -> None:

@@ -86,6 +86,9 @@ def prepare(command: Command, source: Source | None) -> Plan:
     def make(key: str) -> Any:
         return build(nodes[key], key, command.trusted)
 
+    trackers = {key.partition(".")[2]: make(key) for key in nodes if key.startswith("tracker.")}
+    for tracker in trackers.values():
+        tracker.check()
     budget = make("budget")
     refuse_threads(budget)
     space, dataset = make("space"), make("dataset")
@@ -127,6 +130,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
         **training,
         genotype_name=None if given is None else given.short,
         genotype=None if given is None else given.within(space, choices["space"], frame.seed),
+        trackers=trackers,
         command=command.text,
     )
     refuse_other_budget(command, source, kinds, plan.heeded, plan.heeds)
@@ -192,6 +196,11 @@ def _nodes(
     if limited:
         groups.append(RETRAIN.name)
     nodes = {group: configuration.resolve(config[group]) for group in groups}
+    if config.get("tracker") is not None:
+        nodes |= {
+            f"tracker.{name}": node
+            for name, node in configuration.resolve(config["tracker"]).items()
+        }
     if TRANSFER in kinds:
         nodes["transfer.dataset"] = nodes["transfer"].pop("dataset", None)
     return nodes

@@ -100,7 +100,10 @@ UPSTREAM = ("seed", "space", "strategy", "dataset", "task")
 """Keys that a later verb takes from its parent."""
 SCALE = ("rounds", "width", "depth", "batch_size", "alpha_lr", "images")
 """Frame keys that upstream groups refer to; a later verb takes them from its parent, too."""
-ALWAYS = ("budget", "outputs", "run", "progress", "experiment", "hydra", *UPSTREAM, *SCALE)
+ALWAYS = (
+    *("budget", "outputs", "run", "progress", "tracker", "experiment", "hydra"),
+    *(*UPSTREAM, *SCALE),
+)
 """Groups and keys that every verb reads."""
 INSIDE = {"evaluator": "strategy"}
 """Groups whose options become a part of another group; a command line names them directly."""

@@ -23,6 +23,7 @@ from nasrun.runs.unwritten import Unwritten
 from nasrun.spaces.base import Space
 from nasrun.stage import Stage, drive
 from nasrun.strategies.base import PopulationStrategy
+from nasrun.trackers.mirror import Tracking
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,6 +50,7 @@ class Work:
     run: Run
     console: Console
     ready: Stage | None
+    tracked: Tracking
     done: list[StageFolder] = field(default_factory=list)
     noted: bool = False
 
@@ -120,7 +122,8 @@ class Work:
                 drive(stage, Unwritten(Path(place)), budget, streams)
             return
         with watch(self.console, folder.title, self.plan.progress) as display:
-            drive(stage, folder, budget, streams, [display, Log(self.run, folder.title)])
+            observers = [display, Log(self.run, folder.title), *self.tracked.observers(folder)]
+            drive(stage, folder, budget, streams, observers)
 
 
 def chosen(plan: Plan, selected: StageFolder | None) -> Chosen | None:

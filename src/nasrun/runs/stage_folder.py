@@ -148,6 +148,11 @@ class StageFolder:
                 raise ValueError(f"{path}: damaged, {name} is no number")
         return content
 
+    @property
+    def saved(self) -> list[Metrics]:
+        """The rounds in `metrics.jsonl` of a stage that runs here, without reading the file."""
+        return list(self._rows.get(METRICS, ()))
+
     def metrics(self) -> list[Metrics]:
         """Return the rounds in `metrics.jsonl`; ValueError if it is damaged."""
         return self._logged(METRICS)

@@ -1,0 +1,1 @@
+"""Trackers: TensorBoard, MLflow and Weights & Biases show a run while it is at work."""
