@@ -36,7 +36,7 @@ class TrackedRun:
 
 
 @dataclass(frozen=True)
-class Logged:
+class SavedRound:
     """The numbers of a round, and the time at which it was saved."""
 
     round: int
@@ -45,7 +45,7 @@ class Logged:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StageEnd:
     """The end of a stage: its last round, its final numbers, its genotype and its pictures.
 
     genotype: the architecture as its space writes it, and the file with it; `None` if the stage has
@@ -83,11 +83,11 @@ class Tracker(ABC):
         """Add the hyper-parameters of a stage behind the search; they may be there already."""
 
     @abstractmethod
-    def log(self, stage: str, rounds: Sequence[Logged]) -> None:
+    def log(self, stage: str, rounds: Sequence[SavedRound]) -> None:
         """Add rounds of a stage."""
 
     @abstractmethod
-    def conclude(self, stage: str, outcome: Outcome) -> None:
+    def conclude(self, stage: str, outcome: StageEnd) -> None:
         """Add the outcome of a stage, its numbers last: they tell that all of it is there."""
 
     @abstractmethod

@@ -23,7 +23,7 @@ from nasrun.genotype import fingerprint
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 from nasrun.stage import Metrics, Observer, Stage
-from nasrun.trackers.base import Ending, Logged, Outcome, TrackedRun, Tracker
+from nasrun.trackers.base import Ending, SavedRound, StageEnd, TrackedRun, Tracker
 
 LAST = 30
 """Seconds that the end of a command waits for its trackers."""
@@ -45,7 +45,7 @@ class Account:
     """
 
     folder: StageFolder
-    rounds: list[Logged] | None = None
+    rounds: list[SavedRound] | None = None
     done: bool = False
 
     @property
@@ -62,7 +62,7 @@ class Account:
         settings = {**own.pop(self.folder.kind, {}), **own}
         return {f"{self.stage}/{key}": value for key, value in flat(settings).items()}
 
-    def all_rounds(self) -> list[Logged]:
+    def all_rounds(self) -> list[SavedRound]:
         """Return the saved rounds; ValueError if they cannot be read."""
         if self.rounds is None:
             self.take(self.folder.metrics())
@@ -74,12 +74,12 @@ class Account:
         now = time.time()
         self.rounds = [self.logged(row, now) for row in rows]
 
-    def logged(self, row: Metrics, when: float) -> Logged:
+    def logged(self, row: Metrics, when: float) -> SavedRound:
         """Return a row of the log with whole names."""
         numbers = {f"{self.stage}/{name}": value for name, value in row.items()}
-        return Logged(int(row["round"]), when, numbers)
+        return SavedRound(int(row["round"]), when, numbers)
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> StageEnd:
         """Return the stage's end; ValueError if its files cannot be read."""
         result = self.folder.result
         numbers = {
@@ -91,7 +91,7 @@ class Account:
         }
         file = self.folder.path / "genotype.json"
         text = result.get("genotype")
-        return Outcome(
+        return StageEnd(
             round=len(self.all_rounds()),
             numbers=numbers,
             genotype=(text, file) if text is not None and file.exists() else None,

@@ -17,8 +17,8 @@ from nasrun.stage import Metrics
 from nasrun.trackers.base import (
     PATIENCE,
     Ending,
-    Logged,
-    Outcome,
+    SavedRound,
+    StageEnd,
     TrackedRun,
     Tracker,
     require,
@@ -76,7 +76,7 @@ class MLflow(Tracker):
         for start in range(0, len(params), PARAMS):
             self._client.log_batch(self._running, params=params[start : start + PARAMS])
 
-    def log(self, stage: str, rounds: Sequence[Logged]) -> None:
+    def log(self, stage: str, rounds: Sequence[SavedRound]) -> None:
         metrics: list[Metric] = []
         for each in rounds:
             own = list(_metrics(each.numbers, each.round, each.time))
@@ -86,7 +86,7 @@ class MLflow(Tracker):
             metrics += own
         self._client.log_batch(self._running, metrics)
 
-    def conclude(self, stage: str, outcome: Outcome) -> None:
+    def conclude(self, stage: str, outcome: StageEnd) -> None:
         import time
 
         for path in outcome.pictures:

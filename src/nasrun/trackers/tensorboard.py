@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasrun.stage import Metrics
-from nasrun.trackers.base import Ending, Logged, Outcome, TrackedRun, Tracker, require
+from nasrun.trackers.base import Ending, SavedRound, StageEnd, TrackedRun, Tracker, require
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import FileWriter
@@ -46,12 +46,12 @@ class TensorBoard(Tracker):
         self._begun.add_summary(text(f"{stage}/settings", table))
         self._begun.flush()
 
-    def log(self, stage: str, rounds: Sequence[Logged]) -> None:
+    def log(self, stage: str, rounds: Sequence[SavedRound]) -> None:
         for each in rounds:
             self._add(each.numbers, each.round, each.time)
         self._begun.flush()
 
-    def conclude(self, stage: str, outcome: Outcome) -> None:
+    def conclude(self, stage: str, outcome: StageEnd) -> None:
         from torch.utils.tensorboard.summary import text
 
         for path in outcome.pictures:

@@ -17,8 +17,8 @@ from nasrun.stage import Metrics
 from nasrun.trackers.base import (
     PATIENCE,
     Ending,
-    Logged,
-    Outcome,
+    SavedRound,
+    StageEnd,
     TrackedRun,
     Tracker,
     require,
@@ -63,7 +63,7 @@ class WandB(Tracker):
     def describe(self, stage: str, settings: Mapping[str, Any]) -> None:
         self._begun.config.update(dict(settings), allow_val_change=True)
 
-    def log(self, stage: str, rounds: Sequence[Logged]) -> None:
+    def log(self, stage: str, rounds: Sequence[SavedRound]) -> None:
         if stage not in self._stages:
             self._begun.define_metric(f"{stage}/*", step_metric=f"{stage}/round")
             self._stages.add(stage)
@@ -71,7 +71,7 @@ class WandB(Tracker):
             self._begun.log(dict(each.numbers))
         self._note(rounds[-1].numbers)
 
-    def conclude(self, stage: str, outcome: Outcome) -> None:
+    def conclude(self, stage: str, outcome: StageEnd) -> None:
         import wandb
 
         if outcome.pictures:
