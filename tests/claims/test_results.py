@@ -70,3 +70,12 @@ def test_a_seed_below_the_floor_does_not_count_and_pairs_have_their_own_first_se
         "gap": {"darts": {1: 0.6}, "snas": {1: 0.5}},
         "other": {"snas": {0: 3.0}},
     }
+
+
+def test_a_table_that_is_read_keeps_what_another_command_has_found(here):
+    path = written(here / "tiny.yaml", {**TINY, "measures": {**TINY["measures"], "true": TRUE}})
+    claim, ours = reading.read(path), ResultFile(here / "results.jsonl")
+    ResultFile(ours.path).add(ResultLine("other", "p", "darts", 0, values={"gap": 1.0}))
+    table = Table(here / "t.csv", {"cifar10_test_200ep": {CELLS[0]: 0.1, CELLS[1]: 0.9}})
+    ours.look_up("tiny", claim, table)
+    assert ResultFile(ours.path).has("other", "p", "darts", 0)

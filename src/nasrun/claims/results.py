@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,10 @@ from nasrun.claims.claim import Claim
 from nasrun.claims.comparisons import Values
 from nasrun.data.table import Table
 from nasrun.files import Types, append_line, as_json, read_lines, typed, write_text
+from nasrun.runs.lock import held
 
+LineKey = tuple[str, str, str, int | None]
+"""Claim, protocol, arm and seed of a line."""
 CONTROL = -1
 """The place of controls, which have no seed."""
 TYPES: Types = {
@@ -57,16 +61,28 @@ class ResultFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lines: dict[tuple[str, str, str, int | None], ResultLine] = {}
-        for number, found in enumerate(read_lines(path), 1):
-            where = path.with_name(f"{path.name}, line {number}")
-            if unknown := found.keys() - ResultLine.__dataclass_fields__.keys():
+        self._lines = self._read()
+
+    def _read(self) -> dict[LineKey, ResultLine]:
+        found = {}
+        for number, record in enumerate(read_lines(self.path), 1):
+            where = self.path.with_name(f"{self.path.name}, line {number}")
+            if unknown := record.keys() - ResultLine.__dataclass_fields__.keys():
                 raise ValueError(f"{where}: unknown key {min(unknown)}; repair or delete the line")
             try:
-                line = ResultLine(**{"seed": None, **typed(where, found, TYPES)})
+                line = ResultLine(**{"seed": None, **typed(where, record, TYPES)})
             except TypeError as error:
                 raise ValueError(f"{where}: {error}; repair or delete the line") from error
-            self._lines[_key(line)] = line
+            found[_key(line)] = line
+        return found
+
+    def check_writable(self) -> None:
+        """Raise ValueError unless the file can be written."""
+        existing = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        if existing.is_dir() == (existing == self.path):
+            raise ValueError(f"results={self.path}: {existing} is in its place; name another file")
+        if not os.access(existing, os.W_OK):
+            raise ValueError(f"results={self.path}: no permission to write there; name another")
 
     def of(self, name: str, protocol: str | None) -> list[ResultLine]:
         """Return the lines of a claim's protocol, in the order of the file."""
@@ -87,23 +103,25 @@ class ResultFile:
     def add(self, line: ResultLine) -> None:
         """Append a line."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        append_line(self.path, line.text())
+        with held(self.path.parent, wait=True):
+            append_line(self.path, line.text())
         self._lines[_key(line)] = line
 
     def look_up(self, name: str, claim: Claim, table: Table) -> None:
         """Give the lines of a claim the values that need a table, and add its controls."""
-        for line in self.of(name, claim.frozen):
-            values = evaluated(claim, line.facts, table)
-            self._lines[_key(line)] = replace(line, values={**line.values, **values})
-        for measure, of in claim.measures.items():
-            for control, value in of.controls(table).items():
-                line = ResultLine(name, str(claim.frozen), control, None)
-                known = self._lines.get(_key(line), line)
-                self._lines[_key(line)] = replace(known, values={**known.values, measure: value})
-        self._write()
-
-    def _write(self) -> None:
-        write_text(self.path, "".join(f"{line.text()}\n" for line in self._lines.values()))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with held(self.path.parent, wait=True):
+            self._lines = self._read()  # another claim may have got results meanwhile
+            for line in self.of(name, claim.frozen):
+                values = evaluated(claim, line.facts, table)
+                self._lines[_key(line)] = replace(line, values={**line.values, **values})
+            for measure, of in claim.measures.items():
+                for control, value in of.controls(table).items():
+                    line = ResultLine(name, str(claim.frozen), control, None)
+                    known = self._lines.get(_key(line), line)
+                    values = {**known.values, measure: value}
+                    self._lines[_key(line)] = replace(known, values=values)
+            write_text(self.path, "".join(f"{line.text()}\n" for line in self._lines.values()))
 
 
 def shipped() -> Path:
@@ -134,5 +152,5 @@ def counts(claim: Claim, line: ResultLine) -> bool:
     return all(line.values.get(key, least) >= least for key, least in claim.floor.items())
 
 
-def _key(line: ResultLine) -> tuple[str, str, str, int | None]:
+def _key(line: ResultLine) -> LineKey:
     return line.claim, line.protocol, line.arm, line.seed

@@ -216,7 +216,7 @@ def capitalised(text: str) -> str:
 
 
 def page(text: str, standings: Mapping[str, Evidence]) -> str:
-    """Return a page with the tables between its markers made anew."""
+    """Return a page with the tables between its markers made anew; ValueError without markers."""
 
     def tables(found: re.Match[str]) -> str:
         name = found["name"]
@@ -227,4 +227,6 @@ def page(text: str, standings: Mapping[str, Evidence]) -> str:
     def overview(found: re.Match[str]) -> str:
         return f"{found[1]}{markdown(listed([*standings.values()]))}{found[2]}"
 
+    if not BLOCK.search(text) and not LIST.search(text):
+        raise ValueError("page: has no <!-- claim NAME --> and <!-- /claim --> lines; add some")
     return LIST.sub(overview, BLOCK.sub(tables, text))

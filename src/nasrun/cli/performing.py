@@ -34,11 +34,24 @@ def perform(words: Sequence[str], folder: Path) -> list[Path]:
         raise ValueError(screen.told(error)) from error
 
 
-def check(words: Sequence[str]) -> None:
-    """Raise ValueError for a command of stages that would be refused; nothing is written."""
-    if words[0] != ANALYZE:
-        line = Line.parse(words[0], words[1:])
-        plan_of(line, source_of(line))
+def check(commands: Sequence[Sequence[str]]) -> None:
+    """Raise ValueError for an arm with a command that would be refused; nothing is written.
+
+    The words of later commands compose; whether they suit what the first one finds, it says itself.
+    """
+    from nasrun.config import compose
+
+    for place, (verb, *words) in enumerate(commands):
+        if verb == ANALYZE:
+            if not words or words[0] not in PARTS:
+                raise ValueError(f"analyze {' '.join(words[:1])}: use {', '.join(PARTS)}")
+            continue
+        line = Line.parse(verb, words)
+        line.refuse_flags()
+        if place:
+            compose(line.overrides)
+        else:
+            plan_of(line, source_of(line))
 
 
 def _run(words: Sequence[str], folder: Path) -> list[Path]:

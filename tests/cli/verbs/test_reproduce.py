@@ -44,7 +44,7 @@ def test_a_killed_claim_continues_in_its_stage_and_repeats_nothing(
     rounds.clear()
     answer = nasrun(*words)
     assert answer.status == 0, answer.err
-    assert "1 of 2 seeds: 1 runs are missing, about 3 core-minutes" in answer.out
+    assert "1 of 2 seeds: 1 run is missing, about 3 core-minutes" in answer.out
     assert rounds["search"] == 1
     assert "begun: 2 of 4 runs" in answer.out
     found = [json.loads(line) for line in RESULTS.open()]
@@ -87,8 +87,21 @@ def test_wrong_words_are_refused_in_one_line_and_leave_nothing(nasrun, tiny, her
         ("tiny.yaml", "snas_gap"): "name one claim at a time",
         ("seeds=1",): "seeds=1: has no effect without a claim; name one",
         ("page=x.md",): "page=x.md: there is no such file",
+        ("page=tiny.yaml",): "page: has no <!-- claim NAME -->",
+        ("results=x.jsonl",): "results=x.jsonl: there is no such file",
+        ("tiny.yaml", "results=."): "results=.: . is in its place; name another file",
+        ("tiny.yaml", "results=tiny.yaml/x"): "tiny.yaml is in its place; name another file",
+        ("bayesian_nb201", "space.table=x.csv"): "space.table=x.csv: cannot be read",
     }.items():
         assert told in nasrun("reproduce", *words).refusal, words
+    assert [path.name for path in here.iterdir()] == ["tiny.yaml"]
+
+
+def test_a_wrong_word_of_a_later_command_is_refused_before_the_first_runs(nasrun, here):
+    first, later = TINY["arms"]["snas"]
+    arms = {**TINY["arms"], "snas": [first, later.replace("argmax", "argmin")]}
+    written(here / "tiny.yaml", {**TINY, "arms": arms})
+    assert "selector=argmin: unknown option" in nasrun("reproduce", "tiny.yaml").refusal
     assert [path.name for path in here.iterdir()] == ["tiny.yaml"]
 
 

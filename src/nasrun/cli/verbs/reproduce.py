@@ -94,7 +94,10 @@ def _all(keys: Mapping[str, str]) -> int:
 
     if idle := [key for key in keys if key not in ("results", "page")]:
         raise ValueError(f"{idle[0]}={keys[idle[0]]}: has no effect without a claim; name one")
-    results = ResultFile(Path(keys["results"]) if "results" in keys else shipped())
+    path = Path(keys["results"]) if "results" in keys else shipped()
+    if "results" in keys and not path.is_file():
+        raise ValueError(f"results={path}: there is no such file; name one, or leave it out")
+    results = ResultFile(path)
     found = {}
     for name in reading.names():
         claim = reading.read(reading.file_of(name))
@@ -102,11 +105,11 @@ def _all(keys: Mapping[str, str]) -> int:
     if "page" in keys:
         from nasrun.files import write_text
 
-        path = Path(keys["page"])
-        if not path.is_file():
-            raise ValueError(f"page={path}: there is no such file; name a page with markers")
-        write_text(path, tables.page(path.read_text("utf-8"), found))
-        print(f"{path}: its tables are those of {results.path}")
+        page = Path(keys["page"])
+        if not page.is_file():
+            raise ValueError(f"page={page}: there is no such file; name a page with markers")
+        write_text(page, tables.page(page.read_text("utf-8"), found))
+        print(f"{page}: its tables are those of {results.path}")
         return 0
     table(screen.console(), "", *tables.listed([*found.values()]))
     return 0
@@ -129,10 +132,11 @@ def _one(name: str, claim: Claim, keys: Mapping[str, str]) -> int:
     table = _table(claim, keys)
     root = Path(keys.get("outputs", FOLDER))
     results = ResultFile(Path(keys.get("results", root / "results.jsonl")))
+    results.check_writable()
     console = screen.console()
     trials = runner.missing(name, claim, _arms(claim, keys), seeds, results, root, keys)
-    for words in {trial.arm: trial.commands[0] for trial in trials}.values():
-        check(words)
+    for commands in {trial.arm: trial.commands for trial in trials}.values():
+        check(commands)
     _announce(console, name, claim, trials, seeds)
     abreast = 1 if claim.alone else min(jobs or cores(), len(runner.lanes(trials)) or 1)
     well = runner.run(claim, trials, results, perform, abreast, _told(console)) if trials else True
@@ -158,25 +162,27 @@ def _refuse_data(name: str, claim: Claim, keys: Mapping[str, str]) -> None:
     """Raise ValueError for missing data, and for data that the claim does not read."""
     for key in claim.needs:
         if key not in keys:
-            raise ValueError(f"{key}: {name} needs it; add {key}={KEYS[key]} to the command")
+            form = KEYS.get(key, "...")
+            raise ValueError(f"{key}: {name} needs it; add {key}={form} to the command")
     for key in DATA:
         if key in keys and key not in claim.needs and (key != TABLE or not claim.looked_up):
             raise ValueError(f"{key}={keys[key]}: has no effect on {name}; leave it out")
 
 
 def _table(claim: Claim, keys: Mapping[str, str]) -> Table | None:
-    """Return the table that was typed; it has the columns that are looked up at the end."""
+    """Return the table that was typed, if true results are looked up in it at the end."""
     if TABLE not in keys:
         return None
     from nasrun.data.table import Table, header, true_columns
+    from nasrun.pipeline.plan import table_key
 
-    known = true_columns(header(Path(keys[TABLE])))
-    for data in claim.needed:
-        if data not in known:
-            raise ValueError(
-                f"{TABLE}={keys[TABLE]}: has no true accuracies of {data}; name a table that has"
-            )
-    return Table.read(Path(keys[TABLE])) if claim.looked_up else None
+    path = Path(keys[TABLE])
+    with table_key():
+        known = true_columns(header(path))
+        for data in claim.needed:
+            if data not in known:
+                raise ValueError(f"table={path}: has no true accuracies of {data}; name another")
+        return Table.read(path) if claim.looked_up else None
 
 
 def _announce(
@@ -188,7 +194,8 @@ def _announce(
     say(console, f"{name}: {claim.sentence} ({claim.paper})")
     cost = sum(claim.minutes.get(trial.arm, 0.0) for trial in trials)
     about = f", about {cost:,.0f} core-minutes" if cost >= 1 else ""
-    todo = f"{len(trials)} runs are missing{about}" if trials else "all runs are finished"
+    runs = "1 run is" if len(trials) == 1 else f"{len(trials)} runs are"
+    todo = f"{runs} missing{about}" if trials else "all runs are finished"
     say(console, f"protocol {claim.frozen}, {seeds} of {claim.seeds} seeds: {todo}")
 
 
