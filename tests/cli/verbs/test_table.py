@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import pickle
+import random
 import struct
 from pathlib import Path
 
@@ -236,8 +237,10 @@ def test_a_file_that_names_code_is_refused_before_it_runs(nasrun, archive):
 def test_what_cannot_be_done_is_one_line_and_leaves_no_table(nasrun, archive):
     Path("text.csv").write_text("x")
     Path("broken.pickle.pbz2").write_bytes(b"no bzip2")
-    content = bz2.compress(pickle.dumps({"meta_archs": CELLS}))
-    Path("cut.pickle.pbz2").write_bytes(content[:-9])
+    packed(Path("bare.pickle.pbz2"), {"meta_archs": CELLS})
+    packed(Path("part.pickle.pbz2"), {"meta_archs": CELLS, "arch2infos": {0: {}}})
+    cut = bz2.compress(pickle.dumps(random.Random(0).randbytes(9999)))[:-999]
+    Path("cut.pickle.pbz2").write_bytes(cut)
     packed(Path("number.pickle.pbz2"), 3)
     packed(Path("sizes.pickle.pbz2"), {"meta_archs": ["8:8:8:8:8"], "arch2infos": {}})
     Path("empty").mkdir()
@@ -250,8 +253,10 @@ def test_what_cannot_be_done_is_one_line_and_leaves_no_table(nasrun, archive):
         "missing": "missing: there is no such",
         "text.csv": "text.csv: is no file of a known benchmark; give",
         "empty": "empty: has no meta.pickle.pbz2; give the unpacked folder",
-        "broken.pickle.pbz2": "broken.pickle.pbz2: cannot be read",
-        "cut.pickle.pbz2": "cut.pickle.pbz2: is cut off",
+        "broken.pickle.pbz2": "broken.pickle.pbz2: is damaged (OSError)",
+        "cut.pickle.pbz2": "cut.pickle.pbz2: is damaged (EOFError); take it again",
+        "bare.pickle.pbz2": "bare.pickle.pbz2: holds no trainings",
+        "part.pickle.pbz2 data=[cifar10]": "architecture 0 has no cifar10_test_200ep",
         "number.pickle.pbz2": "number.pickle.pbz2: lists no architectures",
         "sizes.pickle.pbz2": "are like 8:8:8:8:8; give the topology benchmark",
         "lacking.pickle.pbz2": "architecture 1 has no cifar100_test_200ep; leave cifar100 out",

@@ -83,8 +83,11 @@ class OneFile(NasBench201Files):
     """One file of all architectures: NATS-Bench's, or NAS-Bench-201's with its other two names."""
 
     def __init__(self, content: Any, path: Path) -> None:
+        self.path = path
         self.architectures = _architectures(content, path)
-        self.found = content["arch2infos"]
+        self.found = content.get("arch2infos")
+        if not isinstance(self.found, dict):
+            raise ValueError(f"{path}: holds no trainings; take it again from its authors")
 
     @classmethod
     def read(cls, path: Path) -> OneFile:
@@ -92,8 +95,10 @@ class OneFile(NasBench201Files):
         return cls(_read(path), path)
 
     def trainings(self, index: int) -> Mapping[str, Any]:
-        found = self.found[index]
-        return found if "200" in found else {"12": found["less"], "200": found["full"]}
+        found = self.found.get(index)
+        if not isinstance(found, dict):
+            raise ValueError(f"{self.path}: has no architecture {index}; take a complete file")
+        return {"12": found["less"], "200": found["full"]} if "full" in found else found
 
 
 def _mean(trainings: Mapping[str, Any], data: str, column: str) -> float:
@@ -121,11 +126,9 @@ def _architectures(content: Any, path: Path) -> list[str]:
 def _read(path: Path) -> Any:
     """Return the plain value in a compressed pickle."""
     try:
-        return unpickled(bz2.decompress(path.read_bytes()))
+        with bz2.open(path) as file:
+            return unpickled(file)
     except NotPlain as error:
         raise ValueError(f"{path}: {error}") from error
     except OSError as error:
-        reason = error.strerror or "it is no bzip2 file"
-        raise ValueError(f"{path}: cannot be read ({reason}); take it from its authors") from error
-    except (EOFError, ValueError) as error:
-        raise ValueError(f"{path}: is cut off; take it again from its authors") from error
+        raise ValueError(f"{path}: cannot be read ({error.strerror}); name another") from error

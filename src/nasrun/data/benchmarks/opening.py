@@ -48,6 +48,10 @@ def _loaded(path: Path) -> Any:
     try:
         with torch.serialization.safe_globals(plain):
             return torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError as error:
+        raise ValueError(
+            f"{path}: needs more memory than there is; take NATS-Bench's folder"
+        ) from error
     except Exception as error:
         raise ValueError(
             f"{path}: is damaged or names more than plain values ({type(error).__name__}); take it "

@@ -6,11 +6,10 @@ anything is made, so that a file that is not what it claims to be runs no code.
 
 from __future__ import annotations
 
-import io
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -19,12 +18,16 @@ class NotPlain(ValueError):
     """A pickle is damaged, or names something else than plain values."""
 
 
-def unpickled(content: bytes) -> Any:
+def unpickled(file: IO[bytes]) -> Any:
     """Return the value in a pickle; NotPlain says what else it holds."""
     try:
-        return _Plain(io.BytesIO(content)).load()
+        return _Plain(file).load()
     except NotPlain:
         raise
+    except MemoryError as error:  # a damaged length asks for too much, too
+        raise NotPlain(
+            "is damaged, or needs more memory than there is; take NATS-Bench's folder"
+        ) from error
     except Exception as error:
         raise NotPlain(
             f"is damaged ({type(error).__name__}); take it again from its authors"
