@@ -58,7 +58,9 @@ def test_the_bold_line_is_the_mean_of_the_runs_where_all_have_a_number():
     assert means(curves) == [(1, 2.0), (2, 4.0)]
     chart = lines("Loss", "nats", [Series("train", Look(2), curves)])
     assert [part.classes for part in chart.drawn] == ["line seed c2 d0"] * 2 + ["line c2 d0"]
-    assert chart.words == ("Loss, nats, by round. train: 2 in 1, 4 in 2, mean of 2 seeds.")
+    assert chart.words == (
+        "Loss, nats, by round. train: 2 in round 1, 4 in round 2, mean of 2 runs."
+    )
 
 
 def test_a_long_line_is_thinned_and_keeps_its_end():

@@ -12,8 +12,8 @@ from typing import Any
 from nasrun.config import options
 from nasrun.display import duration
 from nasrun.files import read_lines
-from nasrun.pages.results import NOTHING, Entrant, Logged
-from nasrun.pipeline.stages import KINDS, SEARCH, SELECT
+from nasrun.pages.results import NOTHING, Entrant, Logged, measure
+from nasrun.pipeline.stages import KINDS, SEARCH, SELECT, STAGES
 from nasrun.runs.comparison import Group, shared
 from nasrun.runs.differences import unlike, whole
 from nasrun.runs.log import COMMANDS, LOG
@@ -109,25 +109,25 @@ def lead(every: Sequence[Configuration], kept: Sequence[Entrant]) -> list[str]:
     told = [_begins(every, count)]
     if searches := [each for each in kept if each.group.kind == SEARCH.name]:
         rounds = dict.fromkeys(_rounds(each.group) for each in searches)
-        of = _several([str(number) for number in rounds if number], "or")
-        told.append(
-            f"Each run begins with a search{f' of {of} rounds' if of else ''}, whose numbers are "
-            "measured on validation images."
-        )
+        scores = dict.fromkeys(measure(each.scored[0][1]) for each in searches if each.scored)
+        sentence = f"{'Each' if count > 1 else 'The'} run begins with a search"
+        if of := _several([str(number) for number in rounds if number], "or"):
+            sentence += f" of {of} rounds"
+        if scores:
+            sentence += f", which is judged by {_several(list(scores), 'or')}"
+        told.append(f"{sentence}.")
     if chosen := _branches(kept, SELECT.name):
         told.append(
             f"Then {_several(chosen)} {'chooses' if len(chosen) == 1 else 'each choose'} an "
             "architecture."
         )
-    trained: dict[str, list[str]] = {}
-    for each in kept:
-        if KINDS[each.group.kind].trains and not each.is_random:
-            trained.setdefault(each.data, []).append(each.name)
+    trained = [each for each in kept if KINDS[each.group.kind].trains and not each.is_random]
     if trained:
-        names = _several(list(trained))
+        names = _several(list(dict.fromkeys(each.data for each in trained)))
+        what = "What is chosen" if chosen else "The architecture"
         told.append(
-            f"The chosen ones are trained from scratch on {names}, and the test images are read "
-            "once, when a training ends."
+            f"{what} is trained from scratch on {names}, and the test images are read once, when "
+            "a training ends."
         )
     if any(each.is_random for each in kept):
         told.append("One random architecture per run is trained in the same way: the baseline.")
@@ -140,7 +140,7 @@ def _begins(every: Sequence[Configuration], count: int) -> str:
     runs = f"{count} run{'s' if count > 1 else ''}"
     if len(every) == 1:
         return f"This page tells of {runs}{' of one configuration' if count > 1 else ''}{of}."
-    letters = f"{every[0].letter} to {every[-1].letter}"
+    letters = f"{every[0].letter} {'and' if len(every) == 2 else 'to'} {every[-1].letter}"
     return f"This page compares {len(every)} configurations, {letters}, in {runs}{of}."
 
 
@@ -178,13 +178,36 @@ def _scales(every: Sequence[Configuration]) -> dict[str, list[str]]:
 
 
 def differing(every: Sequence[Configuration]) -> list[tuple[str, ...]]:
-    """Return the settings in which configurations differ, with the value of each."""
-    several = [whole(configuration.first) for configuration in every]
-    rows = []
-    for key in unlike(several):
-        if key != "seed":
-            rows.append((key, *(each.get(key, NOTHING) for each in several)))
-    return rows
+    """Return the settings in which configurations differ, with the value of each.
+
+    Stages are compared by their kind, whatever the branches are called; a branch's recipe is
+    compared only if all configurations have stages of its kind.
+    """
+    several = [_settings(configuration.first) for configuration in every]
+    kinds: list[set[str]] = [{kind.name for kind in STAGES} & {*each} for each in several]
+    some = set[str]().union(*kinds) - kinds[0].intersection(*kinds)
+    return [
+        (key, *(each.get(key, NOTHING) for each in several))
+        for key in unlike(several)
+        if key != "seed" and not (" " in key and key.split()[0] in some)
+    ]
+
+
+def _settings(run: Run) -> dict[str, str]:
+    """Return the settings of a run, those of its later stages by kind, with all their values."""
+    titles = {stage.title: stage for stage in run.stages() if stage.kind != SEARCH.name}
+    found: dict[str, list[str]] = {}
+    for key, value in whole(run).items():
+        title = next((title for title in titles if key == title or key.startswith(f"{title} ")), "")
+        if title:
+            stage, own = titles[title], key.removeprefix(title).strip()
+            # the branches themselves, else a setting of one of them
+            key = f"{stage.kind} {own}" if own else stage.kind
+            value = value if own else stage.branch
+        known = found.setdefault(key, [])
+        if value not in known:
+            known.append(value)
+    return {key: ", ".join(values) for key, values in found.items()}
 
 
 def missing(
@@ -274,8 +297,8 @@ def origins(
                 letter=configuration.letter,
                 seed=str(run.record.get("seed")),
                 fingerprint=run.record["fingerprint"],
-                time=duration(seconds) if seconds else NOTHING,
-                memory=f"{memory:.2f} GiB" if memory else NOTHING,
+                time=duration(seconds) if seconds else "",
+                memory=f"{memory:.2f} GiB" if memory else "",
                 commands=tuple(_commands(run)),
             )
 

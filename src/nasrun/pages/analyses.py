@@ -38,7 +38,8 @@ class Analysis:
     part: str
     run: str
     source: str
-    told: tuple[Exhibit | str, ...]
+    sentences: tuple[str, ...]
+    tables: tuple[Exhibit, ...]
     pictures: tuple[Picture, ...]
     notes: tuple[str, ...]
 
@@ -89,7 +90,9 @@ def _analysis(folder: Path, run: str, room: int) -> Analysis:
             continue
         room -= len(picture.data)
         pictures.append(picture)
-    return Analysis(folder.name, run, source, told, tuple(pictures), tuple(notes))
+    sentences = tuple(each for each in told if isinstance(each, str))
+    tables = tuple(each for each in told if isinstance(each, Exhibit))
+    return Analysis(folder.name, run, source, sentences, tables, tuple(pictures), tuple(notes))
 
 
 def _picture(path: Path) -> Picture:

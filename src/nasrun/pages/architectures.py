@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from nasrun.config import build
-from nasrun.genotype import Genotype
+from nasrun.genotype import Genotype, fingerprint
 from nasrun.pages.results import RANDOM, Entrant
 from nasrun.pictures.cells import FAMILIES, family_of
 from nasrun.pictures.graph import FLOW, OUTPUT, Arc, Graph
@@ -93,12 +93,12 @@ def architectures(every: Sequence[Entrant], trusted: Sequence[str]) -> list[Arch
         for member in kept.group.members:
             if (text := _text(kept, member)) is None:
                 continue
-            key = (kept.group.of, text)
-            if key not in found:
-                if kept.group.of not in spaces:
-                    spaces[kept.group.of] = _space(member, trusted)
-                found[key] = _architecture(text, member, spaces[kept.group.of])
-            seeds = found[key].by.setdefault(kept.name, [])
+            home = fingerprint(member.run.config["space"])
+            if (home, text) not in found:
+                if home not in spaces:
+                    spaces[home] = _space(member, trusted)
+                found[home, text] = _architecture(text, member, spaces[home])
+            seeds = found[home, text].by.setdefault(kept.name, [])
             seed = str(member.run.record.get("seed"))
             if seed not in seeds:
                 seeds.append(seed)

@@ -175,7 +175,7 @@ def lines(title: str, unit: str, every: Sequence[Series], along: str = "round") 
             drawn += _pieces(curve, x, y, each.look, "line seed")
         mean = means(each.curves)
         drawn += _pieces(mean, x, y, each.look, "line")
-        told.append(_told(each.name, mean, len(each.curves)))
+        told.append(_told(each.name, mean, len(each.curves), along))
     legend = tuple((each.name, each.look.sample) for each in every if each.name)
     words = f"{title}{f', {unit}' if unit else ''}, by {along}. {' '.join(filter(None, told))}"
     return Chart(title, words, WIDTH, HEIGHT, x, y, along, unit, tuple(drawn), legend)
@@ -190,13 +190,14 @@ def means(curves: Sequence[Sequence[Place]]) -> list[Place]:
     return [(x, math.fsum(table[x] for table in tables) / len(tables)) for x in shared]
 
 
-def _told(name: str, mean: Sequence[Place], count: int) -> str:
+def _told(name: str, mean: Sequence[Place], count: int, along: str) -> str:
     known = [(x, y) for x, y in mean if math.isfinite(y)]
     if not known:
         return ""
     (first, begins), (last, ends) = known[0], known[-1]
-    of = f", mean of {count} seeds" if count > 1 else ""
-    return f"{name or 'It'}: {begins:.4g} in {first:g}, {ends:.4g} in {last:g}{of}."
+    of = f", mean of {count} runs" if count > 1 else ""
+    until = f", {ends:.4g} in {along} {last:g}" if last > first else ""
+    return f"{name}{': ' if name else ''}{begins:.4g} in {along} {first:g}{until}{of}."
 
 
 def _pieces(

@@ -7,6 +7,7 @@ scripts and requests, so that nothing that a run's files contain can run or call
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from nasrun.display import Exhibit
 from nasrun.files import write_text
 from nasrun.pages import account, results
 from nasrun.pages.analyses import analyses
@@ -140,13 +140,18 @@ def _filled(**values: Any) -> str:
         lstrip_blocks=True,
         finalize=_clean,
     )
-    environment.tests["exhibit"] = lambda value: isinstance(value, Exhibit)
+    environment.tests["numeric"] = _is_numeric
     template = environment.get_template("page.html")
     return template.render(
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
         mark=Markup(MARK),
         **values,
     )
+
+
+def _is_numeric(value: Any) -> bool:
+    """Return whether a cell of a table is a number, maybe with its unit, or nothing."""
+    return re.match(r"[+−-]?\.?\d|[-–]$|$", str(value)) is not None
 
 
 def _clean(value: Any) -> Any:

@@ -29,7 +29,6 @@ class Entrant:
     name: str
     group: Group
     look: Look
-    letter: str = ""
 
     @property
     def scored(self) -> list[tuple[Seeded, Standing]]:
@@ -80,7 +79,7 @@ def named(groups: Sequence[Group], letters: Mapping[str, str]) -> list[Entrant]:
             look = Look(branches.setdefault(branch, len(branches)) % NEUTRAL, number)
         letter = letters[group.of]
         words = (letter, branch, f"({text})" if text and not letter else "")
-        found.append(Entrant(" ".join(filter(None, words)), group, look, letter))
+        found.append(Entrant(" ".join(filter(None, words)), group, look))
     return found
 
 
@@ -337,7 +336,7 @@ def _sizes(name: str, unit: str, data: str, some: Sequence[Entrant]) -> Chart | 
         for each in every
     )
     label = f"{name}, {unit}" if unit else name
-    return scatter("Size", ("parameters, M", label), every, words)
+    return scatter("Size and score", ("parameters, M", label), every, words)
 
 
 @dataclass(frozen=True)
@@ -419,7 +418,7 @@ def singles(
             standing = Standing.of(result, kind) if result else None
             seed, top5 = member.run.record.get("seed"), result.get("test_top5_accuracy")
             yield SeedRow(
-                name=kept.name if kind != SEARCH.name else kept.letter or NOTHING,
+                name=kept.name,
                 stage=f"{kind} ({data_of(member)})" if KINDS[kind].trains else kind,
                 run=labels[str(member.run.path)],
                 seed=NOTHING if seed is None else str(seed),
