@@ -3,7 +3,7 @@
 import math
 import re
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasrun.pages.charts import (
@@ -27,6 +27,7 @@ def places(path):
     return [*zip(numbers[::2], numbers[1::2], strict=True)]
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=1, max_size=30),
     st.booleans(),

@@ -111,13 +111,13 @@ def test_a_score_without_training_is_not_called_an_accuracy(finished):
         if k != "validation_accuracy"
     }
     write_record(
-        finished / "search/result.json", {**result, "judged_by": "naswot", "naswot": 1234.5}
+        finished / "search/result.json", {**result, "judged_by": "naswot", "naswot": 12.25}
     )
     shutil.rmtree(finished / "retrain")
     shutil.rmtree(finished / "transfer")
     text = told(finished)
     row = re.search(r'<th scope="row" class="text">search</th>(.*?)</tr>', text, re.DOTALL)[1]
-    assert "naswot" in row and "1234.5" in row
+    assert "naswot" in row and "12.25" in row
     assert "accuracy" not in row and "%" not in row
 
 

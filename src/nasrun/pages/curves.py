@@ -64,7 +64,7 @@ def _panels(kind: str, some: Sequence[Entrant], logged: Logged) -> list[Panel]:
     known = {key for panel in found for key in panel.curves} | {*SHOWN}
     for key in keys:
         if f"best_{key}" in keys and key not in known:
-            found.append(Panel(key, "", {key: "", f"best_{key}": "best so far"}))
+            found.append(Panel(key, "", {key: "candidates", f"best_{key}": "best so far"}))
     return [*found, POPULATION]
 
 

@@ -9,7 +9,7 @@ from nasrun.analysis.paired import Difference, Spread, holm
 from nasrun.display import duration
 from nasrun.genotype import fingerprint
 from nasrun.pages.charts import NEUTRAL, Chart, Look, Series, Strip, scatter, strips
-from nasrun.pipeline.stages import KINDS, SEARCH, SELECT, TRANSFER
+from nasrun.pipeline.stages import KINDS, RETRAIN, SEARCH, SELECT, TRANSFER
 from nasrun.runs.comparison import Group, Seeded, told_apart
 from nasrun.runs.report import Standing
 from nasrun.runs.stage_folder import StageFolder
@@ -99,19 +99,22 @@ def told(standing: Standing | None) -> str:
     return NOTHING if standing is None else str(standing).replace("%", " %")
 
 
-def scaled(kept: Entrant) -> tuple[list[float], str, int]:
-    """Return the scores of a group, accuracies in percent, their unit and number of digits."""
+def scaled(kept: Entrant) -> tuple[list[float], str]:
+    """Return the scores of a group, accuracies in percent, and their unit."""
     accuracy = any(standing.is_accuracy for _, standing in kept.scored)
     scale = 100.0 if accuracy else 1.0
-    return [scale * s.value for _, s in kept.scored], "%" if accuracy else "", 2 if accuracy else 4
+    return [scale * standing.value for _, standing in kept.scored], "%" if accuracy else ""
 
 
 def spread_of(kept: Entrant) -> str:
     """Return mean and standard deviation of a group's scores, with their unit."""
-    values, unit, digits = scaled(kept)
+    values, unit = scaled(kept)
     if not values:
         return NOTHING
-    return f"{Spread.of(values).text(digits)} {unit}".strip()
+    if unit:
+        return f"{Spread.of(values).text()} {unit}"
+    of = Spread.of(values)
+    return f"{of.mean:.4g}" if of.std is None else f"{of.mean:.4g} ± {of.std:.4g}"
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,7 @@ def _comparison(data: str, some: Sequence[Entrant]) -> SharedScore:
         dots=_dots(name, unit, data, some),
         sizes=_sizes(name, unit, data, some),
         findings=findings,
-        note=_note([row.pairs for row in rows]),
+        note=_note([row.pairs for row in rows], some[0].group.kind),
     )
 
 
@@ -235,14 +238,14 @@ def _p(found: Difference | None) -> float:
 
 
 def _row(kept: Entrant, found: Difference | None, p: float | None) -> ResultRow:
-    _, unit, digits = scaled(kept)
+    unit = scaled(kept)[1]
     points = "points" if unit == "%" else ""
     group = kept.group
     difference = interval = NOTHING
     if found is not None and found.spread.mean is not None:
-        difference = f"{signed(found.spread.mean, digits)} {points}".strip()
+        difference = f"{signed(found.spread.mean, unit)} {points}".strip()
         if found.low is not None and found.high is not None:
-            low, high = signed(found.low, digits), signed(found.high, digits)
+            low, high = signed(found.low, unit), signed(found.high, unit)
             interval = f"{low} to {high} {points}".strip()
     several = found is not None and found.spread.n > 1
     return ResultRow(
@@ -260,9 +263,9 @@ def _row(kept: Entrant, found: Difference | None, p: float | None) -> ResultRow:
     )
 
 
-def signed(value: float, digits: int) -> str:
-    """Return a number with its sign."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+def signed(value: float, unit: str) -> str:
+    """Return a difference with its sign; percentages have two digits."""
+    return (f"{value:+.2f}" if unit else f"{value:+.4g}").replace("-", "−")
 
 
 def _among(done: int, all_: int) -> str:
@@ -291,14 +294,13 @@ def _finding(
     return f"{text}, the mean of {found.spread.n} runs. Its 95 % interval, {row.interval}, {reads}."
 
 
-def _note(pairs: Sequence[int]) -> str:
+def _note(pairs: Sequence[int], kind: str) -> str:
     """Return what a reader has to know of the tests."""
     most = max(pairs, default=0)
     if most < 1:
-        return (
-            "No random architecture was trained in the same way, so that there is nothing to "
-            "compare with; nasrun run trains one (baseline=true), on the data of the search."
-        )
+        told = "No random architecture was trained in the same way, to compare with"
+        trains_one = kind == RETRAIN.name
+        return f"{told}{'; nasrun run trains one (baseline=true)' if trains_one else ''}."
     if most < 2:
         return "Run more seeds for an interval and a test."
     return (
@@ -311,7 +313,7 @@ def _note(pairs: Sequence[int]) -> str:
 
 def _dots(name: str, unit: str, data: str, some: Sequence[Entrant]) -> Chart:
     rows = [Strip(kept.name, kept.look, scaled(kept)[0], spread_of(kept)) for kept in some]
-    about = f"{name.capitalize()} on {data}"
+    about = f"{name[:1].upper() + name[1:] if unit else name} on {data}"
     return strips("Every run, and the mean", about, f"{name}, {unit}" if unit else name, rows)
 
 
