@@ -16,6 +16,7 @@ from nasrun.engines.cluster import RayCluster
 from nasrun.engines.local import Pool, Serial
 
 BUDGET = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
+RAY = {"address": None, "cpus": 1.0, "gpus": 0.0, "retries": 0, "patience": 0.0}
 
 
 @pytest.fixture(autouse=True)
@@ -176,13 +177,6 @@ def test_an_interrupt_while_workers_start_is_heard_by_their_parent_alone(parent)
     assert process.stderr.read() == b""
 
 
-def test_ray_gives_what_this_process_gives():
-    pytest.importorskip("ray")
-    engine = RayCluster(address=None, cpus=1.0, gpus=0.0, retries=0)
-    engine.check(BUDGET)
-    assert results(engine, Product(300), [3, 5]) == results(Serial(), Product(300), [3, 5])
-
-
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
@@ -195,7 +189,7 @@ def test_ray_gives_what_this_process_gives():
 )
 def test_ray_is_not_asked_for_what_never_comes(monkeypatch, settings, text):
     monkeypatch.setattr("nasrun.engines.cluster.find_spec", lambda name: name)
-    engine = RayCluster(**{"address": None, "cpus": 1.0, "gpus": 0.0, "retries": 0} | settings)
+    engine = RayCluster(**RAY | settings)
     with pytest.raises(ValueError, match=text):
         engine.check(BUDGET)
 
@@ -205,8 +199,9 @@ def test_ray_is_not_asked_for_what_never_comes(monkeypatch, settings, text):
     [
         (lambda: Pool(processes=0, retries=0), "processes=0: use at least 1"),
         (lambda: Pool(processes=1, retries=-1), "retries=-1: use 0 or more"),
-        (lambda: RayCluster(address=None, cpus=0, gpus=0, retries=0), "cpus=0: use more than 0"),
-        (lambda: RayCluster(address=None, cpus=1, gpus=-1, retries=0), "gpus=-1: use 0 or more"),
+        (lambda: RayCluster(**RAY | {"cpus": 0}), "cpus=0: use more than 0"),
+        (lambda: RayCluster(**RAY | {"gpus": -1}), "gpus=-1: use 0 or more"),
+        (lambda: RayCluster(**RAY | {"patience": -1}), "patience=-1: use 0 or more"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(make, text):

@@ -32,7 +32,7 @@ from nasrun.context import Context
 from nasrun.costs.cost import params
 from nasrun.display import Exhibit, watched
 from nasrun.divergence import Diverged
-from nasrun.engines.base import Engine
+from nasrun.engines.base import Engine, refuse_unseen
 from nasrun.files import digest_of, write_json, write_whole
 from nasrun.genotype import Genotype
 from nasrun.pictures import measured
@@ -86,6 +86,7 @@ class Train:
     modules: tuple[str, ...]
 
     def __call__(self, order: TrainingOrder) -> dict[str, Any]:
+        refuse_unseen(order.file.parent)
         for module in self.modules:  # this process has to know the user's operations too
             import_module(module)
         self.budget.apply_to_cuda()
@@ -109,7 +110,6 @@ class Train:
         weights = stage.learner.network.state_dict()
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         content = save(plain, {SOLUTION: order.solution})
-        order.file.parent.mkdir(parents=True, exist_ok=True)
         return {"curve": curve, "digest": write_whole(order.file, lambda f: f.write(content))}
 
 
@@ -146,6 +146,7 @@ def analyse(
     home = results.home_of(folder)
     with nullcontext() if home is None else home.lock():
         orders = _orders(found, range(first, first + seeds), nodes, folder)
+        (folder / WEIGHTS).mkdir(parents=True, exist_ok=True)
         _train(found, orders, recipe, budget, engine, kept)
         rows = [_row(each, own, recipe, kept) for each, own in zip(found, orders, strict=True)]
         record = {"epochs": recipe.epochs, "first_seed": first, "seeds": seeds}

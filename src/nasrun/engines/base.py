@@ -6,9 +6,11 @@ and computes on one thread, in this process, too.
 
 from __future__ import annotations
 
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -66,6 +68,15 @@ def prepare_worker() -> None:
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+
+
+def refuse_unseen(folder: Path) -> None:
+    """Raise ValueError if this process, perhaps on another machine, does not see a folder."""
+    if not folder.is_dir():
+        raise ValueError(
+            f"{folder}: {socket.gethostname()} has no such folder; use a file system that all "
+            "nodes share"
+        )
 
 
 class OnEngine(ABC):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from nasrun.divergence import finite
+from nasrun.engines.base import refuse_unseen
 from nasrun.files import refuse_flipped, write_whole
 from nasrun.genotype import Genotype, fingerprint
 from nasrun.score import Score
@@ -142,6 +143,7 @@ class TrainMember:
     home: Path
 
     def __call__(self, order: Order) -> Metrics:
+        refuse_unseen(self.home)
         target = self.home / order.target
         if target.exists():
             with suppress(ValueError):  # a damaged file is trained again
