@@ -49,10 +49,10 @@ def test_a_failed_job_of_a_sweep_is_told_and_the_others_go_on(
 
     execute = pipeline.execute
 
-    def fails(plan, console):
+    def fails(plan, console, sweep):
         if plan.seed == 0:
             raise error
-        return execute(plan, console)
+        return execute(plan, console, sweep)
 
     monkeypatch.setattr(pipeline, "execute", fails)
     words = [word for word in small if not word.startswith("rounds=")]
@@ -208,10 +208,10 @@ def test_a_sweeper_that_draws_is_told_of_a_failure_and_goes_on(
 ):
     execute = execution.execute
 
-    def fails(plan, console):
+    def fails(plan, console, sweep):
         if plan.retrain.epochs == 2:
             raise RuntimeError("diverged")
-        return execute(plan, console)
+        return execute(plan, console, sweep)
 
     monkeypatch.setattr(execution, "execute", fails)
     words = [word for word in short if not word.startswith("retrain.epochs=")]
