@@ -76,14 +76,6 @@ class ResultFile:
             found[_key(line)] = line
         return found
 
-    def check_writable(self) -> None:
-        """Raise ValueError unless the file can be written."""
-        existing = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
-        if existing.is_dir() == (existing == self.path):
-            raise ValueError(f"results={self.path}: {existing} is in its place; name another file")
-        if not os.access(existing, os.W_OK):
-            raise ValueError(f"results={self.path}: no permission to write there; name another")
-
     def of(self, name: str, protocol: str | None) -> list[ResultLine]:
         """Return the lines of a claim's protocol, in the order of the file."""
         return [
@@ -122,6 +114,15 @@ class ResultFile:
                     values = {**known.values, measure: value}
                     self._lines[_key(line)] = replace(known, values=values)
             write_text(self.path, "".join(f"{line.text()}\n" for line in self._lines.values()))
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise ValueError unless a file of results can be read and written at a path."""
+    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if existing.is_dir() == (existing == path):
+        raise ValueError(f"results={path}: {existing} is in its place; name another file")
+    if not os.access(existing, os.W_OK):
+        raise ValueError(f"results={path}: no permission to write there; name another file")
 
 
 def shipped() -> Path:

@@ -118,7 +118,7 @@ def _all(keys: Mapping[str, str]) -> int:
 def _one(name: str, claim: Claim, keys: Mapping[str, str]) -> int:
     """Run what is missing of a claim, read the table, and print what is known."""
     from nasrun.claims import runner
-    from nasrun.claims.results import ResultFile
+    from nasrun.claims.results import ResultFile, refuse_unwritable
     from nasrun.cli.performing import check, perform
     from nasrun.display import say
     from nasrun.machine import cores
@@ -131,8 +131,9 @@ def _one(name: str, claim: Claim, keys: Mapping[str, str]) -> int:
     _refuse_data(name, claim, keys)
     table = _table(claim, keys)
     root = Path(keys.get("outputs", FOLDER))
-    results = ResultFile(Path(keys.get("results", root / "results.jsonl")))
-    results.check_writable()
+    path = Path(keys.get("results", root / "results.jsonl"))
+    refuse_unwritable(path)
+    results = ResultFile(path)
     console = screen.console()
     trials = runner.missing(name, claim, _arms(claim, keys), seeds, results, root, keys)
     for commands in {trial.arm: trial.commands for trial in trials}.values():
