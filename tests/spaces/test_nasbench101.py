@@ -40,6 +40,8 @@ def sizes(text, layers=9, outputs=10):
 def test_the_example_of_the_released_code_has_its_published_parameters():
     for text in (INCEPTION, ANSWER):
         assert count(sizes(text), 3, 32).params == 2_694_282
+        # by the released code's hash_module
+        assert SPACE.entry(SPACE.parse(text)) == "28cfc7874f6d200472e1a9dcd8650aa0"
 
 
 def test_parameters_are_those_of_a_formula_where_channels_do_not_divide():
