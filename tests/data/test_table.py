@@ -64,7 +64,6 @@ def test_the_true_results_are_those_on_test_images_after_the_most_epochs(tmp_pat
     assert read.true == {"a": "a_test_108ep", "b": "b_test_36ep"}
     assert set(read.columns) == set(names.split(","))
     assert read.truth("x")["a"] == {"accuracy": 0.03, "rank": 1, "of": 2}
-    assert read.true_accuracies("yx", "b") == pytest.approx([9, 5])
     assert tabular.validation_columns(read.columns) == ["b_val_108ep", "a_val_200ep"]
 
 

@@ -100,10 +100,6 @@ class Table:
             )
         return self.columns[column][text]
 
-    def true_accuracies(self, texts: Iterable[str], data: str) -> list[float]:
-        """Return the true accuracies of architectures on a data set, in percent."""
-        return [100 * self.accuracy(text, self.true[data]) for text in texts]
-
     def truth(self, text: str) -> dict[str, Truth]:
         """Return the true results and ranks of an architecture by data set."""
         return {title: self._truth(text, name) for title, name in self.true.items()}
