@@ -163,9 +163,8 @@ def made_with(every: Sequence[Configuration]) -> list[tuple[str, str, str]]:
             rows.append((key, value, options(key).get(value, "")))
     for value in _distinct(every, "genotype"):
         rows.append(("genotype", value, "the architecture that is trained"))
-    for name, values in _scales(every).items():
-        rows.append((name, _several(values, "or"), ""))
-    return rows
+    scale = [f"{name}={_several(values, 'or')}" for name, values in _scales(every).items()]
+    return [*rows, ("scale", " ".join(scale), "")] if scale else rows
 
 
 def _scales(every: Sequence[Configuration]) -> dict[str, list[str]]:

@@ -85,9 +85,13 @@ class Ruler:
         *,
         whole: bool = False,
         logarithmic: bool = False,
+        share: bool = False,
         most: int = 5,
     ) -> Ruler:
-        """Return the axis of these values: round numbers are its ticks, at most `most` and one."""
+        """Return the axis of these values: round numbers are its ticks, at most `most` and one.
+
+        The axis of a `share` has no room below 0 and above 100 %.
+        """
         from matplotlib.ticker import LogLocator, MaxNLocator
 
         known = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
@@ -103,6 +107,8 @@ class Ruler:
             low, high = (low - 1, high + 1) if whole else (low - room, high + room)
         room = 0.0 if whole else 0.04 * (high - low)
         low, high = low - room, high + room
+        if share:
+            low, high = min(max(low, 0.0), min(known)), max(min(high, 100.0), max(known))
         locator = MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10], integer=whole)
         ticks = [tick for tick in locator.tick_values(low, high) if low <= tick <= high]
         return cls(low, high, start, end, _labelled(ticks))
@@ -166,7 +172,7 @@ def lines(title: str, unit: str, every: Sequence[Series], along: str = "round") 
         return None
     rounds = [x for each in every for curve in each.curves for x, _ in curve]
     x = Ruler.over(rounds, LEFT, WIDTH - RIGHT, whole=True)
-    y = Ruler.over(values, HEIGHT - BOTTOM, TOP)
+    y = Ruler.over(values, HEIGHT - BOTTOM, TOP, share=unit.endswith("%"))
     drawn: list[Drawn] = []
     told = []
     for each in every:
@@ -228,7 +234,8 @@ class Strip:
 def strips(title: str, about: str, unit: str, rows: Sequence[Strip]) -> Chart:
     """Return rows of dots on one axis, each with a line at its mean; `about` says what they are."""
     height = TOP + ROW * len(rows) + BOTTOM
-    x = Ruler.over((value for row in rows for value in row.values), 14.0, WIDTH - 14.0, most=6)
+    values = [value for row in rows for value in row.values]
+    x = Ruler.over(values, 14.0, WIDTH - 14.0, most=6, share=unit.endswith("%"))
     drawn: list[Drawn] = []
     labels = []
     for place, row in enumerate(rows):
@@ -250,7 +257,7 @@ def scatter(title: str, axes: tuple[str, str], every: Sequence[Series], words: s
     """Return dots at (x, y), a colour per thing; x is logarithmic if it spans much."""
     points = [point for each in every for curve in each.curves for point in curve]
     x = Ruler.over((a for a, _ in points), LEFT, WIDTH - RIGHT, logarithmic=True)
-    y = Ruler.over((b for _, b in points), HEIGHT - BOTTOM, TOP)
+    y = Ruler.over((b for _, b in points), HEIGHT - BOTTOM, TOP, share=axes[1].endswith("%"))
     drawn = tuple(
         each.look.dot(x.at(a), y.at(b)) for each in every for curve in each.curves for a, b in curve
     )

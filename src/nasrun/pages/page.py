@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,12 +83,13 @@ def page(sources: Sources, trusted: Sequence[str] = ()) -> str:
     logged, unreadable = _logged(kept)
     found = architectures(kept, trusted)
     shown_settings = list(every.values())
-    missing = [
+    errors = [
         *(f"{name} cannot be read: {reason}." for name, reason in damaged.items()),
         *account.missing(every, kept, logged, names),
         *unreadable,
         *(f"This job of the sweep failed: {job}." for job in sources.failed),
     ]
+    missing = [_named(error, names) for error in errors]
     return _filled(
         title=account.title(shown_settings),
         configurations=shown_settings,
@@ -110,6 +111,13 @@ def page(sources: Sources, trusted: Sequence[str] = ()) -> str:
         origins=list(account.origins(shown_settings, kept, names)),
         environments=account.environments(shown_settings, names),
     )
+
+
+def _named(text: str, names: Mapping[str, str]) -> str:
+    """Return a text with the names of runs in place of their paths."""
+    for path, name in names.items():
+        text = text.replace(path, name)
+    return text
 
 
 def _name(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from nasrun.analysis.paired import Difference, Spread, holm
 from nasrun.display import duration
@@ -147,6 +148,11 @@ class SharedScore:
     findings: tuple[str, ...]
     note: str
 
+    @property
+    def paired(self) -> bool:
+        """Return whether there is anything to compare with."""
+        return any(row.pairs for row in self.rows)
+
 
 def comparisons(every: Sequence[Entrant]) -> Iterator[SharedScore]:
     """Yield a comparison per score and data set, of stages that train from scratch and others.
@@ -256,8 +262,8 @@ def _row(kept: Entrant, found: Difference | None, p: float | None) -> ResultRow:
         difference=difference,
         interval=interval,
         p=NOTHING if p is None or not several else f"{p:.3f}",
-        params=_millions(group, "params", 3),
-        macs=_millions(group, "macs", 1),
+        params=_amounts(group, "params"),
+        macs=_amounts(group, "macs"),
         time=duration(group.seconds),
         pairs=found.spread.n if found is not None else 0,
     )
@@ -272,9 +278,16 @@ def _among(done: int, all_: int) -> str:
     return str(done) if done == all_ else f"{done} of {all_}"
 
 
-def _millions(group: Group, key: str, digits: int) -> str:
-    values = [result[key] / 1e6 for result in group.done if result.get(key) is not None]
-    return f"{Spread.of(values).text(digits)} M" if values else NOTHING
+def _amounts(group: Group, key: str) -> str:
+    """Return mean and standard deviation of a count, in millions, or thousands if it is small."""
+    values = [result[key] for result in group.done if result.get(key) is not None]
+    scale, unit = _scale(values)
+    digits = 3 if key == "params" and unit == "M" else 1
+    return f"{Spread.of([v / scale for v in values]).text(digits)} {unit}" if values else NOTHING
+
+
+def _scale(values: Sequence[float]) -> tuple[float, str]:
+    return (1e3, "k") if max(values, default=0) < 1e5 else (1e6, "M")
 
 
 def _finding(
@@ -320,25 +333,32 @@ def _dots(name: str, unit: str, data: str, some: Sequence[Entrant]) -> Chart:
 def _sizes(name: str, unit: str, data: str, some: Sequence[Entrant]) -> Chart | None:
     """Return sizes against scores; `None` if sizes are not known."""
     scale = 100.0 if unit == "%" else 1.0
-    every = []
-    for kept in some:
-        points = [
-            (member.result["params"] / 1e6, scale * standing.value)
-            for member, standing in kept.scored
-            if member.result is not None and member.result.get("params")
-        ]
-        if points:
-            every.append(Series(kept.name, kept.look, [points]))
-    if not every:
+    known = [
+        (kept, [(size, scale * s.value) for m, s in kept.scored if (size := _size(m))])
+        for kept in some
+    ]
+    sizes = [size for _, points in known for size, _ in points]
+    if len(sizes) < 2:
         return None
+    by, short = _scale(sizes)
+    every = [
+        Series(kept.name, kept.look, [[(size / by, score) for size, score in points]])
+        for kept, points in known
+        if points
+    ]
     words = f"Parameters against {name} on {data}. " + " ".join(
         f"{each.name}: "
-        + ", ".join(f"{a:.3f} M and {b:.4g}{unit}" for a, b in each.curves[0])
+        + ", ".join(f"{a:.3f} {short} and {b:.4g}{unit}" for a, b in each.curves[0])
         + "."
         for each in every
     )
     label = f"{name}, {unit}" if unit else name
-    return scatter("Size and score", ("parameters, M", label), every, words)
+    return scatter("Size and score", (f"parameters, {short}", label), every, words)
+
+
+def _size(member: Seeded) -> float:
+    """Return the number of parameters of what a stage trained, 0 if it is not known."""
+    return float((member.result or {}).get("params") or 0)
 
 
 @dataclass(frozen=True)
@@ -427,13 +447,16 @@ def singles(
                 score=told(standing),
                 on=NOTHING if standing is None else measure(standing),
                 top5=NOTHING if top5 is None else f"{100 * top5:.2f} %",
-                params=_in_millions(result.get("params"), 3),
-                macs=_in_millions(result.get("macs"), 1),
+                params=_amount(result, "params"),
+                macs=_amount(result, "macs"),
                 rounds=str(len(logged[member.stage])),
                 time=NOTHING if not result else duration(result["seconds"]),
                 finished=member.result is not None,
             )
 
 
-def _in_millions(number: float | None, digits: int) -> str:
-    return NOTHING if number is None else f"{number / 1e6:.{digits}f} M"
+def _amount(result: Mapping[str, Any], key: str) -> str:
+    if (number := result.get(key)) is None:
+        return NOTHING
+    scale, unit = _scale([number])
+    return f"{number / scale:.{3 if key == 'params' and unit == 'M' else 1}f} {unit}"
