@@ -97,6 +97,7 @@ MAY = {
     },
     "pages": {
         *("pages", "runs", "analysis", "config", "display", "pictures.cells", "pictures.graph"),
+        "data.table",
         *("pictures.layered", "pipeline.plan", "pipeline.source", "pipeline.stages"),
     },
     "runs": {

@@ -225,6 +225,19 @@ def test_configurations_are_told_apart_by_the_settings_that_differ(finished, par
     ]  # fmt: skip
 
 
+def test_true_results_of_a_choice_are_told_per_data_set(finished):
+    path = finished / "select/magnitude/result.json"
+    true = {
+        "cifar10": {"accuracy": 0.94, "rank": 2, "of": 9, "ties": 1},
+        "cifar100": {"accuracy": 0.7, "rank": 1, "of": 9},
+    }
+    amended(path, true=true)
+    shown = "True results: cifar10 94.00%, rank 2 of 9 (shared by 2); cifar100 70.00%, rank 1 of 9"
+    assert shown in told(finished)
+    write_record(path, {k: v for k, v in read_json(path).items() if k != "validation_accuracy"})
+    assert "true accuracy on cifar10, from a table" in told(finished)
+
+
 def test_architectures_are_drawn_once_with_those_who_chose_them(seeds, parsed):
     tree = parsed(told(*seeds))
     titles = texts(tree, ".//section/div[@class='cells']/figure/figcaption")

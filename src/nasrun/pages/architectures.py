@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from nasrun.config import build
+from nasrun.data.table import describe
 from nasrun.genotype import Genotype, fingerprint
 from nasrun.pages.results import RANDOM, Entrant
 from nasrun.pictures.cells import FAMILIES, family_of
@@ -74,6 +75,8 @@ class Architecture:
     text: str
     cells: tuple[CellPicture, ...] = ()
     reason: str = ""
+    true: str = ""
+    """Its true results on the data sets of a table, if they were looked up."""
     by: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -98,6 +101,8 @@ def architectures(every: Sequence[Entrant], trusted: Sequence[str]) -> list[Arch
                 if home not in spaces:
                     spaces[home] = _space(member, trusted)
                 found[home, text] = _architecture(text, member, spaces[home])
+            if true := (member.result or {}).get("true"):
+                found[home, text].true = describe(true)
             seeds = found[home, text].by.setdefault(kept.name, [])
             seed = str(member.run.record.get("seed"))
             if seed not in seeds:

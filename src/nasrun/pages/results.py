@@ -90,7 +90,7 @@ def measure(standing: Standing) -> str:
         return standing.on
     part, *more = standing.on.split(", ")
     if part == "table":
-        return "true accuracy, from a table"
+        return f"true accuracy{''.join(f' on {data}' for data in more)}, from a table"
     told = {"seen": "on images that trained the alphas", "supernet": "of the supernet"}
     return " ".join([f"{part} accuracy", *(told.get(word, f"of the {word}") for word in more)])
 
