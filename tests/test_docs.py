@@ -1,5 +1,6 @@
 """The code in docs/adding.md works as it is written."""
 
+import json
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ FILE = re.compile(
 )
 OWN = ["hydra.searchpath=[file://conf]", "trust=[mynas]"]
 FEW = ["strategy.num_candidates=2", "strategy.evaluator.epochs=1"]
+NUMBERS = ("search/round", "search/train_loss", "result/search/seconds")
 SIZES = [word for word in SMALL if not word.startswith("space.")]
 
 
@@ -48,6 +50,17 @@ def test_an_option_of_the_page_runs(stages, words, page, nasrun, monkeypatch):
     sizes = SIZES if {"space=chain", "strategy=crossing"} & {*words} else SMALL
     answer = nasrun("run", f"stages=[{stages}]", *sizes, *words, *OWN)
     assert answer.status == 0, answer.err
+
+
+def test_a_tracker_of_the_page_has_every_number_once(page, nasrun, monkeypatch):
+    monkeypatch.chdir(page)
+    for hours in ("1e-9", "null", "null"):
+        words = [*SMALL, "tracker=lines", "seed=7", f"budget.max_hours={hours}", *OWN]
+        assert nasrun("search", *words).err == ""
+    rows = [json.loads(line) for line in (page / "tracked.jsonl").read_text().splitlines()]
+    rounds = {name: [row["round"] for row in rows if row["name"] == name] for name in NUMBERS}
+    assert rounds == {"search/round": [1, 2], "search/train_loss": [1, 2], NUMBERS[2]: [2]}
+    assert nasrun("search", *SMALL, "tracker=lines", "tracker.lines.file=.", *OWN).refusal
 
 
 def test_an_operation_of_the_page_is_trained_in_another_process(page, workers, nasrun, monkeypatch):

@@ -56,9 +56,9 @@ class Keeping(Tracker):
             assert all(name.startswith(f"{stage}/") for name in each.numbers)
             self.shelf.keep(each.numbers, each.round)
 
-    def conclude(self, stage, outcome):
+    def conclude(self, stage, end):
         self.shelf.called(f"conclude {stage}")
-        self.shelf.keep(outcome.numbers, outcome.round)
+        self.shelf.keep(end.numbers, end.round)
 
     def close(self, ending):
         self.shelf.called(f"close {ending}")

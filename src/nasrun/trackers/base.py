@@ -75,7 +75,7 @@ class Tracker(ABC):
     def open(self, run: TrackedRun) -> Metrics:
         """Find or begin the tracked run, and return the last value of every number that it has.
 
-        A round or an outcome that it has is not sent again. Nothing may be written if it is there.
+        What it has is not sent again. If all is there, nothing may be written.
         """
 
     @abstractmethod
@@ -87,8 +87,8 @@ class Tracker(ABC):
         """Add rounds of a stage."""
 
     @abstractmethod
-    def conclude(self, stage: str, outcome: StageEnd) -> None:
-        """Add the outcome of a stage, its numbers last: they tell that all of it is there."""
+    def conclude(self, stage: str, end: StageEnd) -> None:
+        """Add the end of a stage, its numbers last: they tell that all of it is there."""
 
     @abstractmethod
     def close(self, ending: Ending) -> None:

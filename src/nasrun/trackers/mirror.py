@@ -79,7 +79,7 @@ class Account:
         numbers = {f"{self.stage}/{name}": value for name, value in row.items()}
         return SavedRound(int(row["round"]), when, numbers)
 
-    def outcome(self) -> StageEnd:
+    def end(self) -> StageEnd:
         """Return the stage's end; ValueError if its files cannot be read."""
         result = self.folder.result
         numbers = {
@@ -275,7 +275,7 @@ class Mirror:
             rounds = [one for one in account.all_rounds() if one.round > last]
             new = not last and stage not in self.described
             settings = account.settings if new else {}
-            outcome = account.outcome() if account.done else None
+            end = account.end() if account.done else None
         except (ValueError, OSError) as error:
             self.unread.add(stage)
             self._tell(str(error))
@@ -287,9 +287,9 @@ class Mirror:
             sent = rounds[start : start + SENT]
             self.tracker.log(stage, sent)
             known[f"{stage}/round"] = sent[-1].round
-        if outcome is not None:
-            self.tracker.conclude(stage, outcome)
-            known |= outcome.numbers
+        if end is not None:
+            self.tracker.conclude(stage, end)
+            known |= end.numbers
 
     def _tell(self, reason: str) -> None:
         """Warn once per command."""

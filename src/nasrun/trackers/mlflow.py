@@ -86,16 +86,16 @@ class MLflow(Tracker):
             metrics += own
         self._client.log_batch(self._running, metrics)
 
-    def conclude(self, stage: str, outcome: StageEnd) -> None:
+    def conclude(self, stage: str, end: StageEnd) -> None:
         import time
 
-        for path in outcome.pictures:
+        for path in end.pictures:
             self._client.log_artifact(self._running, str(path), stage)
-        if outcome.genotype is not None:
-            written, file = outcome.genotype
+        if end.genotype is not None:
+            written, file = end.genotype
             self._client.log_artifact(self._running, str(file), stage)
             self._client.set_tag(self._running, _named(f"{stage}/genotype"), written[:LONGEST])
-        metrics = list(_metrics(outcome.numbers, outcome.round, time.time()))
+        metrics = list(_metrics(end.numbers, end.round, time.time()))
         self._client.log_batch(self._running, metrics)
 
     def close(self, ending: Ending) -> None:

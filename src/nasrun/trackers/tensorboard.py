@@ -51,18 +51,18 @@ class TensorBoard(Tracker):
             self._add(each.numbers, each.round, each.time)
         self._begun.flush()
 
-    def conclude(self, stage: str, outcome: StageEnd) -> None:
+    def conclude(self, stage: str, end: StageEnd) -> None:
         from torch.utils.tensorboard.summary import text
 
-        for path in outcome.pictures:
-            self._begun.add_summary(_picture(f"{stage}/{path.stem}", path), outcome.round)
-        if outcome.genotype is not None:
-            written, file = outcome.genotype
+        for path in end.pictures:
+            self._begun.add_summary(_picture(f"{stage}/{path.stem}", path), end.round)
+        if end.genotype is not None:
+            written, file = end.genotype
             shown = (
                 f"{written}\n\n```json\n{json.dumps(json.loads(file.read_text()), indent=2)}\n```"
             )
-            self._begun.add_summary(text(f"{stage}/genotype", shown), outcome.round)
-        self._add(outcome.numbers, outcome.round)
+            self._begun.add_summary(text(f"{stage}/genotype", shown), end.round)
+        self._add(end.numbers, end.round)
         self._begun.flush()
 
     def close(self, ending: Ending) -> None:

@@ -71,21 +71,21 @@ class WandB(Tracker):
             self._begun.log(dict(each.numbers))
         self._note(rounds[-1].numbers)
 
-    def conclude(self, stage: str, outcome: StageEnd) -> None:
+    def conclude(self, stage: str, end: StageEnd) -> None:
         import wandb
 
-        if outcome.pictures:
-            pictures = {f"{stage}/{path.stem}": wandb.Image(str(path)) for path in outcome.pictures}
+        if end.pictures:
+            pictures = {f"{stage}/{path.stem}": wandb.Image(str(path)) for path in end.pictures}
             self._begun.log(pictures)
-        if outcome.genotype is not None:
-            written, file = outcome.genotype
+        if end.genotype is not None:
+            written, file = end.genotype
             self._begun.summary[f"{stage}/genotype"] = written
             kept = Path(self._begun.dir, stage, file.name)
             kept.parent.mkdir(parents=True, exist_ok=True)
             copyfile(file, kept)
             self._begun.save(str(kept), base_path=self._begun.dir, policy="now")
-        self._begun.summary.update(dict(outcome.numbers))
-        self._note(outcome.numbers)
+        self._begun.summary.update(dict(end.numbers))
+        self._note(end.numbers)
 
     def close(self, ending: Ending) -> None:
         if self._run is not None:
