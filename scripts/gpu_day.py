@@ -45,6 +45,11 @@ MORE = ([*CELLS, *SERIAL], SERIAL, CELLS, [])
 WITH = ("darts", "evolution", "nsga2", "random", "autokeras", "pbtnas")
 """Strategies for a selector, of which it takes the first that it accepts."""
 
+CLOSE = 1e-2
+"""Largest relative difference of a loss from the CPU's. In fp32 another order of sums changes the
+first step by about 1e-6, and training magnifies that to about 1e-2 in 20 steps (docs/scale.md);
+two rounds have 4 to 16 steps. A wrong operation changes a loss by far more."""
+
 Record = dict[str, Any]
 
 
@@ -227,7 +232,11 @@ def losses(
         if len(cpu) != len(there):
             raise RuntimeError(f"{len(cpu)} losses on the CPU, {len(there)} on {device}")
         far = [abs(a - b) / max(abs(a), 1e-9) for a, b in zip(cpu, there, strict=True)]
-        return {"cpu": cpu, device: there, "largest_relative_difference": max(far, default=None)}
+        largest = max(far, default=None)
+        found: Record = {"cpu": cpu, device: there, "largest_relative_difference": largest}
+        if not all(each <= CLOSE for each in far):  # not a number is not close either
+            found["failed"] = f"losses differ by {largest} of the CPU's, more than {CLOSE}"
+        return found
 
     return work
 

@@ -110,6 +110,13 @@ def test_a_network_that_leaves_inputs_of_its_cells_unread_has_its_memory_predict
     assert stage.step_bytes() > 2 * weights + images  # momentum too
 
 
+def test_the_average_of_the_weights_is_foreseen_as_it_is_kept(begun):
+    plain, averaged = begun(), begun("retrain.ema=0.9")
+    kept = averaged.learner.average.module.state_dict().values()
+    measured = sum(tensor.nbytes for tensor in kept)
+    assert averaged.step_bytes() - plain.step_bytes() == measured
+
+
 def test_more_rounds_than_there_are_pairs_of_images_are_refused(begun):
     begun("retrain.epochs=1", "retrain.rounds_per_epoch=32")
     with pytest.raises(ValueError, match=r"rounds_per_epoch=33: .* 64 images.*at most 32"):

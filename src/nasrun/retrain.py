@@ -125,6 +125,7 @@ class Retrain(Stage, Divided):
             batch_size=math.ceil(self.batch_size / self.budget.size),
             test_batch=2 * self.batch_size,
             optimizer=self.optimizer,
+            averaged=self.ema is not None,
         )
 
     def run_round(self) -> Metrics:

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 import os
 import signal
 import time
@@ -34,6 +35,21 @@ def test_a_tiny_day_passes_on_the_cpu(day, no_pictures):
     assert records["bench_search_4_fp32"]["ratio"] > 0
     speed = records["bench_retrain_4_fp32"]
     assert speed["fast_images_per_s"] == pytest.approx(4 / speed["fast_s"])
+
+
+def test_losses_that_are_not_the_cpus_fail_their_part(script, monkeypatch, tmp_path):
+    module = script("gpu_day")
+    monkeypatch.setattr(module, "command", lambda *words: 0)
+    for there, failed in (
+        ([2.0, 1.0], False),
+        ([2.019, 1.0], False),
+        ([2.0, 1.02], True),
+        ([2.0, math.nan], True),
+    ):
+        answers = iter(([2.0, 1.0], there))
+        monkeypatch.setattr(module, "losses_of", lambda outputs, answers=answers: next(answers))
+        record = module.losses("search", "darts", None, "cuda")(tmp_path, 0.0)
+        assert ("failed" in record) == failed, record
 
 
 def test_a_call_continues_the_last_one_and_a_crash_ends_only_its_part(day, tmp_path):

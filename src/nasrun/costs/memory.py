@@ -234,10 +234,11 @@ def network_bytes(
     batch_size: int,
     test_batch: int,
     optimizer: OptimizerFactory,
+    averaged: bool = False,
 ) -> int:
     """The peak of training and measuring one network, by shapes, its weights included.
 
-    The default `layout` is that of the space.
+    The default `layout` is that of the space. An `averaged` network is kept twice.
     """
     inputs, size, number = task.inputs, task.size, _number(budget)
     with META:
@@ -255,6 +256,11 @@ def network_bytes(
     with torch.no_grad(), Ledger(given, results) as measuring, META:
         network.eval()(torch.empty(test_batch, inputs, size, size, dtype=number))
     kept = 4 * sum(weight.numel() for weight in weights) * (1 + optimizer_slots(optimizer))
+    if averaged:
+        kept += sum(
+            tensor.numel() * (4 if tensor.is_floating_point() else tensor.element_size())
+            for tensor in (*weights, *network.buffers())
+        )
     return round(kept) + max(training.most, measuring.most)
 
 
