@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ def advance(norms: Sequence[nn.BatchNorm2d]) -> float:
     first = norms[0]
     if not (first.training and first.track_running_stats):
         return 0.0
-    counts = [count for norm in norms if (count := norm.num_batches_tracked) is not None]
+    counts: list[Any] = [norm.num_batches_tracked for norm in norms]
     torch._foreach_add_(counts, 1)
     return 1 / float(counts[0]) if first.momentum is None else first.momentum
 
