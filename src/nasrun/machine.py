@@ -16,6 +16,16 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def processor() -> str:
+    """Return the processor's model, or its architecture if the system has no /proc."""
+    import platform
+
+    with suppress(OSError, IndexError):
+        found = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+        return str(found[0])
+    return platform.processor() or platform.machine()
+
+
 def installed_bytes() -> int:
     """Return the machine's memory in bytes, or its container's limit if that is less."""
     found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

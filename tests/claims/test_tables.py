@@ -44,6 +44,15 @@ def test_the_state_tells_how_far_a_claim_is(here):
     assert "not read yet" in Evidence("tiny", looked.claim, lines).state
 
 
+def test_a_measure_that_no_run_has_is_told(here):
+    gap = TINY["measures"]["gap"]
+    measures = {"gap": gap, "gip": {**gap, "key": "gip"}, "true": TRUE}
+    found = standing(here, {"darts": [0.1], "snas": [0.2]}, measures=measures)
+    lines = [replace(found.lines[0], facts={"true": "x"}), found.lines[1]]
+    assert Evidence("tiny", found.claim, lines).unread == ["gip"]
+    assert Evidence("tiny", found.claim, []).unread == []
+
+
 def test_a_correction_is_over_the_tests_that_decide(here):
     first = TINY["comparisons"][0]
     back = {**first, "larger": "snas", "smaller": "darts"}

@@ -130,9 +130,7 @@ class Result(Number):
 
     def fact(self, finished: Finished) -> Fact:
         folder = finished.stage(self.stage)
-        found: Any = None if folder is None else folder.result
-        for name in self.key.split("."):
-            found = found.get(name) if isinstance(found, Mapping) else None
+        found = None if folder is None else _inner(folder.result, self.key)
         return -found if self.minus and found is not None else found
 
 
@@ -174,10 +172,7 @@ class Ranking(Number):
     key: str
 
     def fact(self, finished: Finished) -> Fact:
-        found: Any = read_json(finished.folders[-1] / "ranks.json", "rows")["rows"][0]
-        for name in self.key.split("."):
-            found = found[name]
-        return found
+        return _inner(read_json(finished.folders[-1] / "ranks.json", "rows")["rows"][0], self.key)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -340,6 +335,13 @@ class KeptTop(LookedUp):
 def _cells(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return NAS-Bench-201's names of all cells with these operations on 1-0, 2-0, 2-1, 3-0, ..."""
     return [f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|" for a, b, c, d, e, f in product(*rows)]
+
+
+def _inner(found: Any, key: str) -> Any:
+    """Return what a dotted key names in nested mappings, `None` if there is nothing."""
+    for name in key.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
 
 
 def _last(path: Path) -> Any:

@@ -17,7 +17,7 @@ from nasrun.claims.measures import Finished, Gauge
 from nasrun.claims.results import ResultFile, ResultLine, evaluated
 from nasrun.engines.base import Engine
 from nasrun.engines.local import Pool, Serial
-from nasrun.machine import cores
+from nasrun.machine import cores, processor
 
 Perform = Callable[[Sequence[str], Path], list[Path]]
 """Runs a command below a folder and returns those that it made; ValueError, in one line, if it
@@ -90,7 +90,7 @@ def measured(trial: ArmRun, finished: Finished) -> ResultLine:
         commit=record.get("git"),
         fingerprint=record["fingerprint"],
         versions={**record["versions"], "python": record["python"]},
-        machine=f"{cores()} cores, {record['machine']}",
+        machine=f"{cores()} cores, {processor()}",
         created=record["created"],
     )
 

@@ -110,6 +110,12 @@ class Evidence:
         return f"{self.state}{earlier}"
 
     @property
+    def unread(self) -> list[str]:
+        """The measures that no run has, as if their keys were mistyped."""
+        known = {key for line in self.runs for key in (*line.values, *line.facts)}
+        return [key for key in self.claim.measures if self.runs and key not in known]
+
+    @property
     def minutes(self) -> float:
         """Core-minutes that were spent, or those that all seeds will take."""
         spent = sum(line.core_seconds or 0.0 for line in self.runs) / 60

@@ -52,6 +52,7 @@ def test_a_killed_claim_continues_in_its_stage_and_repeats_nothing(
     for line in found:
         assert line["protocol"] == reading.read(tiny).frozen
         assert {"commit", "versions", "machine", "genotype", "core_seconds"} <= line.keys()
+        assert " cores, " in line["machine"]
         (result,) = tiny.parent.glob(
             f"outputs/claims/runs/*-{line['arm']}/v001/select/*/result.json"
         )

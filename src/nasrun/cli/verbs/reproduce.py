@@ -224,6 +224,8 @@ def _print(console: Console, name: str, claim: Claim, results: ResultFile) -> No
     table(console, name, *standing.arms())
     if standing.tests:
         table(console, "", *standing.differences())
+    for key in standing.unread:
+        say(console, f"measures.{key}: no run has it so far; look at its stage and key")
     say(console, f"{standing.known} ({results.path})")
 
 

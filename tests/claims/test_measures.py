@@ -1,0 +1,61 @@
+"""Measures: what they read from the files of a finished arm."""
+
+import json
+
+import pytest
+
+from nasrun.claims.measures import BestOfFirst, Finished, KeptTop, Ranking, Result, Rounds
+from nasrun.data.table import Table
+from nasrun.runs.stage_folder import StageFolder
+
+WORDS = ["stages=[search,select]", "space=nasbench201", "strategy=random", "evaluator=tabular"]
+WORDS += ["strategy.num_candidates=5", "budget.threads=1"]
+
+
+def test_numbers_come_from_results_and_rounds_and_candidates(nasrun, table, here, no_pictures):
+    assert nasrun("run", *WORDS, f"space.table={table}").status == 0
+    (search,), (select,) = here.glob("outputs/*/v001/search"), here.glob("outputs/*/v001/select/*")
+    found = Finished([search, select])
+    result = json.loads((search / "result.json").read_text())
+    rows = StageFolder(search, "").metrics()
+    key = "best_validation_accuracy"
+    seen = [row["validation_accuracy"] for row in rows]
+    assert Result(text="", stage="search", key="candidates").fact(found) == 5
+    assert Result(text="", stage="search", key="candidates", minus=True).fact(found) == -5
+    assert Result(text="", stage="search", key="digests.none").fact(found) is None
+    assert Result(text="", stage="retrain", key="candidates").fact(found) is None
+    assert Rounds(text="", stage="search", key=key).fact(found) == max(seen)
+    mean = Rounds(text="", stage="search", key="validation_accuracy", of="mean").fact(found)
+    assert mean == pytest.approx(sum(seen) / 5)
+    assert Rounds(text="", stage="search", key="none").fact(found) is None
+    assert Rounds(text="", stage="search", key="seconds", of="sum").fact(found) > 0
+    columns = Table.read(table).columns
+    first = BestOfFirst(text="", data="cifar10", count=3).fact(found)
+    assert columns["cifar10_val_12ep"][first] == max(seen[:3])
+    assert result["candidates"] == len(seen)
+    with pytest.raises(ValueError, match="of=best: use one of last, mean, sum, max"):
+        Rounds(text="", stage="search", key=key, of="best")
+
+
+def test_a_kept_subspace_hits_if_it_has_one_of_the_best(tmp_path):
+    operations = ("none", "conv")
+    cells = [
+        f"|{a}~0|+|{b}~0|none~1|+|none~0|none~1|none~2|" for a in operations for b in operations
+    ]
+    column = dict(zip(cells, (0.1, 0.2, 0.3, 0.4), strict=True))
+    table = Table(tmp_path / "t.csv", {"cifar10_test_200ep": column})
+    measure = KeptTop(text="", data="cifar10", share=0.25, draws=200)
+    rest = [["none"]] * 4
+    for kept, hit in (([["conv"], ["none", "conv"]], 1.0), ([["none"], operations], 0.0)):
+        edges = {str(edge): row for edge, row in enumerate([*kept, *rest])}
+        assert measure.value(edges, table) == hit
+    # two operations are one pair, so every random subspace has all cells
+    assert measure.controls(table) == {"random subspaces": 1.0}
+    assert measure.value(edges, None) is None
+
+
+def test_a_ranking_is_read_from_the_first_row(tmp_path):
+    rows = [{"score": "a", "kendall": {"value": 0.5}}, {"score": "params", "kendall": {"value": 1}}]
+    (tmp_path / "ranks.json").write_text(json.dumps({"rows": rows}))
+    assert Ranking(text="", key="kendall.value").fact(Finished([tmp_path])) == 0.5
+    assert Ranking(text="", key="kendall.no").fact(Finished([tmp_path])) is None
