@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 from nasrun.claims.claim import Claim
@@ -62,17 +63,18 @@ class Lane:
 
     def _done(self, trial: ArmRun) -> Done:
         folders: list[Path] = []
+        before = process_time()
         try:
             for place, words in enumerate(trial.commands):
                 source = [f"run={Finished(folders).run.path}"] if place else []
                 folders += self.perform([*words, *source], trial.folder)
-            return Done(trial, measured(trial, Finished(folders)))
+            return Done(trial, measured(trial, Finished(folders), process_time() - before))
         except ValueError as error:
             return Done(trial, None, str(error))
 
 
-def measured(trial: ArmRun, finished: Finished) -> ResultLine:
-    """Return what a finished arm has found."""
+def measured(trial: ArmRun, finished: Finished, spent: float) -> ResultLine:
+    """Return what a finished arm has found; `spent` are the seconds of one that has no stages."""
     record, stages = finished.record, finished.stages()
     facts = {key: measure.fact(finished) for key, measure in trial.measures.items()}
     chosen = [stage.result["genotype"] for stage in stages if "genotype" in stage.result]
@@ -86,7 +88,7 @@ def measured(trial: ArmRun, finished: Finished) -> ResultLine:
         trial.seed,
         facts={key: fact for key, fact in facts.items() if fact is not None},
         genotype=chosen[-1] if chosen else None,
-        core_seconds=round(sum(seconds), 1) if seconds else None,
+        core_seconds=round(sum(seconds) if seconds else spent, 1),
         commit=record.get("git"),
         fingerprint=record["fingerprint"],
         versions={**record["versions"], "python": record["python"]},

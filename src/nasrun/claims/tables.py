@@ -134,7 +134,7 @@ class Evidence:
 
     def differences(self) -> Grid:
         """Return the table of comparisons."""
-        heads = ["what is larger", "measure", "n", "mean ± std", "95 %", "larger in", "p"]
+        heads = ["difference", "measure", "n", "mean ± std", "95 %", "larger in", "p"]
         heads += [f"p, {self.claim.correction}", ""]
         return heads, [[*self._compared(test)] for test in self.tests]
 
