@@ -42,4 +42,8 @@ def test_hits_are_compared_with_chance_by_fishers_test():
     # at least two hits of three by chance, drawn from 103 with 27 hits
     expected = sum(stats.hypergeom.pmf(hits, 103, 27, 3) for hits in (2, 3))
     assert found.p == pytest.approx(expected)
+    share = {"hit": {**values["hit"], "chance": {-1: 29 / 100}}}  # times 100, a little less than 29
+    found = MoreOften(measure="hit", arm="ours", control="chance", draws=100).outcome(share)
+    expected = sum(stats.hypergeom.pmf(hits, 103, 31, 3) for hits in (2, 3))
+    assert found.p == pytest.approx(expected)
     assert MoreOften(measure="hit", arm="ours", control="no", draws=9).outcome(values).p is None

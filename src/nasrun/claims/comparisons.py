@@ -154,7 +154,7 @@ class MoreOften(Comparison):
         found, chance = [*of.get(self.arm, {}).values()], of.get(self.control, {}).get(-1)
         if not found or chance is None:
             return Outcome(Spread.of(found))
-        hits, by_chance = sum(found), chance * self.draws
+        hits, by_chance = round(sum(found)), round(chance * self.draws)
         odds = [[hits, len(found) - hits], [by_chance, self.draws - by_chance]]
         p, opposite = (
             float(stats.fisher_exact(odds, alternative=side).pvalue) for side in ("greater", "less")
