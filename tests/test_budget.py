@@ -13,6 +13,7 @@ from nasrun import budget as module
 from nasrun.budget import Budget, BudgetSpent
 from nasrun.machine import busy as count_busy
 from nasrun.machine import cores
+from nasrun.world import Launched
 
 
 def budget(**settings):
@@ -103,6 +104,21 @@ def test_several_threads_beside_others_on_too_few_cores_are_warned_of(
         "budget.threads=2: other work runs on 1 of 2 cores and operations wait for it; "
         "budget.threads=1 may be several times faster"
     ]
+
+
+def test_more_processes_than_cores_are_warned_of_once(monkeypatch, recwarn):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
+    for beside, threads, most in ((2, 1, None), (9, 1, 2), (2, 2, 1)):
+        launched = Launched(rank=0, size=9, local=0, beside=beside)
+        monkeypatch.setattr(Launched, "here", lambda launched=launched: launched)
+        budget(threads=threads).apply()
+        told = [str(warning.message) for warning in recwarn.list]
+        assert len(told) == (most is not None)
+        if told:
+            assert told[0].startswith(f"budget.processes=9: {beside} processes with {threads} ")
+            assert told[0].endswith(f"; budget.processes={most} is faster here")
+        recwarn.clear()
 
 
 def test_numbers_too_small_for_full_precision_become_zero():

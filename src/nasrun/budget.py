@@ -258,7 +258,17 @@ class Budget:
 
     def _warn_of_others(self) -> None:
         """Warn if other processes leave too few cores for the threads of an operation."""
-        threads, others, there = self.own_threads, busy(), os.cpu_count() or 1
+        threads, there = self.own_threads, os.cpu_count() or 1
+        launched = Launched.here()
+        if launched is not None and launched.beside * threads > there:
+            warnings.warn(
+                f"budget.processes={self.size}: {launched.beside} processes with {threads} threads "
+                f"each share {there} cores and wait for one another; "
+                f"budget.processes={max(1, there // threads)} is faster here",
+                stacklevel=3,
+            )
+            return
+        others = busy()
         if threads > 1 and threads + others > there:
             warnings.warn(
                 f"budget.threads={threads}: other work runs on {min(others, there)} of {there} "

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -113,3 +116,22 @@ def memory_gib() -> float:
         return 0.0
     scale = 1 if platform.system() == "Darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**30
+
+
+ASKING = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
+"""Signals that ask a process to end, which libraries answer in their own ways."""
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """Put this process's answers to such signals back after a library has replaced them."""
+    before = {
+        number: signal.getsignal(number) for number in signal.Signals if number.name in ASKING
+    }
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, answer in before.items():
+                if answer is not None:  # it was not set by Python
+                    signal.signal(number, answer)

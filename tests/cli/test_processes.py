@@ -84,7 +84,9 @@ def workers(monkeypatch, tmp_path):
 def test_the_launcher_gives_the_words_to_each_process_and_tells_of_a_lost_one(workers, tmp_path):
     line = Line.parse("retrain", ["genotype=darts_v2", "seed=1"])
     workers(f'echo "$@" > {tmp_path}/$RANK')
+    answers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     assert start(line, 2) == 0
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == answers
     for rank in "01":
         words = (tmp_path / rank).read_text().split()
         assert words == ["-m", "nasrun", "retrain", "genotype=darts_v2", "seed=1"]

@@ -18,6 +18,7 @@ from uuid import uuid4
 from nasrun.cli import screen
 from nasrun.cli.ending import Ended
 from nasrun.cli.line import Line
+from nasrun.machine import own_signals
 from nasrun.world import Launched, Lost
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def start(line: Line, count: int) -> int:
         max_restarts=0,
     )
     try:
-        elastic_launch(config, sys.executable)("-m", "nasrun", line.verb, *line.words)
+        with own_signals():  # the launcher answers them, and keeps doing so after its end
+            elastic_launch(config, sys.executable)("-m", "nasrun", line.verb, *line.words)
     except SignalException as ended:
         raise _interrupt(ended.sigval) from None
     except ChildFailedError as failed:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import signal
 import socket
-import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -16,6 +13,7 @@ from typing import Any
 from nasrun.budget import Budget
 from nasrun.engines.base import Engine, Job, prepare_worker
 from nasrun.engines.nodes import HeadLost, Nodes, answers, differing, installed
+from nasrun.machine import own_signals
 from nasrun.world import Lost
 
 LOOK = 2.0
@@ -146,7 +144,7 @@ class RayCluster(Engine):
         try:
             if self.address not in (None, "auto"):
                 answers(str(self.address))  # Ray would try for a minute
-            with _own_signals():
+            with own_signals():  # Ray answers SIGTERM itself
                 ray.init(
                     address=self.address or "local",  # None would be any cluster on this machine
                     log_to_driver=False,
@@ -162,17 +160,6 @@ class RayCluster(Engine):
                 f"engine.address={self.address}: cannot be joined ({why}); start a cluster by "
                 "`ray start --head`, or leave it out to use this machine"
             ) from error
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep this process's answer to SIGTERM, which Ray replaces when it begins."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
 
 
 def _lost(error: Exception, retries: int) -> Lost:
