@@ -44,6 +44,7 @@ def test_the_wheel_has_the_configuration_and_the_command(wheel):
     assert "\nSummary: Neural architecture search" in facts
     for name in VERBS:
         assert any(f"nasrun/cli/verbs/{file}.py" in names for file in (name, "stages")), name
+    assert "nasrun/pages/templates/style.css" in names
     for name in ("config.yaml", "strategy/snas.yaml", "genotypes/darts_v2.yaml"):
         assert f"nasrun/conf/{name}" in names
     assert "nasrun/results.jsonl" in names
