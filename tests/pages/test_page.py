@@ -268,3 +268,21 @@ def test_an_analysis_in_a_run_is_told_with_its_pictures(finished, parsed):
     said = " ".join(texts(tree, ".//p"))
     assert "torn.png is no picture" in said
     assert "This analysis is not finished" in said
+
+
+def test_a_score_that_is_not_known_is_none(seeds, parsed):
+    amended(seeds[0] / "retrain/magnitude/result.json", test_accuracy=None)
+    amended(seeds[1] / "retrain/magnitude/result.json", params=None)
+    row = table(parsed(told(*seeds)), "tested-1")["magnitude"]
+    assert row["runs"] == "2 of 3"
+    assert row["test accuracy"].startswith(f"{50 * (CHOSEN[1] + CHOSEN[2]):.2f} ± ")
+
+
+def test_a_branch_without_a_readable_origin_is_told_as_damaged(finished, parsed):
+    path = finished / "retrain/random/config.yaml"
+    config = {key: value for key, value in read_yaml(path).items() if key != "genotype"}
+    write_yaml(path, config)
+    assert "Not drawn: " in told(finished)
+    write_yaml(path, {**config, "parent": ["a"]})
+    with pytest.raises(ValueError, match="damaged, parent is no str"):
+        told(finished)

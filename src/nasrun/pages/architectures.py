@@ -141,7 +141,7 @@ def _architecture(text: str, member: Seeded, space: Any) -> Architecture:
         if member.stage.kind == SELECT.name:
             genotype = Genotype.read(member.stage.path / "genotype.json")
         else:
-            genotype = Genotype.from_json(member.stage.config["genotype"])
+            genotype = Genotype.from_json(member.stage.config.get("genotype"))
         cells = space.cells(space.check(genotype))
     except (ValueError, OSError) as error:
         return Architecture(text, reason=str(error))

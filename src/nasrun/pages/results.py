@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -38,7 +39,7 @@ class Entrant:
         for member in self.group.members:
             if member.result is not None:
                 standing = Standing.of(member.result, self.group.kind)
-                if standing is not None and standing.on == self.group.on:
+                if standing is not None and standing.on == self.group.on and _known(standing.value):
                     found.append((member, standing))
         return found
 
@@ -52,6 +53,11 @@ class Entrant:
         """Return whether the stage trains random architectures: the baseline."""
         first = self.group.members[0].stage
         return KINDS[first.kind].trains and first.source == RANDOM
+
+
+def _known(value: object) -> bool:
+    """Return whether a value of a file is a number, also in percent."""
+    return isinstance(value, int | float) and math.isfinite(100 * value)
 
 
 def data_of(member: Seeded) -> str:
@@ -280,7 +286,7 @@ def _among(done: int, all_: int) -> str:
 
 def _amounts(group: Group, key: str) -> str:
     """Return mean and standard deviation of a count, in millions, or thousands if it is small."""
-    values = [result[key] for result in group.done if result.get(key) is not None]
+    values = [result[key] for result in group.done if _known(result.get(key))]
     scale, unit = _scale(values)
     digits = 3 if key == "params" and unit == "M" else 1
     return f"{Spread.of([v / scale for v in values]).text(digits)} {unit}" if values else NOTHING
@@ -407,7 +413,7 @@ def discretised(every: Sequence[Entrant]) -> list[tuple[str, ...]]:
 
 
 def _percent(group: Group, key: str) -> str:
-    values = [100 * result[key] for result in group.done if result.get(key) is not None]
+    values = [100 * result[key] for result in group.done if _known(result.get(key))]
     return f"{Spread.of(values).text()}{'' if key == 'gap' else ' %'}" if values else NOTHING
 
 

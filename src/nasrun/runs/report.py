@@ -29,8 +29,9 @@ class Standing:
 
         Else it is the true accuracy on the first data set of a table, else the score that the
         result names. The accuracies of a supernet, and of the best of many candidates, are named as
-        such.
+        such. A score that is not finite, `null` in the file, is none.
         """
+        result = {name: value for name, value in result.items() if value is not None}
         if "test_accuracy" in result:
             return cls(result["test_accuracy"], "test", True)
         name = result.get("judged_by", "validation_accuracy")

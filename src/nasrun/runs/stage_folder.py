@@ -42,6 +42,8 @@ RESULT: Types = {
     **dict.fromkeys(("true", "data", "digests", "untrained"), dict),
     "sizes": list,
 }
+ORIGIN: Types = dict.fromkeys(("fingerprint", "parent", "source"), str)
+"""Types of keys in a stage's configuration."""
 METRICS, TIMING, WEIGHTS = "metrics.jsonl", "timing.jsonl", "weights.safetensors"
 
 
@@ -98,7 +100,8 @@ class StageFolder:
     @property
     def parent(self) -> str:
         """Fingerprint of the search, selection or genotype that a later stage reads."""
-        return recorded(self.path / "config.yaml", "parent")["parent"]
+        path = self.path / "config.yaml"
+        return typed(path, recorded(path, "parent"), ORIGIN)["parent"]
 
     @property
     def title(self) -> str:
@@ -113,7 +116,8 @@ class StageFolder:
     @property
     def config(self) -> dict[str, Any]:
         """The stage's own resolved groups, its fingerprint and its parent's."""
-        return recorded(self.path / "config.yaml", "fingerprint")
+        path = self.path / "config.yaml"
+        return typed(path, recorded(path, "fingerprint"), ORIGIN)
 
     @property
     def settings(self) -> dict[str, Any]:
