@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import shutil
+import sys
 from pathlib import Path
 
 import numpy
@@ -125,6 +126,16 @@ def test_a_half_made_version_of_a_killed_command_goes(tmp_path):
 
 
 def test_a_run_is_locked_against_a_second_worker(tmp_path):
+    run = Run.claim(tmp_path, "a", CONFIG, RECORD)
+    with run.lock(), pytest.raises(ValueError, match="another nasrun is working on it"), run.lock():
+        pass
+    with run.lock():
+        pass
+
+
+def test_a_system_without_locks_of_folders_refuses_a_second_worker_at_once(tmp_path, monkeypatch):
+    pytest.importorskip("filelock")  # which needs it when it is imported
+    monkeypatch.setitem(sys.modules, "fcntl", None)
     run = Run.claim(tmp_path, "a", CONFIG, RECORD)
     with run.lock(), pytest.raises(ValueError, match="another nasrun is working on it"), run.lock():
         pass

@@ -164,6 +164,14 @@ def test_the_interval_is_the_tuning_rounds_between_events():
     assert len(strategy.events) == 26
 
 
+def test_its_rehearsals_have_all_rounds_of_tuning():
+    for interval in (1, 5):
+        selector, strategy = selection(wanted, interval=interval)
+        tuned = [each for each in selector.rehearsals(strategy) if each.play]
+        assert sum(each.rounds for each in tuned) == selector.rounds
+        assert sum(each.rests for each in tuned) == selector.rounds
+
+
 def test_the_darts_space_has_17_events_of_darts_pt():
     space = build(resolve(compose([]).config["space"]), "space")
     selector, _ = selection(wanted, space, interval=5)
@@ -547,6 +555,9 @@ def test_a_part_of_the_validation_images_is_fixed():
             strategy.validate(images=images)
     with pytest.raises(ValueError, match=r"^images=0"):
         Masked(criterion="loss", images=0, batch_size=None)
+    assert Masked(criterion="loss", images=1, batch_size=2).batch_size == 2
+    with pytest.raises(ValueError, match="batch_size=1: use at least 2"):
+        Masked(criterion="loss", images=1, batch_size=1)
 
 
 def test_trials_share_batch_norms_as_in_training_unless_another_size_is_asked_for():

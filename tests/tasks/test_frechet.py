@@ -52,6 +52,7 @@ def test_noise_is_farther_than_real_images_and_few_classes_are_seen():
     real = distance.search(lambda count: images[:count])["fid"]
     noise = distance.search(lambda count: torch.randint(0, 256, (count, 1, 8, 8)).byte())["fid"]
     assert real < 0.2 * noise
+    assert 0.07 < distance.report(lambda count: images[:count])["smallest_class"] < 0.1
     report = distance.report(lambda count: ones.repeat(2, 1, 1, 1)[:count])
     assert report["smallest_class"] < 0.02
     assert report["fid"] > report["fid_floor"]

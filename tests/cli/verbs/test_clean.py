@@ -31,6 +31,8 @@ def test_what_is_shown_is_freed_with_yes_and_nothing_else(nasrun, finished):
     size = sum((finished / name).stat().st_size for name in states) / 2**20
     shown = nasrun("clean")
     assert (shown.status, files(finished)) == (0, before)
+    for name in states:
+        assert f"{(finished / name).stat().st_size / 2**20:.1f} MiB" in shown.out
     assert f"{size:.1f} MiB can be freed; type yes=true" in shown.out
     assert f"{size:.1f} MiB freed" in nasrun("clean", finished, "yes=true").out
     assert before - files(finished) == states
