@@ -11,12 +11,12 @@ from typing import Any
 from nasrun.config import build
 from nasrun.data.table import describe
 from nasrun.genotype import Genotype, fingerprint
-from nasrun.pages.results import RANDOM, Entrant
+from nasrun.pages.entrants import RANDOM, Entrant
 from nasrun.pictures.cells import FAMILIES, family_of
 from nasrun.pictures.graph import FLOW, OUTPUT, Arc, Graph
 from nasrun.pictures.layered import Box, Drawing, Route, layout
 from nasrun.pipeline.stages import KINDS, SELECT
-from nasrun.runs.comparison import Seeded
+from nasrun.runs.groups import Seeded
 
 INCH = 96.0
 """CSS pixels per inch of the layout."""

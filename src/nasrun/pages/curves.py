@@ -9,7 +9,7 @@ from typing import Any
 
 from nasrun.display.words import SHOWN
 from nasrun.pages.charts import NEUTRAL, Chart, Look, Place, Series, lines
-from nasrun.pages.results import Entrant, Logged
+from nasrun.pages.entrants import Entrant, Logged
 from nasrun.pictures.curves import Panel, retrain_panels, search_panels
 from nasrun.pipeline.stages import KINDS, SEARCH, SELECT
 from nasrun.stage import Metrics

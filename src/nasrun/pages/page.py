@@ -17,13 +17,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from nasrun.files import write_text
-from nasrun.pages import account, results
+from nasrun.pages import account, entrants, origins, results, stages
 from nasrun.pages.analyses import analyses
 from nasrun.pages.architectures import architectures, families, is_random
 from nasrun.pages.curves import curves
 from nasrun.pages.sources import Sources
 from nasrun.pipeline.plan import import_trusted
-from nasrun.runs.comparison import grouped
+from nasrun.runs.groups import grouped
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 from nasrun.shown import shown
@@ -79,7 +79,7 @@ def page(sources: Sources, trusted: Sequence[str] = ()) -> str:
         raise ValueError(f"{reasons[0]}; there is nothing to report, name other runs")
     every = account.configurations(runs)
     names = account.labels(sources.runs)
-    kept = results.named(groups, {mark: each.letter for mark, each in every.items()})
+    kept = entrants.named(groups, {mark: each.letter for mark, each in every.items()})
     logged, unreadable = _logged(kept)
     found = architectures(kept, trusted)
     shown_settings = list(every.values())
@@ -99,17 +99,17 @@ def page(sources: Sources, trusted: Sequence[str] = ()) -> str:
         differing=account.differing(shown_settings) if len(every) > 1 else [],
         names=names,
         comparisons=list(results.comparisons(kept)),
-        validated=results.validated(kept),
-        discretised=results.discretised(kept),
-        discretised_columns=list(results.DISCRETISED.values()),
-        singles=list(results.singles(kept, account.labels(sources.runs, least=1), logged)),
+        validated=stages.validated(kept),
+        discretised=stages.discretised(kept),
+        discretised_columns=list(stages.DISCRETISED.values()),
+        singles=list(stages.singles(kept, account.labels(sources.runs, least=1), logged)),
         curves=list(curves(kept, logged)),
         chosen=[each for each in found if not is_random(each)],
         drawn=[each for each in found if is_random(each)],
         families=families(found),
         analyses=list(analyses({run: names[str(run.path)] for run in runs})),
-        origins=list(account.origins(shown_settings, kept, names)),
-        environments=account.environments(shown_settings, names),
+        origins=list(origins.origins(shown_settings, kept, names)),
+        environments=origins.environments(shown_settings, names),
     )
 
 
@@ -124,7 +124,7 @@ def _name(path: Path) -> str:
     return f"{path.parent.name}/{path.name}"
 
 
-def _logged(kept: Sequence[results.Entrant]) -> tuple[dict[StageFolder, list[Metrics]], list[str]]:
+def _logged(kept: Sequence[entrants.Entrant]) -> tuple[dict[StageFolder, list[Metrics]], list[str]]:
     """Return the rounds of all stages, and the errors of logs that cannot be read."""
     rows: dict[StageFolder, list[Metrics]] = {}
     errors = []

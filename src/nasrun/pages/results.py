@@ -2,126 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from nasrun.analysis.paired import Difference, Spread, holm
 from nasrun.display import duration
 from nasrun.genotype import fingerprint
-from nasrun.pages.charts import NEUTRAL, Chart, Look, Series, Strip, scatter, strips
-from nasrun.pipeline.stages import KINDS, RETRAIN, SEARCH, SELECT, TRANSFER
-from nasrun.runs.comparison import Group, Seeded, told_apart
-from nasrun.runs.report import Standing
+from nasrun.pages.charts import Chart, Series, Strip, scatter, strips
+from nasrun.pages.entrants import (
+    NOTHING,
+    Entrant,
+    among,
+    is_number,
+    measure,
+    scaled,
+    spread_of,
+    unit_of,
+)
+from nasrun.pipeline.stages import KINDS, RETRAIN
+from nasrun.runs.groups import Group, Seeded
 from nasrun.runs.stage_folder import StageFolder
-from nasrun.stage import Metrics
-
-RANDOM = "random"
-"""The source of a stage that trains a random architecture."""
-NOTHING = "–"
-Logged = Mapping[StageFolder, Sequence[Metrics]]
-"""The rounds of stages."""
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """A stage of one configuration over its seeds, with its name on the page and its look."""
-
-    name: str
-    group: Group
-    look: Look
-
-    @property
-    def scored(self) -> list[tuple[Seeded, Standing]]:
-        """The finished runs whose score is that of the first one."""
-        found = []
-        for member in self.group.members:
-            if member.result is not None:
-                standing = Standing.of(member.result, self.group.kind)
-                if standing is not None and standing.on == self.group.on and _known(standing.value):
-                    found.append((member, standing))
-        return found
-
-    @property
-    def data(self) -> str:
-        """Name of the data that the stage trains on."""
-        return data_of(self.group.members[0])
-
-    @property
-    def is_random(self) -> bool:
-        """Return whether the stage trains random architectures: the baseline."""
-        first = self.group.members[0].stage
-        return KINDS[first.kind].trains and first.source == RANDOM
-
-
-def _known(value: object) -> bool:
-    """Return whether a value of a file is a number, also in percent."""
-    return isinstance(value, int | float) and math.isfinite(100 * value)
-
-
-def data_of(member: Seeded) -> str:
-    """Return the name of the data of a stage."""
-    stage, known = member.stage, (member.result or {}).get("data", {}).get("name")
-    if known is None and stage.kind == TRANSFER.name:
-        known = stage.branch.removeprefix(f"{stage.source}-")
-    return str(known or member.run.record["choices"].get("dataset", "the data"))
-
-
-def named(groups: Sequence[Group], letters: Mapping[str, str]) -> list[Entrant]:
-    """Return the groups with distinct names: configuration, branch, and what tells them apart.
-
-    Searches have a colour per configuration. Later stages have a colour per branch, a neutral one
-    for random architectures, and a kind of line per configuration.
-    """
-    found, branches = [], dict[str, int]()
-    for group, text in zip(groups, told_apart(groups), strict=True):
-        stage, number = group.members[0].stage, [*letters].index(group.of)
-        branch = stage.source if stage.kind == TRANSFER.name else stage.branch or stage.kind
-        if stage.kind == SEARCH.name:
-            look = Look(number % NEUTRAL)
-        elif branch == RANDOM:
-            look = Look(NEUTRAL, number)
-        else:
-            look = Look(branches.setdefault(branch, len(branches)) % NEUTRAL, number)
-        letter = letters[group.of]
-        words = (letter, branch, f"({text})" if text and not letter else "")
-        found.append(Entrant(" ".join(filter(None, words)), group, look))
-    return found
-
-
-def measure(standing: Standing) -> str:
-    """Return what a score is, in words."""
-    if not standing.is_accuracy:
-        return standing.on
-    part, *more = standing.on.split(", ")
-    if part == "table":
-        return f"true accuracy{''.join(f' on {data}' for data in more)}, from a table"
-    told = {"seen": "on images that trained the alphas", "supernet": "of the supernet"}
-    return " ".join([f"{part} accuracy", *(told.get(word, f"of the {word}") for word in more)])
-
-
-def told(standing: Standing | None) -> str:
-    """Return a score with its unit."""
-    return NOTHING if standing is None else str(standing).replace("%", " %")
-
-
-def scaled(kept: Entrant) -> tuple[list[float], str]:
-    """Return the scores of a group, accuracies in percent, and their unit."""
-    accuracy = any(standing.is_accuracy for _, standing in kept.scored)
-    scale = 100.0 if accuracy else 1.0
-    return [scale * standing.value for _, standing in kept.scored], "%" if accuracy else ""
-
-
-def spread_of(kept: Entrant) -> str:
-    """Return mean and standard deviation of a group's scores, with their unit."""
-    values, unit = scaled(kept)
-    if not values:
-        return NOTHING
-    if unit:
-        return f"{Spread.of(values).text()} {unit}"
-    of = Spread.of(values)
-    return f"{of.mean:.4g}" if of.std is None else f"{of.mean:.4g} ± {of.std:.4g}"
 
 
 @dataclass(frozen=True)
@@ -262,7 +162,7 @@ def _row(kept: Entrant, found: Difference | None, p: float | None) -> ResultRow:
     several = found is not None and found.spread.n > 1
     return ResultRow(
         name=kept.name,
-        runs=_among(len(kept.scored), len(group.members)),
+        runs=among(len(kept.scored), len(group.members)),
         score=spread_of(kept),
         is_random=kept.is_random,
         difference=difference,
@@ -280,20 +180,12 @@ def signed(value: float, unit: str) -> str:
     return (f"{value:+.2f}" if unit else f"{value:+.4g}").replace("-", "−")
 
 
-def _among(done: int, all_: int) -> str:
-    return str(done) if done == all_ else f"{done} of {all_}"
-
-
 def _amounts(group: Group, key: str) -> str:
     """Return mean and standard deviation of a count, in millions, or thousands if it is small."""
-    values = [result[key] for result in group.done if _known(result.get(key))]
-    scale, unit = _scale(values)
+    values = [result[key] for result in group.done if is_number(result.get(key))]
+    scale, unit = unit_of(values)
     digits = 3 if key == "params" and unit == "M" else 1
     return f"{Spread.of([v / scale for v in values]).text(digits)} {unit}" if values else NOTHING
-
-
-def _scale(values: Sequence[float]) -> tuple[float, str]:
-    return (1e3, "k") if max(values, default=0) < 1e5 else (1e6, "M")
 
 
 def _finding(
@@ -346,7 +238,7 @@ def _sizes(name: str, unit: str, data: str, some: Sequence[Entrant]) -> Chart | 
     sizes = [size for _, points in known for size, _ in points]
     if len(sizes) < 2:
         return None
-    by, short = _scale(sizes)
+    by, short = unit_of(sizes)
     every = [
         Series(kept.name, kept.look, [[(size / by, score) for size, score in points]])
         for kept, points in known
@@ -365,104 +257,3 @@ def _sizes(name: str, unit: str, data: str, some: Sequence[Entrant]) -> Chart | 
 def _size(member: Seeded) -> float:
     """Return the number of parameters of what a stage trained, 0 if it is not known."""
     return float((member.result or {}).get("params") or 0)
-
-
-@dataclass(frozen=True)
-class ScoreRow:
-    """A row about a search or a selection: its score is not one on test images."""
-
-    name: str
-    runs: str
-    score: str
-    on: str
-    time: str
-
-
-def validated(every: Sequence[Entrant]) -> list[ScoreRow]:
-    """Return the searches and selections, and trainings that have no score on test images."""
-    return [
-        ScoreRow(
-            name=f"{kept.group.kind}: {kept.name}" if kept.group.kind != SEARCH.name else kept.name,
-            runs=_among(len(kept.group.done), len(kept.group.members)),
-            score=spread_of(kept),
-            on=measure(kept.scored[0][1]) if kept.scored else NOTHING,
-            time=duration(kept.group.seconds),
-        )
-        for kept in every
-        if kept.group.on is not None and not kept.group.on.startswith("test")
-    ]
-
-
-DISCRETISED = {
-    "supernet_accuracy": "supernet",
-    "child_accuracy": "choice alone",
-    "gap": "gap, points",
-    "child_recalibrated_accuracy": "batch norms recalibrated",
-    "child_tuned_accuracy": "after one epoch",
-}
-"""What a selection measured on validation images, in words."""
-
-
-def discretised(every: Sequence[Entrant]) -> list[tuple[str, ...]]:
-    """Return per selection the validation accuracies of its choice without retraining."""
-    rows = []
-    for kept in every:
-        if kept.group.kind == SELECT.name and any("gap" in result for result in kept.group.done):
-            rows.append((kept.name, *(_percent(kept.group, key) for key in DISCRETISED)))
-    return rows
-
-
-def _percent(group: Group, key: str) -> str:
-    values = [100 * result[key] for result in group.done if _known(result.get(key))]
-    return f"{Spread.of(values).text()}{'' if key == 'gap' else ' %'}" if values else NOTHING
-
-
-@dataclass(frozen=True)
-class SeedRow:
-    """A stage of one run."""
-
-    name: str
-    stage: str
-    run: str
-    seed: str
-    score: str
-    on: str
-    top5: str
-    params: str
-    macs: str
-    rounds: str
-    time: str
-    finished: bool
-
-
-def singles(
-    every: Sequence[Entrant], labels: Mapping[str, str], logged: Logged
-) -> Iterator[SeedRow]:
-    """Yield every stage of every run."""
-    for kept in every:
-        kind = kept.group.kind
-        for member in kept.group.members:
-            result = member.result or {}
-            standing = Standing.of(result, kind) if result else None
-            seed, top5 = member.run.record.get("seed"), result.get("test_top5_accuracy")
-            yield SeedRow(
-                name=kept.name,
-                stage=f"{kind} ({data_of(member)})" if KINDS[kind].trains else kind,
-                run=labels[str(member.run.path)],
-                seed=NOTHING if seed is None else str(seed),
-                score=told(standing),
-                on=NOTHING if standing is None else measure(standing),
-                top5=NOTHING if top5 is None else f"{100 * top5:.2f} %",
-                params=_amount(result, "params"),
-                macs=_amount(result, "macs"),
-                rounds=str(len(logged[member.stage])),
-                time=NOTHING if not result else duration(result["seconds"]),
-                finished=member.result is not None,
-            )
-
-
-def _amount(result: Mapping[str, Any], key: str) -> str:
-    if (number := result.get(key)) is None:
-        return NOTHING
-    scale, unit = _scale([number])
-    return f"{number / scale:.{3 if key == 'params' and unit == 'M' else 1}f} {unit}"

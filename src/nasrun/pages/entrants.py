@@ -1,0 +1,130 @@
+"""What a page compares: stages of one configuration over their seeds, with name, look and score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nasrun.analysis.paired import Spread
+from nasrun.pages.charts import NEUTRAL, Look
+from nasrun.pipeline.stages import KINDS, SEARCH, TRANSFER
+from nasrun.runs.groups import Group, Seeded, told_apart
+from nasrun.runs.report import Standing
+from nasrun.runs.stage_folder import StageFolder
+from nasrun.stage import Metrics
+
+RANDOM = "random"
+"""The source of a stage that trains a random architecture."""
+NOTHING = "–"
+Logged = Mapping[StageFolder, Sequence[Metrics]]
+"""The rounds of stages."""
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A stage of one configuration over its seeds, with its name on the page and its look."""
+
+    name: str
+    group: Group
+    look: Look
+
+    @property
+    def scored(self) -> list[tuple[Seeded, Standing]]:
+        """The finished runs whose score is that of the first one."""
+        found = []
+        for member in self.group.members:
+            standing = Standing.of(member.result, self.group.kind) if member.result else None
+            if standing is not None and standing.on == self.group.on and is_number(standing.value):
+                found.append((member, standing))
+        return found
+
+    @property
+    def data(self) -> str:
+        """Name of the data that the stage trains on."""
+        return data_of(self.group.members[0])
+
+    @property
+    def is_random(self) -> bool:
+        """Return whether the stage trains random architectures: the baseline."""
+        first = self.group.members[0].stage
+        return KINDS[first.kind].trains and first.source == RANDOM
+
+
+def is_number(value: object) -> bool:
+    """Return whether a value of a file is a number, also in percent."""
+    return isinstance(value, int | float) and math.isfinite(100 * value)
+
+
+def data_of(member: Seeded) -> str:
+    """Return the name of the data of a stage."""
+    stage, known = member.stage, (member.result or {}).get("data", {}).get("name")
+    if known is None and stage.kind == TRANSFER.name:
+        known = stage.branch.removeprefix(f"{stage.source}-")
+    return str(known or member.run.record["choices"].get("dataset", "the data"))
+
+
+def named(groups: Sequence[Group], letters: Mapping[str, str]) -> list[Entrant]:
+    """Return the groups with distinct names: configuration, branch, and what tells them apart.
+
+    Searches have a colour per configuration. Later stages have a colour per branch, a neutral one
+    for random architectures, and a kind of line per configuration.
+    """
+    found, branches = [], dict[str, int]()
+    for group, text in zip(groups, told_apart(groups), strict=True):
+        stage, number = group.members[0].stage, [*letters].index(group.of)
+        branch = stage.source if stage.kind == TRANSFER.name else stage.branch or stage.kind
+        if stage.kind == SEARCH.name:
+            look = Look(number % NEUTRAL)
+        elif branch == RANDOM:
+            look = Look(NEUTRAL, number)
+        else:
+            look = Look(branches.setdefault(branch, len(branches)) % NEUTRAL, number)
+        letter = letters[group.of]
+        words = (letter, branch, f"({text})" if text and not letter else "")
+        found.append(Entrant(" ".join(filter(None, words)), group, look))
+    return found
+
+
+def measure(standing: Standing) -> str:
+    """Return what a score is, in words."""
+    if not standing.is_accuracy:
+        return standing.on
+    part, *more = standing.on.split(", ")
+    if part == "table":
+        return f"true accuracy{''.join(f' on {data}' for data in more)}, from a table"
+    told = {"seen": "on images that trained the alphas", "supernet": "of the supernet"}
+    return " ".join([f"{part} accuracy", *(told.get(word, f"of the {word}") for word in more)])
+
+
+def told(standing: Standing | None) -> str:
+    """Return a score with its unit."""
+    return NOTHING if standing is None else str(standing).replace("%", " %")
+
+
+def scaled(kept: Entrant) -> tuple[list[float], str]:
+    """Return the scores of a group, accuracies in percent, and their unit."""
+    accuracy = any(standing.is_accuracy for _, standing in kept.scored)
+    scale = 100.0 if accuracy else 1.0
+    return [scale * standing.value for _, standing in kept.scored], "%" if accuracy else ""
+
+
+def spread_of(kept: Entrant) -> str:
+    """Return mean and standard deviation of a group's scores, with their unit."""
+    values, unit = scaled(kept)
+    if not values:
+        return NOTHING
+    if unit:
+        return f"{Spread.of(values).text()} {unit}"
+    of = Spread.of(values)
+    return f"{of.mean:.4g}" if of.std is None else f"{of.mean:.4g} ± {of.std:.4g}"
+
+
+def among(done: int, all_: int) -> str:
+    """Return how many of all are done."""
+    return str(done) if done == all_ else f"{done} of {all_}"
+
+
+def unit_of(values: Sequence[float]) -> tuple[float, str]:
+    """Return the scale and the unit in which counts are told: thousands, or millions."""
+    return (1e3, "k") if max(values, default=0) < 1e5 else (1e6, "M")

@@ -1,0 +1,126 @@
+"""Tables of stages: searches and selections by their scores, and every stage of every run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nasrun.analysis.paired import Spread
+from nasrun.display import duration
+from nasrun.pages.entrants import (
+    NOTHING,
+    Entrant,
+    Logged,
+    among,
+    data_of,
+    is_number,
+    measure,
+    spread_of,
+    told,
+    unit_of,
+)
+from nasrun.pipeline.stages import KINDS, SEARCH, SELECT
+from nasrun.runs.groups import Group
+from nasrun.runs.report import Standing
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """A row about a search or a selection: its score is not one on test images."""
+
+    name: str
+    runs: str
+    score: str
+    on: str
+    time: str
+
+
+def validated(every: Sequence[Entrant]) -> list[ScoreRow]:
+    """Return the searches and selections, and trainings that have no score on test images."""
+    return [
+        ScoreRow(
+            name=f"{kept.group.kind}: {kept.name}" if kept.group.kind != SEARCH.name else kept.name,
+            runs=among(len(kept.group.done), len(kept.group.members)),
+            score=spread_of(kept),
+            on=measure(kept.scored[0][1]) if kept.scored else NOTHING,
+            time=duration(kept.group.seconds),
+        )
+        for kept in every
+        if kept.group.on is not None and not kept.group.on.startswith("test")
+    ]
+
+
+DISCRETISED = {
+    "supernet_accuracy": "supernet",
+    "child_accuracy": "choice alone",
+    "gap": "gap, points",
+    "child_recalibrated_accuracy": "batch norms recalibrated",
+    "child_tuned_accuracy": "after one epoch",
+}
+"""What a selection measured on validation images, in words."""
+
+
+def discretised(every: Sequence[Entrant]) -> list[tuple[str, ...]]:
+    """Return per selection the validation accuracies of its choice without retraining."""
+    rows = []
+    for kept in every:
+        if kept.group.kind == SELECT.name and any("gap" in result for result in kept.group.done):
+            rows.append((kept.name, *(_percent(kept.group, key) for key in DISCRETISED)))
+    return rows
+
+
+def _percent(group: Group, key: str) -> str:
+    values = [100 * result[key] for result in group.done if is_number(result.get(key))]
+    return f"{Spread.of(values).text()}{'' if key == 'gap' else ' %'}" if values else NOTHING
+
+
+@dataclass(frozen=True)
+class SeedRow:
+    """A stage of one run."""
+
+    name: str
+    stage: str
+    run: str
+    seed: str
+    score: str
+    on: str
+    top5: str
+    params: str
+    macs: str
+    rounds: str
+    time: str
+    finished: bool
+
+
+def singles(
+    every: Sequence[Entrant], labels: Mapping[str, str], logged: Logged
+) -> Iterator[SeedRow]:
+    """Yield every stage of every run."""
+    for kept in every:
+        kind = kept.group.kind
+        for member in kept.group.members:
+            result = member.result or {}
+            standing = Standing.of(result, kind) if result else None
+            seed, top5 = member.run.record.get("seed"), result.get("test_top5_accuracy")
+            yield SeedRow(
+                name=kept.name,
+                stage=f"{kind} ({data_of(member)})" if KINDS[kind].trains else kind,
+                run=labels[str(member.run.path)],
+                seed=NOTHING if seed is None else str(seed),
+                score=told(standing),
+                on=NOTHING if standing is None else measure(standing),
+                top5=NOTHING if top5 is None else f"{100 * top5:.2f} %",
+                params=_amount(result, "params"),
+                macs=_amount(result, "macs"),
+                rounds=str(len(logged[member.stage])),
+                time=NOTHING if not result else duration(result["seconds"]),
+                finished=member.result is not None,
+            )
+
+
+def _amount(result: Mapping[str, Any], key: str) -> str:
+    if (number := result.get(key)) is None:
+        return NOTHING
+    scale, unit = unit_of([number])
+    return f"{number / scale:.{3 if key == 'params' and unit == 'M' else 1}f} {unit}"
