@@ -12,7 +12,7 @@ from typing import Any
 
 from nasrun.budget import Budget
 from nasrun.engines.base import Engine, Job, prepare_worker
-from nasrun.engines.nodes import HeadLost, Nodes, answers, differing, installed
+from nasrun.engines.nodes import HeadLost, Nodes, answers, differing, own
 from nasrun.machine import own_signals
 from nasrun.world import Lost
 
@@ -90,7 +90,7 @@ class RayCluster(Engine):
         remote = ray.remote(
             num_cpus=self.cpus, num_gpus=self.gpus, max_retries=self.retries, max_calls=0
         )(_work)
-        ours = installed()()
+        ours = own()
         running = {
             remote.remote(self._stored, order, ours): position
             for position, order in enumerate(orders)
@@ -203,7 +203,7 @@ def _work(job: Job, order: Any, ours: Mapping[str, str | None]) -> tuple[Any, Fa
     """
     node = socket.gethostname()
     try:
-        if unlike := differing(ours, installed()()):
+        if unlike := differing(ours, own()):
             raise ValueError(f"engine=ray: node {node} {unlike}")
         prepare_worker()
         return job(order), None

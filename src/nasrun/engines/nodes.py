@@ -6,6 +6,7 @@ import socket
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from nasrun.world import Lost
@@ -49,7 +50,7 @@ class Nodes:
         from ray.exceptions import GetTimeoutError, RayError
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
-        ask, ours = ray.remote(num_cpus=0, max_retries=0)(installed()), installed()()
+        ask, ours = ray.remote(num_cpus=0, max_retries=0)(installed()), own()
         asked = [
             (node["NodeManagerHostname"], ask.options(scheduling_strategy=On(key, False)).remote())
             for key, node in self.living.items()
@@ -132,6 +133,12 @@ def installed() -> Callable[[], dict[str, str | None]]:
         return found
 
     return versions
+
+
+@cache
+def own() -> dict[str, str | None]:
+    """Return what this process has installed; files that are edited later do not change it."""
+    return installed()()
 
 
 def differing(ours: Mapping[str, str | None], theirs: Mapping[str, str | None]) -> str | None:
