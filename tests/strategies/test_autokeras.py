@@ -74,6 +74,7 @@ class Pupil(MemberLearner):
 def begun(home, space, *scores, budget=BUDGET, **changes):
     keys = {"trials": 3, "intervals": 2, "patience": None, "seconds": None, "inherit": True}
     search = AutoKeras(**{**keys, "growth": RandomGrowth(), **changes})
+    home.mkdir(exist_ok=True)
     search.enter(home)
     search.begin(context(space, Scripted(*scores), budget))
     return search

@@ -411,7 +411,7 @@ class Softplus(torch.nn.Module):
 
 def test_in_single_precision_a_hypergradient_is_exact_to_a_few_millionths(begin, monkeypatch):
     """Nothing jumps here; at a kink the last bit of a map decides, in released codes too."""
-    monkeypatch.setattr("nasrun.ops.term.RELU", Softplus())
+    monkeypatch.setattr("nasrun.ops.state.RELU", Softplus())
     monkeypatch.setattr(operation, "MANY", 2**15)  # maps of a few cells fold as those of many do
     smooth = "[none,avg_pool_3x3,skip_connect,sep_conv_3x3,dil_conv_3x3]"
     words = ["strategy=darts_2nd", "depth=3", "space.nodes=2", f"space.operations={smooth}"]

@@ -119,6 +119,7 @@ class Counter(MemberLearner):
 
 def begun(home, variation=None, seed=0, **changes):
     search = Population(**{**RECIPE, **changes}, variation=variation)
+    home.mkdir(exist_ok=True)
     search.enter(home)
     search.begin(context(SPACE, Numbers(), BUDGET, streams=Streams(seed)))
     return search
