@@ -3,6 +3,7 @@
 
     scripts/cell_claims.py run --cifar CIFAR     variants, trainings and landscapes that are missing
     scripts/cell_claims.py table                 what is finished, as Markdown
+    scripts/cell_claims.py table --outputs docs/cells        the tables of docs/results.md
 
 12 variants of darts_v2 with other connections, three per width, are trained with several seeds.
 Every step is a `nasrun analyze` command, which continues where it was stopped; a training takes
@@ -107,7 +108,8 @@ def tell(root: Path) -> None:
     print("\n| the paper's finding | Spearman's coefficient | p | here |\n|---|---|---|---|")
     for shape, measure, alternative, words in PREDICTED:
         rho, p = correlation(record["rows"], shape, measure, alternative)
-        print(f"| {words} | {rho:+.2f} | {p:.3f} | {verdict(alternative, p)} |")
+        chance = f"{p:.3f}" if p >= 0.0005 else "< 0.001"
+        print(f"| {words} | {rho:+.2f} | {chance} | {verdict(alternative, p)} |")
     path = root / "landscape" / "landscape.json"
     if not path.exists():
         return
