@@ -80,3 +80,13 @@ def test_a_strip_has_a_dot_per_run_and_a_line_at_their_mean():
     assert kinds == ["rule", "mean", "dot", "dot", "dot", "rule"]
     assert float(NUMBER.findall(chart.drawn[1].path)[0]) == chart.along.at(3.0)
     assert "a: 3." in chart.words
+
+
+def test_long_labels_have_room_beside_the_axis():
+    short, long = (
+        lines("Entropy", "nats", [Series("", Look(0), [[(1, low), (2, low + 0.00003)]])])
+        for low in (2, 29.1118)
+    )
+    assert short.along.start >= 50
+    label = max(len(text) for _, text in long.up.ticks)
+    assert long.along.start >= 6 + 6.5 * label > 50

@@ -110,7 +110,7 @@ def lead(every: Sequence[Configuration], kept: Sequence[Entrant]) -> list[str]:
         scores = dict.fromkeys(measure(each.scored[0][1]) for each in searches if each.scored)
         sentence = f"{'Each' if count > 1 else 'The'} run begins with a search"
         if of := _several([str(number) for number in rounds if number], "or"):
-            sentence += f" of {of} rounds"
+            sentence += f" of {of} round{'' if of == '1' else 's'}"
         if scores:
             sentence += f", which is judged by {_several(list(scores), 'or')}"
         told.append(f"{sentence}.")
@@ -122,7 +122,7 @@ def lead(every: Sequence[Configuration], kept: Sequence[Entrant]) -> list[str]:
     trained = [each for each in kept if KINDS[each.group.kind].trains and not each.is_random]
     if trained:
         names = _several(list(dict.fromkeys(each.data for each in trained)))
-        what = "What is chosen" if chosen else "The architecture"
+        what = "Each choice" if chosen else "The architecture"
         told.append(
             f"{what} is trained from scratch on {names}, and the test images are read once, when "
             "a training ends."

@@ -15,6 +15,8 @@ Place = tuple[float, float]
 WIDTH, HEIGHT = 360.0, 216.0
 LEFT, RIGHT, TOP, BOTTOM = 50.0, 12.0, 12.0, 36.0
 """Margins of the drawn area; all lengths are in CSS pixels."""
+DIGIT = 7.0
+"""The width of a digit, at most."""
 NEUTRAL = 7
 """Number of the style sheet's neutral colour; those below it differ in hue."""
 DASHES = 4
@@ -125,6 +127,11 @@ class Ruler:
         """Places of the ticks, and their labels."""
         return [(self.at(value), label) for value, label in self.ticks]
 
+    @property
+    def room(self) -> float:
+        """Width that the labels need beside an upright axis."""
+        return 10 + DIGIT * max((len(label) for _, label in self.ticks), default=0)
+
 
 def _labelled(ticks: Sequence[float]) -> tuple[tuple[float, str], ...]:
     """Return ticks with labels of as many digits as tell them apart."""
@@ -171,8 +178,8 @@ def lines(title: str, unit: str, every: Sequence[Series], along: str = "round") 
     if not values:
         return None
     rounds = [x for each in every for curve in each.curves for x, _ in curve]
-    x = Ruler.over(rounds, LEFT, WIDTH - RIGHT, whole=True)
     y = Ruler.over(values, HEIGHT - BOTTOM, TOP, share=unit.endswith("%"))
+    x = Ruler.over(rounds, max(LEFT, y.room), WIDTH - RIGHT, whole=True)
     drawn: list[Drawn] = []
     told = []
     for each in every:
