@@ -75,7 +75,7 @@ class Tracker(ABC):
     def open(self, run: TrackedRun) -> Metrics:
         """Find or begin the tracked run, and return the last value of every number that it has.
 
-        What it has is not sent again. If all is there, nothing may be written.
+        It need not send what is there already; if all is there, it writes nothing.
         """
 
     @abstractmethod

@@ -105,7 +105,7 @@ class MLflow(Tracker):
 
     @property
     def _running(self) -> str:
-        """The id of the run, which is at work from now on."""
+        """The id of the run, which is marked as being at work."""
         if self._status != "RUNNING":
             self._client.update_run(self._id, "RUNNING")
             self._status = "RUNNING"
