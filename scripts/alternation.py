@@ -92,7 +92,14 @@ def add_device(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--precision", choices=["fp32", "tf32", "bf16"], default="fp32", help="plain has no bf16"
     )
-    made.add_argument("--compile", action="store_true", help="ours by torch.compile")
+    made.add_argument(
+        "--compile",
+        nargs="?",
+        const=True,
+        default=False,
+        choices=["graphs"],
+        help="ours by torch.compile; with graphs, recorded in CUDA graphs",
+    )
 
 
 def budget(arguments: argparse.Namespace) -> Any:

@@ -11,10 +11,11 @@ searches, which continue where they stopped, as long as the calls are repeated a
 call ends with the table of all parts in table.md, and their numbers in gpu_day.json.
 
 The parts: every strategy and every selector for two rounds, losses beside those of the CPU; a
-search step against the plain network at batch 64 and 256 with and without compilation, with the
-peak of memory; the same for a training step of the published network (C=36, L=20, batch 96), with
-images per second; DARTS, DARTS-PT and SNAS in NAS-Bench-201, for which the data are downloaded
-unless `--root` has them. The exit status is 75 while parts are left, then 1 if any has failed.
+search step against the plain network at batch 64 and 256, uncompiled, compiled and recorded in CUDA
+graphs, with the peak of memory; the same for a training step of the published network (C=36, L=20,
+batch 96), with images per second; DARTS, DARTS-PT and SNAS in NAS-Bench-201, for which the data are
+downloaded unless `--root` has them. The exit status is 75 while parts are left, then 1 if any has
+failed.
 """
 
 from __future__ import annotations
@@ -127,17 +128,23 @@ def parts(arguments: argparse.Namespace) -> list[Part]:
     batches = (4,) if tiny else (64, 256)
     ways: list[list[str]] = [["--precision", "fp32"]]
     if not tiny:
-        ways += [["--precision", "bf16"], ["--precision", "bf16", "--compile"]]
+        ways += [
+            ["--precision", "bf16", *how] for how in ([], ["--compile"], ["--compile", "graphs"])
+        ]
     for batch in batches:
         for way in ways:
-            name = "_".join(["bench_search", str(batch), way[1], *(w[2:] for w in way[2:])])
+            name = "_".join(
+                ["bench_search", str(batch), way[1], *(w.removeprefix("--") for w in way[2:])]
+            )
             words = [*size, "--batch", str(batch), *way]
             if tiny:
                 words += ["--space", "nasbench201", "--time-only"]
             found.append(Part(name, measured("bench_supernet", words, batch)))
     batch = 4 if tiny else 96
     for way in ways:
-        name = "_".join(["bench_retrain", str(batch), way[1], *(w[2:] for w in way[2:])])
+        name = "_".join(
+            ["bench_retrain", str(batch), way[1], *(w.removeprefix("--") for w in way[2:])]
+        )
         words = [*size, "--batch", str(batch), *way]
         words += ["--genotype", "nb201_resnet"] if tiny else ["--channels", "36", "--layers", "20"]
         found.append(Part(name, measured("bench_retrain", words, batch)))

@@ -179,6 +179,14 @@ def test_a_compiled_run_is_another_run_on_any_device():
     assert budget(compile=True).compiles and not budget().compiles
 
 
+def test_cuda_graphs_are_refused_where_there_are_none_and_are_another_run(monkeypatch):
+    with pytest.raises(ValueError, match=r"budget\.compile=graphs: device=cpu .*; use true"):
+        _ = budget(compile="graphs").resolved
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    there = budget(device="cuda", compile="graphs")
+    assert there.resolved["compile"] == "graphs" and there.compiles
+
+
 def test_tf32_is_refused_where_there_is_none():
     with pytest.raises(ValueError, match=r"budget\.precision=tf32: device=cpu .*; use fp32"):
         _ = budget(precision="tf32").resolved

@@ -33,9 +33,10 @@ class Budget:
     `fp32` elsewhere; `tf32` is `fp32` with shorter factors in products and convolutions on CUDA
     (`bf16` uses these, too, for what stays in fp32). Alphas are always fp32. `threads` is the
     number of threads of a CPU operation, `None` for all cores. `compile` compiles the regions of
-    supernets and retrained networks with torch; `auto` does so on CUDA. `deterministic` makes the
-    same seed give the same bytes on CUDA, or raises an error that names the operation that cannot;
-    a CPU always does. `max_hours` counts from the start of the command.
+    supernets and retrained networks with torch; `auto` does so on CUDA, and `graphs` also records
+    the launches of a compiled region in CUDA graphs. `deterministic` makes the same seed give the
+    same bytes on CUDA, or raises an error that names the operation that cannot; a CPU always does.
+    `max_hours` counts from the start of the command.
 
     `processes` train one network together, each on its slice of every batch; a batch, as all other
     settings, is that of the whole command. `auto` is one per GPU, or on a CPU as many as have
@@ -59,7 +60,7 @@ class Budget:
     precision: Literal["auto", "fp32", "tf32", "bf16"]
     threads: int | None
     max_hours: float | None
-    compile: Literal["auto", True, False] = "auto"
+    compile: Literal["auto", True, False, "graphs"] = "auto"
     deterministic: bool = False
     max_memory_gib: float | None = None
     max_params_m: float | None = None
@@ -142,7 +143,9 @@ class Budget:
         given = {key: value for key, value in limits.items() if value is not None}
         if self.deterministic and device == "mps":
             raise ValueError("budget.deterministic=true: device=mps cannot; use device=cpu")
-        compiles = device == "cuda" if self.compile == "auto" else bool(self.compile)
+        if self.compile == "graphs" and device != "cuda":
+            raise ValueError(f"budget.compile=graphs: device={device} has no CUDA graphs; use true")
+        compiles = device == "cuda" if self.compile == "auto" else self.compile
         if compiles or device == "cuda":
             given["compile"] = compiles
         if device == "cuda":
@@ -203,7 +206,7 @@ class Budget:
     @property
     def compiles(self) -> bool:
         """Return whether regions of networks are compiled."""
-        return self.resolved.get("compile", False)
+        return bool(self.resolved.get("compile", False))
 
     @property
     def torch_device(self) -> Any:

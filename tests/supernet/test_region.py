@@ -17,7 +17,7 @@ from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.mobile import MobileSpace
 from nasrun.spaces.nasbench201 import NasBench201
 from nasrun.spaces.supernet import batch_statistics
-from nasrun.supernet.region import Region, compile_regions, dropped
+from nasrun.supernet.region import Compiled, Region, compile_regions, dropped
 from nasrun.supernet.relaxation import Softmax
 from nasrun.supernet.supernet import Supernet
 from nasrun.world import ALONE
@@ -243,6 +243,42 @@ def test_where_compiling_fails_one_line_says_so_and_the_numbers_are_the_same(fai
                 assert torch.equal(one, other)
     lines = [str(warning.message) for warning in told if "budget.compile" in str(warning.message)]
     assert len(lines) == 1 and "\n" not in lines[0]
+
+
+def test_where_launches_cannot_be_recorded_one_line_says_so_and_cells_stay_compiled(monkeypatch):
+    from torch._inductor import config
+
+    modes, ran = [], []
+
+    def compile(function, *, mode, **settings):
+        modes.append(mode)
+
+        def run(*arguments):
+            ran.append(config.triton.cudagraph_or_error)
+            if mode == "reduce-overhead":
+                raise RuntimeError("skipping cudagraphs due to cpu device\nMore of it")
+            return function(*arguments)
+
+        return run
+
+    plain, recorded = (supernet_of(TINY) for _ in range(2))
+    monkeypatch.setattr(torch, "compile", compile)
+    for module in recorded.modules():
+        if isinstance(module, Region):
+            module.runner = Compiled(graphs=True)
+            break
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            for one, other in zip(step(plain, images()), step(recorded, images()), strict=True):
+                assert torch.equal(one, other)
+    lines = [str(warning.message) for warning in told if "budget.compile" in str(warning.message)]
+    assert lines == [
+        "budget.compile=graphs: compiled without them (skipping cudagraphs due to cpu device)"
+    ]
+    assert modes == ["reduce-overhead", None]
+    assert ran == [True, False, False]  # asked to raise instead of a silent way without graphs
+    assert config.triton.cudagraph_or_error is False
 
 
 def test_dropped_samples_are_zero_and_the_others_keep_the_mean():

@@ -64,7 +64,7 @@ def running(choices: Sequence[str]) -> tuple[int, ...]:
 def compile_regions(network: nn.Module, budget: Budget) -> None:
     """Compile the regions of a network if the budget says so; names and state stay the same."""
     if budget.compiles:
-        compiled = Compiled()
+        compiled = Compiled(graphs=budget.compile == "graphs")
         for module in network.modules():
             if isinstance(module, Region):
                 module.runner = compiled
@@ -77,11 +77,15 @@ PROGRAMS = 128
 class Compiled:
     """Runs regions compiled by `torch.compile` in training steps, and uncompiled otherwise.
 
-    If compiling fails, it warns once and runs everything uncompiled from then on.
+    With `graphs`, a program's kernels are recorded in a CUDA graph and launched as one. A region's
+    gradients then live until the next forward pass after them; a level that needs them for longer
+    copies them. If recording fails, it warns once and goes on without graphs; if compiling
+    fails, it warns once and runs everything uncompiled from then on.
     """
 
-    def __init__(self) -> None:
-        self._program: Callable[..., Tensor] | None = torch.compile(_output, dynamic=False)
+    def __init__(self, *, graphs: bool = False) -> None:
+        self._graphs = graphs
+        self._program: Callable[..., Tensor] | None = _program(graphs)
         self._shapes: dict[Region, torch.Size] = {}
 
     def __call__(
@@ -92,14 +96,18 @@ class Compiled:
         weights, active = (None, None) if mixture is None else (mixture.weights, mixture.active)
         chance = torch.full((), drop_path, device=maps[0].device) if drop_path else 0.0
         try:
-            with _compiler_settings():
+            with _compiler_settings(self._graphs):
                 return self._program(region, maps, weights, active, chance)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # noqa: BLE001  whatever a compiler fails with
-            self._program = None
             reason = str(error).strip().split("\n")[0] or type(error).__name__
-            warnings.warn(f"budget.compile: not compiled ({reason})", stacklevel=2)
+        if self._graphs:
+            self._graphs, self._program = False, _program(graphs=False)
+            warnings.warn(f"budget.compile=graphs: compiled without them ({reason})", stacklevel=2)
+            return self(region, maps, mixture, drop_path)
+        self._program = None
+        warnings.warn(f"budget.compile: not compiled ({reason})", stacklevel=2)
         return region.output(maps, mixture, drop_path)
 
     def _compiles(self, region: Region, maps: Maps, mixture: Mixture | None) -> bool:
@@ -116,9 +124,16 @@ class Compiled:
 
 AT_ONCE = "force_non_lazy_backward_lowering"
 """torch's setting that compiles the backward pass together with the forward; not in 2.6."""
+OR_ERROR = "triton.cudagraph_or_error"
+"""torch's setting by which a program without a CUDA graph is an error, not a line of a log."""
 
 
-def _compiler_settings() -> AbstractContextManager[Any]:
+def _program(graphs: bool) -> Callable[..., Tensor]:
+    """Return the compiled program of all regions, which torch adapts to each kind of region."""
+    return torch.compile(_output, dynamic=False, mode="reduce-overhead" if graphs else None)
+
+
+def _compiler_settings(graphs: bool) -> AbstractContextManager[Any]:
     """Allow enough programs, and compile backward passes at once, so that failures show here."""
     from torch._dynamo import config as tracing
     from torch._functorch import config as gradients
@@ -127,6 +142,10 @@ def _compiler_settings() -> AbstractContextManager[Any]:
     settings.enter_context(tracing.patch(recompile_limit=PROGRAMS))
     if getattr(gradients, AT_ONCE, None) is not None:
         settings.enter_context(gradients.patch({AT_ONCE: True}))
+    if graphs:
+        from torch._inductor import config as code
+
+        settings.enter_context(code.patch({OR_ERROR: True}))
     return settings
 
 
