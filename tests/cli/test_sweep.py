@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 from types import ModuleType
 from typing import ClassVar
 
@@ -156,6 +157,20 @@ def test_a_sweep_finds_its_options_by_a_pattern_and_its_folder_by_any_name(nasru
     assert list((here / name / "sweeps").rglob("multirun.yaml"))
     assert "1 of 1  strategy=fixed_alpha rounds=2" in answer.out
     assert f"outputs='{escaped}'" in answer.out
+
+
+def test_hydra_warns_of_nothing_in_a_sweep(nasrun, here, small, monkeypatch):
+    told = []
+
+    def warn(message, category, filename, *more):
+        told.append(f"{category.__name__} {filename}: {message}")
+
+    monkeypatch.setattr("nasrun.cli.screen.warn", warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        answer = nasrun("search", "-m", "strategy=fixed_alpha", "seed=0", "rounds=1", *small[1:])
+    assert answer.status == 0, answer.err
+    assert [line for line in told if "hydra" in line.lower() or "omegaconf" in line.lower()] == []
 
 
 class Judge(Sweeper):
