@@ -12,7 +12,7 @@ from torch import nn
 
 from nasrun.costs.cost import params
 from nasrun.evaluators.az_nas import AzNas, initialise
-from nasrun.evaluators.codes import Codes
+from nasrun.evaluators.codes import Codes, agreements
 from nasrun.evaluators.counts import Depth, Macs, Params
 from nasrun.evaluators.grad_norm import GradNorm
 from nasrun.evaluators.jacob_cov import JacobCov
@@ -129,6 +129,22 @@ def test_naswot_is_the_log_determinant_of_agreeing_units():
     sign, expected = np.linalg.slogdet(kernel(codes))
     assert sign == 1
     assert Naswot()(network, (images, labels)) == (pytest.approx(expected, rel=1e-9),)
+
+
+@pytest.mark.parametrize("units", [1, 7, 8, 63, 64, 65, 130])
+def test_agreeing_units_are_those_of_a_plain_loop(units):
+    on = torch.rand(5, units, generator=torch.Generator().manual_seed(units)) > 0.3
+    assert agreements(on).tolist() == kernel(on.tolist()).tolist()
+
+
+def test_codes_of_either_memory_format_have_the_same_units():
+    torch.manual_seed(0)
+    images = torch.randn(3, 4, 5, 6)
+    first, last = (
+        codes_of(nn.ReLU(), images.to(memory_format=layout)).T.tolist()
+        for layout in (torch.contiguous_format, torch.channels_last)
+    )
+    assert first != last and sorted(first) == sorted(last)
 
 
 def test_two_images_with_one_code_have_no_determinant():

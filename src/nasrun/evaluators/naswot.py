@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from nasrun.evaluators.codes import Codes
+from nasrun.evaluators.codes import Codes, agreements
 from nasrun.evaluators.untrained import Formula
 from nasrun.supernet.stacked import StackedNetwork
 from nasrun.tasks.base import Batch
@@ -20,8 +20,8 @@ from nasrun.tasks.base import Batch
 class Naswot(Formula):
     """log |det K| with K_ij = N_A - hamming(c_i, c_j) for the codes c of all N_A ReLU units.
 
-    With signs S of -1 and 1, (N, units), a layer's part of K is (units + S S^T) / 2. Two images
-    with the same code make K singular; the score is then minus infinity.
+    K is the sum of its parts by layers. Two images with the same code make K singular; the score is
+    then minus infinity.
     """
 
     names = ("naswot",)
@@ -30,11 +30,7 @@ class Naswot(Formula):
         images, _ = batch
         kernel = torch.zeros(len(images), len(images), dtype=torch.float64)
 
-        def add(on: Tensor) -> None:
-            signs = 2 * on.float() - 1
-            kernel.add_(((signs.shape[1] + signs @ signs.T) / 2).cpu())
-
-        with torch.no_grad(), Codes(add):
+        with torch.no_grad(), Codes(lambda on: kernel.add_(agreements(on))):
             network(images)
         return (log_determinant(kernel),)
 
