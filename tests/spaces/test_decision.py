@@ -1,6 +1,9 @@
 """The methods of a space with decisions: check, sample, mutate, tie, encode."""
 
+import pickle
+import sys
 from collections import Counter
+from importlib import import_module
 from math import sqrt
 
 import pytest
@@ -9,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import OPERATIONS, Toy
 
+from nasrun import ops
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.mobile import MobileSpace
@@ -32,6 +36,23 @@ def space(operations=OPERATIONS, nodes=4, kept_edges=2, **choices):
         layers=3,
         choices=named,
     )
+
+
+def test_a_space_that_another_process_reads_brings_operations_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(ops, "_registry", dict(ops._registry))
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "brought.py").write_text(
+        "import torch\nfrom nasrun.ops import op\n\n@op('brought')\n"
+        "def brought(channels, stride, affine):\n"
+        "    return torch.nn.Conv2d(channels, channels, 1)\n"
+    )
+    import_module("brought")
+    sent = pickle.dumps(space(("skip_connect", "brought"), nodes=1, kept_edges=1))
+    del ops._registry["brought"]  # as in another process
+    monkeypatch.delitem(sys.modules, "brought")
+    read = pickle.loads(sent)
+    network = read.network(read.sample(torch.Generator().manual_seed(0)), inputs=3, outputs=2)
+    assert "brought" in ops.known() and network(torch.randn(2, 3, 8, 8))[0].shape == (2, 2)
 
 
 def test_rows_follow_the_decisions_and_the_width_is_the_most_choices():

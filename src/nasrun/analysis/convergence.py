@@ -13,7 +13,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -21,7 +20,6 @@ from typing import Any
 from safetensors.torch import save
 from scipy import stats
 
-from nasrun import ops
 from nasrun.analysis import results
 from nasrun.analysis.cells import Named, given, unlike
 from nasrun.analysis.kept import Measurements
@@ -83,12 +81,9 @@ class Train:
     spaces: tuple[ClassifierSpace, ...]
     recipe: Retrain
     budget: Budget
-    modules: tuple[str, ...]
 
     def __call__(self, order: TrainingOrder) -> dict[str, Any]:
         refuse_unseen(order.file.parent)
-        for module in self.modules:  # this process has to know the user's operations too
-            import_module(module)
         self.budget.apply_to_cuda()
         stage, streams = copy.copy(self.recipe), Streams(order.seed)
         space = self.spaces[order.space]
@@ -189,9 +184,8 @@ def _train(
 ) -> None:
     """Run the trainings that are not kept with their weights, side by side."""
     waiting = [order for own in orders for order in own if not _known(order, kept)]
-    choices = (choice for each in found for d in each.space.decisions for choice in d.choices)
     spaces = tuple(each.space for each in found if isinstance(each.space, ClassifierSpace))
-    job = Train(spaces, recipe, budget, ops.modules(choices))
+    job = Train(spaces, recipe, budget)
     done = engine.run(job, waiting, budget.resolved["threads"])
     try:
         for number, (place, trained) in enumerate(watched(done, "training", len(waiting)), 1):

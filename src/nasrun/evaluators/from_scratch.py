@@ -6,11 +6,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 
 import torch
 
-from nasrun import ops
 from nasrun.budget import Budget
 from nasrun.context import Context
 from nasrun.costs.memory import Shapes, network_bytes
@@ -82,7 +80,6 @@ class FromScratch(Evaluator, OnEngine):
             optimizer=self.optimizer,
             schedule=self.schedule,
             clip=self.clip,
-            modules=ops.modules(choice for d in space.decisions for choice in d.choices),
         )
 
     def step_bytes(self) -> int:
@@ -163,11 +160,8 @@ class TrainFromScratch:
     optimizer: OptimizerFactory
     schedule: Schedule
     clip: float | None
-    modules: tuple[str, ...]
 
     def __call__(self, order: Trial) -> Metrics:
-        for module in self.modules:  # this process has to know the user's operations too
-            import_module(module)
         self.budget.apply_to_cuda()
         streams = Streams(order.seed)
         with streams.aside("initialise"):

@@ -6,9 +6,10 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
+from importlib import import_module
 from itertools import chain, product, zip_longest
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,9 @@ from torch import Tensor
 from nasrun import ops
 from nasrun.genotype import NONE, AtMost, Decision, Genotype, Misfit
 from nasrun.spaces.base import DrawnSpace
+
+MODULES = "modules of the operations"
+"""Key of them in what a space is sent as."""
 
 
 class DecisionSpace(DrawnSpace):
@@ -38,6 +42,17 @@ class DecisionSpace(DrawnSpace):
     joined: Mapping[str, tuple[int, ...]] = MappingProxyType({})
     """The nodes whose maps the output of a cell joins, per cell type; a genotype may leave some
     out. Empty if the space computes outputs differently."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the settings and the modules of the operations, which may be a user's own."""
+        choices = (choice for decision in self.decisions for choice in decision.choices)
+        return {**vars(self), MODULES: ops.modules(choices)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Import the modules, so that another process knows the operations, too."""
+        for module in state.pop(MODULES):
+            import_module(module)
+        vars(self).update(state)
 
     @abstractmethod
     def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> DecisionSpace:
