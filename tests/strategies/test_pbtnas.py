@@ -27,6 +27,7 @@ RECIPE = {
     "parents": 3,
     "mix_every": 1,
     "mix_always_from": None,
+    "burn_in": 0.0,
     "best_ever": False,
 }
 FEW = {"size": 3, "children": 1, "parents": 2}
@@ -171,6 +172,21 @@ def test_mixings_are_as_many_as_published(intervals, mix_every, mix_always_from,
     changes["mix_always_from"] = mix_always_from
     search = Population(**{**RECIPE, **changes}, variation=MIXING)
     assert sum(search._mixes_after(done) for done in range(1, intervals + 1)) == mixings
+
+
+@pytest.mark.parametrize(
+    ("intervals", "burn_in", "first"), [(12, 0.5, 6), (12, 0.51, 7), (4, 0.0, 1), (3, 0.99, None)]
+)
+def test_nobody_is_replaced_in_the_share_that_burns_in(intervals, burn_in, first):
+    search = Population(**{**RECIPE, "intervals": intervals, "burn_in": burn_in}, variation=MIXING)
+    mixed = [done for done in range(1, intervals + 1) if search._mixes_after(done)]
+    assert mixed == ([] if first is None else [*range(first, intervals)])
+
+
+@pytest.mark.parametrize("burn_in", [-0.1, 1.0])
+def test_a_share_outside_the_search_is_refused(burn_in):
+    with pytest.raises(ValueError, match=rf"burn_in={burn_in}: use a share of the search"):
+        Population(**{**RECIPE, "burn_in": burn_in}, variation=MIXING)
 
 
 def test_nobody_is_replaced_after_the_last_interval_or_in_random_search(tmp_path):

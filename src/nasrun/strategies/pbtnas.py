@@ -52,7 +52,8 @@ class Population(Delivering):
 
     A child has two distinct parents among the best `parents`; the fitter one is its base. Children
     are made by `variation` after every `mix_every` intervals, from interval `mix_always_from` after
-    each one, and never after the last. If `variation` is `None`, no member is ever replaced: random
+    each one, never after the last, and never in the share `burn_in` of the search, so that members
+    that learn late are not lost early. If `variation` is `None`, no member is ever replaced: random
     search at the same cost. The result is the best member of the last interval, or of all intervals
     with `best_ever`. A member whose training diverges is the worst and is never a parent; if all
     diverge, the search ends with an error.
@@ -67,6 +68,7 @@ class Population(Delivering):
         parents: int,
         mix_every: int,
         mix_always_from: int | None,
+        burn_in: float,
         best_ever: bool,
         variation: Variation | None,
     ) -> None:
@@ -79,6 +81,8 @@ class Population(Delivering):
         ):
             if value < least:
                 raise ValueError(f"{key}={value}: use at least {least}")
+        if not 0 <= burn_in < 1:
+            raise ValueError(f"burn_in={burn_in}: use a share of the search, 0 to less than 1")
         if children >= size:
             raise ValueError(
                 f"size={size}: use more than children={children}, so that a member survives"
@@ -94,6 +98,7 @@ class Population(Delivering):
         self.parents = parents
         self.mix_every = mix_every
         self.mix_always_from = mix_always_from
+        self.burn_in = burn_in
         self.best_ever = best_ever
         self.variation = variation
         self.members: list[Member] = []
@@ -182,7 +187,10 @@ class Population(Delivering):
         return {**metrics_of_all, "children": len(births)}
 
     def _mixes_after(self, intervals: int) -> bool:
-        if self.variation is None or intervals >= self.intervals:
+        if (
+            self.variation is None
+            or not self.burn_in * self.intervals <= intervals < self.intervals
+        ):
             return False
         always = self.mix_always_from
         return intervals % self.mix_every == 0 or (always is not None and intervals >= always)
