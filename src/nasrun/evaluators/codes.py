@@ -21,7 +21,7 @@ class Codes(TorchDispatchMode):
     Modules, functions and in-place variants are all seen, since all of them end in these operators.
     """
 
-    def __init__(self, take: Callable[[Tensor], None]) -> None:
+    def __init__(self, take: Callable[[Tensor], object]) -> None:
         super().__init__()
         self.take = take
 
