@@ -60,13 +60,19 @@ def gradient(penalty, supernet):
 # Scale
 
 
-def test_at_uniform_alphas_it_has_the_released_codes_scale():
-    """8 cells of 16 channels: 6 normal and 2 reduction cells, as the released code divides by."""
-    space = DartsSpace(**SETTINGS, channels=16, layers=8)
-    penalty, _ = begun(space, size=32)
-    assert penalty().item() == pytest.approx(285, abs=0.5)
-    penalty.weight, penalty.form = 1e-5, linear
-    assert penalty().item() == pytest.approx(0.60, abs=0.005)
+@pytest.mark.parametrize(
+    ("channels", "layers", "size", "by_log", "by_line"),
+    [(8, 4, 8, 211, 18_243), (8, 5, 16, 233, 17_616), (16, 8, 32, 285, 60_044)],
+    ids=["default", "snas_small", "released"],
+)
+def test_at_uniform_alphas_it_has_the_scale_that_its_page_says(
+    channels, layers, size, by_log, by_line
+):
+    """That of the released code, too: 6 normal and 2 reduction cells, by which it divides."""
+    penalty, _ = begun(DartsSpace(**SETTINGS, channels=channels, layers=layers), size=size)
+    assert round(penalty().item()) == by_log
+    penalty.form = linear
+    assert round(penalty().item()) == by_line
 
 
 def test_each_cell_type_counts_by_the_cells_that_there_are():
