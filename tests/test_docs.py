@@ -1,4 +1,4 @@
-"""The code in docs/adding.md works as it is written."""
+"""The code in docs/adding.md works as it is written, and links of all pages lead somewhere."""
 
 import json
 import re
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from conftest import SMALL
 
-TEXT = (Path(__file__).parents[1] / "docs" / "adding.md").read_text()
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "docs" / "adding.md").read_text()
 FILE = re.compile(
     r"`((?:mynas|conf)/[\w/]+\.(?:py|yaml))`\n\n```(?:python|yaml)\n(.*?)```", re.DOTALL
 )
@@ -68,3 +69,24 @@ def test_an_operation_of_the_page_is_trained_in_another_process(page, workers, n
     words = [*SMALL, "strategy=hill", *FEW, "space=blur", "stages=[search]", *OWN]
     answer = nasrun("run", *words)
     assert answer.status == 0, answer.err
+
+
+def prose(page):
+    """The text of a page without its blocks of code."""
+    return re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
+
+
+def anchors(page):
+    """The names by which GitHub's links reach the headings of a page."""
+    for heading in re.findall(r"^#+ (.*)$", prose(page), flags=re.MULTILINE):
+        words = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
+        yield re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
+
+
+def test_every_link_within_the_repository_leads_to_a_file_and_a_heading():
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", prose(page)):
+            name, _, anchor = link.partition("#")
+            target = page.parent / name if name else page
+            assert target.exists(), (page, link)
+            assert not anchor or anchor in anchors(target), (page, link)

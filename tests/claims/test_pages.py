@@ -10,6 +10,13 @@ from nasrun.claims.results import ResultFile, shipped
 from nasrun.claims.tables import BLOCK
 
 DOCS = Path(__file__).parents[2] / "docs"
+METHODS = [
+    page
+    for room in ("strategies", "selectors", "evaluators", "spaces")
+    for page in sorted((DOCS / room).glob("*.md"))
+]
+MEAN = re.compile(r"\d+\.\d+\s±\s\d+\.\d+")
+"""A mean and its standard deviation; a line may end between them."""
 PAGES = [page for page in sorted(DOCS.rglob("*.md")) if BLOCK.search(page.read_text("utf-8"))]
 
 
@@ -46,3 +53,21 @@ def test_every_line_is_of_a_frozen_protocol_and_names_its_commit():
             assert re.fullmatch("[0-9a-f]{40}", line.commit or ""), line
             assert line.values.keys() <= claim.measures.keys()
     assert lines == len(shipped().read_text("utf-8").splitlines())
+
+
+def test_a_mean_that_a_method_has_measured_is_in_a_table_of_claims_or_of_the_readme():
+    pages = [DOCS / "results.md", DOCS.parent / "README.md"]
+    lines = [line for page in pages for line in page.read_text("utf-8").splitlines()]
+    kept = {mean for line in lines if line.startswith("|") for mean in MEAN.findall(line)}
+    for page in METHODS:
+        _, _, measured = page.read_text("utf-8").partition("\n## Measured\n")
+        assert {" ".join(mean.split()) for mean in MEAN.findall(measured)} <= kept, page
+
+
+def test_a_claim_that_a_page_names_exists():
+    naming = re.compile(r"(?:the claims?|nasrun\s+reproduce)\s+\[?`?([a-z]+_[a-z0-9_]+)\b(?!=)")
+    named = {
+        name for page in DOCS.rglob("*.md") for name in naming.findall(page.read_text("utf-8"))
+    }
+    assert "snas_gap" in named
+    assert named <= {*reading.names()}
