@@ -16,7 +16,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from nasrun.config.folders import behaviour, conf_folder, options, search_folders
 from nasrun.config.keys import FORMER, GROUPS, TRACKER, Frame
-from nasrun.config.words import did_you_mean, key_of
+from nasrun.config.words import did_you_mean, fault_of_path, key_of
 
 
 @contextmanager
@@ -128,6 +128,8 @@ def _wrong_option(group: str, chosen: Iterable[str], known: Mapping[str, str]) -
     for option in chosen:
         if (former := f"{group}={option}") in FORMER:
             return f"{former}: is two choices now; type {FORMER[former]}"
+        if fault := fault_of_path(group, option):
+            return fault
         if option not in known and option != "null":
             return _unknown_option(group, option, known)
     return ""
@@ -147,7 +149,7 @@ def _in_file(text: str, folders: Sequence[Path]) -> str:
     if found := re.search(r"Could not find '(\w+)(?:@[\w.]+)?/([^']+)'", text):
         return _unknown_option(found[1], found[2], options(found[1], folders))
     if found := re.search(r"In '(.+)': \w+ raised while composing config:\n(.+)", text):
-        key = re.fullmatch(r"Key '(.+)' not in 'Frame'", found[2].strip())
+        key = re.match(r"Key '(.+?)' not in 'Frame'", found[2].strip())
         if key is None:
             return f"{found[1]}.yaml: {found[2].strip()}; write keys with their values"
         return f"{found[1]}.yaml: unknown key {key[1]}{did_you_mean(key[1], vars(Frame()))}"
@@ -161,7 +163,8 @@ def _of_defaults(text: str) -> str:
         return f"defaults: - /{found[1]}: {found[2]}: is chosen already; write `override` before it"
     if found := re.search(r"Could not find '(?!hydra/)\w+/(\w+)(?:@[\w.]+)?/([^']+)'", text):
         return f"defaults: - {found[1]}: {found[2]}: is no option of this file; {form}"
-    if found := re.search(r"In '(.+)': Could not override '\w+/(\w+)@", text):
+    unfound = r"In '(.+)': (?:Could not override '\w+/|Invalid Defaults List override ')(\w+)[@:]"
+    if found := re.search(unfound, text):
         return f"{found[1]}.yaml: defaults: - override {found[2]}: is not found; {form}"
     if found := re.search(r"Invalid defaults list in '(.+)', defaults must be a list", text):
         return f"{found[1]}.yaml: defaults: is no list; {form}"

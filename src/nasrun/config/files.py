@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nasrun.config.folders import conf_folder
 from nasrun.config.keys import GROUPS, LISTED
+from nasrun.config.words import fault_of_path
 from nasrun.files import Boundless, read_yaml
 
 REFERENCE = re.compile(r"\$\{(\.*[\w.\[\]]+|oc\.(select|env):[^${}]*)\}")
@@ -59,9 +60,8 @@ def refuse_paths(choices: Mapping[str, Any]) -> None:
     """Raise ValueError for an option named by a path: runs and reports use its name."""
     for group, options in choices.items():
         for option in options if isinstance(options, list) else [options]:
-            if re.search(r"(^|/)\.|^/|//|\.ya?ml$", str(option)):
-                name = Path(str(option)).name.removesuffix(".yaml").removesuffix(".yml")
-                raise ValueError(f"{group}={option}: is a path; name the option, {group}={name}")
+            if fault := fault_of_path(group, str(option)):
+                raise ValueError(fault)
 
 
 def refuse_names(config: DictConfig, choices: Mapping[str, Any]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -20,3 +22,11 @@ def key_of(override: str) -> str:
 def root_of(key: str) -> str:
     """Return the frame key or group of a key: `strategy` for `strategy@strategy.inner`."""
     return key.split("@")[-1].split(".")[0].split("/")[0]
+
+
+def fault_of_path(group: str, option: str) -> str:
+    """Return the error about an option given by a path; empty if it is given by its name."""
+    if re.search(r"(^|/)\.|^/|//|\.ya?ml$", option) is None:
+        return ""
+    name = Path(option).name.removesuffix(".yaml").removesuffix(".yml")
+    return f"{group}={option}: is a path; name the option, {group}={name}"
