@@ -34,6 +34,15 @@ def test_auto_is_what_this_machine_has(monkeypatch):
     assert budget(device="auto", precision="fp32").resolved["precision"] == "fp32"
 
 
+def test_a_limit_is_part_of_what_changes_results_only_where_it_is_set():
+    assert not set(budget().resolved) & {*module.LIMITS, "limit_weight", "limit_rate"}
+    found = budget(min_intensity=3.5)
+    assert found.limited
+    assert found.resolved["min_intensity"] == 3.5
+    with pytest.raises(ValueError, match=r"min_intensity=0: use more than 0"):
+        budget(min_intensity=0)
+
+
 def test_a_device_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=r"budget\.device=cuda: .*budget\.device=auto"):

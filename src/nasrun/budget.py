@@ -15,7 +15,7 @@ from typing import Any, Literal
 from nasrun.machine import allocate, busy, cores, forget_peak, memory_gib
 from nasrun.world import ALONE, Launched, World
 
-LIMITS = ("max_params_m", "max_macs_m", "max_latency_ms")
+LIMITS = ("max_params_m", "max_macs_m", "max_latency_ms", "min_intensity")
 """The keys that limit the costs of the found network."""
 MEMORY = ("max_memory_gib", "reserve_gib", "memory_factor")
 """The keys that limit the memory of the process."""
@@ -50,7 +50,8 @@ class Budget:
     data, plus `memory_factor` times the bytes of a step by tensor shapes.
 
     The other limits are those of the retrained network: millions of parameters and of multiply-adds
-    per image, and milliseconds by the table in the file `latency_table`. A search adds
+    per image, milliseconds by the table in the file `latency_table`, and at least `min_intensity`
+    FLOPs per byte that operations move (`nasrun.costs.amounts.ChoiceCosts`). A search adds
     `limit_weight` times the share by which the expected cost exceeds a limit to the alphas' loss; a
     selection obeys the limits. After every round, the weight of a limit changes by `limit_rate`
     times that share, which is negative if the cost is below the limit. `None` is no limit.
@@ -66,6 +67,7 @@ class Budget:
     max_params_m: float | None = None
     max_macs_m: float | None = None
     max_latency_ms: float | None = None
+    min_intensity: float | None = None
     latency_table: str | None = None
     limit_weight: float = 1.0
     limit_rate: float = 0.0

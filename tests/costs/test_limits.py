@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasrun.budget import Budget
+from nasrun.costs.amounts import Amounts, _one_by_one, count_choices, read_latencies
+from nasrun.costs.bounds import Ceiling
 from nasrun.costs.cost import count
-from nasrun.costs.limits import Amounts, Limits, _one_by_one, count_choices, read_latencies
+from nasrun.costs.limits import Limits
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.layout import Layout
@@ -65,7 +67,7 @@ def test_the_sum_over_choices_is_the_cost_of_the_network(name, seed, tables):
     genotype = space.sample(torch.Generator().manual_seed(seed))
     network = space.network(genotype, inputs=3, outputs=7, layout=layout)
     cost = count(network, 3, 16)
-    params, macs = tables[name]
+    params, macs, _ = tables[name]
     assert params.of(genotype) * 1e6 == pytest.approx(cost.params, abs=0.5)
     assert macs.of(genotype) * 1e6 == pytest.approx(cost.macs, abs=0.5)
 
@@ -87,7 +89,7 @@ def test_a_genotype_that_joins_some_nodes_is_within_limits_by_its_own_cost():
     drawn = space.sample(torch.Generator().manual_seed(0))
     genotype = Genotype("darts", drawn, {"normal": [3]})
     cost = count(space.network(genotype, inputs=3, outputs=7, layout=layout), 3, 16)
-    params, macs = count_choices(space, layout, **SIZE, like=genotype)
+    params, macs, _ = count_choices(space, layout, **SIZE, like=genotype)
     assert params.of(genotype) * 1e6 == pytest.approx(cost.params, abs=0.5)
     assert macs.of(genotype) * 1e6 == pytest.approx(cost.macs, abs=0.5)
     most = cost.params / 1e6 + 1e-5
@@ -102,9 +104,15 @@ def test_a_genotype_that_joins_some_nodes_is_within_limits_by_its_own_cost():
 
 
 def limits(name, tables, **maxima):
-    params, macs = tables[name]
-    known = {"max_params_m": params, "max_macs_m": macs}
-    return Limits(SPACES[name][0], maxima, {key: known[key] for key in maxima})
+    known = dict(zip(("max_params_m", "max_macs_m"), tables[name], strict=False))
+    return ceilings(SPACES[name][0], maxima, known)
+
+
+def ceilings(space, maxima, amounts):
+    return Limits(
+        space,
+        tuple(Ceiling(key=k, value=most, amounts=amounts[k]) for k, most in maxima.items()),
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -120,7 +128,7 @@ def test_any_limits_are_met_or_named_as_impossible(tables, name, seed, shares, b
     sampled = [space.sample(generator) for _ in range(12)]
     maxima = {}
     for key, amounts, share in zip(
-        ("max_params_m", "max_macs_m"), tables[name], shares, strict=True
+        ("max_params_m", "max_macs_m"), tables[name][:2], shares, strict=True
     ):
         costs = [amounts.of(genotype) for genotype in sampled]
         maxima[key] = max(1e-9, min(costs) * 0.8 + share * (max(costs) - 0.8 * min(costs)))
@@ -170,7 +178,7 @@ def test_limits_that_can_only_be_met_alone_are_named_together():
     for decision in space.decisions[1:]:
         each[decision.name] = other[decision.name] = dict.fromkeys(decision.choices, 0.0)
     amounts = {"max_params_m": Amounts(0.0, each), "max_macs_m": Amounts(0.0, other)}
-    made = Limits(space, dict.fromkeys(amounts, 0.5), amounts)
+    made = ceilings(space, dict.fromkeys(amounts, 0.5), amounts)
     with pytest.raises(ValueError, match="not all together"):
         made.check()
 
@@ -193,7 +201,7 @@ def test_limits_inside_a_part_of_the_space_are_on_what_it_has(tables):
         MOBILE.restrict(dict.fromkeys(MOBILE.rows, kept)) for kept in (("k5e3",), ("k3e1", "k5e3"))
     )
     least = params.of(dict.fromkeys(MOBILE.rows, "k3e1"))
-    made = Limits(MOBILE, {"max_params_m": least}, {"max_params_m": params})
+    made = ceilings(MOBILE, {"max_params_m": least}, {"max_params_m": params})
     assert made.inside(dear) is None
     inside = made.inside(cheap)
     assert inside is not None
@@ -215,7 +223,7 @@ def test_completions_keep_what_is_fixed(tables):
 def test_a_budget_without_limits_limits_nothing():
     budget = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
     made = Limits.of(budget, MOBILE, SPACES["mobile"][1], **SIZE)
-    assert made.maxima == {}
+    assert made.bounds == ()
     assert made.allow(MOBILE.sample())
 
 
@@ -391,22 +399,22 @@ def expected_shares(mixed, made):
     """Each limit's share of the mean cost, choice by choice."""
     rows = mixed.probabilities()
     return {
-        key: (
-            amounts.base
-            + sum(p * amounts.each[n][c] for n, row in rows.items() for c, p in row.items())
+        bound.key: (
+            bound.amounts.base
+            + sum(p * bound.amounts.each[n][c] for n, row in rows.items() for c, p in row.items())
         )
-        / made.maxima[key]
-        for key, amounts in made.amounts.items()
+        / bound.value
+        for bound in made.bounds
     }
 
 
 def test_a_multiplier_ascends_by_the_excess_and_weighs_it(tables):
     torch.manual_seed(0)
     mixed = supernet("mobile")
-    params, macs = tables["mobile"]
+    params, macs, _ = tables["mobile"]
     dear = MOBILE.parse(" ".join(["k5e3"] * len(MOBILE.decisions)))
     most = {"max_params_m": 0.3 * params.of(dear), "max_macs_m": 2.0 * macs.of(dear)}
-    made = Limits(MOBILE, most, {"max_params_m": params, "max_macs_m": macs})
+    made = ceilings(MOBILE, most, {"max_params_m": params, "max_macs_m": macs})
     within = Within(made, weight=0.5, rate=0.2)
     within.begin(mixed, None)
     lam = dict.fromkeys(most, 0.5)
@@ -430,8 +438,8 @@ def test_a_multiplier_meets_a_limit_that_the_fixed_weight_gives_up(tables):
         params.of({d.name: c for d in MOBILE.decisions}) for c in ("skip_connect", "k5e3")
     )
     most = dearest / 2
-    made = Limits(MOBILE, {"max_params_m": most}, {"max_params_m": params})
-    lowest = Limits(MOBILE, {"max_params_m": cheapest}, {"max_params_m": params})
+    made = ceilings(MOBILE, {"max_params_m": most}, {"max_params_m": params})
+    lowest = ceilings(MOBILE, {"max_params_m": cheapest}, {"max_params_m": params})
 
     def share(rate):
         mixed = supernet("mobile")

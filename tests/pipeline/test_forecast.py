@@ -12,7 +12,7 @@ import torch
 from toys import DARTS, Scores, Toy, context
 
 from nasrun.budget import Budget
-from nasrun.costs.limits import Amounts
+from nasrun.costs.amounts import Amounts
 from nasrun.data.images import TensorDataset
 from nasrun.data.splits import TensorSplit
 from nasrun.engines.base import OnEngine

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from toys import Scores, context
 
-from nasrun.costs.limits import Amounts
+from nasrun.costs.amounts import Amounts, ChoiceCosts
 from nasrun.genotype import Genotype
 from nasrun.score import Score
 from nasrun.selectors.front import Affordable, Knee
@@ -23,7 +23,7 @@ VALUES = (0.2, 0.1, 0.7, 0.6, 0.75)
 @pytest.fixture
 def search(monkeypatch):
     amounts = Amounts(0.123444, {name: {"nor_conv_3x3": 0.25} for name in SPACE.names})
-    monkeypatch.setattr(nsga2, "count_choices", lambda *_, **__: (amounts, amounts))
+    monkeypatch.setattr(nsga2, "count_choices", lambda *_, **__: ChoiceCosts(*3 * [amounts]))
     search = Nsga2(
         num_candidates=6,
         together=1,

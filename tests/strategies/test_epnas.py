@@ -8,7 +8,9 @@ import pytest
 import torch
 from toys import Scores, context, run
 
-from nasrun.costs.limits import Amounts, Limits
+from nasrun.costs.amounts import Amounts
+from nasrun.costs.bounds import Ceiling, Floor
+from nasrun.costs.limits import Limits
 from nasrun.engines.base import Engine
 from nasrun.engines.local import Serial
 from nasrun.evaluators.base import Evaluator
@@ -50,7 +52,7 @@ def reinforce(policy=None, lr=0.05):
 
 def limits(most):
     each = dict.fromkeys(SPACE.names, PRICES)
-    return Limits(SPACE, {"max_params_m": most}, {"max_params_m": Amounts(2.0, each)})
+    return Limits(SPACE, (Ceiling(key="max_params_m", value=most, amounts=Amounts(2.0, each)),))
 
 
 def begun(evaluator=None, limited=None, **changes):
@@ -129,6 +131,36 @@ def test_the_result_is_the_best_within_the_limits(tmp_path):
     assert metrics[-1]["best_worth"] == search.best.score.value
     late = costs[-30:]
     assert sum(late) / len(late) < sum(costs[5:30]) / 25  # the limit is learned
+
+
+def test_the_result_is_within_limits_of_size_complexity_and_intensity():
+    """More convolutions cost more and are more intense, so only some in the middle are allowed."""
+    size, work, bytes_ = (
+        Amounts(2.0, {n: {c: factor * p for c, p in PRICES.items()} for n in SPACE.names})
+        for factor in (1.0, 3.0, 0.5)
+    )
+    bounds = (
+        Ceiling(key="max_params_m", value=14.0, amounts=size),
+        Ceiling(key="max_macs_m", value=38.5, amounts=work),
+        Floor(key="min_intensity", value=3.5, over=work, under=bytes_),
+    )
+    limited = Limits(SPACE, bounds)
+    limited.check()
+    search = begun(limited=limited)
+    run(search)
+    worth = {}
+    for genotype, score in ((c.genotype, c.score.value) for c in search.candidates):
+        cost = sum(PRICES[choice] for choice in genotype.values())
+        own = 2.0 + cost, 2.0 + 3.0 * cost, (2.0 + 3.0 * cost) / (2.0 + 0.5 * cost)
+        assert tuple(limited.cost(genotype).values()) == pytest.approx(own)
+        excess = (own[0] / 14.0 - 1, own[1] / 38.5 - 1, 3.5 / own[2] - 1)
+        assert tuple(limited.excesses(genotype).values()) == pytest.approx(
+            [max(0.0, each) for each in excess]
+        )
+        if max(excess) <= 0:
+            worth[genotype] = score
+    assert 0 < len(worth) < len(search.candidates)
+    assert worth[search.best.genotype] == max(worth.values())
 
 
 def test_a_search_without_any_result_within_the_limits_says_so(tmp_path, no_pictures):

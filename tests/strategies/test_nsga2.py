@@ -8,8 +8,8 @@ import pytest
 import torch
 from toys import Scores, context, run
 
+from nasrun.costs.amounts import Amounts, ChoiceCosts
 from nasrun.costs.cost import count
-from nasrun.costs.limits import Amounts
 from nasrun.genotype import Genotype
 from nasrun.score import Score
 from nasrun.spaces.layout import Layout
@@ -40,7 +40,7 @@ def counted(request, monkeypatch):
     if "unit" not in request.fixturenames:
         each = {name: {"nor_conv_3x3": 0.25} for name in SPACE.names}
         amounts = Amounts(1.0, each)
-        monkeypatch.setattr(nsga2, "count_choices", lambda *_, **__: (amounts, amounts))
+        monkeypatch.setattr(nsga2, "count_choices", lambda *_, **__: ChoiceCosts(*3 * [amounts]))
 
 
 def begun(scores, **settings):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import DARTS, OPERATIONS
 
-from nasrun.costs.limits import count_choices
+from nasrun.costs.amounts import count_choices
 from nasrun.genotype import NONE, SKIP
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.mobile import MobileSpace
@@ -55,7 +55,7 @@ def test_a_prefix_is_an_architecture_that_keeps_what_limits_say_and_skips_the_re
 
 
 def test_without_a_skip_the_filler_is_the_choice_with_the_fewest_parameters():
-    params, _ = count_choices(NARROW, NARROW.search_layout, inputs=3, outputs=10, size=32)
+    params = count_choices(NARROW, NARROW.search_layout, inputs=3, outputs=10, size=32).params
     (filled,) = Prefixes(NARROW, params.each).genotypes(torch.tensor([[3]]))
     assert list(filled.values()) == ["k5e6", *["k3e3"] * 4]
 

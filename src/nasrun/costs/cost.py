@@ -75,10 +75,10 @@ class CandidateCosts:
     A place is an edge of one cell; all cells of a type share their decisions. Costs are (places,
     choices), in float64 on the CPU, and 0 for choices that a decision does not have. `macs` is
     counted as in `count`; `flops` adds one step per pixel of a pooling window to the multiply-adds;
-    `access` counts the numbers that convolutions and pools read and write, weights included, or
-    those of input and output if the candidate has neither. `rows` (places,) has the row of each
-    place's decision, `places` (decisions,) the number of places per decision. `rest` is the cost
-    that no decision changes.
+    `moved` counts the numbers that convolutions and pools read and write, weights included;
+    `access` is the same, or the numbers of input and output if the candidate has neither. `rows`
+    (places,) has the row of each place's decision, `places` (decisions,) the number of places per
+    decision. `rest` is the cost that no decision changes, and `rest_moved` what it moves.
     """
 
     rows: Tensor
@@ -86,8 +86,10 @@ class CandidateCosts:
     params: Tensor
     macs: Tensor
     flops: Tensor
+    moved: Tensor
     access: Tensor
     rest: Cost
+    rest_moved: int
 
     def by_decision(self, costs: Tensor) -> Tensor:
         """Sum costs (places, ...) over the places of each decision: (decisions, ...)."""
@@ -109,8 +111,10 @@ class CandidateCosts:
             params=self.params.to(device, dtype),
             macs=self.macs.to(device, dtype),
             flops=self.flops.to(device, dtype),
+            moved=self.moved.to(device, dtype),
             access=self.access.to(device, dtype),
             rest=self.rest,
+            rest_moved=self.rest_moved,
         )
 
 
@@ -141,7 +145,8 @@ def candidate_costs(
             "choices is unknown; use penalty=null"
         )
     shape = (len(found), max(len(decision.choices) for decision in decisions))
-    sizes, macs, flops, access = (torch.zeros(shape, dtype=torch.float64) for _ in range(4))
+    zeros = (torch.zeros(shape, dtype=torch.float64) for _ in range(5))
+    sizes, macs, flops, moved, access = zeros
     for position, (place, x) in enumerate(found):
         for choice, module in place.candidates.items():
             cell = position, decisions[place.row].choices.index(choice)
@@ -149,6 +154,7 @@ def candidate_costs(
                 y = module(x)
             sizes[cell] = sum(parameter.numel() for parameter in module.parameters())
             macs[cell], flops[cell] = meter.macs, meter.macs + meter.pooling
+            moved[cell] = meter.access
             access[cell] = meter.access or x.numel() + y.numel()
     rows = torch.tensor([place.row for place, _ in found])
     return CandidateCosts(
@@ -157,8 +163,10 @@ def candidate_costs(
         params=sizes,
         macs=macs,
         flops=flops,
+        moved=moved,
         access=access,
         rest=Cost(params(network) - int(sizes.sum()), rest.macs),
+        rest_moved=rest.access,
     )
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from nasrun.budget import Budget
-from nasrun.costs.limits import Amounts
+from nasrun.costs.amounts import Amounts
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.layout import Layout
 from nasrun.spaces.supernet import SupernetSpace

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nasrun.budget import LIMITS, Budget
+from nasrun.costs.amounts import Amounts, count_choices
+from nasrun.costs.bounds import intensity
 from nasrun.costs.cost import count
-from nasrun.costs.limits import Amounts, count_choices
 from nasrun.genotype import Genotype
 from nasrun.machine import resident_gib
 from nasrun.pipeline.rehearsal import Rehearsing
@@ -238,14 +239,18 @@ def facts_of(
     }
     if layout is not None:
         count = partial(count_choices, space, layout, inputs=inputs, outputs=outputs, size=size)
-        amounts = count()
-        own = [""] * len(amounts)
+        counted = count()
+        sums, ratio = (counted.params, counted.macs), intensity(counted, 1.0)
+        own = ["", "", ""]
         if genotype is not None:
-            its = count(like=genotype) if genotype.concat else amounts
-            own = [f"{each.of(genotype):.3f} M, in the space " for each in its]
-        for name, each, prefix in zip(("parameters", "multiply-adds"), amounts, own, strict=True):
+            its = count(like=genotype) if genotype.concat else counted
+            own = [f"{each.of(genotype):.3f} M, in the space " for each in (its.params, its.macs)]
+            own.append(f"{intensity(its, 1.0).cost(genotype):.3f}, in the space ")
+        for name, each, prefix in zip(("parameters", "multiply-adds"), sums, own, strict=False):
             least, most = extremes(space, each)
             found[f"{name} when retrained"] = f"{prefix}{least:.3f} M to {most:.3f} M"
+        most = ratio.cost(ratio.best(space.cheapest))
+        found["FLOPs per byte when retrained"] = f"{own[-1]}at most {most:.3f}"
     for key in LIMITS:
         if (limit := getattr(budget, key)) is not None:
             found[f"budget.{key}"] = f"{limit}: can be met"

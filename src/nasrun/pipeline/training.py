@@ -97,15 +97,7 @@ def begin_training(plan: Plan, kind: StageKind, genotype: Genotype) -> Retrain:
         stage, dataset, limits = plan.transfer, plan.transfer_dataset, None
     assert stage is not None
     if limits is not None and not limits.allow(genotype):
-        costs = limits.cost(genotype)
-        raise ValueError(
-            "; ".join(
-                f"budget.{key}={most}: the network to retrain has {costs[key]:.4g}; allow that or "
-                "more"
-                for key, most in limits.maxima.items()
-                if costs[key] > most
-            )
-        )
+        raise ValueError(limits.refusal("the network to retrain", genotype))
     plan.streams.enter(kind.name)
     with transfer_keys() if kind is TRANSFER else nullcontext():
         stage.task.begin(dataset, plan.budget)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nasrun.context import Context
-from nasrun.costs.limits import count_choices
+from nasrun.costs.amounts import count_choices
 from nasrun.divergence import Diverged, below
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import SKIP, Genotype
@@ -186,4 +186,4 @@ def _params(context: Context[SupernetSpace, ImageTask]) -> Mapping[str, Mapping[
     if all(SKIP in space.candidates(decision) for decision in space.decisions):
         return {}
     of: dict[str, Any] = {"inputs": task.inputs, "outputs": task.outputs, "size": task.size}
-    return count_choices(space, space.search_layout, **of)[0].each
+    return count_choices(space, space.search_layout, **of).params.each

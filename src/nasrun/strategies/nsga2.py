@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from nasrun.context import Context
-from nasrun.costs.limits import Amounts, count_choices, read_latencies
+from nasrun.costs.amounts import Amounts, count_choices, read_latencies
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
 from nasrun.spaces.decision import DecisionSpace
@@ -80,14 +80,14 @@ class Nsga2(EvaluatedSearch, PricedStrategy):
     def _amounts(self, space: SupernetSpace, task: ImageTask) -> Amounts:
         if self.latency_table is not None:
             return read_latencies(Path(self.latency_table), space, None, "strategy.latency_table")
-        params, macs = count_choices(
+        counted = count_choices(
             space,
             space.published_layout,
             inputs=task.inputs,
             outputs=task.outputs,
             size=task.size,
         )
-        return params if self.cost == "params" else macs
+        return counted.params if self.cost == "params" else counted.macs
 
     @property
     def priced_by(self) -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from nasrun.costs.amounts import Amounts
 from nasrun.costs.limits import Limits
 from nasrun.genotype import NONE
 from nasrun.stage import Metrics
@@ -210,8 +211,9 @@ class DirichletKL(Penalty):
 
 
 class Within(Penalty):
-    """sum_i lam_i max(0, E[cost_i] / limit_i - 1): a penalty for exceeding limits of the network.
+    """sum_i lam_i max(0, share_i - 1): a penalty for exceeding limits of the network.
 
+    share_i is E[cost_i] / limit_i, or for a lower limit on a ratio limit_i E[under_i] / E[over_i].
     E is over independent choices with probabilities softmax(alpha), and over the edges that a
     derived network keeps: each of the remaining ones with equal probability.
 
@@ -222,19 +224,26 @@ class Within(Penalty):
     def __init__(self, limits: Limits, *, weight: float, rate: float) -> None:
         self.limits = limits
         self.rate = rate
-        self.lam = dict.fromkeys(limits.maxima, weight)
+        self.lam = {bound.key: weight for bound in limits.bounds}
 
     def begin(self, supernet: Supernet, task: ImageTask) -> None:
         self.supernet = supernet
-        space, device = supernet.space, supernet.alpha.device
-        self.costs: dict[str, tuple[float, Tensor]] = {}
-        for key, most in self.limits.maxima.items():
-            amounts = self.limits.amounts[key]
-            table = torch.zeros(len(space.decisions), space.width)
-            for row, decision in enumerate(space.decisions):
-                for column, choice in enumerate(decision.choices):
-                    table[row, column] = amounts.each[decision.name][choice] / most
-            self.costs[key] = amounts.base / most, table.to(device)
+        self.parts = {
+            bound.key: tuple(
+                self._scaled(amounts, self.limits.scales[bound.key])
+                for amounts in (bound.used, bound.allowed)
+            )
+            for bound in self.limits.bounds
+        }
+
+    def _scaled(self, amounts: Amounts, scale: float) -> tuple[float, Tensor]:
+        """Return the base, and what each choice adds, (decisions, choices), divided by `scale`."""
+        space = self.supernet.space
+        table = torch.zeros(len(space.decisions), space.width)
+        for row, decision in enumerate(space.decisions):
+            for column, choice in enumerate(decision.choices):
+                table[row, column] = amounts.at(decision.name, choice) / scale
+        return amounts.base / scale, table.to(self.supernet.alpha.device)
 
     def __call__(self) -> Tensor:
         shares = self._shares().items()
@@ -242,17 +251,18 @@ class Within(Penalty):
 
     @torch.no_grad()
     def ascend(self) -> None:
-        """Dual ascent: lam_i <- max(0, lam_i + rate (E[cost_i] / limit_i - 1))."""
+        """Dual ascent: lam_i <- max(0, lam_i + rate (share_i - 1))."""
         for key, share in self._shares().items():
             self.lam[key] = max(0.0, self.lam[key] + self.rate * (float(share) - 1.0))
 
     @torch.no_grad()
     def metrics(self) -> Metrics:
         found: Metrics = {}
-        for key, share in self._shares().items():
-            name = key.removeprefix("max_")
-            found[f"expected_{name}"] = float(share) * self.limits.maxima[key]
-            found[f"multiplier_{name}"] = self.lam[key]
+        shares = self._shares()
+        for bound in self.limits.bounds:
+            name = bound.key.partition("_")[2]
+            found[f"expected_{name}"] = bound.cost_at(float(shares[bound.key]))
+            found[f"multiplier_{name}"] = self.lam[bound.key]
         return found
 
     def state_dict(self) -> dict[str, float]:
@@ -266,7 +276,11 @@ class Within(Penalty):
     def _shares(self) -> dict[str, Tensor]:
         """Return the expected costs as shares of their limits."""
         p = self._kept()[:, None] * self.supernet.expectation()
-        return {key: base + (p * table).sum() for key, (base, table) in self.costs.items()}
+        shares = {}
+        for key, parts in self.parts.items():
+            used, allowed = (base + (p * table).sum() for base, table in parts)
+            shares[key] = used / allowed
+        return shares
 
     def _kept(self) -> Tensor:
         """Return each edge's probability of being kept, (decisions,)."""

@@ -13,8 +13,8 @@ from nasrun.cli.words import apart, new_file, whole
 from nasrun.pipeline.latency import READS
 
 if TYPE_CHECKING:
+    from nasrun.costs.amounts import Amounts
     from nasrun.costs.latency import Stopwatch
-    from nasrun.costs.limits import Amounts
 
 KEYS = {"out": "FILE.json", "batch": "1", "repeats": "30", "holdout": "10"}
 
@@ -28,7 +28,7 @@ def latency(words: Sequence[str]) -> int:
     repeats = whole(own, "repeats", 30, least=1)
     holdout = whole(own, "holdout", 10, least=0)
     path = new_file(own, "out", "latency.json")
-    from nasrun.costs.limits import Amounts
+    from nasrun.costs.amounts import Amounts
     from nasrun.display import watched
     from nasrun.files import write_json
     from nasrun.pipeline.latency import stopwatch
