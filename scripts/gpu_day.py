@@ -133,18 +133,14 @@ def parts(arguments: argparse.Namespace) -> list[Part]:
         ]
     for batch in batches:
         for way in ways:
-            name = "_".join(
-                ["bench_search", str(batch), way[1], *(w.removeprefix("--") for w in way[2:])]
-            )
+            name = named("bench_search", batch, way)
             words = [*size, "--batch", str(batch), *way]
             if tiny:
                 words += ["--space", "nasbench201", "--time-only"]
             found.append(Part(name, measured("bench_supernet", words, batch)))
     batch = 4 if tiny else 96
     for way in ways:
-        name = "_".join(
-            ["bench_retrain", str(batch), way[1], *(w.removeprefix("--") for w in way[2:])]
-        )
+        name = named("bench_retrain", batch, way)
         words = [*size, "--batch", str(batch), *way]
         words += ["--genotype", "nb201_resnet"] if tiny else ["--channels", "36", "--layers", "20"]
         found.append(Part(name, measured("bench_retrain", words, batch)))
@@ -158,6 +154,11 @@ def parts(arguments: argparse.Namespace) -> list[Part]:
         ):
             found.append(Part(f"nb201_{name}", searched([*words, *data], device), goes_on=True))
     return found
+
+
+def named(script: str, batch: int, way: list[str]) -> str:
+    """Return the name of a benchmark's part: its precision, and how it compiles."""
+    return "_".join([script, str(batch), *(word.removeprefix("--") for word in way[1:])])
 
 
 def finished(part: Part, folder: Path, deadline: float, *, whole: bool) -> Record | None:

@@ -10,6 +10,8 @@ from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import NONE, AtMost, Decision
 from nasrun.score import Score
 from nasrun.spaces.darts import DartsSpace
+from nasrun.spaces.mobile import MobileSpace
+from nasrun.spaces.nasbench201 import NasBench201
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.streams import Streams
 
@@ -29,6 +31,20 @@ DARTS = DartsSpace(
     nodes=2,
     kept_edges=1,
     channels=2,
+    layers=3,
+)
+CELLS = NasBench201(
+    operations=("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"),
+    channels=4,
+    layers=3,
+)
+MOBILE = MobileSpace(
+    kernels=(3, 5),
+    expansions=(1, 3),
+    widths=(100, 50),
+    squeeze=(False,),
+    skip=True,
+    channels=4,
     layers=3,
 )
 

@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 import torch
 from torch import nn
-from toys import DARTS
+from toys import CELLS, DARTS, MOBILE
 
 from nasrun.budget import Budget
 from nasrun.costs.amounts import Amounts, count_choices
@@ -15,26 +15,10 @@ from nasrun.costs.cost import Meter
 from nasrun.costs.limits import Limits
 from nasrun.genotype import Genotype
 from nasrun.spaces.layout import Layout
-from nasrun.spaces.mobile import MobileSpace
-from nasrun.spaces.nasbench201 import NasBench201
 from nasrun.strategies.penalties import Within
 from nasrun.supernet.relaxation import Softmax
 from nasrun.supernet.supernet import Supernet
 
-CELLS = NasBench201(
-    operations=("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"),
-    channels=4,
-    layers=3,
-)
-MOBILE = MobileSpace(
-    kernels=(3, 5),
-    expansions=(1, 3),
-    widths=(100, 50),
-    squeeze=(False,),
-    skip=True,
-    channels=4,
-    layers=3,
-)
 SPACES = {
     "mobile": (MOBILE, Layout(channels=6, layers=3)),
     "nasbench201": (CELLS, Layout(channels=6, layers=3)),

@@ -20,7 +20,6 @@ from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.layout import Layout
 from nasrun.spaces.mobile import MobileSpace
-from nasrun.spaces.nasbench201 import NasBench201
 from nasrun.strategies.penalties import Within
 from nasrun.supernet.relaxation import Softmax
 from nasrun.supernet.supernet import Supernet
@@ -41,14 +40,9 @@ DARTS = DartsSpace(
     channels=4,
     layers=3,
 )
-CELLS = NasBench201(
-    operations=("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"),
-    channels=4,
-    layers=3,
-)
 SPACES = {
     "mobile": (MOBILE, Layout(channels=6, layers=4)),
-    "nasbench201": (CELLS, Layout(channels=6, layers=5)),
+    "nasbench201": (toys.CELLS, Layout(channels=6, layers=5)),
     "darts": (DARTS, Layout(channels=6, layers=5, auxiliary=True)),
 }
 UNLIMITED = {"device": "cpu", "precision": "fp32", "threads": 1, "max_hours": None}

@@ -8,21 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from toys import MOBILE
 
 from nasrun.costs.ledger import Ledger, Results, sizes
 from nasrun.costs.memory import Shapes, optimizer_slots
 from nasrun.spaces.darts import DartsSpace
-from nasrun.spaces.mobile import MobileSpace
 
-MOBILE = MobileSpace(
-    kernels=(3, 5),
-    expansions=(1, 3),
-    widths=(100, 50),
-    squeeze=(False,),
-    skip=True,
-    channels=4,
-    layers=3,
-)
 DARTS = DartsSpace(
     operations=("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"),
     nodes=2,

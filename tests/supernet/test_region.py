@@ -213,6 +213,16 @@ def test_nothing_is_compiled_unless_the_budget_says_so(monkeypatch):
     compile_regions(supernet_of(TINY).network, budget())
 
 
+def told_in_equal_steps(plain, other, steps):
+    """Check that both networks compute the same, and return the warnings about compiling."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(steps):
+            for one, another in zip(step(plain, images()), step(other, images()), strict=True):
+                assert torch.equal(one, another)
+    return [str(warning.message) for warning in told if "budget.compile" in str(warning.message)]
+
+
 @pytest.mark.parametrize("failing", ["without a compiler", "in the compiler", "in the gradient"])
 def test_where_compiling_fails_one_line_says_so_and_the_numbers_are_the_same(failing, monkeypatch):
     torch._dynamo.reset()
@@ -236,12 +246,7 @@ def test_where_compiling_fails_one_line_says_so_and_the_numbers_are_the_same(fai
     plain, compiled = (supernet_of(TINY) for _ in range(2))
     monkeypatch.setattr(torch, "compile", stub)
     compile_regions(compiled.network, COMPILED)
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        for _ in range(3):
-            for one, other in zip(step(plain, images()), step(compiled, images()), strict=True):
-                assert torch.equal(one, other)
-    lines = [str(warning.message) for warning in told if "budget.compile" in str(warning.message)]
+    lines = told_in_equal_steps(plain, compiled, 3)
     assert len(lines) == 1 and "\n" not in lines[0]
 
 
@@ -267,13 +272,7 @@ def test_where_launches_cannot_be_recorded_one_line_says_so_and_cells_stay_compi
         if isinstance(module, Region):
             module.runner = Compiled(graphs=True)
             break
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        for _ in range(2):
-            for one, other in zip(step(plain, images()), step(recorded, images()), strict=True):
-                assert torch.equal(one, other)
-    lines = [str(warning.message) for warning in told if "budget.compile" in str(warning.message)]
-    assert lines == [
+    assert told_in_equal_steps(plain, recorded, 2) == [
         "budget.compile=graphs: compiled without them (skipping cudagraphs due to cpu device)"
     ]
     assert modes == ["reduce-overhead", None]

@@ -240,17 +240,20 @@ def facts_of(
     if layout is not None:
         count = partial(count_choices, space, layout, inputs=inputs, outputs=outputs, size=size)
         counted = count()
-        sums, ratio = (counted.params, counted.macs), intensity(counted, 1.0)
-        own = ["", "", ""]
+        floor = intensity(counted, 1.0)
+        own = dict.fromkeys(("params", "macs", "intensity"), "")
         if genotype is not None:
             its = count(like=genotype) if genotype.concat else counted
-            own = [f"{each.of(genotype):.3f} M, in the space " for each in (its.params, its.macs)]
-            own.append(f"{intensity(its, 1.0).cost(genotype):.3f}, in the space ")
-        for name, each, prefix in zip(("parameters", "multiply-adds"), sums, own, strict=False):
-            least, most = extremes(space, each)
-            found[f"{name} when retrained"] = f"{prefix}{least:.3f} M to {most:.3f} M"
-        most = ratio.cost(ratio.best(space.cheapest))
-        found["FLOPs per byte when retrained"] = f"{own[-1]}at most {most:.3f}"
+            own = {
+                "params": f"{its.params.of(genotype):.3f} M, in the space ",
+                "macs": f"{its.macs.of(genotype):.3f} M, in the space ",
+                "intensity": f"{intensity(its, 1.0).cost(genotype):.3f}, in the space ",
+            }
+        for key, name in (("params", "parameters"), ("macs", "multiply-adds")):
+            least, most = extremes(space, getattr(counted, key))
+            found[f"{name} when retrained"] = f"{own[key]}{least:.3f} M to {most:.3f} M"
+        most = floor.cost(floor.best(space.cheapest))
+        found["FLOPs per byte when retrained"] = f"{own['intensity']}at most {most:.3f}"
     for key in LIMITS:
         if (limit := getattr(budget, key)) is not None:
             found[f"budget.{key}"] = f"{limit}: can be met"

@@ -92,7 +92,7 @@ class Unrolled(Level):
         with search.kept(weights, ahead):
             val_loss = search.loss(val)
             both = search.gradients(val_loss, [*search.alphas, *search.weights])
-        both = [g.clone() for g in both]  # with CUDA graphs, the next pass overwrites the others
+        both = [g.clone() for g in both]  # those of a CUDA graph last until the next pass
         direct, direction = both[: len(search.alphas)], both[len(search.alphas) :]
         norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in direction]))
         eps = self.radius / norm.clamp(min=torch.finfo(norm.dtype).tiny)

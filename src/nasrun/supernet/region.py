@@ -124,8 +124,9 @@ class Compiled:
 
 AT_ONCE = "force_non_lazy_backward_lowering"
 """torch's setting that compiles the backward pass together with the forward; not in 2.6."""
-OR_ERROR = "triton.cudagraph_or_error"
-"""torch's setting by which a program without a CUDA graph is an error, not a line of a log."""
+OR_ERROR = "cudagraph_or_error"
+"""torch's setting by which a program without a CUDA graph is an error, not a line of a log; not in
+all versions, and then such a program runs without a graph and without a word."""
 
 
 def _program(graphs: bool) -> Callable[..., Tensor]:
@@ -145,7 +146,8 @@ def _compiler_settings(graphs: bool) -> AbstractContextManager[Any]:
     if graphs:
         from torch._inductor import config as code
 
-        settings.enter_context(code.patch({OR_ERROR: True}))
+        if hasattr(code.triton, OR_ERROR):
+            settings.enter_context(code.patch({f"triton.{OR_ERROR}": True}))
     return settings
 
 
