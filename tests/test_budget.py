@@ -189,7 +189,9 @@ def test_a_compiled_run_is_another_run_on_any_device():
 
 
 def test_cuda_graphs_are_refused_where_there_are_none_and_are_another_run(monkeypatch):
-    with pytest.raises(ValueError, match=r"budget\.compile=graphs: device=cpu .*; use true"):
+    with pytest.raises(
+        ValueError, match=r"budget\.compile=graphs: device=cpu .*; use budget\.compile=true"
+    ):
         _ = budget(compile="graphs").resolved
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     there = budget(device="cuda", compile="graphs")

@@ -134,7 +134,10 @@ def same(one, other):
         (["space=darts"], "strategy=autokeras needs networks that grow: space=darts has none"),
         (["task=gan"], "task=gan: strategy=autokeras needs a task whose members train"),
         (["method=magnitude"], "use selector=fittest"),
-        (["budget.max_params_m=1"], "a limit on the found network needs a supernet"),
+        (
+            ["budget.max_params_m=1"],
+            "budget.max_params_m=1: a limit on the found network needs a supernet",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused_at_once(nasrun, here, words, text):

@@ -146,7 +146,9 @@ class Budget:
         if self.deterministic and device == "mps":
             raise ValueError("budget.deterministic=true: device=mps cannot; use device=cpu")
         if self.compile == "graphs" and device != "cuda":
-            raise ValueError(f"budget.compile=graphs: device={device} has no CUDA graphs; use true")
+            raise ValueError(
+                f"budget.compile=graphs: device={device} has no CUDA graphs; use budget.compile=true"
+            )
         compiles = device == "cuda" if self.compile == "auto" else self.compile
         if compiles or device == "cuda":
             given["compile"] = compiles

@@ -251,8 +251,10 @@ def refuse_unforeseen(
     from nasrun.spaces.supernet import SupernetSpace
     from nasrun.strategies.base import PopulationStrategy
 
-    if budget.limited:
-        refuse_incapable("a limit on the found network", SupernetSpace, choices, space)
+    limits = [f"budget.{key}={value}" for key in LIMITS if (value := getattr(budget, key))]
+    if limits:
+        who = f"{' '.join(limits)}: a limit on the found network"
+        refuse_incapable(who, SupernetSpace, choices, space)
     refuse_incapable("`nasrun plan`", ClassifierSpace, choices, space)
     who = "limits on the found network and `nasrun plan`"
     if isinstance(strategy, PopulationStrategy):
