@@ -147,7 +147,8 @@ class Budget:
             raise ValueError("budget.deterministic=true: device=mps cannot; use device=cpu")
         if self.compile == "graphs" and device != "cuda":
             raise ValueError(
-                f"budget.compile=graphs: device={device} has no CUDA graphs; use budget.compile=true"
+                f"budget.compile=graphs: device={device} has no CUDA graphs; use "
+                "budget.compile=true"
             )
         compiles = device == "cuda" if self.compile == "auto" else self.compile
         if compiles or device == "cuda":
