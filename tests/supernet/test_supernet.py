@@ -97,6 +97,22 @@ def test_training_mixes_a_sample_and_evaluation_the_probabilities():
     torch.testing.assert_close(model(x)[0], model.network(x, model.mixture())[0])
 
 
+@pytest.mark.parametrize("hard", [False, True])
+def test_with_per_cell_every_cell_draws_its_own_sample_in_training_and_none_in_evaluation(hard):
+    soft = Concrete(tau_start=1.0, tau_end=1.0, per_cell=True)
+    model = supernet(relaxation=HardGumbel(soft=soft) if hard else soft)
+    seen = []
+    for block in model.network.blocks:
+        block.register_forward_pre_hook(lambda _, given: seen.append(given[1].weights))
+    model(images())
+    drawn = {tuple(weights.flatten().tolist()) for weights in seen}
+    assert len(drawn) == len(seen) == 3
+    seen.clear()
+    model.eval()
+    model(images())
+    assert len({id(weights) for weights in seen}) == 1
+
+
 def test_of_a_one_hot_sample_only_the_drawn_operations_run_and_train():
     model, x = supernet(relaxation=OneHot(margin=None)), images()
     ran = []

@@ -37,6 +37,11 @@ class Relaxation(ABC):
 
     single: ClassVar[bool] = False
 
+    @property
+    def draws_per_cell(self) -> bool:
+        """Whether every cell draws a sample of its own, not one forward pass."""
+        return False
+
     @abstractmethod
     def sample(self, alpha: Tensor, progress: float, noise: Stream = None) -> Weights:
         """Return the weights of one training forward, drawn from `noise`."""
@@ -59,19 +64,26 @@ class Softmax(Relaxation):
 
 @dataclass(frozen=True, kw_only=True)
 class Concrete(Relaxation):
-    """w = softmax((alpha + Gumbel) / tau): SNAS (1812.09926), soft, one sample per forward.
+    """w = softmax((alpha + Gumbel) / tau): SNAS (1812.09926), soft.
 
-    tau falls linearly from `tau_start` before the first round to `tau_end` in the last round.
+    tau falls linearly from `tau_start` before the first round to `tau_end` in the last round. All
+    cells share one sample per forward pass, or each draws its own with `per_cell`, SNAS's
+    `--resample_layer`: the gradient of alphas that many cells share has less variance.
     """
 
     tau_start: float
     tau_end: float
+    per_cell: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.tau_end <= self.tau_start:
             raise ValueError(
                 f"tau_end={self.tau_end} tau_start={self.tau_start}: use 0 < tau_end <= tau_start"
             )
+
+    @property
+    def draws_per_cell(self) -> bool:
+        return self.per_cell
 
     def tau(self, progress: float) -> float:
         """Return the temperature of a round after which the share `progress` is done."""
@@ -165,6 +177,10 @@ class HardGumbel(Relaxation):
     single = True
     soft: Concrete
     adds_undrawn: bool | None = None
+
+    @property
+    def draws_per_cell(self) -> bool:
+        return self.soft.per_cell
 
     def sample(self, alpha: Tensor, progress: float, noise: Stream = None) -> Weights:
         soft = self.soft.sample(alpha, progress, noise).values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from torch import Tensor, nn
 
@@ -48,12 +48,15 @@ class StackedNetwork(ImageClassifier, ABC):
     def read(self, number: int, states: States) -> Maps:
         """Return the input maps of a block, from the states before it."""
 
-    def forward(self, x: Tensor, mixture: Mixture | None = None) -> tuple[Tensor, ...]:
+    def forward(
+        self, x: Tensor, mixture: Mixture | Callable[[], Mixture] | None = None
+    ) -> tuple[Tensor, ...]:
         drop_path = self.drop_path if self.training else 0.0
         extra: tuple[Tensor, ...] = ()
         states = self.enter(x)
         for number in range(len(self.blocks)):
-            states = self._after(number, states, self.read(number, states), mixture, drop_path)
+            own = mixture() if callable(mixture) else mixture
+            states = self._after(number, states, self.read(number, states), own, drop_path)
             if self.training and self.auxiliary is not None and number == self.auxiliary_at:
                 extra = (self.auxiliary(states[-1].map),)
         return (self._classify(states), *extra)

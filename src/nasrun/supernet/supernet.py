@@ -68,7 +68,8 @@ class Supernet(nn.Module):
         self.register_buffer("rivals", same_node, persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        return self.network(x, self.mixture())
+        anew = self.training and self.relaxation.draws_per_cell
+        return self.network(x, self.mixture if anew else self.mixture())
 
     @property
     def noise(self) -> Stream:
