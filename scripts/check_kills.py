@@ -42,12 +42,17 @@ CELLS = (
     "space.operations=[none,max_pool_3x3,skip_connect,sep_conv_3x3]",
 )
 CANDIDATES = (*CELLS, "strategy.evaluator.epochs=1", "engine=serial")
+PAIRS = ("strategy.together=2",)
 HALVING = ("selector.contestants=2", "selector.evaluator.epochs=1", "engine=serial")
 RADARS = (*CELLS, "strategy.explore.updates=2", "strategy.explore.samples=2")
 POPULATIONS = (
     *("rounds=3", "width=2", "images=64", "batch_size=8", "task.steps=2", "engine=serial"),
     *("task.generator_batch=8", "task.distance.samples=40", "task.distance.report_samples=40"),
     *("task.distance.epochs=1", "strategy.size=4", "strategy.children=1", "strategy.parents=2"),
+)
+GROWING = (
+    *("rounds=3", "width=2", "images=64", "batch_size=16", "engine=serial"),
+    *("strategy.intervals=2", "strategy.patience=null"),
 )
 SUPERNETS = (
     *("darts", "darts_2nd", "milenas", "snas", "dsnas", "gdas", "sdarts", "sdarts_adversarial"),
@@ -56,12 +61,21 @@ SUPERNETS = (
 WORDS = {
     **dict.fromkeys(SUPERNETS, CELLS),
     **dict.fromkeys(("radars", "radars_random", "radars_lstm"), RADARS),
-    "random": (*CANDIDATES, "strategy.num_candidates=4", "strategy.together=2"),
+    "random": (*CANDIDATES, "strategy.num_candidates=4", *PAIRS),
     "evolution": (*CANDIDATES, "strategy.population=2", "strategy.tournament=1"),
+    "bayesian": (*CANDIDATES, "strategy.num_candidates=6", "strategy.initial=1", *PAIRS),
+    "epnas": (
+        *(*CANDIDATES, "space.nodes=2", "strategy.num_candidates=6", *PAIRS),
+        *("strategy.beam=2", "strategy.children=2"),
+    ),
+    "nsga2": (*CANDIDATES, "strategy.num_candidates=6", "strategy.population=2", *PAIRS),
     "reinforce": (*CELLS, "strategy.num_candidates=2"),
     **dict.fromkeys(("pbtnas", "pbt_random", "pbt_mutation"), POPULATIONS),
+    "autokeras": GROWING,
 }
 """Overrides that make a search of every strategy small."""
+UNTRAINED = (POPULATIONS, GROWING)
+"""Those of searches whose networks are not retrained here."""
 SHORT = (
     *("retrain.epochs=2", "retrain.channels=2", "retrain.layers=3"),
     "retrain.auxiliary=false",
@@ -89,6 +103,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("outputs/kills"))
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=list(WORDS), help="leave out other strategies")
     words = parser.parse_args()
     done = words.work / "done.jsonl"
     if words.what == "run":
@@ -96,9 +111,11 @@ def main() -> None:
         import_everything()
         before = {(row["seed"], row["trial"]) for row in read(done)}
         for number in range(words.trials):
-            if (words.seed, number) not in before:
+            trial = Trial.draw(words.seed, number)
+            wanted = words.only is None or trial.strategy in words.only
+            if wanted and (words.seed, number) not in before:
                 row = {"seed": words.seed, "trial": number}
-                row |= attempt(Trial.draw(words.seed, number), words.work, f"trial-{number:03d}")
+                row |= attempt(trial, words.work, f"trial-{number:03d}")
                 with done.open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 print(told(row), flush=True)
@@ -122,7 +139,7 @@ class Trial:
         dice = random.Random(f"{seed} {number}")
         strategy = dice.choice(list(WORDS))
         stages = ["search", "search", "select", "select", "run", "sweep"]
-        if WORDS[strategy] is not POPULATIONS:
+        if WORDS[strategy] not in UNTRAINED:
             stages += ["retrain", "transfer"]
         stage = dice.choice(stages)
         selector = dice.choice(selectors(strategy))
@@ -136,8 +153,10 @@ def selectors(strategy: str) -> tuple[str, ...]:
     """Return the selectors that can read what a strategy leaves, without variants of others."""
     if WORDS[strategy] is POPULATIONS:
         return ("fittest", "soup")
-    if strategy == "reinforce":
+    if strategy in ("reinforce", "autokeras"):
         return ("fittest",)
+    if strategy == "nsga2":
+        return ("fittest", "halving", "knee", "at_most")
     if WORDS[strategy][: len(CANDIDATES)] == CANDIDATES:
         return ("fittest", "halving")
     return ("magnitude", "argmax", "perturb", "frontier", "at_least", "healthy")
@@ -159,7 +178,7 @@ def commands(strategy: str, stage: str, selector: str) -> tuple[tuple[Command, .
         return (search, choose), ("transfer", *MOVED, *EVERYWHERE)
     if stage == "sweep":
         return (), ("search", "-m", *words, "seed=0,1", SWEEP)
-    if WORDS[strategy] is POPULATIONS:
+    if WORDS[strategy] in UNTRAINED:
         return (), ("run", *words, "stages=[search,select]")
     return (), ("run", *words, *SHORT, *MOVED, "baseline=false")
 

@@ -46,12 +46,15 @@ EXPLORED = (
 BRIEF = ("strategy.num_candidates=3", "strategy.together=2", "strategy.evaluator.epochs=1")
 BRIEF += ("engine=serial",)
 INHERITED = ("strategy.num_candidates=4", "strategy.together=2")
+FEW = ("strategy.num_candidates=6",)
 BRED = ("strategy.population=2", "strategy.tournament=2")
 NB201 = (*SCALE, "space=nasbench201", "stages=[search,select]")
 GANS = ("rounds=3", "width=4", "batch_size=8", "images=64", "stages=[search,select]")
 GANS += ("engine=serial", "task.steps=4", "task.generator_batch=8", "task.distance.epochs=1")
 GANS += ("task.distance.samples=40", "task.distance.report_samples=40")
 GANS += ("strategy.size=4", "strategy.children=1", "strategy.parents=2")
+GROWN = ("rounds=3", "width=2", "batch_size=16", "images=64", "stages=[search,select]")
+GROWN += ("engine=serial", "strategy.intervals=2", "strategy.patience=null")
 RUNS: dict[str, tuple[str, ...]] = {
     "darts": ("strategy=darts", *CELLS, *RETRAINED, *TRANSFERRED[:-1]),
     "darts_2nd": ("strategy=darts_2nd", *SEARCHED),
@@ -96,6 +99,10 @@ RUNS: dict[str, tuple[str, ...]] = {
         *NB201,
         "space.table=table.csv",
     ),
+    "epnas": ("strategy=epnas", *SEARCHED, *BRIEF, *FEW, "strategy.beam=2", "strategy.children=2"),
+    "bayesian": ("strategy=bayesian", *SEARCHED, *BRIEF, *FEW, "strategy.initial=2"),
+    "nsga2": ("strategy=nsga2", *SEARCHED, *BRIEF, *FEW, "strategy.population=2"),
+    "autokeras": ("strategy=autokeras", *GROWN),
     "pbtnas": ("strategy=pbtnas", *GANS),
     "pbtnas_soup": ("strategy=pbtnas", "space=gan_hard", *GANS, "method=soup"),
     "pbt_mutation": ("strategy=pbt_mutation", "space=gan_hard", *GANS, "seed=1"),

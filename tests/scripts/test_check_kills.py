@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from golden import RUNS
 
-from nasrun.config import options
+from nasrun.config import conf_folder, options
+from nasrun.files import read_yaml
 
 
 @pytest.fixture
@@ -39,6 +41,23 @@ def test_the_trials_of_a_seed_are_the_same_and_of_all_kinds(kills):
     assert set(kills.WORDS) <= set(options("strategy"))
     assert {len(trial.kills) for trial in trials} == {1, 2, 3}
     assert 20 < sum(trial.power for trial in trials) < 50
+
+
+def kind(strategy):
+    """Return the class of a strategy, which may stand in a file that its own begins with."""
+    content = read_yaml(conf_folder() / "strategy" / f"{strategy}.yaml")
+    if "_target_" in content:
+        return content["_target_"]
+    parts = [part for part in content["defaults"] if isinstance(part, str) and part != "_self_"]
+    return next(filter(None, map(kind, parts)), None) if parts else None
+
+
+def test_every_kind_of_strategy_is_killed_and_has_a_golden_run(kills):
+    kinds = {kind(name) for name in options("strategy")}
+    words = (word for run in RUNS.values() for word in run)
+    golden = {word.partition("=")[2] for word in words if word.startswith("strategy=")}
+    for covered in (set(kills.WORDS), golden):
+        assert {kind(name) for name in covered} == kinds
 
 
 def test_a_loss_of_power_takes_what_was_not_flushed(kills, tmp_path):
