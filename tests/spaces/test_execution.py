@@ -34,7 +34,8 @@ NB201 = NasBench201(
 )
 ORACLES = {"darts": PlainDarts, "nasbench201": PlainNasBench201}
 ONE_PATH = HardGumbel(soft=Concrete(tau_start=1, tau_end=1), adds_undrawn=False)
-RELAXATIONS = {"softmax": Softmax(), "one path": ONE_PATH}
+PER_IMAGE = Concrete(tau_start=1, tau_end=1, one_sample_per="image")
+RELAXATIONS = {"softmax": Softmax(), "one path": ONE_PATH, "per image": PER_IMAGE}
 
 
 @st.composite
@@ -87,7 +88,8 @@ def compare(space, batch, *, precision, tolerance, relaxation=None, fixed=(), wi
     supernet.to(precision).to(memory_format=torch.channels_last)
     x, labels = torch.randn(batch, 3, 12, 12), torch.randint(5, (batch,))
 
-    mixture = supernet.mixture(without=without)
+    images = batch if supernet.relaxation.shared_by == "image" else None
+    mixture = supernet.mixture(without=without, images=images)
     mix = mixture.weights.detach().double().requires_grad_()
     active = torch.zeros_like(mix)
     for row, columns in enumerate(mixture.active):

@@ -92,8 +92,7 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
         self._rounds = rounds
         self.batch_size = batch_size
         self.parts: tuple[Part, ...] = ("train", "validation") if data == "all" else ("train",)
-        self.level = level
-        self.relaxation = relaxation
+        self.level, self.relaxation = level, relaxation
         self.weight_optimizer = weight_optimizer
         self.weight_schedule = weight_schedule
         self.weight_clip = weight_clip
@@ -155,7 +154,7 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
         ).to(budget.torch_device)
         self.supernet.to(memory_format=torch.channels_last)
         compile_regions(network, budget)
-        budget.world.enter(network)
+        budget.world.enter(self.supernet)
         self.largest = largest_entropies(space)
         self.penalties = [] if self.penalty is None else [self.penalty]
         self.within: Within | None = None
@@ -188,7 +187,8 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
 
     def shapes(self) -> Shapes:
         """Return the supernet's shapes, which take no memory."""
-        return Shapes.of(self.space, self.task, self.budget, self.weight_optimizer, self.layout)
+        given = self.space, self.task, self.budget, self.weight_optimizer, self.layout
+        return Shapes.of(*given, per_image=self.relaxation.shared_by == "image")
 
     def foreseen_bytes(self) -> int:
         return self.footprint(self.shapes(), {})
