@@ -11,9 +11,7 @@ from typing import ClassVar
 
 from nasrun.costs.amounts import Amounts, ChoiceCosts
 from nasrun.genotype import Genotype
-
-PriceOfChoice = Callable[[str, str], float]
-"""What a choice of a decision costs; it may be negative."""
+from nasrun.spaces.decision import UnaryCost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +55,7 @@ class Bound(ABC):
         """Return the cost of a share."""
 
     @abstractmethod
-    def best(self, cheapest: Callable[[PriceOfChoice], Genotype]) -> Genotype:
+    def best(self, cheapest: Callable[[UnaryCost], Genotype]) -> Genotype:
         """Return the network with the least share; `cheapest` minimises a sum of prices."""
 
     def price(self, name: str, choice: str) -> float:
@@ -102,7 +100,7 @@ class Ceiling(Bound):
     def cost_at(self, share: float) -> float:
         return share * self.value
 
-    def best(self, cheapest: Callable[[PriceOfChoice], Genotype]) -> Genotype:
+    def best(self, cheapest: Callable[[UnaryCost], Genotype]) -> Genotype:
         return cheapest(self.price)
 
 
@@ -139,7 +137,7 @@ class Floor(Bound):
     def cost_at(self, share: float) -> float:
         return self.value / share
 
-    def best(self, cheapest: Callable[[PriceOfChoice], Genotype]) -> Genotype:
+    def best(self, cheapest: Callable[[UnaryCost], Genotype]) -> Genotype:
         found = cheapest(self.price)
         while True:
             largest = self.cost(found)

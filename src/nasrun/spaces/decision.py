@@ -18,6 +18,8 @@ from nasrun import ops
 from nasrun.genotype import NONE, AtMost, Decision, Genotype, Misfit
 from nasrun.spaces.base import DrawnSpace
 
+UnaryCost = Callable[[str, str], float]
+"""The cost of a decision's choice alone, which may be negative; those of a genotype add up."""
 MODULES = "modules of the operations"
 """Key of them in what a space is sent as."""
 
@@ -238,9 +240,7 @@ class DecisionSpace(DrawnSpace):
                     rivals.append(kept)
         return rivals
 
-    def cheapest(
-        self, price: Callable[[str, str], float], fixed: Mapping[str, str] | None = None
-    ) -> Genotype:
+    def cheapest(self, price: UnaryCost, fixed: Mapping[str, str] | None = None) -> Genotype:
         """Return the genotype with the smallest sum of prices among those with `fixed` decisions.
 
         Limits keep the cheapest operations, as many as they say; this may drop a fixed edge.
