@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -13,10 +14,10 @@ from hypothesis import strategies as st
 
 from nasrun.budget import Budget
 from nasrun.costs.amounts import Amounts, _one_by_one, count_choices, read_latencies
-from nasrun.costs.bounds import Ceiling
+from nasrun.costs.bounds import Ceiling, Floor
 from nasrun.costs.cost import count
 from nasrun.costs.limits import Limits
-from nasrun.genotype import NONE, Genotype
+from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.layout import Layout
 from nasrun.spaces.mobile import MobileSpace
@@ -148,6 +149,97 @@ def test_any_limits_are_met_or_named_as_impossible(tables, name, seed, shares, b
                 assert near == genotype
             for limit in space.limits:
                 assert sum(near[n] != NONE for n in limit.decisions) == limit.count
+
+
+class Small(toys.Decisions):
+    """Decisions between none, a and b; the first `tied` ones are edges of which `kept` are kept."""
+
+    name = "small"
+
+    def __init__(self, count, tied, kept):
+        self.decisions = tuple(Decision(f"e{n}", (NONE, "a", "b")) for n in range(count))
+        self.limits = (AtMost(self.names[:tied], kept),) if tied else ()
+        self.none_is_a_choice = not tied
+
+
+@st.composite
+def small_limits(draw):
+    count = draw(st.integers(2, 4))
+    tied = draw(st.integers(2, count)) if draw(st.booleans()) else 0
+    space = Small(count, tied, draw(st.integers(1, tied - 1)) if tied else 0)
+
+    def amounts():
+        each = {name: {NONE: 0, "a": draw(COST), "b": draw(COST)} for name in space.names}
+        return Amounts(draw(st.integers(1, 3)), each)
+
+    keys = draw(st.permutations(["max_params_m", "max_macs_m", "min_intensity"]))
+    return Limits(
+        space,
+        tuple(
+            Floor(key=key, value=draw(COST) / 4 + 0.25, over=amounts(), under=amounts())
+            if key == "min_intensity"
+            else Ceiling(key=key, value=2 * draw(COST) + 1, amounts=amounts())
+            for key in keys[: draw(st.integers(1, 3))]
+        ),
+    )
+
+
+COST = st.integers(0, 6)
+
+
+def every(space, fixed):
+    """All genotypes with the fixed decisions that keep as many edges as the limit says."""
+    tied = {name for limit in space.limits for name in limit.decisions}
+    open_ = {d.name: space.candidates(d) for d in space.decisions}
+    open_ |= {name: (choice,) for name, choice in fixed.items()}
+    rows = [{*open_[name], NONE} if name in tied else open_[name] for name in space.names]
+    for chosen in product(*rows):
+        genotype = Genotype(space.name, dict(zip(space.names, chosen, strict=True)))
+        if all(
+            sum(genotype[name] != NONE for name in limit.decisions)
+            == min(limit.count, sum(fixed.get(name) != NONE for name in limit.decisions))
+            for limit in space.limits
+        ):
+            yield genotype
+
+
+@settings(max_examples=60, deadline=None)
+@given(made=small_limits(), data=st.data())
+def test_a_completion_is_found_if_and_only_if_there_is_one(made, data):
+    choice = st.sampled_from((NONE, "a", "b"))
+    fixed = data.draw(st.dictionaries(st.sampled_from(made.space.names), choice, max_size=2))
+    possible = [genotype for genotype in every(made.space, fixed) if made.allow(genotype)]
+    found = made.complete(fixed)
+    assert found in possible if possible else found is None
+
+
+@settings(max_examples=30, deadline=None)
+@given(made=small_limits())
+def test_the_nearest_is_within_limits_that_some_genotype_meets_or_they_are_refused(made):
+    legal = [*every(made.space, {})]
+    if not any(map(made.allow, legal)):
+        with pytest.raises(ValueError, match=r"budget\.m"):
+            made.check()
+        return
+    made.check()
+    for genotype in legal:
+        near = made.nearest(genotype)
+        assert near in legal
+        assert made.allow(near)
+        assert (near == genotype) == made.allow(genotype)
+
+
+def test_limits_that_only_one_genotype_meets_are_not_refused():
+    """Of two edges one is kept: with a the intensity is 2 / (3 + 1), with 2 + 2 multiply-adds."""
+    over, under, macs = (
+        Amounts(base, {"e0": {"a": a, "b": b}, "e1": {"a": c, "b": d}})
+        for base, a, b, c, d in ((2, 0, 3, 3, 1), (3, 1, 5, 4, 4), (2, 2, 4, 4, 1))
+    )
+    floor = Floor(key="min_intensity", value=0.5, over=over, under=under)
+    most = Ceiling(key="max_macs_m", value=5.0, amounts=macs)
+    made = Limits(Small(2, 2, 1), (floor, most))
+    made.check()
+    assert made.complete({}) == Genotype("small", {"e0": "a", "e1": NONE})
 
 
 def test_a_limit_that_no_network_meets_is_named_with_what_would_do(tables):

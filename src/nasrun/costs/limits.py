@@ -16,6 +16,7 @@ from pathlib import Path
 from nasrun.budget import LIMITS, Budget
 from nasrun.costs.amounts import count_choices, read_latencies
 from nasrun.costs.bounds import Bound, Ceiling, intensity
+from nasrun.costs.jointly import Condition, cheapest_within
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.layout import Layout
 from nasrun.spaces.supernet import SupernetSpace
@@ -113,16 +114,10 @@ class Limits:
     def complete(self, fixed: Mapping[str, str]) -> Genotype | None:
         """Return a genotype within the limits with the `fixed` decisions, or `None`.
 
-        It obeys the space's own limits, which may drop an edge that is fixed to an operation. With
-        one limit the search is exact; with several limits, mixtures of costs are tried, then
-        exchanges of choices from the best network by each limit.
+        It obeys the space's own limits, which may drop an edge that is fixed to an operation. It is
+        found if there is one; with several limits, within the precision of `cheapest_within`.
         """
-        found = next(filter(self.allow, self._tried(fixed)), None)
-        if found is None and len(self.bounds) > 1:
-            starts = (self._best(bound, fixed) for bound in self.bounds)
-            walked = (start.changed(self._exchanged(start, None, fixed)) for start in starts)
-            found = next(filter(self.allow, walked), None)
-        return found
+        return next(filter(self.allow, self._tried(fixed)), None)
 
     def nearest(self, genotype: Genotype, probabilities: Probabilities | None = None) -> Genotype:
         """Return the genotype if it is within the limits, else a near one that is, by greedy steps.
@@ -192,13 +187,31 @@ class Limits:
         return None if best is None else {best[2]: best[3]}
 
     def _tried(self, fixed: Mapping[str, str]) -> Iterator[Genotype]:
-        """Yield the cheapest networks by all limits, by each alone, and by pairs with 2 : 1."""
+        """Yield networks that may be within the limits, the quickest to find first.
+
+        They are the cheapest by all limits, by each alone, and by pairs with 2 : 1; then exchanges
+        of choices from the best by each limit, and what integer programming finds.
+        """
         yield self._cheapest(fixed, {bound.key: 1.0 for bound in self.bounds})
         for bound in self.bounds:
             yield self._best(bound, fixed)
+        if len(self.bounds) < 2:
+            return
         for one, other in combinations([bound.key for bound in self.bounds], 2):
             yield self._cheapest(fixed, {one: 2.0, other: 1.0})
             yield self._cheapest(fixed, {one: 1.0, other: 2.0})
+        for bound in self.bounds:
+            start = self._best(bound, fixed)
+            yield start.changed(self._exchanged(start, None, fixed))
+        conditions = [self._condition(bound) for bound in self.bounds]
+        if (solved := cheapest_within(self.space, conditions, fixed)) is not None:
+            yield solved
+
+    def _condition(self, bound: Bound) -> Condition:
+        """Return a limit as a condition on shares of what is allowed."""
+        scale = self.scales[bound.key]
+        base = (bound.used.base - bound.allowed.base) / scale
+        return Condition(base, lambda name, choice: bound.price(name, choice) / scale)
 
     def _best(self, bound: Bound, fixed: Mapping[str, str]) -> Genotype:
         """Return the network with the least share of a bound among those with `fixed` decisions."""
