@@ -82,9 +82,8 @@ class Plain:
         row = self.space.rows[decision]
         total = 0
         for weight, choice in zip(mix[row], self.space.decisions[row].choices, strict=False):
-            if weight.requires_grad or weight.any():
-                each = weight.reshape(-1, 1, 1, 1)  # one for all images, or one per image
-                total = total + each * self.operation(x, choice, name, stride)
+            if weight.requires_grad or weight != 0:
+                total = total + weight * self.operation(x, choice, name, stride)
         return total
 
     def linear(self, x, layer):

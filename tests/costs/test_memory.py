@@ -33,16 +33,14 @@ def sums():
     return {name: (shapes(space), shapes(space).additive(8)) for name, space in SPACES.items()}
 
 
-@pytest.mark.parametrize("per_image", [False, True])
-def test_shapes_and_numbers_take_the_same(per_image):
+def test_shapes_and_numbers_take_the_same():
     """The same step, played on the meta device and run on the CPU under a ledger."""
     space = MOBILE.restrict(dict.fromkeys(MOBILE.rows, ("k3e1", "k5e3")))
-    predicted = shapes(space, slots=0.0, per_image=per_image).training({}, 8)
+    predicted = shapes(space, slots=0.0).training({}, 8)
     torch.manual_seed(0)
     network = space.network(inputs=1, outputs=3).train()
     mixture = space.one_hot(space.sample())
-    shape = (3, 2, 8) if per_image else (3, 2)
-    mixture = type(mixture)(torch.full(shape, 0.5, requires_grad=True), ((0, 1),) * 3)
+    mixture = type(mixture)(torch.full((3, 2), 0.5, requires_grad=True), ((0, 1),) * 3)
     given_ = sizes([*network.parameters(), *network.buffers()])
     with Ledger(given_) as ledger:
         logits = network(torch.zeros(8, 1, 8, 8), mixture)[0]

@@ -34,8 +34,7 @@ NB201 = NasBench201(
 )
 ORACLES = {"darts": PlainDarts, "nasbench201": PlainNasBench201}
 ONE_PATH = HardGumbel(soft=Concrete(tau_start=1, tau_end=1), adds_undrawn=False)
-PER_IMAGE = Concrete(tau_start=1, tau_end=1, one_sample_per="image")
-RELAXATIONS = {"softmax": Softmax(), "one path": ONE_PATH, "per image": PER_IMAGE}
+RELAXATIONS = {"softmax": Softmax(), "one path": ONE_PATH}
 
 
 @st.composite
@@ -88,8 +87,7 @@ def compare(space, batch, *, precision, tolerance, relaxation=None, fixed=(), wi
     supernet.to(precision).to(memory_format=torch.channels_last)
     x, labels = torch.randn(batch, 3, 12, 12), torch.randint(5, (batch,))
 
-    images = batch if supernet.relaxation.shared_by == "image" else None
-    mixture = supernet.mixture(without=without, images=images)
+    mixture = supernet.mixture(without=without)
     mix = mixture.weights.detach().double().requires_grad_()
     active = torch.zeros_like(mix)
     for row, columns in enumerate(mixture.active):

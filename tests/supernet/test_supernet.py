@@ -2,7 +2,6 @@
 
 import io
 import math
-from dataclasses import replace
 from functools import lru_cache
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import MOBILE, OPERATIONS
+from toys import OPERATIONS
 
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.darts import DartsSpace
@@ -22,7 +21,6 @@ from nasrun.supernet.supernet import Supernet, argmax, magnitude
 SETTINGS = {"operations": OPERATIONS, "nodes": 4, "kept_edges": 2, "channels": 4, "layers": 3}
 SPACE = DartsSpace(**SETTINGS)
 SMALL = DartsSpace(**{**SETTINGS, "nodes": 2, "operations": (*OPERATIONS[:4], "dil_conv_3x3")})
-PARTIAL = DartsSpace(**{**SETTINGS, "nodes": 2})
 SNAS = Concrete(tau_start=1.0, tau_end=0.03)
 alphas = st.builds(
     lambda seed, scale: scale * torch.randn(28, 8, generator=torch.Generator().manual_seed(seed)),
@@ -100,8 +98,8 @@ def test_training_mixes_a_sample_and_evaluation_the_probabilities():
 
 
 @pytest.mark.parametrize("hard", [False, True])
-def test_every_cell_can_draw_its_own_sample_in_training(hard):
-    soft = Concrete(tau_start=1.0, tau_end=1.0, one_sample_per="cell")
+def test_with_per_cell_every_cell_draws_its_own_sample_in_training_and_none_in_evaluation(hard):
+    soft = Concrete(tau_start=1.0, tau_end=1.0, per_cell=True)
     model = supernet(relaxation=HardGumbel(soft=soft) if hard else soft)
     seen = []
     for block in model.network.blocks:
@@ -113,45 +111,6 @@ def test_every_cell_can_draw_its_own_sample_in_training(hard):
     model.eval()
     model(images())
     assert len({id(weights) for weights in seen}) == 1
-
-
-def test_every_image_can_draw_its_own_sample_which_all_cells_share_and_the_alphas_learn_from_all():
-    model = supernet(relaxation=Concrete(tau_start=1.0, tau_end=1.0, one_sample_per="image"))
-    seen = []
-    for block in model.network.blocks:
-        block.register_forward_pre_hook(lambda _, given: seen.append(given[1].weights))
-    (logits,) = model(images(4))
-    assert len({id(weights) for weights in seen}) == 1
-    by_image = seen[0].detach().unbind(-1)
-    assert len(by_image) == 4
-    assert not torch.equal(by_image[0], by_image[1])
-    for weights in by_image:
-        torch.testing.assert_close(weights.sum(1), torch.ones(len(SMALL.decisions)))
-    (gradient,) = torch.autograd.grad(logits.logsumexp(1).sum(), model.alpha)
-    assert (gradient != 0).any(1).all()
-    model.eval()
-    model(images(4))
-    assert seen[-1].dim() == 2
-
-
-@pytest.mark.parametrize("space", [SMALL, MOBILE, PARTIAL], ids=["darts", "mobile", "partial"])
-def test_an_image_with_its_own_weights_is_mapped_as_if_it_were_alone(space):
-    layout = replace(space.search_layout, partial=2) if space is PARTIAL else None
-    network = space.network(inputs=3, outputs=5, layout=layout)
-    x, weights = images(3, 16), torch.rand(len(space.decisions), space.width, 3)
-    active = Supernet(space, network, Softmax(), alpha_mean=0.0, alpha_std=1.0).mixture().active
-    network.eval()
-    (together,) = network(x, Mixture(weights, active))
-    for number in range(3):
-        (alone,) = network(x[number : number + 1], Mixture(weights[..., number], active))
-        torch.testing.assert_close(together[number : number + 1], alone, rtol=1e-4, atol=1e-5)
-
-
-def test_hard_samples_are_not_drawn_per_image_since_one_operation_runs():
-    with pytest.raises(ValueError, match="one_sample_per=image"):
-        HardGumbel(soft=Concrete(tau_start=1.0, tau_end=1.0, one_sample_per="image"))
-    with pytest.raises(ValueError, match="one_sample_per=batch"):
-        Concrete(tau_start=1.0, tau_end=1.0, one_sample_per="batch")
 
 
 def test_of_a_one_hot_sample_only_the_drawn_operations_run_and_train():

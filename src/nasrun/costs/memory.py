@@ -49,7 +49,7 @@ class Shapes:
 
     `slots` is how many numbers the optimizer of the weights keeps per parameter, `number` is the
     type of activations. The default `layout` is that of the space's search network. `processes` is
-    how many share each batch. With `per_image`, every image of a step has its own mixture.
+    how many share each batch.
     """
 
     def __init__(
@@ -63,10 +63,8 @@ class Shapes:
         number: torch.dtype = torch.float32,
         layout: Layout | None = None,
         processes: int = 1,
-        per_image: bool = False,
     ) -> None:
         self.space, self.layout, self.processes = space, layout, processes
-        self.per_image = per_image
         self.inputs, self.outputs, self.size, self.slots = inputs, outputs, size, slots
         with META:
             self.network = space.network(inputs=inputs, outputs=outputs, layout=layout)
@@ -84,7 +82,6 @@ class Shapes:
         budget: Budget,
         optimizer: OptimizerFactory,
         layout: Layout | None = None,
-        per_image: bool = False,
     ) -> Shapes:
         """The shapes of a search on the images of a task, with this optimizer of the weights."""
         return cls(
@@ -96,7 +93,6 @@ class Shapes:
             number=_number(budget),
             layout=layout,
             processes=budget.size,
-            per_image=per_image,
         )
 
     def active(self, kept: Mapping[str, Sequence[str]]) -> Active:
@@ -126,9 +122,9 @@ class Shapes:
         """
         active = self.active(kept)
         self.network.train()
-        shape = (len(active), self.space.width, *([batch_size] if self.per_image else []))
         with Ledger(self._given, self._results) as ledger:
-            weights = torch.empty(shape, device=META, dtype=self.type, requires_grad=True)
+            weights = torch.empty(len(active), self.space.width, device=META, dtype=self.type)
+            weights.requires_grad_()
             loss = sum(self._loss(weights, active, batch_size) for _ in range(graphs))
             assert isinstance(loss, Tensor)
             moved = [weights, *self.network.parameters()]

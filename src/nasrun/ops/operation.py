@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nasrun.ops.alike import joined, kind, lined_up, normalise, settle, shape, side_by_side
 from nasrun.ops.normalised import normalised
 from nasrun.ops.state import State
-from nasrun.ops.term import Term, wide
+from nasrun.ops.term import Term
 
 MANY = 2**18
 """Number of elements of a group of maps above which folding pays, measured on 8 to 36 channels."""
@@ -21,7 +21,7 @@ MANY = 2**18
 
 @dataclass(frozen=True)
 class Sum:
-    """A weighted sum of terms: weights (terms,), or per image (terms, B); `None` is all ones."""
+    """A weighted sum of terms, with one weight per term; `None` is all ones."""
 
     terms: tuple[Term, ...]
     weights: Tensor | None = None
@@ -39,9 +39,6 @@ class Sum:
         if any(term.state.gathers for term in self.terms):
             return self._together()
         terms = finished(self.terms)
-        if self.weights is not None and self.weights.dim() == 2:
-            pairs = zip(self.weights.unbind(), _maps(terms), strict=True)
-            return _added([wide(weight) * y for weight, y in pairs])
         groups = _folding(terms)
         alone: list[int] = []
         for position in _others(terms, groups):
@@ -79,16 +76,11 @@ class Sum:
 def _summed(
     x: Tensor, norms: Sequence[nn.BatchNorm2d], weights: Tensor | None, count: int
 ) -> Tensor:
-    """Return the sum of `count` maps that lie side by side, after their norms, if any.
-
-    `weights` is (count,), or per image (count, B).
-    """
-    folds = weights is None or weights.dim() == 1
+    """Return the sum of `count` maps that lie side by side, after their norms, if any."""
     if norms:
-        x = normalise(norms, x, weights if folds else None)
-    if weights is not None and not (norms and folds):
-        each = weights.to(x.dtype) if folds else weights.to(x.dtype).T
-        x = (x.unflatten(1, (count, -1)) * each[..., None, None, None]).flatten(1, 2)
+        x = normalise(norms, x, weights)
+    elif weights is not None:
+        x = (x.unflatten(1, (count, -1)) * weights.to(x.dtype)[:, None, None, None]).flatten(1, 2)
     return x if count == 1 else x.unflatten(1, (count, -1)).sum(1, dtype=x.dtype)
 
 
@@ -107,21 +99,16 @@ def finished(terms: Sequence[Term]) -> list[Term]:
     found = list(terms)
     while places := [place for place, term in enumerate(found) if term.then is not None]:
         waiting = [found[place] for place in places]
-        for place, term, made in zip(places, waiting, _maps(waiting), strict=True):
+        groups = _folding(waiting)
+        maps = {position: waiting[position].map() for position in _others(waiting, groups)}
+        for alike in groups:
+            made = normalised([waiting[position] for position in alike], add=False)
+            maps.update(zip(alike, made, strict=True))
+        for position, (place, term) in enumerate(zip(places, waiting, strict=True)):
             assert term.then is not None
             spare = term.norm is not None  # without a norm it may be the state's own map
-            found[place] = term.then.term(State(made, spare=spare))
+            found[place] = term.then.term(State(maps[position], spare=spare))
     return found
-
-
-def _maps(terms: Sequence[Term]) -> list[Tensor]:
-    """Return the maps of finished terms; small products are grouped."""
-    groups = _folding(terms)
-    maps = {position: terms[position].map() for position in _others(terms, groups)}
-    for alike in groups:
-        made = normalised([terms[position] for position in alike], add=False)
-        maps.update(zip(alike, made, strict=True))
-    return [maps[position] for position in range(len(terms))]
 
 
 def _folding(terms: Sequence[Term]) -> list[list[int]]:

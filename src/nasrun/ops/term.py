@@ -80,15 +80,8 @@ class Term:
         return self.state if self.linear is None else self.state.after(self.linear)
 
     def map(self, weight: Tensor | None = None) -> Tensor:
-        """Return `norm(linear(state))`, times a `weight`, () or per image (B,), unless `None`."""
-        if weight is not None and weight.dim():
-            return wide(weight) * self.map()
+        """Return `norm(linear(state))`, times a scalar `weight` unless it is `None`."""
         z = self.state.map if self.linear is None else self.linear(self.state.map)
         if self.norm is not None:
             return normalise([self.norm], z, None if weight is None else weight[None])
         return z if weight is None else weight * z
-
-
-def wide(weight: Tensor) -> Tensor:
-    """Return a weight, () or per image (B,), in a shape that multiplies maps (B, C, H, W)."""
-    return weight[:, None, None, None] if weight.dim() else weight

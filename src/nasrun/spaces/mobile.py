@@ -21,7 +21,6 @@ from nasrun.genotype import SKIP, Decision, Genotype
 from nasrun.ops.mbconv import MBConv, ProjectionShortcut
 from nasrun.ops.shared import OfImages
 from nasrun.ops.state import State
-from nasrun.ops.term import wide
 from nasrun.spaces.layout import Layout, Stem
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.supernet.mixture import Mixture
@@ -275,10 +274,10 @@ class Layer(Region, OfImages):
             weights = mixture.weights[self.row]
             share = 0.0
             for column in mixture.active[self.row]:
-                share = share + wide(weights[column])
+                share = share + weights[column]
                 choice = self.choices[column]
                 if choice in self.candidates:
-                    y = wide(weights[column]) * self.candidates[choice](x)
+                    y = weights[column] * self.candidates[choice](x)
                     total = y if total is None else total + y
         if not self.shortcut:
             y = self._zero(x) if total is None else total

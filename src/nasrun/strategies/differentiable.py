@@ -92,7 +92,8 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
         self._rounds = rounds
         self.batch_size = batch_size
         self.parts: tuple[Part, ...] = ("train", "validation") if data == "all" else ("train",)
-        self.level, self.relaxation = level, relaxation
+        self.level = level
+        self.relaxation = relaxation
         self.weight_optimizer = weight_optimizer
         self.weight_schedule = weight_schedule
         self.weight_clip = weight_clip
@@ -154,7 +155,7 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
         ).to(budget.torch_device)
         self.supernet.to(memory_format=torch.channels_last)
         compile_regions(network, budget)
-        budget.world.enter(self.supernet)
+        budget.world.enter(network)
         self.largest = largest_entropies(space)
         self.penalties = [] if self.penalty is None else [self.penalty]
         self.within: Within | None = None
@@ -187,8 +188,7 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
 
     def shapes(self) -> Shapes:
         """Return the supernet's shapes, which take no memory."""
-        given = self.space, self.task, self.budget, self.weight_optimizer, self.layout
-        return Shapes.of(*given, per_image=self.relaxation.shared_by == "image")
+        return Shapes.of(self.space, self.task, self.budget, self.weight_optimizer, self.layout)
 
     def foreseen_bytes(self) -> int:
         return self.footprint(self.shapes(), {})

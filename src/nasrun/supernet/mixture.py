@@ -13,10 +13,9 @@ from torch import Tensor
 class Mixture:
     """The weights of all candidates in a forward pass.
 
-    `weights` is (decisions, choices), rows in the order of the space's decisions, or with weights
-    per image (decisions, choices, B). `active` lists the columns to run per row, as Python
-    integers, so that a step reads no tensor. `rest` (decisions,) is added to the output of a
-    decision's candidates: zeros that carry a gradient
+    `weights` is (decisions, choices), rows in the order of the space's decisions; `active` lists
+    the columns to run per row, as Python integers, so that a step reads no tensor. `rest`
+    (decisions,) is added to the output of a decision's candidates: zeros that carry a gradient
     (`nasrun.supernet.relaxation.HardGumbel`); `None` adds nothing.
     """
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nasrun.ops.operation import Sum
 from nasrun.ops.state import State
-from nasrun.ops.term import Term, wide
+from nasrun.ops.term import Term
 from nasrun.spaces.layout import Layout
 from nasrun.supernet.edge import Edge
 from nasrun.supernet.mixture import Mixture
@@ -47,7 +47,7 @@ class PartialEdge(nn.Module):
             return None
         rest = self.pool(state.through(self.rest).map)
         if mixture is not None:
-            rest = wide(mixture.weights[self.edge.row].sum(0)) * rest
+            rest = mixture.weights[self.edge.row].sum() * rest
         parts = torch.cat([mixed.map(), rest], dim=1).unflatten(1, (self.parts, -1))
         dealt = parts.transpose(1, 2).flatten(1, 2)  # (B, K, C / K, H, W) to (B, C, H, W)
         return Sum((Term(State(dealt)),))

@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, get_args
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Sharing = Literal["pass", "cell", "image"]
 Stream = torch.Generator | None
 """A CPU generator, which all processes of a search share; `None` is torch's global one."""
 
@@ -39,16 +38,13 @@ class Relaxation(ABC):
     single: ClassVar[bool] = False
 
     @property
-    def shared_by(self) -> Sharing:
-        """Who has a sample in common in training: all of a pass, a cell's images, or an image."""
-        return "pass"
+    def draws_per_cell(self) -> bool:
+        """Whether every cell draws a sample of its own, not one forward pass."""
+        return False
 
     @abstractmethod
     def sample(self, alpha: Tensor, progress: float, noise: Stream = None) -> Weights:
-        """Return the weights of one training forward, drawn from `noise`.
-
-        If samples are shared by an image, `alpha` is (B, decisions, choices), and so are weights.
-        """
+        """Return the weights of one training forward, drawn from `noise`."""
 
     @abstractmethod
     def mean(self, alpha: Tensor) -> Weights:
@@ -70,29 +66,24 @@ class Softmax(Relaxation):
 class Concrete(Relaxation):
     """w = softmax((alpha + Gumbel) / tau): SNAS (1812.09926), soft.
 
-    tau falls linearly from `tau_start` before the first round to `tau_end` in the last round. The
-    cells and images of a forward pass share one sample. With `one_sample_per=cell`, SNAS's
-    `--resample_layer`, every cell draws its own; then the cells of a sample differ, which those of
-    an architecture do not. With `image` (ours), every image draws its own, which all cells share,
-    so that the gradient of the alphas has less variance.
+    tau falls linearly from `tau_start` before the first round to `tau_end` in the last round. All
+    cells share one sample per forward pass, or each draws its own with `per_cell`, SNAS's
+    `--resample_layer`: the gradient of alphas that many cells share has less variance.
     """
 
     tau_start: float
     tau_end: float
-    one_sample_per: Sharing = "pass"
+    per_cell: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.tau_end <= self.tau_start:
             raise ValueError(
                 f"tau_end={self.tau_end} tau_start={self.tau_start}: use 0 < tau_end <= tau_start"
             )
-        if self.one_sample_per not in get_args(Sharing):
-            known = ", ".join(get_args(Sharing))
-            raise ValueError(f"one_sample_per={self.one_sample_per}: use one of {known}")
 
     @property
-    def shared_by(self) -> Sharing:
-        return self.one_sample_per
+    def draws_per_cell(self) -> bool:
+        return self.per_cell
 
     def tau(self, progress: float) -> float:
         """Return the temperature of a round after which the share `progress` is done."""
@@ -187,15 +178,9 @@ class HardGumbel(Relaxation):
     soft: Concrete
     adds_undrawn: bool | None = None
 
-    def __post_init__(self) -> None:
-        if self.soft.one_sample_per == "image":
-            raise ValueError(
-                "soft.one_sample_per=image: all images run the same operations; use pass or cell"
-            )
-
     @property
-    def shared_by(self) -> Sharing:
-        return self.soft.one_sample_per
+    def draws_per_cell(self) -> bool:
+        return self.soft.per_cell
 
     def sample(self, alpha: Tensor, progress: float, noise: Stream = None) -> Weights:
         soft = self.soft.sample(alpha, progress, noise).values

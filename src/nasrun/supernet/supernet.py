@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from nasrun.genotype import NONE, Genotype
-from nasrun.ops.shared import OfImages
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.streams import Streams
 from nasrun.supernet.mixture import Mixture
@@ -22,7 +21,7 @@ Probabilities = dict[str, dict[str, float]]
 Rule = Callable[[SupernetSpace, Probabilities], Genotype]
 
 
-class Supernet(OfImages):
+class Supernet(nn.Module):
     """A network with all candidates, one alpha vector per decision, and the decisions taken.
 
     A decision in `fixed` runs its one choice with weight one, and its alphas get no gradient. On
@@ -69,10 +68,8 @@ class Supernet(OfImages):
         self.register_buffer("rivals", same_node, persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        sharing = self.relaxation.shared_by if self.training else "pass"
-        if sharing == "cell":
-            return self.network(x, self.mixture)
-        return self.network(x, self.mixture(images=len(x) if sharing == "image" else None))
+        anew = self.training and self.relaxation.draws_per_cell
+        return self.network(x, self.mixture if anew else self.mixture())
 
     @property
     def noise(self) -> Stream:
@@ -100,21 +97,15 @@ class Supernet(OfImages):
         without: tuple[str, str] | None = None,
         sampled: bool | None = None,
         weights: Tensor | None = None,
-        images: int | None = None,
     ) -> Mixture:
         """Return the current weights of all candidates, decided rows one-hot.
 
         `sampled` chooses a sample or the mean of the relaxation; `None` samples in training mode.
         `without=(decision, choice)` sets one candidate's weight to zero and leaves the others as
         they are, without normalising again (DARTS-PT). `weights` (decisions, choices) replaces the
-        relaxation's weights. Each of `images` gets a sample of its own; `None` is one for all.
+        relaxation's weights.
         """
-        if weights is not None:
-            relaxed = Weights(weights)
-        elif images is not None:
-            relaxed = Weights(self.world.each(self._samples, images))
-        else:
-            relaxed = self._relaxed(sampled)
+        relaxed = Weights(weights) if weights is not None else self._relaxed(sampled)
         only = relaxed.chosen
         active = [self._open_columns(row) for row in range(len(self.space.decisions))]
         if only is not None:
@@ -137,18 +128,13 @@ class Supernet(OfImages):
         if self.space.adds_undrawn if as_released else relaxed.adds_undrawn:
             assert only is not None, "adds_undrawn needs a relaxation that draws one choice"
             rest = self._undrawn(weights, only)
-        return Mixture(weights.movedim(0, -1) if images else weights, tuple(active), rest)
+        return Mixture(weights, tuple(active), rest)
 
     def _relaxed(self, sampled: bool | None) -> Weights:
         """Return a sample of the relaxation or its mean; `None` samples in training mode."""
         if self.training if sampled is None else sampled:
             return self.relaxation.sample(self.logits, self.progress, self.noise)
         return self.relaxation.mean(self.logits)
-
-    def _samples(self, images: int) -> Tensor:
-        """Return a sample of the relaxation per image, (images, decisions, choices)."""
-        alpha = self.logits.expand(images, -1, -1)
-        return self.relaxation.sample(alpha, self.progress, self.noise).values
 
     def _undrawn(self, weights: Tensor, drawn: Sequence[int]) -> Tensor:
         """Return the sum of the undrawn choices' weights per open decision, (decisions,)."""
@@ -178,8 +164,7 @@ class Supernet(OfImages):
         """Return the weights with decided rows replaced by one-hot rows without a gradient."""
         if not self.fixed:
             return weights
-        alpha = self.alpha.detach()
-        kept, chosen = torch.ones_like(alpha), torch.zeros_like(alpha)
+        kept, chosen = torch.ones_like(weights), torch.zeros_like(weights)
         for decision, choice in self.fixed.items():
             row = self.space.rows[decision]
             kept[row] = 0.0
