@@ -68,7 +68,7 @@ class Concrete(Relaxation):
 
     tau falls linearly from `tau_start` before the first round to `tau_end` in the last round. All
     cells share one sample per forward pass, or each draws its own with `per_cell`, SNAS's
-    `--resample_layer`: the gradient of alphas that many cells share has less variance.
+    `--resample_layer`.
     """
 
     tau_start: float
