@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasrun import config as configuration
 from nasrun.budget import LIMITS
-from nasrun.config import DictConfig, build
+from nasrun.config import DictConfig, Frame, build
 from nasrun.pipeline.command import Command
 from nasrun.pipeline.given import Given
 from nasrun.pipeline.plan import Plan, import_trusted, placed
@@ -70,12 +70,6 @@ def prepare(command: Command, source: Source | None) -> Plan:
         raise ValueError("extend=true: a plan is of a whole training; leave it out")
     kinds = kinds_of(command.verb, frame.stages)
     choices = command.composed.choices
-    settings = {
-        group: configuration.resolve(config[group])
-        for group in ("space", "strategy", "dataset", "task", "selector", "retrain")
-        if config.get(group) is not None
-    }
-
     if source is None and SEARCH in kinds:
         refuse_idle_key(command, "alpha_lr", "strategy", "alpha_optimizer.lr")
     limited = _limited(command.verb, config, source)
@@ -92,9 +86,6 @@ def prepare(command: Command, source: Source | None) -> Plan:
     budget = make("budget")
     refuse_threads(budget)
     space, dataset = make("space"), make("dataset")
-    settings["budget"] = budget.resolved
-    settings["dataset"] = placed(settings["dataset"])
-    settings["space"].pop("table", None)  # only for reports: the search does not depend on it
     parts = Parts(command, kinds, make, budget, space, dataset)
     searching = parts.searching()
     if budget.limited or command.only_foreseen:
@@ -103,14 +94,6 @@ def prepare(command: Command, source: Source | None) -> Plan:
     refuse_other_layout(command, source, kinds, training["layout"])
     made = searching | training
     refuse_processes(command, {kind.made_of: made[kind.made_of] for kind in STAGES}, budget)
-    if training["transfer"] is not None:
-        transfer = configuration.resolve(config["transfer"])
-        settings["transfer"] = {**transfer, "dataset": placed(transfer["dataset"])}
-    given = None if frame.genotype is None else Given.find(frame.genotype)
-    if given is not None and given.drawn:
-        from nasrun.spaces.base import DrawnSpace
-
-        refuse_incapable(f"genotype={given.name}", DrawnSpace, choices, space)
     plan = Plan(
         kinds=kinds,
         seed=frame.seed,
@@ -120,7 +103,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
         extend=frame.extend,
         discretisation=frame.discretisation,
         choices=choices,
-        settings=settings,
+        settings=_settings(config, kinds, budget),
         scale={key: config[key] for key in SCALE},
         budget=budget,
         space=space,
@@ -128,8 +111,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
         source=source,
         **searching,
         **training,
-        genotype_name=None if given is None else given.short,
-        genotype=None if given is None else given.within(space, choices["space"], frame.seed),
+        **_architecture(frame, choices, space),
         trackers=trackers,
         command=command.text,
     )
@@ -204,6 +186,35 @@ def _nodes(
     if TRANSFER in kinds:
         nodes["transfer.dataset"] = nodes["transfer"].pop("dataset", None)
     return nodes
+
+
+def _settings(config: DictConfig, kinds: Sequence[StageKind], budget: Budget) -> dict[str, Any]:
+    """Return the groups that a run records, resolved, with absolute roots of data."""
+    settings = {
+        group: configuration.resolve(config[group])
+        for group in ("space", "strategy", "dataset", "task", "selector", "retrain")
+        if config.get(group) is not None
+    }
+    settings["budget"] = budget.resolved
+    settings["dataset"] = placed(settings["dataset"])
+    settings["space"].pop("table", None)  # only for reports: the search does not depend on it
+    if TRANSFER in kinds:
+        transfer = configuration.resolve(config["transfer"])
+        settings["transfer"] = {**transfer, "dataset": placed(transfer["dataset"])}
+    return settings
+
+
+def _architecture(frame: Frame, choices: dict[str, str], space: Space) -> dict[str, Any]:
+    """Return the architecture that `genotype=` means in the space, and its name."""
+    if frame.genotype is None:
+        return {"genotype_name": None, "genotype": None}
+    given = Given.find(frame.genotype)
+    if given.drawn:
+        from nasrun.spaces.base import DrawnSpace
+
+        refuse_incapable(f"genotype={given.name}", DrawnSpace, choices, space)
+    genotype = given.within(space, choices["space"], frame.seed)
+    return {"genotype_name": given.short, "genotype": genotype}
 
 
 def configured(command: Command, source: Source | None) -> DictConfig:
