@@ -211,8 +211,14 @@ def attempt(trial: Trial, work: Path, name: str) -> dict[str, Any]:
 
 
 def reference(commands: Sequence[Command], folder: Path) -> tuple[Path, float]:
-    """Return a folder in which these commands ran undisturbed, and the seconds of the last one."""
-    mark = hashlib.sha256(json.dumps(commands).encode()).hexdigest()[:8]
+    """Return a folder in which these commands ran undisturbed, and the seconds of the last one.
+
+    They ran with the code of this commit, since runs keep its name.
+    """
+    from nasrun.runs.environment import environment
+
+    made = json.dumps([environment()["git"], commands])
+    mark = hashlib.sha256(made.encode()).hexdigest()[:8]
     path = folder / f"{commands[-1][0]}-{mark}"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -32,6 +32,15 @@ def test_a_killed_search_and_a_killed_selection_end_as_undisturbed(kills, here, 
     assert len(list((here / "references").iterdir())) == 2  # the search is done once
 
 
+def test_what_ran_undisturbed_with_another_commit_is_run_again(kills, tmp_path, monkeypatch):
+    monkeypatch.setattr(kills, "run", lambda command, folder: (0, "", {}))
+    found = []
+    for commit in ("1a7d366", "c2c868d", "1a7d366"):
+        monkeypatch.setattr("nasrun.runs.environment._git_commit", lambda commit=commit: commit)
+        found.append(kills.reference([("search",)], tmp_path)[0])
+    assert found[0] == found[2] != found[1]
+
+
 def test_the_trials_of_a_seed_are_the_same_and_of_all_kinds(kills):
     trials = [kills.Trial.draw(0, number) for number in range(100)]
     assert trials == [kills.Trial.draw(0, number) for number in range(100)]
