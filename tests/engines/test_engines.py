@@ -58,6 +58,15 @@ class Fails:
         raise ValueError(f"order={order}: cannot be done")
 
 
+@dataclass(frozen=True)
+class Nested:
+    """Runs a pool of its own, as an arm of a claim does whose search trains on the engine."""
+
+    def __call__(self, order):
+        engine = Pool(processes=2, retries=0)
+        return engine.side_by_side(2), results(engine, Product(4), [order, order + 1])
+
+
 def results(engine, job, orders, cores=2):
     try:
         return dict(engine.run(job, orders, cores))
@@ -71,6 +80,11 @@ def test_a_pool_gives_what_this_process_gives():
     there = results(Pool(processes=2, retries=0), Product(300), orders)
     assert here == there
     assert {threads for _, threads in here.values()} == {1}
+
+
+def test_a_pool_in_a_process_of_a_pool_starts_no_processes_and_gives_the_same():
+    expected = results(Serial(), Product(4), [7, 8])
+    assert results(Pool(processes=1, retries=0), Nested(), [7]) == {0: (1, expected)}
 
 
 def test_the_number_of_threads_and_the_random_state_are_put_back():

@@ -73,7 +73,8 @@ class Pool(Engine):
     """`processes` processes with one thread each; `None` is one per thread of the budget.
 
     They are started once and run one order after the other. A process that dies is replaced, and
-    its order is run again, up to `retries` times per order.
+    its order is run again, up to `retries` times per order. A process of a pool starts no others:
+    a pool in it runs one order after the other.
     """
 
     def __init__(self, *, processes: int | None, retries: int) -> None:
@@ -90,6 +91,9 @@ class Pool(Engine):
         """Accept every budget."""
 
     def run(self, job: Job, orders: Sequence[Any], cores: int) -> Iterator[tuple[int, Any]]:
+        if _in_a_pool():
+            yield from Serial().run(job, orders, cores)
+            return
         if job is not self._job:
             self.close()
             self._job = job
@@ -128,7 +132,7 @@ class Pool(Engine):
             raise
 
     def side_by_side(self, cores: int) -> int:
-        return self.processes or cores
+        return 1 if _in_a_pool() else self.processes or cores
 
     def close(self) -> None:
         for worker in self._workers:
@@ -144,6 +148,11 @@ class Pool(Engine):
     def _replace(self, worker: Worker) -> None:
         worker.stop()
         self._workers.remove(worker)
+
+
+def _in_a_pool() -> bool:
+    """Return whether this process works for a pool, so that it may start no processes."""
+    return multiprocessing.current_process().daemon
 
 
 def _lost(worker: Worker, times: int) -> str:
