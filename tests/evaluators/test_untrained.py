@@ -76,6 +76,20 @@ def test_a_score_depends_on_genotype_and_seed_and_on_nothing_that_came_before():
     assert {name for name in first if first[name] == numbers[name]} <= {"params", "macs", "depth"}
 
 
+def test_every_candidate_gets_the_same_random_numbers_however_many_its_weights_took():
+    class Draws(Formula):
+        names = ("draws",)
+
+        def __call__(self, network, batch):
+            return (float(torch.rand(())),)
+
+    evaluator, space = all_of()
+    evaluator.formulas = (Draws(),)
+    empty = space.parse("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
+    chain = space.parse("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|none~0|none~1|nor_conv_3x3~2|")
+    assert evaluator.numbers(empty) == evaluator.numbers(chain)
+
+
 def test_networks_that_drop_their_images_are_scored_too_and_no_better_than_others():
     evaluator, space = all_of()
     empty = space.parse("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")

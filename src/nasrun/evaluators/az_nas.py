@@ -1,9 +1,9 @@
 """AZ-NAS (2403.19232): four training-free numbers, joined by their ranks.
 
-As in the released code for NAS-Bench-201, weights are drawn by Kaiming's rule, the features are the
-outputs of the stem, of every block and of every reduction between blocks, and a feature of zeros
-has no entropy, so the numbers that need it are NaN. Ours: where a stride does not divide a feature
-map, its gradient is padded with zeros.
+As in the released code for NAS-Bench-201, the images are standard normal noise, weights are drawn
+by Kaiming's rule, the features are the outputs of the stem, of every block and of every reduction
+between blocks, and a feature of zeros has no entropy, so the numbers that need it are NaN. Ours:
+where a stride does not divide a feature map, its gradient is padded with zeros.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class AzNas(Formula):
     names = ("expressivity", "progressivity", "trainability", "macs")
 
     def __call__(self, network: StackedNetwork, batch: Batch) -> tuple[float, float, float, float]:
+        images = torch.randn_like(batch[0])  # the same for all, so before weights are drawn
         initialise(network)
-        images, _ = batch
         with torch.no_grad():
             first = network.enter(images)
         entropies, norms = [entropy(first[-1].map)], []

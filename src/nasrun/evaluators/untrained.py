@@ -143,6 +143,7 @@ class Untrained(Evaluator):
             with torch.random.fork_rng(devices):
                 torch.manual_seed(self.seed)
                 network = self.network(genotype).to(self.device)
+                torch.manual_seed(self.seed)  # networks draw different counts of numbers
                 values = formula(network, self.batch)
             found |= zip(formula.names, values, strict=True)
         return {name: -math.inf if math.isnan(v) else v for name, v in found.items()}
