@@ -28,7 +28,7 @@ from nasrun.strategies.levels import (
     UnrolledMixed,
     WeightsOnly,
 )
-from nasrun.strategies.penalties import DirichletKL, Exact, ResourceCost, ScoreFunction
+from nasrun.strategies.penalties import BetaDecay, DirichletKL, Exact, ResourceCost, ScoreFunction
 from nasrun.strategies.sdarts import Adversarial, RandomNoise, Smoothed
 from nasrun.streams import Streams
 from nasrun.supernet.relaxation import Concrete, Dirichlet, HardGumbel, OneHot, Softmax
@@ -165,6 +165,7 @@ def test_a_decided_edge_and_a_masked_candidate_do_not_wait():
     ("penalty", "relaxation"),
     [
         (DirichletKL(scale=1.0), RELAXATIONS["dirichlet"]),
+        (BetaDecay(weight=1.0), Softmax()),
         (ResourceCost(weight=1.0, form="log", estimator=Exact()), Softmax()),
         (
             ResourceCost(weight=1.0, form="log", estimator=ScoreFunction(baseline=True)),

@@ -23,7 +23,7 @@ from nasrun.spaces.layout import Layout
 from nasrun.spaces.mobile import MobileSpace
 from nasrun.spaces.nasbench201 import NasBench201
 from nasrun.spaces.supernet import batch_statistics
-from nasrun.strategies.penalties import DirichletKL, Exact, ResourceCost, ScoreFunction
+from nasrun.strategies.penalties import BetaDecay, DirichletKL, Exact, ResourceCost, ScoreFunction
 from nasrun.strategies.sdarts import RandomNoise
 from nasrun.supernet import relaxation as relaxations
 from nasrun.supernet.relaxation import Concrete, Dirichlet, HardGumbel, OneHot, Softmax
@@ -192,6 +192,7 @@ def test_penalties_stay_on_the_gpu(monkeypatch):
     monkeypatch.setattr(NasBench201, "costs", lambda space, **task: costs)
     for penalty, relaxation in (
         (DirichletKL(scale=1.0), Dirichlet()),
+        (BetaDecay(weight=1.0), Softmax()),
         (ResourceCost(weight=1.0, form="log", estimator=Exact()), Softmax()),
         (
             ResourceCost(weight=1.0, form="linear", estimator=ScoreFunction(baseline=True)),

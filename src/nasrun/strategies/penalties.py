@@ -210,6 +210,34 @@ class DirichletKL(Penalty):
         return {"penalty": float(self())}
 
 
+class BetaDecay(Penalty):
+    """lam * mean over open decisions of ln sum_k exp(alpha_k): beta-DARTS (2203.01665).
+
+    Its gradient is softmax(alpha) / decisions, so the likelier a choice, the more its alpha falls.
+    lam rises linearly from 0 before the first round to `weight` in the last.
+    """
+
+    def __init__(self, *, weight: float) -> None:
+        if not weight > 0:
+            raise ValueError(f"weight={weight}: use more than 0; penalty=null switches it off")
+        self.weight = weight
+
+    def begin(self, supernet: Supernet, task: ImageTask) -> None:
+        self.supernet = supernet
+
+    def __call__(self) -> Tensor:
+        supernet, decisions = self.supernet, enumerate(self.supernet.space.decisions)
+        each = torch.logsumexp(supernet.logits, dim=-1).unbind()
+        left = [each[row] for row, decision in decisions if decision.name not in supernet.fixed]
+        if not left:
+            return supernet.alpha.new_zeros(())
+        return self.weight * supernet.progress * torch.stack(left).mean()
+
+    @torch.no_grad()
+    def metrics(self) -> Metrics:
+        return {"penalty": float(self())}
+
+
 class Within(Penalty):
     """sum_i lam_i max(0, share_i - 1): a penalty for exceeding limits of the network.
 
