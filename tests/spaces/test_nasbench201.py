@@ -385,3 +385,22 @@ def test_a_shipped_cell_is_one_of_the_space(path):
     record = yaml.safe_load(path.read_text())
     assert record["space"] == "nasbench201"
     assert SPACE.render(SPACE.parse(record["cell"])) == record["cell"]
+
+
+def test_to_first_order_all_edges_into_a_node_that_only_convolutions_read_are_worth_none():
+    """Their batch norms divide by the scale of the node, so sum_e <dL/dy, o_e> = 0 (gdas.md)."""
+    drawn = ["nor_conv_3x3", "skip_connect", "nor_conv_1x1", *["nor_conv_3x3"] * 3]
+    network = SPACE.network(inputs=3, outputs=5).double()
+    x, labels = torch.randn(8, 3, 12, 12).double(), torch.randint(5, (8,))
+
+    def loss(choices):
+        mixture = SPACE.one_hot(Genotype(SPACE.name, dict(zip(SPACE.rows, choices, strict=True))))
+        weights = mixture.weights.double().requires_grad_()
+        logits = network(x, Mixture(weights, mixture.active))[0]
+        return nn.functional.cross_entropy(logits, labels), weights
+
+    found, weights = loss(drawn)
+    (gradient,) = torch.autograd.grad(found, weights)
+    lone, first, second = (gradient * weights.detach()).sum(1)[:3].tolist()
+    assert abs(lone) < 1e-3 * abs(found.item() - loss(["none", *drawn[1:]])[0].item())
+    assert abs(first + second) < 1e-3 * abs(first)
