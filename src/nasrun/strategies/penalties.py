@@ -213,7 +213,7 @@ class DirichletKL(Penalty):
 class BetaDecay(Penalty):
     """lam * mean over open decisions of ln sum_k exp(alpha_k): beta-DARTS (2203.01665).
 
-    Its gradient is softmax(alpha) / decisions, so the likelier a choice, the more its alpha falls.
+    Its gradient is lam softmax(alpha) / decisions: the likelier a choice, the more its alpha falls.
     lam rises linearly from 0 before the first round to `weight` in the last.
     """
 

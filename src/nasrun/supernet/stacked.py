@@ -19,8 +19,9 @@ States = tuple[State, ...]
 class StackedNetwork(ImageClassifier, ABC):
     """Maps images (B, C, H, W) to logits and, in training, to those of the auxiliary head, if any.
 
-    Blocks pass on the states that the next one reads, the latest last. `drop_path` is the
-    probability that the candidates' output is dropped for a sample in training.
+    Blocks pass on the states that the next one reads, the latest last. A mixture may be a function
+    that returns one per block. `drop_path` is the probability that the candidates' output is
+    dropped for a sample in training.
     """
 
     last: nn.Module
