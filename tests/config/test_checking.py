@@ -66,6 +66,7 @@ def refused(node, key="node", trusted=("points",)):
         ({"x": 1, "name": {"_target_": "points.Stranger"}}, "node.name=points.Stranger: expected"),
         ({"x": 1, "many": [{"_target_": "points.Stranger"}]}, "expected a list of a text"),
         ({"x": 1, "nane": "a"}, "has no such keyword, did you mean name?"),
+        ({"x": 1, "zzzzzz": "a"}, "has no such keyword; leave it out"),
         ({"x": 1, "_args_": [1]}, "node._args_: is not read"),
         ({"x": 1, "_recursive_": False}, "node._recursive_: is not read"),
         ({"x": 1, "_convert_": "none"}, "node._convert_: is not read"),

@@ -147,7 +147,7 @@ def _check_keywords(call: Call) -> None:
         elif not call.signature.loose:
             raise ValueError(
                 f"{key}={_shown(value)}: {call.target} has no such keyword"
-                f"{did_you_mean(name, parameters)}"
+                f"{did_you_mean(name, parameters) or '; leave it out'}"
             )
         for inner in calls_in(value):
             _check_keywords(inner)
