@@ -156,9 +156,9 @@ def selectors(strategy: str) -> tuple[str, ...]:
     if strategy in ("reinforce", "autokeras"):
         return ("fittest",)
     if strategy == "nsga2":
-        return ("fittest", "halving", "knee", "at_most")
+        return ("fittest", "halving", "local_search", "knee", "at_most")
     if WORDS[strategy][: len(CANDIDATES)] == CANDIDATES:
-        return ("fittest", "halving")
+        return ("fittest", "halving", "local_search")
     return ("magnitude", "argmax", "perturb", "frontier", "at_least", "healthy")
 
 
@@ -166,7 +166,7 @@ def commands(strategy: str, stage: str, selector: str) -> tuple[tuple[Command, .
     """Return the commands before a stage, and that of the stage."""
     words = (f"strategy={strategy}", *WORDS[strategy], *EVERYWHERE)
     search: Command = ("search", *words)
-    extra = HALVING if selector == "halving" else ()
+    extra = HALVING if selector in ("halving", "local_search") else ()
     choose: Command = ("select", f"selector={selector}", *extra, *EVERYWHERE)
     if stage == "search":
         return (), search

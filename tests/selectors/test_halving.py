@@ -11,6 +11,7 @@ from toys import Scores, Toy, context, run
 from nasrun.engines.local import Serial
 from nasrun.genotype import Genotype
 from nasrun.selectors.halving import Halving
+from nasrun.strategies.base import RankedStrategy
 from nasrun.strategies.random_search import RandomSearch
 
 
@@ -33,12 +34,17 @@ class Folder:
         self.written = name, json.loads(json.dumps(record))
 
 
-def begun(found, scores, contestants=4, eta=2):
+def halving(scores=(), **settings):
+    settings = {"contestants": 4, "neighbours": False, "eta": 2, "rungs": None, **settings}
+    return Halving(**settings, evaluator=Longer(scores))
+
+
+def begun(found, scores, contestants=4, eta=2, rungs=None):
     """The selector at a search that ended with such scores, its own trainings giving others."""
     search = RandomSearch(num_candidates=len(found), together=1, evaluator=Scores(found))
     search.begin(context(Toy()))
     run(search)
-    selector = Halving(contestants=contestants, eta=eta, evaluator=Longer(scores))
+    selector = halving(scores, contestants=contestants, eta=eta, rungs=rungs)
     selector.begin(context(Toy()), search)
     return selector, [candidate.genotype for candidate in search.candidates]
 
@@ -75,7 +81,7 @@ def test_an_architecture_is_as_good_as_its_best_score():
     proposed = iter([first, second, third, first])
     search.propose = lambda count: [next(proposed)]
     run(search)
-    selector = Halving(contestants=2, eta=2, evaluator=Longer([0.5, 0.4]))
+    selector = halving([0.5, 0.4], contestants=2, eta=2)
     selector.begin(context(Toy()), search)
     run(selector)
     assert selector.evaluator.asked == [first, second]
@@ -87,15 +93,12 @@ def test_where_the_limits_allow_no_candidate_those_contest_that_it_is_exchanged_
     search.begin(context(Toy()))
     run(search)
     allowed = {c.genotype: Genotype("toy", {**c.genotype, "e0": "a"}) for c in search.candidates}
-    selector = Halving(contestants=3, eta=3, evaluator=Longer([0.1, 0.2, 0.3]))
-    limits = SimpleNamespace(allow=lambda g: False, nearest=allowed.__getitem__)
+    selector = halving([0.1, 0.2, 0.3], contestants=3, eta=3)
+    limits = SimpleNamespace(allow=lambda g: False, nearest=lambda g, _: allowed[g])
     selector.begin(context(Toy(), limits=limits), search)
     run(selector)
     assert set(selector.evaluator.asked) == set(allowed.values())
     assert selector.report(Folder())["validation_accuracy"] > 0
-    alone = Halving(contestants=1, eta=3, evaluator=Longer([]))
-    alone.begin(context(Toy(), limits=limits), search)
-    assert alone.report(Folder()) == {"candidates": 1}
 
 
 def test_an_architecture_contests_once():
@@ -104,15 +107,42 @@ def test_an_architecture_contests_once():
     genotype = Toy().sample()
     search.propose = lambda count: [genotype]
     run(search)
-    selector = Halving(contestants=4, eta=2, evaluator=Longer([]))
+    selector = halving([], contestants=4, eta=2)
     selector.begin(context(Toy()), search)
     assert selector.rounds == 0
     assert selector.genotype == search.candidates[0].genotype
-    assert selector.report(Folder()) == {
-        "judged_by": "validation_accuracy",
-        "validation_accuracy": 0.5,
-        "candidates": 1,
-    }
+    assert selector.report(Folder()) == {"candidates": 1}
+
+
+def test_it_ends_after_a_given_number_of_rungs():
+    selector, genotypes = begun(distinct(5), [0.3, 0.9, 0.5, 0.7, 0.1, 0.6, 0.8], 5, rungs=1)
+    assert selector.rounds == 1
+    run(selector)
+    assert selector.evaluator.lengths == [(5, 2)]
+    assert selector.genotype == genotypes[::-1][1]  # 0.9 in the only rung
+
+
+def test_after_a_supernet_its_likeliest_architectures_contest():
+    likeliest = [Toy().sample() for _ in range(3)]
+    asked = []
+
+    class Ranked(RankedStrategy):
+        """A search that knows its three best architectures."""
+
+        def __init__(self):
+            """Take nothing."""
+
+        def promising(self, count, limits):
+            asked.append((count, limits))
+            return likeliest
+
+    Ranked.__abstractmethods__ = frozenset()
+    selector = halving([0.1, 0.3, 0.2], contestants=3, eta=3)
+    selector.begin(context(Toy()), Ranked())
+    run(selector)
+    assert asked == [(3, None)]
+    assert selector.evaluator.asked == likeliest
+    assert selector.genotype == likeliest[1]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +187,7 @@ def test_limits_are_obeyed_where_a_candidate_does():
     search = RandomSearch(num_candidates=20, together=1, evaluator=Scores(distinct(20)))
     search.begin(context(Toy()))
     run(search)
-    selector = Halving(contestants=3, eta=2, evaluator=Longer([0.0] * 9))
+    selector = halving([0.0] * 9, contestants=3, eta=2)
     selector.begin(context(Toy(), limits=Few()), search)
     run(selector)
     assert {genotype["e0"] for genotype in selector.evaluator.asked} == {"none"}
@@ -165,11 +195,11 @@ def test_limits_are_obeyed_where_a_candidate_does():
 
 @pytest.mark.parametrize(
     ("settings", "wrong"),
-    [({"contestants": 0, "eta": 2}, "contestants=0"), ({"contestants": 4, "eta": 1}, "eta=1")],
+    [({"contestants": 1}, "contestants=1"), ({"eta": 1}, "eta=1"), ({"rungs": 0}, "rungs=0")],
 )
 def test_impossible_values_are_refused(settings, wrong):
     with pytest.raises(ValueError, match=wrong):
-        Halving(**settings, evaluator=Longer([]))
+        halving(**settings)
 
 
 def test_a_contestant_whose_training_diverges_comes_last():
@@ -179,3 +209,63 @@ def test_a_contestant_whose_training_diverges_comes_last():
     assert first["diverged"] == 1
     assert "diverged" not in last
     assert selector.genotype == selector.evaluator.asked[-1]
+
+
+CENTRE = {"e0": "a", "e1": "none", "e2": "b"}
+NEIGHBOURS = [
+    ("b", "none", "b"),
+    ("a", "none", "a"),
+    ("none", "a", "b"),
+    ("a", "a", "none"),
+    ("none", "b", "b"),
+    ("a", "b", "none"),
+]
+"""Another operation on a kept edge, or an operation on the dropped one in place of a kept edge."""
+
+
+def genotype(*choices):
+    return Genotype("toy", dict(zip(("e0", "e1", "e2"), choices, strict=True)))
+
+
+def near(seed=0, contestants=25, limits=None):
+    """The selector at a search whose best candidate is the centre."""
+    torch.manual_seed(seed)
+    search = RandomSearch(num_candidates=2, together=1, evaluator=Scores([0.9, 0.1]))
+    search.begin(context(Toy()))
+    proposed = iter([Genotype("toy", CENTRE), genotype("b", "b", "none")])
+    search.propose = lambda count: [next(proposed)]
+    run(search)
+    selector = halving(contestants=contestants, neighbours=True, eta=3)
+    selector.begin(context(Toy(), limits=limits), search)
+    return selector
+
+
+def test_the_choice_of_the_search_contests_with_all_that_differ_in_one_decision():
+    first, *others = near()._contestants
+    assert first == Genotype("toy", CENTRE)
+    assert len(others) == len(set(others)) == 6
+    assert set(others) == {genotype(*choices) for choices in NEIGHBOURS}
+
+
+def test_of_more_neighbours_some_are_drawn():
+    met = set()
+    for seed in range(30):
+        first, *drawn = near(seed, contestants=3)._contestants
+        assert first == Genotype("toy", CENTRE)
+        assert len(set(drawn)) == 2
+        met |= set(drawn)
+    assert met == {genotype(*choices) for choices in NEIGHBOURS}
+    assert near(5, contestants=3)._contestants == near(5, contestants=3)._contestants
+
+
+@pytest.mark.parametrize("contestants", [2, 25])
+def test_only_neighbours_within_the_limits_contest(contestants):
+    limits = SimpleNamespace(allow=lambda g: g["e2"] == "b", nearest=lambda g, p: g)
+    found = near(contestants=contestants, limits=limits)._contestants
+    assert len(found) == min(contestants, 4)
+    assert {g["e2"] for g in found} == {"b"}
+
+
+def test_the_plan_counts_the_neighbours():
+    assert near()._expected(None) == 7
+    assert near(contestants=4)._expected(None) == 4

@@ -1,7 +1,8 @@
 """Successive halving: train the best candidates longer and longer, keep the better part each time.
 
 Jamieson and Talwalkar (1502.07943). Where we differ: every rung trains from scratch instead of
-continuing from the previous rung, so that its learning rate schedule is complete.
+continuing from the previous rung, so that its learning rate schedule is complete. Between the best
+candidate and its neighbours it is a step of local search (White et al., 2005.02960).
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from typing import Any
+
+import torch
 
 from nasrun.divergence import below
 from nasrun.engines.base import OnEngine, given
@@ -20,47 +23,72 @@ from nasrun.stage import Divided, Metrics, Rehearsal
 from nasrun.strategies.base import (
     Candidate,
     CandidateStrategy,
+    RankedStrategy,
     Strategy,
-    allowed,
     from_plain,
     plain,
+    within,
 )
 
 
 class Halving(Selector, OnEngine, Divided):
     """A round is a rung; per rung, epochs are multiplied and contestants divided by `eta`.
 
-    The first rung trains the `contestants` best distinct candidates for `evaluator.epochs` epochs.
+    The first rung trains the `contestants` most promising architectures, each once, for
+    `evaluator.epochs` epochs. If `neighbours`, they are instead the most promising one and those
+    that differ from it in one decision, drawn uniformly if there are more. It ends with one
+    contestant, or after `rungs` rungs.
     """
 
-    accepts = CandidateStrategy
+    accepts = RankedStrategy
     space: SupernetSpace
 
-    def __init__(self, *, contestants: int, eta: float, evaluator: FromScratch) -> None:
-        if contestants < 1:
-            raise ValueError(f"contestants={contestants}: use at least 1")
+    def __init__(
+        self,
+        *,
+        contestants: int,
+        neighbours: bool,
+        eta: float,
+        rungs: int | None,
+        evaluator: FromScratch,
+    ) -> None:
+        if contestants < 2:
+            raise ValueError(f"contestants={contestants}: use at least 2")
         if not eta > 1:
             raise ValueError(f"eta={eta}: use more than 1")
+        if rungs is not None and rungs < 1:
+            raise ValueError(f"rungs={rungs}: use at least 1, or null for as many as it takes")
         self.contestants = contestants
+        self.neighbours = neighbours
         self.eta = eta
+        self.rungs = rungs
         self.evaluator = evaluator
         self.searches = (evaluator.scores,)
 
     def read(self, strategy: Strategy) -> None:
-        assert isinstance(strategy, CandidateStrategy)
+        assert isinstance(strategy, RankedStrategy)
         self._begin()
-        candidates = sorted(strategy.candidates, key=lambda candidate: -candidate.score.merit)
-        self._exchanged = False
-        if (limits := self.context.limits) is not None:
-            inside = allowed(candidates, limits)
-            self._exchanged = not inside
-            candidates = inside or [
-                Candidate(limits.nearest(c.genotype), c.score) for c in candidates
-            ]
-        best: dict[Genotype, Candidate] = {}
-        for candidate in candidates:
-            best.setdefault(candidate.genotype, candidate)
-        self._contestants = list(best.values())[: self.contestants]
+        self._contestants = self._entrants(strategy)
+
+    def _entrants(self, strategy: RankedStrategy) -> list[Genotype]:
+        """Return the contestants of the first rung."""
+        limits = self.context.limits
+        if not self.neighbours:
+            return strategy.promising(self.contestants, limits)
+        (best,) = strategy.promising(1, limits)
+        others = list(self.space.neighbours(best))
+        order = torch.randperm(len(others), generator=self.streams.throughout("neighbours"))
+        found = [best, *(others[place] for place in order.tolist())]
+        return (found if limits is None else within(found, limits))[: self.contestants]
+
+    def _expected(self, strategy: RankedStrategy) -> int:
+        """Return the number of contestants of the first rung, before the search."""
+        if self.neighbours:
+            near = sum(1 for _ in self.space.neighbours(self.space.sample()))
+            return min(self.contestants, 1 + near)
+        if isinstance(strategy, CandidateStrategy):
+            return min(self.contestants, strategy.num_candidates)
+        return self.contestants
 
     def _begin(self) -> None:
         self._rungs: list[list[Candidate]] = []
@@ -68,13 +96,11 @@ class Halving(Selector, OnEngine, Divided):
         self.evaluator.begin(self.context)
 
     def rehearsals(self, strategy: Strategy) -> Iterator[Rehearsal]:
-        assert isinstance(strategy, CandidateStrategy)
+        assert isinstance(strategy, RankedStrategy)
         self._begin()
-        left, rung = min(self.contestants, strategy.num_candidates), 0
-        while left > 1:
+        for rung, left in enumerate(self._sizes(self._expected(strategy))):
             genotype = self.space.sample()
             yield self.evaluator.rehearsal(genotype, left, left, epochs=self._epochs(rung))
-            left, rung = self._survivors(left), rung + 1
 
     @property
     def on_engine(self) -> bool:
@@ -86,28 +112,24 @@ class Halving(Selector, OnEngine, Divided):
 
     @property
     def rounds(self) -> int:
-        left, rungs = len(self._contestants), 0
-        while left > 1:
-            left, rungs = self._survivors(left), rungs + 1
-        return rungs
+        return len(self._sizes(len(self._contestants)))
 
-    def _survivors(self, contestants: int) -> int:
-        return min(math.ceil(contestants / self.eta), contestants - 1)
-
-    @property
-    def _best(self) -> Candidate:
-        return (self._rungs[-1] if self._rungs else self._contestants)[0]
+    def _sizes(self, contestants: int) -> list[int]:
+        """Return the number of contestants per rung."""
+        sizes: list[int] = []
+        while contestants > 1 and len(sizes) != self.rungs:
+            sizes.append(contestants)
+            contestants = min(math.ceil(contestants / self.eta), contestants - 1)
+        return sizes
 
     @property
     def genotype(self) -> Genotype:
-        return self._best.genotype
+        return self._rungs[-1][0].genotype if self._rungs else self._contestants[0]
 
     def run_round(self) -> Metrics:
-        running = self._contestants
-        if self._rungs:
-            running = self._rungs[-1][: self._survivors(len(self._rungs[-1]))]
+        best = [c.genotype for c in self._rungs[-1]] if self._rungs else self._contestants
+        genotypes = best[: self._sizes(len(self._contestants))[self.round]]
         epochs = self._epochs(self.round)
-        genotypes = [candidate.genotype for candidate in running]
         with below("evaluator"):
             found = self.evaluator.evaluate(genotypes, self.track, epochs=epochs)
         scored = [*map(Candidate, genotypes, found)]
@@ -143,6 +165,5 @@ class Halving(Selector, OnEngine, Divided):
             for number, rung in enumerate(self._rungs)
         ]
         folder.write("rungs.json", rungs)
-        known = bool(self._rungs) or not self._exchanged  # else it is another network's score
-        scored = self._best.score.report() if known else {}
+        scored = self._rungs[-1][0].score.report() if self._rungs else {}
         return {**scored, "candidates": len(self._contestants)}

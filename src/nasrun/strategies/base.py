@@ -30,6 +30,8 @@ from nasrun.trained import Trained
 
 Mask = tuple[str, str]
 """A decision and one of its choices, whose weight is set to zero."""
+CONTESTS = "rescored, halving or local_search"
+"""The selectors that score promising architectures again, in messages."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class SupernetStrategy(RankedStrategy):
     """
 
     leaves = "a supernet"
-    read_by = "magnitude, argmax, perturb, frontier, at_least, healthy or rescored"
+    read_by = f"magnitude, argmax, perturb, frontier, at_least, healthy, {CONTESTS}"
     searches = (SupernetSpace,)
     learns = ImageTask
     supernet: Supernet
@@ -178,7 +180,7 @@ class CandidateStrategy(ScoredStrategy, RankedStrategy):
     num_candidates: int
     limits: Limits | None = None
     leaves = "scored candidates"
-    read_by = "fittest, halving or rescored"
+    read_by = f"fittest, {CONTESTS}"
     searches: tuple[type[Space], ...] = (DecisionSpace,)
     learns = ImageTask
 
@@ -225,7 +227,7 @@ class PricedStrategy(CandidateStrategy):
     """A strategy that weighs the scores of architectures against their costs."""
 
     leaves = "scored candidates with costs"
-    read_by = "knee, at_most, fittest, halving or rescored"
+    read_by = f"knee, at_most, fittest, {CONTESTS}"
     space: DecisionSpace
 
     @property
