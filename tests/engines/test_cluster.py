@@ -53,10 +53,11 @@ def cluster():
     quick["health_check_failure_threshold"] = 3
     node = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", folder)  # its default may not exist, or be another cluster's
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
         made = Cluster(
             initialize_head=True,
-            head_node_args={**node, "temp_dir": folder, "_system_config": quick},
+            head_node_args={**node, "_system_config": quick},
         )
         made.add_node(**node)
         shutdown = ray.shutdown
