@@ -1,5 +1,6 @@
 """Ray: two nodes give this process's bytes, also if one of them is killed; faults are one line."""
 
+import json
 import os
 import shutil
 import signal
@@ -94,6 +95,31 @@ def test_two_nodes_write_the_files_of_one_process(nasrun, here, ray):
         assert (answer.status, answer.err) == (0, "")
     assert differences(Path("here"), Path("there")) == []
     assert len(list(Path("there").glob("*/v001"))) == len(SEARCHES)
+
+
+def test_two_nodes_compare_cells_and_draw_landscapes_as_one_process_does(nasrun, here, ray):
+    Path("cell.txt").write_text("normal skip_connect@0 dil_conv_3x3@1; reduce max_pool_3x3@0")
+    tiny = ["images=48", "epochs=1", "retrain.channels=2", "retrain.layers=3", "dataset.size=4"]
+    tiny += ["retrain.auxiliary=false", "retrain.batch_size=16"]
+    cpu = ["budget.threads=1", "budget.device=cpu"]
+    found = []
+    for out, engine in (("one", ["engine=serial"]), ("two", ray)):
+        words = ["analyze", "convergence", "genotype=cell.txt", "seeds=2", *tiny, *cpu, *engine]
+        answer = nasrun(*words, f"out={out}")
+        assert (answer.status, answer.err) == (0, "")
+        solutions = ",".join(f"{out}/weights/cell-seed{seed}.safetensors" for seed in (0, 1))
+        words = ["analyze", "landscape", f"solution={solutions}", "images=40", "batch_size=10"]
+        answer = nasrun(*words, "grid=3", "line=4", *cpu, *engine, f"out={out}/landscape")
+        assert (answer.status, answer.err) == (0, "")
+        made = [Path(out, name) for name in ("convergence.json", "landscape/landscape.json")]
+        found.append([json.loads(path.read_text().replace(f"{out}/", "")) for path in made])
+    assert found[0] == found[1]
+    one, two = (
+        {path.name: path.read_bytes() for path in Path(out, "weights").iterdir()}
+        for out in ("one", "two")
+    )
+    assert one == two
+    assert len(one) == 2
 
 
 @dataclass(frozen=True)
