@@ -230,6 +230,27 @@ def test_a_training_can_be_asked_to_be_longer(begun):
     assert other(genotype) == longer
 
 
+@pytest.mark.parametrize("last", [1, 2, 5])
+def test_training_speed_is_minus_the_mean_loss_of_the_last_epochs_and_reads_no_validation(
+    last, begun, monkeypatch
+):
+    words = ["strategy.evaluator.epochs=3", f"strategy.evaluator.speed_epochs={last}"]
+    evaluator, space = begun("from_scratch", *words)
+    losses, trained = [], TrainFromScratch.train
+
+    def noted(job, *given):
+        losses.append(trained(job, *given)["train_loss"])
+        return {"train_loss": losses[-1]}
+
+    monkeypatch.setattr(TrainFromScratch, "train", noted)
+    monkeypatch.setattr(TrainFromScratch, "measure", None)
+    score = evaluator(space.sample())
+    assert len(losses) == 3
+    assert score.name == "training_speed"
+    assert score.merit == pytest.approx(-sum(losses[-last:]) / min(last, 3))
+    assert evaluator.rehearsal(space.sample(), 1, 1).rest is None
+
+
 def test_a_longer_training_scores_better(begun):
     losses = []
     for epochs in (1, 12):
@@ -250,6 +271,7 @@ def test_a_longer_training_scores_better(begun):
         ("from_scratch", "batch_size=1"),
         ("from_scratch", "channels=3"),
         ("from_scratch", "layers=2"),
+        ("from_scratch", "speed_epochs=0"),
         ("inherited", "rounds=0"),
         ("inherited", "batch_size=1"),
         ("inherited", "images=0"),
@@ -270,8 +292,12 @@ def test_a_warm_up_that_diverges_ends(begun):
         evaluator.warm_up(Bare(), 0.0)
 
 
-def test_a_candidate_whose_training_diverges_has_the_worst_score_and_all_together_none(begun):
-    evaluator, space = begun("from_scratch", "engine=serial")
+@pytest.mark.parametrize("speed", ["null", 1])
+def test_a_candidate_whose_training_diverges_has_the_worst_score_and_all_together_none(
+    speed, begun
+):
+    words = [f"strategy.evaluator.speed_epochs={speed}", "engine=serial"]
+    evaluator, space = begun("from_scratch", *words)
     evaluator.engine = Serial()
     trained = TrainFromScratch.train
 
@@ -288,7 +314,7 @@ def test_a_candidate_whose_training_diverges_has_the_worst_score_and_all_togethe
         evaluator.streams.at(0)
         lost, sound = evaluator.evaluate([space.sample(torch.Generator())] * 2)
         assert (lost.merit, lost.sound) == (-math.inf, False)
-        assert 0 <= sound.value <= 1
+        assert sound.sound
         bad = seeds
         evaluator.streams.at(0)
         with pytest.raises(Diverged, match="of every candidate diverged; use a smaller"):
