@@ -170,6 +170,15 @@ def test_a_stop_in_it_costs_its_repetition_only(nasrun, finished, monkeypatch):
         assert (whole / name).read_bytes() == (folder / name).read_bytes()
 
 
+def test_it_is_written_in_a_space_whose_edges_have_no_none(nasrun, here):
+    words = [*SMALL, "space=darts_s2", "budget.threads=1", "budget.device=cpu"]
+    assert nasrun("search", *words).status == 0
+    answer = nasrun("select", "budget.threads=1", "budget.device=cpu")
+    assert answer.status == 0, answer.err
+    (written,) = here.glob("outputs/*/v001/select/magnitude/discretisation.json")
+    assert {"gap", "child_tuned_accuracy"} <= set(read(written))
+
+
 def test_it_can_be_switched_off_and_changes_no_choice(nasrun, finished):
     on, off = Path("on"), finished / "select/magnitude"
     off.rename(on)

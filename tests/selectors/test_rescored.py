@@ -15,6 +15,7 @@ from nasrun.runs.run import Run
 from nasrun.score import Score
 from nasrun.selectors.rescored import Rescored
 from nasrun.strategies.random_search import RandomSearch
+from nasrun.supernet.likeliest import likeliest
 
 CELL = ["rounds=2", "width=2", "depth=3", "batch_size=16", "images=64", "budget.threads=1"]
 CELL += ["discretisation=false", "space=nasbench201", "stages=[search,select]"]
@@ -158,3 +159,16 @@ def test_the_likeliest_cells_of_a_supernet_are_scored_by_named_formulas_or_its_w
     assert nasrun(*select, *own).status == 0
     mine = json.loads((run_.path / "select/rescored-2/result.json").read_text())
     assert (mine["judged_by"], mine["candidates"]) == ("validation_accuracy", 3)
+
+
+def test_after_a_supernet_further_likely_architectures_stand_in_for_those_over_the_limits(begin):
+    small = ["width=2", "depth=3", "batch_size=16", "images=64"]
+    search = begin("strategy=darts", "space=nasbench201", *small)
+    ranked = likeliest(search.supernet.space, search.supernet.probabilities(), 200)
+    assert search.promising(3, None) == ranked[:3]
+    wanted = [ranked[5], ranked[40], ranked[150], ranked[199]]
+    limits = SimpleNamespace(allow=wanted.__contains__, nearest=lambda genotype, likely: ranked[9])
+    assert search.promising(3, limits) == wanted[:3]
+    assert search.promising(5, limits) == [*wanted, ranked[9]]
+    limits.allow = lambda genotype: False
+    assert search.promising(3, limits) == [ranked[9]]

@@ -286,3 +286,12 @@ def test_depths_are_the_nodes_of_all_cell_types_together_or_the_layers():
     layers = {"expansions": (3,), "widths": (100,), "squeeze": (False,), "channels": 4, "layers": 3}
     mobile = MobileSpace(kernels=(3,), skip=True, **layers)
     assert mobile.depths == (("layer00",), ("layer01",), ("layer02",))
+
+
+def test_an_edge_may_be_dropped_where_none_is_no_choice():
+    narrow = space(("skip_connect", "sep_conv_3x3"))
+    genotype = narrow.sample()
+    assert NONE in genotype.values()
+    assert narrow.has(genotype)
+    (kept, *_) = (name for name, choice in genotype.items() if choice != NONE)
+    assert not narrow.has(genotype.changed({kept: "max_pool_3x3"}))

@@ -3,6 +3,7 @@
 import math
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -101,6 +102,21 @@ def test_a_warm_start_makes_the_better_half_of_what_it_scores_the_first_populati
     assert first == [judge.asked[1], judge.asked[3], judge.asked[5]]
     assert search.candidates == other.candidates[:1]
     assert 1 <= difference(other.candidates[3].genotype, other.candidates[0].genotype) <= 3
+
+
+def test_a_warm_start_scores_architectures_within_the_limits():
+    torch.manual_seed(0)
+    judge = Scores([0.3, 0.8, 0.2, 0.9, 0.1, 0.7])
+    search = begun(
+        [0.0] * 8, population=3, tournament=1, warm_start=WarmStart(scored=6, evaluator=judge)
+    )
+    search.limits = SimpleNamespace(
+        allow=lambda g: g["e0"] == "none",
+        nearest=lambda g: g.changed({"e0": "none", "e1": "a", "e2": "a"}),
+    )
+    run(search)
+    assert {genotype["e0"] for genotype in judge.asked} == {"none"}
+    assert {candidate.genotype["e0"] for candidate in search.candidates} == {"none"}
 
 
 def test_a_warm_start_has_to_leave_some_out_and_to_score_at_once():

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from torch.optim import Adam, AdamW, RAdam, RMSprop
 from toys import DARTS, context
 
 from nasrun.budget import Budget
@@ -112,7 +113,9 @@ def test_masks_and_choices_are_two_forms_of_the_same():
 
 
 @pytest.mark.parametrize("mapped", [False, True])
-@pytest.mark.parametrize("factory", [SGD, partial(torch.optim.Adam, lr=0.01)])
+@pytest.mark.parametrize(
+    "factory", [SGD, *(partial(made, lr=0.01) for made in (Adam, AdamW, RMSprop, RAdam))]
+)
 def test_lent_weights_train_as_their_own_would(mapped, factory):
     """Two paths in turn out of the bank, against one network with an optimizer of its own."""
     torch.manual_seed(0)
@@ -199,7 +202,12 @@ def test_restored_it_goes_on_to_the_same_bits():
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"samples": 0}, "samples=0"), ({"images": 1}, "images=1"), ({"clip": 0.0}, "clip=0")],
+    [
+        ({"samples": 0}, "samples=0"),
+        ({"images": 1}, "images=1"),
+        ({"clip": 0.0}, "clip=0"),
+        ({"optimizer": torch.optim.NAdam}, "the state of NAdam does not begin with zeros"),
+    ],
 )
 def test_settings_that_cannot_work_are_refused(change, said):
     with pytest.raises(ValueError, match=said):

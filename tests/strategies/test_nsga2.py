@@ -196,3 +196,16 @@ def test_a_latency_is_read_from_a_table_of_any_layout(tmp_path):
 def test_impossible_values_are_refused(wrong, line):
     with pytest.raises(ValueError, match=line):
         made([0.0] * 6, **wrong)
+
+
+def test_no_architecture_is_scored_twice_under_limits():
+    torch.manual_seed(0)
+    search = begun([0.1 * (number % 7) for number in range(24)], together=4)
+    exchanged = dict.fromkeys(SPACE.names[:4], "none")  # 9 are left
+    search.limits = SimpleNamespace(
+        allow=lambda g: g.changed(exchanged) == g, nearest=lambda g: g.changed(exchanged)
+    )
+    run(search)
+    found = [candidate.genotype for candidate in search.candidates]
+    assert all(search.limits.allow(genotype) for genotype in found)
+    assert len(set(found)) == 9

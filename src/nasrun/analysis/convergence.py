@@ -145,7 +145,7 @@ def analyse(
         _train(found, orders, recipe, budget, engine, kept)
         rows = [_row(each, own, recipe, kept) for each, own in zip(found, orders, strict=True)]
         record = {"epochs": recipe.epochs, "first_seed": first, "seeds": seeds}
-        record |= _compared(rows, threshold)
+        record |= _compared(rows, threshold, recipe.epochs)
         write_json(folder / RECORD, record)
         measured.convergence(record, MEASURES, folder / PICTURE)
     return {**record, "picture": str(folder / PICTURE)}
@@ -234,18 +234,22 @@ def _row(
     }
 
 
-def _compared(rows: Sequence[dict[str, Any]], threshold: float | None) -> dict[str, Any]:
+def _compared(
+    rows: Sequence[dict[str, Any]], threshold: float | None, epochs: int
+) -> dict[str, Any]:
     """Return the threshold, the measures of every architecture, and their rank correlations.
 
-    Without a given threshold it is the accuracy that every training reaches.
+    Without a given threshold it is the accuracy that every training reaches. A training that
+    diverged, whose curve is shorter, counts nowhere.
     """
-    curves = [curve for row in rows for curve in row["curves"]]
-    best = [max((epoch["accuracy"] for epoch in curve), default=0.0) for curve in curves]
+    curves = [curve for row in rows for curve in row["curves"] if len(curve) == epochs]
+    if not curves:
+        raise ValueError("retrain.optimizer.lr: every training diverged; use a smaller one")
+    best = [max(epoch["accuracy"] for epoch in curve) for curve in curves]
     used = min(best) if threshold is None else threshold
-    length = max(map(len, curves))
     for row in rows:
-        each = [_measures(curve, used, length) for curve in row["curves"]]
-        row["measures"] = {key: _spread([one[key] for one in each]) for key in MEASURES}
+        each = [_measures(curve, used) if len(curve) == epochs else {} for curve in row["curves"]]
+        row["measures"] = {key: _spread([one.get(key) for one in each]) for key in MEASURES}
     return {
         "threshold": used,
         "rows": rows,
@@ -255,15 +259,14 @@ def _compared(rows: Sequence[dict[str, Any]], threshold: float | None) -> dict[s
     }
 
 
-def _measures(curve: Sequence[Metrics], threshold: float, length: int) -> dict[str, float | None]:
-    """Return the measures of one training; `None` for those that it did not get as far as."""
+def _measures(curve: Sequence[Metrics], threshold: float) -> dict[str, float | None]:
+    """Return the measures of one training; `None` if it does not reach the threshold."""
     reached = [n for n, epoch in enumerate(curve, 1) if epoch["accuracy"] >= threshold]
-    done = len(curve) == length
     return {
-        "area": fmean(epoch["loss"] for epoch in curve) if done else None,
+        "area": fmean(epoch["loss"] for epoch in curve),
         "epochs_to_threshold": float(reached[0]) if reached else None,
-        "accuracy": curve[-1]["accuracy"] if done else None,
-        "loss": curve[-1]["loss"] if done else None,
+        "accuracy": curve[-1]["accuracy"],
+        "loss": curve[-1]["loss"],
     }
 
 

@@ -319,4 +319,5 @@ def told(record: Mapping[str, Any]) -> Iterator[Exhibit | str]:
             if 0 <= t <= 1 and point["loss"] is not None
         ]
         ends = " and ".join(record["line"]["ends"])
-        yield f"largest loss between {ends}: {max(inside):.4f}"
+        largest = f"{max(inside):.4f}" if inside else "none is finite"
+        yield f"largest loss between {ends}: {largest}"

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasrun.ops import op
+from nasrun.ops.convolution import Convolution
 from nasrun.ops.operation import Operation
 from nasrun.ops.state import State, lies
 from nasrun.ops.term import Term
@@ -23,7 +24,7 @@ class ReLUConvBN(Operation):
         self, inputs: int, outputs: int, affine: bool, *, kernel: int = 1, stride: int = 1
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+        self.conv = Convolution(inputs, outputs, kernel, stride, kernel // 2, bias=False)
         self.bn = nn.BatchNorm2d(outputs, affine=affine)
         self.pointwise = kernel == stride == 1
 

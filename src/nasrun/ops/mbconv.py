@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasrun.ops.convolution import Convolution
+
 SQUEEZE = 4
 """The squeezed width is a quarter of the expanded one (1905.02244 sec. 5.3)."""
 
@@ -80,6 +82,6 @@ class ProjectionShortcut(nn.Sequential):
 
     def __init__(self, inputs: int, outputs: int, stride: int, affine: bool) -> None:
         super().__init__(
-            nn.Conv2d(inputs, outputs, 1, stride, bias=False),
+            Convolution(inputs, outputs, 1, stride, bias=False),
             nn.BatchNorm2d(outputs, affine=affine),
         )

@@ -96,8 +96,7 @@ def _discretise(plan: Plan, run: Run, strategy: SupernetStrategy, genotype: Geno
     result is empty if limits led to a genotype outside of the supernet.
     """
     run.search().load(strategy)
-    left = strategy.supernet.space.open_choices(None)
-    if any(choice not in left[name] for name, choice in genotype.items()):
+    if not strategy.supernet.space.has(genotype):
         return {}
     plan.streams.enter("discretisation")
     return discretise(strategy, genotype)

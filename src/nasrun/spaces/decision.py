@@ -99,6 +99,11 @@ class DecisionSpace(DrawnSpace):
             return {decision.name: decision.choices for decision in self.decisions}
         return {name: (choice,) for name, choice in self.check(genotype).items()}
 
+    def has(self, genotype: Genotype) -> bool:
+        """Return whether every choice is one of these decisions'; an edge may always be dropped."""
+        left = self.open_choices(None)
+        return all(choice in (*left[name], NONE) for name, choice in genotype.items())
+
     def check(self, genotype: Genotype) -> Genotype:
         for decision in self.decisions:
             choice = genotype.get(decision.name, NONE)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nasrun.genotype import NONE, Genotype
+from nasrun.ops.convolution import Convolution
 
 OPERATIONS = (
     *("none", "skip_connect", "conv_1x1", "conv_3x3", "conv_5x5"),
@@ -27,7 +28,7 @@ class PreActivation(nn.Module):
         if "conv" in name:
             kernel, dilation = int(name[-1]), 2 if name.startswith("dil") else 1
             padding = dilation * (kernel // 2)
-            self.conv = nn.Conv2d(inputs, channels, kernel, stride, padding, dilation)
+            self.conv = Convolution(inputs, channels, kernel, stride, padding, dilation)
 
     def forward(self, x: Tensor | None) -> Tensor | None:
         if x is None or self.name == NONE:

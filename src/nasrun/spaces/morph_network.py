@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasrun.networks import ImageClassifier
+from nasrun.ops.convolution import Convolution
 from nasrun.ops.shared import OfImages
 from nasrun.spaces.layout import Layout, Stem
 from nasrun.spaces.morph_layers import Chain, ChainLayer, Skip
@@ -91,7 +92,7 @@ class MorphLayer(Region):
             self.norm: nn.Module = nn.Identity()
         else:
             kernel = layer.kernel
-            self.map = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+            self.map = Convolution(inputs, outputs, kernel, stride, kernel // 2, bias=False)
             self.norm = nn.BatchNorm2d(outputs)
         self.joins = nn.ModuleDict(joins)
 

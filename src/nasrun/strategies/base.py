@@ -7,12 +7,13 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from typing import Any, ClassVar
 
 from nasrun.context import AnyContext
 from nasrun.costs.limits import Limits
 from nasrun.engines.base import OnEngine
-from nasrun.genotype import NONE, Genotype
+from nasrun.genotype import Genotype
 from nasrun.score import Score
 from nasrun.spaces.base import Space
 from nasrun.spaces.decision import DecisionSpace
@@ -30,6 +31,8 @@ from nasrun.trained import Trained
 
 Mask = tuple[str, str]
 """A decision and one of its choices, whose weight is set to zero."""
+LIKELY = 256
+"""Ours: where limits forbid likely architectures, this many are looked at for allowed ones."""
 CONTESTS = "rescored, halving or local_search"
 """The selectors that score promising architectures again, in messages."""
 
@@ -70,7 +73,10 @@ class RankedStrategy(Strategy):
 
     @abstractmethod
     def promising(self, count: int, limits: Limits | None) -> list[Genotype]:
-        """Return the `count` best, each once, within the limits or nearest to them if none is."""
+        """Return up to `count` architectures within the limits, the best first, each once.
+
+        Where too few of the best are within them, the nearest to the best stand in.
+        """
 
     @property
     @abstractmethod
@@ -135,17 +141,25 @@ class SupernetStrategy(RankedStrategy):
         """Go to the end of the search without training, so that a selection can be rehearsed."""
 
     def promising(self, count: int, limits: Limits | None) -> list[Genotype]:
-        probabilities = self.supernet.probabilities()
-        found = likeliest(self.supernet.space, probabilities, count)
-        return found if limits is None else within(found, limits, probabilities)
+        space, probabilities = self.supernet.space, self.supernet.probabilities()
+        found, asked = likeliest(space, probabilities, count), count
+        if limits is None:
+            return found
+        while len(kept := [g for g in found if limits.allow(g)]) < count:
+            if len(found) < asked or asked >= LIKELY:
+                break
+            asked *= 2
+            found = likeliest(space, probabilities, asked)
+        nearest = (limits.nearest(genotype, probabilities) for genotype in found)
+        return list(islice(dict.fromkeys(chain(kept, nearest)), count))
 
     @property
     def shared_score(self) -> Callable[[Genotype], Score]:
         return self._shared_score
 
     def _shared_score(self, genotype: Genotype) -> Score:
-        supernet, left = self.supernet, self.supernet.space.open_choices(None)
-        if any(choice not in (*left[name], NONE) for name, choice in genotype.items()):
+        supernet = self.supernet
+        if not supernet.space.has(genotype):
             return Score.validation({self.task.objective: math.nan}, self.task.objective)
         mixture = supernet.at(genotype)
         with batch_statistics(supernet):

@@ -7,7 +7,7 @@ sec. 5) starts from architectures with good training-free scores.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from nasrun.tasks.base import ImageTask
 
 
 class WarmStart:
-    """The best of `scored` uniformly drawn architectures by a separate, cheap `evaluator`."""
+    """The best of `scored` random architectures by a separate, cheap `evaluator`."""
 
     def __init__(self, *, scored: int, evaluator: Evaluator) -> None:
         if scored < 1:
@@ -35,9 +35,9 @@ class WarmStart:
         self.scored = scored
         self.evaluator = evaluator
 
-    def best(self, space: DecisionSpace, count: int, stream: torch.Generator) -> list[Genotype]:
+    def best(self, draw: Callable[[], Genotype], count: int) -> list[Genotype]:
         """Return the `count` best, in the order in which they were drawn."""
-        drawn = [space.sample(stream) for _ in range(self.scored)]
+        drawn = [draw() for _ in range(self.scored)]
         merits = [score.merit for score in self.evaluator.evaluate(drawn)]
         ranked = sorted(range(self.scored), key=merits.__getitem__, reverse=True)
         return [drawn[place] for place in sorted(ranked[:count])]
@@ -95,19 +95,20 @@ class Evolution(EvaluatedSearch):
 
     def propose(self, count: int) -> list[Genotype]:
         if self.warm_start is not None and not self._first:
-            self._first = self.warm_start.best(self.space, self.population, self.stream)
+            self._first = self.warm_start.best(self._drawn, self.population)
         place = len(self.candidates)
-        return [self.within_limits(self._child(place + number)) for number in range(count)]
+        return [self._child(place + number) for number in range(count)]
+
+    def _drawn(self) -> Genotype:
+        return self.within_limits(self.space.sample(self.stream))
 
     def _child(self, place: int) -> Genotype:
         alive = self.candidates[-self.population :]
         if len(alive) < self.population:
-            return (
-                self._first[place] if place < len(self._first) else self.space.sample(self.stream)
-            )
+            return self._first[place] if place < len(self._first) else self._drawn()
         drawn = torch.randperm(len(alive), generator=self.stream)[: self.tournament].tolist()
         parent = max((alive[place] for place in drawn), key=lambda candidate: candidate.score.merit)
-        return self.space.mutate(parent.genotype, self.stream)
+        return self.within_limits(self.space.mutate(parent.genotype, self.stream))
 
     def foreseen_bytes(self) -> int:
         others = 0 if self.warm_start is None else self.warm_start.evaluator.step_bytes()

@@ -55,6 +55,11 @@ class Explore:
                 raise ValueError(f"{key}={getattr(self, key)}: use at least {bound}")
         if self.clip is not None and self.clip <= 0:
             raise ValueError(f"clip={self.clip}: use more than 0, or null for none")
+        if not _begins_with_zeros(self.optimizer):
+            raise ValueError(
+                f"optimizer: the state of {type(self.optimizer([torch.ones(1)])).__name__} does "
+                "not begin with zeros, as that of shared weights has to; use sgd, adam or adamw"
+            )
 
     def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         """Put the first weights of each choice into the bank."""
@@ -185,11 +190,25 @@ class Explore:
         self.bank.load_state_dict(state["bank"])
 
 
+def _begins_with_zeros(factory: OptimizerFactory) -> bool:
+    """Return whether an optimizer's first step is the same with a state of zeros."""
+    weights = [torch.ones(2, requires_grad=True) for _ in range(2)]
+    fresh, zeroed = (factory([weight]) for weight in weights)
+    for weight in weights:
+        weight.grad = torch.tensor([0.5, -1.0])
+    fresh.step()
+    for key, value in fresh.state[weights[0]].items():
+        if isinstance(value, torch.Tensor):
+            zeroed.state[weights[1]][key] = torch.zeros_like(value)
+    zeroed.step()
+    return torch.equal(*weights)
+
+
 class Bank:
     """The weights of all candidates by name, with the state of their optimizer.
 
-    Networks `add` weights until the bank is `open`. The optimizer's state begins as zeros, as that
-    of SGD and Adam does.
+    Networks `add` weights until the bank is `open`. The optimizer's state begins with zeros, as
+    that of SGD and Adam does.
     """
 
     def __init__(self, factory: OptimizerFactory, *, mapped: bool) -> None:

@@ -105,10 +105,17 @@ class Nsga2(EvaluatedSearch, PricedStrategy):
         alive = self._alive()
         proposed: list[Genotype] = []
         for _ in range(count):
-            child = self._child(alive, known) if alive else self.space.sample(self.stream)
+            child = self._child(alive, known) if alive else self._first(known)
             known.add(child)
-            proposed.append(self.within_limits(child))
+            proposed.append(child)
         return proposed
+
+    def _first(self, known: set[Genotype]) -> Genotype:
+        for _ in range(AGAIN):
+            drawn = self.within_limits(self.space.sample(self.stream))
+            if drawn not in known:
+                break
+        return drawn
 
     def _alive(self) -> list[Candidate]:
         """Return the population, best first; empty before the first generation is scored."""
@@ -138,12 +145,12 @@ class Nsga2(EvaluatedSearch, PricedStrategy):
             taken = (torch.rand(len(self.space.tied), generator=self.stream) < 0.5).tolist()
             moved = [names for names, takes in zip(self.space.tied, taken, strict=True) if takes]
             child = one.changed({name: other[name] for names in moved for name in names})
-        child = self.space.mutate(child, self.stream)
-        for _ in range(AGAIN):
-            if child not in known:
-                break
+        for _ in range(1 + AGAIN):
             child = self.space.mutate(child, self.stream)
-        return child
+            allowed = self.within_limits(child)
+            if allowed not in known:
+                break
+        return allowed
 
     def _winner(self, alive: Sequence[Candidate]) -> Genotype:
         """Return the better of two drawn candidates; `alive` is sorted."""

@@ -6,12 +6,13 @@ paths and shared weights, without a differentiable search.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from nasrun.context import Context
 from nasrun.costs.memory import Shapes
 from nasrun.divergence import below
+from nasrun.genotype import Genotype
 from nasrun.score import Score
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
@@ -50,6 +51,14 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
     def candidates(self) -> list[Candidate]:
         return self._candidates
 
+    @property
+    def shared_score(self) -> Callable[[Genotype], Score]:
+        return self._shared_score
+
+    def _shared_score(self, genotype: Genotype) -> Score:
+        with below("explore"):
+            return Score(f"validation_{self.task.objective}", self.explore.score(genotype))
+
     def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         self.space, self.task, self.budget = context.space, context.task, context.budget
         self.limits, self.streams = context.limits, context.streams
@@ -68,8 +77,7 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
         if self.limits is not None:
             drawn = [self.limits.nearest(genotype) for genotype in drawn]
         for genotype in self.track(drawn, len(drawn)):
-            score = Score(f"validation_{self.task.objective}", self.explore.score(genotype))
-            self._candidates.append(Candidate(genotype, score))
+            self._candidates.append(Candidate(genotype, self._shared_score(genotype)))
         values = [candidate.score.value for candidate in self._candidates]
         name = self._candidates[0].score.name
         return {name: sum(values) / len(values), f"best_{name}": max(values)}

@@ -102,7 +102,7 @@ def test_measures_are_those_of_their_formulas():
         {"name": "m", "width": 3.0, "depth": 3, "params": 2, "curves": [slow, fast]},
         {"name": "w", "width": 4.0, "depth": 2, "params": 2, "curves": [fast, curve((0.9, 0.1))]},
     ]
-    record = _compared(rows, None)
+    record = _compared(rows, None, 2)
     assert record["threshold"] == 0.5
     assert rows[1]["measures"]["epochs_to_threshold"] == pytest.approx(
         {"n": 2, "mean": 1.5, "std": 0.5**0.5}
@@ -112,8 +112,23 @@ def test_measures_are_those_of_their_formulas():
     found = record["correlations"]
     assert found["width"]["area"]["spearman"] == pytest.approx(-1)
     assert found["depth"]["area"]["spearman"] == pytest.approx(1)
-    assert _compared(rows[:2], 0.99)["rows"][0]["measures"]["epochs_to_threshold"]["n"] == 0
-    assert _compared(rows[:2], None)["correlations"]["width"]["area"]["spearman"] is None
+    assert _compared(rows[:2], 0.99, 2)["rows"][0]["measures"]["epochs_to_threshold"]["n"] == 0
+    assert _compared(rows[:2], None, 2)["correlations"]["width"]["area"]["spearman"] is None
+
+
+def test_a_training_that_diverged_counts_nowhere():
+    from nasrun.analysis.convergence import _compared
+
+    whole = [{"accuracy": 0.4, "loss": 2.0}, {"accuracy": 0.6, "loss": 1.0}]
+    row = {"name": "n", "width": 2.0, "depth": 4, "params": 1}
+    for lost in ([], [{"accuracy": 0.9, "loss": 1.0}]):
+        record = _compared([{**row, "curves": [whole, lost]}], None, 2)
+        assert record["threshold"] == 0.6
+        measures = record["rows"][0]["measures"]
+        assert {spread["n"] for spread in measures.values()} == {1}
+        assert measures["epochs_to_threshold"]["mean"] == 2.0
+        with pytest.raises(ValueError, match="every training diverged; use a smaller one"):
+            _compared([{**row, "curves": [lost, lost]}], None, 2)
 
 
 def test_wrong_words_are_refused_in_one_line(nasrun, here):

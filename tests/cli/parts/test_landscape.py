@@ -119,6 +119,7 @@ def test_wrong_words_are_refused_in_one_line(nasrun, here):
         "solution=x.safetensors": "solution=x.safetensors: not weights that `nasrun analyze conv",
         "solution=x grid=4": "grid=4: use an odd number, at least 3",
         "solution=x grid=0": "grid=0 line=0: nothing to measure",
+        "solution=x line=2": "line=2: use at least 3 points, or 0 for no line",
         "solution=x extent=0": "extent=0: use more than 0",
         "solution=x norms=new": "norms=new: use stored or recalibrated",
         "solution=x part=all": "part=all: use test, train or validation",

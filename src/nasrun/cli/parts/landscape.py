@@ -38,8 +38,10 @@ def landscape(words: Sequence[str]) -> int:
     grid, joined = whole(own, "grid", 11, least=0), whole(own, "line", 0, least=0)
     if grid and (grid < 3 or grid % 2 == 0):
         raise ValueError(f"grid={grid}: use an odd number, at least 3, or 0 for no grid")
-    if joined == 1 or grid == joined == 0:
+    if grid == joined == 0:
         raise ValueError(f"grid={grid} line={joined}: nothing to measure; use line=11, or a grid")
+    if joined in (1, 2):
+        raise ValueError(f"line={joined}: use at least 3 points, or 0 for no line")
     images = whole(own, "images", 1000, least=2)
     settings: dict[str, Any] = {
         "grid": grid,
