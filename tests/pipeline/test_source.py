@@ -5,6 +5,9 @@ import os
 import shutil
 
 import yaml
+from golden import write_table
+
+from nasrun.pipeline.source import located
 
 
 def test_later_verbs_continue_the_newest_run_or_the_one_that_is_named(nasrun, here, finished):
@@ -255,3 +258,35 @@ def test_a_damaged_newest_run_is_named_and_no_older_one_is_taken_for_it(
         (finished / name).write_text(kept)
     (finished / "run.json").write_text("{")
     assert nasrun("select", f"run={older}", "budget.threads=1").status == 0
+
+
+def test_a_run_knows_where_its_tables_lie_from_any_folder(nasrun, here, monkeypatch):
+    write_table(here / "table.csv")
+    words = ["search", "strategy=random", "evaluator=tabular", "space=nasbench201", "width=2"]
+    words += ["images=64", "batch_size=16", "depth=3", "strategy.num_candidates=3"]
+    words += ["space.table=table.csv", "budget.threads=1", "budget.device=cpu"]
+    assert nasrun(*words).status == 0
+    (run,) = here.glob("outputs/*/v001")
+    recorded = yaml.safe_load((run / "config.yaml").read_text())["strategy"]
+    assert recorded["evaluator"]["table"] == str(here / "table.csv")
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    answer = nasrun("select", f"run={run}", "budget.threads=1", "budget.device=cpu")
+    assert answer.status == 0, answer.err
+    monkeypatch.chdir(here)
+    same = ["strategy.evaluator.table=table.csv", "budget.threads=1", "budget.device=cpu"]
+    assert nasrun("select", f"run={run}", *same).status == 0
+    (here / "other.csv").touch()
+    assert (
+        "was searched with strategy.evaluator.table="
+        in nasrun("select", f"run={run}", "strategy.evaluator.table=other.csv").refusal
+    )
+
+
+def test_the_paths_of_tables_become_absolute(here):
+    settings = {"latency_table": "a.json", "evaluator": {"table": "b.csv", "column": "c"}}
+    assert located(settings) == {
+        "latency_table": str(here / "a.json"),
+        "evaluator": {"table": str(here / "b.csv"), "column": "c"},
+    }
+    assert located({"latency_table": None}) == {"latency_table": None}

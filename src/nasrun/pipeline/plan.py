@@ -21,9 +21,7 @@ from nasrun.genotype import Genotype
 from nasrun.pipeline.benchmark import check_table
 from nasrun.pipeline.given import random_genotype
 from nasrun.pipeline.layout import layout_of
-from nasrun.pipeline.source import (
-    Source,
-)
+from nasrun.pipeline.source import Source, absolute
 from nasrun.pipeline.stages import (
     INSIDE,
     RETRAIN,
@@ -284,19 +282,8 @@ class Plan:
             "choices": {**{group: self.choices[group] for group in groups}, **inside},
             "scale": self.scale,
             "genotype": self.genotype_name,
-            "table": self.space.table,
+            "table": self.space.table and absolute(self.space.table),
         }
-
-
-def placed(dataset: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a data set with an absolute root."""
-    root = dataset.get("root")
-    return dataset if root is None else {**dataset, "root": absolute(root)}
-
-
-def absolute(root: str) -> str:
-    """Return an absolute path, with `~` expanded."""
-    return os.path.abspath(Path(root).expanduser())
 
 
 def import_trusted(package: str) -> None:

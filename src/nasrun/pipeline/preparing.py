@@ -16,7 +16,7 @@ from nasrun.budget import LIMITS
 from nasrun.config import DictConfig, Frame, build
 from nasrun.pipeline.command import Command
 from nasrun.pipeline.given import Given
-from nasrun.pipeline.plan import Plan, import_trusted, placed
+from nasrun.pipeline.plan import Plan, import_trusted
 from nasrun.pipeline.refusals import (
     refuse_discretisation,
     refuse_engine,
@@ -38,7 +38,9 @@ from nasrun.pipeline.source import (
     inherit,
     inherit_budget,
     inherit_layout,
+    located,
     of_another_version,
+    placed,
     refuse_idle,
     refuse_left_out,
     refuse_other,
@@ -189,7 +191,7 @@ def _nodes(
 
 
 def _settings(config: DictConfig, kinds: Sequence[StageKind], budget: Budget) -> dict[str, Any]:
-    """Return the groups that a run records, resolved, with absolute roots of data."""
+    """Return the groups that a run records, resolved, with absolute paths of data and tables."""
     settings = {
         group: configuration.resolve(config[group])
         for group in ("space", "strategy", "dataset", "task", "selector", "retrain")
@@ -197,6 +199,8 @@ def _settings(config: DictConfig, kinds: Sequence[StageKind], budget: Budget) ->
     }
     settings["budget"] = budget.resolved
     settings["dataset"] = placed(settings["dataset"])
+    if "strategy" in settings:
+        settings["strategy"] = located(settings["strategy"])
     settings["space"].pop("table", None)  # only for reports: the search does not depend on it
     if TRANSFER in kinds:
         transfer = configuration.resolve(config["transfer"])

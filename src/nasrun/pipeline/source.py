@@ -7,6 +7,7 @@ without effect.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 
 TABLE = "space.table"
+TABLES = ("strategy.latency_table", "strategy.evaluator.table")
+"""The files that a search reads besides data; a run records where they lie."""
 """An upstream key that changes no result: a later verb may have another value than its parent."""
 PLACES = tuple(f"dataset.{name}" for name in WHEREABOUTS)
 """Further such keys: data may be moved, and read by another number of workers."""
@@ -222,6 +225,7 @@ def refuse_other(config: DictConfig, typed: Sequence[str], run: Run) -> None:
             theirs, ours = record["scale"][root], config[root]
         else:
             theirs, ours = value_at(parent, key), value_at(config, key)
+            ours = absolute(ours) if key in TABLES and ours else ours
         if theirs != ours:
             raise ValueError(
                 f"{override}: {run.path} was searched with {key}={theirs}; leave it out, or search "
@@ -298,3 +302,24 @@ def refuse_unlike(
         f"{override}: {run.path} is searched with {group}.{name}={was}; leave it out, or search "
         f"again with {override}"
     )
+
+
+def placed(dataset: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a data set with an absolute root."""
+    root = dataset.get("root")
+    return dataset if root is None else {**dataset, "root": absolute(root)}
+
+
+def located(strategy: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a strategy with absolute paths of the tables that it reads."""
+    found, evaluator = dict(strategy), strategy.get("evaluator")
+    if found.get("latency_table") is not None:
+        found["latency_table"] = absolute(found["latency_table"])
+    if isinstance(evaluator, dict) and evaluator.get("table") is not None:
+        found["evaluator"] = {**evaluator, "table": absolute(evaluator["table"])}
+    return found
+
+
+def absolute(root: str) -> str:
+    """Return an absolute path, with `~` expanded."""
+    return os.path.abspath(Path(root).expanduser())
