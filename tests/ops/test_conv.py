@@ -85,7 +85,7 @@ def test_the_skip_is_the_identity_and_at_stride_two_a_factorised_reduction():
 
 def test_relu_conv_bn_is_relu_then_a_one_by_one_convolution_then_batch_norm():
     module = ReLUConvBN(5, 3, affine=False)
-    assert names(module) == ["Conv2d", "BatchNorm2d"]
+    assert names(module) == ["Convolution", "BatchNorm2d"]
     x = torch.randn(8, 5, 4, 4)
     y = torch.einsum("oc,bchw->bohw", module.conv.weight[:, :, 0, 0], x.clamp(min=0))
     mean, variance = y.mean((0, 2, 3), keepdim=True), y.var((0, 2, 3), correction=0, keepdim=True)

@@ -277,7 +277,7 @@ def test_trainings_that_follow_one_another_are_counted(together, side_by_side, i
 
     evaluator = object.__new__(FromScratch)
     evaluator.job, evaluator.engine = Job(), Engine()
-    evaluator.threads, evaluator.epochs = 8, 2
+    evaluator.threads, evaluator.epochs, evaluator.speed_epochs = 8, 2, None
     rehearsal = evaluator.rehearsal(None, 9, together)
     assert (rehearsal.rounds, rehearsal.rests) == (2 * in_turn, in_turn)
 
