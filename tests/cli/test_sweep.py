@@ -214,7 +214,9 @@ def judge(monkeypatch):
         "direction": "minimize",
         "max_failure_rate": 0.0,
     }
-    ConfigStore.instance().store(group="hydra/sweeper", name="judge", node=node)
+    store = ConfigStore.instance()
+    if "judge.yaml" not in store.list("hydra/sweeper"):  # Hydra 1.4 wants a name stored once
+        store.store(group="hydra/sweeper", name="judge", node=node)
     return Judge
 
 
