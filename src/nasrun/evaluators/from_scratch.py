@@ -56,8 +56,11 @@ class FromScratch(Evaluator, OnEngine):
                 f"epochs={epochs} batch_size={batch_size}: "
                 "use at least 1 epoch and at least 2 images per batch"
             )
-        if speed_epochs is not None and speed_epochs < 1:
-            raise ValueError(f"speed_epochs={speed_epochs}: use at least 1, or null for validation")
+        if speed_epochs is not None and not 1 <= speed_epochs <= epochs:
+            raise ValueError(
+                f"speed_epochs={speed_epochs} epochs={epochs}: use 1 to epochs, or "
+                "null for the validation accuracy"
+            )
         self.epochs = epochs
         self.batch_size = batch_size
         self.layout = Layout(channels=channels, layers=layers, stem=stem)

@@ -13,7 +13,7 @@ class Convolution(nn.Conv2d):
     """`nn.Conv2d`; with a 1x1 kernel and a stride, it first takes the pixels that are read.
 
     For the weight gradient of such a convolution with channels last and few input channels, oneDNN
-    writes past its memory (issue 6035, torch 2.14): fewer than 8 with AVX2, than 16 with AVX-512.
+    writes past its memory (its issue 6035): with AVX2 and torch 2.14.1, if they are fewer than 8.
     """
 
     def forward(self, x: Tensor) -> Tensor:
