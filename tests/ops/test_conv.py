@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nasrun import ops
-from nasrun.ops.conv import DepthwiseConv, FactorizedReduce, ReLUConvBN
+from nasrun.ops.conv import FactorizedReduce, ReLUConvBN
 
 UNIT = (1 + 1e-5) ** -0.5  # what a fresh batch norm multiplies with in evaluation
 
@@ -133,42 +133,3 @@ def test_the_output_is_that_of_the_equivalent_dense_convolutions(name, dilation,
         step = stride if block == 0 else 1
         y = UNIT * F.conv2d(y.relu(), dense, None, step, reach, dilation)
     torch.testing.assert_close(module(x), y, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (6, 6), (7, 4)])
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("kernel", [3, 5])
-@pytest.mark.parametrize("dilation", [1, 2])
-def test_a_depthwise_convolution_and_its_gradients_are_torchs(kernel, stride, dilation, size):
-    module = DepthwiseConv(3, kernel, stride, dilation).double()
-    x = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
-    y = module(x)
-    plain = F.conv2d(
-        x, module.weight, None, stride, dilation * (kernel // 2), dilation, module.groups
-    )
-    torch.testing.assert_close(y, plain)
-    weights, inputs = torch.randn_like(y), (x, module.weight)
-    gradients = torch.autograd.grad((y * weights).sum(), inputs)
-    torch.testing.assert_close(gradients, torch.autograd.grad((plain * weights).sum(), inputs))
-    with torch.no_grad():
-        torch.testing.assert_close(module(x), plain)
-
-
-@pytest.mark.parametrize("kernel", [3, 5])
-def test_a_dilated_convolution_can_be_differentiated_twice(kernel):
-    module = DepthwiseConv(2, kernel, 1, 2).double()
-    x = torch.randn(1, 2, 4, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradgradcheck(module, x)
-
-
-def test_a_dilated_convolution_takes_mixed_precision_and_frozen_parts():
-    module, x = DepthwiseConv(2, 3, 1, 2), torch.randn(1, 2, 6, 6, requires_grad=True)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        y = module(x)
-    assert y.dtype == torch.bfloat16
-    y.float().sum().backward()
-    assert x.grad.dtype == module.weight.grad.dtype == torch.float32
-    x.grad = None
-    module.weight.requires_grad_(False)
-    module(x).sum().backward()
-    assert x.grad is not None

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasrun.ops.convolution import Convolution
+from nasrun.ops.depthwise import DepthwiseConv
 
 SQUEEZE = 4
 """The squeezed width is a quarter of the expanded one (1905.02244 sec. 5.3)."""
@@ -46,7 +47,7 @@ class MBConv(nn.Module):
                 nn.ReLU6(inplace=True),
             ]
         layers += [
-            nn.Conv2d(hidden, hidden, kernel, stride, kernel // 2, groups=hidden, bias=False),
+            DepthwiseConv(hidden, kernel, stride),
             nn.BatchNorm2d(hidden, affine=affine),
             nn.ReLU6(inplace=True),
         ]
