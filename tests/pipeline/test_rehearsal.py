@@ -67,6 +67,18 @@ def test_steps_that_take_too_long_are_scaled_up_from_fewer_images(clock, start, 
     assert clock.now < 8 + 7 * (start + 8 * each)
 
 
+def test_an_interrupted_step_is_scaled_up_by_no_more_than_its_share(clock):
+    class Interrupted(Images):
+        def play(self, step):
+            if self.portion.share > 1 / 10:  # other work begins before the last steps
+                self.each = 2.0
+            super().play(step)
+
+    images = Interrupted(clock, start=0.0, each=0.3)
+    seconds, _ = Rehearsing(images.portion, 40).step(images.play)
+    assert seconds == pytest.approx(64 * 2.0)
+
+
 def test_a_plan_of_slow_stages_takes_about_its_seconds(clock):
     """Steps of 13 seconds and passes of 200, as of a published protocol on two cores."""
     rehearsing = Rehearsing(None, 40)

@@ -180,16 +180,24 @@ def _share(ticks: Sequence[Tick]) -> float:
 def _line(few: tuple[float, float], many: tuple[float, float]) -> float:
     """Return the seconds of a step on all images, from (share, seconds) of two steps."""
     more = many[0] - few[0]
-    each = max(0.0, (many[1] - few[1]) / more) if more else 0.0
+    each = _slope(many[1] - few[1], more, many[1] / many[0])
     return many[1] + each * (1 - many[0])
 
 
 def _plane(few: Pass, many: Pass) -> float:
     """Return the seconds of a whole pass, from two shortened ones."""
     more = many.taken - few.taken
-    each = max(0.0, (many.seconds - few.seconds) / more) if more else 0.0
+    each = _slope(many.seconds - few.seconds, more, many.seconds / many.taken)
     start = max(0.0, many.seconds - each * many.taken) / many.batches
     return start * many.all_batches + each * many.all_images
+
+
+def _slope(seconds: float, more: float, most: float) -> float:
+    """Return the seconds of one more, at least 0 and at most `most`: nothing starts in less than 0.
+
+    So an interruption by other work is never scaled up by more than the share.
+    """
+    return min(most, max(0.0, seconds / more)) if more else 0.0
 
 
 def _timed(work: Callable[[], object]) -> float:
