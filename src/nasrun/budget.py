@@ -158,6 +158,12 @@ class Budget:
         return {"device": device, "precision": precision, "threads": threads, **given}
 
     @property
+    def arithmetic(self) -> dict[str, Any]:
+        """The resolved settings that say how a network is computed, limits and threads aside."""
+        keys = ("device", "precision", "compile", "deterministic")
+        return {key: self.resolved[key] for key in keys if key in self.resolved}
+
+    @property
     def size(self) -> int:
         """Number of processes: that with which torch's launcher has started this one, if it has."""
         if (launched := Launched.here()) is not None:

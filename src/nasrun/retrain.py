@@ -171,7 +171,7 @@ class Retrain(Stage, Divided):
         folder.save_weights({name: tensor.detach().cpu() for name, tensor in weights.items()})
         rounds = folder.metrics()
         retrain_curves(rounds, folder.path / "curves.png")
-        last = {} if self.validation is None else rounds[-1]
+        last = rounds[-1] if self.validation is not None and rounds else {}
         cost = count(network, self.task.inputs, self.task.size)
         test = self.learner.evaluate(self.task.split("test"), 2 * self.batch_size)
         return {

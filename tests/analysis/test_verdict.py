@@ -45,6 +45,12 @@ def test_the_first_sign_that_holds_is_the_verdict_and_all_numbers_are_kept():
         assert len(held) == len(measured)
 
 
+def test_a_supernet_of_two_classes_is_untrained_only_if_it_answers_about_as_by_guessing():
+    assert judged(accuracy=0.54, chance=0.5)["verdict"] == "untrained"
+    assert judged(accuracy=0.7, chance=0.5)["verdict"] == HEALTHY
+    assert judged(accuracy=0.03, chance=0.01)["verdict"] == HEALTHY
+
+
 def test_thresholds_of_shares_are_those_of_the_searchs_own_watchdog():
     strict = Watchdog(skip_share=0.2, free_share=1.0, patience=1, on_collapse="warn")
     assert verdict(signs(SOUND, strict))["verdict"] == "skip connections dominate"

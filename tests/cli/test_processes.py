@@ -68,6 +68,19 @@ def test_a_lost_process_ends_the_command_and_the_same_command_continues(here, tm
     assert Path("outputs/digits-darts-darts/v001/search/result.json").exists()
 
 
+def test_a_training_that_was_stopped_in_its_test_ends_in_all_processes(here, tmp_path_factory):
+    words = ["genotype=darts_v2", "images=64", "epochs=1", "retrain.channels=2"]
+    words += ["retrain.layers=3", "retrain.auxiliary=false", "retrain.batch_size=16"]
+    words += ["retrain.data=train", "budget.threads=1", "budget.device=cpu", "progress=false"]
+    line = Line.parse("retrain", [*words, "budget.processes=2"])
+    plan, store = plan_of(line, source_of(line)), tmp_path_factory.mktemp("store")
+    together(store, lambda world: executed(plan, world))
+    (result,) = Path("outputs").glob("*/v001/retrain/*/result.json")
+    result.unlink()
+    together(store, lambda world: executed(plan, world))
+    assert result.exists()
+
+
 @pytest.fixture
 def workers(monkeypatch, tmp_path):
     """Start a script of the shell in place of each process."""

@@ -71,6 +71,12 @@ def test_a_dilated_convolution_takes_mixed_precision_and_frozen_parts():
     assert x.grad is not None
 
 
+@pytest.mark.parametrize(("kernel", "dilation"), [(4, 1), (3, 3)])
+def test_a_filter_that_the_gradients_do_not_know_is_refused(kernel, dilation):
+    with pytest.raises(ValueError, match="use an odd kernel and a dilation of 1 or 2"):
+        DepthwiseConv(2, kernel, 1, dilation)
+
+
 @pytest.mark.parametrize("side", [1, 2, 3, 4, 7, 8])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", [3, 5, 7])

@@ -79,6 +79,22 @@ def test_an_interrupted_step_is_scaled_up_by_no_more_than_its_share(clock):
     assert seconds == pytest.approx(64 * 2.0)
 
 
+def test_an_interruption_of_the_smaller_step_does_not_shorten_the_forecast(clock):
+    class Interrupted(Images):
+        interrupted = 0
+
+        def play(self, step):
+            smaller = 1 / 16 < self.portion.share < 1 / 10
+            self.interrupted += smaller
+            self.each = 3.0 if smaller and self.interrupted == 1 else 0.3
+            super().play(step)
+
+    images = Interrupted(clock, start=0.0, each=0.3)
+    seconds, _ = Rehearsing(images.portion, 40).step(images.play)
+    assert images.interrupted == 2
+    assert seconds == pytest.approx(64 * 0.3)
+
+
 def test_a_plan_of_slow_stages_takes_about_its_seconds(clock):
     """Steps of 13 seconds and passes of 200, as of a published protocol on two cores."""
     rehearsing = Rehearsing(None, 40)

@@ -61,6 +61,16 @@ def test_the_random_baseline_of_a_second_recipe_is_not_what_is_loaded(finished, 
     assert trained_folder(run, None).branch == "magnitude"
 
 
+def test_a_training_that_was_stopped_does_not_stand_in_the_way_of_a_named_one(finished, tmp_path):
+    run = tmp_path / finished.parent.name / finished.name
+    shutil.copytree(finished, run)
+    (run / "retrain/random/result.json").unlink()
+    named = run / "retrain/magnitude"
+    assert trained_folder(named, None).path == named
+    with pytest.raises(ValueError, match=r"random/result\.json: missing beside the weights"):
+        trained_folder(run, None)
+
+
 def test_an_exported_network_agrees_with_the_loaded_one(nasrun, finished):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

@@ -29,12 +29,13 @@ from nasrun.config import build_all, compose, resolve
 from nasrun.context import Context
 from nasrun.costs.cost import params
 from nasrun.display import Exhibit, watched
-from nasrun.divergence import Diverged
+from nasrun.divergence import Diverged, finite
 from nasrun.engines.base import Engine, refuse_unseen
 from nasrun.files import digest_of, write_json, write_whole
 from nasrun.genotype import Genotype
 from nasrun.pictures import measured
 from nasrun.pipeline.plan import import_trusted
+from nasrun.pipeline.refusals import refuse_idle_key
 from nasrun.pipeline.stages import RETRAIN
 from nasrun.retrain import Retrain
 from nasrun.runs.recorded import identity
@@ -101,8 +102,10 @@ class Train:
             stage.round += 1
             if stage.round % stage.rounds_per_epoch == 0:
                 tested = stage.learner.evaluate(test, batch_size)
+                if not finite(tested):
+                    return {"curve": curve, "digest": None}
                 curve.append({"train_loss": metrics["train_loss"], **tested})
-        weights = stage.learner.network.state_dict()
+        weights = stage.learner.delivered.state_dict()
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         content = save(plain, {SOLUTION: order.solution})
         return {"curve": curve, "digest": write_whole(order.file, lambda f: f.write(content))}
@@ -125,7 +128,9 @@ def analyse(
     for each in found:
         if not isinstance(each.space, ClassifierSpace):
             raise ValueError(f"space={each.space.name}: has no classifiers to train; use another")
-    config = compose(overrides).config
+    composed = compose(overrides)
+    refuse_idle_key(overrides, composed, "epochs", RETRAIN.name, "epochs")
+    config = composed.config
     nodes = {key: resolve(config[key]) for key in ("budget", "dataset", RETRAIN.name, "engine")}
     budget, dataset, recipe, engine = build_all(nodes, trust).values()
     assert isinstance(recipe, Retrain)
@@ -136,7 +141,7 @@ def analyse(
     recipe.task.begin(dataset, budget)
     contents = dataset.contents()
     folder = results.place("convergence", None, out)
-    settings = [nodes[RETRAIN.name], identity({"dataset": nodes["dataset"]})]
+    settings = [nodes[RETRAIN.name], identity({"dataset": nodes["dataset"]}), budget.arithmetic]
     kept = Measurements(folder, ["convergence", *settings, contents and contents.digest])
     home = results.home_of(folder)
     with nullcontext() if home is None else home.lock():

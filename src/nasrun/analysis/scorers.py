@@ -200,6 +200,7 @@ def of_words(
     contents = dataset.contents()
     shared = [{k: v for k, v in nodes["space"].items() if k != "table"}, nodes["task"], seed]
     shared += [identity({"dataset": nodes["dataset"]}), contents and contents.digest]
+    shared.append(budget.arithmetic)
     context = Context(space=space, task=task, budget=budget, streams=streams, engine=Serial())
     scorers: list[Scorer] = []
     for word, strategy in strategies.items():

@@ -20,6 +20,7 @@ HEALTHY = "healthy"
 WINDOW = 5  # RobustDARTS's early stopping: eigenvalues are smoothed over 5 epochs
 GROWTH = 0.75  # RobustDARTS: the smoothed eigenvalue 5 epochs ago, divided by today's
 UNTRAINED = 2.0  # ours: times the accuracy of guessing
+HARDLY = 1 / 9  # ours: of the way from guessing to no error; the same as UNTRAINED for 10 classes
 UNIFORM = (
     0.99  # ours: of the largest entropy; of 8 operations, the likeliest has 0.2 instead of 0.125
 )
@@ -95,7 +96,7 @@ def signs(measured: Mapping[str, float | None], watchdog: Watchdog | None) -> li
     chance = measured.get("chance") or 0.0
     rules = (
         (
-            *("untrained", "accuracy", UNTRAINED * chance, -1),
+            *("untrained", "accuracy", min(UNTRAINED * chance, chance + HARDLY * (1 - chance)), -1),
             "the supernet answers hardly better than by guessing",
             "raise rounds, or strategy.weight_optimizer.lr",
         ),

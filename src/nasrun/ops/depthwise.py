@@ -28,6 +28,10 @@ class DepthwiseConv(nn.Conv2d):
     """
 
     def __init__(self, channels: int, kernel: int, stride: int, dilation: int = 1) -> None:
+        if kernel % 2 == 0 or dilation not in (1, 2):
+            raise ValueError(
+                f"kernel={kernel} dilation={dilation}: use an odd kernel and a dilation of 1 or 2"
+            )
         padding = dilation * (kernel // 2)
         super().__init__(
             channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False

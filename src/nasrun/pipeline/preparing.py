@@ -73,7 +73,9 @@ def prepare(command: Command, source: Source | None) -> Plan:
     kinds = kinds_of(command.verb, frame.stages)
     choices = command.composed.choices
     if source is None and SEARCH in kinds:
-        refuse_idle_key(command, "alpha_lr", "strategy", "alpha_optimizer.lr")
+        refuse_idle_key(
+            command.typed, command.composed, "alpha_lr", "strategy", "alpha_optimizer.lr"
+        )
     limited = _limited(command.verb, config, source)
     nodes = _nodes(config, kinds, limited=limited)
     with of_another_version(source, command.typed):
@@ -157,7 +159,9 @@ class Parts:
         if any(kind.trains for kind in self.kinds):
             refuse_retraining(self.command.composed.choices, self.space, self.dataset)
         if RETRAIN in self.kinds:
-            refuse_idle_key(self.command, "epochs", "retrain", "epochs")
+            refuse_idle_key(
+                self.command.typed, self.command.composed, "epochs", "retrain", "epochs"
+            )
             parts["retrain"] = self.make("retrain")
         if self.kinds == (TRANSFER,):
             refuse_limits(self.budget)

@@ -16,6 +16,7 @@ from nasrun.world import Launched
 
 if TYPE_CHECKING:
     from nasrun.budget import Budget
+    from nasrun.config import Composed
     from nasrun.data.base import Data
     from nasrun.engines.base import Engine
     from nasrun.pipeline.command import Command
@@ -208,17 +209,19 @@ def refuse_limits(budget: Budget) -> None:
             )
 
 
-def refuse_idle_key(command: Command, key: str, group: str, own: str) -> None:
-    """Refuse a frame key that the chosen option of a group does not refer to.
+def refuse_idle_key(
+    typed: Sequence[str], composed: Composed, key: str, group: str, own: str
+) -> None:
+    """Refuse a typed frame key that the chosen option of a group does not refer to.
 
     own: the key in which an option has its own value.
     """
-    given = [override for override in command.typed if key_of(override) == key]
-    node = command.composed.config[group]
+    given = [override for override in typed if key_of(override) == key]
+    node = composed.config[group]
     if not given or refers(node, key):
         return
-    option = f"{group}={command.composed.choices[group]}"
-    if value_at(command.composed.config, f"{group}.{own}") is None:
+    option = f"{group}={composed.choices[group]}"
+    if value_at(composed.config, f"{group}.{own}") is None:
         raise ValueError(f"{given[-1]}: has no effect, {option} does not read {key}; leave it out")
     instead = f"{group}.{own}={given[-1].partition('=')[2]}"
     raise ValueError(f"{given[-1]}: has no effect, {option} has its own {key}; type {instead}")

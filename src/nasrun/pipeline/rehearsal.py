@@ -77,6 +77,8 @@ class Rehearsing:
         share = min(MOST, max(LEAST, share))
         few, _, half = self._steps(play, share / 2, 2)
         many, steps, taken = self._steps(play, share, STEPS if share > LEAST else 2)
+        if few >= many:  # other work interrupted the smaller step
+            few = min(few, self._steps(play, share / 2, 2)[0])
         whole = _line((half, few), (taken, many))
         if whole <= affordable:
             return self._whole_steps(play)

@@ -26,9 +26,9 @@ def trained_folder(path: Path, branch: str | None) -> StageFolder:
     """Return the finished retraining or transfer at `path`, or the newest or a branch in a run."""
     run = find_run(str(path))
     begun = [stage for stage in run.stages() if KINDS[stage.kind].trains]
-    trained = [stage for stage in begun if stage.finished]
     if path.resolve() != run.path.resolve():
-        trained = [stage for stage in trained if stage.path.resolve() == path.resolve()]
+        begun = [stage for stage in begun if stage.path.resolve() == path.resolve()]
+    trained = [stage for stage in begun if stage.finished]
     if branch is not None:
         found = [stage for stage in trained if stage.branch == branch]
         if not found:

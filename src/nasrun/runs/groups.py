@@ -104,9 +104,12 @@ class Group:
             mean = f"{scale * statistics.fmean(scores):{digits}}{unit}"
             if len(scores) > 1:
                 mean += f" ± {scale * statistics.stdev(scores):{digits}}"
-        among = f" of {len(self.results)}" if len(self.done) < len(self.results) else ""
+        count = len(standings) or len(
+            self.done
+        )  # runs that another score judges are not in the mean
+        among = f" of {len(self.results)}" if count < len(self.results) else ""
         minutes = f"{(self.seconds or 0.0) / 60:.1f}"
-        return self.run, self.title, f"{len(self.done)}{among}", mean, self.on or "-", minutes
+        return self.run, self.title, f"{count}{among}", mean, self.on or "-", minutes
 
 
 Pairing = tuple[str, str, str]

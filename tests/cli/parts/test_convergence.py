@@ -4,8 +4,11 @@ import json
 import pickle
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from nasrun.engines.local import Serial
+from nasrun.runs.stage_folder import WEIGHTS
 
 TINY = [
     "images=48",
@@ -76,10 +79,12 @@ def test_trainings_are_kept_one_by_one_and_their_order_changes_nothing(
         assert one == other
 
 
-def test_a_training_is_that_of_retrain_with_its_seed(nasrun, here, cells):
-    assert nasrun("analyze", "convergence", "genotype=c.txt", *TINY, "seeds=1", "out=o").status == 0
+@pytest.mark.parametrize("recipe", [[], ["retrain.ema=0.5"]])
+def test_a_training_is_that_of_retrain_with_its_seed(nasrun, here, cells, recipe):
+    command = ["analyze", "convergence", "genotype=c.txt", *TINY, *recipe, "seeds=1", "out=o"]
+    assert nasrun(*command).status == 0
     space = ["space.nodes=1", "space.kept_edges=2"]
-    answer = nasrun("retrain", "genotype=c.txt", *space, *TINY)
+    answer = nasrun("retrain", "genotype=c.txt", *space, *TINY, *recipe)
     assert answer.status == 0, answer.err
     (result,) = here.glob("outputs/*/v001/retrain/*/result.json")
     found = json.loads(result.read_text())
@@ -88,6 +93,19 @@ def test_a_training_is_that_of_retrain_with_its_seed(nasrun, here, cells):
     assert last["accuracy"] == found["test_accuracy"]
     assert last["loss"] == found["test_loss"]
     assert row["params"] == found["params"]
+    kept, weights = load_file(here / "o" / row["weights"][0]), load_file(result.parent / WEIGHTS)
+    assert kept.keys() == weights.keys()
+    assert all(torch.equal(kept[name], weights[name]) for name in kept)
+
+
+def test_trainings_of_another_precision_are_not_taken_for_these(nasrun, here, cells):
+    command = ["analyze", "convergence", "genotype=c.txt", *TINY, "seeds=1", "out=o"]
+    curves = []
+    for precision in ("fp32", "bf16"):
+        assert nasrun(*command, f"budget.precision={precision}").status == 0
+        (row,) = json.loads((here / "o" / "convergence.json").read_text())["rows"]
+        curves.append(row["curves"])
+    assert curves[0] != curves[1]
 
 
 def test_measures_are_those_of_their_formulas():
@@ -141,6 +159,7 @@ def test_wrong_words_are_refused_in_one_line(nasrun, here):
         "genotype=darts_v2 strategy=snas": "strategy=snas: has no effect on `nasrun analyze conv",
         "genotype=darts_v2 space.nodes=2": "space.nodes=2: the genotypes have their spaces",
         "genotype=darts_v2 retrain.epochs=0": "epochs=0: use at least 1",
+        "genotype=darts_v2 retrain=cifar epochs=2": "retrain=cifar has its own epochs; type",
         "genotype=darts_v2 -m": "analyze convergence -m: takes no flags",
     }.items():
         assert told in nasrun("analyze", "convergence", *words.split()).refusal, words
