@@ -11,7 +11,7 @@ from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
 from nasrun.costs.ledger import Ledger, sizes
 from nasrun.evaluators.az_nas import AzNas
-from nasrun.evaluators.counts import Depth, Params
+from nasrun.evaluators.counts import Depth, Macs, Params
 from nasrun.evaluators.grad_norm import GradNorm
 from nasrun.evaluators.jacob_cov import JacobCov
 from nasrun.evaluators.naswot import Naswot
@@ -108,6 +108,17 @@ def test_a_network_of_inverted_residual_blocks_is_scored_by_all():
     numbers = evaluator.numbers(*drawn(space, 1))
     lost = [name for name, value in numbers.items() if not math.isfinite(value)]
     assert set(lost) <= {"trainability"}  # a layer that is skipped changes nothing
+
+
+@pytest.mark.parametrize("space", ["nasbench201", "darts", "darts_s5", "mobile"])
+def test_sizes_are_summed_over_choices_and_are_those_of_the_network(space):
+    words = (f"space={space}", "depth=7" if space == "mobile" else "depth=3", "width=4")
+    for name, formula in (("params", Params()), ("macs", Macs())):
+        evaluator, where = begun(name, *words)
+        genotypes = drawn(where, 5)
+        expected = [formula(evaluator.network(each), evaluator.batch)[0] for each in genotypes]
+        evaluator.network = None  # no network is made
+        assert [evaluator.numbers(each)[name] for each in genotypes] == expected
 
 
 def test_a_score_has_its_formulas_name_and_stands_as_it_is():

@@ -24,6 +24,7 @@ class Params(Formula):
     """Number of parameters."""
 
     names = ("params",)
+    amount = "params"
 
     def __call__(self, network: StackedNetwork, batch: Batch) -> tuple[float]:
         return (float(params(network)),)
@@ -33,6 +34,7 @@ class Macs(Formula):
     """Multiply-adds of convolutions and linear layers for one image."""
 
     names = ("macs",)
+    amount = "macs"
 
     def __call__(self, network: StackedNetwork, batch: Batch) -> tuple[float]:
         return (float(macs(network, batch[0])),)

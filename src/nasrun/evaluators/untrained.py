@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasrun.context import Context
+from nasrun.costs.amounts import Amounts, count_choices
 from nasrun.costs.ledger import Ledger, sizes
 from nasrun.costs.memory import Shapes
 from nasrun.evaluators.base import Evaluator
@@ -32,9 +33,14 @@ from nasrun.tasks.base import Batch, ImageTask, Subset
 
 
 class Formula(ABC):
-    """One or more numbers of a new network and a batch, named by `names`; higher is better."""
+    """One or more numbers of a new network and a batch, named by `names`; higher is better.
+
+    `amount` names the `ChoiceCosts` that are the number in millions, `None` if it is no sum over
+    choices. Such a number needs no network.
+    """
 
     names: ClassVar[tuple[str, ...]]
+    amount: ClassVar[str | None] = None
 
     @abstractmethod
     def __call__(self, network: StackedNetwork, batch: Batch) -> tuple[float, ...]:
@@ -112,6 +118,17 @@ class Untrained(Evaluator):
         (self.seed,) = self.streams.numbers("evaluator", 1)
         drawn = torch.randperm(len(train), generator=seeded(self.seed))[: self.images]
         (self.batch,) = Subset(train, drawn).batches(self.images)
+        self.sums = self._sums()
+
+    def _sums(self) -> dict[str, Amounts]:
+        """Return the numbers that are sums over choices, by formula's name."""
+        counted = {f.names[0]: f.amount for f in self.formulas if f.amount is not None}
+        if not counted:
+            return {}
+        task = self.task
+        of = {"inputs": task.inputs, "outputs": task.outputs, "size": task.size}
+        costs = count_choices(self.space, self.layout, **of)
+        return {name: getattr(costs, amount) for name, amount in counted.items()}
 
     @property
     def warm_up_rounds(self) -> int:
@@ -140,6 +157,9 @@ class Untrained(Evaluator):
         found: Metrics = {}
         devices = [self.device] if self.device.type == "cuda" else []
         for formula in self.formulas:
+            if not genotype.concat and (amounts := self.sums.get(formula.names[0])):
+                found[formula.names[0]] = float(round(1e6 * amounts.of(genotype)))
+                continue
             with torch.random.fork_rng(devices):
                 torch.manual_seed(self.seed)
                 network = self.network(genotype).to(self.device)
