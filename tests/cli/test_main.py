@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from nasrun.cli.verbs import VERBS
 
@@ -64,10 +65,10 @@ def test_what_does_not_train_does_not_import_torch(here):
     )
     answers = [json.loads(line) for line in asked.stdout.splitlines() if line.startswith("[[")]
     assert [answer[0] for answer in answers] == QUICK
-    for words, status, seconds, torch in answers:
+    for words, status, seconds, with_torch in answers:
         print(f"{seconds:.2f} s  nasrun {' '.join(words)}")
         assert status == (0 if words[0] in ("--help", "list") or "--help" in words else 2), words
-        assert not torch, words
+        assert not with_torch, words
     assert list(here.iterdir()) == []
 
 
@@ -84,7 +85,8 @@ def test_a_reader_that_stops_reading_is_no_error(here):
 
 def test_too_little_memory_is_told_in_one_line(nasrun, monkeypatch):
     text = "[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"
-    for error in (RuntimeError(text), MemoryError()):
+    on_gpu = "CUDA out of memory. Tried to allocate 2.00 GiB"
+    for error in (RuntimeError(text), torch.OutOfMemoryError(on_gpu), MemoryError()):
 
         def fails(arguments, error=error):
             raise error

@@ -12,6 +12,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 
 from nasrun.cli import sweep
+from nasrun.cli.sweep import Axis
 from nasrun.pipeline import execution
 
 
@@ -85,6 +86,13 @@ def test_a_sweep_continues_what_each_of_its_jobs_names(nasrun, here, finished, s
 
     refusal = nasrun("retrain", "-m", f"run={finished},nowhere", *short).refusal
     assert "run=nowhere: no run there" in refusal
+
+
+def test_a_job_is_found_by_its_words_as_hydra_writes_them():
+    words = {"lr=1e-3": "lr=0.001", "progress=false": "progress=False", "a=[b, c]": "a=[b,c]"}
+    for typed, given in words.items():
+        assert Axis.of(typed).values == (given,)
+    assert Axis.of("hydra.job.chdir=false").values == ("hydra.job.chdir=false",)
 
 
 def test_a_sweep_with_a_searchpath_of_its_own_finds_its_options(nasrun, here, small):

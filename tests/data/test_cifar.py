@@ -100,6 +100,16 @@ def test_a_damaged_file_is_refused(tmp_path, monkeypatch):
         Cifar10(root=str(tmp_path)).split("train", device=CPU)
 
 
+def test_an_interrupted_download_is_repaired(tmp_path, monkeypatch):
+    from torchvision.datasets import CIFAR10
+
+    damaged = fake_cifar10(tmp_path, monkeypatch) / "data_batch_2"
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:100])
+    monkeypatch.setattr(CIFAR10, "download", lambda self: damaged.write_bytes(whole))
+    assert len(Cifar10(root=str(tmp_path), download=True).split("train", device=CPU)) == 50
+
+
 def test_a_download_that_fails_says_so(tmp_path, monkeypatch):
     from torchvision.datasets import SVHN
 
@@ -144,6 +154,14 @@ def test_class_folders_of_another_set_are_refused(paint, tmp_path):
         for label in range(3):
             paint(f"{part}/c{label}/0.png")
     with pytest.raises(ValueError, match=r"has 3 classes.*dataset=image_folder"):
+        Cifar10(root=str(tmp_path / "set")).check()
+
+
+def test_class_folders_without_a_test_folder_are_refused(paint, tmp_path):
+    for label in range(10):
+        for number in range(10):
+            paint(f"train/c{label}/{number}.png")
+    with pytest.raises(ValueError, match=r"in a train and a test folder; use dataset=image_folder"):
         Cifar10(root=str(tmp_path / "set")).check()
 
 

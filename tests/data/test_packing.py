@@ -160,6 +160,15 @@ def test_a_folder_with_something_else_in_it_is_refused(root, tmp_path):
         pack(folder, out, KEPT, silent)
 
 
+def test_a_packing_that_could_not_begin_can_be_repeated(root, tmp_path):
+    out = tmp_path / "packed"
+    out.mkdir()
+    (out / ".lock").touch()
+    (out / f".packing.json.{'0' * 32}.part").write_text("half")
+    pack(str(root), out, KEPT, silent)
+    assert (out / "packing.json").is_file()
+
+
 def test_missing_shards_and_a_damaged_index_are_named(root, tmp_path):
     out = tmp_path / "packed"
     index = pack(str(root), out, KEPT, silent)

@@ -45,6 +45,19 @@ def seeds(finished):
     ]
 
 
+def test_a_sweep_of_another_folder_has_its_own_runs(finished, tmp_path, monkeypatch):
+    here = finished.relative_to(finished.parents[2])
+    other = tmp_path / "other"
+    shutil.copytree(finished, other / here)
+    sweep = other / "outputs/sweeps/day/time"
+    sweep.mkdir(parents=True)
+    record = {"overrides": [], "run": str(here)}
+    (sweep / "jobs.jsonl").write_text(json.dumps(record) + "\n")
+    monkeypatch.chdir(finished.parents[2])
+    found = Sources.of([str(sweep)], Path("outputs"))
+    assert [run.resolve() for run in found.runs] == [other / here]
+
+
 @pytest.fixture
 def parsed():
     """A strict parser of HTML, which refuses what is not valid; its tree has no name spaces."""

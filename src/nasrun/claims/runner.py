@@ -16,6 +16,7 @@ from typing import Any
 from nasrun.claims.claim import Claim
 from nasrun.claims.measures import Finished, Gauge
 from nasrun.claims.results import ResultFile, ResultLine, evaluated
+from nasrun.config.words import quoted
 from nasrun.engines.base import Engine
 from nasrun.engines.local import Pool, Serial
 from nasrun.machine import cores, processor
@@ -66,7 +67,7 @@ class Lane:
         before = process_time()
         try:
             for place, words in enumerate(trial.commands):
-                source = [f"run={Finished(folders).run.path}"] if place else []
+                source = [f"run={quoted(str(Finished(folders).run.path))}"] if place else []
                 folders += self.perform([*words, *source], trial.folder)
             return Done(trial, measured(trial, Finished(folders), process_time() - before))
         except ValueError as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from nasrun.cli.words import packages
-from nasrun.config.words import did_you_mean, key_of, root_of
+from nasrun.config.words import did_you_mean, key_of, quoted, root_of
 from nasrun.pipeline.stages import INSIDE
 
 ASKED = {
@@ -130,13 +130,6 @@ def _quoted_home(found: re.Match[str]) -> str:
     from nasrun.config import at_home
 
     return quoted(f"{found[1] or ''}{at_home(found[2])}")
-
-
-def quoted(text: str) -> str:
-    """Return a value that Hydra reads as exactly this text."""
-    from hydra.core.override_parser.types import Quote, QuotedString
-
-    return QuotedString(text, Quote.single).with_quotes()
 
 
 def _check_flags(flags: Sequence[str]) -> None:

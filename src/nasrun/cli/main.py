@@ -6,6 +6,7 @@ Exit status: 0 done, 1 one of several processes lost, 2 wrong input, 75 the budg
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Lost as lost:
         status = screen.lost(str(lost))
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
+        if not isinstance(error, MemoryError) and not MEMORY.search(str(error)):
             raise
         advice = "not enough memory; use a smaller width, depth or batch_size"
         status = refused(ValueError(advice))
@@ -45,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(status)
 
 
+MEMORY = re.compile("allocate memory|out of memory", re.IGNORECASE)
+"""How torch says that a CPU or a GPU has too little memory."""
 MOVED = {"diagnose": "analyze search run=RUN"}
 """Former verbs, each with the command that replaces it."""
 

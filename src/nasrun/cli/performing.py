@@ -9,9 +9,10 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from nasrun.cli import screen
-from nasrun.cli.line import Line, quoted
+from nasrun.cli.line import Line
 from nasrun.cli.parts import PARTS
 from nasrun.cli.prepared import plan_of, source_of
+from nasrun.config.words import quoted
 
 ANALYZE = "analyze"
 """The verb whose parts are no stages."""

@@ -19,8 +19,9 @@ from uuid import uuid4
 
 from nasrun.cli import screen
 from nasrun.cli.hydra_app import run_hydra
-from nasrun.cli.line import Line, quoted
+from nasrun.cli.line import Line
 from nasrun.cli.prepared import overrides_of, plan_of, source_of
+from nasrun.config.words import quoted
 
 if TYPE_CHECKING:
     from nasrun.pipeline.source import Source
@@ -206,7 +207,7 @@ class Axis:
         """The axis of an override; ValueError if it has no values."""
         parsed = _parsed(override)
         if not parsed.is_sweep_override():
-            return cls(override, (override,))
+            return cls(override, (_as_job(parsed, override),))
         if not parsed.is_discrete_sweep():
             return cls(override, ())
         key = parsed.get_key_element()
@@ -326,6 +327,14 @@ def _without_globs(overrides: Sequence[str]) -> list[str]:
             override = f"{parsed.get_key_element()}={','.join(found)}"
         written.append(override)
     return written
+
+
+def _as_job(parsed: Any, override: str) -> str:
+    """Return an override without a sweep as Hydra's sweeper gives it to jobs: `1e-3` is `0.001`."""
+    key = parsed.get_key_element()
+    if key.startswith("hydra"):  # not given to jobs
+        return override
+    return f"{key}={parsed.get_value_element_as_str()}"
 
 
 def _parsed(override: str) -> Any:

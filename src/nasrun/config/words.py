@@ -30,3 +30,10 @@ def fault_of_path(group: str, option: str) -> str:
         return ""
     name = Path(option).name.removesuffix(".yaml").removesuffix(".yml")
     return f"{group}={option}: is a path; name the option, {group}={name}"
+
+
+def quoted(text: str) -> str:
+    """Return a value that Hydra reads as exactly this text."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(text, Quote.single).with_quotes()

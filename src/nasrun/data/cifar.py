@@ -15,7 +15,7 @@ from nasrun.data.decoded import decoded, look_at
 from nasrun.data.facts import Facts
 from nasrun.data.holdout import Labelled
 from nasrun.data.images import Stored, TensorDataset, cache_folder, in_stored_order, in_test_order
-from nasrun.data.layout import FolderLayout, place, read_layout
+from nasrun.data.layout import FolderLayout, place, read_layout, read_parts
 from nasrun.data.pixels import refuse_too_large, resized
 from nasrun.shown import shown
 
@@ -129,7 +129,9 @@ class Downloaded(TensorDataset):
     @cached_property
     def _layout(self) -> FolderLayout:
         layout = read_layout(str(self.folder()), None)
-        if len(layout.classes) != self.release.num_classes or layout.aside is not None:
+        parts = read_parts(str(self.folder()))
+        divided = parts.test is not None and parts.validation is None
+        if len(layout.classes) != self.release.num_classes or not divided:
             raise ValueError(
                 f"dataset.root={shown(self.root)}: {shown(self.folder())} has "
                 f"{len(layout.classes)} classes, and {self.release.name} has "
@@ -140,12 +142,14 @@ class Downloaded(TensorDataset):
 
     def _read(self, *, test: bool) -> tuple[Tensor, Tensor, tuple[str, ...]]:
         folder = self.folder()
-        name = self.release.test_files if test else self.release.train_files
         try:
-            if self.download and not (folder / name).exists():
+            try:
+                return self.unpack(self.load(folder, test=test, download=False))
+            except (RuntimeError, FileNotFoundError):  # torchvision's "not found or corrupted"
+                if not self.download:
+                    raise
                 return self._fetched(folder, test=test)
-            return self.unpack(self.load(folder, test=test, download=False))
-        except (RuntimeError, FileNotFoundError) as error:  # torchvision's "not found or corrupted"
+        except (RuntimeError, FileNotFoundError) as error:
             raise ValueError(self._missing()) from error
 
     def _fetched(self, folder: Path, *, test: bool) -> tuple[Tensor, Tensor, tuple[str, ...]]:

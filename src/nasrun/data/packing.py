@@ -26,9 +26,10 @@ from nasrun.data.holdout import draws
 from nasrun.data.layout import read_parts
 from nasrun.data.listing import Listing
 from nasrun.data.shards import COLUMNS, INDEX, Index
-from nasrun.files import read_json, remove_drafts, write_record, write_whole
+from nasrun.files import OURS, read_json, remove_drafts, write_record, write_whole
 from nasrun.shown import shown
 
+LOCK = ".lock"
 RECORD = "packing.json"
 """File of a packed folder: what is packed, and how."""
 ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
@@ -82,6 +83,11 @@ def pack(root: str, folder: Path, packing: Packing, watched: Watched) -> Index:
     return index
 
 
+def _others(folder: Path) -> bool:
+    """Return whether there is more than what a packing leaves that could not begin."""
+    return any(path.name != LOCK and not OURS.fullmatch(path.name) for path in folder.iterdir())
+
+
 @contextmanager
 def _begun(folder: Path, listings: Mapping[str, Listing], packing: Packing) -> Iterator[None]:
     """Lock the folder, and record what is packed into it."""
@@ -96,11 +102,11 @@ def _begun(folder: Path, listings: Mapping[str, Listing], packing: Packing) -> I
     if (folder / RECORD).exists():
         if read_json(folder / RECORD) != record:
             raise ValueError(f"{named}: other images or settings are packed there; name another")
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or _others(folder)):
         raise ValueError(f"{named}: there is something else; name a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        with FileLock(folder / LOCK, timeout=0):
             remove_drafts(folder)
             write_record(folder / RECORD, record)
             yield

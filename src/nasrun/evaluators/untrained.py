@@ -125,9 +125,9 @@ class Untrained(Evaluator):
         counted = {f.names[0]: f.amount for f in self.formulas if f.amount is not None}
         if not counted:
             return {}
-        task = self.task
-        of = {"inputs": task.inputs, "outputs": task.outputs, "size": task.size}
-        costs = count_choices(self.space, self.layout, **of)
+        task, size = self.task, self.task.size
+        inputs, outputs = task.inputs, task.outputs
+        costs = count_choices(self.space, self.layout, inputs=inputs, outputs=outputs, size=size)
         return {name: getattr(costs, amount) for name, amount in counted.items()}
 
     @property

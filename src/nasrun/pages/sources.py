@@ -77,9 +77,13 @@ def _place(path: Path) -> tuple[str, int, str]:
 
 
 def _moved(path: Path, sweep: Path) -> Path:
-    """Return the folder of a run, also if the sweep was started in another folder."""
-    places = (parent / path.parent.name / path.name for parent in sweep.absolute().parents)
-    return next((place for place in (path, *places) if Run(place).exists), path)
+    """Return the folder of a run, also if the sweep was started in another folder.
+
+    A relative path is first looked for around the sweep: the current folder may have such a run.
+    """
+    around = [parent / path.parent.name / path.name for parent in sweep.absolute().parents]
+    places = [path, *around] if path.is_absolute() else [*around, path]
+    return next((place for place in places if Run(place).exists), path)
 
 
 def _common(folders: Sequence[Path]) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 
 from nasrun.cli.verb import Verb
@@ -28,11 +29,13 @@ def table(words: Sequence[str]) -> int:
     _check(chosen, benchmark.data)
     path = new_file(keys, "out", benchmark.table)
     from nasrun.display import watched
+    from nasrun.files import write_text
 
     data = chosen or benchmark.data
     found = list(watched(benchmark.rows(data), "reading", len(benchmark)))
-    with path.open("x", newline="") as file:
-        csv.writer(file).writerows([benchmark.header(data), *found])
+    text = StringIO()
+    csv.writer(text).writerows([benchmark.header(data), *found])
+    write_text(path, text.getvalue())
     print(f"{path}: {len(found):,} architectures")
     return 0
 
