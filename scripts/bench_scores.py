@@ -51,7 +51,7 @@ def main() -> None:
         done = subprocess.run([sys.executable, __file__, *own], check=True, stdout=subprocess.PIPE)
         found[name] = numbers = json.loads(done.stdout)
         print(
-            f"| {name} | {numbers['ms']:.0f} ({numbers['least']:.0f} to {numbers['most']:.0f}) "
+            f"| {name} | {numbers['ms']:.3g} ({numbers['least']:.3g} to {numbers['most']:.3g}) "
             f"| {numbers['peak']:.0f} | {numbers['foreseen']:.0f} |",
             flush=True,
         )

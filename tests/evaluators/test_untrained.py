@@ -118,6 +118,7 @@ def test_sizes_are_summed_over_choices_and_are_those_of_the_network(space):
         genotypes = drawn(where, 5)
         expected = [formula(evaluator.network(each), evaluator.batch)[0] for each in genotypes]
         evaluator.network = None  # no network is made
+        assert evaluator.step_bytes() == 0
         assert [evaluator.numbers(each)[name] for each in genotypes] == expected
 
 

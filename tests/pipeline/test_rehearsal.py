@@ -115,6 +115,19 @@ def test_a_pass_that_takes_too_long_is_scaled_up_from_a_few_batches(clock, start
     assert len(images.seen) <= 6
 
 
+def test_an_interruption_of_the_shorter_pass_does_not_shorten_the_forecast(clock):
+    class Interrupted(Images):
+        passes = 0
+
+        def rest(self):
+            self.passes += 1
+            self.each = 9.0 if self.passes == 1 else 0.2
+            super().rest()
+
+    images = Interrupted(clock, start=0.0, each=0.2, count=1001)
+    assert Rehearsing(images.portion, 40).rest(images.rest) == pytest.approx(1001 * 0.2)
+
+
 def test_a_pass_that_is_affordable_is_taken_as_it_is(clock):
     images = Images(clock, start=0.001, each=0.0001)
     rehearsing = Rehearsing(images.portion, 40)

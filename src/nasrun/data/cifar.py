@@ -15,7 +15,7 @@ from nasrun.data.decoded import decoded, look_at
 from nasrun.data.facts import Facts
 from nasrun.data.holdout import Labelled
 from nasrun.data.images import Stored, TensorDataset, cache_folder, in_stored_order, in_test_order
-from nasrun.data.layout import FolderLayout, place, read_layout, read_parts
+from nasrun.data.layout import FolderLayout, place, read_layout
 from nasrun.data.pixels import refuse_too_large, resized
 from nasrun.shown import shown
 
@@ -129,8 +129,7 @@ class Downloaded(TensorDataset):
     @cached_property
     def _layout(self) -> FolderLayout:
         layout = read_layout(str(self.folder()), None)
-        parts = read_parts(str(self.folder()))
-        divided = parts.test is not None and parts.validation is None
+        divided = layout.held is not None and layout.aside is None
         if len(layout.classes) != self.release.num_classes or not divided:
             raise ValueError(
                 f"dataset.root={shown(self.root)}: {shown(self.folder())} has "

@@ -44,7 +44,8 @@ class FolderLayout:
 
     training: all images but those of the test. aside: (N,) bool, true for those in a validation
     folder; `None` without such a folder. within: the folder of the root that holds the class
-    folders of training, empty for the root itself.
+    folders of training, empty for the root itself. held: the name of the test part's folder, `None`
+    if the test images are held out from the others.
     """
 
     classes: tuple[str, ...]
@@ -52,6 +53,7 @@ class FolderLayout:
     test: Listing
     aside: Tensor | None
     within: str
+    held: str | None
 
     def labelled(self, split_seed: int) -> Labelled:
         """The training images, to be divided by the names of their files."""
@@ -119,14 +121,14 @@ def _layout(folder: Path, test: float | None) -> FolderLayout:
         fraction = 0.2 if test is None else test
         out = held_out(Labelled(training.labels, classes, None, draws(names, "test")), fraction)
         kept, tested = training.at((~out).nonzero()[:, 0]), training.at(out.nonzero()[:, 0])
-        return FolderLayout(classes, kept, tested, None, within)
+        return FolderLayout(classes, kept, tested, None, within, None)
     if test is not None:
         raise ValueError(f"dataset.test={test}: {parts.held} is the test part already; use null")
     aside = None
     if parts.validation is not None:
         aside = torch.arange(len(training) + len(parts.validation)) >= len(training)
         training = training + parts.validation
-    return FolderLayout(classes, training, parts.test, aside, within)
+    return FolderLayout(classes, training, parts.test, aside, within, parts.held)
 
 
 def _either(folder: Path) -> Division:

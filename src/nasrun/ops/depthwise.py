@@ -2,7 +2,7 @@
 
 torch's gradient of a depthwise filter is slow there (2.14 and 2.15): three to twenty times slower
 for a dilated filter than for a dense one, ten times slower for a 5 x 5 filter than for a 3 x 3 one,
-and up to fifty times slower if the map is smaller than the filter, for which oneDNN has no fast
+and more than forty times slower if the map is smaller than the filter, for which oneDNN has no fast
 kernel. The convolution itself is slow, too, if a filter's outer weights always meet padding. Each
 function here computes the same numbers by operations that are fast.
 """

@@ -97,7 +97,10 @@ class Rehearsing:
             if first.seconds < allowance / 3:  # else the time of allocation is negligible
                 first = self._pass(rest, LEAST / 2)
             share = first.taken / first.whole * (allowance / first.seconds / 2) ** (1 / GROWTH)
-            whole = _plane(first, self._pass(rest, min(MOST, max(LEAST, share))))
+            more = self._pass(rest, min(MOST, max(LEAST, share)))
+            if first.seconds >= more.seconds:  # other work interrupted the shorter pass
+                first = min(first, self._pass(rest, LEAST / 2), key=lambda each: each.seconds)
+            whole = _plane(first, more)
             if whole > allowance:
                 self.scaled = True
                 return whole

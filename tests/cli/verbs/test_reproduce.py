@@ -64,6 +64,13 @@ def test_a_killed_claim_continues_in_its_stage_and_repeats_nothing(
     assert "measured: " in nasrun("reproduce", "tiny.yaml").out
 
 
+def test_a_folder_whose_name_hydra_must_read_in_quotes_is_found_again(nasrun, tiny, no_pictures):
+    words = ("--seeds", "1", "jobs=1", "arms=darts", "outputs=exp (1), José")
+    answer = nasrun("reproduce", "tiny.yaml", *words)
+    assert answer.status == 0, answer.err
+    assert "begun: 1 of 4 runs" in answer.out
+
+
 def test_a_changed_word_is_refused_before_anything_runs(nasrun, tiny, here):
     tiny.write_text(tiny.read_text().replace("strategy=snas", "strategy=gdas"))
     assert "undo the change, or freeze it" in nasrun("reproduce", "tiny.yaml").refusal

@@ -4,6 +4,7 @@ import base64
 import bz2
 import collections
 import csv
+import errno
 import json
 import os
 import pickle
@@ -232,6 +233,19 @@ def test_a_file_that_names_code_is_refused_before_it_runs(nasrun, archive):
         assert "take it from its authors alone" in refusal
         assert not Path("run").exists()
         assert not Path("table.csv").exists()
+
+
+def test_a_full_disk_leaves_no_half_table_and_the_command_can_be_repeated(
+    nasrun, archive, monkeypatch
+):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        assert "table.csv" in nasrun("table", archive, "out=table.csv").refusal
+    assert not Path("table.csv").exists()
+    assert nasrun("table", archive, "out=table.csv").status == 0
 
 
 def test_what_cannot_be_done_is_one_line_and_leaves_no_table(nasrun, archive):
