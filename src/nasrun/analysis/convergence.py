@@ -35,7 +35,7 @@ from nasrun.files import digest_of, write_json, write_whole
 from nasrun.genotype import Genotype
 from nasrun.pictures import measured
 from nasrun.pipeline.plan import import_trusted
-from nasrun.pipeline.refusals import refuse_idle_key
+from nasrun.pipeline.refusals import refuse_idle_keys
 from nasrun.pipeline.stages import RETRAIN
 from nasrun.retrain import Retrain
 from nasrun.runs.recorded import identity
@@ -129,7 +129,7 @@ def analyse(
         if not isinstance(each.space, ClassifierSpace):
             raise ValueError(f"space={each.space.name}: has no classifiers to train; use another")
     composed = compose(overrides)
-    refuse_idle_key(overrides, composed, "epochs", RETRAIN.name, "epochs")
+    refuse_idle_keys(overrides, composed, (RETRAIN.name, "dataset"))
     config = composed.config
     nodes = {key: resolve(config[key]) for key in ("budget", "dataset", RETRAIN.name, "engine")}
     budget, dataset, recipe, engine = build_all(nodes, trust).values()

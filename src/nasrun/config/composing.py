@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -27,6 +28,10 @@ from nasrun.config.home import at_home
 from nasrun.config.keys import GROUPS, LISTED, TRACKER, Frame
 from nasrun.config.named import written_out
 from nasrun.config.words import key_of, root_of
+
+
+NAMED = re.compile(r"\$\{(?:oc\.select:)?(\w[\w.]*)")
+"""A reference to a key by its path from the top."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +126,19 @@ def value_at(config: DictConfig | Mapping[str, Any], key: str) -> Any:
     return at_home(OmegaConf.select(node, key))
 
 
-def refers(node: DictConfig, key: str) -> bool:
-    """Return whether any value of a node refers to a key of the frame."""
-    return f"${{{key}}}" in OmegaConf.to_yaml(node)
+def references(config: DictConfig, groups: Iterable[str]) -> set[str]:
+    """Return the keys that values of these groups refer to, directly or by way of other keys."""
+    raw = dict(leaves(OmegaConf.to_container(config, resolve=False)))
+    found: set[str] = set()
+    waiting = [*groups]
+    while waiting:
+        start = waiting.pop()
+        for key, value in raw.items():
+            if key == start or key.startswith(f"{start}."):
+                new = {*NAMED.findall(str(value))} - found
+                found |= new
+                waiting += new
+    return found
 
 
 def put(config: DictConfig, values: Mapping[str, Any]) -> None:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from nasrun import config as configuration
 from nasrun.budget import LIMITS
-from nasrun.config import DictConfig, Frame, build
+from nasrun.config import DictConfig, Frame, build, key_of
 from nasrun.pipeline.command import Command
 from nasrun.pipeline.given import Given
 from nasrun.pipeline.plan import Plan, import_trusted
 from nasrun.pipeline.refusals import (
     refuse_discretisation,
     refuse_engine,
-    refuse_idle_key,
+    refuse_idle_keys,
     refuse_incapable,
     refuse_limits,
     refuse_mismatch,
@@ -72,10 +72,8 @@ def prepare(command: Command, source: Source | None) -> Plan:
         raise ValueError("extend=true: a plan is of a whole training; leave it out")
     kinds = kinds_of(command.verb, frame.stages)
     choices = command.composed.choices
-    if source is None and SEARCH in kinds:
-        refuse_idle_key(
-            command.typed, command.composed, "alpha_lr", "strategy", "alpha_optimizer.lr"
-        )
+    new = [o for o in command.typed if source is None or key_of(o) not in SCALE]
+    refuse_idle_keys(new, command.composed, _sized(kinds))
     limited = _limited(command.verb, config, source)
     nodes = _nodes(config, kinds, limited=limited)
     with of_another_version(source, command.typed):
@@ -159,9 +157,6 @@ class Parts:
         if any(kind.trains for kind in self.kinds):
             refuse_retraining(self.command.composed.choices, self.space, self.dataset)
         if RETRAIN in self.kinds:
-            refuse_idle_key(
-                self.command.typed, self.command.composed, "epochs", "retrain", "epochs"
-            )
             parts["retrain"] = self.make("retrain")
         if self.kinds == (TRANSFER,):
             refuse_limits(self.budget)
@@ -171,6 +166,15 @@ class Parts:
             parts["transfer_dataset"] = self.make("transfer.dataset")
             parts["transfer"] = self.make("transfer")
         return parts
+
+
+def _sized(kinds: Sequence[StageKind]) -> list[str]:
+    """Return the groups that may refer to the scale of a search or to the length of a training.
+
+    Without a search, a space only tells whether a genotype is one of its own.
+    """
+    made = [kind.made_of for kind in kinds]
+    return [*made, "dataset", *(("space", "task") if SEARCH in kinds else ())]
 
 
 def _nodes(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nasrun.budget import LIMITS, MEMORY
-from nasrun.config import key_of, refers, root_of, value_at
+from nasrun.config import key_of, references, root_of, value_at
 from nasrun.pipeline.layout import layout_of
 from nasrun.pipeline.source import Source, refuse_unlike
 from nasrun.pipeline.stages import RETRAIN, SEARCH, StageKind
@@ -29,6 +29,16 @@ if TYPE_CHECKING:
 
 
 THREADS_PER_CORE = 8
+SIZES = {
+    "rounds": ("rounds", "num_candidates", "intervals", "trials"),
+    "width": ("channels",),
+    "depth": ("layers",),
+    "batch_size": ("batch_size",),
+    "alpha_lr": ("alpha_optimizer.lr",),
+    "images": ("images",),
+    "epochs": ("epochs",),
+}
+"""Keys of the frame that groups refer to, and the names under which a group has its own value."""
 
 
 def refuse_missing(config: Mapping[str, Any], kinds: Sequence[StageKind]) -> None:
@@ -209,22 +219,21 @@ def refuse_limits(budget: Budget) -> None:
             )
 
 
-def refuse_idle_key(
-    typed: Sequence[str], composed: Composed, key: str, group: str, own: str
-) -> None:
-    """Refuse a typed frame key that the chosen option of a group does not refer to.
-
-    own: the key in which an option has its own value.
-    """
-    given = [override for override in typed if key_of(override) == key]
-    node = composed.config[group]
-    if not given or refers(node, key):
-        return
-    option = f"{group}={composed.choices[group]}"
-    if value_at(composed.config, f"{group}.{own}") is None:
-        raise ValueError(f"{given[-1]}: has no effect, {option} does not read {key}; leave it out")
-    instead = f"{group}.{own}={given[-1].partition('=')[2]}"
-    raise ValueError(f"{given[-1]}: has no effect, {option} has its own {key}; type {instead}")
+def refuse_idle_keys(typed: Sequence[str], composed: Composed, groups: Sequence[str]) -> None:
+    """Refuse a typed key of the frame that sets a size which no value of these groups refers to."""
+    read = references(composed.config, groups)
+    for override in typed:
+        key = key_of(override)
+        if key not in SIZES or key in read:
+            continue
+        named = ((group, f"{group}.{own}") for group in groups for own in SIZES[key])
+        for group, own in named:
+            if value_at(composed.config, own) is not None:
+                raise ValueError(
+                    f"{override}: has no effect, {group}={composed.choices[group]} has its own; "
+                    f"type {own}={override.partition('=')[2]}"
+                )
+        raise ValueError(f"{override}: has no effect, nothing here reads {key}; leave it out")
 
 
 def refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> None:

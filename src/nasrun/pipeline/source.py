@@ -40,9 +40,9 @@ from nasrun.pipeline.stages import (
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 
-TABLE = "space.table"
 TABLES = ("strategy.latency_table", "strategy.evaluator.table")
 """The files that a search reads besides data; a run records where they lie."""
+TABLE = "space.table"
 """An upstream key that changes no result: a later verb may have another value than its parent."""
 PLACES = tuple(f"dataset.{name}" for name in WHEREABOUTS)
 """Further such keys: data may be moved, and read by another number of workers."""
@@ -199,8 +199,9 @@ def refuse_left_out(kinds: Sequence[StageKind], typed: Sequence[str], *, limited
 
 def refuse_search(typed: Sequence[str]) -> None:
     """Refuse settings of a search if a genotype is given."""
+    idle = ("strategy", "task", "selector", "rounds", "alpha_lr", TABLE)
     for override in typed:
-        if key_of(override).split(".")[0] in ("strategy", "task", "selector", "rounds", "alpha_lr"):
+        if {key_of(override), root_of(key_of(override))} & {*idle}:
             raise ValueError(
                 f"{override}: has no effect with genotype=, nothing is searched; leave it out"
             )
