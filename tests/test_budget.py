@@ -253,3 +253,13 @@ def test_impossible_values_are_refused(settings):
     ((key, value),) = settings.items()
     with pytest.raises(ValueError, match=f"^{key}={value}: .* null"):
         budget(**settings)
+
+
+def test_a_worker_of_a_launched_process_computes_on_its_gpu(arithmetic, monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "1" if name.endswith("RANK") else "2")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    budget(device="cuda").apply_to_cuda()
+    assert chosen == [1]

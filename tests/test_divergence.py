@@ -1,6 +1,7 @@
 """Training that diverges: its message, and the keys in it."""
 
 import math
+import pickle
 
 import pytest
 import torch
@@ -35,3 +36,9 @@ def test_keys_are_named_as_they_are_typed(keys, advice):
     assert raised.value.happened == "the search diverged (loss nan)"
     assert raised.value.advice == advice
     assert str(raised.value) == f"the search diverged (loss nan); {advice}"
+
+
+def test_a_worker_process_can_send_it():
+    sent = Diverged("the search", {"loss": math.inf}, ["lr", "clip"])
+    found = pickle.loads(pickle.dumps(sent))
+    assert (str(found), found.keys, found.losses) == (str(sent), sent.keys, sent.losses)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasrun.streams import Streams
+from nasrun.streams import Streams, restored
 
 PURPOSES = ("order", "augment", "alphas")
 
@@ -91,3 +91,14 @@ def test_draws_aside_change_nothing_outside_and_are_the_same_each_time():
 def test_a_stream_throughout_a_stage_is_the_same_in_all_rounds():
     one, other = placed(round=1), placed(round=5)
     assert drawn(one.throughout("order", 0)) == drawn(other.throughout("order", 0))
+
+
+def test_restoring_the_generators_starts_no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: 1 / 0)
+    torch.manual_seed(3)
+    with restored():
+        torch.rand(2)
+    after = torch.rand(2)
+    torch.manual_seed(3)
+    assert torch.equal(after, torch.rand(2))

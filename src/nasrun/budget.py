@@ -296,6 +296,8 @@ class Budget:
 
         if self.resolved["device"] != "cuda":
             return
+        if (launched := Launched.here()) is not None:  # its workers inherit its environment
+            torch.cuda.set_device(launched.local)
         short = self.resolved["precision"] != "fp32"
         torch.set_float32_matmul_precision("high" if short else "highest")
         torch.backends.cudnn.allow_tf32 = short

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -26,6 +26,9 @@ class Diverged(ValueError):
         *others, last = self.keys
         self.advice = f"use a smaller {' or '.join(filter(None, [', '.join(others), last]))}"
         super().__init__(f"{self.happened}; {self.advice}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.what, self.losses, self.keys)  # a worker process sends it
 
 
 def finite(measured: Mapping[str, float], *trained: Module) -> bool:

@@ -33,6 +33,19 @@ def named(*name: Word) -> int:
     return int(fingerprint(list(name)), 16)
 
 
+@contextmanager
+def restored() -> Iterator[None]:
+    """Restore torch's global generators afterwards: those of the CPU, and of a GPU in use.
+
+    By default, `fork_rng` starts every GPU of the machine.
+    """
+    import torch
+
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices):
+        yield
+
+
 class Streams:
     """The streams of a command, at one place at a time: a round of a stage, or its beginning.
 
@@ -81,8 +94,7 @@ class Streams:
         import torch
 
         before = self._place, self._generators
-        devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
-        with torch.random.fork_rng(devices):
+        with restored():
             self._place, self._generators = (self._stage, "aside", *name), {}
             torch.manual_seed(named(self.seed, *self._place))
             try:

@@ -77,3 +77,14 @@ def test_without_a_cache_to_write_to_it_works_and_warns(fill, tmp_path, monkeypa
         dataset = ImageFolder(root=str(fill(train=4, test=2)))
         assert len(dataset.split("train", "validation", device=CPU)) == 8
     assert f"NASRUN_CACHE={tmp_path / 'file'}" in caplog.text
+
+
+def test_a_cache_that_could_not_be_written_leaves_nothing(fill, cache, monkeypatch, caplog):
+    def fill_the_disk(tensors, path):
+        path.write_bytes(b"half of it")
+        raise OSError(28, "no space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", fill_the_disk)
+    ImageFolder(root=str(fill(train=4, test=2))).split("train", device=CPU)
+    assert "cannot keep the decoded images" in caplog.text
+    assert not [*cache.rglob("*.tmp")]

@@ -210,3 +210,12 @@ def test_another_purpose_draws_anew_and_draws_are_uniform():
     assert abs(torch.corrcoef(torch.stack([first, second]))[0, 1]) < 0.05
     assert 0 <= first.min() < first.max() < 1
     assert torch.histc(first, 10, 0, 1).sub(500).abs().max() < 100
+
+
+def test_a_cap_that_leaves_none_of_a_reserved_part_is_refused_by_its_key():
+    labels = torch.arange(2).repeat_interleave(50)
+    aside = torch.zeros(100, dtype=torch.bool)
+    aside[[0, 50]] = True
+    images = Labelled(labels, None, aside, None)
+    with pytest.raises(ValueError, match=r"dataset.images=9: none .* use more images"):
+        Holdout(images=9, validation=None, split_seed=0).split(images)

@@ -199,3 +199,19 @@ def test_synchronised_norms_side_by_side_are_those_of_the_whole_batch(tmp_path):
     torch.testing.assert_close(torch.cat([one, other]), y.detach())
     torch.testing.assert_close(torch.cat([first, second]), back)
     torch.testing.assert_close(state, norms.state_dict())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes are forked")
+def test_synchronised_statistics_keep_their_digits_under_autocast(tmp_path):
+    x = torch.randn(6, CHANNELS, 4, 4)
+
+    def work(world):
+        norm = nn.BatchNorm2d(CHANNELS, momentum=1.0)
+        world.enter(norm)
+        part = world.slice(len(x))
+        with world.dividing(part), torch.autocast("cpu", dtype=torch.bfloat16):
+            normalise([norm], x[part.range])
+        return norm.running_mean
+
+    for found in together(tmp_path, work):
+        torch.testing.assert_close(found, x.mean((0, 2, 3)))

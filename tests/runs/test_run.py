@@ -170,8 +170,8 @@ def test_a_stage_continues_from_its_last_saved_round(tmp_path):
     one_round(stage, parts)
     one_round(stage, parts)
     parts.log(3, stage.run_round())  # stopped between log and save
-    with (parts.path / "metrics.jsonl").open("a") as file:
-        file.write('{"round": 4, "dra')  # and within a line
+    with (parts.path / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"round": 4, "dra\xff')  # and within a line, or in the middle of a block
     stage = Count()
     parts.restore(stage)
     assert stage.round == 2

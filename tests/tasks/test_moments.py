@@ -29,3 +29,18 @@ def test_a_step_after_a_return_is_the_step_without_one():
         made[1] = fresh
         for one, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
             assert torch.equal(one, other)
+
+
+def test_moments_of_any_layout_get_the_one_of_their_parameter():
+    net = nn.Conv2d(4, 8, 3).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(net.parameters())
+    net(torch.randn(2, 4, 5, 5)).sum().backward()
+    optimizer.step()
+    saved = moments_of(net, [optimizer])
+    for kept in saved.values():
+        kept.update({name: value.contiguous() for name, value in kept.items()})
+    restore_moments(net, [optimizer], saved)
+    state = optimizer.state[net.weight]
+    for name in ("exp_avg", "exp_avg_sq"):  # a fused step on a GPU refuses other strides
+        assert state[name].stride() == net.weight.stride()
+        assert torch.equal(state[name], saved["weight"][name])

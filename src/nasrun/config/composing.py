@@ -29,7 +29,6 @@ from nasrun.config.keys import GROUPS, LISTED, TRACKER, Frame
 from nasrun.config.named import written_out
 from nasrun.config.words import key_of, root_of
 
-
 NAMED = re.compile(r"\$\{(?:oc\.select:)?(\w[\w.]*)")
 """A reference to a key by its path from the top."""
 

@@ -92,6 +92,8 @@ def decoded(listing: Listing, size: int, channels: int, watched: Watched = _unwa
                 flush(temporary)  # else a power failure may leave it as long, but empty
                 os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            path.with_suffix(".tmp").unlink()
         log.warning(
             "NASRUN_CACHE=%s: cannot keep the decoded images (%s); they are decoded at each start",
             cache_folder(),

@@ -74,6 +74,11 @@ class Holdout:
             train, validation = stratified(images, [total - held, held], self.split_seed)
             return train, validation
         held = round(total * int(aside.sum()) / count)
+        if held == 0 < int(aside.sum()):
+            raise ValueError(
+                f"dataset.images={self.images}: none of so few is for validation, which has "
+                f"{int(aside.sum())} of {count} images; use more images"
+            )
         return self._some(images, ~aside, total - held), self._some(images, aside, held)
 
     def _some(self, images: Labelled, which: Tensor, size: int) -> Tensor:
@@ -114,8 +119,8 @@ def held_out(images: Labelled, fraction: float) -> Tensor:
     for label, members in zip(*_by_class(images.labels), strict=True):
         if len(members) < 2:
             raise ValueError(
-                f"dataset.root: class {images.name(label)} has only 1 image for two parts; "
-                "put more images into its folder"
+                f"dataset.root: class {images.name(label)} has only 1 image for the training "
+                "and the validation part; put more images into its folder"
             )
         order = members[images.draws[members].argsort()]
         out[order[0]] = True

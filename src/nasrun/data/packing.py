@@ -175,6 +175,7 @@ def _encoded(file: ImageFile, size: int, packing: Packing) -> tuple[bytes, str]:
             jpeg = io.BytesIO()
             scaled.save(jpeg, "JPEG", quality=packing.quality)
             return jpeg.getvalue(), "jpg"
+        image.load()  # a broken image shows here
         encoded = file.read_bytes()
         if len(encoded) != size:
             raise Unreadable(file, "it was changed while it was packed")

@@ -18,6 +18,7 @@ from typing import Any
 
 from nasrun.budget import Budget
 from nasrun.engines.base import Engine, Job, one_thread, prepare_worker
+from nasrun.streams import restored
 
 
 class Serial(Engine):
@@ -29,10 +30,8 @@ class Serial(Engine):
         """Accept every budget."""
 
     def run(self, job: Job, orders: Sequence[Any], cores: int) -> Iterator[tuple[int, Any]]:
-        import torch
-
         for position, order in enumerate(orders):
-            with one_thread(), torch.random.fork_rng():
+            with one_thread(), restored():
                 result = job(order)
             yield position, result
 

@@ -83,7 +83,7 @@ class FromScratch(Evaluator, OnEngine):
         space, task, budget = context.space, context.task, context.budget
         self.engine, self.streams = given(context.engine), context.streams
         task.split("train"), task.split("validation")  # so that faults in them show now
-        self.threads = budget.resolved["threads"]
+        self.threads = budget.own_threads
         self.job = TrainFromScratch(
             space=space,
             task=task,

@@ -27,7 +27,7 @@ from nasrun.score import Score
 from nasrun.spaces.layout import Layout, Stem
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Metrics, Stage
-from nasrun.streams import seeded
+from nasrun.streams import restored, seeded
 from nasrun.supernet.stacked import StackedNetwork
 from nasrun.tasks.base import Batch, ImageTask, Subset
 
@@ -155,12 +155,11 @@ class Untrained(Evaluator):
     def numbers(self, genotype: Genotype) -> Metrics:
         """Return all numbers of an architecture by name, minus infinity in place of NaN."""
         found: Metrics = {}
-        devices = [self.device] if self.device.type == "cuda" else []
         for formula in self.formulas:
             if not genotype.concat and (amounts := self.sums.get(formula.names[0])):
                 found[formula.names[0]] = float(round(1e6 * amounts.of(genotype)))
                 continue
-            with torch.random.fork_rng(devices):
+            with restored():
                 torch.manual_seed(self.seed)
                 network = self.network(genotype).to(self.device)
                 torch.manual_seed(self.seed)  # networks draw different counts of numbers

@@ -72,11 +72,19 @@ def united(world: World, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor
     both = world.stacked(torch.cat([mean.flatten(), variance.flatten()]))
     means, variances = both.split([mean.numel(), variance.numel()], dim=1)
     means, variances = means.view(-1, *mean.shape), variances.view(-1, *variance.shape)
-    whole = torch.tensordot(shares, means, dims=1)
+    whole = _averaged(means, shares)
     apart = means - whole
     covaries = variance.dim() > mean.dim()
     square = apart[..., None] * apart[..., None, :] if covaries else apart.square()
-    return whole, torch.tensordot(shares, variances + square, dims=1)
+    return whole, _averaged(variances + square, shares)
+
+
+def _averaged(slices: Tensor, shares: Tensor) -> Tensor:
+    """Return the average of the slices' values (P, ...) by their shares (P,).
+
+    A matrix product would lose digits: autocast computes it in bf16.
+    """
+    return (slices * shares.view(-1, *[1] * (slices.dim() - 1))).sum(0)
 
 
 def united_count(world: World, count: int) -> int:
@@ -109,9 +117,11 @@ class _Scaled(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, scale, mean, variance = ctx.saved_tensors
         inverse = (variance + ctx.eps).rsqrt()
-        settings = (mean, variance, None, None, False, ctx.eps, (True, True, True))
+        # on CUDA, it needs the saved statistics, and a scale for the gradients of both sums
+        ones = torch.ones_like(mean) if scale is None else scale
+        settings = (mean, variance, mean, inverse, False, ctx.eps, (True, True, True))
         back, d_scale, d_shift = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, scale, *settings
+            gradient, x, ones, *settings
         )
         of_shift, of_scale = (sums / ctx.pixels for sums in ctx.world.total(d_shift, d_scale))
         factor = inverse if scale is None else inverse * scale

@@ -329,5 +329,5 @@ def _numbers(rows: Sequence[Mapping[str, Any]]) -> list[Metrics]:
 def _rewrite(path: Path, rows: Sequence[Metrics]) -> None:
     """Make a file contain exactly these rows."""
     text = "".join(as_json(row) + "\n" for row in rows)
-    if (path.read_text() if path.exists() else "") != text:
+    if (path.read_bytes() if path.exists() else b"") != text.encode():
         write_text(path, text)

@@ -12,7 +12,7 @@ from torch import nn
 from nasrun.genotype import Genotype
 from nasrun.spaces.base import Space
 from nasrun.strategies.base import PopulationStrategy
-from nasrun.streams import named
+from nasrun.streams import named, restored
 from nasrun.tasks.base import MemberLearner, PopulationTask
 from nasrun.trained import Trained
 
@@ -31,7 +31,7 @@ class Delivery:
 
     def network(self, genotype: Genotype, seed: int) -> nn.Module:
         """Return a newly initialised network."""
-        with torch.random.fork_rng():
+        with restored():
             torch.manual_seed(seed)
             task = self.task
             return self.space.network(genotype, inputs=task.inputs, outputs=task.outputs)
@@ -46,7 +46,7 @@ class Delivery:
     def score(self, genotype: Genotype, trained: Trained, purpose: str) -> float:
         """Return the task's objective; `purpose` names the stream of randomness."""
         learner = self.learner(genotype, trained, purpose)
-        with torch.random.fork_rng():
+        with restored():
             torch.manual_seed(self._stream(purpose))
             return learner.evaluate()[self.task.objective]
 
@@ -57,7 +57,7 @@ class Delivery:
             weights |= {f"{name}/{key}": tensor for key, tensor in average.items()}
         folder.save_weights(weights)
         learner = self.learner(genotype, trained, "deliver")
-        with torch.random.fork_rng():
+        with restored():
             torch.manual_seed(self._stream("test"))
             tested = {f"test_{name}": value for name, value in learner.test().items()}
             pictures = learner.show(folder.path / "best")

@@ -42,7 +42,7 @@ from nasrun.strategies.members import (
     write,
 )
 from nasrun.strategies.variation import Parent, Variation
-from nasrun.streams import named
+from nasrun.streams import named, restored
 from nasrun.tasks.base import PopulationTask
 from nasrun.trained import Tensors, Trained
 
@@ -270,7 +270,7 @@ class Population(Delivering):
         best = min((m for m in self.members if m.sound), key=rank, default=None)
         if best is not None:
             learner = self.delivery.learner(best.genotype, self.training_of(best), "show")
-            with torch.random.fork_rng():
+            with restored():
                 torch.manual_seed(self._stream(0, 0, "show"))  # the same numbers in every round
                 learner.show(self.home / f"best_{interval:03d}")
 

@@ -23,6 +23,7 @@ from nasrun.data.facts import Facts
 from nasrun.data.splits import Part
 from nasrun.divergence import Diverged
 from nasrun.stage import Metrics
+from nasrun.streams import restored
 
 Sampler = Callable[[int], Tensor]
 """Returns `count` generated images (B, C, H, W) uint8, drawn from torch's global generator."""
@@ -119,7 +120,7 @@ class OwnFeatures(Distance):
     def _classifier(self, images: Tensor, labels: Tensor, seed: int) -> Classes:
         """Return a trained classifier that depends only on the seed."""
         facts = self.dataset.facts()
-        with torch.random.fork_rng():
+        with restored():
             torch.manual_seed(seed)
             classifier = Classes(facts).to(self.device)
             optimizer = torch.optim.AdamW(classifier.parameters(), lr=self.lr)

@@ -37,7 +37,9 @@ def restore_moments(
                 kept = saved.get(names[parameter])
                 if kept is not None:
                     optimizer.state[parameter] = {
-                        key: value.to(device_of(value, parameter, group), copy=True)
+                        key: torch.empty_like(parameter).copy_(value)  # in the same memory format
+                        if value.shape == parameter.shape
+                        else value.to(device_of(value, parameter, group), copy=True)
                         for key, value in kept.items()
                     }
 

@@ -52,7 +52,8 @@ class Control(PopulationTask):
     environment. An interval has `interval` steps, the first `random_steps` steps take uniformly
     random actions, an update follows each `update_every`-th action, and the noise falls linearly
     from `first_noise` to `last_noise` over `noise_steps`. Images are shifted by at most `pad`
-    pixels, which is 0 for states. The test plays `test_episodes`.
+    pixels, which is 0 for states. The test plays `test_episodes`. Networks compute in fp32, on CUDA
+    with TF32, as in DrQ-v2.
     """
 
     interval: int
@@ -97,6 +98,8 @@ class Control(PopulationTask):
             )
 
     def begin(self, dataset: Environment, budget: Budget) -> None:
+        if budget.precision == "bf16":
+            raise ValueError("budget.precision=bf16: agents learn in fp32; use fp32, tf32 or auto")
         self.environment, self.budget = dataset, budget
         self.shape, self.outputs = dataset.shapes()
         self.inputs = self.shape[0]
