@@ -1,7 +1,7 @@
 """Paired comparisons: their tests, intervals and corrections, against other formulas."""
 
 import random
-from itertools import product
+from itertools import combinations, product
 
 import pytest
 from scipy import stats
@@ -35,6 +35,9 @@ def test_the_signed_rank_test_counts_all_signs():
         assert signed_rank(differences) == pytest.approx(exact(differences))
     assert signed_rank([1, 2, 3, 4, 5]) == 1 / 32
     assert signed_rank([0.0, 0.0]) == 1.0
+    # pairs that are equal say nothing
+    assert signed_rank([0.0] * 10 + [1.0, 2.0, 3.0, 4.0]) == 1 / 16
+    assert signed_rank([0.0] * 25 + [1.0] * 5) == 1 / 32
     assert signed_rank([]) is None
 
 
@@ -54,6 +57,14 @@ def test_the_rank_sum_is_that_of_scipy_and_needs_both():
     first, second = [3.0, 5.0, 7.0], [1.0, 4.0]
     assert rank_sum(first, second) == stats.mannwhitneyu(first, second, alternative="greater")[1]
     assert rank_sum(first, []) is None
+
+
+def test_the_rank_sum_of_equal_values_goes_through_all_divisions():
+    first, second = [3.0, 3.0, 2.0, 2.0], [2.0, 1.0, 1.0, 1.0]
+    ranks = stats.rankdata([*first, *second])
+    sums = [sum(some) for some in combinations(ranks, 4)]
+    expected = sum(each >= sum(ranks[:4]) for each in sums) / len(sums)
+    assert rank_sum(first, second) == pytest.approx(expected)
 
 
 def test_holm_corrects_the_smallest_most_and_never_falls():

@@ -1,12 +1,13 @@
 """The file of results: what a line keeps, and when a table is read."""
 
 import json
+import math
 
 import pytest
 from claims.conftest import CELLS, TINY, TRUE, written
 
 from nasrun.claims import reading
-from nasrun.claims.results import ResultFile, ResultLine, values
+from nasrun.claims.results import ResultFile, ResultLine, evaluated, values
 from nasrun.data.table import Table
 
 
@@ -79,3 +80,12 @@ def test_a_table_that_is_read_keeps_what_another_command_has_found(here):
     table = Table(here / "t.csv", {"cifar10_test_200ep": {CELLS[0]: 0.1, CELLS[1]: 0.9}})
     ours.look_up("tiny", claim, table)
     assert ResultFile(ours.path).has("other", "p", "darts", 0)
+
+
+def test_a_number_that_is_none_is_no_value(here):
+    claim = reading.read(written(here / "tiny.yaml", TINY))
+    assert evaluated(claim, {"gap": math.nan}, None) == {}
+    path = here / "results.jsonl"
+    path.write_text('{"claim": "tiny", "protocol": "p", "arm": "darts", "seed": 0, '
+                    '"values": {"gap": null}}\n')  # fmt: skip
+    assert [line.values for line in ResultFile(path).of("tiny", "p")] == [{}]

@@ -19,7 +19,7 @@ from nasrun.costs.cost import count
 from nasrun.costs.limits import Limits
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.spaces.darts import DartsSpace
-from nasrun.spaces.layout import Layout
+from nasrun.spaces.layout import Layout, layout_of
 from nasrun.spaces.mobile import MobileSpace
 from nasrun.strategies.penalties import Within
 from nasrun.supernet.relaxation import Softmax
@@ -317,14 +317,16 @@ def test_a_latency_table_of_another_space_is_refused(tmp_path):
     path = written(tmp_path / "table.json", "mobile", 1.0, {"layer00": {"skip_connect": 0.1}})
     layout = SPACES["mobile"][1]
     with pytest.raises(ValueError, match="layer00=k3e1; measure it again"):
-        read_latencies(path, MOBILE, layout)
+        read_latencies(path, MOBILE, layout, None)
     with pytest.raises(ValueError, match="space=mobile, these have darts; measure it again"):
-        read_latencies(path, DARTS, layout)
-    for key, value in (("channels", 8), ("layers", 5)):
+        read_latencies(path, DARTS, layout, None)
+    with pytest.raises(ValueError, match=r"with size=.*, these have 224; measure it"):
+        read_latencies(path, MOBILE, layout, 224)
+    for key, value in (("channels", 8), ("layers", 5), ("stem", "imagenet")):
         with pytest.raises(ValueError, match=f"with {key}=.*, these have {value}; measure it"):
-            read_latencies(path, MOBILE, replace(layout, **{key: value}))
+            read_latencies(path, MOBILE, replace(layout, **{key: value}), None)
     with pytest.raises(ValueError, match="no table"):
-        read_latencies(tmp_path / "missing.json", MOBILE, layout)
+        read_latencies(tmp_path / "missing.json", MOBILE, layout, None)
 
 
 @pytest.mark.parametrize(
@@ -340,7 +342,7 @@ def test_a_latency_table_of_another_space_is_refused(tmp_path):
 def test_a_table_without_times_is_refused(tmp_path, base, each):
     path = written(tmp_path / "table.json", "mobile", base, each)
     with pytest.raises(ValueError, match="no table"):
-        read_latencies(path, MOBILE, SPACES["mobile"][1])
+        read_latencies(path, MOBILE, SPACES["mobile"][1], None)
 
 
 def milliseconds(choice):
@@ -349,7 +351,7 @@ def milliseconds(choice):
 
 def written(path, name, base, each):
     space, layout = SPACES[name]
-    table = {"space": space.name, "channels": layout.channels, "layers": layout.layers}
+    table = {"space": space.name, **layout_of(layout), "size": SIZE["size"]}
     path.write_text(json.dumps({**table, "base": base, "each": each}))
     return path
 
@@ -389,7 +391,7 @@ def test_an_edge_that_is_dropped_takes_no_time_and_has_no_entry(tmp_path):
     """Three nodes of two kinds of cells keep two edges each."""
     each = {d.name: {c: 1.0 for c in d.choices if c != NONE} for d in DARTS.decisions}
     path = written(tmp_path / "table.json", "darts", 5.0, each)
-    amounts = read_latencies(path, DARTS, SPACES["darts"][1])
+    amounts = read_latencies(path, DARTS, SPACES["darts"][1], None)
     genotype = DARTS.sample(torch.Generator().manual_seed(0))
     assert amounts.of(genotype) == 5.0 + 2 * 3 * 2
 
@@ -629,7 +631,7 @@ def test_limits_that_the_kept_subspace_cannot_meet_lead_out_of_it(nasrun, here):
 
 
 def test_a_network_beyond_the_limits_is_not_retrained(nasrun):
-    words = ["space=mobile", "depth=3", "width=2", "images=64", "retrain.channels=4"]
+    words = ["space=mobile", "depth=3", "images=64", "retrain.channels=4"]
     words += ["budget.device=cpu", "budget.max_params_m=0.0021", "genotype=random"]
     refusal = nasrun("retrain", *words).refusal
     assert refusal.startswith("nasrun: budget.max_params_m=0.0021: the network to retrain has ")

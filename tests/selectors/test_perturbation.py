@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -258,6 +259,20 @@ def test_a_dropped_edge_stays_dropped_in_the_trials_that_follow():
     assert [decision for decision, _ in trials] == [f"reduce/3-{n}" for n in (0, 1, 2, 1, 2)]
     assert all(fixed["reduce/3-0"] == NONE for _, fixed in trials[3:])
     assert all(fixed["reduce/3-0"] != NONE for _, fixed in trials[:3])
+
+
+@pytest.mark.parametrize("drop_together", [False, True])
+def test_an_edge_without_which_no_limit_can_be_met_is_not_dropped(drop_together):
+    class Limited:
+        def complete(self, fixed):
+            return None if fixed.get("reduce/3-0") == NONE else fixed
+
+    torch.manual_seed(0)
+    selector, _ = selection(wanted, drop_together=drop_together)
+    selector.context = replace(selector.context, limits=Limited())
+    run(selector)
+    dropped = [name for name, choice in selector.genotype.items() if choice == NONE]
+    assert dropped == ["normal/3-0", "reduce/3-1", "reduce/3-2"]  # instead of reduce/3-0
 
 
 def test_of_equals_the_first_operation_is_kept_and_the_last_edge_dropped():

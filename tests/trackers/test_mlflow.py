@@ -4,14 +4,17 @@ import json
 import random
 import threading
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import pytest
 
 from nasrun.runs.run import Run
 from nasrun.trackers import mirror
+from nasrun.trackers.base import SavedRound, TrackedRun
 from nasrun.trackers.mirror import tracking
 from nasrun.trackers.mlflow import AMBIENT, MLflow
 
@@ -179,3 +182,26 @@ def test_a_server_that_dies_in_the_middle_changes_no_byte_and_is_told_once(
             for thread in threading.enumerate():
                 if thread.name == "tracker mlflow":
                     thread.join()
+
+
+def test_settings_that_were_lost_and_names_that_mlflow_refuses_are_sent_once(tmp_path, uri):
+    def opened():
+        tracker = MLflow(uri=uri, experiment="lost")
+        run = TrackedRun(
+            name="digits/v001", mark="a1", folder=tmp_path, sweep="", settings={"seed": 3}, facts={}
+        )
+        return tracker, partial(tracker.open, run)
+
+    tracker, begin = opened()
+    lost = patch.object(MLflow, "describe", side_effect=OSError("no answer"))
+    with lost, pytest.raises(OSError, match="no answer"):
+        begin()
+    tracker, begin = opened()
+    begin()
+    name = "retrain/genotype (1)+/round"
+    tracker.log("retrain", [SavedRound(1, 0.0, {name: 1.0})])
+    tracker.close("finished")
+    tracker, begin = opened()
+    assert begin()[tracker.spelled(name)] == 1.0
+    _, (run,) = runs_of(uri, "lost")
+    assert run.data.params == {"seed": "3"}

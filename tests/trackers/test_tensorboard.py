@@ -2,12 +2,14 @@
 
 import json
 import random
+from pathlib import Path
 
 import numpy
 import pytest
 import torch
 
 from nasrun.runs.run import Run
+from nasrun.trackers.base import SavedRound, TrackedRun
 from nasrun.trackers.mirror import tracking
 from nasrun.trackers.tensorboard import TensorBoard
 
@@ -62,13 +64,28 @@ def test_the_hyper_parameters_are_those_of_the_search(finished):
 
     with tracking({"tensorboard": TensorBoard(folder="logs")}, Run(finished)) as tracked:
         tracked.catch_up()
-    found = read(f"logs/{finished.parent.name}/{finished.name}").PluginTagToContent("hparams")
+    (place,) = Path("logs").glob(f"{finished.parent.name}/{finished.name}-*")
+    found = read(place).PluginTagToContent("hparams")
     begins = HParamsPluginData.FromString(found["_hparams_/session_start_info"]).session_start_info
     assert begins.hparams["strategy"].string_value == "darts"
     assert begins.hparams["seed"].number_value == 0
     assert begins.hparams["space.channels"].number_value == 2
     ends = HParamsPluginData.FromString(found["_hparams_/session_end_info"]).session_end_info
     assert ends.status == 1  # STATUS_SUCCESS
+
+
+def test_runs_of_one_name_have_folders_of_their_own_in_a_common_one(tmp_path):
+    def opened(mark):
+        tracker = TensorBoard(folder=str(tmp_path / "logs"))
+        run = TrackedRun(
+            name="digits/v001", mark=mark, folder=tmp_path, sweep="", settings={}, facts={}
+        )
+        known = tracker.open(run)
+        tracker.log("search", [SavedRound(1, 0.0, {"search/round": 1.0})])
+        tracker.close("stopped")
+        return known
+
+    assert (opened("a1"), opened("b2"), opened("a1")) == ({}, {}, {"search/round": 1.0})
 
 
 def test_a_continued_search_is_one_run_without_a_round_twice(nasrun, here, small):

@@ -5,12 +5,16 @@ With five pairs, the smallest p of the signed-rank test is 1/32; with eight, 1/2
 
 from __future__ import annotations
 
+import math
 import statistics
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scipy import stats
+
+EXACT = 50_000
+"""Up to so many ways to divide values into two groups, ties are tested by going through all."""
 
 
 @dataclass(frozen=True)
@@ -71,21 +75,28 @@ def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
 
 
 def signed_rank(differences: Sequence[float]) -> float | None:
-    """Return p of the one-sided test that differences are larger than 0; 1 if all are 0."""
+    """Return p of the one-sided test that differences are larger than 0; 1 if all are 0.
+
+    Differences of 0 are left out (Wilcoxon, 1945).
+    """
     if not differences:
         return None
-    if not any(differences):
+    if not (unequal := [each for each in differences if each]):
         return 1.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of few pairs with ties
-        return float(stats.wilcoxon(differences, alternative="greater").pvalue)
+        return float(stats.wilcoxon(unequal, alternative="greater").pvalue)
 
 
 def rank_sum(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Return p of the one-sided test that the first are larger, without pairs (Mann-Whitney)."""
     if not first or not second:
         return None
-    return float(stats.mannwhitneyu(first, second, alternative="greater").pvalue)
+    few = math.comb(len(first) + len(second), len(first)) <= EXACT
+    ties = len({*first, *second}) < len(first) + len(second)
+    method = stats.PermutationMethod(n_resamples=EXACT) if few and ties else "auto"
+    test = stats.mannwhitneyu(first, second, alternative="greater", method=method)
+    return float(test.pvalue)
 
 
 def holm(chances: Sequence[float]) -> list[float]:

@@ -44,26 +44,36 @@ def column_of(path: Path, column: str | None, data: str | None) -> str:
     return column
 
 
-def score(sample: Sample, scorers: Sequence[Scorer], number: int, folder: Path) -> None:
-    """Append the missing scores, one scorer after the other over the same architectures."""
+def score(
+    sample: Sample, scorers: Sequence[Scorer], drawn: Sequence[Genotype], folder: Path
+) -> list[dict[str, Any]]:
+    """Append the missing scores, one scorer after the other, and return the lines of this sample.
+
+    The file may have scores of other samples, as of another seed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "scores.jsonl"
-    done = {(line["made_with"], line["place"]) for line in read_lines(path)}
-    drawn = sample.draw(number)
+    texts = dict(enumerate(map(sample.space.render, drawn)))
+
+    def own() -> list[dict[str, Any]]:
+        return [x for x in read_lines(path) if texts.get(x["place"]) == x["architecture"]]
+
+    done = {(line["made_with"], line["place"]) for line in own()}
     for scorer in scorers:
-        left = [p for p in range(number) if (scorer.identity, p) not in done]
+        left = [place for place in texts if (scorer.identity, place) not in done]
         for place in watched(left, f"scoring by {scorer.name}", len(left)):
-            append_line(path, as_json(_line(scorer, place, drawn[place], sample)))
+            append_line(path, as_json(_line(scorer, place, drawn[place], texts[place])))
+    return own()
 
 
-def _line(scorer: Scorer, place: int, genotype: Genotype, sample: Sample) -> dict[str, Any]:
+def _line(scorer: Scorer, place: int, genotype: Genotype, text: str) -> dict[str, Any]:
     before = perf_counter()
     numbers = scorer.numbers(place, genotype)
     return {
         "score": scorer.name,
         "made_with": scorer.identity,
         "place": place,
-        "architecture": sample.space.render(genotype),
+        "architecture": text,
         "numbers": {name: value for name, value in numbers.items() if math.isfinite(value)},
         "seconds": round(perf_counter() - before, 4),
     }
@@ -139,8 +149,8 @@ def analyse(
     with ExitStack() as held:
         if home is not None:
             held.enter_context(home.lock())
-        score(sample, [*scorers, *([] if judge is None else [judge])], number, folder)
-        lines = [each for each in read_lines(folder / "scores.jsonl") if each["place"] < number]
+        drawn = sample.draw(number)
+        lines = score(sample, [*scorers, *([] if judge is None else [judge])], drawn, folder)
         of = {s.name: [x for x in lines if x["made_with"] == s.identity] for s in scorers}
         columns = {k: v for s in scorers for k, v in columns_of(s, of[s.name]).items()}
         seconds = {name: statistics.median(x["seconds"] for x in some) for name, some in of.items()}
@@ -151,7 +161,7 @@ def analyse(
             truth = next(iter(columns_of(judge, own).values()), {})
             truth = {each: value for each, value in truth.items() if math.isfinite(value)}
         else:
-            truth = Table.read(path).columns[true]
+            truth = sample.truth(drawn, Table.read(path).columns[true])
         record = {
             "truth": true,
             "table": None if path is None else str(path),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from nasrun.pipeline.stages import SCALE, SEARCH
 from nasrun.runs.finished import load_search
 from nasrun.runs.recorded import identity
 from nasrun.runs.run import Run
+from nasrun.spaces.base import entry_of
 from nasrun.spaces.decision import DecisionSpace
 from nasrun.spaces.layout import Layout
 from nasrun.spaces.supernet import SupernetSpace, batch_statistics
@@ -53,6 +54,11 @@ class Sample:
         """Return the first `number` of one sequence of uniformly drawn architectures."""
         generator = torch.Generator().manual_seed(self.seed)
         return [self.space.sample(generator) for _ in range(number)]
+
+    def truth(self, drawn: Iterable[Genotype], known: Mapping[str, float]) -> dict[str, float]:
+        """Return the values that a table gives to drawn architectures, by their own texts."""
+        entries = {self.space.render(each): entry_of(self.space, each) for each in drawn}
+        return {text: known[entry] for text, entry in entries.items() if entry and entry in known}
 
 
 class Scorer(ABC):
@@ -103,7 +109,8 @@ class Counted(Scorer):
         own = space.search_layout
         self.layout = Layout(channels=own.channels, layers=own.layers, stem=own.stem)
         self.space, self.inputs, self.outputs, self.size = space, inputs, outputs, size
-        self.identity = fingerprint([self.name, str(self.layout), inputs, outputs, size])
+        made_with = [space.name, str(self.layout), inputs, outputs, size]
+        self.identity = fingerprint([self.name, *made_with])
 
     def numbers(self, place: int, genotype: Genotype) -> Metrics:
         with torch.device("meta"):

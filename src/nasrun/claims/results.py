@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -73,7 +74,8 @@ class ResultFile:
                 line = ResultLine(**{"seed": None, **typed(where, record, TYPES)})
             except TypeError as error:
                 raise ValueError(f"{where}: {error}; repair or delete the line") from error
-            found[_key(line)] = line
+            known = {key: value for key, value in line.values.items() if value is not None}
+            found[_key(line)] = replace(line, values=known)
         return found
 
     def of(self, name: str, protocol: str | None) -> list[ResultLine]:
@@ -134,7 +136,9 @@ def shipped() -> Path:
 def evaluated(claim: Claim, facts: Mapping[str, Any], table: Table | None) -> dict[str, float]:
     """Return the values of facts that are known, with a table or without one."""
     found = {key: of.value(facts.get(key), table) for key, of in claim.measures.items()}
-    return {key: value for key, value in found.items() if value is not None}
+    return {
+        key: value for key, value in found.items() if value is not None and math.isfinite(value)
+    }
 
 
 def values(claim: Claim, lines: Iterable[ResultLine]) -> Values:

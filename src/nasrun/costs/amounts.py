@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nasrun.costs.cost import CandidateCosts, Candidates, Meter
 from nasrun.costs.ledger import Ledger, Results, sizes
 from nasrun.genotype import NONE, Genotype
-from nasrun.spaces.layout import Layout
+from nasrun.spaces.layout import LAYOUT, Layout, layout_of
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.supernet.mixture import Mixture
 
@@ -153,16 +153,17 @@ def read_latencies(
     path: Path,
     space: SupernetSpace,
     layout: Layout | None,
+    size: int | None,
     key: str = "budget.latency_table",
 ) -> Amounts:
     """Return the milliseconds from `nasrun latency`; ValueError if they are of other networks.
 
-    `None` is any layout. `key` names the file in errors.
+    `None` is any layout, or images of any size. `key` names the file in errors.
     """
     key = f"{key}={path}"
     try:
         table = json.loads(path.read_text())
-        measured = {name: table[name] for name in ("space", "channels", "layers")}
+        measured = {name: table.get(name) for name in ("space", *LAYOUT, "size")}
         each = {
             name: {choice: _milliseconds(value) for choice, value in row.items()}
             for name, row in table["each"].items()
@@ -172,7 +173,9 @@ def read_latencies(
         raise ValueError(f"{key}: no table ({error.__class__.__name__}: {error})") from error
     expected: dict[str, object] = {"space": space.name}
     if layout is not None:
-        expected |= {"channels": layout.channels, "layers": layout.layers}
+        expected |= layout_of(layout)
+    if size is not None:
+        expected["size"] = size
     for name, value in expected.items():
         if measured[name] != value:
             raise ValueError(

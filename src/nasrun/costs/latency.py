@@ -18,7 +18,7 @@ from torch import nn
 from nasrun.budget import Budget
 from nasrun.costs.amounts import Amounts
 from nasrun.genotype import NONE, Genotype
-from nasrun.spaces.layout import Layout
+from nasrun.spaces.layout import Layout, layout_of
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.supernet.mixture import Mixture
 
@@ -71,8 +71,8 @@ class Stopwatch:
             **where,
             "repeats": self.repeats,
             "space": self.space.name,
-            "channels": self.layout.channels,
-            "layers": self.layout.layers,
+            **layout_of(self.layout),
+            "size": side,
             "base": amounts.base,
             "each": amounts.each,
         }

@@ -67,7 +67,7 @@ class Limits:
                     f"all nodes, this genotype's join {like.concat}; leave it out"
                 )
             table = Path(str(budget.latency_table))
-            times = read_latencies(table, space, layout)
+            times = read_latencies(table, space, layout, size)
             bound["max_latency_ms"] = partial(Ceiling, key="max_latency_ms", amounts=times)
         limits = cls(space, tuple(bound[key](value=value) for key, value in given.items()))
         limits.check()

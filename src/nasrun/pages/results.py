@@ -114,7 +114,7 @@ def _baseline(kept: Entrant, some: Sequence[Entrant]) -> Entrant | None:
 
 def _recipe(stage: StageFolder) -> str:
     """Return the fingerprint of a training without its architecture."""
-    about = ("fingerprint", "parent", "source", "genotype")
+    about = ("fingerprint", "parent", "source", "genotype", "extend")
     return fingerprint({key: value for key, value in stage.config.items() if key not in about})
 
 

@@ -96,13 +96,14 @@ def _operations(axes: Axes, operations: Mapping[str, Sequence[int]]) -> None:
 
 def _watched(axes: Axes, metrics: Sequence[Metrics]) -> None:
     """Draw the watchdog's shares, and the eigenvalue if it was logged, on an axis of its own."""
-    rounds = [record["round"] for record in metrics]
+    looked = [record for record in metrics if "skip_share" in record]  # not those that explore
+    rounds = [record["round"] for record in looked]
     handles = []
     for key, name, colour in (
         ("skip_share", "skip connections, worst cell type", COLOURS[1]),
         ("free_share", "operations without weights", COLOURS[5]),
     ):
-        values = [100 * record[key] for record in metrics]
+        values = [100 * record[key] for record in looked]
         handles += axes.plot(rounds, values, color=colour, label=name, lw=1.8)
     dress(axes, "What the watchdog sees, and sharpness", "round")
     axes.set_ylabel("%", color=INK)

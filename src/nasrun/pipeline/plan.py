@@ -20,7 +20,6 @@ from nasrun.context import AnyContext, Context
 from nasrun.genotype import Genotype
 from nasrun.pipeline.benchmark import check_table
 from nasrun.pipeline.given import random_genotype
-from nasrun.pipeline.layout import layout_of
 from nasrun.pipeline.source import Source, absolute
 from nasrun.pipeline.stages import (
     INSIDE,
@@ -29,6 +28,7 @@ from nasrun.pipeline.stages import (
     TRANSFER,
     StageKind,
 )
+from nasrun.spaces.layout import layout_of
 from nasrun.streams import Streams
 
 if TYPE_CHECKING:

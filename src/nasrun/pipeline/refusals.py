@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from nasrun.budget import LIMITS, MEMORY
 from nasrun.config import key_of, references, root_of, value_at
-from nasrun.pipeline.layout import layout_of
 from nasrun.pipeline.source import Source, refuse_unlike
 from nasrun.pipeline.stages import RETRAIN, SEARCH, StageKind
+from nasrun.spaces.layout import layout_of
 from nasrun.stage import Divided
 from nasrun.world import Launched
 

@@ -23,7 +23,6 @@ from nasrun.config import (
     value_at,
 )
 from nasrun.data.contents import WHEREABOUTS
-from nasrun.pipeline.layout import LAYOUT
 from nasrun.pipeline.stages import (
     ALWAYS,
     INSIDE,
@@ -39,6 +38,7 @@ from nasrun.pipeline.stages import (
 )
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
+from nasrun.spaces.layout import LAYOUT
 
 TABLES = ("strategy.latency_table", "strategy.evaluator.table")
 """The files that a search reads besides data; a run records where they lie."""

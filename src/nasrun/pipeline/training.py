@@ -10,7 +10,6 @@ from typing import Any
 from nasrun.data.contents import Contents
 from nasrun.display import say
 from nasrun.genotype import Genotype
-from nasrun.pipeline.layout import layout_of
 from nasrun.pipeline.plan import Plan, transfer_keys
 from nasrun.pipeline.stages import RETRAIN, TRANSFER, StageKind
 from nasrun.pipeline.work import Chosen, Work
@@ -18,6 +17,7 @@ from nasrun.retrain import Retrain
 from nasrun.runs.recorded import identity
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
+from nasrun.spaces.layout import layout_of
 
 
 def train(work: Work, kind: StageKind, chosen: Chosen, ready: Retrain | None) -> StageFolder:

@@ -179,9 +179,9 @@ class Perturbation(Selector, Divided):
             while len(kept) > limit.count:
                 decided = {name: self._decided(name) for name in kept}
                 scores = self.judge.edges(self.strategy, decided)
-                possible = [name for name in kept if self._within(name, [NONE]) == [NONE]]
                 # ties go to the last
-                dropped.append(max(reversed(possible or kept), key=scores.__getitem__))
+                possible = reversed(self._droppable(kept, dropped))
+                dropped.append(max(possible, key=scores.__getitem__))
                 kept.remove(dropped[-1])
                 if not self.drop_together:
                     self.fixed[dropped[-1]] = NONE
@@ -203,6 +203,14 @@ class Perturbation(Selector, Divided):
         decided = [{**self.fixed, decision: choice} for choice in choices]
         met = [limits.complete(fixed) is not None for fixed in decided]
         return [c for c, possible in zip(choices, met, strict=True) if possible] or list(choices)
+
+    def _droppable(self, edges: Sequence[str], dropped: Sequence[str]) -> list[str]:
+        """Return the edges without which the limits can still be met, or all if there is none."""
+        if (limits := self.context.limits) is None:
+            return list(edges)
+        without = [{**self.fixed, **dict.fromkeys([*dropped, edge], NONE)} for edge in edges]
+        met = [limits.complete(fixed) is not None for fixed in without]
+        return [edge for edge, possible in zip(edges, met, strict=True) if possible] or list(edges)
 
     def _crowded(self, group: str) -> list[AtMost]:
         """Return the limits of a group that are still exceeded, the next one first.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 Stem = Literal["cifar", "cifar_half", "imagenet"]
 MOST_CHANNELS = 2**16
 """At this number, a 1x1 convolution already has 16 GiB of weights."""
 MOST_LAYERS = 1000
 """Largest number of layers (ours)."""
+LAYOUT = ("channels", "layers", "stem")
+"""Settings of a layout that determine a network's costs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,3 +57,8 @@ class Layout:
                 "layers=null: a genotype of this space has no depth of its own; use a number"
             )
         return self.layers
+
+
+def layout_of(layout: Layout) -> dict[str, Any]:
+    """Return the settings of a layout that determine a network's costs."""
+    return {key: getattr(layout, key) for key in LAYOUT}

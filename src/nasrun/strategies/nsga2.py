@@ -79,7 +79,8 @@ class Nsga2(EvaluatedSearch, PricedStrategy):
 
     def _amounts(self, space: SupernetSpace, task: ImageTask) -> Amounts:
         if self.latency_table is not None:
-            return read_latencies(Path(self.latency_table), space, None, "strategy.latency_table")
+            path, key = Path(self.latency_table), "strategy.latency_table"
+            return read_latencies(path, space, None, None, key)
         counted = count_choices(
             space,
             space.published_layout,

@@ -78,6 +78,10 @@ class Tracker(ABC):
         It need not send what is there already; if all is there, it writes nothing.
         """
 
+    def spelled(self, name: str) -> str:
+        """Return the name under which `open` returns a metric."""
+        return name
+
     @abstractmethod
     def describe(self, stage: str, settings: Mapping[str, Any]) -> None:
         """Add the hyper-parameters of a stage behind the search; they may be there already."""

@@ -268,9 +268,9 @@ class Mirror:
 
     def _send_stage(self, account: Account, known: dict[str, float]) -> None:
         stage = account.stage
-        if f"result/{stage}/seconds" in known:
+        if self.tracker.spelled(f"result/{stage}/seconds") in known:
             return
-        last = known.get(f"{stage}/round", 0)
+        last = known.get(self.tracker.spelled(f"{stage}/round"), 0)
         try:
             rounds = [one for one in account.all_rounds() if one.round > last]
             new = not last and stage not in self.described
@@ -286,10 +286,10 @@ class Mirror:
         for start in range(0, len(rounds), SENT):
             sent = rounds[start : start + SENT]
             self.tracker.log(stage, sent)
-            known[f"{stage}/round"] = sent[-1].round
+            known[self.tracker.spelled(f"{stage}/round")] = sent[-1].round
         if end is not None:
             self.tracker.conclude(stage, end)
-            known |= end.numbers
+            known |= {self.tracker.spelled(name): value for name, value in end.numbers.items()}
 
     def _tell(self, reason: str) -> None:
         """Warn once per command."""

@@ -66,8 +66,13 @@ class MLflow(Tracker):
         self._id, self._status = made.info.run_id, made.info.status
         if run.sweep and made.data.tags.get("nasrun.sweep") != run.sweep:
             self._client.set_tag(self._id, "nasrun.sweep", run.sweep)
+        if not made.data.params:  # new, or its settings were lost on the way
+            self.describe("search", run.settings)
         known: Metrics = made.data.metrics
         return known
+
+    def spelled(self, name: str) -> str:
+        return _named(name)
 
     def describe(self, stage: str, settings: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
@@ -131,10 +136,7 @@ class MLflow(Tracker):
         tags |= {"nasrun.run": run.mark, "nasrun.folder": str(run.folder)}
         if "git" in run.facts:
             tags["mlflow.source.git.commit"] = run.facts["git"]
-        made = self._client.create_run(experiment, run_name=run.name, tags=tags)
-        self._id, self._status = made.info.run_id, made.info.status
-        self.describe("search", run.settings)
-        return made
+        return self._client.create_run(experiment, run_name=run.name, tags=tags)
 
 
 def _metrics(numbers: Metrics, step: int, when: float) -> Iterator[Metric]:

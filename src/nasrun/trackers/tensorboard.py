@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 class TensorBoard(Tracker):
-    """Event files in the run's folder, or in `folder/NAME` below a common folder."""
+    """Event files in the run's folder, or in `folder/NAME-MARK` below a common folder.
+
+    A run with the same name in another folder, or made anew, has another mark.
+    """
 
     def __init__(self, *, folder: str | None) -> None:
         self.folder = folder
@@ -32,7 +35,8 @@ class TensorBoard(Tracker):
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
         self._run, self._writer = run, None
-        self._place = run.folder if self.folder is None else Path(self.folder) / run.name
+        common = None if self.folder is None else Path(self.folder) / f"{run.name}-{run.mark}"
+        self._place = run.folder if common is None else common
         if not any(self._place.glob("events.out.tfevents.*")):
             return {}
         written = EventAccumulator(str(self._place), {"scalars": 1}).Reload()

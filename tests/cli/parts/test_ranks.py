@@ -131,3 +131,25 @@ def test_wrong_words_are_refused_in_one_line(nasrun, here, table):
     }.items():
         assert told in nasrun("analyze", "ranks", *words.split()).refusal, words
     assert list(here.iterdir()) == []
+
+
+def test_another_sample_in_the_same_folder_is_scored_anew(nasrun, here, words):
+    command = ["analyze", "ranks", *words, "evaluator=params", "evaluator.images=4", "out=o"]
+    for seed in (0, 1, 0):
+        answer = nasrun(*command, f"seed={seed}")
+        assert answer.status == 0, answer.err
+    assert len(lines(here / "o")) == 2 * 10
+    texts = {line["architecture"] for line in lines(here / "o")}
+    assert len(texts) > 5
+
+
+def test_a_table_of_a_folded_space_knows_what_is_drawn():
+    from nasrun.analysis.scorers import Sample
+    from nasrun.config import build, compose, resolve
+    from nasrun.spaces.base import entry_of
+
+    space = build(resolve(compose(["space=nasbench101"]).config["space"]), "space")
+    drawn = Sample(space, 0, None, None).draw(5)
+    known = {entry_of(space, each): place / 10 for place, each in enumerate(drawn)}
+    found = Sample(space, 0, None, None).truth(drawn, known)
+    assert found == {space.render(each): known[entry_of(space, each)] for each in drawn}
