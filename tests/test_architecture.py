@@ -19,6 +19,7 @@ EVERYONE_MAY = {
     "files",
     "stage",
     "divergence",
+    "keyed",
     "schedules",
     "streams",
     "trained",

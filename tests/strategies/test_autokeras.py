@@ -129,6 +129,8 @@ def test_a_training_that_diverges_ends_its_trial_and_nothing_grows_from_it(tmp_p
     assert [trial.scores[-1] for trial in late.trials] == [-math.inf, 0.7]
     with pytest.raises(ValueError, match=r"^round 1: the first training diverged.*optimizer.lr"):
         run(begun(tmp_path / "first", morph_space, math.nan))
+    with pytest.raises(ValueError, match=r"^round 1: .* more memory than there is; .*batch_size"):
+        run(begun(tmp_path / "full", morph_space, FULL))
 
 
 def test_no_network_of_a_size_that_the_memory_lacks_is_chosen_again(tmp_path, morph_space):

@@ -263,6 +263,30 @@ def test_parts_that_do_not_divide_the_search_networks_channels_are_refused(begun
         ValueError, match=r"strategy\.partial_channels=3: use a divisor .* 2 channels"
     ):
         begun("strategy.partial_channels=3")
+    with pytest.raises(ValueError, match=r"^strategy\.inner\.partial_channels=3: use a divisor"):
+        begun("strategy=sgas", "strategy.inner.partial_channels=3")
+
+
+def test_alphas_that_never_move_have_no_penalty_and_no_watchdog(begun):
+    decay = "strategy.penalty={_target_: nasrun.strategies.penalties.BetaDecay, weight: 3.0}"
+    with pytest.raises(ValueError, match=r"^strategy\.penalty: has no effect, no alpha moves"):
+        begun("strategy=fixed_alpha", decay)
+    strategy = begun("strategy=fixed_alpha", "rounds=4")
+    rounds(strategy, 4)
+    assert "alarms" not in strategy.history.report()
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ("+strategy.weight_optimizer.nesterov=true", "weight_optimizer.nesterov=True: an unrolled"),
+        ("+strategy.weight_optimizer.dampening=0.5", "weight_optimizer.dampening=0.5: an unrolled"),
+        ("strategy.weight_optimizer=adam", "weight_optimizer=Adam: an unrolled level needs SGD"),
+    ],
+)
+def test_an_optimizer_that_an_unrolled_level_cannot_follow_is_refused_first(begun, setting, text):
+    with pytest.raises(ValueError, match=f"^strategy\\.{text}"):
+        begun("strategy=darts_2nd", setting)
 
 
 def test_the_entropy_of_edges_with_weights_is_that_of_their_choices(begun):

@@ -119,6 +119,27 @@ def test_a_warm_start_scores_architectures_within_the_limits():
     assert {candidate.genotype["e0"] for candidate in search.candidates} == {"none"}
 
 
+@pytest.mark.parametrize("together", [1, 4, 8])
+def test_nothing_else_joins_the_population_of_a_warm_start(together, monkeypatch):
+    mutate, children = Toy.mutate, []
+    monkeypatch.setattr(
+        Toy, "mutate", lambda space, *of: children.append(mutate(space, *of)) or children[-1]
+    )
+    judge = Scores([place / 100 for place in range(20)])
+    search = begun(
+        [0.0] * 20,
+        population=10,
+        tournament=1,
+        together=together,
+        warm_start=WarmStart(scored=20, evaluator=judge),
+    )
+    run(search)
+    found = [candidate.genotype for candidate in search.candidates]
+    assert len(found) == 20
+    assert found == [*search._first, *children]
+    assert len(children) == 10
+
+
 def test_a_warm_start_has_to_leave_some_out_and_to_score_at_once():
     with pytest.raises(ValueError, match=r"warm_start.scored=4 population=4: use more than 4"):
         begun([0.0] * 6, warm_start=WarmStart(scored=4, evaluator=Scores([])))

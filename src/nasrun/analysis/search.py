@@ -231,8 +231,8 @@ def _curvature(strategy: SupernetStrategy, images: int) -> Curvature | None:
     try:
         curvature.check(strategy.supernet, strategy.task, strategy.validation)
     except ValueError as error:
-        if "strategy.curvature.images" in str(error):
-            raise ValueError(str(error).removeprefix("strategy.curvature.")) from error
+        if str(error).startswith("curvature.images"):
+            raise ValueError(str(error).removeprefix("curvature.")) from error
         return None  # it is measured with one choice per decision
     return curvature
 

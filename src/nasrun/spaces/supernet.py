@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -56,6 +57,21 @@ class SupernetSpace(InheritingSpace, ClassifierSpace):
     @abstractmethod
     def search_layout(self) -> Layout:
         """Layout of the search network, the default of `network`."""
+
+    def partial_layout(self, parts: int) -> Layout:
+        """Return the search network's layout with candidates that see one of `parts` of channels.
+
+        ValueError if its channels cannot be split so.
+        """
+        channels = self.search_layout.channels
+        if self.layer_wise and parts > 1:
+            raise ValueError(f"partial_channels={parts}: this space has no edges; use 1")
+        if channels % parts:
+            raise ValueError(
+                f"partial_channels={parts}: use a divisor of the search network's {channels} "
+                "channels"
+            )
+        return replace(self.search_layout, partial=parts)
 
     @property
     @abstractmethod

@@ -121,7 +121,7 @@ class AutoKeras(Delivering):
         order = self._order(trial)
         asks = not trial.scores and self._chooses(trial.number + 1)
         trained, *answers = self._run([order, *([self._question()] if asks else [])])
-        if trained is None:
+        if full := trained is None:
             self.bound = self.space.size(trial.genotype) - 1
             trained = {self.task.objective: -math.inf, "out_of_memory": 1.0}, 0.0
         metrics, seconds = trained
@@ -132,7 +132,7 @@ class AutoKeras(Delivering):
         for answer in answers:
             self._hear(answer)
         if trial.ended:
-            self._end(trial)
+            self._end(trial, full=full)
         self.former = former
         told = {self.task.score: score} if math.isfinite(score) else {"diverged": 1.0}
         best = max(each.score.merit for each in self.trials)
@@ -158,14 +158,19 @@ class AutoKeras(Delivering):
         """Seconds of training so far."""
         return sum(sum(trial.seconds) for trial in self.trials)
 
-    def _end(self, trial: GrownTrial) -> None:
-        """Choose the next network if that was not possible yet, or end the search."""
+    def _end(self, trial: GrownTrial, *, full: bool) -> None:
+        """Choose the next network if that was not possible yet, or end the search.
+
+        full: the trial's training ended because memory ran out.
+        """
         if not self.candidates:
             self.engine.close()
-            raise ValueError(
-                f"round {self.round + 1}: the first training diverged; the rounds before it are "
-                "kept; use a smaller task.optimizer.lr"
-            )
+            happened = "the first training diverged; the rounds before it are kept"
+            advice = "use a smaller task.optimizer.lr"
+            if full:
+                happened = "the first network's training needs more memory than there is"
+                advice = "use a smaller task.batch_size, or a smaller width"
+            raise ValueError(f"round {self.round + 1}: {happened}; {advice}")
         if self._out_of_time:
             self.stopped = f"seconds={self.seconds} of training are spent"
         elif self._chooses(trial.number + 1):

@@ -75,7 +75,8 @@ class RankedStrategy(Strategy):
     def promising(self, count: int, limits: Limits | None) -> list[Genotype]:
         """Return up to `count` architectures within the limits, the best first, each once.
 
-        Where too few of the best are within them, the nearest to the best stand in.
+        Where too few of the best are within them, the nearest to the best stand in; of scored
+        candidates, only where none is.
         """
 
     @property

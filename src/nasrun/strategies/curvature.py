@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 
+from nasrun.keyed import keyed
 from nasrun.spaces.supernet import batch_statistics
 from nasrun.strategies.descent import channels_first
 from nasrun.supernet.supernet import Supernet
@@ -68,14 +69,12 @@ class Curvature:
 
     def check(self, supernet: Supernet, task: ImageTask, validation: Split) -> None:
         """Raise ValueError if there are too few images, or no second derivative."""
-        try:
+        with keyed("curvature"):
             task.subset(validation, self.images)
-        except ValueError as error:
-            raise ValueError(f"strategy.curvature.{error}") from error
         if not supernet.mixture(sampled=False).weights.requires_grad:
             name = type(supernet.relaxation).__name__
             raise ValueError(
-                f"strategy.curvature: with relaxation={name}, the supernet is measured with one "
+                f"curvature: with relaxation={name}, the supernet is measured with one "
                 "choice per decision, so its loss has no second derivative; use null"
             )
 

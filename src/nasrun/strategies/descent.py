@@ -116,15 +116,17 @@ class Search:
         return [each if each is None else next(means) for each in found]
 
     def lookahead(self, loss: Tensor) -> list[Tensor]:
-        """Return the weights after one unclipped SGD step on this loss, with momentum and decay."""
-        if not isinstance(self.weight_optimizer, torch.optim.SGD):
-            name = type(self.weight_optimizer).__name__
-            raise ValueError(f"weight_optimizer={name}: an unrolled level needs SGD; use sgd")
+        """Return the weights after one unclipped SGD step on this loss, with momentum and decay.
+
+        As in a step, weights on which the loss does not depend stay.
+        """
         group = self.weight_optimizer.param_groups[0]
         momentum, decay, lr = group.get("momentum", 0.0), group["weight_decay"], group["lr"]
-        gradients = self.gradients(loss, self.weights)
         ahead = []
-        for w, gradient in zip(self.weights, gradients, strict=True):
+        for w, gradient in zip(self.weights, self._of(loss, self.weights), strict=True):
+            if gradient is None:
+                ahead.append(w.detach())
+                continue
             buffer = self.weight_optimizer.state[w].get("momentum_buffer")
             direction = gradient + decay * w.detach()
             if buffer is not None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from nasrun.context import Context
 from nasrun.costs.memory import Shapes
 from nasrun.divergence import Diverged, finite
+from nasrun.keyed import keyed
 from nasrun.schedules import Constant, Schedule
 from nasrun.spaces.layout import Layout
 from nasrun.spaces.supernet import SupernetSpace, batch_statistics
@@ -49,6 +49,9 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
     sharp the validation loss is in the alphas after every round. `None` switches a clip, penalty,
     edge weights, watchdog, stop or curvature off.
     """
+
+    key = "strategy"
+    """The key of its settings, for errors; an outer strategy sets that of its inner one."""
 
     def __init__(
         self,
@@ -128,17 +131,8 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
 
     def layout_of(self, space: SupernetSpace) -> Layout:
         """Return the search network's layout; ValueError if the channels cannot be split."""
-        channels = space.search_layout.channels
-        if space.layer_wise and self.partial_channels > 1:
-            raise ValueError(
-                f"strategy.partial_channels={self.partial_channels}: this space has no edges; use 1"
-            )
-        if channels % self.partial_channels:
-            raise ValueError(
-                f"strategy.partial_channels={self.partial_channels}: use a divisor of the search "
-                f"network's {channels} channels"
-            )
-        return replace(space.search_layout, partial=self.partial_channels)
+        with keyed(self.key):
+            return space.partial_layout(self.partial_channels)
 
     def _build(self, context: Context[SupernetSpace, ImageTask]) -> None:
         space, task, budget = context.space, context.task, context.budget
@@ -157,25 +151,28 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
         compile_regions(network, budget)
         budget.world.enter(network)
         self.largest = largest_entropies(space)
+        with keyed(self.key):
+            self.level.check(optimizer_of(self.weight_optimizer, self.supernet.weights()))
+            self._begin_parts(context)
+        self.search = self._search()
+        self.schedule, self.first_lr = self.weight_schedule, self.search.weight_lr
+
+    def _begin_parts(self, context: Context[SupernetSpace, ImageTask]) -> None:
+        task, budget = context.task, context.budget
+        moving = any(self.level.moves_alphas(sum(phase)) for phase in self.level.phases)
+        if self.penalty is not None and not moving:
+            raise ValueError("penalty: has no effect, no alpha moves; use null")
         self.penalties = [] if self.penalty is None else [self.penalty]
         self.within: Within | None = None
-        if context.limits is not None:
+        if context.limits is not None and moving:
             self.within = Within(context.limits, weight=budget.limit_weight, rate=budget.limit_rate)
             self.penalties.append(self.within)
         for penalty in self.penalties:
             penalty.begin(self.supernet, task)
-        self.history = History(
-            space,
-            inputs=task.inputs,
-            outputs=task.outputs,
-            watchdog=self.watchdog,
-            stop=self.stop,
-        )
+        seen = {"inputs": task.inputs, "outputs": task.outputs}
+        self.history = History(self.space, **seen, watchdog=self.watchdog, stop=self.stop)
         if self.curvature is not None:
             self.curvature.check(self.supernet, task, self.validation)
-        self.schedule = self.weight_schedule
-        self.search = self._search()
-        self.first_lr = self.search.weight_lr
 
     def footprint(self, shapes: Shapes, kept: Mapping[str, Sequence[str]]) -> int:
         """Return the bytes of training and measuring with the `kept` choices, by shapes."""
@@ -251,7 +248,7 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
         metrics = {"lr": lr, **losses, **validation, **entropies(self.supernet)}
         for penalty in self.penalties:
             metrics |= penalty.metrics()
-        if self.within is not None:
+        if self.within is not None and self.level.moves_alphas(self.search.progress):
             self.within.ascend()
         after = self.supernet.genotype(argmax)
         metrics["changed_edges"] = float(sum(before[name] != after[name] for name in after))

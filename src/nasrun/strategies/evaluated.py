@@ -102,7 +102,8 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine, Divided):
                 return self.evaluator.warm_up(self, self.round / warm_up)
         count = min(self.together, self.num_candidates - len(self._candidates))
         proposed = self.propose(count)
-        self._missing += count - len(proposed)
+        if len(proposed) < count:  # a later round makes up for them
+            self._missing += self.together - len(proposed)
         with below("evaluator"):
             found = self.evaluator.evaluate(proposed, self.track)
         if self.round + 1 == self.rounds and self.on_engine:

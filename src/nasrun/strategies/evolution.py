@@ -97,6 +97,8 @@ class Evolution(EvaluatedSearch):
         if self.warm_start is not None and not self._first:
             self._first = self.warm_start.best(self._drawn, self.population)
         place = len(self.candidates)
+        if (left := len(self._first) - place) > 0:  # nothing else joins the first population
+            count = min(count, left)
         return [self._child(place + number) for number in range(count)]
 
     def _drawn(self) -> Genotype:

@@ -134,7 +134,7 @@ class History:
     ) -> None:
         if stop is not None and len(stop.size) != len(space.groups):
             raise ValueError(
-                f"strategy.stop.size={list(stop.size)}: space={space.name} has "
+                f"stop.size={list(stop.size)}: space={space.name} has "
                 f"{len(space.groups)} cell types; use one number per cell type"
             )
         self.space, self.inputs, self.outputs = space, inputs, outputs

@@ -35,6 +35,14 @@ class Level(ABC):
         """The parts of the search with the same step, as (share before it, share that it lasts)."""
         return ((0.0, 1.0),)
 
+    def moves_alphas(self, progress: float) -> bool:
+        """Return whether alphas move at this share of the search, more than 0 and at most 1."""
+        return True
+
+    def check(self, weight_optimizer: torch.optim.Optimizer) -> None:
+        """Raise ValueError, which begins with a key, if the level cannot use the optimizer."""
+        del weight_optimizer  # any is fine
+
     @abstractmethod
     def step(self, search: Search, train: Any, val: Any) -> Losses:
         """Move alphas and weights once; return the detached losses by name."""
@@ -66,6 +74,18 @@ class Unrolled(Level):
     def __post_init__(self) -> None:
         if not self.radius > 0:
             raise ValueError(f"radius={self.radius}: use more than 0")
+
+    def check(self, weight_optimizer: torch.optim.Optimizer) -> None:
+        name = type(weight_optimizer).__name__
+        if not isinstance(weight_optimizer, torch.optim.SGD):
+            raise ValueError(f"weight_optimizer={name}: an unrolled level needs SGD; use sgd")
+        group = weight_optimizer.param_groups[0]
+        for key in ("nesterov", "dampening", "maximize"):
+            if group[key]:
+                raise ValueError(
+                    f"weight_optimizer.{key}={group[key]}: an unrolled level needs plain SGD with "
+                    "momentum; leave it out"
+                )
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
         gradient, val_loss = self.hypergradient(search, train, val)
@@ -156,6 +176,9 @@ class UnrolledMixed(Level):
     def __post_init__(self) -> None:
         _check_mix(self.lam_train, self.lam_val)
 
+    def check(self, weight_optimizer: torch.optim.Optimizer) -> None:
+        self.unrolled.check(weight_optimizer)
+
     def step(self, search: Search, train: Any, val: Any) -> Losses:
         lam_train, lam_val = _mix(self.lam_train, self.lam_val, self.normalise)
         of_train, _ = self.unrolled.hypergradient(search, train, train)
@@ -171,6 +194,9 @@ class UnrolledMixed(Level):
 @dataclass(frozen=True, kw_only=True)
 class WeightsOnly(Level):
     """w <- descend L_train(w, alpha), alpha does not move (fixed alpha of DARTS-PT, 2108.04392)."""
+
+    def moves_alphas(self, progress: float) -> bool:
+        return False
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
         train_loss = search.weights_loss(train)
@@ -201,9 +227,18 @@ class Switched(Level):
     def phases(self) -> tuple[tuple[float, float], ...]:
         return ((0.0, self.at), (self.at, 1.0 - self.at))
 
+    def moves_alphas(self, progress: float) -> bool:
+        return self._level(progress).moves_alphas(progress)
+
+    def check(self, weight_optimizer: torch.optim.Optimizer) -> None:
+        self.first.check(weight_optimizer)
+        self.then.check(weight_optimizer)
+
     def step(self, search: Search, train: Any, val: Any) -> Losses:
-        level = self.first if search.progress <= self.at else self.then
-        return level.step(search, train, val)
+        return self._level(search.progress).step(search, train, val)
+
+    def _level(self, progress: float) -> Level:
+        return self.first if progress <= self.at else self.then
 
 
 def _check_mix(lam_train: float, lam_val: float) -> None:

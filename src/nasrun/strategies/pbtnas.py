@@ -83,6 +83,8 @@ class Population(Delivering):
                 raise ValueError(f"{key}={value}: use at least {least}")
         if not 0 <= burn_in < 1:
             raise ValueError(f"burn_in={burn_in}: use a share of the search, 0 to less than 1")
+        if mix_always_from is not None and mix_always_from < 1:
+            raise ValueError(f"mix_always_from={mix_always_from}: use 1 or more, or null for never")
         if children >= size:
             raise ValueError(
                 f"size={size}: use more than children={children}, so that a member survives"
@@ -189,7 +191,7 @@ class Population(Delivering):
     def _mixes_after(self, intervals: int) -> bool:
         if (
             self.variation is None
-            or not self.burn_in * self.intervals <= intervals < self.intervals
+            or not self.burn_in * self.intervals - 1e-9 <= intervals < self.intervals
         ):
             return False
         always = self.mix_always_from

@@ -77,6 +77,7 @@ class Radars(SupernetStrategy, Foreseen):
         if not 0 <= self.mu <= 1 or not 0 <= self.readmit <= 1:
             raise ValueError(f"mu={self.mu} readmit={self.readmit}: use numbers from 0 to 1")
         refuse_unfit(self.inner)
+        self.inner.key = "strategy.inner"
         self.turns = [Turn("warm_up", 0, position) for position in range(self.warm_up)]
         for cycle in range(self.cycles):
             self.turns += [Turn("explore", cycle, i) for i in range(self.explore_rounds)]

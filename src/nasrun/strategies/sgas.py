@@ -55,6 +55,7 @@ class Greedy(SupernetStrategy, Foreseen):
             if value < 0:
                 raise ValueError(f"{key}={value}: use 0 or more")
         self.inner = inner
+        inner.key = "strategy.inner"
         self.judge = judge
         self.first, self.last = first, last
         self.history_size = history_size
