@@ -592,7 +592,7 @@ def tables(drawn: Drawn) -> Command:
                 "space=nasbench201",
                 "strategy=random",
                 "evaluator=tabular",
-                "strategy.num_candidates=1",
+                "rounds=1",
                 "space.table=t.csv",
                 "strategy.evaluator.table=t.csv",
                 *HERE.split(),
@@ -692,7 +692,7 @@ def begin(work: Path) -> Watch:
         enter(work)
     answer(data_words("images"))
     answer(own(random.Random(0), "experiment", {"rounds": 1}))
-    answer(["search", "space=nasbench201", "strategy=random", "evaluator=tabular"])
+    answer(["search", "space=nasbench201", "strategy=random", "evaluator=tabular", "rounds=1"])
     stdlib = {"encodings", "_pytest", "importlib", "ntpath", "unicodedata", "linecache", "tokenize"}
     watch.modules = {name.split(".")[0] for name in sys.modules} | stdlib
     return watch

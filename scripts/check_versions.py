@@ -6,11 +6,11 @@
 
 Each version gets its own environment below --work: the lowest torch and torchvision that
 pyproject.toml admits, and the newest that pip finds (5 GB each with CUDA). Every search is `nasrun
-search strategy=NAME images=N`, with rounds=1 where the strategy reads it, seed 0, one thread and
-nothing else, so that last batches are short and maps fold in some batches and not in others; a
-search with rounds left after a minute ends with its current round. Strategies that propose
-architectures run with every evaluator that trains. The script needs only Python. A finished search
-is a line of WORK/done.jsonl and is not repeated.
+search strategy=NAME images=N rounds=1` with seed 0, one thread and nothing else, so that last
+batches are short and maps fold in some batches and not in others; a search with rounds left after a
+minute ends with its current round. Strategies that propose architectures run with every evaluator
+that trains. The script needs only Python. A finished search is a line of WORK/done.jsonl and is not
+repeated.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ LIBRARIES = ("torch", "torchvision")
 IMAGES = ("320", "400", "500", "650", "null")
 """Number of training and validation images; null is all 1,437."""
 MINUTE = "budget.max_hours=0.0167"
-IDLE = "rounds=1: has no effect"
 SPENT = 75
 """nasrun's exit status when the hours are spent; all rounds so far are kept."""
 
@@ -104,16 +103,10 @@ def check(python: Path, torch: str, done: Path) -> None:
 
 
 def search(python: Path, words: Sequence[str]) -> dict[str, Any]:
-    """Run a search of one round, or as long as its strategy says if it has no rounds of ours."""
-    ended = searched(python, [*words, "rounds=1"])
-    return searched(python, words) if IDLE in ended.get("error", "") else ended
-
-
-def searched(python: Path, words: Sequence[str]) -> dict[str, Any]:
     """Run a search and return its outcome: the last line of its output if it failed."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        fixed = ("seed=0", "budget.threads=1", "progress=false", MINUTE)
+        fixed = ("rounds=1", "seed=0", "budget.threads=1", "progress=false", MINUTE)
         done = subprocess.run(
             [python, "-m", "nasrun", "search", *words, *fixed, f"outputs={folder}/outputs"],
             env=os.environ | {"OMP_NUM_THREADS": "1"},

@@ -30,7 +30,6 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +38,10 @@ LEFT = 75
 """Exit status while parts are left, and that of nasrun when its hours are spent."""
 RESERVE = 15.0
 """Seconds that a call keeps for its end."""
-SMALL = ["width=2", "depth=3", "batch_size=16", "images=64"]
-ROUNDS = ["rounds=2"]
+SMALL = ["rounds=2", "width=2", "depth=3", "batch_size=16", "images=64"]
 CELLS = ["space.nodes=1", "space.kept_edges=1"]
 SERIAL = ["engine=serial"]
-MORE = tuple(
-    [*rounds, *cells, *serial]
-    for rounds, cells, serial in product((ROUNDS, []), (CELLS, []), (SERIAL, []))
-)
+MORE = ([*CELLS, *SERIAL], SERIAL, CELLS, [])
 """Words of which a strategy takes the first that have an effect on it."""
 WITH = ("darts", "evolution", "nsga2", "random", "autokeras", "pbtnas")
 """Strategies for a selector, of which it takes the first that it accepts."""
@@ -235,7 +230,7 @@ def losses(
             words += ["stages=[search,select]", f"selector={selector}"]
         for name in WITH if strategy is None else (strategy,):
             for more in MORE:
-                outputs = folder / "-".join([where, name, *more])
+                outputs = folder / "-".join([where, name, str(len(more))])
                 if not command(*words, f"strategy={name}", *more, f"outputs={outputs}"):
                     return losses_of(outputs)
         raise RuntimeError("no command of this part succeeds; its log says why")

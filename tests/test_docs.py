@@ -49,8 +49,6 @@ def page(tmp_path_factory):
 def test_an_option_of_the_page_runs(stages, words, page, nasrun, monkeypatch):
     monkeypatch.chdir(page)
     sizes = SIZES if {"space=chain", "strategy=crossing"} & {*words} else SMALL
-    if "strategy=hill" in words:
-        sizes = [word for word in sizes if not word.startswith("rounds=")]  # it counts candidates
     answer = nasrun("run", f"stages=[{stages}]", *sizes, *words, *OWN)
     assert answer.status == 0, answer.err
 
@@ -68,8 +66,7 @@ def test_a_tracker_of_the_page_has_every_number_once(page, nasrun, monkeypatch):
 
 def test_an_operation_of_the_page_is_trained_in_another_process(page, workers, nasrun, monkeypatch):
     monkeypatch.chdir(page)
-    sizes = [word for word in SMALL if not word.startswith("rounds=")]
-    words = [*sizes, "strategy=hill", *FEW, "space=blur", "stages=[search]", *OWN]
+    words = [*SMALL, "strategy=hill", *FEW, "space=blur", "stages=[search]", *OWN]
     answer = nasrun("run", *words)
     assert answer.status == 0, answer.err
 

@@ -177,14 +177,6 @@ REFUSED = {
         "retrain genotype=darts_v2 retrain=cifar epochs=3",
         "epochs=3: has no effect, retrain=cifar has its own; type retrain.epochs=3",
     ),
-    "rounds of a search that counts candidates": (
-        "search strategy=evolution rounds=3",
-        "rounds=3: has no effect, strategy=evolution has its own; type strategy.num_candidates=3",
-    ),
-    "depth of networks that have their own": (
-        "search experiment=digits_gan depth=3",
-        "depth=3: has no effect, nothing here reads depth; leave it out",
-    ),
     "width of a published architecture": (
         "retrain genotype=darts_v2 width=36",
         "width=36: has no effect, retrain=quick has its own; type retrain.channels=36",

@@ -452,7 +452,7 @@ def test_a_limit_that_nothing_meets_is_told_before_anything_begins(nasrun, here)
 
 def test_a_plan_says_only_of_limits_that_can_be_met_that_they_can(nasrun):
     for verb in (["search"], ["retrain", "genotype=random"]):
-        words = ["space=mobile", "depth=3", "width=2", "images=64", "budget.max_params_m=1e-6"]
+        words = ["space=mobile", "depth=3", "images=64", "budget.max_params_m=1e-6"]
         answer = nasrun("plan", *verb, *words)
         assert "budget.max_params_m=1e-06: the cheapest" in answer.refusal
         assert "can be met" not in answer.out
@@ -466,7 +466,7 @@ def test_a_plan_counts_test_images_and_reads_none(nasrun, monkeypatch):
         return split(dataset, *parts, device=device)
 
     monkeypatch.setattr(TensorDataset, "split", without_test)
-    words = ["genotype=random", "space=mobile", "depth=3", "width=2", "images=64"]
+    words = ["genotype=random", "space=mobile", "depth=3", "images=64"]
     assert rows(nasrun("plan", "retrain", *words)) == ["retrain"]
 
 

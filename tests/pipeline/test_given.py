@@ -17,7 +17,7 @@ EDGES = [("skip_connect", 0), ("sep_conv_3x3", 1)] * 4
 TEXT = f"Genotype(normal={EDGES}, normal_concat=[4, 5], reduce={EDGES}, reduce_concat=range(2, 6))"
 STRING = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
 SMALL = ["retrain.epochs=1", "retrain.channels=2", "retrain.layers=3", "retrain.auxiliary=false",
-         "images=64", "batch_size=16", "budget.threads=1", "budget.device=cpu"]  # fmt: skip
+         "images=64", "retrain.batch_size=16", "budget.threads=1", "budget.device=cpu"]  # fmt: skip
 
 
 def space(option):

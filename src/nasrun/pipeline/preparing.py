@@ -72,8 +72,11 @@ def prepare(command: Command, source: Source | None) -> Plan:
         raise ValueError("extend=true: a plan is of a whole training; leave it out")
     kinds = kinds_of(command.verb, frame.stages)
     choices = command.composed.choices
-    new = [o for o in command.typed if source is None or key_of(o) not in SCALE]
-    refuse_idle_keys(new, command.composed, _sized(kinds))
+    shared = {*SCALE}  # by all searches of a sweep, or equal to those of the run's search
+    if source is None:
+        shared = shared - {"alpha_lr"} if SEARCH in kinds else set()
+    own = [override for override in command.typed if key_of(override) not in shared]
+    refuse_idle_keys(own, command.composed, _sized(kinds))
     limited = _limited(command.verb, config, source)
     nodes = _nodes(config, kinds, limited=limited)
     with of_another_version(source, command.typed):

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 THREADS_PER_CORE = 8
 SIZES = {
-    "rounds": ("rounds", "num_candidates", "intervals", "trials"),
     "width": ("channels",),
     "depth": ("layers",),
     "batch_size": ("batch_size",),

@@ -159,7 +159,7 @@ def test_wrong_words_are_refused_in_one_line(nasrun, here):
         "genotype=darts_v2 strategy=snas": "strategy=snas: has no effect on `nasrun analyze conv",
         "genotype=darts_v2 space.nodes=2": "space.nodes=2: the genotypes have their spaces",
         "genotype=darts_v2 retrain.epochs=0": "epochs=0: use at least 1",
-        "genotype=darts_v2 retrain=cifar epochs=2": "retrain=cifar has its own epochs; type",
+        "genotype=darts_v2 retrain=cifar epochs=2": "retrain=cifar has its own; type",
         "genotype=darts_v2 -m": "analyze convergence -m: takes no flags",
     }.items():
         assert told in nasrun("analyze", "convergence", *words.split()).refusal, words
