@@ -181,6 +181,10 @@ REFUSED = {
         "retrain genotype=darts_v2 width=36",
         "width=36: has no effect, retrain=quick has its own; type retrain.channels=36",
     ),
+    "width of a random architecture of layers": (
+        "retrain genotype=random space=mobile depth=3 retrain.layers=3 width=36",
+        "width=36: has no effect, retrain=mobile has its own; type retrain.channels=36",
+    ),
     "batches of a published architecture": (
         "transfer genotype=darts_v2 batch_size=9",
         "batch_size=9: has no effect, transfer=quick has its own; type transfer.batch_size=9",

@@ -159,6 +159,10 @@ def raw(node):
     return OmegaConf.to_container(node, resolve=False)
 
 
+SEARCH = ("rounds=", "batch_size=", "width=", "depth=")
+"""Words that are only of a search."""
+
+
 def words(group):
     return [f"{group}.{word}" for word in ("epochs=2", "channels=2", "layers=3", "batch_size=24")]
 
@@ -169,7 +173,7 @@ def cell(bench, small):
 
     def made(group, option, *overrides):
         rounds = f"{group}.rounds_per_epoch=2"
-        given = [word for word in small if not word.startswith(("rounds=", "batch_size="))]
+        given = [word for word in small if not word.startswith(SEARCH)]
         return ["genotype=random", f"{group}={option}", *words(group), rounds, *given, *overrides]
 
     return made

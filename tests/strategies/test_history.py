@@ -234,7 +234,7 @@ def test_an_impossible_target_is_refused(size, patience):
 
 
 def test_a_target_for_other_cell_types_is_refused():
-    with pytest.raises(ValueError, match=r"strategy\.stop\.size=\[6\].*2 cell types"):
+    with pytest.raises(ValueError, match=r"stop\.size=\[6\].*2 cell types"):
         history(stop=StopAtSize(size=[6], patience=1))
 
 

@@ -72,11 +72,6 @@ def prepare(command: Command, source: Source | None) -> Plan:
         raise ValueError("extend=true: a plan is of a whole training; leave it out")
     kinds = kinds_of(command.verb, frame.stages)
     choices = command.composed.choices
-    shared = {*SCALE}  # by all searches of a sweep, or equal to those of the run's search
-    if source is None:
-        shared = shared - {"alpha_lr"} if SEARCH in kinds else set()
-    own = [override for override in command.typed if key_of(override) not in shared]
-    refuse_idle_keys(own, command.composed, _sized(kinds))
     limited = _limited(command.verb, config, source)
     nodes = _nodes(config, kinds, limited=limited)
     with of_another_version(source, command.typed):
@@ -91,6 +86,11 @@ def prepare(command: Command, source: Source | None) -> Plan:
     budget = make("budget")
     refuse_threads(budget)
     space, dataset = make("space"), make("dataset")
+    shared = {*SCALE}  # by all searches of a sweep, or equal to those of the run's search
+    if source is None:
+        shared = shared - {"alpha_lr"} if SEARCH in kinds else set()
+    own = [override for override in command.typed if key_of(override) not in shared]
+    refuse_idle_keys(own, command.composed, _sized(kinds, space))
     parts = Parts(command, kinds, make, budget, space, dataset)
     searching = parts.searching()
     if budget.limited or command.only_foreseen:
@@ -171,13 +171,16 @@ class Parts:
         return parts
 
 
-def _sized(kinds: Sequence[StageKind]) -> list[str]:
-    """Return the groups that may refer to the scale of a search or to the length of a training.
+def _sized(kinds: Sequence[StageKind], space: Space) -> list[str]:
+    """Return what may refer to the scale of a search or to the length of a training.
 
-    Without a search, a space only tells whether a genotype is one of its own.
+    Without a search, a space only tells whether a genotype is one of its own, which may depend on
+    its number of layers.
     """
-    made = [kind.made_of for kind in kinds]
-    return [*made, "dataset", *(("space", "task") if SEARCH in kinds else ())]
+    made = [*(kind.made_of for kind in kinds), "dataset"]
+    if SEARCH in kinds:
+        return [*made, "space", "task"]
+    return [*made, "space.layers"] if getattr(space, "layer_wise", False) else made
 
 
 def _nodes(

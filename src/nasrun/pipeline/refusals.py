@@ -219,13 +219,17 @@ def refuse_limits(budget: Budget) -> None:
 
 
 def refuse_idle_keys(typed: Sequence[str], composed: Composed, groups: Sequence[str]) -> None:
-    """Refuse a typed key of the frame that sets a size which no value of these groups refers to."""
+    """Refuse a typed key of the frame that sets a size which no value of these groups refers to.
+
+    A group may also be one key of a group.
+    """
     read = references(composed.config, groups)
     for override in typed:
         key = key_of(override)
         if key not in SIZES or key in read:
             continue
-        named = ((group, f"{group}.{own}") for group in groups for own in SIZES[key])
+        chosen = [group for group in groups if group in composed.choices]
+        named = ((group, f"{group}.{own}") for group in chosen for own in SIZES[key])
         for group, own in named:
             if value_at(composed.config, own) is not None:
                 raise ValueError(
