@@ -65,6 +65,8 @@ def test_the_rank_sum_of_equal_values_goes_through_all_divisions():
     sums = [sum(some) for some in combinations(ranks, 4)]
     expected = sum(each >= sum(ranks[:4]) for each in sums) / len(sums)
     assert rank_sum(first, second) == pytest.approx(expected)
+    assert rank_sum([0.5], [0.5]) == 1.0
+    assert rank_sum([0.5, 0.6], [0.5]) < 1.0
 
 
 def test_holm_corrects_the_smallest_most_and_never_falls():

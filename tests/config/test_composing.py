@@ -3,7 +3,7 @@
 import pytest
 
 from nasrun import config
-from nasrun.config import compose, frame, resolve
+from nasrun.config import compose, depends, frame, resolve
 
 
 def told(call, *arguments):
@@ -92,3 +92,22 @@ def test_an_empty_path_is_not_the_current_folder():
 def test_a_key_that_must_be_given_is_named():
     node = compose(["transfer=imagenet"]).config.transfer
     assert told(resolve, node).startswith("transfer.dataset.root: has no default; give it on the")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "${width}",
+        "${..width}",
+        "${space.channels}",
+        "${oc.select:width,3}",
+        "${oc.select: 'width', 3}",
+    ],
+)
+def test_every_form_of_reference_makes_a_value_depend_on_a_key(value):
+    config = compose([f"retrain.channels={value}", "width=6"]).config
+    assert depends(config, ["retrain"], "width")
+    assert depends(config, ["retrain.channels"], "width")
+    assert not depends(config, ["retrain", "dataset"], "batch_size")
+    assert depends(config, ["dataset"], "images")  # which is null
+    assert config.width == 6 and config.images is None

@@ -325,6 +325,9 @@ def test_a_latency_table_of_another_space_is_refused(tmp_path):
     for key, value in (("channels", 8), ("layers", 5), ("stem", "imagenet")):
         with pytest.raises(ValueError, match=f"with {key}=.*, these have {value}; measure it"):
             read_latencies(path, MOBILE, replace(layout, **{key: value}), None)
+    path.write_text(path.read_text().replace('"stem"', '"other"'))
+    with pytest.raises(ValueError, match="does not say its stem; measure it again"):
+        read_latencies(path, MOBILE, layout, None)
     with pytest.raises(ValueError, match="no table"):
         read_latencies(tmp_path / "missing.json", MOBILE, layout, None)
 

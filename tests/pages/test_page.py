@@ -6,12 +6,14 @@ import shutil
 import statistics
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from scipy import stats
 
 from nasrun.files import read_json, read_yaml, write_json, write_record, write_yaml
 from nasrun.pages.page import page
+from nasrun.pages.results import _recipe
 from nasrun.pages.sources import Sources
 
 RANDOM, CHOSEN = (0.50, 0.54, 0.46), (0.61, 0.60, 0.65)
@@ -299,3 +301,12 @@ def test_a_branch_without_a_readable_origin_is_told_as_damaged(finished, parsed)
     write_yaml(path, {**config, "parent": ["a"]})
     with pytest.raises(ValueError, match="damaged, parent is no str"):
         told(finished)
+
+
+def test_a_training_that_was_extended_is_of_the_same_recipe_as_the_baseline_that_was():
+    chosen, drawn = (
+        SimpleNamespace(config={"epochs": 9, "extend": name, "genotype": name})
+        for name in ("magnitude", "random")
+    )
+    assert _recipe(chosen) == _recipe(drawn)
+    assert _recipe(chosen) != _recipe(SimpleNamespace(config={"epochs": 8}))

@@ -175,7 +175,8 @@ def test_mixings_are_as_many_as_published(intervals, mix_every, mix_always_from,
 
 
 @pytest.mark.parametrize(
-    ("intervals", "burn_in", "first"), [(12, 0.5, 6), (12, 0.51, 7), (4, 0.0, 1), (3, 0.99, None)]
+    ("intervals", "burn_in", "first"),
+    [(12, 0.5, 6), (12, 0.51, 7), (4, 0.0, 1), (3, 0.99, None), (100, 0.07, 7)],
 )
 def test_nobody_is_replaced_in_the_share_that_burns_in(intervals, burn_in, first):
     search = Population(**{**RECIPE, "intervals": intervals, "burn_in": burn_in}, variation=MIXING)
@@ -187,6 +188,11 @@ def test_nobody_is_replaced_in_the_share_that_burns_in(intervals, burn_in, first
 def test_a_share_outside_the_search_is_refused(burn_in):
     with pytest.raises(ValueError, match=rf"burn_in={burn_in}: use a share of the search"):
         Population(**{**RECIPE, "burn_in": burn_in}, variation=MIXING)
+
+
+def test_mixing_always_begins_after_an_interval():
+    with pytest.raises(ValueError, match="mix_always_from=0: use 1 or more, or null for never"):
+        Population(**{**RECIPE, "mix_always_from": 0}, variation=MIXING)
 
 
 def test_nobody_is_replaced_after_the_last_interval_or_in_random_search(tmp_path):

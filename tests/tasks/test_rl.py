@@ -1,5 +1,6 @@
 """DrQ-v2's learner: an update by hand, shifts, noise, and a state that loses nothing."""
 
+from dataclasses import replace
 from functools import partial
 from math import tanh
 
@@ -247,6 +248,11 @@ def test_pixels_need_another_space_and_task(task):
         task.check(network)
     action = network(torch.zeros(2, 9, 12, 12, dtype=torch.uint8))
     assert action.shape == (2, task.outputs)
+
+
+def test_short_numbers_are_refused_since_agents_do_not_use_them():
+    with pytest.raises(ValueError, match=r"budget\.precision=bf16: agents learn in fp32; use fp32"):
+        CONTROL().begin(Line(), replace(BUDGET, precision="bf16"))
 
 
 class BrokenDriver(Exception):

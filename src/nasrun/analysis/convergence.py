@@ -129,9 +129,9 @@ def analyse(
         if not isinstance(each.space, ClassifierSpace):
             raise ValueError(f"space={each.space.name}: has no classifiers to train; use another")
     composed = compose(overrides)
-    refuse_idle_keys(overrides, composed, (RETRAIN.name, "dataset"))
     config = composed.config
     nodes = {key: resolve(config[key]) for key in ("budget", "dataset", RETRAIN.name, "engine")}
+    refuse_idle_keys(overrides, composed, (RETRAIN.name, "dataset"))
     budget, dataset, recipe, engine = build_all(nodes, trust).values()
     assert isinstance(recipe, Retrain)
     dataset.check()

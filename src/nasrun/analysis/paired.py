@@ -92,9 +92,10 @@ def rank_sum(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Return p of the one-sided test that the first are larger, without pairs (Mann-Whitney)."""
     if not first or not second:
         return None
-    few = math.comb(len(first) + len(second), len(first)) <= EXACT
+    ways = math.comb(len(first) + len(second), len(first))
     ties = len({*first, *second}) < len(first) + len(second)
-    method = stats.PermutationMethod(n_resamples=EXACT) if few and ties else "auto"
+    exact = ties and ways <= EXACT and min(len(first), len(second)) > 1  # scipy refuses one value
+    method = stats.PermutationMethod(n_resamples=EXACT) if exact else "auto"
     test = stats.mannwhitneyu(first, second, alternative="greater", method=method)
     return float(test.pvalue)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -28,9 +28,6 @@ from nasrun.config.home import at_home
 from nasrun.config.keys import GROUPS, LISTED, TRACKER, Frame
 from nasrun.config.named import written_out
 from nasrun.config.words import key_of, root_of
-
-NAMED = re.compile(r"\$\{(?:oc\.select:)?(\w[\w.]*)")
-"""A reference to a key by its path from the top."""
 
 
 @dataclass(frozen=True)
@@ -125,19 +122,21 @@ def value_at(config: DictConfig | Mapping[str, Any], key: str) -> Any:
     return at_home(OmegaConf.select(node, key))
 
 
-def references(config: DictConfig, groups: Iterable[str]) -> set[str]:
-    """Return the keys that values of these groups refer to, directly or by way of other keys."""
-    raw = dict(leaves(OmegaConf.to_container(config, resolve=False)))
-    found: set[str] = set()
-    waiting = [*groups]
-    while waiting:
-        start = waiting.pop()
-        for key, value in raw.items():
-            if key == start or key.startswith(f"{start}."):
-                new = {*NAMED.findall(str(value))} - found
-                found |= new
-                waiting += new
-    return found
+def depends(config: DictConfig, places: Iterable[str], key: str) -> bool:
+    """Return whether a value at one of the places depends on a number of the frame.
+
+    The number is changed, so that every form of reference counts.
+    """
+    value = config[key]
+    other = deepcopy(config)
+    put(other, {key: 1 if value is None else value + 1})
+    return any(_plain(config, place) != _plain(other, place) for place in places)
+
+
+def _plain(config: DictConfig, place: str) -> Any:
+    """Return the resolved value at a dotted key."""
+    found = OmegaConf.select(config, place)
+    return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
 
 
 def put(config: DictConfig, values: Mapping[str, Any]) -> None:

@@ -177,6 +177,8 @@ def read_latencies(
     if size is not None:
         expected["size"] = size
     for name, value in expected.items():
+        if measured[name] is None:
+            raise ValueError(f"{key}: does not say its {name}; measure it again")
         if measured[name] != value:
             raise ValueError(
                 f"{key}: of networks with {name}={measured[name]}, these have {value}; measure it "

@@ -86,11 +86,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
     budget = make("budget")
     refuse_threads(budget)
     space, dataset = make("space"), make("dataset")
-    shared = {*SCALE}  # by all searches of a sweep, or equal to those of the run's search
-    if source is None:
-        shared = shared - {"alpha_lr"} if SEARCH in kinds else set()
-    own = [override for override in command.typed if key_of(override) not in shared]
-    refuse_idle_keys(own, command.composed, _sized(kinds, space))
+    _refuse_idle_sizes(command, kinds, space, source)
     parts = Parts(command, kinds, make, budget, space, dataset)
     searching = parts.searching()
     if budget.limited or command.only_foreseen:
@@ -171,16 +167,21 @@ class Parts:
         return parts
 
 
-def _sized(kinds: Sequence[StageKind], space: Space) -> list[str]:
-    """Return what may refer to the scale of a search or to the length of a training.
+def _refuse_idle_sizes(
+    command: Command, kinds: Sequence[StageKind], space: Space, source: Source | None
+) -> None:
+    """Refuse typed sizes on which nothing that the command makes depends.
 
-    Without a search, a space only tells whether a genotype is one of its own, which may depend on
-    its number of layers.
+    The searches of a sweep share their scale, so it may be idle in one of them; that of a run's
+    search is known to be equal. Without a search, a space only tells which genotypes it has.
     """
+    shared = {*SCALE}
+    if source is None:
+        shared = shared - {"alpha_lr"} if SEARCH in kinds else set()
+    own = [override for override in command.typed if key_of(override) not in shared]
     made = [*(kind.made_of for kind in kinds), "dataset"]
-    if SEARCH in kinds:
-        return [*made, "space", "task"]
-    return [*made, "space.layers"] if getattr(space, "layer_wise", False) else made
+    other = ("space", "task") if SEARCH in kinds else (f"space.{key}" for key in space.bounded_by)
+    refuse_idle_keys(own, command.composed, [*made, *other])
 
 
 def _nodes(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nasrun.budget import LIMITS, MEMORY
-from nasrun.config import key_of, references, root_of, value_at
+from nasrun.config import depends, key_of, root_of, value_at
 from nasrun.pipeline.source import Source, refuse_unlike
 from nasrun.pipeline.stages import RETRAIN, SEARCH, StageKind
 from nasrun.spaces.layout import layout_of
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 THREADS_PER_CORE = 8
 SIZES = {
-    "width": ("channels",),
-    "depth": ("layers",),
-    "batch_size": ("batch_size",),
-    "alpha_lr": ("alpha_optimizer.lr",),
-    "images": ("images",),
-    "epochs": ("epochs",),
+    "width": "channels",
+    "depth": "layers",
+    "batch_size": "batch_size",
+    "alpha_lr": "alpha_optimizer.lr",
+    "images": "images",
+    "epochs": "epochs",
 }
-"""Keys of the frame that groups refer to, and the names under which a group has its own value."""
+"""Keys of the frame that groups refer to, and the name under which a group may have its own."""
 
 
 def refuse_missing(config: Mapping[str, Any], kinds: Sequence[StageKind]) -> None:
@@ -218,19 +218,17 @@ def refuse_limits(budget: Budget) -> None:
             )
 
 
-def refuse_idle_keys(typed: Sequence[str], composed: Composed, groups: Sequence[str]) -> None:
-    """Refuse a typed key of the frame that sets a size which no value of these groups refers to.
+def refuse_idle_keys(typed: Sequence[str], composed: Composed, places: Sequence[str]) -> None:
+    """Refuse a typed key of the frame that sets a size on which nothing at these places depends.
 
-    A group may also be one key of a group.
+    places: groups, and keys of groups.
     """
-    read = references(composed.config, groups)
     for override in typed:
         key = key_of(override)
-        if key not in SIZES or key in read:
+        if key not in SIZES or depends(composed.config, places, key):
             continue
-        chosen = [group for group in groups if group in composed.choices]
-        named = ((group, f"{group}.{own}") for group in chosen for own in SIZES[key])
-        for group, own in named:
+        for group in (place for place in places if place in composed.choices):
+            own = f"{group}.{SIZES[key]}"
             if value_at(composed.config, own) is not None:
                 raise ValueError(
                     f"{override}: has no effect, {group}={composed.choices[group]} has its own; "

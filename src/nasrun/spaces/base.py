@@ -30,6 +30,9 @@ class Space(ABC):
     makes: ClassVar[type[Network]]
     """Class of its networks."""
 
+    bounded_by: ClassVar[tuple[str, ...]] = ()
+    """Those of its sizes on which it depends whether a genotype belongs to it."""
+
     name: str
     table: str | None = None
     """File with the true accuracies of all genotypes (`nasrun.data.table`), or `None`."""

@@ -60,6 +60,7 @@ class MobileSpace(SupernetSpace):
     name = "mobile"
     limits = ()
     layer_wise = True
+    bounded_by = ("layers",)
 
     def __post_init__(self) -> None:
         for key in ("kernels", "expansions", "widths", "squeeze"):

@@ -51,6 +51,7 @@ class MorphSpace(DrawnSpace, ClassifierSpace):
     words = "networks that grow"
     options = f"space={NAME}"
     self_sized = True
+    bounded_by = ("channels",)
 
     def __post_init__(self) -> None:
         for key in ("start", "kernels", "skips"):

@@ -38,7 +38,7 @@ def restore_moments(
                 if kept is not None:
                     optimizer.state[parameter] = {
                         key: torch.empty_like(parameter).copy_(value)  # in the same memory format
-                        if value.shape == parameter.shape
+                        if value.dim() and value.shape == parameter.shape
                         else value.to(device_of(value, parameter, group), copy=True)
                         for key, value in kept.items()
                     }

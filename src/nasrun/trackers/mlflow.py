@@ -66,7 +66,7 @@ class MLflow(Tracker):
         self._id, self._status = made.info.run_id, made.info.status
         if run.sweep and made.data.tags.get("nasrun.sweep") != run.sweep:
             self._client.set_tag(self._id, "nasrun.sweep", run.sweep)
-        if not made.data.params:  # new, or its settings were lost on the way
+        if any(_named(key) not in made.data.params for key in run.settings):  # new, or partly lost
             self.describe("search", run.settings)
         known: Metrics = made.data.metrics
         return known
