@@ -21,6 +21,10 @@ def test_a_wrong_key_of_a_claim_is_named_with_its_file(here):
         ),
         "first": (changed(first={"dart": 1}), "first.dart: no such arm; use one of darts, snas"),
         "alpha": (changed(alpha=1.5), "alpha=1.5: use more than 0"),
+        "curtailed": (
+            changed(curtailed=True, seeds=4),  # 1/16 is too large
+            "seeds=4: too few for a comparison to hold; use more",
+        ),
         "floor": (changed(floor={"accuracy": 1}), "floor.accuracy: no such measure"),
         "published": (changed(published={"snas": "92"}), "source: published values have one"),
         "correction": (changed(correction="sidak"), "correction=sidak: use one of holm"),

@@ -1,6 +1,8 @@
 """Comparisons of arms, against scipy and by hand."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from nasrun.analysis.paired import rank_sum
@@ -22,6 +24,21 @@ def test_pairs_are_of_equal_places_only():
     assert found.larger == 3
     assert found.p == 1 / 8
     assert found.opposite == 1.0
+
+
+@settings(deadline=None)  # the first call imports scipy
+@given(
+    st.lists(st.floats(-9, 9).map(lambda x: round(x, 2)), min_size=1, max_size=7),
+    st.integers(0, 7),
+)
+def test_no_completion_of_the_pairs_has_a_smaller_p_than_the_least(gains, known):
+    values = {"gain": {"ours": dict(enumerate(gains)), "none": dict.fromkeys(range(7), 0.0)}}
+    paired = Paired(measure="gain", larger="ours", smaller="none")
+    first = {"gain": {**values["gain"], "ours": dict(enumerate(gains[:known]))}}
+    assert paired.least(first, len(gains)) <= paired.outcome(values).p + 1e-12
+    assert paired.least(values, len(gains)) == paired.outcome(values).p
+    assert paired.least({}, 5) == 1 / 32
+    assert Bounded(measure="gain", arm="ours", most=9).least(values, 7) == 0
 
 
 def test_without_pairs_all_values_count():

@@ -44,6 +44,26 @@ def test_the_state_tells_how_far_a_claim_is(here):
     assert "not read yet" in Evidence("tiny", looked.claim, lines).state
 
 
+def test_a_curtailed_claim_stops_when_no_comparison_can_hold_any_more(here):
+    first = TINY["comparisons"][0]
+    lost = {"darts": [0.1, 0.1], "snas": [0.2, 0.3]}
+    # six pairs of which the two smallest are negative: W- of 3, so p is at least 5/64
+    assert standing(here, lost, seeds=6).state == "begun: 4 of 12 runs"
+    stopped = standing(here, lost, seeds=6, curtailed=True)
+    assert stopped.state == "measured: cannot hold, stopped after 4 of 12 runs"
+    assert [test.verdict for test in stopped.tests] == ["cannot hold"]
+    # seven pairs: p is at least 5/128, which is enough for one test, and not for two
+    assert not standing(here, lost, seeds=7, curtailed=True).stopped
+    back = {**first, "larger": "snas", "smaller": "darts"}
+    assert standing(here, lost, seeds=7, curtailed=True, comparisons=[first, first]).stopped
+    assert not standing(here, lost, seeds=7, curtailed=True, comparisons=[first, back]).stopped
+    one = {**back, "decides": False}
+    assert standing(here, lost, seeds=6, curtailed=True, comparisons=[first, one]).stopped
+    # all runs done: the verdict is that of the test
+    five = {"darts": [0.1] * 6, "snas": [0.2, 0.3, 0.4, 0.5, 0.6, 0.7]}
+    assert standing(here, five, seeds=6, curtailed=True).state == "measured: the opposite"
+
+
 def test_a_measure_that_no_run_has_is_told(here):
     gap = TINY["measures"]["gap"]
     measures = {"gap": gap, "gip": {**gap, "key": "gip"}, "true": TRUE}

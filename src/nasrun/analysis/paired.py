@@ -57,11 +57,16 @@ class Difference:
     @classmethod
     def of(cls, first: Sequence[float], second: Sequence[float]) -> Difference:
         """Compare pairs by the signed-rank test (Wilcoxon, 1945), one-sided."""
-        # rounded, so that equal differences share a rank: 0.91 - 0.90 is not 0.92 - 0.91
-        differences = [round(a - b, 12) for a, b in zip(first, second, strict=True)]
-        low, high = interval(differences)
-        larger = sum(each > 0 for each in differences)
-        return cls(Spread.of(differences), low, high, signed_rank(differences), larger)
+        found = differences(first, second)
+        low, high = interval(found)
+        larger = sum(each > 0 for each in found)
+        return cls(Spread.of(found), low, high, signed_rank(found), larger)
+
+
+def differences(first: Sequence[float], second: Sequence[float]) -> list[float]:
+    """Return first less second, pair by pair, rounded so that equal differences share a rank."""
+    # 0.91 - 0.90 is not 0.92 - 0.91
+    return [round(a - b, 12) for a, b in zip(first, second, strict=True)]
 
 
 def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
@@ -74,18 +79,29 @@ def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
     return mean - half, mean + half
 
 
-def signed_rank(differences: Sequence[float]) -> float | None:
+def signed_rank(found: Sequence[float]) -> float | None:
     """Return p of the one-sided test that differences are larger than 0; 1 if all are 0.
 
     Differences of 0 are left out (Wilcoxon, 1945).
     """
-    if not differences:
+    if not found:
         return None
-    if not (unequal := [each for each in differences if each]):
+    if not (unequal := [each for each in found if each]):
         return 1.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of few pairs with ties
         return float(stats.wilcoxon(unequal, alternative="greater").pvalue)
+
+
+def least_signed_rank(found: Sequence[float], pairs: int) -> float:
+    """Return the smallest p that `pairs` pairs can reach if these are the first of them.
+
+    It is reached if all others are positive, and larger than these.
+    """
+    largest = max(map(abs, found), default=0.0)
+    others = [largest * 2 + place for place in range(1, pairs - len(found) + 1)]
+    least = signed_rank([*found, *others])
+    return 1.0 if least is None else least
 
 
 def rank_sum(first: Sequence[float], second: Sequence[float]) -> float | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nasrun.analysis.paired import bonferroni, holm
-from nasrun.claims.comparisons import Comparison
+from nasrun.claims.comparisons import Comparison, Values
 from nasrun.claims.measures import Gauge
 from nasrun.genotype import fingerprint
 
@@ -42,6 +42,8 @@ class Claim:
     measures: what is read from a finished arm. floor: the least value of a measure with which a
         seed counts. comparisons: the tests. alpha: the level of all tests that decide, after the
         `correction`. seeds: the number of seeds; first: the first seed of an arm, if it is not 0.
+    curtailed: whether it stops once no comparison that decides can hold any more, whatever the
+        missing runs find; this changes no verdict that holds (stochastic curtailment).
     earlier: what was measured before, if those runs are gone.
     """
 
@@ -59,6 +61,7 @@ class Claim:
     alpha: float = 0.05
     correction: str = "holm"
     alone: bool = False
+    curtailed: bool = False
     minutes: Mapping[str, float] = field(default_factory=dict)
     published: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
@@ -80,8 +83,7 @@ class Claim:
             for arm in getattr(self, key):
                 if arm not in self.arms:
                     raise ValueError(f"{key}.{arm}: no such arm; use one of {', '.join(self.arms)}")
-        for comparison in self.comparisons:
-            comparison.check(self.arms, self.measures)
+        self._check_comparisons()
         for measure in self.floor:
             if measure not in self.measures:
                 known = ", ".join(self.measures)
@@ -116,6 +118,18 @@ class Claim:
     def corrected(self, chances: Sequence[float]) -> list[float]:
         """Return p-values corrected for their number."""
         return CORRECTIONS[self.correction](chances)
+
+    def can_hold(self, values: Values) -> bool:
+        """Return whether a comparison that decides can still hold, whatever missing runs find."""
+        deciding = [each for each in self.comparisons if each.decides]
+        least = self.corrected([each.least(values, self.seeds) for each in deciding])
+        return any(p <= self.alpha for p in least)
+
+    def _check_comparisons(self) -> None:
+        for comparison in self.comparisons:
+            comparison.check(self.arms, self.measures)
+        if self.curtailed and not self.can_hold({}):
+            raise ValueError(f"seeds={self.seeds}: too few for a comparison to hold; use more")
 
     def _check_commands(self, arm: str) -> None:
         if not self.arms[arm]:

@@ -6,7 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from nasrun.analysis.paired import Difference, Spread, interval, rank_sum
+from nasrun.analysis.paired import (
+    Difference,
+    Spread,
+    differences,
+    interval,
+    least_signed_rank,
+    rank_sum,
+)
 
 Values = Mapping[str, Mapping[str, Mapping[int, float]]]
 """Values by measure, arm and place; equal places are a pair."""
@@ -51,6 +58,13 @@ class Comparison(ABC):
     def outcome(self, values: Values) -> Outcome:
         """Return what it finds in the values so far."""
 
+    def least(self, values: Values, pairs: int) -> float:
+        """Return the smallest p that it can reach with `pairs` pairs, by the values so far.
+
+        It is 0 where that is not known.
+        """
+        return 0.0
+
     def check(self, arms: Collection[str], measures: Collection[str]) -> None:
         """Raise ValueError if it names an arm or a measure that the claim lacks."""
         if self.measure not in measures:
@@ -77,11 +91,18 @@ class Paired(Comparison):
         return (self.larger, self.smaller)
 
     def outcome(self, values: Values) -> Outcome:
-        first, second = (values.get(self.measure, {}).get(arm, {}) for arm in self.arms)
-        places = sorted(first.keys() & second.keys())
-        columns = [first[place] for place in places], [second[place] for place in places]
+        columns = self._pairs(values)
         found, other = Difference.of(*columns), Difference.of(*columns[::-1])
         return Outcome(found.spread, found.low, found.high, found.larger, found.p, other.p)
+
+    def least(self, values: Values, pairs: int) -> float:
+        return least_signed_rank(differences(*self._pairs(values)), pairs)
+
+    def _pairs(self, values: Values) -> tuple[list[float], list[float]]:
+        """Return the values of both arms at the places that both have."""
+        first, second = (values.get(self.measure, {}).get(arm, {}) for arm in self.arms)
+        places = sorted(first.keys() & second.keys())
+        return [first[place] for place in places], [second[place] for place in places]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -141,8 +141,12 @@ def run(
     perform: Perform,
     jobs: int,
     tell: Callable[[Done], None],
+    stopped: Callable[[], bool],
 ) -> bool:
-    """Run the trials on an engine, keep what each found, and return whether none has failed."""
+    """Run the trials on an engine, keep what each found, and return whether none has failed.
+
+    It ends early if the claim is `stopped` by what was found.
+    """
     engine: Engine = Serial() if jobs == 1 else Pool(processes=jobs, retries=0)
     waiting, well = lanes(trials), True
     try:
@@ -152,6 +156,8 @@ def run(
                 if done.line is not None:
                     results.add(_with_values(claim, done.line))
                 tell(done)
+            if stopped():
+                break
     finally:
         engine.close()
     return well

@@ -14,8 +14,8 @@ from nasrun.claims.measures import Gauge
 from nasrun.claims.results import CONTROL, ResultLine, counts, values
 
 HOLDS, OPPOSITE, NEITHER, FAILS = "holds", "the opposite", "no difference", "does not hold"
-OPEN = "open"
-"""The verdict before all runs are done."""
+OPEN, FUTILE = "open", "cannot hold"
+"""The verdicts before all runs are done; the second one if the claim stopped for it."""
 Grid = tuple[Sequence[str], Sequence[Sequence[str]]]
 """The heads of columns, and rows of texts."""
 BLOCK = re.compile(r"(<!-- claim (?P<name>[\w-]+) -->\n).*?(<!-- /claim -->)", re.DOTALL)
@@ -68,7 +68,7 @@ class Evidence:
                 elif others[place] <= self.claim.alpha:
                     verdict = OPPOSITE
             if verdict and len(self.runs) < self.total:
-                verdict = OPEN
+                verdict = FUTILE if self.stopped else OPEN
             tested.append(Tested(comparison, outcome, corrected, verdict))
         return tested
 
@@ -82,6 +82,12 @@ class Evidence:
         """The number of all runs of the protocol."""
         return self.claim.seeds * len(self.claim.arms)
 
+    @cached_property
+    def stopped(self) -> bool:
+        """Whether the claim ends early, since no comparison that decides can hold any more."""
+        begun = len(self.runs) < self.total
+        return self.claim.curtailed and begun and not self.claim.can_hold(self.values)
+
     @property
     def state(self) -> str:
         """What is known of the claim, in a few words."""
@@ -89,6 +95,8 @@ class Evidence:
             if self.claim.earlier:
                 return "to be measured again"
             return "protocol written" if self.claim.frozen else "protocol not frozen"
+        if self.stopped:
+            return f"measured: {FUTILE}, stopped after {len(self.runs)} of {self.total} runs"
         if len(self.runs) < self.total:
             return f"begun: {len(self.runs)} of {self.total} runs"
         read = [key for key, of in self.claim.measures.items() if of.needed]

@@ -58,10 +58,21 @@ def test_a_killed_claim_continues_in_its_stage_and_repeats_nothing(
         )
         assert line["values"]["gap"] == json.loads(result.read_text())["gap"]
     rounds.clear()
-    assert "all runs are finished" in nasrun(*words).out
+    assert "nothing is left to run" in nasrun(*words).out
     assert nasrun("reproduce", "tiny.yaml", "jobs=1").status == 0
     assert rounds["search"] == 4
     assert "measured: " in nasrun("reproduce", "tiny.yaml").out
+
+
+def test_a_curtailed_claim_ends_when_nothing_can_hold_any_more(nasrun, here, no_pictures):
+    # an arm is not larger than itself: one pair of five is lost, and 1/16 is too large
+    same = {**TINY["comparisons"][0], "larger": "snas", "smaller": "snas"}
+    written(here / "tiny.yaml", {**TINY, "seeds": 5, "curtailed": True, "comparisons": [same]})
+    answer = nasrun("reproduce", "tiny.yaml", "jobs=1")
+    assert answer.status == 0, answer.err
+    assert "measured: cannot hold, stopped after 2 of 10 runs" in answer.out
+    assert len(RESULTS.read_text().splitlines()) == 2
+    assert "nothing is left to run" in nasrun("reproduce", "tiny.yaml", "jobs=1").out
 
 
 def test_a_folder_whose_name_hydra_must_read_in_quotes_is_found_again(nasrun, tiny, no_pictures):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nasrun.claims.claim import Claim
     from nasrun.claims.results import ResultFile
     from nasrun.claims.runner import ArmRun, Done
+    from nasrun.claims.tables import Evidence
     from nasrun.data.table import Table
 
 TABLE = "space.table"
@@ -135,12 +136,18 @@ def _one(name: str, claim: Claim, keys: Mapping[str, str]) -> int:
     refuse_unwritable(path)
     results = ResultFile(path)
     console = screen.console()
-    trials = runner.missing(name, claim, _arms(claim, keys), seeds, results, root, keys)
+    arms = _arms(claim, keys)
+
+    def stopped() -> bool:
+        return _standing(name, claim, results).stopped
+
+    trials = [] if stopped() else runner.missing(name, claim, arms, seeds, results, root, keys)
     for commands in {trial.arm: trial.commands for trial in trials}.values():
         check(commands)
     _announce(console, name, claim, trials, seeds)
     abreast = 1 if claim.alone else min(jobs or cores(), len(runner.lanes(trials)) or 1)
-    well = runner.run(claim, trials, results, perform, abreast, _told(console)) if trials else True
+    tell = _told(console)
+    well = not trials or runner.run(claim, trials, results, perform, abreast, tell, stopped)
     if well and table is not None:
         results.look_up(name, claim, table)
     _print(console, name, claim, results)
@@ -196,7 +203,7 @@ def _announce(
     cost = sum(claim.minutes.get(trial.arm, 0.0) for trial in trials)
     about = f", about {cost:,.0f} core-minutes" if cost >= 1 else ""
     runs = "1 run is" if len(trials) == 1 else f"{len(trials)} runs are"
-    todo = f"{runs} missing{about}" if trials else "all runs are finished"
+    todo = f"{runs} missing{about}" if trials else "nothing is left to run"
     say(console, f"protocol {claim.frozen}, {seeds} of {claim.seeds} seeds: {todo}")
 
 
@@ -215,12 +222,18 @@ def _told(console: Console) -> Callable[[Done], None]:
     return tell
 
 
+def _standing(name: str, claim: Claim, results: ResultFile) -> Evidence:
+    """Return what is known of a claim."""
+    from nasrun.claims.tables import Evidence
+
+    return Evidence(name, claim, results.of(name, claim.frozen))
+
+
 def _print(console: Console, name: str, claim: Claim, results: ResultFile) -> None:
     """Print the tables of a claim, and its state."""
-    from nasrun.claims.tables import Evidence
     from nasrun.display import say, table
 
-    standing = Evidence(name, claim, results.of(name, claim.frozen))
+    standing = _standing(name, claim, results)
     table(console, name, *standing.arms())
     if standing.tests:
         table(console, "", *standing.differences())
