@@ -63,7 +63,7 @@ class Scripted(SupernetStrategy):
 
     def __init__(self, missed, space):
         self.missed = missed
-        self.supernet = SimpleNamespace(fixed={}, space=space)
+        self.supernet = SimpleNamespace(fixed={}, space=space, mixes=True)
         self.asked, self.tuned, self.events = [], [], []
 
     def begin(self, context):
@@ -495,6 +495,12 @@ def test_trials_of_a_sampled_relaxation_mask_its_mean_and_draw_nothing(strategy)
         begun, decision, decision.choices
     )
     assert torch.equal(torch.get_rng_state(), generator)
+
+
+def test_a_supernet_that_is_evaluated_with_one_operation_per_edge_cannot_be_judged_by_masking():
+    with pytest.raises(ValueError, match=r"selector\.judge: .* misses no other one; use selector="):
+        real("space=darts_s5", *SMALL, "strategy=dsnas")
+    real("space=darts_s5", *SMALL, "strategy=dsnas", perturbed=["selector=perturb_magnitude"])
 
 
 def test_trials_see_the_same_noise_wherever_a_noise_operation_is_masked():

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from statistics import fmean, pstdev
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from nasrun import ops
 from nasrun.analysis import results
 from nasrun.analysis.agreement import spearman
 from nasrun.analysis.kept import Measurements
+from nasrun.analysis.paired import Spread
 from nasrun.analysis.verdict import facts, growth, signs, verdict
 from nasrun.display import Exhibit, percent, watched
 from nasrun.files import write_json
@@ -319,7 +320,7 @@ def told(record: Mapping[str, Any]) -> Iterator[Exhibit | str]:
     if after := record.get("shuffled_accuracies"):
         yield (
             f"two edges of each cell exchanged: {percent(record['validation_accuracy'])} -> "
-            f"{100 * fmean(after):.2f} ± {100 * pstdev(after):.2f}% ({len(after)} times)"
+            f"{Spread.of([100 * accuracy for accuracy in after]).text()}% ({len(after)} times)"
         )
     if (gap := record["facts"]["gap"]) is not None:
         yield (

@@ -124,8 +124,9 @@ def _watched(axes: Axes, metrics: Sequence[Metrics]) -> None:
 def convergence(record: Mapping[str, Any], measures: Mapping[str, str], path: Path) -> None:
     """Draw test losses and accuracies over epochs, and two measures over the width of the cells.
 
-    A line is the mean of an architecture's seeds, its band one standard deviation. Colours are
-    widths, and styles tell architectures of equal width apart.
+    A line is the mean of an architecture's seeds, its band one standard deviation; trainings that
+    diverged, whose curves are shorter, are left out. Colours are widths, and styles tell
+    architectures of equal width apart.
     """
     rows = record["rows"]
     figure = blank(12, 8.5, w_pad=0.15, h_pad=0.15)
@@ -136,7 +137,8 @@ def convergence(record: Mapping[str, Any], measures: Mapping[str, str], path: Pa
         place = styles[row["width"]] = styles.get(row["width"], -1) + 1
         style, name = LINES[place % len(LINES)], f"{row['name']} ({row['width']:g}c)"
         for axes, key, scale in ((losses, "loss", 1.0), (accuracies, "accuracy", 100.0)):
-            curves = [[scale * epoch[key] for epoch in curve] for curve in row["curves"]]
+            whole = [curve for curve in row["curves"] if len(curve) == record["epochs"]]
+            curves = [[scale * epoch[key] for epoch in curve] for curve in whole]
             _band(axes, curves, style, colours[row["width"]], name)
     for axes, title, unit in (
         (losses, "Test loss", "cross entropy"),
@@ -178,7 +180,7 @@ def _band(
     axes: Axes, curves: Sequence[Sequence[float]], style: str, colour: Any, name: str
 ) -> None:
     """Draw the mean of curves, and a band of one standard deviation around it."""
-    columns = [*zip(*curves, strict=False)]  # as long as the shortest
+    columns = [*zip(*curves, strict=True)]
     epochs = range(1, len(columns) + 1)
     means = [fmean(column) for column in columns]
     spreads = [stdev(column) if len(column) > 1 else 0.0 for column in columns]

@@ -2,8 +2,8 @@
 
 MiLeNAS (2003.12238) tracks sizes: a long search loses convolutions step by step while the
 supernet's accuracy rises, so the best round is chosen per size. In a collapse this goes too far:
-skip connections take over (1909.09656). The accuracy of a round is that of the supernet with all
-candidates, on images that the alphas may have been trained on.
+skip connections take over (1909.09656). The accuracy of a round is that of the supernet as it is
+evaluated, with all candidates or the likeliest (DSNAS), on images that may have trained the alphas.
 """
 
 from __future__ import annotations

@@ -74,6 +74,16 @@ class Masking(Judge):
     passes = 1
     criterion: Criterion
 
+    def check(self, strategy: SupernetStrategy, owner: str) -> None:
+        """Raise ValueError for a supernet whose evaluation does not mix operations, too."""
+        super().check(strategy, owner)
+        supernet = getattr(strategy, "supernet", None)  # RADARS has none before it exploits
+        if supernet is not None and not supernet.mixes:
+            raise ValueError(
+                f"{owner}.judge: the supernet is evaluated with one operation per edge, so it "
+                "misses no other one; use selector=argmax, or another strategy"
+            )
+
     @abstractmethod
     def measured(self, strategy: SupernetStrategy, masks: Sequence[Mask]) -> list[Metrics]:
         """Return the metrics with each of the masks."""

@@ -262,10 +262,11 @@ class DrqLearner(MemberLearner):
         return torch.rand(self.task.outputs) * 2 - 1
 
     def _mean_return(self, act: Act, count: int) -> Metrics:
-        """The mean and the standard deviation of the return over `count` episodes without noise."""
+        """The mean and standard deviation (n - 1) of the return over episodes without noise."""
         episodes = self.task.environment.start()
         returns = [earned(episodes, act) for _ in range(count)]
-        return {"return": statistics.fmean(returns), "return_std": statistics.pstdev(returns)}
+        deviation = statistics.stdev(returns) if count > 1 else 0.0
+        return {"return": statistics.fmean(returns), "return_std": deviation}
 
     def evaluate(self) -> Metrics:
         return self._mean_return(self._act, self.task.episodes)
