@@ -90,6 +90,7 @@ def test_a_run_writes_a_network_that_needs_no_retraining(nasrun, here, pictures)
     result = json.loads((select / "result.json").read_text())
     assert {"test_fid", "test_smallest_class", "validation_score", "params"} <= set(result)
     assert result["untrained"]["fid"] != result["test_fid"]
+    assert result["higher_is_better"] is False
     assert result["untrained"]["fid_floor"] == result["test_fid_floor"]
     names = {path.name for path in select.iterdir()}
     assert {"genotype.json", "weights.safetensors", "best.png", "cells.svg"} <= names

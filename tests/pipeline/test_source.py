@@ -7,7 +7,7 @@ import shutil
 import yaml
 from golden import write_table
 
-from nasrun.pipeline.source import located
+from nasrun.pipeline.named_files import located
 
 
 def test_later_verbs_continue_the_newest_run_or_the_one_that_is_named(nasrun, here, finished):
@@ -276,17 +276,35 @@ def test_a_run_knows_where_its_tables_lie_from_any_folder(nasrun, here, monkeypa
     monkeypatch.chdir(here)
     same = ["strategy.evaluator.table=table.csv", "budget.threads=1", "budget.device=cpu"]
     assert nasrun("select", f"run={run}", *same).status == 0
-    (here / "other.csv").touch()
-    assert (
-        "was searched with strategy.evaluator.table="
-        in nasrun("select", f"run={run}", "strategy.evaluator.table=other.csv").refusal
-    )
+    other = ["strategy.evaluator.table=other.csv", *same[1:]]
+    (here / "other.csv").write_text((here / "table.csv").read_text() + "\n")
+    refusal = nasrun("select", f"run={run}", *other).refusal
+    assert f"{here / 'other.csv'}: {run} was searched with another file" in refusal
+    (here / "table.csv").rename(here / "other.csv")  # the file of then, in another place
+    assert nasrun("select", f"run={run}", *other, "space.table=other.csv").status == 0
+
+
+def test_a_search_is_another_one_with_other_contents_of_its_table(nasrun, here):
+    write_table(here / "table.csv")
+    words = ["search", "strategy=random", "evaluator=tabular", "space=nasbench201", "width=2"]
+    words += ["images=64", "batch_size=16", "depth=3", "strategy.num_candidates=3"]
+    words += ["space.table=table.csv", "budget.threads=1", "budget.device=cpu"]
+    assert nasrun(*words).status == 0
+    assert nasrun(*words).status == 0
+    (here / "table.csv").write_text((here / "table.csv").read_text() + "\n")
+    assert nasrun(*words).status == 0
+    assert sorted(path.name for path in here.glob("outputs/*/v*")) == ["v001", "v002"]
 
 
 def test_the_paths_of_tables_become_absolute(here):
-    settings = {"latency_table": "a.json", "evaluator": {"table": "b.csv", "column": "c"}}
-    assert located(settings) == {
-        "latency_table": str(here / "a.json"),
-        "evaluator": {"table": str(here / "b.csv"), "column": "c"},
+    strategy = {"latency_table": "a.json", "evaluator": {"table": "b.csv", "column": "c"}}
+    assert located({"strategy": strategy, "task": {"distance": "x"}, "budget": {}}) == {
+        "strategy": {
+            "latency_table": str(here / "a.json"),
+            "evaluator": {"table": str(here / "b.csv"), "column": "c"},
+        },
+        "task": {"distance": "x"},
+        "budget": {},
     }
-    assert located({"latency_table": None}) == {"latency_table": None}
+    nothing = {"strategy": {"latency_table": None}}
+    assert located(nothing) == nothing

@@ -107,6 +107,15 @@ def test_a_population_is_judged_by_what_its_results_name(tmp_path):
     assert [cell.strip() for cell in row.split("│")[4:6]] == ["0.03 ± 0.01414", "test_fid"]
 
 
+def test_the_best_of_a_measure_that_is_to_be_small_is_its_smallest(tmp_path):
+    paths = list(seeds(tmp_path, (0.1, 60), (0.2, 60), (0.3, 60)))
+    for path, fid in zip(paths, (39.2, 2626.0, 12.0), strict=True):
+        result = {"test_fid": fid, "judged_by": "test_fid", "seconds": 60}
+        kept = path / "search/result.json"
+        kept.write_text(json.dumps({**result, "higher_is_better": False}))
+    assert [r.score for r in records(paths, "accuracy")[0]] == [12.0, 39.2, 2626.0]
+
+
 def made(outputs, strategy, seed, accuracy=None, seconds=60.0, **more):
     """A run with a finished search, or one that has only begun."""
     config = {"space": {}, "dataset": {}, "budget": {}, "strategy": strategy, "seed": seed}
@@ -181,6 +190,7 @@ def test_records_have_raw_numbers_and_every_order_is_that_of_its_numbers(four):
         "score": 0.65,
         "on": "validation, supernet",
         "is_accuracy": True,
+        "higher_is_better": True,
         "top5_accuracy": None,
         "params": 5,
         "macs": None,
@@ -218,7 +228,7 @@ def test_a_damaged_stage_is_named_beside_the_records(four):
             **dict.fromkeys(found[1].names()),
             "run": str(four[1].path),
             **{"stage": "damaged", "branch": "", "rounds": 0},
-            **{"finished": False, "is_accuracy": False},
+            **{"finished": False, "is_accuracy": False, "higher_is_better": True},
         }
         assert str(path) in damaged[0]
 

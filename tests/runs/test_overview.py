@@ -17,6 +17,14 @@ def shown(run):
     return text.getvalue()
 
 
+def test_a_file_that_goes_while_a_run_is_shown_is_left_out(finished, monkeypatch):
+    gone = finished / "search/.state.pt.0123.part"
+    below = Path.rglob
+    monkeypatch.setattr(Path, "rglob", lambda path, form: [gone, *below(path, form)])
+    there = [path for path in below(finished, "*") if path.is_file()]
+    assert overview(Run(finished))["bytes"] == sum(path.stat().st_size for path in there)
+
+
 def test_it_tells_what_a_run_was_made_with_and_what_it_reached(finished):
     record = overview(Run(finished))
     assert record["made"] == {

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from nasrun.files import read_json, read_yaml
+from nasrun.runs import stage_folder
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 from nasrun.runs.state import write_state
@@ -292,8 +293,33 @@ def test_a_state_of_another_configuration_is_an_error(tmp_path):
         def load_state_dict(self, state):
             self.drawn = state["other"]
 
-    with pytest.raises(ValueError, match="state of another configuration"):
+    with pytest.raises(ValueError, match="does not fit, as if the code"):
         folder.restore(Other())
+    (folder.path / "result.json").write_text('{"seconds": 1.0}')
+    with pytest.raises(ValueError, match=r"does not fit.*'other'"):
+        folder.load(Other())
+
+
+@pytest.mark.parametrize("kind", ["select", "retrain", "transfer"])
+def test_a_branch_that_is_called_search_is_no_search(tmp_path, kind):
+    folder = StageFolder(tmp_path / "a" / kind / "search", "mark")
+    assert (folder.kind, folder.branch, folder.run) == (kind, "search", tmp_path / "a")
+    assert StageFolder(tmp_path / "a/search", "mark").kind == "search"
+
+
+def test_a_round_that_is_logged_while_its_log_is_read_is_no_damage(tmp_path, monkeypatch):
+    folder, stage = StageFolder(tmp_path / "search", "mark"), Count()
+    folder.restore(stage)
+    one_round(stage, folder)
+    read = stage_folder.read_lines
+
+    def meanwhile(path):
+        rows = read(path)
+        one_round(stage, folder)
+        return rows
+
+    monkeypatch.setattr(stage_folder, "read_lines", meanwhile)
+    assert len(StageFolder(folder.path, "mark").metrics()) == 1
 
 
 def test_a_second_configuration_of_a_branch_gets_the_next_name(tmp_path):

@@ -140,10 +140,10 @@ def _plain(config: DictConfig, place: str) -> Any:
 
 
 def put(config: DictConfig, values: Mapping[str, Any]) -> None:
-    """Replace top-level keys of a composed configuration."""
+    """Replace values of a composed configuration, by their dotted keys."""
     with _open(config):
         for key, value in values.items():
-            config[key] = value
+            OmegaConf.update(config, key, value, merge=False)
 
 
 def frame(config: DictConfig) -> Frame:

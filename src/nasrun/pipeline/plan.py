@@ -20,7 +20,8 @@ from nasrun.context import AnyContext, Context
 from nasrun.genotype import Genotype
 from nasrun.pipeline.benchmark import check_table
 from nasrun.pipeline.given import random_genotype
-from nasrun.pipeline.source import Source, absolute
+from nasrun.pipeline.named_files import absolute, digests
+from nasrun.pipeline.source import Source
 from nasrun.pipeline.stages import (
     INSIDE,
     RETRAIN,
@@ -266,6 +267,7 @@ class Plan:
             groups += ["task", "strategy"]
         config = {"seed": self.seed, **{group: self.settings[group] for group in groups}}
         config["budget"] = self.heeded
+        config |= digests(config)
         if self.contents is not None:
             config["contents"] = self.contents.digest
         if self.genotype is None:

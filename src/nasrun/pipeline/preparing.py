@@ -16,6 +16,7 @@ from nasrun.budget import LIMITS
 from nasrun.config import DictConfig, Frame, build, key_of
 from nasrun.pipeline.command import Command
 from nasrun.pipeline.given import Given
+from nasrun.pipeline.named_files import located, refuse_changed
 from nasrun.pipeline.plan import Plan, import_trusted
 from nasrun.pipeline.refusals import (
     refuse_discretisation,
@@ -38,7 +39,6 @@ from nasrun.pipeline.source import (
     inherit,
     inherit_budget,
     inherit_layout,
-    located,
     of_another_version,
     placed,
     refuse_idle,
@@ -116,6 +116,8 @@ def prepare(command: Command, source: Source | None) -> Plan:
         trackers=trackers,
         command=command.text,
     )
+    if source is not None:
+        refuse_changed(plan.settings, source.run)
     refuse_other_budget(command, source, kinds, plan.heeded, plan.heeds)
     plan.check_data()
     plan.check_weights()
@@ -214,13 +216,11 @@ def _settings(config: DictConfig, kinds: Sequence[StageKind], budget: Budget) ->
     }
     settings["budget"] = budget.resolved
     settings["dataset"] = placed(settings["dataset"])
-    if "strategy" in settings:
-        settings["strategy"] = located(settings["strategy"])
     settings["space"].pop("table", None)  # only for reports: the search does not depend on it
     if TRANSFER in kinds:
         transfer = configuration.resolve(config["transfer"])
         settings["transfer"] = {**transfer, "dataset": placed(transfer["dataset"])}
-    return settings
+    return located(settings)
 
 
 def _architecture(frame: Frame, choices: dict[str, str], space: Space) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from nasrun.data.table import Table
 from nasrun.genotype import Genotype
 from nasrun.pictures import cells
 from nasrun.pictures.figure import place_of
+from nasrun.pipeline.named_files import digests
 from nasrun.pipeline.plan import Plan, table_key
 from nasrun.pipeline.search import begin_search
 from nasrun.pipeline.stages import SELECT
@@ -33,6 +34,7 @@ def perform(work: Work) -> list[StageFolder]:
         "budget": plan.settings["budget"],
         **plan.counted,
     }
+    own |= digests(own)
     parent = work.run.search().fingerprint
     folder = work.run.branch(SELECT.name, plan.choices["selector"], own, parent)
     work.tell_why_new(folder, own)

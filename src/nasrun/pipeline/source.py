@@ -7,7 +7,6 @@ without effect.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from nasrun.config import (
     value_at,
 )
 from nasrun.data.contents import WHEREABOUTS
+from nasrun.pipeline.named_files import FILES, absolute
 from nasrun.pipeline.stages import (
     ALWAYS,
     INSIDE,
@@ -40,8 +40,6 @@ from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 from nasrun.spaces.layout import LAYOUT
 
-TABLES = ("strategy.latency_table", "strategy.evaluator.table")
-"""The files that a search reads besides data; a run records where they lie."""
 TABLE = "space.table"
 """An upstream key that changes no result: a later verb may have another value than its parent."""
 PLACES = tuple(f"dataset.{name}" for name in WHEREABOUTS)
@@ -213,7 +211,7 @@ def refuse_other(config: DictConfig, typed: Sequence[str], run: Run) -> None:
     for override in typed:
         key = key_of(override)
         root = root_of(key)
-        if root not in (*UPSTREAM, *SCALE) or key in (TABLE, *PLACES):
+        if root not in (*UPSTREAM, *SCALE) or key in (TABLE, *PLACES) or moves(key, parent):
             continue
         if "@" in key:
             raise ValueError(
@@ -226,7 +224,6 @@ def refuse_other(config: DictConfig, typed: Sequence[str], run: Run) -> None:
             theirs, ours = record["scale"][root], config[root]
         else:
             theirs, ours = value_at(parent, key), value_at(config, key)
-            ours = absolute(ours) if key in TABLES and ours else ours
         if theirs != ours:
             raise ValueError(
                 f"{override}: {run.path} was searched with {key}={theirs}; leave it out, or search "
@@ -234,18 +231,21 @@ def refuse_other(config: DictConfig, typed: Sequence[str], run: Run) -> None:
             )
 
 
+def moves(key: str, parent: Mapping[str, Any]) -> bool:
+    """Return whether a key is the place of a file that the parent has read, too."""
+    return key in FILES and value_at(parent, key) is not None
+
+
 def inherit(config: DictConfig, typed: Sequence[str], run: Run) -> None:
     """Put the parent's upstream groups and scale into a composed configuration.
 
-    The place of data may be typed, since data are compared by their contents.
+    The places of data and of other files may be typed, since both are compared by their contents.
     """
     parent, scale = run.config, run.record["scale"]
     table = value_at(config, TABLE) or run.record.get("table")
     given = {key_of(override) for override in typed}
-    moved = {key: value_at(config, key) for key in PLACES if key in given}
-    put(config, {key: parent[key] for key in UPSTREAM if key in parent} | scale)
-    for key, value in moved.items():
-        config["dataset"][key.partition(".")[2]] = value
+    moved = {key: value_at(config, key) for key in (*PLACES, *FILES) if key in given}
+    put(config, {key: parent[key] for key in UPSTREAM if key in parent} | scale | moved)
     if table is not None:
         put(config, {"space": {**parent["space"], "table": table}})
 
@@ -292,7 +292,11 @@ def refuse_unlike(
     run: Run,
 ) -> None:
     """Refuse to continue an unfinished search with other keys of a group."""
-    changed = [name for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
+    changed = [
+        name
+        for name in sorted({*ours, *theirs})
+        if ours.get(name) != theirs.get(name) and not moves(f"{group}.{name}", {group: theirs})
+    ]
     if not changed:
         return
     given = {key_of(override): override for override in typed}
@@ -309,18 +313,3 @@ def placed(dataset: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a data set with an absolute root."""
     root = dataset.get("root")
     return dataset if root is None else {**dataset, "root": absolute(root)}
-
-
-def located(strategy: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a strategy with absolute paths of the tables that it reads."""
-    found, evaluator = dict(strategy), strategy.get("evaluator")
-    if found.get("latency_table") is not None:
-        found["latency_table"] = absolute(found["latency_table"])
-    if isinstance(evaluator, dict) and evaluator.get("table") is not None:
-        found["evaluator"] = {**evaluator, "table": absolute(evaluator["table"])}
-    return found
-
-
-def absolute(root: str) -> str:
-    """Return an absolute path, with `~` expanded."""
-    return os.path.abspath(Path(root).expanduser())

@@ -13,7 +13,7 @@ from rich.console import Console
 from nasrun.config import did_you_mean
 from nasrun.display import table
 from nasrun.runs.groups import grouped, told_apart
-from nasrun.runs.report import Standing
+from nasrun.runs.report import Standing, signed
 from nasrun.runs.run import NAMES, Run
 from nasrun.runs.stage_folder import StageFolder
 
@@ -32,14 +32,14 @@ class Ranked(Protocol):
     @property
     def on(self) -> str | None: ...
     @property
-    def score(self) -> float | None: ...
+    def merit(self) -> float | None: ...
     @property
     def seconds(self) -> float | None: ...
 
 
 ORDERS: dict[str, Callable[[Ranked], Any]] = {
     "used": lambda row: 0,
-    "accuracy": lambda row: (row.on is None, row.on or "", -(row.score or 0.0)),
+    "accuracy": lambda row: (row.on is None, row.on or "", -(row.merit or 0.0)),
     "time": lambda row: math.inf if row.seconds is None else row.seconds,
     "name": lambda row: row.run,
 }
@@ -119,6 +119,7 @@ class Record:
     score: float | None
     on: str | None
     is_accuracy: bool
+    higher_is_better: bool
     top5_accuracy: float | None
     params: int | None
     macs: int | None
@@ -130,6 +131,11 @@ class Record:
         """Return the names of the fields."""
         return tuple(field.name for field in fields(cls))
 
+    @property
+    def merit(self) -> float | None:
+        """The score, or minus the score if a smaller one is better."""
+        return signed(self.score, self.higher_is_better)
+
     def plain(self) -> dict[str, Any]:
         """Return the fields by name."""
         return asdict(self)
@@ -139,7 +145,8 @@ class Record:
         """Return the record of a run that cannot be read."""
         unknown: dict[str, Any] = dict.fromkeys(cls.names())
         known = {"run": str(run.path), "stage": DAMAGED, "branch": "", "rounds": 0}
-        return cls(**unknown | known | {"finished": False, "is_accuracy": False})
+        no = {"finished": False, "is_accuracy": False, "higher_is_better": True}
+        return cls(**unknown | known | no)
 
     @classmethod
     def of(cls, run: Run, stage: StageFolder) -> Record:
@@ -160,6 +167,7 @@ class Record:
             score=None if standing is None else standing.value,
             on=None if standing is None else standing.on,
             is_accuracy=standing is not None and standing.is_accuracy,
+            higher_is_better=standing is None or standing.higher_is_better,
             top5_accuracy=result.get("test_top5_accuracy"),
             params=result.get("params"),
             macs=result.get("macs"),

@@ -12,7 +12,7 @@ from typing import Any
 from nasrun.genotype import fingerprint
 from nasrun.pipeline.stages import SEARCH, SELECT
 from nasrun.runs.differences import Settings, as_typed, differing, settings
-from nasrun.runs.report import Standing
+from nasrun.runs.report import Standing, signed
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 
@@ -89,6 +89,11 @@ class Group:
         """Mean score."""
         scores = [standing.value for standing in self.standings]
         return statistics.fmean(scores) if scores else None
+
+    @property
+    def merit(self) -> float | None:
+        """The mean score, or minus it if a smaller one is better."""
+        return signed(self.score, not self.standings or self.standings[0].higher_is_better)
 
     @property
     def seconds(self) -> float | None:

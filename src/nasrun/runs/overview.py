@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -20,7 +23,7 @@ def overview(run: Run) -> dict[str, Any]:
     record, budget = run.record, run.config["budget"]
     stages = list(run.stages())
     searched = [stage.metrics() for stage in stages if stage.kind == SEARCH.name]
-    files = [path for path in run.path.rglob("*") if path.is_file()]
+    files = dict(_sizes(run.path))
     found = {
         "run": str(run.path),
         "made": {**record["choices"], "genotype": record.get("genotype"), "seed": record["seed"]},
@@ -34,9 +37,18 @@ def overview(run: Run) -> dict[str, Any]:
         "search": searched[0][-1] if searched and searched[0] else {},
         "report": run.report(),
         "files": sorted(str(path) for path in files if path.suffix in (".png", ".svg", ".onnx")),
-        "bytes": sum(path.stat().st_size for path in files),
+        "bytes": sum(files.values()),
     }
     return {**found, "next": _next(run, found["stages"])}
+
+
+def _sizes(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Yield the files below a folder with their bytes, without those that are gone meanwhile."""
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode):
+                yield path, status.st_size
 
 
 def print_overview(console: Console, record: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ class Standing:
     value: float
     on: str
     is_accuracy: bool
+    higher_is_better: bool = True
 
     @classmethod
     def of(cls, result: Mapping[str, Any], stage: str) -> Standing | None:
@@ -47,10 +48,16 @@ class Standing:
             is_accuracy = "accuracy" in known
             on = "table" if len(true) == 1 and is_accuracy else f"table, {data}"
             return cls(known["accuracy" if is_accuracy else "value"], on, is_accuracy)
-        return cls(result[name], name, False) if name in result else None
+        higher = result.get("higher_is_better", True)
+        return cls(result[name], name, False, higher) if name in result else None
 
     def __str__(self) -> str:
         return percent(self.value) if self.is_accuracy else f"{self.value:.4g}"
+
+
+def signed(score: float | None, higher_is_better: bool) -> float | None:
+    """Return a score by which higher is better."""
+    return score if score is None or higher_is_better else -score
 
 
 def score(stages: Sequence[StageFolder]) -> float:
@@ -64,9 +71,11 @@ def score(stages: Sequence[StageFolder]) -> float:
 
 def _merits(result: Mapping[str, Any]) -> Iterator[float]:
     """Yield a result's score for selection, higher is better."""
-    for name in (result.get("judged_by", ""), "validation_score", "validation_accuracy"):
+    judged = result.get("judged_by", "")
+    for name in (judged, "validation_score", "validation_accuracy"):
         if name in result and not name.startswith("test_"):
-            yield result[name] if result.get("higher_is_better", True) else -result[name]
+            lower = name == judged and not result.get("higher_is_better", True)
+            yield -result[name] if lower else result[name]
             return
 
 

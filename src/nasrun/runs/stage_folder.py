@@ -26,7 +26,7 @@ from nasrun.files import (
 )
 from nasrun.genotype import fingerprint
 from nasrun.machine import memory_gib
-from nasrun.pipeline.stages import SEARCH
+from nasrun.pipeline.stages import SEARCH, STAGES
 from nasrun.runs.state import PREVIOUS, STATE, lines_of, read_state, write_state
 from nasrun.stage import Metrics
 
@@ -45,8 +45,8 @@ RESULT: Types = {
 ORIGIN: Types = dict.fromkeys(("fingerprint", "parent", "source"), str)
 """Types of keys in a stage's configuration."""
 METRICS, TIMING, WEIGHTS = "metrics.jsonl", "timing.jsonl", "weights.safetensors"
-
-
+LATER = tuple(kind.name for kind in STAGES if kind is not SEARCH)
+"""Names of the stages that have branches."""
 COUNTED = re.compile(r"(^|_)(seconds|params|macs|gap|accuracy|loss)$")
 """Names of numbers in a result."""
 
@@ -80,7 +80,8 @@ class StageFolder:
     @property
     def kind(self) -> str:
         """One of search, select, retrain and transfer."""
-        return SEARCH.name if self.path.name == SEARCH.name else self.path.parent.name
+        parent = self.path.parent.name
+        return parent if parent in LATER else SEARCH.name
 
     @property
     def branch(self) -> str:
@@ -168,6 +169,8 @@ class StageFolder:
     def _logged(self, name: str) -> list[Metrics]:
         """Return the rows of a log, each compared with the recorded fingerprint, if any."""
         path = self.path / name
+        # before the rows: a stage at work adds rows, and only then a state that knows them
+        marks = [] if self.finished else lines_of(self.path, name)
         rows = _numbers(read_lines(path))
         if self.finished:
             written = self.result.get("digests", {}).get(name)
@@ -177,7 +180,6 @@ class StageFolder:
                     f"{self.path / 'result.json'} and repeat the command, which restores it"
                 )
             return rows
-        marks = lines_of(self.path, name)
         if len(rows) < len(marks):  # a row is written before the state that knows it
             raise ValueError(
                 f"{path}: damaged, it has {len(rows)} of {len(marks)} rounds; repeat the command, "
@@ -201,20 +203,25 @@ class StageFolder:
         if state is None and self._earlier is not None:
             state = self._earlier.last_state()
         if state is not None:
-            try:
-                stage.load_state_dict(state["stage"])
-            except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-                raise ValueError(
-                    f"{self.path / STATE}: a state of another configuration "
-                    f"({str(error).splitlines()[0]})"
-                ) from error
-            stage.round = state["round"]
+            self._load(stage, state)
             self._spent = state["seconds"]
         self._rows = self._kept_rows(stage.round, state)
         for name, rows in self._rows.items():
             _rewrite(self.path / name, rows)
         self._lines = {name: [*map(_mark, rows)] for name, rows in self._rows.items()}
         self._started = self._round_started = time.monotonic()
+
+    def _load(self, stage: Stage, state: Mapping[str, Any]) -> None:
+        """Load a state into a stage; ValueError if it does not fit."""
+        try:
+            stage.load_state_dict(state["stage"])
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise ValueError(
+                f"{self.path / STATE}: does not fit, as if the code or the version had changed "
+                f"since ({reason}); use those of then, or delete {self.path} to run it again"
+            ) from error
+        stage.round = state["round"]
 
     def _kept_rows(self, rounds: int, state: dict[str, Any] | None) -> dict[str, list[Metrics]]:
         """Return the logged rows of finished rounds, from the state.
@@ -237,8 +244,7 @@ class StageFolder:
         """Load a finished stage's state into `stage`."""
         state = self.last_state()
         stage.enter(self.path)
-        stage.load_state_dict(state["stage"])
-        stage.round = state["round"]
+        self._load(stage, state)
 
     def last_state(self) -> dict[str, Any]:
         """Return the final state of a finished stage; ValueError if it is missing or damaged."""

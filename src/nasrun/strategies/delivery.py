@@ -65,8 +65,10 @@ class Delivery:
             untrained = self.task.learner(network).test()
         params = sum(parameter.numel() for parameter in learner.network.parameters())
         note = "  ".join(f"{name} {value:.4g}" for name, value in tested.items())
+        lower = {"higher_is_better": False} if self.task.lowers_test else {}
         return {
             "judged_by": next(iter(tested)),
+            **lower,
             **tested,
             "untrained": untrained,
             "params": params,

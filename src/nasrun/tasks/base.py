@@ -250,6 +250,8 @@ class PopulationTask(Task):
     )
     score: ClassVar[str] = "validation_score"
     """Name of the objective as a score."""
+    lowers_test: ClassVar[bool] = False
+    """Whether a smaller number is better in a test's first result."""
 
     @abstractmethod
     def check(self, network: nn.Module) -> None:

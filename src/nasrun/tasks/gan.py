@@ -42,6 +42,7 @@ class ImageGeneration(PopulationTask):
     learns_from = Dataset
     trains = Adversaries
     objective = "fitness"
+    lowers_test = True
 
     def __init__(
         self,
