@@ -94,6 +94,15 @@ def test_too_little_memory_is_told_in_one_line(nasrun, monkeypatch):
         monkeypatch.setattr("nasrun.cli.main.dispatch", fails)
         assert "not enough memory; use a smaller width" in nasrun("search").refusal
 
+    lost = "DataLoader worker (pid 12) is killed by signal: Killed."
+    for text in (lost, "unable to allocate shared memory(shm) for file </torch_1>"):
+
+        def stops(arguments, text=text):
+            raise RuntimeError(text)
+
+        monkeypatch.setattr("nasrun.cli.main.dispatch", stops)
+        assert "use dataset.workers=0" in nasrun("search").refusal
+
     def broken(arguments):
         raise RuntimeError("a bug")
 
@@ -139,3 +148,11 @@ def test_help_fits_the_terminal_and_breaks_no_name(nasrun, monkeypatch):
                 groups = [group for group in GROUPS if group in VERBS[words[0]].reads]
                 assert {name for group in groups for name in options(group)} <= found
         assert "rounds=5" in nasrun("search", "--help").out
+
+
+def test_a_word_that_is_no_utf_8_is_refused(nasrun, here):
+    refusal = nasrun("search", "dataset.root=/data/caf\udce9").refusal
+    assert refusal.endswith(
+        r"'dataset.root=/data/caf\udce9': is no UTF-8; rename the file or folder"
+    )
+    assert not list(here.iterdir())

@@ -120,6 +120,13 @@ def test_a_download_that_fails_says_so(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"dataset.download=true: cannot fetch svhn .*no network"):
         Svhn(download=True).facts()
 
+    def broken(self):
+        raise RuntimeError("File not found or corrupted.")
+
+    monkeypatch.setattr(SVHN, "download", broken)
+    with pytest.raises(ValueError, match=r"dataset.download=true: cannot fetch svhn .*corrupted"):
+        Svhn(download=True).facts()
+
 
 def test_svhn_is_read_from_its_matlab_files_without_flips(tmp_path, monkeypatch):
     from scipy.io import savemat

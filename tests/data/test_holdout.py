@@ -109,6 +109,12 @@ def test_a_given_validation_part_is_kept_under_the_cap():
     assert not aside[train].any()
 
 
+def test_a_cap_that_leaves_no_image_for_training_is_refused():
+    images = Labelled(torch.arange(2).repeat(50), aside=torch.arange(100) >= 2)
+    with pytest.raises(ValueError, match=r"images=10: none of so few is for training, .* use more"):
+        Holdout(images=10, validation=None, split_seed=0).split(images)
+
+
 def test_a_fraction_beside_a_given_validation_part_is_refused():
     holdout = Holdout(images=None, validation=0.3, split_seed=0)
     with pytest.raises(ValueError, match=r"dataset.validation=0.3: .* use null"):

@@ -205,6 +205,8 @@ def test_impossible_settings_are_refused_by_key_value_and_what_to_do():
         ValueError, match=r"images=500: there are 120 training images; use at most 120"
     ):
         begun("naswot", "strategy.evaluator.images=500")
+    with pytest.raises(ValueError, match=r"images=3: too few for zico; use 4 or more"):
+        begun("zico", "strategy.evaluator.images=3")
 
 
 class Nowhere(Formula):

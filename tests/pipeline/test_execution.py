@@ -93,6 +93,21 @@ def test_a_selection_killed_within_a_round_ends_as_if_it_was_not(forked, nasrun,
         assert (folder / name).read_bytes() == (whole / name).read_bytes()
 
 
+def test_a_gap_that_was_left_out_is_measured_later_as_at_once(nasrun, here, finished):
+    shutil.copytree("outputs", "whole")
+    words = ["method=argmax", "budget.threads=1"]
+    assert nasrun("select", *words, "discretisation=false").status == 0
+    later = here / finished / "select/argmax"
+    assert not (later / "discretisation.json").exists()
+    assert nasrun("select", *words).status == 0
+    assert nasrun("select", *words, "outputs=whole").status == 0
+    once = here / "whole" / finished.relative_to("outputs") / "select/argmax"
+    name = "discretisation.json"
+    assert (later / name).read_bytes() == (once / name).read_bytes()
+    gaps = [json.loads((each / "result.json").read_text())["gap"] for each in (later, once)]
+    assert gaps[0] == gaps[1]
+
+
 KILLER = """
 import os
 import signal

@@ -131,7 +131,8 @@ def test_nothing_that_can_be_read_is_refused_by_what_is_there(here):
         assert len(str(caught.value)) < 500
     (here / "large.txt").write_text(TEXT + " " * 2**20)
     (here / "binary.txt").write_bytes(b"\xc3\x28")
-    for name in ("large.txt", "binary.txt"):
+    (here / "random.txt").write_text(TEXT)
+    for name in ("large.txt", "binary.txt", "random.txt"):
         with pytest.raises(ValueError, match=f"genotype={name}: "):
             Given.find(name)
 

@@ -69,7 +69,7 @@ def test_what_cannot_be_extended_is_refused(nasrun, short):
     assert [path.name for path in (HOME / "retrain").iterdir()] == ["darts_v2"]
     assert nasrun("clean", HOME, "yes=true").status == 0
     gone = nasrun(*words, "retrain.epochs=3")
-    assert (gone.status, "its state is gone" in gone.err) == (2, True)
+    assert (gone.status, "repeat the command that made it" in gone.err) == (2, True)
     assert [path.name for path in (HOME / "retrain").iterdir()] == ["darts_v2"]
     assert "extend=true" in nasrun("search", "extend=true").err
     assert "extend=true" in nasrun("plan", *words).err

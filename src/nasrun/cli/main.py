@@ -36,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Lost as lost:
         status = screen.lost(str(lost))
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not MEMORY.search(str(error)):
+        advice = _advice(error)
+        if advice is None:
             raise
-        advice = "not enough memory; use a smaller width, depth or batch_size"
         status = refused(ValueError(advice))
     except KeyboardInterrupt as interrupt:
         status = screen.interrupted(interrupt)
@@ -46,14 +46,30 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(status)
 
 
-MEMORY = re.compile("allocate memory|out of memory", re.IGNORECASE)
-"""How torch says that a CPU or a GPU has too little memory."""
+MEMORY = "not enough memory; use a smaller width, depth or batch_size"
+ADVICE = {
+    "shared memory|DataLoader worker": "the processes that read images were stopped, or found no "
+    "room in /dev/shm; use dataset.workers=0, or give them more",
+    "allocate memory|out of memory": MEMORY,
+}
+"""Errors of torch that are no faults of the code, and what would do."""
 MOVED = {"diagnose": "analyze search run=RUN"}
 """Former verbs, each with the command that replaces it."""
 
 
+def _advice(error: MemoryError | RuntimeError) -> str | None:
+    """Return what would do, `None` if it is not known."""
+    if isinstance(error, MemoryError):
+        return MEMORY
+    found = (told for form, told in ADVICE.items() if re.search(form, str(error), re.IGNORECASE))
+    return next(found, None)
+
+
 def dispatch(arguments: list[str]) -> int:
     """Return the exit status of a command; ValueError for wrong input."""
+    for word in arguments:
+        if any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise ValueError(f"{word!a}: is no UTF-8; rename the file or folder")
     if completion.asked(arguments):
         return completion.complete(arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):

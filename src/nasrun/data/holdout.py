@@ -79,6 +79,11 @@ class Holdout:
                 f"dataset.images={self.images}: none of so few is for validation, which has "
                 f"{int(aside.sum())} of {count} images; use more images"
             )
+        if held == total and int(aside.sum()) < count:
+            raise ValueError(
+                f"dataset.images={self.images}: none of so few is for training, which has "
+                f"{count - int(aside.sum())} of {count} images; use more images"
+            )
         return self._some(images, ~aside, total - held), self._some(images, aside, held)
 
     def _some(self, images: Labelled, which: Tensor, size: int) -> Tensor:

@@ -36,11 +36,12 @@ class Formula(ABC):
     """One or more numbers of a new network and a batch, named by `names`; higher is better.
 
     `amount` names the `ChoiceCosts` that are the number in millions, `None` if it is no sum over
-    choices. Such a number needs no network.
+    choices. Such a number needs no network. `least` is the smallest number of images.
     """
 
     names: ClassVar[tuple[str, ...]]
     amount: ClassVar[str | None] = None
+    least: int = 1
 
     @abstractmethod
     def __call__(self, network: StackedNetwork, batch: Batch) -> tuple[float, ...]:
@@ -102,6 +103,12 @@ class Untrained(Evaluator):
         self.known: list[Metrics] = []
 
     def check(self, task: ImageTask) -> None:
+        for formula in self.formulas:
+            if self.images < formula.least:
+                raise ValueError(
+                    f"evaluator.images={self.images}: too few for {formula.names[0]}; use "
+                    f"{formula.least} or more"
+                )
         count = len(task.split("train"))
         if self.images > count:
             raise ValueError(

@@ -26,15 +26,11 @@ class Zico(Formula):
         if batches < 2:
             raise ValueError(f"batches={batches}: use 2 or more; one batch has no deviation")
         self.batches = batches
+        self.least = 2 * batches
 
     def __call__(self, network: StackedNetwork, batch: Batch) -> tuple[float]:
         images, labels = batch
         size = len(images) // self.batches
-        if size < 2:
-            raise ValueError(
-                f"evaluator.images={len(images)}: too few for {self.batches} batches; use "
-                f"{2 * self.batches} or more"
-            )
         parts = [slice(n * size, (n + 1) * size) for n in range(self.batches)]
         found = [gradients(network, (images[part], labels[part])) for part in parts]
         total = 0.0

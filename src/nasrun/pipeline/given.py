@@ -72,6 +72,11 @@ class Given:
 
     @classmethod
     def _of_file(cls, name: str, path: Path, short: str, entry: str | None) -> Given:
+        if short == RANDOM:
+            raise ValueError(
+                f"genotype={shortened(name)}: its name is that of an architecture that is drawn; "
+                "give it another one"
+            )
         try:
             text = read_text(path)
             if entry is not None:

@@ -7,8 +7,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from nasrun.budget import LIMITS
 from nasrun.context import AnyContext
 from nasrun.data.table import Table
+from nasrun.display import say
 from nasrun.genotype import Genotype
 from nasrun.pictures import cells
 from nasrun.pictures.figure import place_of
@@ -19,7 +21,7 @@ from nasrun.pipeline.stages import SELECT
 from nasrun.pipeline.work import Work, read_genotype
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
-from nasrun.selectors.base import Selector
+from nasrun.selectors.base import DISCRETISATION, Selector
 from nasrun.selectors.discretisation import discretise, rehearsals
 from nasrun.spaces.base import Space, listed
 from nasrun.stage import Metrics, Rehearsal
@@ -38,9 +40,37 @@ def perform(work: Work) -> list[StageFolder]:
     parent = work.run.search().fingerprint
     folder = work.run.branch(SELECT.name, plan.choices["selector"], own, parent)
     work.tell_why_new(folder, own)
+    _tell_unlimited(work)
+    done = plan.budget.world.first(lambda: folder.finished)
     work.drive(folder, lambda: _begin(plan, work.run))
+    if done:
+        _measure_late(plan, work.run, folder)
     plan.budget.world.first(partial(_complete, plan.space, folder))
     return [folder]
+
+
+def _tell_unlimited(work: Work) -> None:
+    """Print that a selection leaves out the limits of its search."""
+    theirs, ours = work.run.config["budget"], work.plan.settings["budget"]
+    lost = [key for key in LIMITS if theirs.get(key) is not None and ours.get(key) is None]
+    if lost:
+        said = " ".join(f"budget.{key}={theirs[key]}" for key in lost)
+        say(work.console, f"select: without the search's {said}; type it to choose within it")
+
+
+def _measure_late(plan: Plan, run: Run, folder: StageFolder) -> None:
+    """Measure the discretisation gap of a selection that was finished without it."""
+    path, world = folder.path / DISCRETISATION, plan.budget.world
+    asked = plan.discretisation and isinstance(plan.strategy, SupernetStrategy)
+    if not asked or world.first(path.exists):
+        return
+    strategy = begin_search(plan)
+    assert isinstance(strategy, SupernetStrategy)
+    measured = _discretise(plan, run, strategy, read_genotype(folder, plan.space))
+    if measured and world.leads:
+        folder.write(DISCRETISATION, measured)
+        folder.amend(measured)
+    world.meet()
 
 
 def _complete(space: Space, folder: StageFolder) -> None:

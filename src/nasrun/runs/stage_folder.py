@@ -250,9 +250,12 @@ class StageFolder:
         """Return the final state of a finished stage; ValueError if it is missing or damaged."""
         state = read_state(self.path, repair=False)
         if state is None:
+            again = f"type `nasrun search run={self.run}` to train it again"
+            if self.kind != SEARCH.name:
+                again = f"repeat the command that made it, which {self.run}/commands.jsonl has"
             raise ValueError(
                 f"{self.path}: its state is gone, as after `nasrun clean`; delete result.json "
-                f"there and type `nasrun {self.kind} run={self.run}` to train it again"
+                f"there and {again}"
             )
         done = len(self.metrics())
         if state["round"] != done:

@@ -14,6 +14,9 @@ from nasrun.spaces.decision import DecisionSpace
 from nasrun.stage import Divided, Metrics, Rehearsal, Stage
 from nasrun.strategies.base import Strategy
 
+DISCRETISATION = "discretisation.json"
+"""The file of the discretisation gap in a selection's folder."""
+
 
 class Selector(Stage):
     """A stage that ends with a genotype; `accepts` is the kind of strategy that it can read.
@@ -72,7 +75,7 @@ class Selector(Stage):
         if self.context.measure is not None:
             measured = self.context.measure(genotype)
             if measured:
-                folder.write("discretisation.json", measured)
+                folder.write(DISCRETISATION, measured)
             result |= measured
         return result
 
