@@ -162,22 +162,28 @@ class Pending:
 
 
 class Backward:
-    """Averages the gradients of a network, in buckets, while its backward pass still runs.
+    """Averages the gradients of a network, in buckets.
 
-    They arrive in the same order in all processes, and so do the buckets. Parameters that a forward
-    pass leaves out, as those off a sampled path, take no part.
+    On GPUs they arrive in the same order in all processes, and are sent while the backward pass
+    still runs. On CPUs the order may differ with the size of the slices (`nasrun.ops.operation`),
+    so they are sent at the end, in the order of the parameters. Parameters that a forward pass
+    leaves out, as those off a sampled path, take no part.
     """
 
     def __init__(self, size: int, network: nn.Module) -> None:
         self.size = size
         self.ready: list[Tensor] = []
         self.sent: list[tuple[list[Tensor], Pending]] = []
-        for parameter in network.parameters():
+        self.places: dict[Tensor, int] = {
+            parameter: place for place, parameter in enumerate(network.parameters())
+        }
+        for parameter in self.places:
             parameter.register_post_accumulate_grad_hook(self._arrives)
 
     def _arrives(self, parameter: Tensor) -> None:
         self.ready.append(parameter)
-        if sum(each.nbytes for each in self.ready) >= BUCKET:
+        ordered = parameter.device.type != "cpu"
+        if ordered and sum(each.nbytes for each in self.ready) >= BUCKET:
             self._send()
 
     def _send(self) -> None:
@@ -189,6 +195,7 @@ class Backward:
 
     def finish(self) -> None:
         """Send what is left, and set all gradients to their means."""
+        self.ready.sort(key=self.places.__getitem__)
         self._send()
         for bucket, total in self.sent:
             for parameter, mean in zip(bucket, total.over(self.size), strict=True):

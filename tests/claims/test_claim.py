@@ -25,6 +25,11 @@ def test_a_wrong_key_of_a_claim_is_named_with_its_file(here):
             changed(curtailed=True, seeds=4),  # 1/16 is too large
             "seeds=4: too few for a comparison to hold; use more",
         ),
+        "many": (changed(curtailed=True, seeds=14), "seeds=14: tests of more than 13 pairs may"),
+        "undecided": (
+            changed(curtailed=True, comparisons=[{**TINY["comparisons"][0], "decides": False}]),
+            "curtailed=true: no comparison decides; leave it out",
+        ),
         "floor": (changed(floor={"accuracy": 1}), "floor.accuracy: no such measure"),
         "published": (changed(published={"snas": "92"}), "source: published values have one"),
         "correction": (changed(correction="sidak"), "correction=sidak: use one of holm"),

@@ -104,7 +104,7 @@ def test_too_little_memory_is_told_in_one_line(nasrun, monkeypatch):
         assert "use dataset.workers=0" in nasrun("search").refusal
 
     def broken(arguments):
-        raise RuntimeError("a bug")
+        raise RuntimeError("Caught RuntimeError in DataLoader worker process 0.\na bug")
 
     monkeypatch.setattr("nasrun.cli.main.dispatch", broken)
     with pytest.raises(RuntimeError, match="a bug"):

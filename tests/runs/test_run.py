@@ -305,6 +305,9 @@ def test_a_branch_that_is_called_search_is_no_search(tmp_path, kind):
     folder = StageFolder(tmp_path / "a" / kind / "search", "mark")
     assert (folder.kind, folder.branch, folder.run) == (kind, "search", tmp_path / "a")
     assert StageFolder(tmp_path / "a/search", "mark").kind == "search"
+    (tmp_path / kind).mkdir()
+    (tmp_path / kind / "run.json").touch()  # a run that is called as a stage
+    assert StageFolder(tmp_path / kind / "search", "mark").kind == "search"
 
 
 def test_a_round_that_is_logged_while_its_log_is_read_is_no_damage(tmp_path, monkeypatch):

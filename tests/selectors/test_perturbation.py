@@ -63,7 +63,7 @@ class Scripted(SupernetStrategy):
 
     def __init__(self, missed, space):
         self.missed = missed
-        self.supernet = SimpleNamespace(fixed={}, space=space, mixes=True)
+        self.supernet = SimpleNamespace(fixed={}, space=space)
         self.asked, self.tuned, self.events = [], [], []
 
     def begin(self, context):

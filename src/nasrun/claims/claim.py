@@ -22,6 +22,8 @@ CONTINUE = ("select", "retrain", "transfer", "analyze")
 """Verbs of its later commands, which continue its run."""
 TOLD = ("frozen", "minutes", "earlier", "paper", "sentence", "published", "source")
 """Keys of a claim that are no part of its protocol."""
+EXACT_PAIRS = 13
+"""Up to so many pairs, scipy tests signed ranks exactly, also with ties."""
 CORRECTIONS: Mapping[str, Callable[[Sequence[float]], list[float]]] = {
     "holm": holm,
     "bonferroni": bonferroni,
@@ -128,7 +130,16 @@ class Claim:
     def _check_comparisons(self) -> None:
         for comparison in self.comparisons:
             comparison.check(self.arms, self.measures)
-        if self.curtailed and not self.can_hold({}):
+        if not self.curtailed:
+            return
+        if not any(comparison.decides for comparison in self.comparisons):
+            raise ValueError("curtailed=true: no comparison decides; leave it out")
+        if self.seeds > EXACT_PAIRS:
+            raise ValueError(
+                f"seeds={self.seeds}: tests of more than {EXACT_PAIRS} pairs may be approximate, "
+                f"so that no bound holds; use at most {EXACT_PAIRS} with curtailed=true"
+            )
+        if not self.can_hold({}):
             raise ValueError(f"seeds={self.seeds}: too few for a comparison to hold; use more")
 
     def _check_commands(self, arm: str) -> None:

@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 MEMORY = "not enough memory; use a smaller width, depth or batch_size"
 ADVICE = {
-    "shared memory|DataLoader worker": "the processes that read images were stopped, or found no "
-    "room in /dev/shm; use dataset.workers=0, or give them more",
+    "allocate shared memory|DataLoader worker.* (killed by|exited unexp)": "the processes that "
+    "read images were stopped, or found no room in /dev/shm; use dataset.workers=0, or give more",
     "allocate memory|out of memory": MEMORY,
 }
 """Errors of torch that are no faults of the code, and what would do."""
@@ -67,11 +67,11 @@ def _advice(error: MemoryError | RuntimeError) -> str | None:
 
 def dispatch(arguments: list[str]) -> int:
     """Return the exit status of a command; ValueError for wrong input."""
+    if completion.asked(arguments):
+        return completion.complete(arguments)
     for word in arguments:
         if any("\ud800" <= letter <= "\udfff" for letter in word):
             raise ValueError(f"{word!a}: is no UTF-8; rename the file or folder")
-    if completion.asked(arguments):
-        return completion.complete(arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
         return 0

@@ -157,12 +157,13 @@ class Downloaded(TensorDataset):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / "download.lock"):  # runs of a sweep start at the same time
-                return self.unpack(self.load(folder, test=test, download=True))
+                loaded = self.load(folder, test=test, download=True)
         except (OSError, RuntimeError) as error:  # torchvision's "not found or corrupted", too
             raise ValueError(
                 f"dataset.download=true: cannot fetch {self.release.name} into {folder} ({error}); "
                 "see to the network and the folder, or give dataset.root=DIR with the files"
             ) from error
+        return self.unpack(loaded)
 
     def _missing(self) -> str:
         root = "null" if self.root is None else self.root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from nasrun.ops.alike import joined, kind, lined_up, normalise, settle, shape, side_by_side
 from nasrun.ops.normalised import normalised
+from nasrun.ops.shared import world_of
 from nasrun.ops.state import State
 from nasrun.ops.term import Term
 
@@ -122,7 +124,23 @@ def _folding(terms: Sequence[Term]) -> list[list[int]]:
             assert term.norm is not None
             key = term.state.map.shape, term.norm.num_features, term.norm.affine, term.norm.eps
             groups.setdefault(key, []).append(position)
-    return [group for (shape, *_), group in groups.items() if len(group) * shape.numel() >= MANY]
+    return [
+        group
+        for (shape, *_), group in groups.items()
+        if len(group) * _images(terms[group[0]]) * shape[1:].numel() >= MANY
+    ]
+
+
+def _images(term: Term) -> int:
+    """Return the number of images, that of the largest slice where processes share statistics.
+
+    All of them have to fold or none.
+    """
+    assert term.norm is not None
+    world = world_of(term.norm)
+    if world.part is None:
+        return len(term.state.map)
+    return math.ceil(world.part.whole / world.size)
 
 
 def _others(terms: Sequence[Term], groups: Sequence[Sequence[int]]) -> list[int]:

@@ -6,10 +6,12 @@ import os
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nasrun.files import digest_of
-from nasrun.runs.run import Run
+
+if TYPE_CHECKING:
+    from nasrun.runs.run import Run
 
 FILES = (
     "strategy.latency_table",
@@ -58,10 +60,10 @@ def digests(settings: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     return {DIGESTS: {key: digest_of(path)[:16] for key, path in there.items()}} if there else {}
 
 
-def refuse_changed(settings: Mapping[str, Any], run: Run) -> None:
-    """Raise ValueError if a file is another one than when the run was searched."""
-    theirs, ours = run.config.get(DIGESTS, {}), digests(settings).get(DIGESTS, {})
-    for key, path in named(settings).items():
+def refuse_other_files(groups: Mapping[str, Any], run: Run) -> None:
+    """Raise ValueError if a file of these groups is another one than when the run was searched."""
+    theirs, ours = run.config.get(DIGESTS, {}), digests(groups).get(DIGESTS, {})
+    for key, path in named(groups).items():
         if key in theirs and key in ours and theirs[key] != ours[key]:
             raise ValueError(
                 f"{key}={path}: {run.path} was searched with another file, or it was changed "

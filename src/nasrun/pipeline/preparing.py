@@ -16,7 +16,7 @@ from nasrun.budget import LIMITS
 from nasrun.config import DictConfig, Frame, build, key_of
 from nasrun.pipeline.command import Command
 from nasrun.pipeline.given import Given
-from nasrun.pipeline.named_files import located, refuse_changed
+from nasrun.pipeline.named_files import located, refuse_other_files
 from nasrun.pipeline.plan import Plan, import_trusted
 from nasrun.pipeline.refusals import (
     refuse_discretisation,
@@ -116,8 +116,9 @@ def prepare(command: Command, source: Source | None) -> Plan:
         trackers=trackers,
         command=command.text,
     )
-    if source is not None:
-        refuse_changed(plan.settings, source.run)
+    if source is not None and (SEARCH in kinds or SELECT in kinds):
+        read = ("strategy", "task", *(("budget",) if SEARCH in kinds else ()))
+        refuse_other_files({group: plan.settings.get(group) for group in read}, source.run)
     refuse_other_budget(command, source, kinds, plan.heeded, plan.heeds)
     plan.check_data()
     plan.check_weights()

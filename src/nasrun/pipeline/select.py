@@ -40,11 +40,12 @@ def perform(work: Work) -> list[StageFolder]:
     parent = work.run.search().fingerprint
     folder = work.run.branch(SELECT.name, plan.choices["selector"], own, parent)
     work.tell_why_new(folder, own)
-    _tell_unlimited(work)
     done = plan.budget.world.first(lambda: folder.finished)
+    if not done:
+        _tell_unlimited(work)
     work.drive(folder, lambda: _begin(plan, work.run))
     if done:
-        _measure_late(plan, work.run, folder)
+        _measure_late(work, folder)
     plan.budget.world.first(partial(_complete, plan.space, folder))
     return [folder]
 
@@ -54,22 +55,28 @@ def _tell_unlimited(work: Work) -> None:
     theirs, ours = work.run.config["budget"], work.plan.settings["budget"]
     lost = [key for key in LIMITS if theirs.get(key) is not None and ours.get(key) is None]
     if lost:
+        lost += ["latency_table"] if "max_latency_ms" in lost else []
         said = " ".join(f"budget.{key}={theirs[key]}" for key in lost)
         say(work.console, f"select: without the search's {said}; type it to choose within it")
 
 
-def _measure_late(plan: Plan, run: Run, folder: StageFolder) -> None:
+def _measure_late(work: Work, folder: StageFolder) -> None:
     """Measure the discretisation gap of a selection that was finished without it."""
-    path, world = folder.path / DISCRETISATION, plan.budget.world
+    plan, run, world = work.plan, work.run, work.plan.budget.world
     asked = plan.discretisation and isinstance(plan.strategy, SupernetStrategy)
-    if not asked or world.first(path.exists):
+    if not asked or world.first((folder.path / DISCRETISATION).exists):
         return
+    if not world.first(lambda: run.search().restorable):
+        say(work.console, f"{folder.title}: no gap is measured, since the search's state is gone")
+        return
+    say(work.console, f"{folder.title}: measures the discretisation gap, which was left out")
+    work.note()
     strategy = begin_search(plan)
     assert isinstance(strategy, SupernetStrategy)
     measured = _discretise(plan, run, strategy, read_genotype(folder, plan.space))
     if measured and world.leads:
-        folder.write(DISCRETISATION, measured)
         folder.amend(measured)
+        folder.write(DISCRETISATION, measured)  # last: it says that nothing is missing
     world.meet()
 
 

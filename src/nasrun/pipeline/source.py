@@ -22,7 +22,7 @@ from nasrun.config import (
     value_at,
 )
 from nasrun.data.contents import WHEREABOUTS
-from nasrun.pipeline.named_files import FILES, absolute
+from nasrun.pipeline.named_files import DIGESTS, FILES, absolute
 from nasrun.pipeline.stages import (
     ALWAYS,
     INSIDE,
@@ -211,7 +211,9 @@ def refuse_other(config: DictConfig, typed: Sequence[str], run: Run) -> None:
     for override in typed:
         key = key_of(override)
         root = root_of(key)
-        if root not in (*UPSTREAM, *SCALE) or key in (TABLE, *PLACES) or moves(key, parent):
+        if root not in (*UPSTREAM, *SCALE) or key in (TABLE, *PLACES):
+            continue
+        if moves(key, value_at(config, key), parent):
             continue
         if "@" in key:
             raise ValueError(
@@ -224,6 +226,7 @@ def refuse_other(config: DictConfig, typed: Sequence[str], run: Run) -> None:
             theirs, ours = record["scale"][root], config[root]
         else:
             theirs, ours = value_at(parent, key), value_at(config, key)
+            ours = absolute(ours) if key in FILES and ours else ours
         if theirs != ours:
             raise ValueError(
                 f"{override}: {run.path} was searched with {key}={theirs}; leave it out, or search "
@@ -231,9 +234,9 @@ def refuse_other(config: DictConfig, typed: Sequence[str], run: Run) -> None:
             )
 
 
-def moves(key: str, parent: Mapping[str, Any]) -> bool:
-    """Return whether a key is the place of a file that the parent has read, too."""
-    return key in FILES and value_at(parent, key) is not None
+def moves(key: str, value: Any, parent: Mapping[str, Any]) -> bool:
+    """Return whether a value is the place of a file that the parent knows by its contents."""
+    return value is not None and key in parent.get(DIGESTS, {})
 
 
 def inherit(config: DictConfig, typed: Sequence[str], run: Run) -> None:
@@ -295,7 +298,8 @@ def refuse_unlike(
     changed = [
         name
         for name in sorted({*ours, *theirs})
-        if ours.get(name) != theirs.get(name) and not moves(f"{group}.{name}", {group: theirs})
+        if ours.get(name) != theirs.get(name)
+        and not moves(f"{group}.{name}", ours.get(name), run.config)
     ]
     if not changed:
         return

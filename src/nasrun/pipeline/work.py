@@ -99,9 +99,7 @@ class Work:
         stage = begin()
         if isinstance(stage, PopulationStrategy) and stage.needs:
             self.console.print(f"needs {stage.needs}", highlight=False, markup=False)
-        if world.leads and not self.noted and self.plan.command:
-            note_command(self.run, self.plan.command, world.size)
-            self.noted = True
+        self.note()
         self.plan.streams.enter(folder.kind)
         try:
             with below(KINDS[folder.kind].made_of):
@@ -114,6 +112,13 @@ class Work:
             ) from error
         world.meet()  # the result is written
         return folder
+
+    def note(self) -> None:
+        """Record the command in the run, once it does something."""
+        world = self.plan.budget.world
+        if world.leads and not self.noted and self.plan.command:
+            note_command(self.run, self.plan.command, world.size)
+            self.noted = True
 
     def _rounds(self, stage: Stage, folder: StageFolder) -> None:
         budget, streams = self.plan.budget, self.plan.streams

@@ -45,7 +45,7 @@ def overview(run: Run) -> dict[str, Any]:
 def _sizes(folder: Path) -> Iterator[tuple[Path, int]]:
     """Yield the files below a folder with their bytes, without those that are gone meanwhile."""
     for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             status = path.stat()
             if stat.S_ISREG(status.st_mode):
                 yield path, status.st_size

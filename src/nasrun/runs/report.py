@@ -14,6 +14,9 @@ from nasrun.pipeline.stages import SEARCH, SELECT
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 
+FALLING = ("test_fid",)
+"""Scores of which less is better; results of earlier versions do not say so."""
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -48,7 +51,7 @@ class Standing:
             is_accuracy = "accuracy" in known
             on = "table" if len(true) == 1 and is_accuracy else f"table, {data}"
             return cls(known["accuracy" if is_accuracy else "value"], on, is_accuracy)
-        higher = result.get("higher_is_better", True)
+        higher = result.get("higher_is_better", name not in FALLING)
         return cls(result[name], name, False, higher) if name in result else None
 
     def __str__(self) -> str:

@@ -80,8 +80,9 @@ class StageFolder:
     @property
     def kind(self) -> str:
         """One of search, select, retrain and transfer."""
-        parent = self.path.parent.name
-        return parent if parent in LATER else SEARCH.name
+        folder = self.path.parent
+        of_run = self.path.name == SEARCH.name and (folder / "run.json").exists()
+        return folder.name if folder.name in LATER and not of_run else SEARCH.name
 
     @property
     def branch(self) -> str:
@@ -124,6 +125,11 @@ class StageFolder:
     def settings(self) -> dict[str, Any]:
         """All settings of the stage; for the search, those of the run."""
         return self.config if self.kind != SEARCH.name else recorded(self.run / "config.yaml")
+
+    @property
+    def restorable(self) -> bool:
+        """Return whether its state is there."""
+        return (self.path / STATE).is_file()
 
     @property
     def begun(self) -> bool:
@@ -249,20 +255,20 @@ class StageFolder:
     def last_state(self) -> dict[str, Any]:
         """Return the final state of a finished stage; ValueError if it is missing or damaged."""
         state = read_state(self.path, repair=False)
+        again = f"type `nasrun search run={self.run}`"
+        if self.kind != SEARCH.name:
+            again = f"repeat the command that made it, which {self.run}/commands.jsonl has,"
         if state is None:
-            again = f"type `nasrun search run={self.run}` to train it again"
-            if self.kind != SEARCH.name:
-                again = f"repeat the command that made it, which {self.run}/commands.jsonl has"
             raise ValueError(
                 f"{self.path}: its state is gone, as after `nasrun clean`; delete result.json "
-                f"there and {again}"
+                f"there and {again} to train it again"
             )
         done = len(self.metrics())
         if state["round"] != done:
             raise ValueError(
                 f"{self.path / STATE}: damaged, and the state before it is of round "
-                f"{state['round']} of {done}; delete {self.path / 'result.json'} and type `nasrun "
-                f"{self.kind} run={self.run}` to redo what is missing"
+                f"{state['round']} of {done}; delete {self.path / 'result.json'} and {again} to "
+                "redo what is missing"
             )
         return state
 

@@ -77,11 +77,12 @@ class Masking(Judge):
     def check(self, strategy: SupernetStrategy, owner: str) -> None:
         """Raise ValueError for a supernet whose evaluation does not mix operations, too."""
         super().check(strategy, owner)
-        supernet = getattr(strategy, "supernet", None)  # RADARS has none before it exploits
-        if supernet is not None and not supernet.mixes:
+        relaxation = getattr(getattr(strategy, "inner", strategy), "relaxation", None)
+        if relaxation is not None and not relaxation.mixes:
+            instead = "selector=argmax" if owner == "selector" else "another strategy.inner"
             raise ValueError(
                 f"{owner}.judge: the supernet is evaluated with one operation per edge, so it "
-                "misses no other one; use selector=argmax, or another strategy"
+                f"misses no other one; use {instead}"
             )
 
     @abstractmethod

@@ -36,6 +36,8 @@ class Relaxation(ABC):
     """Turns alphas into weights; a sample of a `single` relaxation runs one choice per decision."""
 
     single: ClassVar[bool] = False
+    mixes: ClassVar[bool] = True
+    """Whether evaluation runs all choices, not the likeliest ones alone."""
 
     @property
     def draws_per_cell(self) -> bool:
@@ -128,6 +130,7 @@ class OneHot(Relaxation):
     """
 
     single = True
+    mixes = False
     margin: float | None
 
     def __post_init__(self) -> None:

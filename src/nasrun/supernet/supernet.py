@@ -76,11 +76,6 @@ class Supernet(nn.Module):
         """The generator of samples."""
         return None if self.streams is None else self.streams("alphas")
 
-    @property
-    def mixes(self) -> bool:
-        """Whether evaluation runs all candidates of an edge, not the likeliest one alone."""
-        return self.relaxation.mean(self.logits).chosen is None
-
     def weights(self) -> list[nn.Parameter]:
         """Return the parameters that are not alphas."""
         return list(self.network.parameters())

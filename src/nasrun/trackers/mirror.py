@@ -31,7 +31,7 @@ SENT = 500
 """Rounds that are sent at once."""
 LONGEST = 200
 """Characters of an error that a warning shows."""
-NO_SETTINGS = ("fingerprint", "parent", "genotype", "contents", "budget", "extend")
+NO_SETTINGS = ("fingerprint", "parent", "genotype", "contents", "files", "budget", "extend")
 """Keys of a later stage's configuration that are no settings of its own."""
 NO_NUMBERS = ("data", "digests", "sizes")
 """Keys of a result with descriptions."""
@@ -178,6 +178,7 @@ def tracked_run(run: Run, sweep: str) -> TrackedRun:
     record, config = run.record, run.config
     config.pop("genotype", None)
     config.pop("contents", None)
+    config.pop("files", None)
     named = {"genotype": record["genotype"]} if record.get("genotype") else {}
     name = f"{run.path.parent.name}/{run.path.name}"
     made = [record.get(key) for key in ("fingerprint", "created", "machine")]
