@@ -2,7 +2,7 @@
 """Times the training of a published cell's network by several processes against one process.
 
     scripts/bench_processes.py                          # darts_v2, C=16, L=8, batch 64, 2 against 1
-    scripts/bench_processes.py --processes 4 --device cuda --channels 36 --layers 20 --batch 384
+    scripts/bench_processes.py --processes 2 --device cuda --channels 36 --layers 20 --batch 128
 
 Each process has one thread on a CPU, or one GPU. The commands are those that a user types, on
 enlarged digits; a step's seconds are those of the rounds after the first, with their saving, and

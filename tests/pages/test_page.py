@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 import statistics
+import struct
+import zlib
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +14,7 @@ import pytest
 from scipy import stats
 
 from nasrun.files import read_json, read_yaml, write_json, write_record, write_yaml
+from nasrun.pages.architectures import Architecture, is_random
 from nasrun.pages.page import page
 from nasrun.pages.results import _recipe
 from nasrun.pages.sources import Sources
@@ -58,6 +61,20 @@ def test_a_sweep_of_another_folder_has_its_own_runs(finished, tmp_path, monkeypa
     monkeypatch.chdir(finished.parents[2])
     found = Sources.of([str(sweep)], Path("outputs"))
     assert [run.resolve() for run in found.runs] == [other / here]
+
+
+def test_a_run_that_is_named_twice_counts_once(finished):
+    relative = finished.relative_to(finished.parents[2])
+    assert Sources.of([str(finished), str(relative)], Path("outputs")).runs == (finished,)
+
+
+def test_random_architectures_are_told_by_the_names_of_their_trainings():
+    def random(*by):
+        return is_random(Architecture("a", by=[*by]))
+
+    assert random("random", "A random-2", "random (retrain.epochs=5)", "A random-2 (b=1)")
+    assert not random("random", "magnitude")
+    assert not random("randomly") and not random("random-a")
 
 
 @pytest.fixture
@@ -273,6 +290,10 @@ def test_an_analysis_in_a_run_is_told_with_its_pictures(finished, parsed):
     write_json(folder / "variants.json", {"settings": {}, "variants": [variant]})
     Image.new("RGB", (30, 20), "red").save(folder / "variants.png")
     (folder / "torn.png").write_bytes(b"\x89PNG")
+    size = struct.pack(">II", 40_000, 40_000) + b"\x08\x02\x00\x00\x00"
+    header = b"\x00\x00\x00\rIHDR" + size + struct.pack(">I", zlib.crc32(b"IHDR" + size))
+    data = b"\x00\x00\x00\x00IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+    (folder / "vast.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + data)
     (finished / "analysis" / "search").mkdir()
     (finished / "analysis" / "search" / "measured.jsonl").write_text("{}\n")
     tree = parsed(told(finished))
@@ -282,6 +303,7 @@ def test_an_analysis_in_a_run_is_told_with_its_pictures(finished, parsed):
     assert picture.get("alt").startswith("variants")
     said = " ".join(texts(tree, ".//p"))
     assert "torn.png is no picture" in said
+    assert "vast.png is no picture that can be read (DecompressionBombError)" in said
     assert "This analysis is not finished" in said
 
 

@@ -18,6 +18,8 @@ from nasrun.pictures.layered import Box, Drawing, Route, layout
 from nasrun.pipeline.stages import KINDS, SELECT
 from nasrun.runs.groups import Seeded
 
+DRAWN = re.compile(rf"(^| ){RANDOM}(-\d+)?( \(.*\))?$")
+"""Names of entrants that train an architecture that is drawn."""
 INCH = 96.0
 """CSS pixels per inch of the layout."""
 ARROW = 7.0
@@ -123,7 +125,8 @@ def _text(kept: Entrant, member: Seeded) -> str | None:
         for stage in member.run.stages()
     ):
         return None
-    return str((member.result or {}).get("genotype") or member.stage.config["source"])
+    text = str((member.result or {}).get("genotype") or member.stage.config["source"])
+    return None if text == RANDOM else text  # one that is drawn is known when it is trained
 
 
 def _space(member: Seeded, trusted: Sequence[str]) -> Any:
@@ -217,4 +220,4 @@ def families(every: Sequence[Architecture]) -> Mapping[str, str]:
 
 def is_random(architecture: Architecture) -> bool:
     """Return whether only baselines have it."""
-    return all(name.split()[-1] == RANDOM for name in architecture.by)
+    return all(DRAWN.search(name) for name in architecture.by)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class Sources:
         found = [cls._named(name) for name in names]
         if len(found) == 1:
             return found[0]
-        runs_of_all = tuple(dict.fromkeys(path for each in found for path in each.runs))
+        runs_of_all = _once(path for each in found for path in each.runs)
         failed = tuple(dict.fromkeys(job for each in found for job in each.failed))
         return cls(runs_of_all, _common([each.home for each in found]), failed)
 
@@ -59,9 +59,17 @@ class Sources:
         begun = [job["run"] for job in jobs.values() if isinstance(job.get("run"), str)]
         if not begun:
             raise ValueError(f"{folder}: no job of this sweep has begun a run; name other runs")
-        runs = dict.fromkeys(_moved(Path(run), folder) for run in begun)
+        runs = _once(_moved(Path(run), folder) for run in begun)
         failed = (f"{words}: {job['error']}" for words, job in jobs.items() if "error" in job)
-        return cls(tuple(runs), folder, tuple(failed))
+        return cls(runs, folder, tuple(failed))
+
+
+def _once(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Return paths without those that are another spelling of an earlier one."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        found.setdefault(os.path.abspath(path), path)
+    return tuple(found.values())
 
 
 def _below(folder: Path) -> list[Path]:
