@@ -243,6 +243,26 @@ def test_a_damaged_run_is_named_and_the_others_are_told(seeds, parsed):
     assert not any("outputs/" in text for text in said)
 
 
+def test_a_damaged_run_hides_no_other_run_of_its_name(finished, tmp_path, parsed):
+    other = tmp_path / "other" / finished.parent.name / finished.name
+    shutil.copytree(finished, other)
+    (other / "run.json").write_text("{")
+    tree = parsed(told(finished, other))
+    (said,) = texts(tree, ".//section[@class='missing']/ul/li")
+    assert said.startswith(f"other/{finished.parent.name}/v001 cannot be read: ")
+    assert list(table(tree, "tested-1")) == ["magnitude", "random (baseline)"]
+
+
+def test_a_name_is_put_in_place_of_a_path_once(finished, parsed, monkeypatch):
+    (finished / "search/metrics.jsonl").write_text("")
+    run, family = finished.absolute(), finished.parent.name
+    for here, word, name in ((run.parent, "v001", f"{family}/v001/"), (run, ".", "")):
+        monkeypatch.chdir(here)
+        (said,) = texts(parsed(told(word)), ".//section[@class='missing']/ul/li")
+        assert said.startswith(f"{name}search/metrics.jsonl: damaged"), said
+        assert f"{family}/{family}" not in said
+
+
 def test_configurations_are_told_apart_by_the_settings_that_differ(finished, parsed):
     other = with_seed(finished, 1, *CHOSEN[:1], *RANDOM[:1])
     config = read_yaml(other / "config.yaml")

@@ -80,7 +80,7 @@ def _chart(panel: Panel, some: Sequence[Entrant], logged: Logged) -> Chart | Non
             ]
             if curves:
                 shown.append((kept, place, name, curves))
-    if len(shown) > 1 and all(curves[0] == shown[0][3][0] for *_, curves in shown):
+    if len(shown) > 1 and all(curve == shown[0][3][0] for *_, curves in shown for curve in curves):
         (kept, place, _, curves), *_ = shown  # such as learning rates: one line is enough
         return lines(panel.title, panel.unit, [Series("", Look(NEUTRAL), curves[:1])])
     keys = {place for _, place, _, _ in shown}

@@ -73,7 +73,7 @@ def _place(sources: Sources, out: str | None) -> Path:
 def page(sources: Sources, trusted: Sequence[str] = ()) -> str:
     """Return the page about runs; ValueError if none of them can be shown."""
     groups, damaged = grouped(sources.runs)
-    runs = [Run(path) for path in sources.runs if _name(path) not in damaged]
+    runs = [Run(path) for path in sources.runs if path not in damaged]
     if not groups:
         reasons = [*damaged.values(), *(f"{run.path}: no stage has begun" for run in runs)]
         raise ValueError(f"{reasons[0]}; there is nothing to report, name other runs")
@@ -84,12 +84,17 @@ def page(sources: Sources, trusted: Sequence[str] = ()) -> str:
     found = architectures(kept, trusted)
     shown_settings = list(every.values())
     errors = [
-        *(f"{name} cannot be read: {reason}." for name, reason in damaged.items()),
-        *account.missing(every, kept, logged, names),
         *unreadable,
         *(f"This job of the sweep failed: {job}." for job in sources.failed),
     ]
-    missing = [_named(error, names) for error in errors]
+    missing = [
+        *(
+            f"{names[str(path)]} cannot be read: {_named(damaged[path], names)}."
+            for path in damaged
+        ),
+        *account.missing(every, kept, logged, names),
+        *(_named(error, names) for error in errors),
+    ]
     return _filled(
         title=account.title(shown_settings),
         configurations=shown_settings,
@@ -115,13 +120,9 @@ def page(sources: Sources, trusted: Sequence[str] = ()) -> str:
 
 def _named(text: str, names: Mapping[str, str]) -> str:
     """Return a text with the names of runs in place of their paths."""
-    for path, name in names.items():
-        text = text.replace(path, name)
-    return text
-
-
-def _name(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"
+    longest = sorted(names, key=len, reverse=True)
+    path = re.compile(rf"(?<![\w./-])({'|'.join(map(re.escape, longest))})(?![\w-])")
+    return path.sub(lambda found: names[found[0]], text)
 
 
 def _logged(kept: Sequence[entrants.Entrant]) -> tuple[dict[StageFolder, list[Metrics]], list[str]]:

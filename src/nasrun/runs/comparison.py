@@ -211,7 +211,8 @@ def print_runs(
     if any(apart):
         columns = (*columns, "with")
         cells = [(*row, text) for row, text in zip(cells, apart, strict=True)]
-    cells += [(name, DAMAGED, *["-"] * (len(columns) - 2)) for name in damaged]
+    rest = ["-"] * (len(columns) - 2)
+    cells += [(f"{path.parent.name}/{path.name}", DAMAGED, *rest) for path in damaged]
     table(console, title, columns, cells)
     for reason in damaged.values():
         console.print(f"{DAMAGED}: {reason}", highlight=False, markup=False, soft_wrap=True)

@@ -123,13 +123,13 @@ Pairing = tuple[str, str, str]
 
 def grouped(
     paths: Sequence[Path], done: Collection[Path] | None = None
-) -> tuple[list[Group], dict[str, str]]:
+) -> tuple[list[Group], dict[Path, str]]:
     """Return the stages of runs, grouped over seeds, and the errors of runs that cannot be read.
 
     `done` are the folders of the stages that count, `None` for all.
     """
     groups: dict[Pairing, Group] = {}
-    damaged: dict[str, str] = {}
+    damaged: dict[Path, str] = {}
     for path in dict.fromkeys(paths):
         run = Run(path)
         try:
@@ -138,7 +138,7 @@ def grouped(
                 for key, stage in _stages(run)
             ]
         except ValueError as error:
-            damaged[f"{path.parent.name}/{path.name}"] = str(error)
+            damaged[path] = str(error)
             continue
         for key, made, member in found:
             if done is None or member.stage.path in done:
