@@ -30,6 +30,11 @@ def test_the_state_tells_how_far_a_claim_is(here):
     assert [test.verdict for test in begun.tests] == ["open"]
     five = {"darts": [0.4, 0.5, 0.6, 0.7, 0.8], "snas": [0.0, 0.2, 0.1, 0.4, 0.3]}
     assert standing(here, five, seeds=5).state == "measured: holds"
+    # an arm that decides nothing is missing: the verdict is known
+    third = {**TINY["arms"], "random": ["search strategy=random"]}
+    begun = standing(here, five, seeds=5, arms=third)
+    assert begun.state == "begun: 10 of 15 runs"
+    assert [test.verdict for test in begun.tests] == ["holds"]
     swapped = {"darts": five["snas"], "snas": five["darts"]}
     assert standing(here, swapped, seeds=5).state == "measured: the opposite"
     same = {"darts": [0.1, 0.3], "snas": [0.2, 0.2]}

@@ -15,7 +15,7 @@ from nasrun.claims.results import CONTROL, ResultLine, counts, values
 
 HOLDS, OPPOSITE, NEITHER, FAILS = "holds", "the opposite", "no difference", "does not hold"
 OPEN, FUTILE = "open", "cannot hold"
-"""The verdicts before all runs are done; the second one if the claim stopped for it."""
+"""Verdicts before all runs are done that decide; the second one if the claim stopped for it."""
 Grid = tuple[Sequence[str], Sequence[Sequence[str]]]
 """The heads of columns, and rows of texts."""
 BLOCK = re.compile(r"(<!-- claim (?P<name>[\w-]+) -->\n).*?(<!-- /claim -->)", re.DOTALL)
@@ -67,7 +67,7 @@ class Evidence:
                     verdict = HOLDS
                 elif others[place] <= self.claim.alpha:
                     verdict = OPPOSITE
-            if verdict and len(self.runs) < self.total:
+            if verdict and self.undecided:
                 verdict = FUTILE if self.stopped else OPEN
             tested.append(Tested(comparison, outcome, corrected, verdict))
         return tested
@@ -81,6 +81,13 @@ class Evidence:
     def total(self) -> int:
         """The number of all runs of the protocol."""
         return self.claim.seeds * len(self.claim.arms)
+
+    @cached_property
+    def undecided(self) -> bool:
+        """Whether runs are missing on which a comparison that decides depends."""
+        deciding = {arm for each in self.claim.comparisons if each.decides for arm in each.arms}
+        done = [line.arm for line in self.runs]
+        return any(done.count(arm) < self.claim.seeds for arm in deciding)
 
     @cached_property
     def stopped(self) -> bool:
