@@ -150,9 +150,9 @@ def test_help_fits_the_terminal_and_breaks_no_name(nasrun, monkeypatch):
         assert "rounds=5" in nasrun("search", "--help").out
 
 
-def test_a_word_that_is_no_utf_8_is_refused(nasrun, here):
+def test_a_word_that_is_not_utf_8_is_refused(nasrun, here):
     refusal = nasrun("search", "dataset.root=/data/caf\udce9").refusal
     assert refusal.endswith(
-        r"'dataset.root=/data/caf\udce9': is no UTF-8; rename the file or folder"
+        r"'dataset.root=/data/caf\udce9': is not UTF-8; rename the file or folder"
     )
     assert not list(here.iterdir())

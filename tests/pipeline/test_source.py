@@ -151,7 +151,7 @@ def test_a_later_verb_counts_limits_in_the_layout_of_the_search(nasrun, here, sm
     kept = (run / "select/magnitude-2/config.yaml").read_text()
     assert "channels: 10\n  layers: 3\n" in kept
     told = nasrun("select", *words[:-1], "method=argmax").out
-    assert "select: without the search's budget.max_params_m=0.05; type it" in told
+    assert "select: the search had budget.max_params_m=0.05, this selection has not" in told
     (run / "search/result.json").unlink()
     refusal = nasrun("search", f"run={run}", "retrain.channels=10").refusal
     assert f"retrain.channels=10: {run} is searched with retrain.channels=8" in refusal

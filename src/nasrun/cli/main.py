@@ -52,13 +52,13 @@ ADVICE = {
     "read images were stopped, or found no room in /dev/shm; use dataset.workers=0, or give more",
     "allocate memory|out of memory": MEMORY,
 }
-"""Errors of torch that are no faults of the code, and what would do."""
+"""Advice on errors of torch that are no faults of the code, by a form of their messages."""
 MOVED = {"diagnose": "analyze search run=RUN"}
 """Former verbs, each with the command that replaces it."""
 
 
 def _advice(error: MemoryError | RuntimeError) -> str | None:
-    """Return what would do, `None` if it is not known."""
+    """Return advice on an error, `None` if there is none."""
     if isinstance(error, MemoryError):
         return MEMORY
     found = (told for form, told in ADVICE.items() if re.search(form, str(error), re.IGNORECASE))
@@ -71,7 +71,7 @@ def dispatch(arguments: list[str]) -> int:
         return completion.complete(arguments)
     for word in arguments:
         if any("\ud800" <= letter <= "\udfff" for letter in word):
-            raise ValueError(f"{word!a}: is no UTF-8; rename the file or folder")
+            raise ValueError(f"{word!a}: is not UTF-8; rename the file or folder")
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
         return 0

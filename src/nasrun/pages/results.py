@@ -141,7 +141,7 @@ def _difference(kept: Entrant, baseline: Entrant | None) -> Difference | None:
 
 
 def _lower_is_better(kept: Entrant) -> bool:
-    return any((result or {}).get("higher_is_better") is False for result in kept.group.results)
+    return any(not standing.higher_is_better for _, standing in kept.scored)
 
 
 def _p(found: Difference | None) -> float:

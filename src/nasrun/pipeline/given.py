@@ -75,7 +75,7 @@ class Given:
         if short == RANDOM:
             raise ValueError(
                 f"genotype={shortened(name)}: its name is that of an architecture that is drawn; "
-                "give it another one"
+                "rename the file or the entry"
             )
         try:
             text = read_text(path)

@@ -32,25 +32,26 @@ def absolute(path: str) -> str:
 def located(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings in which the paths of files are absolute."""
     found = deepcopy(dict(settings))
-    for key in FILES:
-        *groups, name = key.split(".")
-        node = found
-        for group in groups:
-            node = node.get(group) or {} if isinstance(node, dict) else {}
-        if isinstance(node, dict) and node.get(name) is not None:
-            node[name] = absolute(node[name])
+    for node, name in _places(found).values():
+        node[name] = absolute(node[name])
     return found
 
 
 def named(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return the paths of the files that the settings name, by key."""
+    return {key: str(node[name]) for key, (node, name) in _places(settings).items()}
+
+
+def _places(settings: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+    """Return, by key, the group that names a file and the last part of the key."""
     found = {}
     for key in FILES:
+        *groups, name = key.split(".")
         node: Any = settings
-        for part in key.split("."):
-            node = node.get(part) if isinstance(node, Mapping) else None
-        if node is not None:
-            found[key] = str(node)
+        for group in groups:
+            node = node.get(group) if isinstance(node, Mapping) else None
+        if isinstance(node, Mapping) and node.get(name) is not None:
+            found[key] = node, name
     return found
 
 

@@ -57,7 +57,10 @@ def _tell_unlimited(work: Work) -> None:
     if lost:
         lost += ["latency_table"] if "max_latency_ms" in lost else []
         said = " ".join(f"budget.{key}={theirs[key]}" for key in lost)
-        say(work.console, f"select: without the search's {said}; type it to choose within it")
+        say(
+            work.console,
+            f"select: the search had {said}, this selection has not; type it to keep it",
+        )
 
 
 def _measure_late(work: Work, folder: StageFolder) -> None:
