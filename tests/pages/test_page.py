@@ -277,6 +277,14 @@ def test_configurations_are_told_apart_by_the_settings_that_differ(finished, par
     ]  # fmt: skip
 
 
+def test_runs_without_a_search_are_not_said_to_begin_with_one(finished):
+    assert "The run begins with a search" in told(finished)
+    other = with_seed(finished, 1, *CHOSEN[:1], *RANDOM[:1])
+    assert "Each run begins with a search" in told(finished, other)
+    shutil.rmtree(other / "search")
+    assert "1 of 2 runs begins with a search" in told(finished, other)
+
+
 def test_true_results_of_a_choice_are_told_per_data_set(finished):
     path = finished / "select/magnitude/result.json"
     true = {

@@ -108,7 +108,10 @@ def lead(every: Sequence[Configuration], kept: Sequence[Entrant]) -> list[str]:
     if searches := [each for each in kept if each.group.kind == SEARCH.name]:
         rounds = dict.fromkeys(_rounds(each.group) for each in searches)
         scores = dict.fromkeys(measure(each.scored[0][1]) for each in searches if each.scored)
-        sentence = f"{'Each' if count > 1 else 'The'} run begins with a search"
+        begun = sum(len(each.group.members) for each in searches)
+        sentence = "Each run begins with a search" if count > 1 else "The run begins with a search"
+        if begun < count:
+            sentence = f"{begun} of {count} runs begin{'s' if begun == 1 else ''} with a search"
         if of := _several([str(number) for number in rounds if number], "or"):
             sentence += f" of {of} round{'' if of == '1' else 's'}"
         if scores:

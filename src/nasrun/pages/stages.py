@@ -41,7 +41,7 @@ def validated(every: Sequence[Entrant]) -> list[ScoreRow]:
     return [
         ScoreRow(
             name=f"{kept.group.kind}: {kept.name}" if kept.group.kind != SEARCH.name else kept.name,
-            runs=among(len(kept.group.done), len(kept.group.members)),
+            runs=among(len(kept.scored), len(kept.group.members)),
             score=spread_of(kept),
             on=measure(kept.scored[0][1]) if kept.scored else NOTHING,
             time=duration(kept.group.seconds),

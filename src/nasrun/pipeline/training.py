@@ -14,6 +14,7 @@ from nasrun.pipeline.plan import Plan, transfer_keys
 from nasrun.pipeline.stages import RETRAIN, TRANSFER, StageKind
 from nasrun.pipeline.work import Chosen, Work
 from nasrun.retrain import Retrain
+from nasrun.runs.differences import differing, settings, told
 from nasrun.runs.recorded import identity
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
@@ -57,22 +58,35 @@ def _earlier(
     digest = {} if contents is None else {"contents": contents.digest}
     ours, epochs = _but_epochs({**own, **digest, "parent": parent}, kind)
     found: dict[int, StageFolder] = {}
+    unlike: list[StageFolder] = []
     for stage in run.stages():
         if stage.kind != kind.name:
             continue
         theirs, length = _but_epochs(stage.config, kind)
         if theirs != ours:
+            unlike += [stage] if stage.finished and stage.source == own["source"] else []
             continue
         if length == epochs and (extended := stage.config.get("extend")) is not None:
             return StageFolder(stage.path.parent / extended, "")
         if length < epochs and stage.finished:
             found[length] = stage
     if not found:
+        beside = "".join(_unlike(run, own, stage) for stage in unlike[-1:])
         raise ValueError(
             f"extend=true: {run.path} has no finished {kind.name} of {own['source']} with fewer "
-            f"than {epochs} epochs and otherwise these settings; leave it out, or give more epochs"
+            f"than {epochs} epochs and otherwise these settings{beside}; leave it out, or give "
+            "more epochs"
         )
     return found[max(found)]
+
+
+def _unlike(run: Run, own: Mapping[str, Any], stage: StageFolder) -> str:
+    """Return in which settings, but for its length, a training differs from `own`."""
+    ours, theirs = (settings(run.config, each) for each in (own, stage.config))
+    keys = [
+        key for key in differing([theirs, ours]) if key.split(".")[-1] not in ("epochs", "extend")
+    ]
+    return f" (beside {stage.branch}: {told(keys, ours, theirs)})" if keys else ""
 
 
 def _but_epochs(config: Mapping[str, Any], kind: StageKind) -> tuple[dict[str, Any], int]:

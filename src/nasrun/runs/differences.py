@@ -89,8 +89,7 @@ def why_new(ours: Settings, theirs: Settings, name: str) -> str | None:
         return None
     if not keys:
         return f"new beside {name}, of another architecture"
-    parts = [f"{as_typed(key, ours.get(key))}, not {theirs.get(key, 'without it')}" for key in keys]
-    shown = "; ".join(parts[:MOST]) + (f"; {len(parts) - MOST} more" if len(parts) > MOST else "")
+    shown = told(keys, ours, theirs)
     if set(keys) <= set(OF_MACHINE):
         typed = " ".join(as_typed(key, theirs.get(key)) for key in keys)
         shown += f" (as this machine has it; type {typed} to go on with {name})"
@@ -101,6 +100,12 @@ def why_new(ours: Settings, theirs: Settings, name: str) -> str | None:
             f"{instead})"
         )
     return f"new beside {name}: {shown}"
+
+
+def told(keys: Sequence[str], ours: Settings, theirs: Settings) -> str:
+    """Return some settings as they are typed, each with the other value, in one line."""
+    parts = [f"{as_typed(key, ours.get(key))}, not {theirs.get(key, 'without it')}" for key in keys]
+    return "; ".join(parts[:MOST]) + (f"; {len(parts) - MOST} more" if len(parts) > MOST else "")
 
 
 def _longer(keys: Sequence[str], ours: Settings, theirs: Settings) -> bool:

@@ -71,8 +71,11 @@ def test_a_curtailed_claim_ends_when_nothing_can_hold_any_more(nasrun, here, no_
     answer = nasrun("reproduce", "tiny.yaml", "jobs=1")
     assert answer.status == 0, answer.err
     assert "measured: cannot hold, stopped after 2 of 10 runs" in answer.out
+    assert "no comparison can hold any more" in answer.out
     assert len(RESULTS.read_text().splitlines()) == 2
-    assert "nothing is left to run" in nasrun("reproduce", "tiny.yaml", "jobs=1").out
+    again = nasrun("reproduce", "tiny.yaml", "jobs=1").out
+    assert "nothing is left to run" in again
+    assert "no comparison can hold" not in again
 
 
 def test_a_folder_whose_name_hydra_must_read_in_quotes_is_found_again(nasrun, tiny, no_pictures):

@@ -148,6 +148,8 @@ def _one(name: str, claim: Claim, keys: Mapping[str, str]) -> int:
     abreast = 1 if claim.alone else min(jobs or cores(), len(runner.lanes(trials)) or 1)
     tell = _told(console)
     well = not trials or runner.run(claim, trials, results, perform, abreast, tell, stopped)
+    if trials and stopped():
+        say(console, "no comparison can hold any more: runs at work are ended, no other is begun")
     if well and table is not None:
         results.look_up(name, claim, table)
     _print(console, name, claim, results)
