@@ -122,6 +122,12 @@ def test_the_last_smaller_batch_can_be_dropped(root):
     assert len(images) == len(whole) // 4 * 4 < len(whole)
 
 
+def test_evaluation_sees_the_same_share_of_an_image_at_every_size(root):
+    for size, kept in ((224, 224 / 256), (64, 64 / 73), (7, 7 / 8)):
+        assert ImageNet(root=root, size=size).facts().kept == kept
+    assert ImageNet(root=root, size=64, resize=64).facts().kept == 1
+
+
 def test_evaluation_is_torchvisions_resize_and_centre_crop(root, tmp_path):
     from torchvision.transforms import v2
 
@@ -173,6 +179,18 @@ def test_a_broken_image_is_one_line_that_names_it(root, tmp_path, workers):
 
 def silent(items, text, total):
     return items
+
+
+def test_a_jpeg_for_training_that_is_cut_off_is_found_before_anything_is_trained(
+    root, paint, tmp_path
+):
+    jpeg = paint("train/n01/long.jpg", size=(60, 60))
+    whole = jpeg.read_bytes()
+    jpeg.write_bytes(whole + bytes(100))  # some cameras pad their files
+    ImageNet(root=root, **SMALL).look(silent)
+    jpeg.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=f"cannot read the image {jpeg} "):
+        ImageNet(root=root, **SMALL).look(silent)
 
 
 def test_headers_of_training_and_all_of_the_test_part_are_looked_at_once(root, tmp_path):

@@ -174,6 +174,10 @@ def test_a_class_that_is_named_as_a_part_can_be_put_right(plant):
 def test_a_test_folder_without_class_folders_has_no_labels_and_is_left_out(plant):
     root = plant(*numbered("train"), *numbered("val", 3), "test/0.png")
     assert parts(root) == (numbered("train"), [], numbered("val", 3))
+    plant("test/images/0.png")  # as in Tiny-ImageNet
+    assert parts(root) == (numbered("train"), [], numbered("val", 3))
+    plant("test/ant/0.png")
+    assert "against train, test lacks bee and has images; make" in refused(root)
 
 
 def test_what_is_missing_is_refused_by_name_with_what_to_do(plant, tmp_path):

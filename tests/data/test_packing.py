@@ -3,9 +3,10 @@
 import io
 import tarfile
 
+import numpy
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from nasrun.data.augment import Augment
 from nasrun.data.decode import Broken
@@ -131,6 +132,25 @@ def test_larger_images_are_scaled_and_others_keep_their_bytes(root, tmp_path):
                 before.width / before.height, abs=0.02
             )
         assert listing.sizes[number] == len(listing.file(number).read_bytes())
+
+
+def test_an_image_that_lies_on_its_side_keeps_its_proportions(fill, tmp_path):
+    root = fill(train=2, test=2)
+    wide = numpy.zeros((60, 120), dtype=numpy.uint8) + numpy.arange(120, dtype=numpy.uint8)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    for ending in ("jpg", "tif"):
+        Image.fromarray(wide).save(root / "train/ant" / f"side.{ending}", exif=exif)
+    pack(str(root), tmp_path / "packed", Packing(images=100, side=30, quality=95), silent)
+    listing = read_layout(str(tmp_path / "packed"), None).training
+    found = {
+        name.rpartition("/")[2]: Image.open(io.BytesIO(listing.file(number).read_bytes()))
+        for number, name in enumerate(listing.files)
+    }
+    one, two = (numpy.asarray(found[name]) for name in sorted(found) if "side" in name)
+    assert one.shape == two.shape == (60, 30, 3)
+    assert numpy.abs(one.astype(int) - two).max() < 4  # grey falls along the longer side in both
+    assert one[-1].mean() - one[0].mean() == pytest.approx(118, abs=4)
 
 
 def test_what_cannot_be_packed_is_named_and_nothing_half_is_left(root, tmp_path):

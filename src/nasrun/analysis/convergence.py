@@ -93,6 +93,7 @@ class Train:
         stage.begin(context, space.check(Genotype.from_json(order.genotype)))
         test, batch_size = stage.task.split("test"), 2 * stage.batch_size
         curve: list[Metrics] = []
+        losses: list[float] = []
         while not stage.done:
             streams.at(stage.round)
             try:
@@ -100,11 +101,13 @@ class Train:
             except Diverged:
                 return {"curve": curve, "digest": None}
             stage.round += 1
+            losses.append(metrics["train_loss"])
             if stage.round % stage.rounds_per_epoch == 0:
                 tested = stage.learner.evaluate(test, batch_size)
                 if not finite(tested):
                     return {"curve": curve, "digest": None}
-                curve.append({"train_loss": metrics["train_loss"], **tested})
+                curve.append({"train_loss": fmean(losses), **tested})
+                losses.clear()
         weights = stage.learner.delivered.state_dict()
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         content = save(plain, {SOLUTION: order.solution})

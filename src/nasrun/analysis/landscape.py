@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -57,6 +57,11 @@ class Where:
     batch_size: int
     recalibrated: bool
     seed: int
+
+    def at_most(self, images: int) -> Where:
+        """Return these points with no more than this number of images."""
+        least = min(self.images, images)
+        return replace(self, images=least, batch_size=min(self.batch_size, least))
 
     @property
     def places(self) -> list[float]:
@@ -209,11 +214,16 @@ def analyse(
     where: Where,
     overrides: Sequence[str],
     *,
+    exactly: bool,
     branch: str | None,
     out: str | None,
     trust: Sequence[str],
 ) -> dict[str, Any]:
-    """Measure the rows that are not kept, write, and draw."""
+    """Measure the rows that are not kept, write, and draw.
+
+    Where a part has fewer images than `where` asks for, all are used, unless it must be `exactly`
+    that number.
+    """
     for package in trust:
         import_trusted(package)
     found = [Solution.at(path, branch) for path in paths]
@@ -223,6 +233,8 @@ def analyse(
     engine.check(budget)
     budget.apply()
     opened = [each.opened(budget, trust) for each in found]
+    if not exactly:
+        where = where.at_most(min(each.count(where.part) for each in opened))
     for each in opened:
         each.images(where.part, where.images)
     if where.line:

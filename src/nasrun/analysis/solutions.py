@@ -104,6 +104,10 @@ class Opened:
     network: ImageClassifier
     recipe: Retrain
 
+    def count(self, part: Part) -> int:
+        """Return the number of images of a part."""
+        return len(self.recipe.task.split(part))
+
     def images(self, part: Part, count: int) -> Split:
         """Return a fixed stratified part of `count` images; ValueError if there are fewer."""
         return self.recipe.task.subset(self.recipe.task.split(part), count)

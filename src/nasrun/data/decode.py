@@ -70,6 +70,8 @@ def open_image(file: ImageFile) -> Iterator[Image]:
 def _refused(file: ImageFile) -> Iterator[None]:
     try:
         yield
+    except Unreadable:
+        raise
     except Exception as error:  # Pillow raises many types on damaged files
         raise Unreadable(file, _reason(error)) from error
 

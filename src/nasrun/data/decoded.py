@@ -23,6 +23,9 @@ from nasrun.files import flush
 THREADED = 16 * 1024  # average bytes per file above which threads decode faster
 CHUNK = 64  # number of files per piece of work
 
+END_OF_JPEG = b"\xff\xd9"
+TAIL = 64 * 1024  # bytes at the end of a JPEG among which its end is looked for
+
 log = logging.getLogger(__name__)
 
 
@@ -58,8 +61,16 @@ def look_once(headers: Listing, whole: Listing, watched: Watched) -> None:
 
 
 def _read_header(file: ImageFile) -> None:
-    with open_image(file):
-        pass
+    """Read a header; a JPEG without an end is decoded, which refuses one that is cut off."""
+    with open_image(file) as image:
+        if image.format == "JPEG" and not _has_end(file):
+            image.load()
+
+
+def _has_end(file: ImageFile) -> bool:
+    with file.open("rb") as stream:
+        stream.seek(max(stream.seek(0, os.SEEK_END) - TAIL, 0))
+        return END_OF_JPEG in stream.read()
 
 
 def _unwatched(items: Iterable[Any], text: str, total: int) -> Iterable[Any]:

@@ -39,7 +39,7 @@ class ImageNet(Dataset):
     root: `train/<wnid>/*.JPEG` and `val/<wnid>/*.JPEG`, or another layout that `layout` reads;
         ILSVRC2012's `val` is the test part, and validation is held out of train.
     size: side of the network's input; resize: length of the shorter side before the centre crop
-        in evaluation. Both in pixels.
+        in evaluation, `None` for 8/7 of `size`, as 256 is of 224. Both in pixels.
     workers: number of processes that decode; 0 decodes in the main process.
     validation: the fraction held out of train; `None` is the given validation part, else one half.
     test: the approximate fraction held out by file names if no folder has the test part; `None` is
@@ -51,7 +51,7 @@ class ImageNet(Dataset):
         *,
         root: str,
         size: int = 224,
-        resize: int = 256,
+        resize: int | None = None,
         workers: int = 2,
         test: float | None = None,
         images: int | None = None,
@@ -61,13 +61,13 @@ class ImageNet(Dataset):
     ) -> None:
         if size < 1:
             raise ValueError(f"dataset.size={size}: use a number of pixels above 0")
-        if resize < size:
+        if resize is not None and resize < size:
             raise ValueError(f"dataset.resize={resize}: use dataset.size={size} or more")
         if workers < 0:
             raise ValueError(f"dataset.workers={workers}: use 0 or more")
         self.root = root
         self.size = size
-        self.resize = resize
+        self.resize = round(size * 8 / 7) if resize is None else resize
         self.workers = workers
         self.test = checked_fraction(test)
         self.holdout = Holdout(images=images, validation=validation, split_seed=split_seed)
@@ -79,7 +79,7 @@ class ImageNet(Dataset):
         self.holdout.split(self.layout().labelled(self.holdout.split_seed))
 
     def look(self, watched: Watched) -> None:
-        """Check the headers of the images for training, and all bytes of the test part."""
+        """Check headers and ends of the images for training, and all bytes of the test part."""
         parts = self._parts
         look_once(parts["train"] + parts["validation"], parts["test"], watched)
 

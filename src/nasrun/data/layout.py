@@ -9,7 +9,7 @@ Three layouts are read; labels of the test part are never used before the end:
 - class folders only, at the top or under `train`: a test part is held out, file by file.
 
 The parts may have other common names, in any case. A `test` folder without class folders has no
-labels (ILSVRC2012, Kaggle) and is ignored.
+labels (ILSVRC2012, Kaggle, and Tiny-ImageNet, whose images lie in `test/images`) and is ignored.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def _parts(folder: Path) -> Division:
             f"{validation or held} is there, but no train folder beside it; put the training "
             "images into train/<class>/"
         )
-    if held is not None and not folders(folder / held):
+    if held is not None and _unlabelled(folder / held, folder / str(train)):
         held = None
     if held is None:
         held, validation = validation, None
@@ -175,6 +175,12 @@ def _parts(folder: Path) -> Division:
     parts = Division(classes, training, given, tested, "" if train is None else f"{train}/", held)
     _refuse_twice(folder, parts, findings.links)
     return parts
+
+
+def _unlabelled(part: Path, train: Path) -> bool:
+    """Return whether a part has no class folders, or a single other one: `test/images`."""
+    inside = folders(part)
+    return not inside or (len(inside) == 1 and inside[0] not in folders(train))
 
 
 def _named(folders: Sequence[str], names: Sequence[str]) -> str | None:

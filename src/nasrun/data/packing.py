@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from nasrun.data.base import Watched
-from nasrun.data.decode import Broken, ImageFile, Unreadable, in_channels, open_image, upright_size
+from nasrun.data.decode import Broken, ImageFile, Unreadable, in_channels, open_image
 from nasrun.data.holdout import draws
 from nasrun.data.layout import read_parts
 from nasrun.data.listing import Listing
@@ -168,10 +168,11 @@ def _encoded(file: ImageFile, size: int, packing: Packing) -> tuple[bytes, str]:
     from PIL.Image import Resampling
 
     with open_image(file) as image:
-        sides, form = upright_size(image), str(image.format)
-        if packing.side is not None and min(sides) > packing.side:
-            width, height = (round(side * packing.side / min(sides)) for side in sides)
-            scaled = in_channels(image, 3).resize((width, height), Resampling.BILINEAR)
+        form, shorter = str(image.format), min(image.size)
+        if packing.side is not None and shorter > packing.side:
+            upright = in_channels(image, 3)  # Pillow turns the size of a TIFF before it is loaded
+            width, height = (round(side * packing.side / shorter) for side in upright.size)
+            scaled = upright.resize((width, height), Resampling.BILINEAR)
             jpeg = io.BytesIO()
             scaled.save(jpeg, "JPEG", quality=packing.quality)
             return jpeg.getvalue(), "jpg"

@@ -1,7 +1,8 @@
 """ZiCo (2301.11300): the mean of the gradients of a few batches relative to their deviation.
 
 The released code differs: it never zeroes gradients, so its second batch's gradient is the sum of
-both.
+both. As in that code, the deviation is that of the gradients; the paper's is that of their absolute
+values.
 """
 
 from __future__ import annotations

@@ -88,6 +88,16 @@ def test_a_retrained_run_is_a_solution_and_its_norms_may_be_recalibrated(nasrun,
     assert stored != other
 
 
+def test_without_a_number_of_images_a_small_set_is_measured_whole(nasrun, finished, here):
+    command = ["analyze", "landscape", f"solution={finished}", "branch=magnitude"]
+    command += ["grid=3", "engine=serial", "budget.threads=1", "out=whole"]
+    assert "images=1000: of 360 images; use at most all" in nasrun(*command, "images=1000").refusal
+    answer = nasrun(*command)
+    assert answer.status == 0, answer.err
+    where = json.loads((here / "whole/landscape.json").read_text())["where"]
+    assert (where["images"], where["batch_size"]) == (360, 100)
+
+
 def test_a_direction_has_the_norms_of_the_filters_and_leaves_vectors_alone():
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     found = normalised(network, 1)
