@@ -1,10 +1,12 @@
 """Measures: what they read from the files of a finished arm."""
 
 import json
+import shutil
 
 import pytest
 
-from nasrun.claims.measures import BestOfFirst, Finished, KeptTop, Ranking, Result, Rounds
+from nasrun.claims.finished import Finished
+from nasrun.claims.measures import BestOfFirst, KeptTop, Ranking, Result, Rounds
 from nasrun.data.table import Table
 from nasrun.runs.stage_folder import StageFolder
 
@@ -24,6 +26,8 @@ def test_numbers_come_from_results_and_rounds_and_candidates(nasrun, table, here
     assert Result(text="", stage="search", key="candidates", minus=True).fact(found) == -5
     assert Result(text="", stage="search", key="digests.none").fact(found) is None
     assert Result(text="", stage="retrain", key="candidates").fact(found) is None
+    with pytest.raises(ValueError, match=r"key=digests: {.* is no number; name one"):
+        Result(text="", stage="search", key="digests", minus=True).fact(found)
     assert Rounds(text="", stage="search", key=key).fact(found) == max(seen)
     mean = Rounds(text="", stage="search", key="validation_accuracy", of="mean").fact(found)
     assert mean == pytest.approx(sum(seen) / 5)
@@ -35,6 +39,15 @@ def test_numbers_come_from_results_and_rounds_and_candidates(nasrun, table, here
     assert result["candidates"] == len(seen)
     with pytest.raises(ValueError, match="of=best: use one of last, mean, sum, max"):
         Rounds(text="", stage="search", key=key, of="best")
+
+
+def test_of_several_stages_the_last_command_is_read(nasrun, table, here, no_pictures):
+    assert nasrun("run", *WORDS, f"space.table={table}", "seed=7").status == 0
+    (select,) = here.glob("outputs/*/v001/select/*")
+    other = select.with_name("fittest-2")  # its name comes later
+    shutil.copytree(select, other)
+    for folders in ([select, other], [other, select]):
+        assert Finished(folders).stage("select").path == folders[-1]
 
 
 def test_a_kept_subspace_hits_if_it_has_one_of_the_best(tmp_path):

@@ -17,45 +17,12 @@ from random import Random
 from statistics import fmean
 from typing import Any
 
+from nasrun.claims.finished import Finished
 from nasrun.data.table import Table
 from nasrun.files import read_json
-from nasrun.runs.environment import environment
-from nasrun.runs.run import Run
-from nasrun.runs.stage_folder import StageFolder
 
 Fact = float | str | Mapping[str, Any] | None
 """What is kept of one run; `None` if its arm has no such number."""
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The folders of the finished stages and analyses of an arm, in the order of its commands."""
-
-    folders: Sequence[Path]
-
-    @property
-    def run(self) -> Run:
-        """The run that the first command has made; ValueError if it makes none."""
-        return Run.open(StageFolder(self.folders[0], "").run)
-
-    @property
-    def record(self) -> Mapping[str, Any]:
-        """The record of its run; without a run, that of this process."""
-        run = Run(StageFolder(self.folders[0], "").run)
-        if run.exists:
-            return run.record
-        return {**environment(), "fingerprint": self.folders[0].name}
-
-    def stages(self) -> list[StageFolder]:
-        """Return the stages."""
-        own = {path.resolve() for path in self.folders}
-        run = Run(StageFolder(self.folders[0], "").run)
-        return [stage for stage in run.stages() if stage.path.resolve() in own]
-
-    def stage(self, kind: str) -> StageFolder | None:
-        """Return the stage of a kind; the last one of several, `None` without one."""
-        found = [stage for stage in self.stages() if stage.kind == kind]
-        return found[-1] if found else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +84,13 @@ class Number(Gauge):
         return {}
 
 
+def _number(found: Any, key: str) -> float | None:
+    """Return what was found if it is a number or `None`; else ValueError names the key."""
+    if isinstance(found, int | float | None):
+        return found
+    raise ValueError(f"key={key}: {str(found)[:40]} is no number; name one")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result(Number):
     """A number in the result of a stage; `key` may name an inner one, as in `untrained.fid`.
@@ -130,7 +104,7 @@ class Result(Number):
 
     def fact(self, finished: Finished) -> Fact:
         folder = finished.stage(self.stage)
-        found = None if folder is None else _inner(folder.result, self.key)
+        found = None if folder is None else _number(_inner(folder.result, self.key), self.key)
         return -found if self.minus and found is not None else found
 
 
@@ -172,7 +146,8 @@ class Ranking(Number):
     key: str
 
     def fact(self, finished: Finished) -> Fact:
-        return _inner(read_json(finished.folders[-1] / "ranks.json", "rows")["rows"][0], self.key)
+        first = read_json(finished.folders[-1] / "ranks.json", "rows")["rows"][0]
+        return _number(_inner(first, self.key), self.key)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,8 @@ from time import process_time
 from typing import Any
 
 from nasrun.claims.claim import Claim
-from nasrun.claims.measures import Finished, Gauge
+from nasrun.claims.finished import Finished
+from nasrun.claims.measures import Gauge
 from nasrun.claims.results import ResultFile, ResultLine, evaluated
 from nasrun.config.words import quoted
 from nasrun.engines.base import Engine
@@ -67,17 +68,28 @@ class Lane:
         before = process_time()
         try:
             for place, words in enumerate(trial.commands):
-                source = [f"run={quoted(str(Finished(folders).run.path))}"] if place else []
+                source = [_run_of(folders, words)] if place else []
                 folders += self.perform([*words, *source], trial.folder)
             return Done(trial, measured(trial, Finished(folders), process_time() - before))
         except ValueError as error:
             return Done(trial, None, str(error))
 
 
+def _run_of(folders: Sequence[Path], words: Sequence[str]) -> str:
+    """Return the word that names the run of earlier commands; analyses read it as it is."""
+    path = str(Finished(folders).run.path)
+    return f"run={path if words[0] == 'analyze' else quoted(path)}"
+
+
 def measured(trial: ArmRun, finished: Finished, spent: float) -> ResultLine:
     """Return what a finished arm has found; `spent` are the seconds of one that has no stages."""
     record, stages = finished.record, finished.stages()
-    facts = {key: measure.fact(finished) for key, measure in trial.measures.items()}
+    facts = {}
+    for key, measure in trial.measures.items():
+        try:
+            facts[key] = measure.fact(finished)
+        except ValueError as error:
+            raise ValueError(f"measures.{key}: {error}") from error
     chosen = [stage.result["genotype"] for stage in stages if "genotype" in stage.result]
     seconds = [
         stage.result["seconds"] * stage.settings["budget"].get("threads", 1) for stage in stages
@@ -108,7 +120,7 @@ def missing(
     data: Mapping[str, str],
 ) -> list[ArmRun]:
     """Return the trials of these arms without a result, seed by seed."""
-    given = [f"{key}={data[key]}" for key in claim.needs]
+    given = [f"{key}={quoted(data[key])}" for key in claim.needs]
     trials = []
     for place in range(seeds):
         for arm in arms:

@@ -5,7 +5,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from claims.conftest import TINY, written
+from claims.conftest import SMALL, TINY, written
+from PIL import Image
 
 from nasrun.claims import reading
 from nasrun.runs.stage_folder import StageFolder
@@ -83,6 +84,40 @@ def test_a_folder_whose_name_hydra_must_read_in_quotes_is_found_again(nasrun, ti
     answer = nasrun("reproduce", "tiny.yaml", *words)
     assert answer.status == 0, answer.err
     assert "begun: 1 of 4 runs" in answer.out
+
+
+def test_an_arm_may_end_with_an_analysis_and_its_data_may_have_any_path(nasrun, here, no_pictures):
+    root = here / "pets (copy), 1"
+    for name in ("train/ant", "train/bee", "test/ant", "test/bee"):
+        (root / name).mkdir(parents=True)
+        for number in range(8):
+            Image.effect_noise((8, 8), 90).save(root / name / f"{number}.png")
+    small = SMALL.replace("batch_size=16 images=64", "batch_size=2")
+    claim = {
+        "words": f"{small} dataset=image_folder dataset.size=8",
+        "arms": {"darts": ["search strategy=darts", "analyze search shuffles=0 images=4"]},
+        "minutes": {},
+        "needs": ["dataset.root"],
+        "measures": {"gap": {**TINY["measures"]["gap"], "stage": "search", "key": "seconds"}},
+        "comparisons": [],
+        "seeds": 1,
+    }
+    written(here / "pets.yaml", {**TINY, **claim})
+    answer = nasrun("reproduce", "pets.yaml", f"dataset.root={root}")
+    assert answer.status == 0, answer.err
+    (line,) = RESULTS.open()
+    assert json.loads(line)["values"]["gap"] > 0
+
+
+def test_a_claim_may_have_measures_of_a_package_beside_it(nasrun, here):
+    (here / "mygauges.py").write_text(
+        "from nasrun.claims.measures import Result\nclass Mine(Result): pass\n"
+    )
+    gap = {**TINY["measures"]["gap"], "_target_": "mygauges.Mine"}
+    written(here / "tiny.yaml", {**TINY, "measures": {"gap": gap}})
+    assert "trust=[mygauges]" in nasrun("reproduce", "tiny.yaml", "freeze=true").refusal
+    answer = nasrun("reproduce", "tiny.yaml", "freeze=true", "trust=[mygauges]")
+    assert answer.status == 0, answer.err
 
 
 def test_a_changed_word_is_refused_before_anything_runs(nasrun, tiny, here):

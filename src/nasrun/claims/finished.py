@@ -1,0 +1,44 @@
+"""What an arm of a claim has left: the folders of its stages and analyses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nasrun.runs.environment import environment
+from nasrun.runs.run import Run
+from nasrun.runs.stage_folder import StageFolder
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The folders of the finished stages and analyses of an arm, in the order of its commands."""
+
+    folders: Sequence[Path]
+
+    @property
+    def run(self) -> Run:
+        """The run that the first command has made; ValueError if it makes none."""
+        return Run.open(StageFolder(self.folders[0], "").run)
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """The record of its run; without a run, that of this process."""
+        run = Run(StageFolder(self.folders[0], "").run)
+        if run.exists:
+            return run.record
+        return {**environment(), "fingerprint": self.folders[0].name}
+
+    def stages(self) -> list[StageFolder]:
+        """Return the stages in the order of the commands."""
+        run = Run(StageFolder(self.folders[0], "").run)
+        there = {stage.path.resolve(): stage for stage in run.stages()}
+        own = dict.fromkeys(path.resolve() for path in self.folders)
+        return [there[path] for path in own if path in there]
+
+    def stage(self, kind: str) -> StageFolder | None:
+        """Return the stage of a kind; the last one of several, `None` without one."""
+        found = [stage for stage in self.stages() if stage.kind == kind]
+        return found[-1] if found else None
