@@ -48,6 +48,26 @@ def test_a_subspace_fits_and_keeps_one_to_most_choices_or_is_refused(problem, li
         for choice in set(row) - set(kept[name]):
             full = len(kept[name]) == most
             assert full or memory.of(kept) + memory.each[name][choice] > limit
+            for other in kept[name] if full and most > 1 else ():  # nor is a likelier one
+                room = limit - memory.of(kept) + memory.each[name][other]
+                alone = {choice, *kept[name]} - {other} == {"none"}
+                likelier = row[choice] > max(row[other], 1e-12)
+                assert not likelier or alone or memory.each[name][choice] > room
+
+
+@given(problems(), st.integers(1, 4))
+@settings(deadline=None)
+def test_a_limit_that_everything_fits_into_changes_nothing(problem, most):
+    q, memory = problem
+    free = Additive(0, {name: dict.fromkeys(row, 0) for name, row in memory.each.items()})
+    assert subspace(q, memory, 10**6, most) == subspace(q, free, float("inf"), most)
+
+
+def test_a_choice_without_bytes_does_not_come_before_a_likelier_one():
+    q = {"a": {"x": 0.5, "y": 0.3, "none": 0.1, "z": 0.1}, "b": {"x": 0.9, "y": 0.1}}
+    memory = Additive(0, {"a": {"x": 10, "y": 10, "none": 0, "z": 10}, "b": {"x": 9, "y": 9}})
+    assert subspace(q, memory, 100, 2)["a"] == ("x", "y")
+    assert subspace(q, memory, 30, 2) == {"a": ("x", "y"), "b": ("x",)}  # not all fits
 
 
 @given(problems(), st.integers(1, 4))

@@ -2,14 +2,16 @@
 
     maximise  sum_l ln sum_{o in S_l} q_l(o)   subject to   bytes(S) <= limit,  1 <= |S_l| <= most
 
-A greedy knapsack: it starts with the likeliest choice of every decision and repeatedly adds the
-choice with the largest gain per byte.
+If the likeliest `most` choices of every decision fit, they are kept. Else a greedy knapsack starts
+with the likeliest choice of every decision, and repeatedly adds the choice with the largest gain
+per byte, or exchanges it for a less likely one where a decision has `most` choices.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 
 from nasrun.costs.memory import Additive
 from nasrun.genotype import NONE
@@ -74,26 +76,47 @@ def subspace(marginals: Marginals, memory: Additive, limit: float, most: int) ->
     Raises ValueError if not even the smallest choices fit into `limit` bytes.
     """
     q = {name: {c: max(p, LEAST) for c, p in row.items()} for name, row in marginals.items()}
+    likeliest = {name: _likeliest(row, most) for name, row in q.items()}
+    if memory.of(likeliest) <= limit:
+        return likeliest
     kept = {name: [_best(row)] for name, row in q.items()}
     _shrink(kept, q, memory, limit)
-    while True:
-        spent = memory.of(kept)
-        best: tuple[float, str, str] | None = None
-        for name, row in q.items():
-            if len(kept[name]) >= most:
-                continue
-            have = sum(row[choice] for choice in kept[name])
-            for choice, p in row.items():
-                size = memory.each[name][choice]
-                if choice in kept[name] or spent + size > limit:
-                    continue
-                gain = math.log1p(p / have) / max(size, 1)
-                if best is None or gain > best[0]:
-                    best = gain, name, choice
-        if best is None:
-            break
-        kept[best[1]].append(best[2])
+    while (move := _best_move(kept, q, memory, limit, most)) is not None:
+        name, old, new = move
+        kept[name] = [choice for choice in kept[name] if choice != old] + [new]
     return {name: tuple(c for c in row if c in kept[name]) for name, row in q.items()}
+
+
+def _best_move(
+    kept: Mapping[str, Sequence[str]], q: Marginals, memory: Additive, limit: float, most: int
+) -> tuple[str, str | None, str] | None:
+    """Return a decision, the choice that it gives up if it is full, and the one that it gets.
+
+    `None` if nothing fits that gains.
+    """
+    spent = memory.of(kept)
+    best, rate = None, 0.0
+    for name, chosen in kept.items():
+        row, size = q[name], memory.each[name]
+        full = len(chosen) == most
+        if full and most == 1:
+            continue
+        have = sum(row[choice] for choice in chosen)
+        for old, new in product(chosen if full else (None,), (c for c in row if c not in chosen)):
+            gain = row[new] - (row[old] if old else 0.0)
+            more = size[new] - (size[old] if old else 0)
+            if gain > 0 and spent + more <= limit:
+                found = math.log1p(gain / have) / max(more, 1)
+                if found > rate:
+                    best, rate = (name, old, new), found
+    return best
+
+
+def _likeliest(row: Mapping[str, float], most: int) -> tuple[str, ...]:
+    """Return the likeliest operation and the likeliest other choices, in the order of the row."""
+    first = _best(row)
+    ranked = sorted(row, key=lambda choice: (choice != first, -row[choice]))[:most]
+    return tuple(choice for choice in row if choice in ranked)
 
 
 def _best(row: Mapping[str, float]) -> str:
