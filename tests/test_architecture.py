@@ -31,6 +31,7 @@ EVERYONE_MAY = {
     "pictures.curves",
     "pictures.plots",
     "pictures.ancestry",
+    "analysis.futility",
     "analysis.paired",
 }
 """Files that import only each other: data, formulas and plots."""

@@ -25,7 +25,10 @@ def test_a_wrong_key_of_a_claim_is_named_with_its_file(here):
             changed(curtailed=True, seeds=4),  # 1/16 is too large
             "seeds=4: too few for a comparison to hold; use more",
         ),
-        "many": (changed(curtailed=True, seeds=14), "seeds=14: tests of more than 13 pairs may"),
+        "many": (
+            changed(curtailed=True, seeds=14),
+            "seeds=14: the missing ones of more than 10 pairs have too many",
+        ),
         "undecided": (
             changed(curtailed=True, comparisons=[{**TINY["comparisons"][0], "decides": False}]),
             "curtailed=true: no comparison decides; leave it out",

@@ -425,3 +425,8 @@ def test_a_genotype_stays_what_it_is():
     space = SPACES["gan"][0]
     with pytest.raises(ValueError, match="allows"):
         space.check(Genotype("gan", {**drawn("gan", 0), "generator/cell1/up0": "none"}))
+
+
+def test_a_donor_whose_weights_would_all_be_zero_is_refused():
+    with pytest.raises(ValueError, match="lam=0 gam=0: donated weights would be zero"):
+        Mixing(**{**MIXING, "lam": 0.0, "gam": 0.0})

@@ -1,5 +1,6 @@
 """DrQ-v2's learner: an update by hand, shifts, noise, and a state that loses nothing."""
 
+import math
 from dataclasses import replace
 from functools import partial
 from math import tanh
@@ -284,6 +285,12 @@ def test_an_agent_that_diverged_ends_its_interval_before_an_environment_gets_no_
     agent = learner(task)
     with torch.no_grad():
         next(agent.actor.parameters()).fill_(float("nan"))
-    agent.train_interval()
+    metrics = agent.train_interval()
     assert agent.steps == task.random_steps
     assert not agent.replay.draw(8, 1, 0.9)[1].isnan().any()
+    assert all(math.isnan(loss) for loss in metrics.values())  # so it counts as diverged
+
+
+def test_returns_that_are_no_numbers_have_no_deviation(task, monkeypatch):
+    monkeypatch.setattr("nasrun.tasks.rl.earned", lambda episodes, act: math.inf)
+    assert learner(task)._mean_return(None, 2) == {"return": math.inf, "return_std": 0.0}

@@ -93,17 +93,6 @@ def signed_rank(found: Sequence[float]) -> float | None:
         return float(stats.wilcoxon(unequal, alternative="greater").pvalue)
 
 
-def least_signed_rank(found: Sequence[float], pairs: int) -> float:
-    """Return the smallest p that `pairs` pairs can reach if these are the first of them.
-
-    It is reached if all others are positive, and larger than these.
-    """
-    largest = max(map(abs, found), default=0.0)
-    others = [largest * 2 + place for place in range(1, pairs - len(found) + 1)]
-    least = signed_rank([*found, *others])
-    return 1.0 if least is None else least
-
-
 def rank_sum(first: Sequence[float], second: Sequence[float]) -> float | None:
     """Return p of the one-sided test that the first are larger, without pairs (Mann-Whitney)."""
     if not first or not second:

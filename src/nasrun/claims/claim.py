@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nasrun.analysis.futility import EXACT_PAIRS
 from nasrun.analysis.paired import bonferroni, holm
 from nasrun.claims.comparisons import Comparison, Values
 from nasrun.claims.measures import Gauge
@@ -22,8 +23,6 @@ CONTINUE = ("select", "retrain", "transfer", "analyze")
 """Verbs of its later commands, which continue its run."""
 TOLD = ("frozen", "minutes", "earlier", "paper", "sentence", "published", "source")
 """Keys of a claim that are no part of its protocol."""
-EXACT_PAIRS = 13
-"""Up to so many pairs, scipy tests signed ranks exactly, also with ties."""
 CORRECTIONS: Mapping[str, Callable[[Sequence[float]], list[float]]] = {
     "holm": holm,
     "bonferroni": bonferroni,
@@ -136,8 +135,8 @@ class Claim:
             raise ValueError("curtailed=true: no comparison decides; leave it out")
         if self.seeds > EXACT_PAIRS:
             raise ValueError(
-                f"seeds={self.seeds}: tests of more than {EXACT_PAIRS} pairs may be approximate, "
-                f"so that no bound holds; use at most {EXACT_PAIRS} with curtailed=true"
+                f"seeds={self.seeds}: the missing ones of more than {EXACT_PAIRS} pairs have too "
+                f"many orders; use at most {EXACT_PAIRS} with curtailed=true"
             )
         if not self.can_hold({}):
             raise ValueError(f"seeds={self.seeds}: too few for a comparison to hold; use more")

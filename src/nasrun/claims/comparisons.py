@@ -6,14 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from nasrun.analysis.paired import (
-    Difference,
-    Spread,
-    differences,
-    interval,
-    least_signed_rank,
-    rank_sum,
-)
+from nasrun.analysis.futility import least_signed_rank
+from nasrun.analysis.paired import Difference, Spread, differences, interval, rank_sum
 
 Values = Mapping[str, Mapping[str, Mapping[int, float]]]
 """Values by measure, arm and place; equal places are a pair."""

@@ -62,6 +62,7 @@ class Delivery:
             tested = {f"test_{name}": value for name, value in learner.test().items()}
             pictures = learner.show(folder.path / "best")
             network = self.network(genotype, self._stream("untrained"))
+            torch.manual_seed(self._stream("test"))  # the same test
             untrained = self.task.learner(network).test()
         params = sum(parameter.numel() for parameter in learner.network.parameters())
         note = "  ".join(f"{name} {value:.4g}" for name, value in tested.items())

@@ -154,7 +154,8 @@ class Population(Delivering):
 
     def run_round(self) -> Metrics:
         interval = self.round
-        sweep(self.home, self.round, {m.file for m in (self.best, self.former_best) if m})
+        best = (self.best, self.former_best) if self.best_ever else ()
+        sweep(self.home, self.round, {member.file for member in best if member})
         job = self._job()
         orders = [self._order(member) for member in self.members]
         generator = torch.Generator().manual_seed(self._stream(interval, 0, "submission"))

@@ -84,6 +84,8 @@ class Mixing(Variation):
         for key in ("lam", "gam"):
             if not 0 <= getattr(self, key) <= 1:
                 raise ValueError(f"{key}={getattr(self, key)}: use a number from 0 to 1")
+        if self.lam == self.gam == 0:
+            raise ValueError("lam=0 gam=0: donated weights would be zero; use more for one of them")
 
     def child(
         self,

@@ -9,6 +9,7 @@ copy continues where its parent was. The target of the critic is an average in t
 from __future__ import annotations
 
 import copy
+import math
 import statistics
 from dataclasses import dataclass
 from functools import cached_property
@@ -133,7 +134,7 @@ class Control(PopulationTask):
         return (
             f"{steps / 1e6:.0f} million environment steps in all; a member's replay buffer takes "
             f"up to {one:.1f} GiB of memory, two to three times that while it is saved and read, "
-            "and two copies of each lie on disk"
+            "and three copies of each lie on disk while an interval is trained"
         )
 
     def learner(self, network: nn.Module) -> DrqLearner:
@@ -191,7 +192,7 @@ class DrqLearner(MemberLearner):
                 over, total = False, 0.0
             action = self._explore(observation)
             if not action.isfinite().all():  # the agent diverged, and no environment accepts this
-                break
+                return {"critic_loss": math.nan, "actor_loss": math.nan}
             step = episodes.step(action.numpy())
             observation = torch.as_tensor(step.observation)
             self.replay.add(action, step.reward, step.terminated, observation)
@@ -265,7 +266,8 @@ class DrqLearner(MemberLearner):
         """The mean and standard deviation (n - 1) of the return over episodes without noise."""
         episodes = self.task.environment.start()
         returns = [earned(episodes, act) for _ in range(count)]
-        deviation = statistics.stdev(returns) if count > 1 else 0.0
+        finite = all(map(math.isfinite, returns))
+        deviation = statistics.stdev(returns) if count > 1 and finite else 0.0
         return {"return": statistics.fmean(returns), "return_std": deviation}
 
     def evaluate(self) -> Metrics:
