@@ -111,14 +111,16 @@ def test_entropies_are_those_of_the_distributions():
 
 def test_following_moves_between_two_distributions_and_keeps_their_mass():
     controller = reinforce()
+    controller.learn(controller.draw(4), torch.full((4,), 0.7))
+    assert controller.baseline == pytest.approx(0.7)
     told = torch.zeros(3, 3)
     told[0] = torch.tensor([0.9, 0.1, 0.0])
-    controller.follow(told, 0.5, 0.7)
+    controller.follow(told, 0.5)
     table = controller.marginals()
     assert float(table[0, :2].sum()) == pytest.approx(2 / 3)
     assert float(table[0, 0] / table[0, 1]) == pytest.approx(9**0.5, rel=1e-4)
     assert torch.allclose(table[2], torch.full((3,), 1 / 3))
-    assert controller.baseline == 0.7
+    assert controller.baseline is None  # it begins anew
 
 
 @pytest.mark.parametrize("make", [lambda: reinforce(), lambda: reinforce(recurrent()), Indifferent])
@@ -145,7 +147,7 @@ def test_the_indifferent_one_learns_nothing_and_has_random_marginals():
     controller.begin(all_choices(SPACE))
     before = controller.marginals()
     controller.learn(controller.draw(4), torch.ones(4))
-    controller.follow(before.flip(1), 1.0, 1.0)
+    controller.follow(before.flip(1), 1.0)
     assert torch.equal(controller.marginals(), before)
     assert before[1, 2] == 0 and torch.allclose(before.sum(1), torch.ones(3))
     counts = torch.bincount(controller.draw(3000).columns[:, 0]) / 3000

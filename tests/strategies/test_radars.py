@@ -107,6 +107,7 @@ def test_the_cell_space_works_too():
         assert set(choices) != {"none"}
 
 
+PENALTY = "nasrun.strategies.penalties.DirichletKL"
 TWICE = ("strategy.inner.rounds=2", "strategy.cycles=2", "strategy.readmit=0.5")
 
 
@@ -192,6 +193,8 @@ def test_weights_go_from_the_paths_to_the_supernet_and_back():
     searching._return()
     for name, part in searching.explore.bank._parts.items():
         assert torch.equal(part[""], moved.get(name, explored[name])), name
+        if name in moved:  # the momentum was that of other weights
+            assert not part["momentum_buffer"].any()
     assert searching.exploit is None
 
 
@@ -268,6 +271,20 @@ def test_more_room_keeps_more_choices():
 def test_an_inner_search_that_cannot_exploit_is_refused(words, expected):
     with pytest.raises(ValueError, match=expected):
         built("mobile", "radars", *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["darts_2nd", "weight_optimizer.nesterov=true"], "strategy.inner.*nesterov"),
+        (["darts", f"penalty={{_target_:{PENALTY},scale:1.0}}"], "relaxation=Softmax; use"),
+    ],
+)
+def test_what_the_inner_search_refuses_is_refused_before_exploring(words, expected):
+    name, *others = words
+    words = [f"strategy.inner.{word}" for word in others]
+    with pytest.raises(ValueError, match=expected):
+        begun(f"strategy@strategy.inner={name}", *words)
 
 
 @pytest.mark.parametrize(

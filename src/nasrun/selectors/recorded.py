@@ -120,8 +120,9 @@ class Healthy(Recorded):
     """
 
     def check(self, strategy: Strategy, space: DecisionSpace) -> None:
-        history = getattr(strategy, "history", None)  # RADARS has none before it exploits
-        if history is not None and history.watchdog is None:
+        # RADARS has no history before it exploits, but its inner search has the watchdog already
+        watched = getattr(strategy, "history", None) or getattr(strategy, "inner", None)
+        if getattr(watched, "watchdog", self) is None:
             raise ValueError(
                 "selector=healthy: the search has strategy.watchdog=null, so nothing says which "
                 "rounds are healthy; use selector=frontier"

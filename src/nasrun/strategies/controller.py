@@ -66,11 +66,10 @@ class Controller(ABC):
         """The probabilities of the choices alive (decisions, choices); rows sum to one."""
 
     @abstractmethod
-    def follow(self, probabilities: Tensor, mu: float, reward: float) -> None:
+    def follow(self, probabilities: Tensor, mu: float) -> None:
         """Move by mu in [0, 1] towards other probabilities (decisions, choices).
 
         Choices with probability zero are left out: their total probability does not change.
-        `reward` is the one that the source of the probabilities reached.
         """
 
     @abstractmethod
@@ -161,8 +160,11 @@ class Reinforce(Controller):
         return self.policy.marginals(self.alive, self.prior)
 
     @torch.no_grad()
-    def follow(self, probabilities: Tensor, mu: float, reward: float) -> None:
-        """ln q' = (1 - mu) ln q + mu ln p where p > 0; the total of q over these stays the same."""
+    def follow(self, probabilities: Tensor, mu: float) -> None:
+        """ln q' = (1 - mu) ln q + mu ln p where p > 0; the total of q over these stays the same.
+
+        The baseline begins anew, since the shared weights are others.
+        """
         meant = (probabilities > 0) & self.alive
         least = 1 / DRAWS  # estimated marginals do not resolve less
         q = self.marginals().clamp(min=least)
@@ -171,7 +173,7 @@ class Reinforce(Controller):
         log_mixed = ((1 - mu) * log_q + mu * log_p).masked_fill(~meant, -math.inf)
         change = torch.log_softmax(log_mixed, dim=1) - log_q
         self.prior += change.masked_fill(~meant, 0.0)
-        self.baseline = reward
+        self.baseline = None
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -316,7 +318,7 @@ class Indifferent(Controller):
         kept = self.random.masked_fill(~self.alive, 0.0)
         return kept / kept.sum(1, keepdim=True)
 
-    def follow(self, probabilities: Tensor, mu: float, reward: float) -> None:
+    def follow(self, probabilities: Tensor, mu: float) -> None:
         """Do nothing."""
 
     def state_dict(self) -> dict[str, Any]:

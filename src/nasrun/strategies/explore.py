@@ -275,13 +275,13 @@ class Bank:
         return optimizer
 
     def take(self, network: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
-        """Store the weights of a network and, if given, the state of its optimizer."""
+        """Store the weights of a network with the state of its optimizer; without one it is 0."""
         with torch.no_grad():
             for name, parameter in network.named_parameters():
                 self._parts[name][""].copy_(parameter)
-                if optimizer is not None:
-                    for key in self._keys:
-                        self._parts[name][key].copy_(optimizer.state[parameter][key])
+                for key in self._keys:
+                    state = 0.0 if optimizer is None else optimizer.state[parameter][key]
+                    self._parts[name][key].copy_(torch.as_tensor(state))
 
     def fill(self, network: nn.Module) -> None:
         """Copy the shared weights into a network that has weights of its own."""

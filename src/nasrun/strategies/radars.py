@@ -33,6 +33,7 @@ from nasrun.strategies.differentiable import Differentiable
 from nasrun.strategies.exploit import Exploit, refuse_unfit
 from nasrun.strategies.explore import Explore
 from nasrun.strategies.pruning import fitting, halved, smallest, subspace
+from nasrun.streams import restored
 from nasrun.tasks.base import ImageTask
 
 
@@ -101,6 +102,8 @@ class Radars(SupernetStrategy, Foreseen):
         self.validation = self.explore.validation
         self.seen = self.explore.controller.marginals()
         self.budget.refuse_beyond(self._least_bytes, "even one path at a time")
+        with restored():  # what the inner search refuses is refused now, not after exploring
+            Exploit(copy.deepcopy(self.inner), smallest(self.additive.each), 0.0).begin(context)
 
     @cached_property
     def shapes(self) -> Shapes:
@@ -119,7 +122,7 @@ class Radars(SupernetStrategy, Foreseen):
 
     def foreseen_bytes(self) -> int:
         """The bytes of the subspace that is likeliest now, at least those of the largest path."""
-        _, need = self._subspace(self._marginals())
+        _, need = self._subspace(self.most)
         return max(need, self._exploring_bytes())
 
     def rehearsals(self) -> Iterator[Rehearsal]:
@@ -175,22 +178,23 @@ class Radars(SupernetStrategy, Foreseen):
 
     def _prune(self, cycle: int) -> None:
         """Begin to exploit the likeliest subspace that fits, and halve the choices alive."""
-        kept, need = self._subspace(self._marginals())
+        kept, need = self._subspace(self.most)
         self._narrow(kept)
         plain = {name: list(row) for name, row in kept.items()}
         self.prunings.append({"cycle": cycle, "kept": plain, "bytes_by_shape": need})
         self.exploit = self._exploit(kept, need)
         self.explore.bank.fill(self.supernet.network)
 
-    def _subspace(self, marginals: dict[str, dict[str, float]]) -> tuple[Kept, int]:
+    def _subspace(self, most: int) -> tuple[Kept, int]:
         """The likeliest subspace that fits into memory, and the bytes that it needs."""
+        marginals = self._marginals()
         room = self.guard * self.budget.room
         if math.isinf(room):
             free = Additive(0, {name: dict.fromkeys(row, 0) for name, row in marginals.items()})
-            kept = subspace(marginals, free, room, self.most)
+            kept = subspace(marginals, free, room, most)
             return kept, self._need(kept)
         return fitting(
-            marginals, self.additive, self._need, room, aside=self.explore.aside, most=self.most
+            marginals, self.additive, self._need, room, aside=self.explore.aside, most=most
         )
 
     def _marginals(self) -> dict[str, dict[str, float]]:
@@ -224,7 +228,7 @@ class Radars(SupernetStrategy, Foreseen):
     def _return(self) -> None:
         """Feed back the results of exploiting, or else prune by half; then re-admit choices."""
         if self.exploit is None:
-            self._narrow({})
+            self._narrow(self._subspace(most=1)[0])  # of what is left, one network has to fit
         else:
             self._feed_back(self.exploit)
             self.exploit = None  # frees its memory
@@ -244,9 +248,8 @@ class Radars(SupernetStrategy, Foreseen):
             for choice, p in row.items():
                 decision = self.space.decisions[self.space.rows[name]]
                 table[self.space.rows[name], decision.choices.index(choice)] = p
-        score = inner.validate()[self.task.objective]
         with below("explore.controller"):
-            self.explore.controller.follow(table, self.mu, score)
+            self.explore.controller.follow(table, self.mu)
         self.explore.bank.take(inner.supernet.network)
 
     def masked(
@@ -311,8 +314,10 @@ class Radars(SupernetStrategy, Foreseen):
         assert self.exploit is not None
         return {
             "validation_accuracy": self.validate()[self.task.objective],
+            "trained_on": "+".join(self.exploit.inner.parts),
             "predicted_memory_gib": self.exploit.memory_gib,
             "kept_choices": _mean_length(self.exploit.kept),
+            **self.history.report(),
         }
 
 
