@@ -51,10 +51,10 @@ def test_a_failed_job_of_a_sweep_is_told_and_the_others_go_on(
 
     execute = pipeline.execute
 
-    def fails(plan, console, sweep):
+    def fails(plan, *others):
         if plan.seed == 0:
             raise error
-        return execute(plan, console, sweep)
+        return execute(plan, *others)
 
     monkeypatch.setattr(pipeline, "execute", fails)
     words = [word for word in small if not word.startswith("rounds=")]
@@ -68,6 +68,29 @@ def test_a_failed_job_of_a_sweep_is_told_and_the_others_go_on(
     failed, done = (json.loads(line) for line in journal.read_text().splitlines())
     assert failed["error"] in told
     assert "run" in done
+
+
+def test_what_jobs_have_finished_before_they_failed_is_in_the_table(
+    nasrun, here, small, short, monkeypatch
+):
+    from nasrun.retrain import Retrain
+
+    def fails(self):
+        raise ValueError("retrain.optimizer.lr: the training diverged")
+
+    monkeypatch.setattr(Retrain, "run_round", fails)
+    words = ("stages=[search,select,retrain]", *small, *short)
+    answer = nasrun("run", "-m", "seed=0,1", *words)
+    assert answer.status == 2
+    (journal,) = here.rglob("jobs.jsonl")
+    for line in journal.read_text().splitlines():
+        search, selection = json.loads(line)["stages"]
+        assert (search.endswith("/search"), selection.endswith("/select/magnitude")) == (True, True)
+    table = answer.out[answer.out.rindex("sweep") :]
+    assert "select magnitude" in table
+    assert "retrain" not in table
+    told = nasrun("report", str(journal.parent))
+    assert (told.status, ": 2 runs, " in told.out) == (0, True), told.err
 
 
 def test_a_sweep_continues_what_each_of_its_jobs_names(nasrun, here, finished, small, short):
@@ -233,10 +256,10 @@ def test_a_sweeper_that_draws_is_told_of_a_failure_and_goes_on(
 ):
     execute = execution.execute
 
-    def fails(plan, console, sweep):
+    def fails(plan, *others):
         if plan.retrain.epochs == 2:
             raise RuntimeError("diverged")
-        return execute(plan, console, sweep)
+        return execute(plan, *others)
 
     monkeypatch.setattr(execution, "execute", fails)
     words = [word for word in short if not word.startswith("retrain.epochs=")]

@@ -145,7 +145,7 @@ class Sweep:
 
     def run(self, line: Line, number: int) -> float:
         """Run one job and record it; return its accuracy."""
-        from nasrun.pipeline.execution import execute
+        from nasrun.pipeline.execution import Left, execute
         from nasrun.runs.report import score
 
         console, (typed, _) = screen.console(), line.split()
@@ -153,13 +153,11 @@ class Sweep:
         of = "" if self.total is None else f" of {self.total}"
         console.print(f"{number + 1}{of}  {' '.join(typed)}", style="bold", soft_wrap=True)
         record: dict[str, Any] = {"sweep": self.mark, "overrides": list(typed)}
-        accuracy = float("nan")
+        accuracy, left = float("nan"), Left()
         try:
-            known = line.overrides in self.sources
-            source = self.sources[line.overrides] if known else source_of(line)
-            run, stages = execute(plan_of(line, source), console, self.name)
-            record |= {"run": str(run.path), "stages": [str(stage.path) for stage in stages]}
-            accuracy = score(stages)
+            source = self.sources.get(line.overrides) or source_of(line)
+            execute(plan_of(line, source), console, self.name, left)
+            accuracy = score(left.stages)
             if self.total is None and math.isnan(accuracy):
                 raise ValueError(
                     "no result that a sweeper can use; sweep a search, or use retrain.data=train"
@@ -169,6 +167,11 @@ class Sweep:
                 traceback.print_exc()
             record["error"] = screen.told(error)
             console.print(f"nasrun: {record['error']}")
+        if left.run is not None:
+            record |= {
+                "run": str(left.run.path),
+                "stages": [str(each.path) for each in left.stages],
+            }
         self._write(record)
         if self.total is None and "error" in record:
             raise JobFailed(record["error"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -21,12 +22,23 @@ if TYPE_CHECKING:
     from nasrun.stage import Stage
 
 
-def execute(plan: Plan, console: Console, sweep: str = "") -> tuple[Run, list[StageFolder]]:
+@dataclass
+class Left:
+    """What a command has left so far, also if it fails: its run, and its finished stages in order."""
+
+    run: Run | None = None
+    stages: list[StageFolder] = field(default_factory=list)
+
+
+def execute(
+    plan: Plan, console: Console, sweep: str = "", left: Left | None = None
+) -> tuple[Run, list[StageFolder]]:
     """Run the stages that are not finished yet.
 
-    Returns the run, with its report written, and the command's stages in order. `sweep` names the
-    sweep that the command is a job of.
+    Returns the run, with its report written, and the command's stages in order; `left` has both
+    from the beginning. `sweep` names the sweep that the command is a job of.
     """
+    left = Left() if left is None else left
     from nasrun.pipeline.work import Work
 
     plan.budget.apply()
@@ -47,6 +59,7 @@ def execute(plan: Plan, console: Console, sweep: str = "") -> tuple[Run, list[St
     if run is None:
         ready = _first_stage(plan)  # reads the data, so that faults in them leave no folder
         run = world.first(partial(_claim, plan))
+    left.run = run
     console.print(str(run.path), style="bold", highlight=False, markup=False)
     if others and others[-1].path != run.path:
         ours, theirs = (
@@ -60,7 +73,7 @@ def execute(plan: Plan, console: Console, sweep: str = "") -> tuple[Run, list[St
             run.touch()
         try:
             with tracking(plan.trackers if world.leads else {}, run, sweep) as tracked:
-                work = Work(plan, run, console, ready, tracked)
+                work = Work(plan, run, console, ready, tracked, left.stages)
                 tracked.catch_up(but=[kind.name for kind in plan.kinds])
                 for kind in plan.kinds:
                     work.done += import_module(f"nasrun.pipeline.{kind.name}").perform(work)
