@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 
 import numpy
 import pytest
@@ -11,6 +12,7 @@ import torch
 from nasrun.genotype import unsealed
 from nasrun.runs.finished import load_search, trained_folder
 from nasrun.runs.run import Run
+from nasrun.runs.stage_folder import StageFolder
 
 
 def test_a_loaded_search_is_the_supernet_as_it_ended(finished):
@@ -57,8 +59,24 @@ def test_the_random_baseline_of_a_second_recipe_is_not_what_is_loaded(finished, 
     run = tmp_path / finished.parent.name / finished.name
     shutil.copytree(finished, run)
     shutil.copytree(run / "retrain/random", run / "retrain/random-2")
-    os.utime(run / "retrain/random-2/result.json")  # it ended last
+    StageFolder(run / "retrain/random-2", "").amend({"finished_ns": time.time_ns()})
     assert trained_folder(run, None).branch == "magnitude"
+
+
+def test_the_newest_training_is_the_same_in_a_folder_that_was_copied_without_times(
+    finished, tmp_path
+):
+    run = tmp_path / finished.parent.name / finished.name
+    shutil.copytree(finished, run)
+    shutil.copytree(run / "retrain/magnitude", run / "retrain/argmax")
+    newest = StageFolder(run / "retrain/argmax", "")
+    newest.amend({"finished_ns": time.time_ns()})
+    os.utime(run / "retrain/magnitude/result.json", ns=(2**62, 2**62))
+    assert trained_folder(run, None).branch == "argmax"
+    newest.amend({"true": {}})  # a table that is looked up later
+    assert StageFolder(newest.path, "").finished_at == newest.finished_at < 2**62
+    newest.amend({"finished_ns": None})  # an earlier version did not record it
+    assert newest.finished_at == (newest.path / "result.json").stat().st_mtime_ns
 
 
 def test_a_training_that_was_stopped_does_not_stand_in_the_way_of_a_named_one(finished, tmp_path):

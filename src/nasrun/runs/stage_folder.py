@@ -47,7 +47,7 @@ ORIGIN: Types = dict.fromkeys(("fingerprint", "parent", "source"), str)
 METRICS, TIMING, WEIGHTS = "metrics.jsonl", "timing.jsonl", "weights.safetensors"
 LATER = tuple(kind.name for kind in STAGES if kind is not SEARCH)
 """Names of the stages that have branches."""
-COUNTED = re.compile(r"(^|_)(seconds|params|macs|gap|accuracy|loss)$")
+COUNTED = re.compile(r"(^|_)(seconds|ns|params|macs|gap|accuracy|loss)$")
 """Names of numbers in a result."""
 
 
@@ -112,8 +112,8 @@ class StageFolder:
 
     @property
     def finished_at(self) -> int:
-        """Time at which the result was written, in nanoseconds."""
-        return (self.path / "result.json").stat().st_mtime_ns
+        """Time at which the stage was finished, in nanoseconds; a copied file has another time."""
+        return self.result.get("finished_ns") or (self.path / "result.json").stat().st_mtime_ns
 
     @property
     def config(self) -> dict[str, Any]:
@@ -318,6 +318,7 @@ class StageFolder:
         logs = [path for name in (METRICS, TIMING) if (path := self.path / name).exists()]
         digests = self._digests | {path.name: digest_of(path) for path in logs}
         content = {**result, "digests": digests, "seconds": round(seconds, 3)}
+        content["finished_ns"] = time.time_ns()
         write_record(self.path / "result.json", content)
 
     def amend(self, facts: dict[str, Any]) -> None:

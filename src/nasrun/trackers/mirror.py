@@ -33,7 +33,7 @@ LONGEST = 200
 """Characters of an error that a warning shows."""
 NO_SETTINGS = ("fingerprint", "parent", "genotype", "contents", "files", "budget", "extend")
 """Keys of a later stage's configuration that are no settings of its own."""
-NO_NUMBERS = ("data", "digests", "sizes")
+NO_NUMBERS = ("finished_ns", "data", "digests", "sizes")
 """Keys of a result with descriptions."""
 
 
