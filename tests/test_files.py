@@ -133,6 +133,16 @@ def test_a_damaged_line_is_told_by_the_files_name(tmp_path, text):
         read_lines(path)
 
 
+def test_a_log_may_have_many_lines_but_none_with_too_many_values(tmp_path, monkeypatch):
+    monkeypatch.setattr("nasrun.files.MOST", 5)
+    path = tmp_path / "scores.jsonl"
+    path.write_text('{"a": [1, 2]}\n' * 10)
+    assert len(read_lines(path)) == 10
+    path.write_text('{"a": 1}\n{"a": [1, 2, 3, 4]}\n')
+    with pytest.raises(ValueError, match="more than 5 values"):
+        read_lines(path)
+
+
 def test_a_large_file_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "LARGEST", 2**20)
     path = tmp_path / "report.json"

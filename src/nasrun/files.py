@@ -269,20 +269,24 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    rows = _read(path, lambda text: [json.loads(line) for line in text.split("\n")[:-1]])
+    rows = _read(
+        path, lambda text: [json.loads(line) for line in text.split("\n")[:-1]], lines=True
+    )
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{path}: damaged, a line is no object; repair or delete it")
     return rows
 
 
-def _read(path: Path, parse: Callable[[str], Any]) -> Any:
+def _read(path: Path, parse: Callable[[str], Any], *, lines: bool = False) -> Any:
+    """Return the parsed content of a file; with `lines`, each part has a size of its own."""
     if path.is_fifo():  # reading one would wait forever
         raise ValueError(f"{path}: damaged, it is a pipe")
     try:
         if path.stat().st_size > LARGEST:
             raise Boundless(f"{path}: damaged, it has more than {LARGEST >> 20} MiB")
         content = parse(path.read_text(encoding="utf-8"))
-        _count(content)
+        for part in content if lines else [content]:
+            _count(part)
     except RecursionError as error:
         raise Boundless(f"{path}: damaged, it is nested too deeply") from error
     except OverflowError as error:

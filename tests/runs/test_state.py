@@ -59,10 +59,30 @@ def test_a_stop_between_the_digests_and_the_state_leaves_a_known_state(folder, m
 
     with monkeypatch.context() as patch:
         patch.setattr("pathlib.Path.replace", stop)
-        with pytest.raises(KeyboardInterrupt):
-            write_state(folder, state(3), {})
+        for _ in range(4):
+            with pytest.raises(KeyboardInterrupt):
+                write_state(folder, state(3), {})
     assert read_state(folder, repair=True)["round"] == 2
     assert sorted(path.name for path in folder.iterdir()) == sorted([DIGESTS, PREVIOUS, STATE])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError("no"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_a_state_that_cannot_be_read_now_is_not_taken_for_a_damaged_one(folder, monkeypatch, error):
+    def fail(*args, **words):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.load", fail)
+        with pytest.raises((PermissionError, MemoryError)):
+            read_state(folder, repair=True)
+    assert read_state(folder, repair=True)["round"] == 2
 
 
 def test_two_damaged_states_are_an_error_that_names_both(folder):

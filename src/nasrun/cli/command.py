@@ -31,8 +31,14 @@ def run_line(line: Line) -> int:
     source = source_of(line)
     if line.flags:
         words = compose(overrides_of(line, source)).words  # reports a mistyped word on one line
-        return run_hydra([*line.flags, *words], lambda config: None)
+        flags = dict.fromkeys([*line.flags, *(["--resolve"] if _asks_for_job(line) else [])])
+        return run_hydra([*flags, *words], lambda config: None)
     return _run_one(line, source)
+
+
+def _asks_for_job(line: Line) -> bool:
+    """Return whether `--cfg job` is typed, which prints values instead of references to them."""
+    return "--cfg=job" in line.flags or "--cfg job" in " ".join(line.flags)
 
 
 def _run_one(line: Line, source: Source | None) -> int:

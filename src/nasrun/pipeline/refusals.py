@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nasrun.budget import LIMITS, MEMORY
 from nasrun.config import depends, key_of, root_of, value_at
 from nasrun.pipeline.source import Source, refuse_unlike
-from nasrun.pipeline.stages import RETRAIN, SEARCH, StageKind
+from nasrun.pipeline.stages import RETRAIN, SEARCH, SELECT, StageKind
 from nasrun.spaces.layout import layout_of
 from nasrun.stage import Divided
 from nasrun.world import Launched
@@ -42,7 +42,8 @@ SIZES = {
 
 def refuse_missing(config: Mapping[str, Any], kinds: Sequence[StageKind]) -> None:
     """Refuse a stage whose group is `null`."""
-    for name in ("space", "dataset", "budget", *(kind.made_of for kind in kinds)):
+    needed = ["space", "dataset", "budget", *(kind.made_of for kind in kinds)]
+    for name in [*needed, *(("task", "engine") if {SEARCH, SELECT} & {*kinds} else ())]:
         if config.get(name) is None:
             raise ValueError(
                 f"{name}=null: needed here; leave a stage out with stages=[search,...]"

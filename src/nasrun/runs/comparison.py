@@ -79,12 +79,15 @@ def chosen(runs: Sequence[Run], filters: Mapping[str, Sequence[str]]) -> list[Ru
                 raise ValueError(f"{key}={value}: no run has it{hint}")
 
     def meant(run: Run, made: Mapping[str, str]) -> bool:
-        return all(
-            any(_finished(run, value) for value in values)
-            if key == "finished"
-            else made.get(key) in values
-            for key, values in filters.items()
-        )
+        try:
+            return all(
+                any(_finished(run, value) for value in values)
+                if key == "finished"
+                else made.get(key) in values
+                for key, values in filters.items()
+            )
+        except ValueError:  # a damaged branch
+            return True
 
     return [run for run in runs if run not in known or meant(run, known[run])]
 

@@ -27,6 +27,10 @@ STATE, PREVIOUS, DIGESTS = "state.pt", "state.previous.pt", "state.json"
 NEEDED = {"round", "stage", "seconds"}
 
 
+MARKS = 16
+"""Digests that are kept: two for the states that lie there, others of saves that were killed."""
+
+
 def write_state(folder: Path, state: dict[str, Any], lines: Mapping[str, Sequence[str]]) -> None:
     """Write a state; the last one becomes the previous one.
 
@@ -40,7 +44,7 @@ def write_state(folder: Path, state: dict[str, Any], lines: Mapping[str, Sequenc
         torch.save(state, counted)  # type: ignore[arg-type]  # it is written sequentially
         file.flush()
         os.fsync(file.fileno())
-        known = [counted.digest.hexdigest(), *_known(folder)][:3]
+        known = [counted.digest.hexdigest(), *_known(folder)][:MARKS]
         write_record(folder / DIGESTS, {"sha256": known, "lines": lines})
         if path.exists():
             path.replace(folder / PREVIOUS)
@@ -65,7 +69,11 @@ def read_state(folder: Path, *, repair: bool) -> dict[str, Any] | None:
             _check(path, known)
             state = torch.load(path, map_location="cpu", weights_only=True)
             assert set(state) >= NEEDED
-        except Exception as error:  # noqa: BLE001  damage raises many types
+        except (MemoryError, PermissionError):
+            raise
+        except Exception as error:
+            if "allocate memory" in str(error):  # torch's; the file may be sound
+                raise MemoryError(str(error)) from error
             damaged.append(f"{path} ({error.__class__.__name__})")
             continue
         if damaged and repair:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 
 from nasrun.cli.verbs.list import KEYS
 from nasrun.runs import comparison
@@ -27,6 +28,16 @@ def test_options_are_listed_for_programs(nasrun):
 def test_the_help_names_every_order_and_fact(nasrun):
     assert KEYS["sort"].split("|") == list(comparison.ORDERS)
     assert set(comparison.FACTS) < set(KEYS)
+
+
+def test_a_damaged_branch_of_one_run_hides_no_other_run(nasrun, finished):
+    other = finished.with_name("v002")
+    shutil.copytree(finished, other)
+    (other / "retrain/magnitude/config.yaml").write_text("source: {}\n")
+    answer = nasrun("list", "runs", "format=json", "finished=transfer")
+    runs = {record["run"] for record in json.loads(answer.out)}
+    assert str(finished) in runs, answer.err
+    assert "v002" in answer.err
 
 
 def test_runs_are_chosen_sorted_and_printed_for_programs(nasrun, finished):
