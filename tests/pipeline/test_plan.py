@@ -99,7 +99,7 @@ def test_networks_that_cannot_be_are_refused_before_anything_is_made(nasrun, her
         "width=20000": "space.channels=20000 space.layers=4: the weights alone take",
         "strategy=random width=30000": "space.channels=30000 space.layers=4: the weights alone",
         "space=mobile depth=100000000": "space.layers=100000000: too many; use at most 1000",
-        "space.nodes=100000": "space.nodes=100000: too many; use at most 100",
+        "space.nodes=100000": "space.nodes=100000: too many; use at most 30",
         "space=gan task=gan strategy=pbtnas width=100000000": "space=gan: the weights alone take",
         "space=gan task=gan strategy=pbtnas space.blocks=999999": "space.blocks=999999: too many",
         "stages=[search,select,retrain] retrain.channels=60000": "retrain.channels=60000 retrain.l",

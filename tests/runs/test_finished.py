@@ -107,6 +107,25 @@ def test_an_exported_network_agrees_with_the_loaded_one(nasrun, finished):
     assert numpy.abs(theirs - ours.numpy()).max() < 1e-4
 
 
+def test_an_export_that_disagrees_is_not_written(nasrun, finished, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    monkeypatch.setattr("nasrun.runs.network.TOLERATED", -1.0)
+    assert "outputs of the exported network differ by" in nasrun("export", finished).refusal
+    assert not (finished / "retrain/magnitude/network.onnx").exists()
+
+
+def test_a_network_with_noise_is_not_exported(finished):
+    import nasrun
+
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    network = nasrun.load(finished)
+    network.genotype = network.genotype.changed({next(iter(network.genotype)): "noise"})
+    with pytest.raises(ValueError, match="has a noise, so its outputs are random"):
+        network.export(finished / "network.onnx")
+
+
 def test_nothing_is_exported_or_analyzed_in_a_run_at_work(nasrun, finished):
     with Run(finished).lock():
         for words in (["export", finished], ["analyze", "search", f"run={finished}"]):

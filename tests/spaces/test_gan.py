@@ -150,3 +150,12 @@ def test_a_block_halves_the_map_wherever_its_pool_stands(down):
 def test_settings_that_cannot_work_are_refused(changes, text):
     with pytest.raises(ValueError, match=text):
         GanSpace(**{**FULL, **changes}, hard=False)
+
+
+@pytest.mark.parametrize("side", [3, 5])
+@pytest.mark.parametrize("down", ["avg_pool", "max_pool", "conv_3x3"])
+def test_branches_of_a_map_of_odd_side_are_halved_to_one_size(side, down):
+    chosen = {"downsample": "halve", "down0": down, "down1": "conv_3x3", "c1": "conv_3x3"}
+    block = DiscriminatorBlock(2, 2, {**BLOCK, "c2": "conv_3x3", **chosen}, first=False)
+    block.released_sum = False
+    assert block(torch.rand(1, 2, side, side)).shape[2:] == ((side + 1) // 2,) * 2

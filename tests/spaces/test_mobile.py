@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nasrun.costs.cost import count
-from nasrun.genotype import SKIP, Genotype
+from nasrun.genotype import SKIP, Genotype, Misfit
 from nasrun.spaces.layout import Layout
 from nasrun.spaces.mobile import MobileSpace, stages
 from nasrun.spaces.supernet import batch_statistics
@@ -85,6 +85,10 @@ def test_layers_are_shared_out_and_every_stage_begins_once(layers):
         ({"stem": "imagenet"}, "layers=4"),
         ({"choices": {"layer09": ("skip_connect",)}}, "layer09"),
         ({"choices": {"layer00": ("conv",)}}, "conv is no block"),
+        *(
+            ({"choices": {"layer00": (name,)}}, f"{name} is no block; use an odd kernel")
+            for name in ("k4e3", "k3e0", "k3e6w0", "k3e6w150")
+        ),
     ],
 )
 def test_what_cannot_be_built_is_refused_by_its_key(change, said):
@@ -212,8 +216,10 @@ def test_a_genotype_is_written_as_its_blocks():
     assert genotype["layer01"] == "k5e3w50se"
     assert made.render(genotype) == text
     assert made.cells(genotype)["layers"][1] == ("layer00", "layer01", "k5e3w50se")
+    with pytest.raises(Misfit, match=r"layers=2, .* set space.layers=2") as error:
+        made.parse("k3e1 skip_connect")
+    assert error.value.settings == {"layers": 2}
     for wrong in (
-        "k3e1 skip_connect",
         "k3e1 k9e9 skip_connect skip_connect",
         "none none none none none",
     ):

@@ -10,7 +10,7 @@ from toys import context
 from nasrun.costs.cost import count
 from nasrun.data.table import Table
 from nasrun.evaluators.tabular import Tabular
-from nasrun.genotype import NONE
+from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.base import listed
 from nasrun.spaces.layout import Layout
 from nasrun.spaces.module_graph import OPERATIONS
@@ -122,11 +122,47 @@ def test_drawn_and_mutated_modules_have_at_most_nine_edges_and_any_fewer():
         assert sum(each[name] != NONE for name in EDGES) <= 9
 
 
+def test_edges_that_are_always_there_stay_whatever_is_drawn_or_mutated():
+    always = [*EDGES][:3]
+    made = NasBench101(
+        operations=OPERATIONS, channels=2, layers=3, choices=dict.fromkeys(always, ("edge",))
+    )
+    generator = torch.Generator().manual_seed(0)
+    genotype = made.sample(generator)
+    full = 0
+    for _ in range(80):
+        genotype = made.mutate(genotype, generator)
+        near = [*made.neighbours(genotype)][:40]
+        for each in (made.sample(generator), genotype, *near, *made.stratified(3, generator)):
+            made.check(each)
+            kept = sum(each[name] != NONE for name in EDGES)
+            full += kept == 9
+            assert kept <= 9 and all(each[name] != NONE for name in always)
+    assert full > 50
+    nine = {name: ("edge",) if n < 9 else (NONE, "edge") for n, name in enumerate(EDGES)}
+    made = NasBench101(operations=OPERATIONS, channels=2, layers=3, choices=nine)
+    assert made.check(made.mutate(made.sample(generator), generator))
+
+
+def test_a_genotype_with_too_many_edges_is_refused_however_it_is_given():
+    every = {**dict.fromkeys(EDGES, "edge"), **{f"vertex{n}": CONV3 for n in range(1, 6)}}
+    with pytest.raises(ValueError, match="has 21 edges from input to output"):
+        SPACE.check(Genotype("nasbench101", every))
+
+
+def test_a_module_with_more_vertices_than_channels_is_refused():
+    rows = "0111110/0000001/0000001/0000001/0000001/0000000/0000000"
+    wide = SPACE.parse(f"input,{','.join([CONV1] * 4 + [CONV3])},output {rows}")
+    with pytest.raises(ValueError, match=r"channels=2: .* among 4 vertices; use at least 4"):
+        SPACE.network(wide, inputs=3, outputs=10)
+
+
 def test_wrong_settings_are_refused():
     for wrong, told in (
         ({"operations": ("conv5x5",)}, "operations: conv5x5 is unknown; use conv3x3"),
         ({"choices": {"vertex9": (POOL,)}}, "vertex9 is no decision; use names such as edges-0to1"),
         ({"choices": {"vertex1": ("edge",)}}, "choices.vertex1=.*use some of conv3x3"),
+        ({"choices": dict.fromkeys([*EDGES][:10], ("edge",))}, "10 edges are always there"),
     ):
         with pytest.raises(ValueError, match=told):
             NasBench101(**{"operations": OPERATIONS, "channels": 2, "layers": 3, **wrong})

@@ -184,6 +184,8 @@ def read_latencies(
                 f"{key}: of networks with {name}={measured[name]}, these have {value}; measure it "
                 "again"
             )
+    if others := sorted(amounts.each.keys() - space.rows.keys()):
+        raise ValueError(f"{key}: has {others[0]}, which this space does not; measure it again")
     for decision in space.decisions:
         for choice in decision.choices:
             if choice != NONE and choice not in amounts.each.get(decision.name, {}):

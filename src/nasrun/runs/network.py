@@ -16,6 +16,9 @@ from nasrun.runs.stage_folder import WEIGHTS, StageFolder
 from nasrun.spaces.base import ClassifierSpace
 from nasrun.spaces.layout import Layout
 
+TOLERATED = 1e-3
+"""The largest difference of outputs that an exported network may have."""
+
 
 class TrainedNetwork(nn.Module):
     """Maps images to logits: crops, scales and normalises as in the test, and runs the network.
@@ -90,8 +93,13 @@ class TrainedNetwork(nn.Module):
 
         The file takes square float images in 0..1, of the side that keeps the trained size after
         the crop; its metadata has the classes and the preprocessing, which the graph contains.
-        Raises ValueError without the extra.
+        Raises ValueError without the extra, if the outputs differ, which then are not written, and
+        for networks whose outputs are random.
         """
+        if "noise" in self.genotype.values():
+            raise ValueError(
+                f"{path}: the network has a noise, so its outputs are random; export another one"
+            )
         try:
             import onnxruntime
             import onnxscript  # noqa: F401  torch's exporter needs it
@@ -116,9 +124,15 @@ class TrainedNetwork(nn.Module):
         content = program.model_proto.SerializeToString()
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         other = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
-        write_whole(path, lambda file: file.write(content))
         with torch.no_grad():
-            return float((self(images) - other).abs().max())
+            difference = float((self(images) - other).abs().max())
+        if not difference <= TOLERATED:
+            raise ValueError(
+                f"{path}: outputs of the exported network differ by {difference:.2g}; it is not "
+                "written, use the trained weights instead"
+            )
+        write_whole(path, lambda file: file.write(content))
+        return difference
 
     def _metadata(self, side: int) -> dict[str, str]:
         """Return texts that describe how to use the exported file."""

@@ -157,7 +157,7 @@ def published_network(
         raise ValueError(f"network={network}: unknown network{hint}")
     facts = dict(NETWORKS[network])
     if space.layer_wise:
-        facts["layers"] = len(chosen)
+        facts |= {"channels": 16, "layers": len(chosen)}  # MobileNetV2's, 1801.04381 table 2
     elif space.self_sized:
         facts["layers"] = None
     layout = Layout(

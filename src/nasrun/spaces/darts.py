@@ -28,9 +28,6 @@ from nasrun.supernet.partial import bypassed
 from nasrun.supernet.region import Maps, Probability, Region, running
 from nasrun.supernet.stacked import StackedNetwork, States
 
-MOST_NODES = 100
-"""Ours: a cell with more nodes is too large to be built; this one has 5150 edges."""
-
 
 def edges_of(nodes: int) -> list[tuple[int, int]]:
     """The edges (node, source) of a cell, node-major; sources 0 and 1 are the cell's inputs."""
@@ -76,8 +73,8 @@ class DartsSpace(SupernetSpace):
             raise ValueError(
                 f"nodes={self.nodes} kept_edges={self.kept_edges}: use 1 or more for both"
             )
-        if self.nodes > MOST_NODES:
-            raise ValueError(f"nodes={self.nodes}: too many; use at most {MOST_NODES}")
+        if self.nodes > cells.MOST:  # no genotype of more can be written
+            raise ValueError(f"nodes={self.nodes}: too many; use at most {cells.MOST}")
         check_operations(self.operations, self.choices, _edge_names(self.nodes))
         object.__setattr__(self, "decisions", tuple(self._decisions()))
         object.__setattr__(self, "limits", tuple(self._limits()))

@@ -171,12 +171,20 @@ class DecisionSpace(DrawnSpace):
     def _dropped(
         self, limit: AtMost, choices: Mapping[str, str], generator: torch.Generator | None
     ) -> dict[str, str]:
-        """Return drawn decisions of a limit that keep no operation, as many as are too many."""
+        """Return drawn decisions of a limit that keep no operation, as many as are too many.
+
+        If `none` is a choice, decisions that do not have it are kept.
+        """
         order = torch.randperm(len(limit.decisions), generator=generator).tolist()
         names = [limit.decisions[position] for position in order]
         if self.none_is_a_choice:
             names = [name for name in names if choices[name] != NONE]
+            names.sort(key=self._droppable)
         return dict.fromkeys(names[limit.count :], NONE)
+
+    def _droppable(self, name: str) -> bool:
+        """Return whether a decision may keep no operation."""
+        return not self.none_is_a_choice or NONE in self.decisions[self.rows[name]].choices
 
     def stratified(self, count: int, generator: torch.Generator) -> list[Genotype]:
         """Return `count` genotypes in which a decision's candidates occur equally often, up to one.
@@ -233,16 +241,20 @@ class DecisionSpace(DrawnSpace):
             decision.name: [c for c in self.candidates(decision) if c != genotype[decision.name]]
             for decision in self.decisions
         }
-        return {name: options for name, options in others.items() if options}
+        return {
+            name: options
+            for name, options in others.items()
+            if options and all(self._rivals(genotype, name))
+        }
 
     def _rivals(self, genotype: Genotype, name: str) -> list[list[str]]:
-        """Return, per full limit of this decision, the kept edges one of which must be dropped."""
+        """Return, per full limit of this decision, the edges one of which must be dropped."""
         rivals = []
         for limit in self.limits:
             if name in limit.decisions and genotype[name] == NONE:
                 kept = [other for other in limit.decisions if genotype[other] != NONE]
-                if len(kept) == limit.count:
-                    rivals.append(kept)
+                if len(kept) >= limit.count:
+                    rivals.append([other for other in kept if self._droppable(other)])
         return rivals
 
     def cheapest(self, price: UnaryCost, fixed: Mapping[str, str] | None = None) -> Genotype:

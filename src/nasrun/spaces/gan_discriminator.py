@@ -117,7 +117,7 @@ class DiscriminatorBlock(nn.ModuleDict):
         out = summed(left, right)
         if out is not None:
             return out
-        return F.avg_pool2d(beside, 2) if halve else beside
+        return F.avg_pool2d(beside, 2, ceil_mode=True) if halve else beside
 
     def _branch(
         self, n: Tensor | None, n0: Tensor | None, across: str, along: str, down: str | None
@@ -146,7 +146,7 @@ class Downsampling(nn.Module):
         if x is None:
             return None
         if self.name.startswith("avg"):
-            return F.avg_pool2d(x, 2)
+            return F.avg_pool2d(x, 2, ceil_mode=True)  # as convolutions of stride 2 round
         if self.name.startswith("max"):
-            return F.max_pool2d(x, 2)
+            return F.max_pool2d(x, 2, ceil_mode=True)
         return self.operation(x)

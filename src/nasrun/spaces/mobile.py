@@ -61,6 +61,7 @@ class MobileSpace(SupernetSpace):
     limits = ()
     layer_wise = True
     bounded_by = ("layers",)
+    sized_by = "layers"
 
     def __post_init__(self) -> None:
         for key in ("kernels", "expansions", "widths", "squeeze"):
@@ -141,12 +142,8 @@ class MobileSpace(SupernetSpace):
         return " ".join(genotype[name] for name in self.rows)
 
     def parse(self, text: str) -> Genotype:
-        chosen = text.split()
-        if len(chosen) != self.layers:
-            raise ValueError(
-                f"genotype {text[:40]!r}: expected {self.layers} blocks, found {len(chosen)}"
-            )
-        return self.check(Genotype(self.name, dict(zip(self.rows, chosen, strict=True))))
+        chosen = {_layer_name(index): choice for index, choice in enumerate(text.split())}
+        return self.check(Genotype(self.name, chosen))
 
     def cells(self, genotype: Genotype) -> dict[str, list[tuple[str, str, str]]]:
         names = ("stem", *self.rows)
@@ -177,6 +174,11 @@ def block(choice: str) -> Block | None:
             f"choices: {choice} is no block; use a name such as k3e6, k5e3w50se or skip_connect"
         )
     kernel, expansion, width, squeezed = found.groups()
+    if int(kernel) % 2 == 0 or int(expansion) < 1 or not 1 <= int(width or 100) <= 100:
+        raise ValueError(
+            f"choices: {choice} is no block; use an odd kernel, an expansion of at least 1, and a "
+            "width of 1 to 100"
+        )
     return Block(int(kernel), int(expansion), int(width or 100) / 100, bool(squeezed))
 
 

@@ -69,6 +69,11 @@ class NasBench101(DecisionSpace, ClassifierSpace, FoldedSpace):
             if not left or set(left) - set(whole[name]):
                 known = ", ".join(whole[name])
                 raise ValueError(f"choices.{name}={list(left)}: use some of {known}")
+        forced = [name for name in EDGES if NONE not in self.choices.get(name, whole[name])]
+        if len(forced) > MOST_EDGES:
+            raise ValueError(
+                f"choices: {len(forced)} edges are always there; leave none to all but {MOST_EDGES}"
+            )
         decisions = (Decision(n, tuple(self.choices.get(n, every))) for n, every in whole.items())
         object.__setattr__(self, "decisions", tuple(decisions))
         self.layout  # noqa: B018  a Layout checks the settings
@@ -85,6 +90,12 @@ class NasBench101(DecisionSpace, ClassifierSpace, FoldedSpace):
         if layout.partial != 1:
             raise ValueError(f"partial={layout.partial}: this space has no mixed edges; use 1")
         graph = self.graph(self.check(genotype)).pruned()
+        joined = 0 if graph is None else sum(1 for s in graph.sources(graph.last) if s)
+        if layout.channels < joined:
+            raise ValueError(
+                f"channels={layout.channels}: this module divides them among {joined} vertices; "
+                f"use at least {joined}"
+            )
         return ModuleNetwork(graph, inputs=inputs, outputs=outputs, layout=layout)
 
     def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> NasBench101:
@@ -109,7 +120,10 @@ class NasBench101(DecisionSpace, ClassifierSpace, FoldedSpace):
         place = {graph.last: LAST}  # a smaller module leaves the vertices before the output idle
         kept = {(s, place.get(t, t)) for s, t in graph.edges}
         edges = {name: EDGE if edge in kept else NONE for name, edge in EDGES.items()}
-        genotype = self.check(Genotype(self.name, {**edges, **chosen}))
+        return self.check(Genotype(self.name, {**edges, **chosen}))
+
+    def check(self, genotype: Genotype) -> Genotype:
+        super().check(genotype)
         live = self.graph(genotype).pruned()
         if live is not None and len(live.edges) > MOST_EDGES:
             raise ValueError(

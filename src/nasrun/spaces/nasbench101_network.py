@@ -94,7 +94,7 @@ class VertexModule(OfImages):
     def forward(self, x: Tensor, drop_path: float) -> Tensor:
         graph = self.graph
         if graph is None:
-            return x.new_zeros(len(x), self.outputs, *x.shape[2:])
+            return x.new_zeros(x.shape[0], self.outputs, *x.shape[2:])
         found = {0: x}
         for vertex in graph.inner:
             width = self.widths[vertex]

@@ -25,6 +25,8 @@ def table(words: Sequence[str]) -> int:
         )
     chosen = packages(keys["data"]) if "data" in keys else None
     _check(chosen, [name for kind in opening.KNOWN for name in kind.data])
+    if "out" in keys:
+        new_file(keys, "out", "")  # before minutes of reading
     benchmark = opening.open_benchmark(Path(names[0]))
     _check(chosen, benchmark.data)
     path = new_file(keys, "out", benchmark.table)

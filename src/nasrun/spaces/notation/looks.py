@@ -22,7 +22,8 @@ def home(text: str) -> str | None:
         return "nasbench201"
     if modules.written(text):
         return "nasbench101"
-    if tuples.START.search(text) or ("@" in text and text.lstrip("'\"").startswith(CELLS)):
+    written = text.lstrip("'\"").startswith(CELLS) and ("@" in text or "|" in text)
+    if tuples.START.search(text) or written:
         return "darts"
     if MORPH.match(text):
         return "morph"
