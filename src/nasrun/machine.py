@@ -92,7 +92,7 @@ def forget_peak() -> None:
 
     with suppress(OSError):  # no Linux
         Path("/proc/self/clear_refs").write_text("5")
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # else the call would start the GPU, also for work on the CPU
         torch.cuda.reset_peak_memory_stats()
 
 

@@ -39,7 +39,7 @@ def test_a_sweep_runs_every_combination_and_closes_with_a_table(nasrun, here, sm
     ("error", "told"),
     [
         (ValueError("seed=0: does not work today"), ": seed=0: does not work today"),
-        (ChildProcessError("does not work today"), ": files: does not work today"),
+        (ChildProcessError("does not work today"), ": does not work today"),
         (RuntimeError("out of memory\n  at 0x0"), ": RuntimeError: out of memory"),
         (KeyError("alpha"), ": KeyError: 'alpha'"),
     ],

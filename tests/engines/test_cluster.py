@@ -249,9 +249,13 @@ def test_without_an_address_ray_starts_here_and_joins_no_cluster(monkeypatch):
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setenv("RAY_task_oom_retries", "")  # so that it is removed afterwards
+    monkeypatch.delenv("RAY_task_oom_retries")
     engine = RayCluster(address=None, cpus=1.0, gpus=0.0, retries=0, patience=0.0)
     engine.check(BUDGET)
     with pytest.raises(KeyboardInterrupt):
         dict(engine.run(Fails(), [7], 3))
     (words,) = asked
     assert (words["address"], words["num_cpus"]) == ("local", 3)
+    # Ray's default is to try a member for ever that its node ends for lack of memory
+    assert os.environ["RAY_task_oom_retries"] == "0"  # noqa: SIM112  Ray spells it so

@@ -629,3 +629,13 @@ def test_another_cache_is_the_same_run(nasrun, here, finished, small, monkeypatc
     monkeypatch.setenv("NASRUN_CACHE", str(here / "cache"))
     assert str(finished) in nasrun("search", *small).out
     assert [path.name for path in finished.parent.iterdir()] == ["v001"]
+
+
+def test_hours_that_end_with_the_last_round_of_a_stage_stop_before_the_next(nasrun, here, small):
+    words = [word for word in small if not word.startswith("rounds=")]
+    words += ["stages=[search,select]", "rounds=1"]
+    answer = nasrun("run", *words, "budget.max_hours=1e-6")
+    assert answer.status == 75
+    assert len(list(here.rglob("search/result.json"))) == 1
+    assert not list(here.rglob("select/*/result.json"))
+    assert nasrun("run", *words).status == 0

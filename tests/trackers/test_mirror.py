@@ -46,6 +46,20 @@ def test_a_finished_run_is_shown_whole_and_once(finished, shelf, keeping, rounds
     assert shelf.calls == ["open", "close finished"]
 
 
+def test_what_a_result_gets_later_is_sent_later(finished, shelf, keeping):
+    show(finished, keeping())
+    StageFolder(finished / "select/magnitude", "").amend({"true": {"cifar10": {"accuracy": 0.9}}})
+    del shelf.calls[:]
+    show(finished, keeping())
+    assert shelf.calls == ["open", "conclude select/magnitude", "close finished"]
+    (found,) = shelf.numbers["result/select/magnitude/true/cifar10/accuracy"]
+    assert found[1] == 0.9
+    assert all(len(x) == 1 for name, x in shelf.numbers.items() if name.startswith("result/"))
+    del shelf.calls[:]
+    show(finished, keeping())
+    assert shelf.calls == ["open", "close finished"]
+
+
 def test_what_a_failure_left_out_is_sent_later(finished, shelf, keeping, rounds_of):
     gone = {"log search": 1, "conclude select/magnitude": 1, "log retrain/random": 1}
 

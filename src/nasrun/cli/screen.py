@@ -88,9 +88,9 @@ def told(error: Exception) -> str:
     from nasrun.budget import BudgetSpent
 
     text = str(error)
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:
         text = f"{error.filename or _unnamed(error)}: {error.strerror or error}"
-    elif not isinstance(error, ValueError | BudgetSpent):
+    elif not isinstance(error, ValueError | ChildProcessError | BudgetSpent):
         text = f"{type(error).__name__}: {text}".splitlines()[0]
     return shown(" ".join(text.split()))
 

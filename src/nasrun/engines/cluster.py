@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -141,6 +142,8 @@ class RayCluster(Engine):
         # a lost node's log would be printed, for which Ray has no public switch
         worker._worker_logs_enabled = False
         local: dict[str, Any] = {} if self.address is not None else {"num_cpus": cores}
+        # a member that its node ends for lack of memory would be tried again for ever
+        os.environ.setdefault("RAY_task_oom_retries", str(self.retries))
         try:
             if self.address not in (None, "auto"):
                 answers(str(self.address))  # Ray would try for a minute

@@ -96,6 +96,8 @@ class Work:
         world.meet()  # all know by now which folder it is, and the leader may write
         if world.first(lambda: folder.finished):
             return folder
+        if self.done:
+            self.plan.budget.check()  # the hours may have ended with the last round of a stage
         stage = begin()
         if isinstance(stage, PopulationStrategy) and stage.needs:
             self.console.print(f"needs {stage.needs}", highlight=False, markup=False)

@@ -110,19 +110,25 @@ class OwnFeatures(Distance):
 
     def begin(self, dataset: Dataset, budget: Budget) -> None:
         self.dataset, self.device = dataset, budget.torch_device
-        images, labels = pixels(dataset, "train", "validation", device=self.device)
-        self.first, self.second = (self._classifier(images, labels, seed) for seed in (1, 2))
+        images, labels = pixels(dataset, "train", "validation", device=torch.device("cpu"))
+        self.first, self.second = (
+            self._classifier(images, labels, seed).to(self.device) for seed in (1, 2)
+        )
+        images = images.to(self.device)
         self.real = moments(self.first.features_of(images))
         self.floor_of = moments(self.second.features_of(images))
         if not all(bool(x.isfinite().all()) for x in (*self.real, *self.floor_of)):
             raise Diverged("the classifier of the images", {}, ["task.distance.lr"])
 
     def _classifier(self, images: Tensor, labels: Tensor, seed: int) -> Classes:
-        """Return a trained classifier that depends only on the seed."""
+        """Return a classifier that depends only on the seed, so it is trained on the CPU.
+
+        Every process that resumes a search trains it again, and scores must mean the same.
+        """
         facts = self.dataset.facts()
         with restored():
             torch.manual_seed(seed)
-            classifier = Classes(facts).to(self.device)
+            classifier = Classes(facts)
             optimizer = torch.optim.AdamW(classifier.parameters(), lr=self.lr)
             steps = self.epochs * -(-len(labels) // self.batch_size)
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.lr, total_steps=steps)

@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -214,6 +214,7 @@ class Mirror:
         self.known: dict[str, float] | None = None
         self.described: set[str] = set()
         self.unread: set[str] = set()
+        self.complete: set[str] = set()
         self.failures = self.left_out = 0
         self.told = False
         self.ending: Ending | None = None
@@ -270,6 +271,7 @@ class Mirror:
     def _send_stage(self, account: Account, known: dict[str, float]) -> None:
         stage = account.stage
         if self.tracker.spelled(f"result/{stage}/seconds") in known:
+            self._send_amended(account, known)
             return
         last = known.get(self.tracker.spelled(f"{stage}/round"), 0)
         try:
@@ -291,6 +293,24 @@ class Mirror:
         if end is not None:
             self.tracker.conclude(stage, end)
             known |= {self.tracker.spelled(name): value for name, value in end.numbers.items()}
+
+    def _send_amended(self, account: Account, known: dict[str, float]) -> None:
+        """Send what a result got after its stage was sent, such as a true accuracy."""
+        if not account.done or account.stage in self.complete:
+            return
+        try:
+            end = account.end()
+        except (ValueError, OSError):
+            return  # the run names damaged files itself
+        later = {
+            name: value
+            for name, value in end.numbers.items()
+            if self.tracker.spelled(name) not in known
+        }
+        if later:
+            self.tracker.conclude(account.stage, replace(end, numbers=later, pictures=[]))
+            known |= {self.tracker.spelled(name): value for name, value in later.items()}
+        self.complete.add(account.stage)
 
     def _tell(self, reason: str) -> None:
         """Warn once per command."""
