@@ -10,12 +10,15 @@ import signal
 import sys
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
 
 import pytest
 from remembered import remember
 from toys import context
+
+from nasrun.runs import environment
 
 SMALL = ["rounds=2", "width=2", "depth=3", "batch_size=16", "images=64", "space.nodes=1"]
 SMALL += ["space.kept_edges=1", "budget.threads=1", "budget.device=cpu"]
@@ -84,6 +87,7 @@ def side_by_side():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nasrun.budget.busy", lambda: 0)
         patch.setattr("nasrun.budget.cores", lambda: 1)
+        patch.setattr(environment, "_git_commit", cache(environment._git_commit))
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 

@@ -2,10 +2,9 @@
 
 import ast
 import re
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
-
-import pytest
 
 SOURCES = Path(__file__).parents[1] / "src" / "nasrun"
 MAP = Path(__file__).parents[1] / "docs" / "architecture.md"
@@ -178,18 +177,32 @@ def name_of(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
+@cache
+def nodes(path):
+    """All nodes of a file."""
+    return [*ast.walk(ast.parse(path.read_text()))]
+
+
+@cache
 def imported(path):
     """The modules that a file imports, those inside functions and for type checkers included."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    found = set()
+    for node in nodes(path):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
             below = SOURCES.parent / node.module.replace(".", "/")
             for alias in node.names:
                 inner = (below / alias.name).with_suffix(".py").exists()
                 inner = inner or (below / alias.name).is_dir()
-                yield f"{node.module}.{alias.name}" if inner else node.module
+                found.add(f"{node.module}.{alias.name}" if inner else node.module)
+    return found
+
+
+def unlike(fault):
+    """What is wrong, by the names of the files, of those with something wrong."""
+    return {name_of(path): found for path in FILES if (found := fault(path))}
 
 
 def ours(path):
@@ -198,23 +211,23 @@ def ours(path):
     return {name for name in names if name}
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_a_file_imports_only_what_it_may(path):
-    name = name_of(path)
-    home = name.split(".")[0]
-    allowed = EVERYONE_MAY | (set() if {name, home} & EVERYONE_MAY else MAY[home] | FROM_BEGIN_ON)
-    wrong = {
-        other
-        for other in ours(path)
-        if other != name and not any(other == a or other.startswith(f"{a}.") for a in allowed)
-    }
-    assert not wrong
+def test_a_file_imports_only_what_it_may():
+    def wrong(path):
+        name = name_of(path)
+        home = name.split(".")[0]
+        own = set() if {name, home} & EVERYONE_MAY else MAY[home] | FROM_BEGIN_ON
+        allowed = tuple(f"{other}." for other in EVERYONE_MAY | own | {name})
+        return {other for other in ours(path) if not f"{other}.".startswith(allowed)}
+
+    assert unlike(wrong) == {}
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_hydra_is_known_to_the_command_line_and_the_configuration_only(path):
-    known = {name.split(".")[0] for name in imported(path)} & {"hydra", "omegaconf"}
-    assert not known or name_of(path).split(".")[0] in HYDRA
+def test_hydra_is_known_to_the_command_line_and_the_configuration_only():
+    def wrong(path):
+        known = {name.split(".")[0] for name in imported(path)} & {"hydra", "omegaconf"}
+        return known if name_of(path).split(".")[0] not in HYDRA else set()
+
+    assert unlike(wrong) == {}
 
 
 def test_no_strategy_knows_another():
@@ -270,32 +283,31 @@ def test_the_map_in_the_docs_says_the_same():
     assert not {name for name in EVERYONE_MAY if f"`{name}`" not in page}
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_a_file_runs_no_foreign_code_and_swallows_no_error(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        where = f"{path}:{getattr(node, 'lineno', 0)}"
-        if isinstance(node, ast.ExceptHandler):
-            assert node.type is not None, f"{where}: a bare except"
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in ("eval", "exec", "compile", "__import__"), where
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
-            keywords = {word.arg: ast.unparse(word.value) for word in node.keywords}
-            assert keywords.get("weights_only") == "True", where
-    pickling = {name.split(".")[0] for name in imported(path)} & {"pickle", "dill", "joblib"}
-    if name_of(path) in UNPICKLES:
-        tree = ast.parse(path.read_text())
-        used = {ast.unparse(n) for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
-        assert {name for name in used if name.startswith("pickle.")} == {"pickle.Unpickler"}
-        assert {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)} >= {"find_class"}
-    else:
-        assert not pickling
+def test_a_file_runs_no_foreign_code_and_swallows_no_error():
+    for path in FILES:
+        for node in nodes(path):
+            where = f"{path}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.ExceptHandler):
+                assert node.type is not None, f"{where}: a bare except"
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("eval", "exec", "compile", "__import__"), where
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                keywords = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                assert keywords.get("weights_only") == "True", where
+        pickling = {name.split(".")[0] for name in imported(path)} & {"pickle", "dill", "joblib"}
+        if name_of(path) in UNPICKLES:
+            used = {ast.unparse(n) for n in nodes(path) if isinstance(n, ast.Attribute)}
+            assert {name for name in used if name.startswith("pickle.")} == {"pickle.Unpickler"}
+            functions = {n.name for n in nodes(path) if isinstance(n, ast.FunctionDef)}
+            assert "find_class" in functions
+        else:
+            assert not pickling, path
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_a_file_begins_with_what_it_is(path):
-    tree = ast.parse(path.read_text())
-    assert (ast.get_docstring(tree) or "").strip(), path
-    assert path.stem not in ("utils", "helpers", "common", "misc")
+def test_a_file_begins_with_what_it_is():
+    for path in FILES:
+        assert (ast.get_docstring(nodes(path)[0]) or "").strip(), path
+        assert path.stem not in ("utils", "helpers", "common", "misc"), path
 
 
 def named(path):

@@ -104,7 +104,7 @@ def test_killed_within_a_trial_it_goes_on_in_two_processes_to_the_byte(
 
         with monkeypatch.context() as patch:
             patch.setattr(place, name, stopped)
-            assert nasrun("search", *SERIAL, "outputs=parts").status != 0
+            assert nasrun("search", *SERIAL, "outputs=parts").status == 130
     answer = nasrun("search", *GROWING, "engine.processes=2", "outputs=parts")
     assert answer.status == 0, answer.err
     same(found("whole"), found("parts"))

@@ -232,7 +232,7 @@ def test_a_population_that_classifies_goes_on_to_the_byte(nasrun, here, monkeypa
         return train(member)
 
     monkeypatch.setattr(ClassifierMember, "train_interval", stopped)
-    assert nasrun("search", *CLASSIFIERS, "outputs=parts").status != 0
+    assert nasrun("search", *CLASSIFIERS, "outputs=parts").status == 130
     assert nasrun("search", *CLASSIFIERS, "outputs=parts").status == 0
     files = [next(Path(folder).glob("*/v001/search")) for folder in ("whole", "parts")]
     for name in ("metrics.jsonl", "lineage.json"):

@@ -125,14 +125,14 @@ def test_an_option_says_what_it_is_in_its_first_line(request, group):
     assert found
     for option, text in found.items():
         assert len(text) > 15, option
-        assert ":" in text or " " in text, option
+        assert len(text.split()) >= 3, option
 
 
-@pytest.mark.parametrize("path", DEFAULTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_number_has_a_source(path):
-    lines = [line for line in path.read_text().splitlines() if NUMBER.match(line)]
-    lines = [line for line in lines if line.partition(":")[0].strip() != "seed"]
-    assert [line for line in lines if "# " not in line] == []
+def test_every_number_has_a_source():
+    for path in DEFAULTS:
+        lines = [line for line in path.read_text().splitlines() if NUMBER.match(line)]
+        lines = [line for line in lines if line.partition(":")[0].strip() != "seed"]
+        assert [line for line in lines if "# " not in line] == [], path
 
 
 def test_the_pattern_finds_numbers():
@@ -144,9 +144,9 @@ def test_the_pattern_finds_numbers():
     assert len(numbered) > 10
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_a_file_begins_with_a_comment_and_fits_one_screen(path):
-    text = path.read_text()
-    assert text.startswith("# ")
-    assert len(text.splitlines()) <= 60
-    assert isinstance(yaml.safe_load(text), dict)
+def test_a_file_begins_with_a_comment_and_fits_one_screen():
+    for path in FILES:
+        text = path.read_text()
+        assert text.startswith("# "), path
+        assert len(text.splitlines()) <= 60, path
+        assert isinstance(yaml.safe_load(text), dict), path

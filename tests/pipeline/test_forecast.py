@@ -456,6 +456,8 @@ def test_a_plan_says_only_of_limits_that_can_be_met_that_they_can(nasrun):
         answer = nasrun("plan", *verb, *words)
         assert "budget.max_params_m=1e-06: the cheapest" in answer.refusal
         assert "can be met" not in answer.out
+    words = ["space=mobile", "depth=3", "images=64", "budget.max_params_m=9"]
+    assert "can be met" in nasrun("plan", "search", *words).out
 
 
 def test_a_plan_counts_test_images_and_reads_none(nasrun, monkeypatch):

@@ -96,7 +96,7 @@ def test_an_original_is_seen_as_the_test_saw_it(folder, kind, settings):
     assert nearest.max() < 2  # of 255: Pillow rounds twice
 
 
-def test_an_export_takes_what_is_cropped_inside(network, tmp_path):
+def test_an_export_crops_inside_and_tells_its_classes_and_what_it_does(network, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     network.kept = 0.5
@@ -107,15 +107,6 @@ def test_an_export_takes_what_is_cropped_inside(network, tmp_path):
     images[:, :, 2:6, 2:6] = 0.6
     (logits,) = session.run(None, {"images": images.numpy()})
     assert numpy.abs(logits - numpy.array([[1.0, 1.6, 1.5]])).max() < 1e-5
-
-
-def test_an_export_tells_its_classes_and_what_it_does_to_an_image(network, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    network.kept = 0.5
-    path = tmp_path / "network.onnx"
-    network.export(path)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     told = session.get_modelmeta().custom_metadata_map
     assert json.loads(told["classes"]) == ["cat", "dog"]
     assert json.loads(told["mean"]) == pytest.approx([0.1, 0.2, 0.3])

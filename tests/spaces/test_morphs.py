@@ -216,8 +216,9 @@ def test_an_impossible_morph_is_refused():
     genotype = SPACE.parse("layers conv3_w1 pool conv3_w2 dense_w1; skips 1-3=add")
     for text in ("deep 5 conv3", "deep 0 conv3", "deep 4 conv3", "deep 1 dense", "wide 2 2",
                  "wide 3 2", "wide 9 4", "add 2 3", "add 3 1", "add 1 3", "add 1 9"):  # fmt: skip
+        morph = read(text)
         with pytest.raises(ValueError, match=r"."):
-            read(text).grown(genotype)
+            morph.grown(genotype)
     for text in ("", "deep 1", "deep 1 pool", "narrow 1 2", "wide 1"):
         with pytest.raises(ValueError, match="is no morph"):
             read(text)

@@ -166,7 +166,7 @@ def test_a_server_that_is_gone_is_asked_a_few_times_and_changes_no_byte(
     assert found == plain
     assert len(told) == 1
     refused = [call for call in shelf.calls if call == "open"][1:]
-    assert len(refused) <= log2(ROUNDS) + 2
+    assert 2 <= len(refused) <= log2(ROUNDS) + 2
     shelf.fault = None
     show(run("tracked").path, trackers)
     assert [step for step, _ in shelf.numbers["search/loss"]] == [*range(1, ROUNDS + 1)]
