@@ -87,6 +87,13 @@ def test_limits_come_before_the_front(search):
     assert set(selector.report(None)) == {"priced_by", "front"}  # it is exchanged for another
 
 
+def test_the_cost_that_an_error_names_is_accepted(search, monkeypatch):
+    monkeypatch.setattr(type(search), "least", lambda search: 123.45411)
+    with pytest.raises(ValueError, match=r"has .* 123\.4542; use that or more"):
+        Affordable(cost=1.0).check(search, SPACE)
+    Affordable(cost=123.4542).check(search, SPACE)
+
+
 def test_a_cost_that_nothing_meets_is_refused_before_the_search_and_after_it(search):
     least = price(search, 0)
     with pytest.raises(ValueError, match=r"selector.cost=0.001: the cheapest network of this sp"):

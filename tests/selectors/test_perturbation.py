@@ -671,3 +671,10 @@ def test_an_operation_without_which_the_loss_is_no_number_is_kept():
     kept = {name: choice for name, choice in selector.genotype.items() if choice != NONE}
     assert kept
     assert kept.items() <= lost.items()
+
+
+def test_an_edge_that_the_search_has_decided_is_dropped_after_all_less_certain_ones():
+    selector, _ = real("space=darts", *SMALL, perturbed=["selector=perturb_magnitude"])
+    selector.scores = [{"subject": "normal/2-0", "scores": {"a": -0.6}, "outcome": "a"}]
+    kept = {edge: selector._decided(edge) for edge in ("normal/2-0", "normal/2-1")}
+    assert max(kept, key=kept.__getitem__) == "normal/2-0"

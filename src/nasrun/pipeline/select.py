@@ -77,7 +77,9 @@ def _measure_late(work: Work, folder: StageFolder) -> None:
     strategy = begin_search(plan)
     assert isinstance(strategy, SupernetStrategy)
     measured = _discretise(plan, run, strategy, read_genotype(folder, plan.space))
-    if measured and world.leads:
+    if not measured:
+        say(work.console, f"{folder.title}: no gap, since the choice is not in the supernet")
+    if world.leads:
         folder.amend(measured)
         folder.write(DISCRETISATION, measured)  # last: it says that nothing is missing
     world.meet()

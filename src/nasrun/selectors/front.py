@@ -71,7 +71,9 @@ class Affordable(OnFront):
         self._refuse(strategy, strategy.least(), "network of this space")
 
     def pick(self, strategy: PricedStrategy, front: Sequence[Candidate]) -> Candidate:
-        self._refuse(strategy, strategy.price(front[0].genotype), "candidate of this search")
+        within = "" if self.context.limits is None else " within the limits"
+        least = strategy.price(front[0].genotype)
+        self._refuse(strategy, least, f"candidate of this search{within}")
         prices = [strategy.price(candidate.genotype) for candidate in front]
         left = [c for c, price in zip(front, prices, strict=True) if self._allows(price)]
         return left[-1]
@@ -81,8 +83,8 @@ class Affordable(OnFront):
 
     def _refuse(self, strategy: PricedStrategy, least: float, what: str) -> None:
         if not self._allows(least):
-            enough = math.ceil(least * 1e4) / 1e4
+            enough = f"{math.ceil(least * 1e4) / 1e4:.4f}".rstrip("0").rstrip(".")
             raise ValueError(
                 f"selector.cost={self.cost}: the cheapest {what} has {strategy.priced_by} "
-                f"{enough:g}; use that or more"
+                f"{enough}; use that or more"
             )

@@ -225,9 +225,12 @@ class Perturbation(Selector, Divided):
         ]
 
     def _decided(self, edge: str) -> float:
-        """Return the score of an edge's operation when decided; 0 if the search decided it."""
+        """Return the score of an edge's operation when decided; -1 if the search decided it.
+
+        That is minus the probability that a decided operation has.
+        """
         events = [score for score in self.scores if score["subject"] == edge]
-        return events[0]["scores"][events[0]["outcome"]] if events else 0.0
+        return events[0]["scores"][events[0]["outcome"]] if events else -1.0
 
     def _record(self, event: int, subject: str, scores: Scores, outcome: str) -> None:
         self.scores.append(

@@ -99,6 +99,7 @@ class Rescored(Selector, OnEngine, Divided):
         sound = [score for score in found if score.sound]
         if not sound:
             unsound = OUTSIDE if evaluator is None else evaluator.unsound
+            unsound = unsound.replace("strategy.evaluator", "selector.evaluator")
             raise ValueError(f"selector.contestants={self.contestants}: none of them {unsound}")
         ranked = sorted(sound, key=lambda score: -score.merit)
         return {
@@ -118,7 +119,8 @@ class Rescored(Selector, OnEngine, Divided):
 
     def rehearsals(self, strategy: Strategy) -> Iterator[Rehearsal]:
         self.read(strategy)
-        sample, evaluator = self.space.sample(), self.evaluator
+        sample = self._promising[0] if self._promising else self.space.sample()
+        evaluator = self.evaluator
         if evaluator is None:
             score = self.strategy.shared_score
             assert score is not None

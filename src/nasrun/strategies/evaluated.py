@@ -102,6 +102,7 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine, Divided):
                 return self.evaluator.warm_up(self, self.round / warm_up)
         count = min(self.together, self.num_candidates - len(self._candidates))
         proposed = self.propose(count)
+        proposed = self.budget.world.first(lambda: proposed)  # a fit may differ by machine
         if len(proposed) < count:  # a later round makes up for them
             self._missing += self.together - len(proposed)
         with below("evaluator"):

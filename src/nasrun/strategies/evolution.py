@@ -84,6 +84,12 @@ class Evolution(EvaluatedSearch):
         self.warm_start = warm_start
         self._first: list[Genotype] = []
 
+    @property
+    def smallest_batch(self) -> float | None:
+        if self.warm_start is not None and self.warm_start.evaluator.smallest_batch is None:
+            return None  # processes do not share its scoring
+        return self.evaluator.smallest_batch
+
     def begin(self, context: Context[DecisionSpace, ImageTask]) -> None:
         super().begin(context)
         if self.warm_start is not None:

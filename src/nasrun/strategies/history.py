@@ -107,7 +107,7 @@ class Watchdog:
         return (
             f"round {last.round}: the search collapses, {last.skip_share:.0%} skip connections in "
             f"a cell type, {last.free_share:.0%} operations without weights; "
-            "selector=healthy takes the last round before"
+            "selector=healthy takes the last round that is not collapsed"
         )
 
     def reason(self, records: Sequence[Snapshot]) -> str | None:

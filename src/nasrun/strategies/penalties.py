@@ -61,6 +61,11 @@ class ResourceCost(Penalty):
         self.supernet = supernet
         self.estimator.check(supernet)
         space = supernet.space
+        if space.layer_wise:
+            raise ValueError(
+                f"penalty=ResourceCost: only the costs of cells' edges are known, not those of "
+                f"space={space.name}; use penalty=null"
+            )
         costs = space.costs(inputs=task.inputs, outputs=task.outputs, size=task.size)
         self.costs = costs.to(supernet.alpha.device, torch.float32)
 
