@@ -362,7 +362,9 @@ def results() -> dict[str, str]:
 
 def timeless(text: str) -> str:
     """Return a text without seconds."""
-    text = re.sub(r'"(seconds|created|check|timing\.jsonl)": ?("[^"]*"|[\d.e-]+)', "", text)
+    text = re.sub(
+        r'"(seconds|finished_ns|created|check|timing\.jsonl)": ?("[^"]*"|[\d.e-]+)', "", text
+    )
     return re.sub(r"\d+(\.\d+)? (s|min|h)\b|left \S+|mem \S+", "", text)
 
 

@@ -87,7 +87,7 @@ MOVED = (
 SWEEP = "hydra.sweep.dir=outputs/sweep"
 KILLED = -signal.SIGKILL
 TIMING = "timing.jsonl"
-TIMES = ("seconds", "created", "memory_gib", TIMING, "check")
+TIMES = ("seconds", "finished_ns", "created", "memory_gib", TIMING, "check")
 """Keys of measurements, and of digests that depend on them."""
 UNLIKE = ("state.json", "subspaces.png", "tree.png", "commands.jsonl", "nasrun.log")
 """Files that may differ, since they have times, measured memory, or commands by the clock."""
