@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import torch
 
+from nasrun.budget import Budget
 from nasrun.context import Context
 from nasrun.engines.local import Serial
 from nasrun.evaluators.base import Evaluator
@@ -122,6 +123,11 @@ class Task:
 
 def context(space=None, task=None, budget=None, **others):
     """Return a context with the parts that a test needs; its streams are those of torch's seed."""
+    budget = (
+        Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
+        if budget is None
+        else budget
+    )
     parts = {"engine": Serial(), "streams": Streams(torch.initial_seed()), **others}
     return Context(space=space, task=Task() if task is None else task, budget=budget, **parts)
 

@@ -77,6 +77,19 @@ def allocate(*, frugally: bool) -> None:
         library.malloc_trim(0)  # blocks that an earlier job of a sweep kept
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def resident_gib() -> float | None:
     """Return this process's current memory in GiB, or `None` if the system has no /proc."""
     try:

@@ -35,5 +35,6 @@ def test_cfg_prints_the_resolved_configuration_and_runs_nothing(nasrun, here):
     assert "rounds: 7" in answer.out
     assert "tau_end: 0.03" in answer.out
     assert "${" not in answer.out
+    assert nasrun("search", "-c", "job", "strategy=snas", "rounds=7").out == answer.out
     assert "--multirun, --cfg" in nasrun("search", "-m", "--cfg", "job", "seed=0,1").refusal
     assert list(here.iterdir()) == []

@@ -132,8 +132,11 @@ REFUSED = {
     "no stages": ("run stages=[]", "stages=[]: a run begins with search"),
     "group left out": ("run transfer=null", "transfer=null: needed; leave a stage out"),
     "group left out behind a key": ("run rounds=2 space=null", "space=null: needed; leave a stage"),
-    "engine left out": ("search ~engine", "engine=null: needed here; leave a stage out"),
-    "task left out": ("search ~task", "task=null: needed here; leave a stage out"),
+    "engine left out": (
+        "search ~engine",
+        "engine=null: needed here; choose one of `nasrun",
+    ),
+    "task left out": ("search ~task", "task=null: needed here; choose one of `nasrun list task`"),
     "keys of a stage left out": (
         "run stages=[search] epochs=9",
         "epochs=9: has no effect with stages=[search]; leave it out, or add retrain to the stages",

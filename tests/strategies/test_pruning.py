@@ -131,8 +131,7 @@ def test_the_greedy_network_is_the_likeliest_of_its_size_and_one_exchange_from_t
 def test_half_of_the_choices_stay_and_those_of_the_subspace_among_them():
     q = {"a": {"x": 0.4, "y": 0.3, "z": 0.2, "w": 0.1}, "b": {"none": 0.6, "x": 0.4}}
     assert halved(q, {"a": ("w",), "b": ("x",)}) == {"a": ("x", "w"), "b": ("x",)}
-    assert halved(q, {"a": ("x", "y", "z")})["a"] == ("x", "y", "z")  # more than half
-    assert halved(q, {}) == {"a": ("x", "y"), "b": ("x",)}  # `none` alone is no choice
+    assert halved(q, {"a": ("x", "y", "z"), "b": ("x",)})["a"] == ("x", "y", "z")  # more than half
 
 
 def test_a_subspace_shrinks_until_what_the_sum_does_not_know_fits_too():

@@ -19,8 +19,8 @@ DIGIT = 16
 def least_signed_rank(found: Sequence[float], pairs: int) -> float:
     """Return the smallest p that `pairs` pairs can reach if these are the first of them.
 
-    The others are then positive, since p falls if a difference grows; a pair of equal values would
-    be left out, which has no smaller p. At most 10 pairs.
+    The others are then positive, since the other sign makes no p smaller; neither does a pair of
+    equal values, which is left out. At most 10 pairs.
     """
     known, missing = [each for each in found if each], pairs - len(found)
     if not known and not missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from nasrun.cli import screen
@@ -38,7 +39,8 @@ def run_line(line: Line) -> int:
 
 def _asks_for_job(line: Line) -> bool:
     """Return whether `--cfg job` is typed, which prints values instead of references to them."""
-    return "--cfg=job" in line.flags or "--cfg job" in " ".join(line.flags)
+    parts = [part for flag in line.flags for part in flag.split("=", 1)]
+    return any(flag in ("--cfg", "-c") and value == "job" for flag, value in pairwise(parts))
 
 
 def _run_one(line: Line, source: Source | None) -> int:

@@ -24,7 +24,7 @@ THREADED = 16 * 1024  # average bytes per file above which threads decode faster
 CHUNK = 64  # number of files per piece of work
 
 END_OF_JPEG = b"\xff\xd9"
-TAIL = 64 * 1024  # bytes at the end of a JPEG among which its end is looked for
+TAIL = 512  # bytes at the end of a JPEG in which its end is looked for
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def look_once(headers: Listing, whole: Listing, watched: Watched) -> None:
 
     A successful check is not repeated while names, lengths and times of the files stay the same.
     """
-    marks = (_digest(headers, "headers"), _digest(whole, "whole"))
+    marks = (_digest(headers, "headers and ends"), _digest(whole, "whole"))
     mark = cache_folder() / "looked" / "-".join(marks)
     if mark.is_file():
         return
@@ -68,9 +68,10 @@ def _read_header(file: ImageFile) -> None:
 
 
 def _has_end(file: ImageFile) -> bool:
+    """Return whether a JPEG ends with its mark; cameras may pad it with zeros."""
     with file.open("rb") as stream:
         stream.seek(max(stream.seek(0, os.SEEK_END) - TAIL, 0))
-        return END_OF_JPEG in stream.read()
+        return stream.read().rstrip(b"\0").endswith(END_OF_JPEG)
 
 
 def _unwatched(items: Iterable[Any], text: str, total: int) -> Iterable[Any]:

@@ -79,7 +79,7 @@ class ImageNet(Dataset):
         self.holdout.split(self.layout().labelled(self.holdout.split_seed))
 
     def look(self, watched: Watched) -> None:
-        """Check headers and ends of the images for training, and all bytes of the test part."""
+        """Check headers and ends of JPEGs of the training part, and all bytes of the test part."""
         parts = self._parts
         look_once(parts["train"] + parts["validation"], parts["test"], watched)
 

@@ -178,9 +178,9 @@ def _parts(folder: Path) -> Division:
 
 
 def _unlabelled(part: Path, train: Path) -> bool:
-    """Return whether a part has no class folders, or a single other one: `test/images`."""
-    inside = folders(part)
-    return not inside or (len(inside) == 1 and inside[0] not in folders(train))
+    """Return whether a part has no class folders, or only `images`, which is none."""
+    inside = {name.casefold() for name in folders(part)} - {"images"}
+    return not inside and "images" not in folders(train)
 
 
 def _named(folders: Sequence[str], names: Sequence[str]) -> str | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,19 +46,6 @@ class Engine(ABC):
     @abstractmethod
     def close(self) -> None:
         """End the processes kept between runs; the next run starts new ones."""
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute on one thread, as a job does."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def prepare_worker() -> None:

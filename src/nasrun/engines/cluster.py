@@ -17,6 +17,10 @@ from nasrun.engines.nodes import HeadLost, Nodes, answers, differing, own
 from nasrun.machine import own_signals
 from nasrun.world import Lost
 
+OOM_RETRIES = "RAY_task_oom_retries"
+"""Ray's setting: how often a task is tried again that its node ended for lack of memory."""
+TYPED = OOM_RETRIES in os.environ
+
 LOOK = 2.0
 """Seconds between two looks at the nodes of the cluster while nothing finishes."""
 
@@ -143,7 +147,8 @@ class RayCluster(Engine):
         worker._worker_logs_enabled = False
         local: dict[str, Any] = {} if self.address is not None else {"num_cpus": cores}
         # a member that its node ends for lack of memory would be tried again for ever
-        os.environ.setdefault("RAY_task_oom_retries", str(self.retries))
+        if not TYPED:
+            os.environ[OOM_RETRIES] = str(self.retries)
         try:
             if self.address not in (None, "auto"):
                 answers(str(self.address))  # Ray would try for a minute

@@ -17,7 +17,8 @@ from threading import Thread
 from typing import Any
 
 from nasrun.budget import Budget
-from nasrun.engines.base import Engine, Job, one_thread, prepare_worker
+from nasrun.engines.base import Engine, Job, prepare_worker
+from nasrun.machine import one_thread
 from nasrun.streams import restored
 
 

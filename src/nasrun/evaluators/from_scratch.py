@@ -14,9 +14,10 @@ from nasrun.budget import Budget
 from nasrun.context import Context
 from nasrun.costs.memory import Shapes, network_bytes
 from nasrun.divergence import Diverged, finite
-from nasrun.engines.base import OnEngine, given, one_thread
+from nasrun.engines.base import OnEngine, given
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
+from nasrun.machine import one_thread
 from nasrun.schedules import Schedule
 from nasrun.score import Score
 from nasrun.spaces.layout import Layout, Stem

@@ -42,8 +42,11 @@ SIZES = {
 
 def refuse_missing(config: Mapping[str, Any], kinds: Sequence[StageKind]) -> None:
     """Refuse a stage whose group is `null`."""
-    needed = ["space", "dataset", "budget", *(kind.made_of for kind in kinds)]
-    for name in [*needed, *(("task", "engine") if {SEARCH, SELECT} & {*kinds} else ())]:
+    if {SEARCH, SELECT} & {*kinds}:
+        for name in ("task", "engine"):
+            if config.get(name) is None:
+                raise ValueError(f"{name}=null: needed here; choose one of `nasrun list {name}`")
+    for name in ("space", "dataset", "budget", *(kind.made_of for kind in kinds)):
         if config.get(name) is None:
             raise ValueError(
                 f"{name}=null: needed here; leave a stage out with stages=[search,...]"

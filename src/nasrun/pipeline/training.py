@@ -71,7 +71,8 @@ def _earlier(
         if length < epochs and stage.finished:
             found[length] = stage
     if not found:
-        beside = "".join(_unlike(run, own, stage) for stage in unlike[-1:])
+        newest = sorted(unlike, key=lambda stage: stage.finished_at)[-1:]
+        beside = "".join(_unlike(run, own, stage) for stage in newest)
         raise ValueError(
             f"extend=true: {run.path} has no finished {kind.name} of {own['source']} with fewer "
             f"than {epochs} epochs and otherwise these settings{beside}; leave it out, or give "

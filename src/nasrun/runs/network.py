@@ -93,8 +93,8 @@ class TrainedNetwork(nn.Module):
 
         The file takes square float images in 0..1, of the side that keeps the trained size after
         the crop; its metadata has the classes and the preprocessing, which the graph contains.
-        Raises ValueError without the extra, if the outputs differ, which then are not written, and
-        for networks whose outputs are random.
+        Raises ValueError without the extra, for a network whose outputs are random, and if outputs
+        differ; then the file is not written.
         """
         if "noise" in self.genotype.values():
             raise ValueError(

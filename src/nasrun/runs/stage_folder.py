@@ -6,6 +6,7 @@ import math
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,10 @@ class StageFolder:
     @property
     def finished_at(self) -> int:
         """Time at which the stage was finished, in nanoseconds; a copied file has another time."""
-        return self.result.get("finished_ns") or (self.path / "result.json").stat().st_mtime_ns
+        path = self.path / "result.json"
+        with suppress(ValueError):  # a damaged result is named once it is read
+            return int(self.result.get("finished_ns") or path.stat().st_mtime_ns)
+        return path.stat().st_mtime_ns
 
     @property
     def config(self) -> dict[str, Any]:
@@ -302,10 +306,8 @@ class StageFolder:
 
     def write(self, name: str, content: Any) -> None:
         """Write a JSON file into the stage's folder."""
-        if isinstance(content, Mapping):
-            write_record(self.path / name, content)
-        else:
-            write_json(self.path / name, content)
+        put = write_record if isinstance(content, Mapping) else write_json
+        put(self.path / name, content)
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result; then the stage is finished.
@@ -317,9 +319,8 @@ class StageFolder:
         seconds = self._spent + time.monotonic() - self._started
         logs = [path for name in (METRICS, TIMING) if (path := self.path / name).exists()]
         digests = self._digests | {path.name: digest_of(path) for path in logs}
-        content = {**result, "digests": digests, "seconds": round(seconds, 3)}
-        content["finished_ns"] = time.time_ns()
-        write_record(self.path / "result.json", content)
+        ends = {"digests": digests, "seconds": round(seconds, 3), "finished_ns": time.time_ns()}
+        write_record(self.path / "result.json", {**result, **ends})
 
     def amend(self, facts: dict[str, Any]) -> None:
         """Add facts to the result of a finished stage."""

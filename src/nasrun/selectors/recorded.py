@@ -123,8 +123,9 @@ class Healthy(Recorded):
         # RADARS has no history before it exploits, but its inner search has the watchdog already
         watched = getattr(strategy, "history", None) or getattr(strategy, "inner", None)
         if getattr(watched, "watchdog", self) is None:
+            key = getattr(getattr(strategy, "inner", strategy), "key", "strategy")
             raise ValueError(
-                "selector=healthy: the search has strategy.watchdog=null, so nothing says which "
+                f"selector=healthy: the search has {key}.watchdog=null, so nothing says which "
                 "rounds are healthy; use selector=frontier"
             )
 

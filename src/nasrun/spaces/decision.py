@@ -271,7 +271,9 @@ class DecisionSpace(DrawnSpace):
             chosen[name] = min(open_, key=lambda choice: price(name, choice))
         for limit in self.limits:
             kept = [name for name in limit.decisions if chosen[name] != NONE]
-            ranked = sorted(kept, key=lambda name: (price(name, chosen[name]), name))
+            ranked = sorted(
+                kept, key=lambda name: (self._droppable(name), price(name, chosen[name]), name)
+            )
             chosen |= dict.fromkeys(ranked[limit.count :], NONE)
         return Genotype(self.name, chosen)
 

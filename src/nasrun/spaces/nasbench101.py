@@ -72,7 +72,8 @@ class NasBench101(DecisionSpace, ClassifierSpace, FoldedSpace):
         forced = [name for name in EDGES if NONE not in self.choices.get(name, whole[name])]
         if len(forced) > MOST_EDGES:
             raise ValueError(
-                f"choices: {len(forced)} edges are always there; leave none to all but {MOST_EDGES}"
+                f"choices: {len(forced)} edges are always there, more than a module has; let all "
+                f"but {MOST_EDGES} of them choose none, too"
             )
         decisions = (Decision(n, tuple(self.choices.get(n, every))) for n, every in whole.items())
         object.__setattr__(self, "decisions", tuple(decisions))

@@ -86,9 +86,10 @@ class Evolution(EvaluatedSearch):
 
     @property
     def smallest_batch(self) -> float | None:
-        if self.warm_start is not None and self.warm_start.evaluator.smallest_batch is None:
-            return None  # processes do not share its scoring
-        return self.evaluator.smallest_batch
+        parts = [] if self.warm_start is None else [self.warm_start.evaluator]
+        sizes = [part.smallest_batch for part in (self.evaluator, *parts)]
+        known = [size for size in sizes if size is not None]
+        return min(known) if len(known) == len(sizes) else None
 
     def begin(self, context: Context[DecisionSpace, ImageTask]) -> None:
         super().begin(context)

@@ -4,7 +4,7 @@
 
 If the likeliest `most` choices of every decision fit, they are kept. Else a greedy knapsack starts
 with the likeliest choice of every decision, and repeatedly adds the choice with the largest gain
-per byte, or exchanges it for a less likely one where a decision has `most` choices.
+per byte, in the place of a less likely one where a decision has `most` choices.
 """
 
 from __future__ import annotations
@@ -49,13 +49,10 @@ def fitting(
 
 
 def halved(marginals: Marginals, kept: Kept) -> Kept:
-    """Return the choices of a subspace and the likeliest others, up to half of each decision's.
-
-    A decision that `kept` does not name keeps its likeliest operation first.
-    """
+    """Return the choices of a subspace and the likeliest others, up to half of each decision's."""
     left: Kept = {}
     for name, row in marginals.items():
-        first = kept.get(name) or (_best(row),)
+        first = kept[name]
         ranked = sorted(row, key=lambda choice: (choice not in first, -row[choice]))
         count = max(len(first), math.ceil(len(row) / 2))
         left[name] = tuple(choice for choice in row if choice in ranked[:count])

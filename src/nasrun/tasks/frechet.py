@@ -22,6 +22,7 @@ from nasrun.data.base import Dataset
 from nasrun.data.facts import Facts
 from nasrun.data.splits import Part
 from nasrun.divergence import Diverged
+from nasrun.machine import one_thread
 from nasrun.stage import Metrics
 from nasrun.streams import restored
 
@@ -121,12 +122,13 @@ class OwnFeatures(Distance):
             raise Diverged("the classifier of the images", {}, ["task.distance.lr"])
 
     def _classifier(self, images: Tensor, labels: Tensor, seed: int) -> Classes:
-        """Return a classifier that depends only on the seed, so it is trained on the CPU.
+        """Return a classifier that depends on the seed, and on nothing else of this machine's.
 
-        Every process that resumes a search trains it again, and scores must mean the same.
+        It is trained on the CPU with one thread: every process that resumes a search trains it
+        again, and scores must mean the same.
         """
         facts = self.dataset.facts()
-        with restored():
+        with restored(), one_thread():
             torch.manual_seed(seed)
             classifier = Classes(facts)
             optimizer = torch.optim.AdamW(classifier.parameters(), lr=self.lr)

@@ -295,7 +295,7 @@ class Mirror:
             known |= {self.tracker.spelled(name): value for name, value in end.numbers.items()}
 
     def _send_amended(self, account: Account, known: dict[str, float]) -> None:
-        """Send what a result got after its stage was sent, such as a true accuracy."""
+        """Send the numbers that a result got after its stage was sent, such as a true accuracy."""
         if not account.done or account.stage in self.complete:
             return
         try:
@@ -308,7 +308,9 @@ class Mirror:
             if self.tracker.spelled(name) not in known
         }
         if later:
-            self.tracker.conclude(account.stage, replace(end, numbers=later, pictures=[]))
+            self.tracker.conclude(
+                account.stage, replace(end, numbers=later, genotype=None, pictures=[])
+            )
             known |= {self.tracker.spelled(name): value for name, value in later.items()}
         self.complete.add(account.stage)
 

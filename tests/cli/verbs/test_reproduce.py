@@ -95,7 +95,12 @@ def test_an_arm_may_end_with_an_analysis_and_its_data_may_have_any_path(nasrun, 
     small = SMALL.replace("batch_size=16 images=64", "batch_size=2")
     claim = {
         "words": f"{small} dataset=image_folder dataset.size=8",
-        "arms": {"darts": ["search strategy=darts", "analyze search shuffles=0 images=4"]},
+        "arms": {
+            "darts": [
+                "search strategy=darts",
+                "analyze search shuffles=0 images=4 edges=1 rounds=1",
+            ]
+        },
         "minutes": {},
         "needs": ["dataset.root"],
         "measures": {"gap": {**TINY["measures"]["gap"], "stage": "search", "key": "seconds"}},
