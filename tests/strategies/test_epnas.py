@@ -16,7 +16,9 @@ from nasrun.engines.local import Serial
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import SKIP
 from nasrun.score import Score
+from nasrun.spaces import module_graph
 from nasrun.spaces.mobile import MobileSpace
+from nasrun.spaces.nasbench101 import NasBench101
 from nasrun.spaces.nasbench201 import NasBench201
 from nasrun.strategies.controller import Factorised, Indifferent, Recurrent, Reinforce
 from nasrun.strategies.epnas import Epnas, shares
@@ -263,3 +265,10 @@ def test_a_space_that_is_exhausted_ends_in_repeats():
 def test_impossible_values_are_refused(settings, wrong):
     with pytest.raises(ValueError, match=wrong):
         begun(**settings)
+
+
+def test_a_space_whose_limit_drops_edges_that_may_choose_none_is_refused():
+    space = NasBench101(operations=module_graph.OPERATIONS, channels=8, layers=3)
+    search = begun(Scores([0.5]), num_candidates=1, together=2, beam=2, children=2)
+    with pytest.raises(ValueError, match=r"space=nasbench101: an edge .* use strategy=evolution"):
+        search.begin(context(space))

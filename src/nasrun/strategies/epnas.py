@@ -83,6 +83,11 @@ class Epnas(EvaluatedSearch):
 
     def begin(self, context: Context[Any, ImageTask]) -> None:
         super().begin(context)
+        if context.space.none_is_a_choice and context.space.limits:
+            raise ValueError(
+                f"space={context.space.name}: an edge without an operation is both a choice and "
+                "left over by a limit, which EPNAS cannot tell apart; use strategy=evolution"
+            )
         self.prefixes = Prefixes(context.space, _params(context))
         self.controller.begin(self.prefixes.alive)
         self._restart()
