@@ -18,6 +18,7 @@ from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
 from nasrun.data.augment import Augment
 from nasrun.data.images import Digits
+from nasrun.selectors.recorded import Healthy
 from nasrun.strategies.explore import Explore
 from nasrun.strategies.levels import Bilevel
 from nasrun.strategies.radars import Turn
@@ -296,3 +297,11 @@ def test_settings_that_cannot_work_are_refused(word):
         ValueError, match=rf"strategy\.?.*{word.split('=')[0]}={word.split('=')[1]}"
     ):
         built("mobile", "radars", f"strategy.{word}")
+
+
+def test_a_search_without_a_watchdog_is_refused_by_healthy_before_it_explores():
+    searching = begun("strategy.inner.watchdog=null")
+    with pytest.raises(ValueError, match=r"has strategy\.inner\.watchdog=null, so nothing says"):
+        Healthy().check(searching, searching.space)
+    watched = begun()
+    Healthy().check(watched, watched.space)
