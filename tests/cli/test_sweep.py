@@ -93,6 +93,28 @@ def test_what_jobs_have_finished_before_they_failed_is_in_the_table(
     assert (told.status, ": 2 runs, " in told.out) == (0, True), told.err
 
 
+def test_a_training_is_in_the_table_though_the_baseline_after_it_failed(
+    nasrun, here, small, short, monkeypatch
+):
+    from nasrun.retrain import Retrain
+
+    run_round, begun = Retrain.run_round, []
+
+    def fails(self):
+        begun.append(self.round)
+        if begun.count(0) == 2:  # of the second training
+            raise ValueError("retrain.optimizer.lr: the training diverged")
+        return run_round(self)
+
+    monkeypatch.setattr(Retrain, "run_round", fails)
+    words = ("stages=[search,select,retrain]", *small, *short)
+    assert nasrun("run", "-m", "seed=0", *words).status == 2
+    (journal,) = here.rglob("jobs.jsonl")
+    record = json.loads(journal.read_text())
+    assert record["stages"][-1].endswith("/retrain/magnitude")
+    assert "diverged" in record["error"]
+
+
 def test_a_sweep_continues_what_each_of_its_jobs_names(nasrun, here, finished, small, short):
     assert nasrun("select", "method=argmax", "budget.threads=1").status == 0
     answer = nasrun("retrain", "-m", "selector=magnitude,argmax", *short)

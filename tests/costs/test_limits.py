@@ -313,6 +313,16 @@ def test_a_budget_without_limits_limits_nothing():
     assert made.allow(MOBILE.sample())
 
 
+def test_a_latency_table_of_a_larger_space_of_its_kind_is_refused(tmp_path):
+    each = {d.name: dict.fromkeys(d.choices, 0.1) for d in MOBILE.decisions}
+    layout = SPACES["mobile"][1]
+    path = written(tmp_path / "table.json", "mobile", 1.0, each)
+    read_latencies(path, MOBILE, layout, None)
+    path = written(path, "mobile", 1.0, {**each, "layer99": {"skip_connect": 0.1}})
+    with pytest.raises(ValueError, match="has layer99, which this space does not; measure it"):
+        read_latencies(path, MOBILE, layout, None)
+
+
 def test_a_latency_table_of_another_space_is_refused(tmp_path):
     path = written(tmp_path / "table.json", "mobile", 1.0, {"layer00": {"skip_connect": 0.1}})
     layout = SPACES["mobile"][1]

@@ -140,6 +140,24 @@ def test_nothing_else_joins_the_population_of_a_warm_start(together, monkeypatch
     assert len(children) == 10
 
 
+@pytest.mark.parametrize(
+    ("own", "first", "both"), [(8, 6, 6), (8, None, None), (None, 8, None), (4, math.inf, 4)]
+)
+def test_processes_share_what_both_the_search_and_its_warm_start_can_share(own, first, both):
+    class Shared(Scores):
+        def __init__(self, batch):
+            super().__init__([0.0] * 9)
+            self.batch = batch
+
+        @property
+        def smallest_batch(self):
+            return self.batch
+
+    search = begun([0.0] * 9, warm_start=WarmStart(scored=6, evaluator=Shared(first)))
+    search.evaluator = Shared(own)
+    assert search.smallest_batch == both
+
+
 def test_a_warm_start_has_to_leave_some_out_and_to_score_at_once():
     with pytest.raises(ValueError, match=r"warm_start.scored=4 population=4: use more than 4"):
         begun([0.0] * 6, warm_start=WarmStart(scored=4, evaluator=Scores([])))

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from toys import context
+from toys import MOBILE, context
 
 from nasrun.budget import Budget
 from nasrun.config import build, compose, resolve
@@ -108,6 +108,11 @@ def test_the_weight_scales_it():
 def test_a_weight_without_effect_is_refused(weight):
     with pytest.raises(ValueError, match=f"weight={weight}: use more than 0"):
         ResourceCost(weight=weight, form="log", estimator=Exact())
+
+
+def test_a_space_of_layers_is_refused_by_the_key_of_the_penalty():
+    with pytest.raises(ValueError, match=r"^penalty=ResourceCost: .* space=mobile; use null, or"):
+        begun(MOBILE)
 
 
 # Gradients

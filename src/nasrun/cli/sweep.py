@@ -167,11 +167,7 @@ class Sweep:
                 traceback.print_exc()
             record["error"] = screen.told(error)
             console.print(f"nasrun: {record['error']}")
-        if left.run is not None:
-            record |= {
-                "run": str(left.run.path),
-                "stages": [str(each.path) for each in left.stages],
-            }
+        record |= left.facts()
         self._write(record)
         if self.total is None and "error" in record:
             raise JobFailed(record["error"])

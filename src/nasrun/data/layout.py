@@ -155,7 +155,7 @@ def _parts(folder: Path) -> Division:
             f"{validation or held} is there, but no train folder beside it; put the training "
             "images into train/<class>/"
         )
-    if held is not None and _unlabelled(folder / held, folder / str(train)):
+    if train is not None and held is not None and _unlabelled(folder / held, folder / train):
         held = None
     if held is None:
         held, validation = validation, None

@@ -20,6 +20,7 @@ from nasrun.world import Lost
 OOM_RETRIES = "RAY_task_oom_retries"
 """Ray's setting: how often a task is tried again that its node ended for lack of memory."""
 TYPED = OOM_RETRIES in os.environ
+"""Whether the user has set it, which then is left alone."""
 
 LOOK = 2.0
 """Seconds between two looks at the nodes of the cluster while nothing finishes."""

@@ -6,7 +6,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nasrun.display import say
 from nasrun.pipeline.plan import Plan
@@ -29,6 +29,12 @@ class Left:
     run: Run | None = None
     stages: list[StageFolder] = field(default_factory=list)
 
+    def facts(self) -> dict[str, Any]:
+        """Return the paths of both, nothing without a run."""
+        if self.run is None:
+            return {}
+        return {"run": str(self.run.path), "stages": [str(each.path) for each in self.stages]}
+
 
 def execute(
     plan: Plan, console: Console, sweep: str = "", left: Left | None = None
@@ -38,9 +44,9 @@ def execute(
     Returns the run, with its report written, and the command's stages in order; `left` has both
     from the beginning. `sweep` names the sweep that the command is a job of.
     """
-    left = Left() if left is None else left
     from nasrun.pipeline.work import Work
 
+    left = Left() if left is None else left
     plan.budget.apply()
     world = plan.budget.world
     run = plan.source.run if plan.source else world.first(partial(_find, plan))

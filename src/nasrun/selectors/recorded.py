@@ -122,7 +122,7 @@ class Healthy(Recorded):
     def check(self, strategy: Strategy, space: DecisionSpace) -> None:
         # RADARS has no history before it exploits, but its inner search has the watchdog already
         watched = getattr(strategy, "history", None) or getattr(strategy, "inner", None)
-        if getattr(watched, "watchdog", self) is None:
+        if watched and hasattr(watched, "watchdog") and watched.watchdog is None:
             key = getattr(getattr(strategy, "inner", strategy), "key", "strategy")
             raise ValueError(
                 f"selector=healthy: the search has {key}.watchdog=null, so nothing says which "

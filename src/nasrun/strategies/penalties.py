@@ -63,8 +63,8 @@ class ResourceCost(Penalty):
         space = supernet.space
         if space.layer_wise:
             raise ValueError(
-                f"penalty=ResourceCost: only the costs of cells' edges are known, not those of "
-                f"space={space.name}; use penalty=null"
+                "penalty=ResourceCost: only the costs of cells' edges are known, not those of "
+                f"space={space.name}; use null, or a space of cells"
             )
         costs = space.costs(inputs=task.inputs, outputs=task.outputs, size=task.size)
         self.costs = costs.to(supernet.alpha.device, torch.float32)

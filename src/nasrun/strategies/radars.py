@@ -25,7 +25,6 @@ from nasrun.budget import MEMORY
 from nasrun.context import Context
 from nasrun.costs.memory import Additive, Shapes
 from nasrun.divergence import below
-from nasrun.genotype import NONE, Decision
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Mask, SupernetStrategy
@@ -104,14 +103,14 @@ class Radars(SupernetStrategy, Foreseen):
         self.seen = self.explore.controller.marginals()
         self.budget.refuse_beyond(self._least_bytes, "even one path at a time")
         with restored():  # what the inner search refuses is refused now, not after exploring
-            one: Kept = {each.name: (self._operation(each),) for each in self.space.decisions}
-            Exploit(copy.deepcopy(self.inner), one, 0.0).begin(context)
+            Exploit(copy.deepcopy(self.inner), self._smallest(), 0.0).begin(context)
 
-    def _operation(self, decision: Decision) -> str:
-        """The smallest operation of a decision; without a memory limit, the first one."""
-        if math.isinf(self.budget.room):
-            return next(choice for choice in decision.choices if choice != NONE)
-        return smallest(self.additive.each)[decision.name][0]
+    def _smallest(self) -> Kept:
+        """The smallest operation of each decision; without a memory limit, the first one."""
+        if math.isinf(self.budget.room):  # nothing has measured them, which takes a while
+            sizes = {each.name: dict.fromkeys(each.choices, 0) for each in self.space.decisions}
+            return smallest(sizes)
+        return smallest(self.additive.each)
 
     @cached_property
     def shapes(self) -> Shapes:

@@ -122,10 +122,10 @@ class OwnFeatures(Distance):
             raise Diverged("the classifier of the images", {}, ["task.distance.lr"])
 
     def _classifier(self, images: Tensor, labels: Tensor, seed: int) -> Classes:
-        """Return a classifier that depends on the seed, and on nothing else of this machine's.
+        """Return the classifier of a seed, trained on the CPU with one thread.
 
-        It is trained on the CPU with one thread: every process that resumes a search trains it
-        again, and scores must mean the same.
+        So it is the same in every process of a machine, whatever the budget: a search that is
+        resumed trains it again, and its scores must mean the same.
         """
         facts = self.dataset.facts()
         with restored(), one_thread():
