@@ -17,6 +17,16 @@ from nasrun.machine import cores
 from nasrun.world import Launched
 
 
+def of_a_gpu(monkeypatch, bf16=True):
+    """Let torch find a GPU that computes in bf16, or only emulates it."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+    def supported(including_emulation=True):
+        return bf16 or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+
+
 def budget(**settings):
     return Budget(
         **{"device": "cpu", "precision": "auto", "threads": 1, "max_hours": None, **settings}
@@ -29,10 +39,16 @@ def test_auto_is_what_this_machine_has(monkeypatch):
     assert budget(device="auto").resolved["device"] == "cpu"
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert budget(device="auto").resolved["device"] == "mps"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    of_a_gpu(monkeypatch)
     found = {"device": "cuda", "precision": "bf16", "threads": 1}
     assert budget(device="auto").resolved == found | {"compile": True, "deterministic": False}
     assert budget(device="auto", precision="fp32").resolved["precision"] == "fp32"
+
+
+def test_a_gpu_that_only_emulates_bf16_gets_fp32_unless_it_is_asked_for(monkeypatch):
+    of_a_gpu(monkeypatch, bf16=False)
+    assert budget(device="cuda").resolved["precision"] == "fp32"
+    assert budget(device="cuda", precision="bf16").resolved["precision"] == "bf16"
 
 
 def test_a_limit_is_part_of_what_changes_results_only_where_it_is_set():
@@ -200,7 +216,7 @@ def test_cuda_graphs_are_refused_where_there_are_none_and_are_another_run(monkey
         ValueError, match=r"budget\.compile=graphs: device=cpu .*; use budget\.compile=true"
     ):
         _ = budget(compile="graphs").resolved
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    of_a_gpu(monkeypatch)
     there = budget(device="cuda", compile="graphs")
     assert there.resolved["compile"] == "graphs" and there.compiles
 
@@ -214,7 +230,7 @@ def test_tf32_is_refused_where_there_is_none():
 def arithmetic(monkeypatch):
     """A machine with CUDA; what was chosen of its arithmetic, by name."""
     chosen = {}
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    of_a_gpu(monkeypatch)
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     for name in ("set_float32_matmul_precision", "use_deterministic_algorithms"):
         monkeypatch.setattr(torch, name, lambda value, name=name: chosen.update({name: value}))

@@ -29,10 +29,11 @@ class BudgetSpent(Exception):
 class Budget:
     """The device and precision of the work, its time and memory, and limits on the found network.
 
-    `device=auto` is CUDA, else Apple's MPS, else the CPU. `precision=auto` is `bf16` on CUDA and
-    `fp32` elsewhere; `tf32` is `fp32` with shorter factors in products and convolutions on CUDA
-    (`bf16` uses these, too, for what stays in fp32). Alphas are always fp32. `threads` is the
-    number of threads of a CPU operation, `None` for all cores. `compile` compiles the regions of
+    `device=auto` is CUDA, else Apple's MPS, else the CPU. `precision=auto` is `bf16` on GPUs that
+    compute in it (NVIDIA's since Ampere) and `fp32` elsewhere; `tf32` is `fp32` with shorter
+    factors in products and convolutions on CUDA (`bf16` uses these, too, for what stays in fp32).
+    Alphas are always fp32. `threads` is the number of threads of a CPU operation, `None` for all
+    cores. `compile` compiles the regions of
     supernets and retrained networks with torch; `auto` does so on CUDA, and `graphs` also records
     the launches of a compiled region in CUDA graphs. `deterministic` makes the same seed give the
     same bytes on CUDA, or raises an error that names the operation that cannot; a CPU always does.
@@ -133,7 +134,8 @@ class Budget:
             )
         precision = self.precision
         if precision == "auto":
-            precision = "bf16" if device == "cuda" else "fp32"
+            bf16 = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+            precision = "bf16" if bf16 else "fp32"
         if precision == "tf32" and device != "cuda":
             raise ValueError(f"budget.precision=tf32: device={device} has none; use fp32")
         threads = self.threads or cores()

@@ -176,12 +176,21 @@ def test_mixings_are_as_many_as_published(intervals, mix_every, mix_always_from,
 
 @pytest.mark.parametrize(
     ("intervals", "burn_in", "first"),
-    [(12, 0.5, 6), (12, 0.51, 7), (4, 0.0, 1), (3, 0.99, None), (100, 0.07, 7)],
+    [(12, 0.5, 6), (12, 0.51, 7), (4, 0.0, 1), (100, 0.07, 7)],
 )
 def test_nobody_is_replaced_in_the_share_that_burns_in(intervals, burn_in, first):
     search = Population(**{**RECIPE, "intervals": intervals, "burn_in": burn_in}, variation=MIXING)
     mixed = [done for done in range(1, intervals + 1) if search._mixes_after(done)]
-    assert mixed == ([] if first is None else [*range(first, intervals)])
+    assert mixed == [*range(first, intervals)]
+
+
+@pytest.mark.parametrize("changes", [{"mix_every": 3}, {"burn_in": 0.8}])
+def test_a_search_in_which_nobody_could_be_replaced_is_refused(changes):
+    recipe = {**RECIPE, "intervals": 3, **changes}
+    with pytest.raises(ValueError, match=r"mix_every=.* burn_in=.*: no member is ever replaced"):
+        Population(**recipe, variation=MIXING)
+    Population(**recipe, variation=None)
+    Population(**{**recipe, "intervals": 1}, variation=MIXING)
 
 
 @pytest.mark.parametrize("burn_in", [-0.1, 1.0])

@@ -107,6 +107,12 @@ class Population(Delivering):
         self.best: Member | None = None
         self.former_best: Member | None = None
         self.history: list[dict[str, Any]] = []
+        between = range(1, intervals)  # one interval is a trial, in which nothing can be replaced
+        if variation is not None and between and not any(map(self._mixes_after, between)):
+            raise ValueError(
+                f"mix_every={mix_every} burn_in={burn_in}: no member is ever replaced in "
+                f"intervals={intervals}; use smaller values, or more rounds"
+            )
 
     @property
     def rounds(self) -> int:
