@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy
 import pytest
 from conftest import SMALL
 
@@ -51,6 +52,23 @@ def test_an_option_of_the_page_runs(stages, words, page, nasrun, monkeypatch):
     sizes = SIZES if {"space=chain", "strategy=crossing"} & {*words} else SMALL
     answer = nasrun("run", f"stages=[{stages}]", *sizes, *words, *OWN)
     assert answer.status == 0, answer.err
+
+
+def test_a_data_set_of_the_page_is_read_and_divided(page, nasrun, monkeypatch):
+    monkeypatch.chdir(page)
+    generator = numpy.random.default_rng(0)
+    pixels, labels = generator.integers(0, 256, (80, 8, 8, 3), numpy.uint8), numpy.arange(80) % 4
+    numpy.savez(
+        "set.npz",
+        images=pixels[:60],
+        labels=labels[:60],
+        test_images=pixels[60:],
+        test_labels=labels[60:],
+    )
+    words = [*SMALL, "dataset=arrays", "dataset.root=set.npz", *OWN]
+    assert nasrun("search", *words).err == ""
+    refusal = nasrun("search", *words, "dataset.validation=0.01").refusal
+    assert "has none in a part of 1; use" in refusal
 
 
 def test_a_tracker_of_the_page_has_every_number_once(page, nasrun, monkeypatch):

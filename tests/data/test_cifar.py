@@ -160,7 +160,7 @@ def test_class_folders_of_another_set_are_refused(paint, tmp_path):
     for part in ("train", "test"):
         for label in range(3):
             paint(f"{part}/c{label}/0.png")
-    with pytest.raises(ValueError, match=r"has 3 classes.*dataset=image_folder"):
+    with pytest.raises(ValueError, match=r"has 3 classes, and cifar10 .*dataset=image_folder"):
         Cifar10(root=str(tmp_path / "set")).check()
 
 
@@ -168,8 +168,21 @@ def test_class_folders_without_a_test_folder_are_refused(paint, tmp_path):
     for label in range(10):
         for number in range(10):
             paint(f"train/c{label}/{number}.png")
-    with pytest.raises(ValueError, match=r"in a train and a test folder; use dataset=image_folder"):
+    parts = "10 classes in a train and a test folder; use dataset=image_folder"
+    with pytest.raises(ValueError, match=f"set has no test folder, and cifar10 has {parts}"):
         Cifar10(root=str(tmp_path / "set")).check()
+
+
+def test_class_folders_with_a_validation_folder_in_the_cache_are_refused_with_a_null_root(
+    paint, tmp_path, monkeypatch
+):
+    for part in ("train", "val", "test"):
+        for label in range(10):
+            paint(f"{part}/c{label}/0.png")
+    monkeypatch.setenv("NASRUN_CACHE", str(tmp_path))
+    (tmp_path / "set").rename(tmp_path / "cifar10")
+    with pytest.raises(ValueError, match=r"^dataset.root=null: .* has a validation folder, and"):
+        Cifar10().check()
 
 
 def test_real_cifar10_images_have_the_published_mean(unpack):
@@ -211,6 +224,14 @@ def test_damaged_test_files_are_found_before_anything_is_trained(tmp_path, monke
     dataset.split("train", device=CPU)
     with pytest.raises(ValueError, match=r"unbroken .*dataset.download=true"):
         dataset.look(silent)
+
+
+def test_a_division_without_all_classes_is_refused_when_the_files_are_looked_at(
+    tmp_path, monkeypatch
+):
+    fake_cifar10(tmp_path, monkeypatch)
+    with pytest.raises(ValueError, match=r"has none in a part of 1; use .* dataset.validation"):
+        Cifar10(root=str(tmp_path), validation=0.001).look(silent)
 
 
 def test_published_files_need_no_contents_and_class_folders_have_some(tmp_path, monkeypatch, paint):

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from nasrun.data.environments import GymEnvironment
+from nasrun.data import environments
+from nasrun.data.environments import DmControl, GymEnvironment, check_renderer
 
 
 class Script:
@@ -69,3 +70,34 @@ def test_actions_are_clipped_and_scaled_to_the_range_of_the_environment(playing)
     for action in ([0.0, 0.0], [-1.0, 1.0], [0.5, -0.5], [7.0, -7.0]):
         episodes.step(np.array(action))
     assert script.actions == [[0.0, 2.0], [-2.0, 4.0], [1.0, 1.0], [2.0, 0.0]]
+
+
+@pytest.mark.parametrize(("domain", "known"), [("walker", "run, walk"), ("worm", "hopper, walker")])
+def test_an_unknown_task_is_refused_with_those_that_there_are(domain, known, monkeypatch):
+    tasks = (("walker", "run"), ("walker", "walk"), ("hopper", "hop"))
+    suite = SimpleNamespace(suite=SimpleNamespace(ALL_TASKS=tasks))
+    monkeypatch.setitem(sys.modules, "dm_control", suite)
+    monkeypatch.setattr(environments, "_need", lambda *packages: None)
+    monkeypatch.setattr(environments, "check_renderer", lambda: None)
+    made = DmControl(domain=domain, task="fly", action_repeat=2, size=8, stack=3, camera=0)
+    with pytest.raises(ValueError, match=rf"dataset.task=fly: .* no such task; use one of {known}"):
+        made.check()
+
+
+def test_an_environment_that_cannot_be_made_is_refused_with_the_reason(monkeypatch):
+    def make(id):
+        raise LookupError("there is none.\nSee the registry.")
+
+    monkeypatch.setattr(environments, "_need", lambda *packages: None)
+    monkeypatch.setitem(sys.modules, "gymnasium", SimpleNamespace(make=make))
+    with pytest.raises(ValueError, match=r"dataset.id=X-v0: there is none; mend that, or name"):
+        GymEnvironment(id="X-v0", action_repeat=1).check()
+
+
+def test_a_screen_on_which_mujoco_cannot_draw_is_refused_without_a_variable(monkeypatch):
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setenv("DISPLAY", ":9")
+    failed = SimpleNamespace(returncode=1, stderr="no display")
+    monkeypatch.setattr(environments.subprocess, "run", lambda *command, **settings: failed)
+    with pytest.raises(ValueError, match=r"^MUJOCO_GL is not set: .*\(no display\); try"):
+        check_renderer()

@@ -193,14 +193,14 @@ def test_a_cap_leaves_the_other_images_alone(fill):
     root = fill(train=30, test=2)
     dataset = ImageFolder(root=str(root), images=6)
     (broken,) = [
-        root / name for name in dataset.layout().training.files if name.endswith("ant/000.png")
+        root / name for name in dataset.layout.training.files if name.endswith("ant/000.png")
     ]
     broken.write_bytes(b"not an image")
     for seed in range(6):
         settings = {"images": 6, "split_seed": seed, "size": 12}
         chosen = ImageFolder(root=str(root), **settings)
-        index = torch.cat(chosen.holdout.split(chosen.layout().labelled(seed)))
-        kept = chosen.layout().training.at(index)
+        index = torch.cat(chosen.holdout.split(chosen.layout.labelled(seed)))
+        kept = chosen.layout.training.at(index)
         if broken in map(kept.file, range(len(kept))):
             with pytest.raises(ValueError, match=r"000\.png"):
                 look(root, **settings)

@@ -92,6 +92,14 @@ def test_the_cap_counts_train_and_validation_together():
     assert not set(train.tolist()) & set(validation.tolist())
 
 
+def test_a_fraction_near_1_leaves_an_image_for_training():
+    holdout = Holdout(images=64, validation=0.99, split_seed=0)
+    train, validation = holdout.split(Labelled(torch.zeros(100, dtype=torch.int64)))
+    assert (len(train), len(validation)) == (1, 63)
+    with pytest.raises(ValueError, match=r"none in a part of 1; .* nearer to 0.5"):
+        holdout.split(Labelled(torch.arange(4).repeat_interleave(25)))
+
+
 def test_a_cap_above_the_set_takes_everything():
     labels = torch.arange(4).repeat_interleave(25)
     train, validation = Holdout(images=10**6, validation=0.1, split_seed=0).split(Labelled(labels))
@@ -111,7 +119,9 @@ def test_a_given_validation_part_is_kept_under_the_cap():
 
 def test_a_cap_that_leaves_no_image_for_training_is_refused():
     images = Labelled(torch.arange(2).repeat(50), aside=torch.arange(100) >= 2)
-    with pytest.raises(ValueError, match=r"images=10: none of so few is for training, .* use more"):
+    with pytest.raises(
+        ValueError, match=r"images=10: .* no image for training, which has 2 of all 100; use a"
+    ):
         Holdout(images=10, validation=None, split_seed=0).split(images)
 
 
@@ -223,5 +233,7 @@ def test_a_cap_that_leaves_none_of_a_reserved_part_is_refused_by_its_key():
     aside = torch.zeros(100, dtype=torch.bool)
     aside[[0, 50]] = True
     images = Labelled(labels, None, aside, None)
-    with pytest.raises(ValueError, match=r"dataset.images=9: none .* use more images"):
+    with pytest.raises(
+        ValueError, match=r"images=9: .* no image for validation, which has 2 of all 100; use a"
+    ):
         Holdout(images=9, validation=None, split_seed=0).split(images)

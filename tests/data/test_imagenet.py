@@ -207,9 +207,15 @@ def test_headers_of_training_and_all_of_the_test_part_are_looked_at_once(root, t
         path.unlink()
     ImageNet(root=root, **SMALL).look(silent)
     ImageNet(root=root, **SMALL).look(lambda *_: pytest.fail("looked again"))
+    other = {**SMALL, "validation": 0.5, "split_seed": 3}  # the same images in other parts
+    ImageNet(root=root, **other).look(lambda *_: pytest.fail("looked again"))
     (tmp_path / "set/train/n01/2.png").write_bytes(b"not an image")
     with pytest.raises(ValueError, match=r"train/n01/2.png"):
         ImageNet(root=root, **SMALL).look(silent)
+
+
+def test_the_set_has_the_name_of_its_folder(root):
+    assert ImageNet(root=root).facts().name == "set"
 
 
 def test_the_contents_are_the_files_of_all_parts(root, tmp_path):

@@ -139,6 +139,11 @@ def test_building_a_set_reads_nothing(monkeypatch):
     Digits().check()
 
 
+def test_a_division_without_all_classes_is_refused_when_the_images_are_looked_at():
+    with pytest.raises(ValueError, match=r"has none in a part of 2; use .* dataset.validation"):
+        Digits(validation=0.001).look(lambda items, text, total: items)
+
+
 def test_batches_follow_the_order_and_may_leave_images_out():
     split, order = small_split(), torch.tensor([7, 2, 2, 9, 0])
     images, labels = zip(*split.batches(2, order=order), strict=True)

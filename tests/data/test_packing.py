@@ -134,6 +134,17 @@ def test_larger_images_are_scaled_and_others_keep_their_bytes(root, tmp_path):
         assert listing.sizes[number] == len(listing.file(number).read_bytes())
 
 
+def test_grey_images_that_are_scaled_stay_grey(paint, tmp_path):
+    for part in ("train", "test"):
+        for name in ("ant", "bee"):
+            for mode in ("1", "L", "LA"):
+                paint(f"{part}/{name}/{mode}.png", size=(50, 40), mode=mode)
+    root, packed = tmp_path / "set", tmp_path / "packed"
+    pack(str(root), packed, Packing(images=100, side=20, quality=95), silent)
+    for place in (root, packed):
+        assert ImageFolder(root=str(place), size=8).facts().channels == 1
+
+
 def test_an_image_that_lies_on_its_side_keeps_its_proportions(fill, tmp_path):
     root = fill(train=2, test=2)
     wide = numpy.zeros((60, 120), dtype=numpy.uint8) + numpy.arange(120, dtype=numpy.uint8)
@@ -148,7 +159,7 @@ def test_an_image_that_lies_on_its_side_keeps_its_proportions(fill, tmp_path):
         for number, name in enumerate(listing.files)
     }
     one, two = (numpy.asarray(found[name]) for name in sorted(found) if "side" in name)
-    assert one.shape == two.shape == (60, 30, 3)
+    assert one.shape == two.shape == (60, 30)
     assert numpy.abs(one.astype(int) - two).max() < 4  # grey falls along the longer side in both
     assert one[-1].mean() - one[0].mean() == pytest.approx(118, abs=4)
 
@@ -173,7 +184,7 @@ def test_a_folder_with_something_else_in_it_is_refused(root, tmp_path):
     ):
         with pytest.raises(ValueError, match=r"out=.*other images or settings are packed there"):
             pack(folder, out, packing, silent)
-    with pytest.raises(ValueError, match=r"out=.*there is something else; name a new folder"):
+    with pytest.raises(ValueError, match=r"out=.*it is not empty; name a new folder"):
         pack(folder, root, KEPT, silent)
     (out / "training-000001.tar").write_bytes(b"damaged")
     with pytest.raises(ValueError, match=r"training-000001.tar: damaged .* delete it and repeat"):
@@ -200,7 +211,7 @@ def test_missing_shards_and_a_damaged_index_are_named(root, tmp_path):
             ImageNet(root=str(out)).check()
     (out / INDEX).write_bytes(index.to_bytes())
     (out / "test-000000.tar").write_bytes(b"short")
-    with pytest.raises(ValueError, match=r"test-000000.tar is missing or has not its"):
+    with pytest.raises(ValueError, match=r"test-000000.tar is missing or does not have its"):
         ImageNet(root=str(out)).check()
 
 

@@ -210,6 +210,13 @@ def test_joining_a_cluster_keeps_the_answer_to_sigterm_and_counts_its_places(eng
     assert joined.side_by_side(1) == 2 * alive
 
 
+def test_members_of_this_machine_share_its_cores_and_its_gpus(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    for gpus, places in ((0.0, 8), (0.5, 2), (1.0, 1)):
+        engine = RayCluster(address=None, cpus=2.0, gpus=gpus, retries=0, patience=0.0)
+        assert engine.side_by_side(16) == places
+
+
 def test_a_cluster_that_cannot_be_used_is_refused_before_anything_begins(
     nasrun, here, ray, monkeypatch
 ):

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,8 +13,7 @@ from nasrun.data.base import Watched
 from nasrun.data.contents import Contents
 from nasrun.data.decoded import decoded, look_at
 from nasrun.data.facts import Facts
-from nasrun.data.holdout import Labelled
-from nasrun.data.images import Stored, TensorDataset, cache_folder, in_stored_order, in_test_order
+from nasrun.data.images import Stored, TensorDataset, cache_folder
 from nasrun.data.layout import FolderLayout, place, read_layout
 from nasrun.data.pixels import refuse_too_large, resized
 from nasrun.shown import shown
@@ -36,30 +35,20 @@ class Release:
     std: tuple[float, float, float]
 
 
+@dataclass(kw_only=True, eq=False)
 class Downloaded(TensorDataset):
     """A published set with its own test part; validation is held out of the train part.
 
     root: the folder of the downloaded files, or of `train/<class>` and `test/<class>` folders;
     `None` is the folder with the set's name in the cache folder. download: fetch missing files.
+    flip: whether a mirrored image keeps its label.
     """
 
-    def __init__(
-        self,
-        *,
-        release: Release,
-        root: str | None,
-        download: bool,
-        size: int | None,
-        images: int | None,
-        validation: float,
-        split_seed: int,
-        flip: bool,
-    ) -> None:
-        super().__init__(size=size, images=images, validation=validation, split_seed=split_seed)
-        self.release = release
-        self.root = root
-        self.download = download
-        self.flip = flip
+    release: ClassVar[Release]
+    validation: float = 0.5
+    root: str | None = None
+    download: bool = False
+    flip: bool = True
 
     @abstractmethod
     def load(self, folder: Path, *, test: bool, download: bool) -> Any:
@@ -75,32 +64,28 @@ class Downloaded(TensorDataset):
 
     def check(self) -> None:
         files = (self.release.train_files, self.release.test_files)
-        kept = min(self.release.num_train, self.holdout.images or self.release.num_train)
+        kept = min(self.release.num_train, self.images or self.release.num_train)
         refuse_too_large(max(kept, self.release.num_test), 3, self.size or SIDE)
         if self._in_class_folders():
-            _ = self._layout
+            self.divide()
         elif not self.download and not all((self.folder() / name).exists() for name in files):
             raise ValueError(self._missing())
 
     def look(self, watched: Watched) -> None:
         """Check the checksums of downloaded files, and fetch those that are missing."""
-        if not self._in_class_folders():
-            for test in (False, True):
-                self._read(test=test)
-            return
-        layout = self._layout
-        division = self.holdout.split(Labelled(layout.training.labels, layout.classes))
-        training = layout.training.at(in_stored_order(*division))
-        test_part = layout.test.at(in_test_order(layout.test.labels))
-        look_at((training, test_part), self.size or SIDE, 3, watched)
+        division = self.divide()
+        if self._in_class_folders():
+            look_at(self.layout, division, self.size or SIDE, 3, watched)
+        else:
+            self._read(test=True)
 
     def contents(self) -> Contents | None:
         """The files of class folders; `None` for downloaded files, which are the published ones."""
-        return self._layout.contents() if self._in_class_folders() else None
+        return self.layout.contents() if self._in_class_folders() else None
 
     def stored(self, *, test: bool) -> Stored:
         if self._in_class_folders():
-            layout = self._layout
+            layout = self.layout
             listing = layout.test if test else layout.training
             size = self.size or SIDE
             return Stored(
@@ -112,7 +97,7 @@ class Downloaded(TensorDataset):
         return Stored(labels, lambda chosen: resized(images[chosen], self.size), classes=classes)
 
     def describe(self) -> Facts:
-        classes = self._layout.classes if self._in_class_folders() else self._read(test=False)[2]
+        classes = self.layout.classes if self._in_class_folders() else self._read(test=False)[2]
         return Facts(
             name=self.release.name,
             classes=classes,
@@ -127,14 +112,20 @@ class Downloaded(TensorDataset):
         return (self.folder() / "train").is_dir()
 
     @cached_property
-    def _layout(self) -> FolderLayout:
-        layout = read_layout(str(self.folder()), None)
-        divided = layout.held is not None and layout.aside is None
-        if len(layout.classes) != self.release.num_classes or not divided:
+    def layout(self) -> FolderLayout:
+        """The listing of the class folders."""
+        layout, release = read_layout(str(self.folder()), None), self.release
+        wrong = None
+        if len(layout.classes) != release.num_classes:
+            wrong = f"{len(layout.classes)} classes"
+        elif layout.held is None:
+            wrong = "no test folder"
+        elif layout.aside is not None:
+            wrong = "a validation folder"
+        if wrong is not None:
             raise ValueError(
-                f"dataset.root={shown(self.root)}: {shown(self.folder())} has "
-                f"{len(layout.classes)} classes, and {self.release.name} has "
-                f"{self.release.num_classes} in a train and a test folder; use "
+                f"{self._root}: {shown(self.folder())} has {wrong}, and {release.name} has "
+                f"{release.num_classes} classes in a train and a test folder; use "
                 "dataset=image_folder for a set of your own"
             )
         return layout
@@ -165,10 +156,14 @@ class Downloaded(TensorDataset):
             ) from error
         return self.unpack(loaded)
 
+    @property
+    def _root(self) -> str:
+        """The setting as a user types it."""
+        return f"dataset.root={'null' if self.root is None else shown(self.root)}"
+
     def _missing(self) -> str:
-        root = "null" if self.root is None else self.root
         return (
-            f"dataset.root={root}: {self.release.name} is not in {self.folder()} (neither its "
+            f"{self._root}: {self.release.name} is not in {self.folder()} (neither its "
             f"unbroken {self.release.train_files} and {self.release.test_files} nor "
             "train/<class>/ folders); type dataset.download=true, or a dataset.root that holds it"
         )
@@ -177,36 +172,16 @@ class Downloaded(TensorDataset):
 class Cifar10(Downloaded):
     """CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 colour images of 32 x 32 pixels, 10 classes."""
 
-    def __init__(
-        self,
-        *,
-        root: str | None = None,
-        download: bool = False,
-        size: int | None = None,
-        images: int | None = None,
-        validation: float = 0.5,
-        split_seed: int = 0,
-        flip: bool = True,
-    ) -> None:
-        super().__init__(
-            release=Release(
-                name="cifar10",
-                num_classes=10,
-                num_train=50_000,
-                num_test=10_000,
-                train_files="cifar-10-batches-py/data_batch_1",
-                test_files="cifar-10-batches-py/test_batch",
-                mean=(0.49139968, 0.48215827, 0.44653124),  # DARTS' code
-                std=(0.24703233, 0.24348505, 0.26158768),
-            ),
-            root=root,
-            download=download,
-            size=size,
-            images=images,
-            validation=validation,
-            split_seed=split_seed,
-            flip=flip,
-        )
+    release = Release(
+        name="cifar10",
+        num_classes=10,
+        num_train=50_000,
+        num_test=10_000,
+        train_files="cifar-10-batches-py/data_batch_1",
+        test_files="cifar-10-batches-py/test_batch",
+        mean=(0.49139968, 0.48215827, 0.44653124),  # DARTS' code
+        std=(0.24703233, 0.24348505, 0.26158768),
+    )
 
     def load(self, folder: Path, *, test: bool, download: bool) -> Any:
         from torchvision.datasets import CIFAR10
@@ -220,36 +195,16 @@ class Cifar10(Downloaded):
 class Cifar100(Downloaded):
     """CIFAR-100 (Krizhevsky 2009): 50,000 + 10,000 colour images of 32 x 32 pixels, 100 classes."""
 
-    def __init__(
-        self,
-        *,
-        root: str | None = None,
-        download: bool = False,
-        size: int | None = None,
-        images: int | None = None,
-        validation: float = 0.5,
-        split_seed: int = 0,
-        flip: bool = True,
-    ) -> None:
-        super().__init__(
-            release=Release(
-                name="cifar100",
-                num_classes=100,
-                num_train=50_000,
-                num_test=10_000,
-                train_files="cifar-100-python/train",
-                test_files="cifar-100-python/test",
-                mean=(0.5071, 0.4865, 0.4409),  # over the train images
-                std=(0.2673, 0.2564, 0.2762),
-            ),
-            root=root,
-            download=download,
-            size=size,
-            images=images,
-            validation=validation,
-            split_seed=split_seed,
-            flip=flip,
-        )
+    release = Release(
+        name="cifar100",
+        num_classes=100,
+        num_train=50_000,
+        num_test=10_000,
+        train_files="cifar-100-python/train",
+        test_files="cifar-100-python/test",
+        mean=(0.5071, 0.4865, 0.4409),  # over the train images
+        std=(0.2673, 0.2564, 0.2762),
+    )
 
     def load(self, folder: Path, *, test: bool, download: bool) -> Any:
         from torchvision.datasets import CIFAR100
@@ -260,42 +215,24 @@ class Cifar100(Downloaded):
         return _unpacked_cifar(loaded)
 
 
+@dataclass(kw_only=True, eq=False)
 class Svhn(Downloaded):
     """SVHN (Netzer et al. 2011): 73,257 + 26,032 house digits of 32 x 32 pixels, without `extra`.
 
     `flip` is off, as a mirrored digit is another sign.
     """
 
-    def __init__(
-        self,
-        *,
-        root: str | None = None,
-        download: bool = False,
-        size: int | None = None,
-        images: int | None = None,
-        validation: float = 0.5,
-        split_seed: int = 0,
-        flip: bool = False,
-    ) -> None:
-        super().__init__(
-            release=Release(
-                name="svhn",
-                num_classes=10,
-                num_train=73_257,
-                num_test=26_032,
-                train_files="train_32x32.mat",
-                test_files="test_32x32.mat",
-                mean=(0.4377, 0.4438, 0.4728),  # over the train images
-                std=(0.1980, 0.2010, 0.1970),
-            ),
-            root=root,
-            download=download,
-            size=size,
-            images=images,
-            validation=validation,
-            split_seed=split_seed,
-            flip=flip,
-        )
+    release = Release(
+        name="svhn",
+        num_classes=10,
+        num_train=73_257,
+        num_test=26_032,
+        train_files="train_32x32.mat",
+        test_files="test_32x32.mat",
+        mean=(0.4377, 0.4438, 0.4728),  # over the train images
+        std=(0.1980, 0.2010, 0.1970),
+    )
+    flip: bool = False
 
     def load(self, folder: Path, *, test: bool, download: bool) -> Any:
         from torchvision.datasets import SVHN

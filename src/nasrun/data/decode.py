@@ -90,9 +90,7 @@ def load_image(file: ImageFile, channels: int) -> Image:
 
 
 def load_box(
-    file: ImageFile,
-    box: Callable[[Size], Rectangle],
-    scale: Callable[[Size], int] = lambda size: 1,
+    file: ImageFile, box: Callable[[Size], Rectangle], scale: Callable[[Size], int]
 ) -> NDArray[uint8]:
     """Return a part of an image as RGB pixels (height, width, 3); Unreadable if it is broken.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +16,8 @@ from torch import Tensor
 
 from nasrun.data.base import Watched
 from nasrun.data.decode import Broken, ImageFile, Unreadable, load_image, open_image, square
-from nasrun.data.images import cache_folder
+from nasrun.data.images import cache_folder, in_stored_order, in_test_order
+from nasrun.data.layout import FolderLayout
 from nasrun.data.listing import Listing
 from nasrun.files import flush
 
@@ -29,9 +30,19 @@ TAIL = 512  # bytes at the end of a JPEG in which its end is looked for
 log = logging.getLogger(__name__)
 
 
-def look_at(listings: Sequence[Listing], size: int, channels: int, watched: Watched) -> None:
-    """Decode and cache all images; ValueError names broken ones."""
+def look_at(
+    layout: FolderLayout,
+    division: tuple[Tensor, Tensor],
+    size: int,
+    channels: int,
+    watched: Watched,
+) -> None:
+    """Decode and cache the images of all parts; ValueError names broken ones.
+
+    division: indices of the train and of the validation images among those of training.
+    """
     broken: list[Unreadable] = []
+    listings = _used(layout, division)
     for listing in listings:
         if not _path(listing, size, channels).is_file():
             try:
@@ -42,11 +53,12 @@ def look_at(listings: Sequence[Listing], size: int, channels: int, watched: Watc
         raise Broken(broken, sum(map(len, listings)))
 
 
-def look_once(headers: Listing, whole: Listing, watched: Watched) -> None:
-    """Check `headers` by their headers and `whole` completely; ValueError names broken images.
+def look_once(layout: FolderLayout, division: tuple[Tensor, Tensor], watched: Watched) -> None:
+    """Check training images by their headers and test images whole; ValueError names broken ones.
 
     A successful check is not repeated while names, lengths and times of the files stay the same.
     """
+    headers, whole = _used(layout, division)
     marks = (_digest(headers, "headers and ends"), _digest(whole, "whole"))
     mark = cache_folder() / "looked" / "-".join(marks)
     if mark.is_file():
@@ -58,6 +70,12 @@ def look_once(headers: Listing, whole: Listing, watched: Watched) -> None:
     with suppress(OSError):  # without it, they are checked each time
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
+
+
+def _used(layout: FolderLayout, division: tuple[Tensor, Tensor]) -> tuple[Listing, Listing]:
+    """Return the training images that a division uses, whatever their parts, and the test part."""
+    training = layout.training.at(in_stored_order(*division))
+    return training, layout.test.at(in_test_order(layout.test.labels))
 
 
 def _read_header(file: ImageFile) -> None:

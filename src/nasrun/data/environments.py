@@ -88,7 +88,9 @@ class GymEnvironment(Environment):
             gymnasium.make(self.id).close()
         except Exception as error:  # required packages may be missing or too new
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(f"dataset.id={self.id}: {reason}") from error
+            raise ValueError(
+                f"dataset.id={self.id}: {reason.rstrip('.')}; mend that, or name another"
+            ) from error
 
     def look(self, watched: Watched) -> None:
         """Do nothing, since it has no files."""
@@ -182,10 +184,11 @@ class DmControl(Environment):
         from dm_control import suite
 
         if (self.domain, self.task) not in suite.ALL_TASKS:
-            known = ", ".join(task for domain, task in suite.ALL_TASKS if domain == self.domain)
+            tasks = [task for domain, task in suite.ALL_TASKS if domain == self.domain]
+            domains = {domain for domain, _ in suite.ALL_TASKS}
             raise ValueError(
-                f"dataset.domain={self.domain} dataset.task={self.task}: no such task of "
-                f"dm_control{'; it has ' + known if known else ''}"
+                f"dataset.domain={self.domain} dataset.task={self.task}: dm_control has no such "
+                f"task; use one of {', '.join(tasks or sorted(domains))}"
             )
 
     def look(self, watched: Watched) -> None:
@@ -271,7 +274,8 @@ def check_renderer() -> None:
     tried = subprocess.run([sys.executable, "-c", draw], capture_output=True, text=True)
     if tried.returncode:
         last = (tried.stderr.strip().splitlines() or ["it crashed"])[-1]
+        given = "MUJOCO_GL is not set" if name is None else f"MUJOCO_GL={name}"
         raise ValueError(
-            f"MUJOCO_GL={name}: MuJoCo cannot render here ({last}); try another of "
-            f"{', '.join(RENDERERS)}, egl needs a GPU's driver, osmesa libosmesa6"
+            f"{given}: MuJoCo cannot render here ({last}); try MUJOCO_GL=egl with a GPU's driver, "
+            "osmesa with the system's package libosmesa6, or glfw with a display"
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -12,8 +14,9 @@ from nasrun.data.contents import Contents
 from nasrun.data.decode import Broken, Unreadable, is_grey, open_image
 from nasrun.data.decoded import decoded, look_at
 from nasrun.data.facts import Facts
-from nasrun.data.images import Stored, TensorDataset, in_stored_order, in_test_order
-from nasrun.data.layout import FolderLayout, checked_fraction, read_layout
+from nasrun.data.holdout import Labelled
+from nasrun.data.images import Stored, TensorDataset
+from nasrun.data.layout import FolderLayout, read_layout, refuse_fraction
 from nasrun.data.listing import Listing
 from nasrun.data.pixels import measured, refuse_too_large
 from nasrun.shown import shown
@@ -23,6 +26,7 @@ LARGEST_SIDE = 64  # upper limit of an automatic size: 50,000 such images take 6
 DARK = 16  # of 255: the largest value of 12 bits stored as 16
 
 
+@dataclass(kw_only=True, eq=False)
 class ImageFolder(TensorDataset):
     """Images of any size in one folder per class, decoded once into one uint8 tensor.
 
@@ -38,75 +42,63 @@ class ImageFolder(TensorDataset):
     flip: whether a mirrored image keeps its label.
     """
 
-    def __init__(
-        self,
-        *,
-        root: str,
-        size: int | None = None,
-        test: float | None = None,
-        images: int | None = None,
-        validation: float | None = None,
-        split_seed: int = 0,
-        flip: bool = True,
-    ) -> None:
-        super().__init__(size=size, images=images, validation=validation, split_seed=split_seed)
-        self.root = root
-        self.test = checked_fraction(test)
-        self.flip = flip
-        self._layout: FolderLayout | None = None
-        self._shape: tuple[int, int] | None = None
+    root: str
+    test: float | None = None
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_fraction(self.test)
 
     def check(self) -> None:
-        self.holdout.split(self.layout().labelled(self.holdout.split_seed))
+        self.divide()
 
     def look(self, watched: Watched) -> None:
-        layout = self.layout()
-        channels, size = self.shape()
-        division = self.holdout.split(layout.labelled(self.holdout.split_seed))
-        training = layout.training.at(in_stored_order(*division))
-        test = layout.test.at(in_test_order(layout.test.labels))
-        look_at((training, test), size, channels, watched)
+        channels, size = self.shape
+        look_at(self.layout, self.divide(), size, channels, watched)
 
     def contents(self) -> Contents:
-        return self.layout().contents()
+        return self.layout.contents()
 
+    @cached_property
     def layout(self) -> FolderLayout:
-        """Return the folder's listing, which is read once."""
-        if self._layout is None:
-            self._layout = read_layout(self.root, self.test)
-        return self._layout
+        """The folder's listing."""
+        return read_layout(self.root, self.test)
+
+    @cached_property
+    def labelled(self) -> Labelled:
+        """The images to be divided."""
+        return self.layout.labelled(self.split_seed)
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """Channels and side in pixels, from the headers of a sample of training images."""
+        layout = self.layout
+        channels, side = peek(layout.training)
+        size = self.size or min(side, LARGEST_SIDE)
+        kept = min(len(layout.training), self.images or len(layout.training))
+        refuse_too_large(max(kept, len(layout.test)), channels, size)
+        return channels, size
 
     def stored(self, *, test: bool) -> Stored:
-        layout = self.layout()
-        channels, size = self.shape()
-        listing = layout.test if test else layout.training
+        listing = self.layout.test if test else self.layout.training
 
         def pixels(chosen: Tensor) -> Tensor:
+            channels, size = self.shape
             return decoded(listing.at(chosen), size, channels)
 
         if test:
             return Stored(listing.labels, pixels)
-        images = layout.labelled(self.holdout.split_seed)
+        images = self.labelled
         return Stored(images.labels, pixels, images.aside, images.classes, images.draws)
-
-    def shape(self) -> tuple[int, int]:
-        """Return channels and side in pixels, from the headers of a sample of training images."""
-        if self._shape is None:
-            layout = self.layout()
-            channels, side = peek(layout.training)
-            size = self.size or min(side, LARGEST_SIDE)
-            kept = min(len(layout.training), self.holdout.images or len(layout.training))
-            refuse_too_large(max(kept, len(layout.test)), channels, size)
-            self._shape = channels, size
-        return self._shape
 
     def describe(self) -> Facts:
         parts = {part: images for part, (images, _) in self.training().items()}
         self._refuse_flat([images for images in parts.values() if len(images)])
         mean, std = measured(parts["train"])
-        channels, size = self.shape()
-        name = self.layout().training.root.name
-        return Facts(name, self.layout().classes, channels, size, mean, std, self.flip)
+        channels, size = self.shape
+        name = self.layout.training.root.name
+        return Facts(name, self.layout.classes, channels, size, mean, std, self.flip)
 
     def _refuse_flat(self, parts: Sequence[Tensor]) -> None:
         """Raise ValueError if all pixels have nearly the same value."""

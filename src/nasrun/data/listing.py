@@ -192,5 +192,5 @@ def _linked(folder: Path) -> str:
     target = os.path.realpath(folder)
     return (
         f"{shown(folder)} is a link to the folder {shown(target)}; make it a folder with links to "
-        f"the files, as `cp -rs` does"
+        'the files, as `cp -rs "$PWD/FOLDER" PLACE` does'
     )

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from nasrun.data.base import Watched
-from nasrun.data.decode import Broken, ImageFile, Unreadable, in_channels, open_image
+from nasrun.data.decode import Broken, ImageFile, Unreadable, in_channels, is_grey, open_image
 from nasrun.data.holdout import draws
 from nasrun.data.layout import read_parts
 from nasrun.data.listing import Listing
@@ -103,7 +103,7 @@ def _begun(folder: Path, listings: Mapping[str, Listing], packing: Packing) -> I
         if read_json(folder / RECORD) != record:
             raise ValueError(f"{named}: other images or settings are packed there; name another")
     elif folder.exists() and (not folder.is_dir() or _others(folder)):
-        raise ValueError(f"{named}: there is something else; name a new folder")
+        raise ValueError(f"{named}: it is not empty; name a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / LOCK, timeout=0):
@@ -170,7 +170,8 @@ def _encoded(file: ImageFile, size: int, packing: Packing) -> tuple[bytes, str]:
     with open_image(file) as image:
         form, shorter = str(image.format), min(image.size)
         if packing.side is not None and shorter > packing.side:
-            upright = in_channels(image, 3)  # Pillow turns the size of a TIFF before it is loaded
+            upright = in_channels(image, 1 if is_grey(image) else 3)
+            # only now: Pillow swaps the sides of a TIFF as it loads it
             width, height = (round(side * packing.side / shorter) for side in upright.size)
             scaled = upright.resize((width, height), Resampling.BILINEAR)
             jpeg = io.BytesIO()

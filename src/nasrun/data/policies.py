@@ -15,7 +15,7 @@ STRONGEST = 30
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def reseeded(seed: int) -> Iterator[None]:
     """Let torchvision's transforms, which draw from torch's global CPU generator, use a seed.
 
     Afterwards the generator goes on as if nothing had been drawn.
@@ -33,7 +33,7 @@ class ImagePolicy(ABC):
     """Changes an image (C, H, W) uint8 at random; the seed alone decides how."""
 
     def __call__(self, image: Tensor, seed: int) -> Tensor:
-        with seeded(seed):
+        with reseeded(seed):
             return self.transform(image)
 
     @property

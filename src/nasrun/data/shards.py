@@ -145,7 +145,8 @@ class Index:
             path = folder / name
             if not path.is_file() or path.stat().st_size != size:
                 raise Wrong(
-                    f"the shard {shown(name)} is missing or has not its {size} bytes; copy it again"
+                    f"the shard {shown(name)} is missing or does not have its {size} bytes; "
+                    "copy it again"
                 )
         return index
 

@@ -246,7 +246,7 @@ def _result(column: Measured, text: str | None, where: str) -> float:
     """Return a number of a column; an accuracy as a fraction."""
     found = f"{where}: {column.name}"
     if text is None or not text.strip():
-        raise ValueError(f"{found}={text}: is missing; give the number, or remove the line")
+        raise ValueError(f"{found} is missing; give the number, or remove the line")
     try:
         number = float(text)
     except ValueError as error:

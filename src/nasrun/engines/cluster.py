@@ -121,8 +121,14 @@ class RayCluster(Engine):
 
     def side_by_side(self, cores: int) -> int:
         """Return the number of places in a running cluster, once checked, or on this machine."""
-        there = int(cores / self.cpus) if self._nodes is None else self._nodes.places
-        return max(1, there)
+        if self._nodes is not None:
+            return max(1, self._nodes.places)
+        import torch
+
+        places = [cores / self.cpus]
+        if self.gpus:
+            places.append(torch.cuda.device_count() / self.gpus)
+        return max(1, int(min(places)))
 
     def close(self) -> None:
         import ray

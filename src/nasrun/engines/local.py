@@ -159,7 +159,7 @@ def _lost(worker: Worker, times: int) -> str:
     code = worker.process.exitcode
     return (
         f"a worker process died {times} times over one member (exit code {code}; -9 mostly means "
-        "too little memory); use engine.processes=1, which needs least"
+        "too little memory); use engine.processes=1, which needs the least memory"
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nasrun.data.policies import seeded
+from nasrun.data.policies import reseeded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Blend:
         """
         from torchvision.transforms import v2
 
-        with seeded(int(torch.randint(2**62, (), generator=generator))):
+        with reseeded(int(torch.randint(2**62, (), generator=generator))):
             first = bool(torch.rand(()) < 0.5)
             if self.cutmix == 0 or (first and self.mixup > 0):
                 mix = v2.MixUp(alpha=self.mixup, num_classes=classes)

@@ -22,7 +22,7 @@ from nasrun.stage import Metrics
 from nasrun.tasks.base import ImageMembersTask, MemberLearner, OptimizerFactory
 from nasrun.tasks.blend import Blend
 from nasrun.tasks.classification import Classification, Classifier
-from nasrun.tasks.moments import moments_of, restore_moments
+from nasrun.tasks.moments import moments_of, restore_moments, state_of
 from nasrun.trained import Trained
 
 
@@ -132,7 +132,7 @@ class ClassifierMember(MemberLearner):
 
     def trained(self) -> Trained:
         return Trained(
-            network={name: t.cpu().clone() for name, t in self.network.state_dict().items()},
+            network=state_of(self.network),
             moments=moments_of(self.network, [self.classifier.optimizer]),
             memory={"epochs": self.epochs},
         )

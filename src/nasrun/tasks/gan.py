@@ -1,8 +1,8 @@
 """Image generation: a hinge GAN whose averaged generator is scored by a Frechet distance.
 
 This is AdversarialNAS's training as PBT-NAS uses it (2307.15621): the discriminator is trained on
-every batch, the generator after every `generator_every`-th one, on more samples; the generator's
-weights are averaged, its batch statistics are copied.
+every batch, the generator after the first of every `generator_every` batches, on more samples; the
+generator's weights are averaged, its batch statistics are copied.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nasrun.networks import Adversaries
 from nasrun.stage import Metrics
 from nasrun.tasks.base import MemberLearner, OptimizerFactory, PopulationTask
 from nasrun.tasks.frechet import Distance, pixels
-from nasrun.tasks.moments import moments_of, parameters, restore_moments
+from nasrun.tasks.moments import moments_of, parameters, restore_moments, state_of
 from nasrun.trained import Trained
 
 SAMPLED_AT_ONCE = 500
@@ -35,7 +35,8 @@ class ImageGeneration(PopulationTask):
     """Images like those of a data set, by a hinge GAN; fitness is minus the Frechet distance.
 
     An interval is `steps` steps of the discriminator on `batch_size` real and as many generated
-    images. Every `generator_every`-th step also trains the generator on `generator_batch` samples.
+    images. The first of every `generator_every` steps also trains the generator, on
+    `generator_batch` samples.
     `ema` is the share of the averaged generator that is kept in each of the generator's steps.
     """
 
@@ -96,9 +97,8 @@ class ImageGeneration(PopulationTask):
         assert isinstance(network, Adversaries)
         if network.size != self.facts.size:
             raise ValueError(
-                f"space: makes images of {network.size} pixels, and those of "
-                f"dataset={self.facts.name} have {self.facts.size}; space.bottom, space.num_cells "
-                "and dataset.size change that"
+                f"space: makes images of {network.size} pixels, and those of the data set have "
+                f"{self.facts.size}; change space.bottom, space.num_cells or dataset.size"
             )
 
     def needs(self, network: nn.Module, members: int, intervals: int) -> str:
@@ -211,10 +211,9 @@ class GanLearner(MemberLearner):
 
     def trained(self) -> Trained:
         optimizers = [self.generator_optimizer, self.discriminator_optimizer]
-        average = {f"generator.{name}": t for name, t in self.average.state_dict().items()}
         return Trained(
-            network={name: t.cpu().clone() for name, t in self.network.state_dict().items()},
-            averages={"ema": {name: t.cpu().clone() for name, t in average.items()}},
+            network=state_of(self.network),
+            averages={"ema": state_of(self.average, "generator.")},
             moments=moments_of(self.network, optimizers),
             memory={"steps": self.steps},
         )

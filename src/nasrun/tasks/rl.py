@@ -16,7 +16,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,7 +26,7 @@ from nasrun.networks import ActorCritic
 from nasrun.stage import Metrics
 from nasrun.tasks.base import MemberLearner, OptimizerFactory, PopulationTask
 from nasrun.tasks.episode import Act, earned, film, seed
-from nasrun.tasks.moments import moments_of, parameters, restore_moments
+from nasrun.tasks.moments import moments_of, parameters, restore_moments, state_of
 from nasrun.tasks.replay import LONGEST, Replay
 from nasrun.trained import Trained
 
@@ -53,8 +52,8 @@ class Control(PopulationTask):
     environment. An interval has `interval` steps, the first `random_steps` steps take uniformly
     random actions, an update follows each `update_every`-th action, and the noise falls linearly
     from `first_noise` to `last_noise` over `noise_steps`. Images are shifted by at most `pad`
-    pixels, which is 0 for states. The test plays `test_episodes`. Networks compute in fp32, on CUDA
-    with TF32, as in DrQ-v2.
+    pixels, which is 0 for states. The test plays `test_episodes`. Networks compute in fp32, or on
+    CUDA in TF32 unless `budget.precision` is fp32, as in DrQ-v2.
     """
 
     interval: int
@@ -126,7 +125,7 @@ class Control(PopulationTask):
 
     def needs(self, network: nn.Module, members: int, intervals: int) -> str:
         kind = 1 if self.environment.pixels else 4
-        frame = kind * int(np.prod(self.shape)) / self.environment.stack
+        frame = kind * math.prod(self.shape) / self.environment.stack
         one = self.replay * (frame + 4 * self.outputs) / 2**30
         steps = members * intervals * self.interval
         if steps < 5_000_000 and one < 1:
@@ -210,7 +209,7 @@ class DrqLearner(MemberLearner):
     @torch.no_grad()
     def _explore(self, observation: Tensor) -> Tensor:
         if self.steps < self.task.random_steps:
-            return torch.rand(self.task.outputs) * 2 - 1
+            return self._random(observation)
         mean = self._act(observation)
         return (mean + self.noise * torch.randn(mean.shape)).clamp(-1, 1)
 
@@ -248,7 +247,7 @@ class DrqLearner(MemberLearner):
         with torch.no_grad():
             torch._foreach_lerp_(self.slow, self.judging, task.target_rate)
             for known, new in zip(*self.buffers, strict=True):
-                known.copy_(new)  # vectors of a spectral norm: the weights are close
+                known.copy_(new)  # a spectral norm's vectors: they suit weights that are close
         return critic_loss.detach(), actor_loss.detach()
 
     def _noisy(self, mean: Tensor) -> Tensor:
@@ -289,11 +288,10 @@ class DrqLearner(MemberLearner):
 
     def trained(self) -> Trained:
         optimizers = [self.encoder_optimizer, self.actor_optimizer, self.critic_optimizer]
-        target = {f"critic.{name}": t for name, t in self.target.state_dict().items()}
         memory: dict[str, Any] = {"steps": self.steps, "returns": list(self.returns)}
         return Trained(
-            network={name: t.cpu().clone() for name, t in self.network.state_dict().items()},
-            averages={"target": {name: t.cpu().clone() for name, t in target.items()}},
+            network=state_of(self.network),
+            averages={"target": state_of(self.target, "critic.")},
             moments=moments_of(self.network, optimizers),
             memory={**memory, "replay": self.replay.state_dict()},
         )

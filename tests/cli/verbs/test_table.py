@@ -172,7 +172,7 @@ def test_the_records_of_nas_bench_101_become_means_by_epochs(nasrun, here):
     assert truth == {"accuracy": pytest.approx(0.931), "rank": 1, "of": 2, "ties": 1}
     lone = record("ef", 4, "01" + "00", "input,output", 0.1, 0.1)
     for name, content, told in (
-        ("cut", whole[:-9], "is no whole TFRecord file"),
+        ("cut", whole[:-9], "is cut off, or is not a TFRecord file"),
         ("none", b"", "has no record"),
         ("other", (9).to_bytes(8, "little") + b"crc1" + b'"no list"' + b"crc2", "record 1 is no"),
         ("part", whole + lone, "module ef has no training of 108 epochs"),

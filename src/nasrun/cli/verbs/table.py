@@ -24,7 +24,7 @@ def table(words: Sequence[str]) -> int:
             "table: give the file or folder of the benchmark, for example BENCHMARK.pth"
         )
     chosen = packages(keys["data"]) if "data" in keys else None
-    _check(chosen, [name for kind in opening.KNOWN for name in kind.data])
+    _check(chosen, [*dict.fromkeys(name for kind in opening.KNOWN for name in kind.data)])
     if "out" in keys:
         new_file(keys, "out", "")  # before minutes of reading
     benchmark = opening.open_benchmark(Path(names[0]))

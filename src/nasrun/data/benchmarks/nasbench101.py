@@ -99,7 +99,7 @@ def _records(path: Path) -> Iterator[bytes]:
             left -= LENGTH + CHECKSUM + length + CHECKSUM
             if left < 0:
                 raise ValueError(
-                    f"{path}: is no whole TFRecord file; take it again from its authors"
+                    f"{path}: is cut off, or is not a TFRecord file; take it again from its authors"
                 )
             yield file.read(length)
             file.seek(CHECKSUM, 1)

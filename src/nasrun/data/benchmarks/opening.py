@@ -10,8 +10,8 @@ from nasrun.data.benchmarks.nasbench101 import NasBench101File
 from nasrun.data.benchmarks.nasbench201 import META, FilePerCell, OneFile
 from nasrun.data.benchmarks.transnas101 import TransNas101File
 
-KNOWN: tuple[type[Benchmark], ...] = (OneFile, TransNas101File)
-"""A class per benchmark, for the names of all data sets; NAS-Bench-101's is among the first's."""
+KNOWN: tuple[type[Benchmark], ...] = (NasBench101File, OneFile, TransNas101File)
+"""A class per benchmark."""
 
 
 def open_benchmark(path: Path) -> Benchmark:
