@@ -27,6 +27,8 @@ Perform = Callable[[Sequence[str], Path], list[Path]]
 fails."""
 RUNS = "runs"
 """The folder of all runs, below that of the claims."""
+TRAININGS = ("retrain", "transfer")
+"""Verbs that train what an arm has selected."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,15 @@ class Lane:
 
 
 def _run_of(folders: Sequence[Path], words: Sequence[str]) -> str:
-    """Return the word that names the run of earlier commands; analyses read it as it is."""
-    path = str(Finished(folders).run.path)
-    return f"run={path if words[0] == 'analyze' else quoted(path)}"
+    """Return the word that names what a later command continues; analyses read it as it is.
+
+    It is the run of the earlier commands. A training is told their selection instead, since arms
+    that share a search have several in the run, and the newest one may be another arm's.
+    """
+    finished, verb = Finished(folders), words[0]
+    selected = finished.stage("select") if verb in TRAININGS else None
+    path = str(finished.run.path if selected is None else selected.path)
+    return f"run={path if verb == 'analyze' else quoted(path)}"
 
 
 def measured(trial: ArmRun, finished: Finished, spent: float) -> ResultLine:
