@@ -286,6 +286,21 @@ def test_a_run_knows_where_its_tables_lie_from_any_folder(nasrun, here, monkeypa
     assert nasrun("select", f"run={run}", *other, "space.table=other.csv").status == 0
 
 
+def test_a_training_needs_no_table_and_a_selection_may_leave_it_out(nasrun, here, short):
+    write_table(here / "table.csv")
+    words = ["run", "stages=[search,select]", "space=nasbench201", "rounds=1", "width=2", "depth=3"]
+    words += ["images=64", "batch_size=16", "space.table=table.csv", "discretisation=false"]
+    assert nasrun(*words, "budget.threads=1").status == 0
+    (here / "table.csv").unlink()
+    (run,) = here.glob("outputs/*/v001")
+    answer = nasrun("retrain", f"run={run}", *short, "retrain.epochs=1")
+    assert answer.status == 0, answer.err
+    selecting = ["select", f"run={run}", "method=argmax", "budget.threads=1"]
+    assert f"space.table={here / 'table.csv'}: cannot be read" in nasrun(*selecting).refusal
+    answer = nasrun(*selecting, "discretisation=false", "space.table=null")
+    assert answer.status == 0, answer.err
+
+
 def test_a_search_is_another_one_with_other_contents_of_its_table(nasrun, here):
     write_table(here / "table.csv")
     words = ["search", "strategy=random", "evaluator=tabular", "space=nasbench201", "width=2"]

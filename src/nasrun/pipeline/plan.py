@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from nasrun.context import AnyContext, Context
 from nasrun.genotype import Genotype
+from nasrun.keyed import keyed
 from nasrun.pipeline.benchmark import check_table
 from nasrun.pipeline.given import random_genotype
 from nasrun.pipeline.named_files import absolute, digests
@@ -26,6 +27,7 @@ from nasrun.pipeline.stages import (
     INSIDE,
     RETRAIN,
     SEARCH,
+    SELECT,
     TRANSFER,
     StageKind,
 )
@@ -88,8 +90,8 @@ class Plan:
         self.dataset.check()
         if self.source is not None:
             self.source.run.refuse_other(self.contents)
-        if self.space.table is not None:
-            with table_key():
+        if self.space.table is not None and {SEARCH, SELECT} & {*self.kinds}:
+            with keyed("space"):
                 check_table(self.space, Path(self.space.table))
         if self.transfer_dataset is not None:
             with transfer_keys():
@@ -300,15 +302,6 @@ def import_trusted(package: str) -> None:
         if error.name != package.split(".")[0]:
             raise
         raise ValueError(f"trust=[{package}]: no such package here or installed") from error
-
-
-@contextmanager
-def table_key() -> Iterator[None]:
-    """Prefix errors about the table with its key as it is typed for a stage."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"space.{error}") from error
 
 
 @contextmanager

@@ -243,10 +243,13 @@ def inherit(config: DictConfig, typed: Sequence[str], run: Run) -> None:
     """Put the parent's upstream groups and scale into a composed configuration.
 
     The places of data and of other files may be typed, since both are compared by their contents.
+    So may a table, and `null` for none.
     """
     parent, scale = run.config, run.record["scale"]
-    table = value_at(config, TABLE) or run.record.get("table")
     given = {key_of(override) for override in typed}
+    table = value_at(config, TABLE)
+    if table is None and TABLE not in given:
+        table = run.record.get("table")
     moved = {key: value_at(config, key) for key in (*PLACES, *FILES) if key in given}
     put(config, {key: parent[key] for key in UPSTREAM if key in parent} | scale | moved)
     if table is not None:

@@ -187,10 +187,10 @@ def _table(claim: Claim, keys: Mapping[str, str]) -> Table | None:
     if TABLE not in keys:
         return None
     from nasrun.data.table import Table, header, true_columns
-    from nasrun.pipeline.plan import table_key
+    from nasrun.keyed import keyed
 
     path = Path(keys[TABLE])
-    with table_key():
+    with keyed("space"):
         known = true_columns(header(path))
         for data in claim.needed:
             if data not in known:
