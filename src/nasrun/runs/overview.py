@@ -105,13 +105,18 @@ def _row(stage: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _next(run: Run, stages: list[dict[str, Any]]) -> str | None:
-    """Return the next step, or `None` if the pipeline is complete."""
+    """Return the next step, or `None` if the pipeline is complete.
+
+    It is complete, too, if the search has trained a network that is no classifier: its selection
+    tests it by something else than an accuracy, such as `test_fid`, and it cannot be retrained.
+    """
     if unfinished := [stage for stage in stages if not stage["finished"]]:
         names = ", ".join(f"{stage['stage']} {stage['branch']}".strip() for stage in unfinished)
         return f"{names}: not finished, the same command continues"
     kinds = {stage["stage"] for stage in stages}
     if SEARCH.name in kinds and SELECT.name not in kinds:
         return f"nasrun select run={run.path}"
-    if SELECT.name in kinds and not {RETRAIN.name, TRANSFER.name} & kinds:
+    tested = any((stage["on"] or "").startswith("test_") for stage in stages)
+    if SELECT.name in kinds and not tested and not {RETRAIN.name, TRANSFER.name} & kinds:
         return f"nasrun retrain run={run.path}"
     return None
