@@ -109,11 +109,10 @@ class Group:
             mean = f"{scale * statistics.fmean(scores):{digits}}{unit}"
             if len(scores) > 1:
                 mean += f" ± {scale * statistics.stdev(scores):{digits}}"
-        count = len(standings) or len(
-            self.done
-        )  # runs that another score judges are not in the mean
+        # runs that another score judges are not in the mean
+        count = len(standings) or len(self.done)
         among = f" of {len(self.results)}" if count < len(self.results) else ""
-        minutes = f"{(self.seconds or 0.0) / 60:.1f}"
+        minutes = "-" if self.seconds is None else f"{self.seconds / 60:.1f}"
         return self.run, self.title, f"{count}{among}", mean, self.on or "-", minutes
 
 
