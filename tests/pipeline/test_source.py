@@ -133,7 +133,8 @@ def test_a_limited_search_reads_the_layout_of_a_recipe_and_no_more(nasrun, small
         for word in ("retrain=cifar", "retrain.channels=8", "retrain.stem=imagenet"):
             assert "the cheapest network" in nasrun(verb, *words, word, *limits).refusal
             refusal = nasrun(verb, *words, word).refusal
-            assert f"{word}: has no effect on `nasrun {verb}`, type it on `retrain`" in refusal
+            told = f"{word}: has no effect on `nasrun {verb}`; type it with `nasrun retrain`"
+            assert told in refusal
         refusal = nasrun(verb, *words, *limits, "retrain.epochs=3").refusal
         assert f"retrain.epochs=3: has no effect on `nasrun {verb}`" in refusal
 
@@ -151,8 +152,10 @@ def test_a_later_verb_counts_limits_in_the_layout_of_the_search(nasrun, here, sm
     kept = (run / "select/magnitude-2/config.yaml").read_text()
     assert "channels: 10\n  layers: 3\n" in kept
     told = nasrun("select", *words[:-1], "method=argmax").out
-    assert "select: the search had budget.max_params_m=0.05, this selection has not" in told
+    assert "the search was limited by budget.max_params_m=0.05, this selection is not" in told
     (run / "search/result.json").unlink()
+    refusal = nasrun("search", f"run={run}", "budget.max_params_m=null").refusal
+    assert f"budget.max_params_m=null: {run} is searched with budget.max_params_m=0.05" in refusal
     refusal = nasrun("search", f"run={run}", "retrain.channels=10").refusal
     assert f"retrain.channels=10: {run} is searched with retrain.channels=8" in refusal
     assert nasrun("search", f"run={run}").status == 0

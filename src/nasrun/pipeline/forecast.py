@@ -318,7 +318,7 @@ def print_outlook(console: Any, title: str, outlook: Outlook) -> None:
                 "-" if stage.disk_gib is None else storage(stage.disk_gib),
             )
         )
-    table(console, "forecast", ("stage", "peak memory", "a step", "steps", "time", "disk"), rows)
+    table(console, "forecast", ("stage", "peak memory", "per step", "steps", "time", "disk"), rows)
     if outlook.refusals:
         return
     hours = sum(stage.hours or 0.0 for stage in outlook.stages)

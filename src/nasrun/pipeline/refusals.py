@@ -42,14 +42,17 @@ SIZES = {
 
 def refuse_missing(config: Mapping[str, Any], kinds: Sequence[StageKind]) -> None:
     """Refuse a stage whose group is `null`."""
-    if {SEARCH, SELECT} & {*kinds}:
-        for name in ("task", "engine"):
-            if config.get(name) is None:
-                raise ValueError(f"{name}=null: needed here; choose one of `nasrun list {name}`")
-    for name in ("space", "dataset", "budget", *(kind.made_of for kind in kinds)):
-        if config.get(name) is None:
+    groups = ("task", "engine") if {SEARCH, SELECT} & {*kinds} else ()
+    for group in (*groups, "space", "dataset", "budget"):
+        if config.get(group) is None:
+            raise ValueError(f"{group}=null: needed here; choose one of `nasrun list {group}`")
+    for place, kind in enumerate(kinds):
+        if config.get(kind.made_of) is None:
+            before = ",".join(each.name for each in kinds[:place])
+            without = f", or leave the stage out with stages=[{before}]" if before else ""
             raise ValueError(
-                f"{name}=null: needed here; leave a stage out with stages=[search,...]"
+                f"{kind.made_of}=null: needed here; choose one of `nasrun list {kind.made_of}`"
+                f"{without}"
             )
 
 
@@ -143,10 +146,10 @@ def refuse_other_layout(
     command: Command, source: Source | None, kinds: Sequence[StageKind], layout: Layout | None
 ) -> None:
     """Refuse to continue an unfinished limited search with another layout for counting limits."""
-    if source is not None and _unfinished(source, kinds) and "layout" in source.run.config:
-        ours = {} if layout is None else layout_of(layout)
-        theirs = source.run.config["layout"]
-        refuse_unlike(RETRAIN.name, ours, theirs, command.typed, source.run)
+    if source is None or layout is None or not _unfinished(source, kinds):
+        return  # without limits, `refuse_other_budget` names those that the search had
+    if (theirs := source.run.config.get("layout")) is not None:
+        refuse_unlike(RETRAIN.name, layout_of(layout), theirs, command.typed, source.run)
 
 
 def _unfinished(source: Source, kinds: Sequence[StageKind]) -> bool:

@@ -60,7 +60,8 @@ def _tell_unlimited(work: Work) -> None:
         said = " ".join(f"budget.{key}={theirs[key]}" for key in lost)
         say(
             work.console,
-            f"select: the search had {said}, this selection has not; type it to keep it",
+            f"select: the search was limited by {said}, this selection is not; add that to the "
+            "command to keep it limited",
         )
 
 

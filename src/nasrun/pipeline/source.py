@@ -174,7 +174,9 @@ def refuse_idle(verb: str, typed: Sequence[str], *, limited: bool) -> None:
         # after selection, `selector` only names whose genotype is used
         if root not in allowed or (key.startswith("selector.") and not reads_search(verb)):
             home = next(other for other in verbs if root in read_by(other))
-            raise ValueError(f"{override}: has no effect on `nasrun {verb}`, type it on `{home}`")
+            raise ValueError(
+                f"{override}: has no effect on `nasrun {verb}`; type it with `nasrun {home}`"
+            )
 
 
 def refuse_left_out(kinds: Sequence[StageKind], typed: Sequence[str], *, limited: bool) -> None:
@@ -308,8 +310,8 @@ def refuse_unlike(
         return
     given = {key_of(override): override for override in typed}
     name = next((name for name in changed if f"{group}.{name}" in given), changed[0])
-    override = given.get(f"{group}.{name}", f"{group}.{name}={ours.get(name)}")
-    was = "null" if theirs.get(name) is None else theirs[name]
+    now, was = ("null" if each.get(name) is None else each[name] for each in (ours, theirs))
+    override = given.get(f"{group}.{name}", f"{group}.{name}={now}")
     raise ValueError(
         f"{override}: {run.path} is searched with {group}.{name}={was}; leave it out, or search "
         f"again with {override}"
