@@ -82,18 +82,8 @@ class Claim:
             raise ValueError(f"correction={self.correction}: use one of {known}")
         if self.published and not self.source:
             raise ValueError("source: published values have one; name the paper and its table")
-        for key in self.needs:
-            if key not in DATA:
-                raise ValueError(f"needs=[{key}]: use some of {', '.join(DATA)}")
-        for key in ("first", "minutes", "published"):
-            for arm in getattr(self, key):
-                if arm not in self.arms:
-                    raise ValueError(f"{key}.{arm}: no such arm; use one of {', '.join(self.arms)}")
+        self._check_names()
         self._check_comparisons()
-        for measure in self.floor:
-            if measure not in self.measures:
-                known = ", ".join(self.measures)
-                raise ValueError(f"floor.{measure}: no such measure; use one of {known}")
         for arm in self.arms:
             self._check_commands(arm)
 
@@ -130,6 +120,19 @@ class Claim:
         deciding = [each for each in self.comparisons if each.decides]
         least = self.corrected([each.least(values, self.seeds) for each in deciding])
         return any(p <= self.alpha for p in least)
+
+    def _check_names(self) -> None:
+        for key in self.needs:
+            if key not in DATA:
+                raise ValueError(f"needs=[{key}]: use some of {', '.join(DATA)}")
+        for key in ("first", "minutes", "published"):
+            for arm in getattr(self, key):
+                if arm not in self.arms:
+                    raise ValueError(f"{key}.{arm}: no such arm; use one of {', '.join(self.arms)}")
+        for measure in self.floor:
+            if measure not in self.measures:
+                known = ", ".join(self.measures)
+                raise ValueError(f"floor.{measure}: no such measure; use one of {known}")
 
     def _check_comparisons(self) -> None:
         for comparison in self.comparisons:

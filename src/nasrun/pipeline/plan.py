@@ -5,14 +5,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -288,20 +285,6 @@ class Plan:
             "genotype": self.genotype_name,
             "table": self.space.table and absolute(self.space.table),
         }
-
-
-def import_trusted(package: str) -> None:
-    """Import a user's package, also from the current folder, so that it can register operations."""
-    if not re.fullmatch(r"\w+(\.\w+)*", package):
-        raise ValueError(f"trust=[{package}]: expected the name of a package")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name != package.split(".")[0]:
-            raise
-        raise ValueError(f"trust=[{package}]: no such package here or installed") from error
 
 
 @contextmanager

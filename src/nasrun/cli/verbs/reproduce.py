@@ -47,10 +47,9 @@ def reproduce(words: Sequence[str]) -> int:
     if not names:
         return _all(keys)
     from nasrun.claims import reading
-    from nasrun.pipeline.plan import import_trusted
+    from nasrun.config import import_trusted
 
-    for package in trusted:
-        import_trusted(package)
+    import_trusted(trusted)
     path = reading.file_of(names[0])
     if "freeze" in keys:
         if keys["freeze"] != "true" or len(keys.keys() - {"trust"}) > 1:
