@@ -12,9 +12,9 @@ from typing import Any
 from nasrun.genotype import fingerprint
 from nasrun.pipeline.stages import SEARCH, SELECT
 from nasrun.runs.differences import Settings, as_typed, differing, settings
-from nasrun.runs.report import Standing, signed
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
+from nasrun.runs.standing import Standing, signed
 
 
 @dataclass(frozen=True)
