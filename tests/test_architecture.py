@@ -122,7 +122,7 @@ MAY = {
         *("strategies.curvature", "data.splits", "strategies.history", "selectors.discretisation"),
         *("pictures.cells", "pictures.measured", "engines", "tasks.base", "retrain"),
         *("pipeline.given", "pipeline.source", "pipeline.stages"),
-        "pipeline.refusals",
+        *("pipeline.idle", "pipeline.refusals"),
     },
     "trackers": {"trackers", "runs.run", "runs.stage_folder", "config"},
     "display": {"display"},

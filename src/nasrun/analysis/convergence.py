@@ -34,7 +34,7 @@ from nasrun.engines.base import Engine, refuse_unseen
 from nasrun.files import digest_of, write_json, write_whole
 from nasrun.genotype import Genotype
 from nasrun.pictures import measured
-from nasrun.pipeline.refusals import refuse_idle_keys
+from nasrun.pipeline.idle import refuse_idle_keys
 from nasrun.pipeline.stages import RETRAIN
 from nasrun.retrain import Retrain
 from nasrun.runs.recorded import identity

@@ -56,7 +56,7 @@ def stopwatch(
 
 def _read(override: str) -> bool:
     from nasrun.config import key_of, root_of
-    from nasrun.pipeline.source import LAYOUT
+    from nasrun.spaces.layout import LAYOUT
 
     key = key_of(override)
     group, _, name = key.partition(".")

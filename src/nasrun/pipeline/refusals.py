@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nasrun.budget import LIMITS, MEMORY
-from nasrun.config import depends, key_of, root_of, value_at
+from nasrun.config import key_of, root_of
 from nasrun.pipeline.source import Source, refuse_unlike
 from nasrun.pipeline.stages import RETRAIN, SEARCH, SELECT, StageKind
 from nasrun.spaces.layout import layout_of
@@ -16,7 +16,6 @@ from nasrun.world import Launched
 
 if TYPE_CHECKING:
     from nasrun.budget import Budget
-    from nasrun.config import Composed
     from nasrun.data.base import Data
     from nasrun.engines.base import Engine
     from nasrun.pipeline.command import Command
@@ -29,15 +28,6 @@ if TYPE_CHECKING:
 
 
 THREADS_PER_CORE = 8
-SIZES = {
-    "width": "channels",
-    "depth": "layers",
-    "batch_size": "batch_size",
-    "alpha_lr": "alpha_optimizer.lr",
-    "images": "images",
-    "epochs": "epochs",
-}
-"""Keys of the frame that groups refer to, and the name under which a group may have its own."""
 
 
 def refuse_missing(config: Mapping[str, Any], kinds: Sequence[StageKind]) -> None:
@@ -223,25 +213,6 @@ def refuse_limits(budget: Budget) -> None:
                 f"budget.{key}={limit}: has no effect on `nasrun transfer`; it limits the network "
                 "that is selected and retrained; leave it out"
             )
-
-
-def refuse_idle_keys(typed: Sequence[str], composed: Composed, places: Sequence[str]) -> None:
-    """Refuse a typed key of the frame that sets a size on which nothing at these places depends.
-
-    places: groups, and keys of groups.
-    """
-    for override in typed:
-        key = key_of(override)
-        if key not in SIZES or depends(composed.config, places, key):
-            continue
-        for group in (place for place in places if place in composed.choices):
-            own = f"{group}.{SIZES[key]}"
-            if value_at(composed.config, own) is not None:
-                raise ValueError(
-                    f"{override}: has no effect, {group}={composed.choices[group]} has its own; "
-                    f"type {own}={override.partition('=')[2]}"
-                )
-        raise ValueError(f"{override}: has no effect, nothing here reads {key}; leave it out")
 
 
 def refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> None:
