@@ -136,7 +136,7 @@ def names() -> list[str]:
     for name in sorted({*ours, *sys.modules}):
         inside = sorted(vars(sys.modules[name])) if name in sys.modules else ("main", "Path")
         found += [name, *(f"{name}.{inner}" for inner in inside)]
-    found += ["nasrun.files.Path.write_text", "nasrun.pipeline.plan.import_trusted"]
+    found += ["nasrun.files.Path.write_text", "nasrun.config.trust.import_trusted"]
     return [*found, "nasrun.files._told", "nasrun.cli.main.main", "nasrun.__main__.main"]
 
 
@@ -167,7 +167,7 @@ def plant(nodes: Any, drawn: Drawn, known: list[str]) -> list[str]:
 
 
 CALLS = ("os.system", "subprocess.check_output", "stranger.Stranger", "builtins.exec", "torch.load")
-CALLS += ("nasrun.pipeline.plan.import_trusted", "nasrun.files.write_text", "builtins.eval")
+CALLS += ("nasrun.config.trust.import_trusted", "nasrun.files.write_text", "builtins.eval")
 CALLS += ("hydra.utils.instantiate", "hydra.utils.get_method", "pathlib.Path.unlink", "os.remove")
 RESOLVERS = (
     "${oc.create:{_target_:os.system,_args_:['touch outside/x']}}",

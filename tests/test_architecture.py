@@ -99,13 +99,12 @@ MAY = {
     "pages": {
         *("pages", "runs", "analysis", "config", "display", "pictures.cells", "pictures.graph"),
         "data.table",
-        *("pictures.layered", "pipeline.plan", "pipeline.source", "pipeline.stages"),
+        *("pictures.layered", "pipeline.source", "pipeline.stages"),
     },
     "runs": {
         *(
             "runs",
             "pipeline.given",
-            "pipeline.plan",
             "pipeline.stages",
             "pipeline.source",
             "config",
@@ -122,8 +121,8 @@ MAY = {
         *("supernet", "strategies.base", "strategies.evaluated", "evaluators", "data.table"),
         *("strategies.curvature", "data.splits", "strategies.history", "selectors.discretisation"),
         *("pictures.cells", "pictures.measured", "engines", "tasks.base", "retrain"),
-        *("pipeline.given", "pipeline.plan", "pipeline.source", "pipeline.stages"),
-        "pipeline.refusals",
+        *("pipeline.given", "pipeline.source", "pipeline.stages"),
+        *("pipeline.idle", "pipeline.refusals"),
     },
     "trackers": {"trackers", "runs.run", "runs.stage_folder", "config"},
     "display": {"display"},

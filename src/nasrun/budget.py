@@ -33,11 +33,10 @@ class Budget:
     compute in it (NVIDIA's since Ampere) and `fp32` elsewhere; `tf32` is `fp32` with shorter
     factors in products and convolutions on CUDA (`bf16` uses these, too, for what stays in fp32).
     Alphas are always fp32. `threads` is the number of threads of a CPU operation, `None` for all
-    cores. `compile` compiles the regions of
-    supernets and retrained networks with torch; `auto` does so on CUDA, and `graphs` also records
-    the launches of a compiled region in CUDA graphs. `deterministic` makes the same seed give the
-    same bytes on CUDA, or raises an error that names the operation that cannot; a CPU always does.
-    `max_hours` counts from the start of the command.
+    cores. `compile` compiles the regions of supernets and retrained networks with torch; `auto`
+    does so on CUDA, and `graphs` also records the launches of a compiled region in CUDA graphs.
+    `deterministic` makes the same seed give the same bytes on CUDA, or raises an error that names
+    the operation that cannot; a CPU always does. `max_hours` counts from the start of the command.
 
     `processes` train one network together, each on its slice of every batch; a batch, as all other
     settings, is that of the whole command. `auto` is one per GPU, or on a CPU as many as have
@@ -327,8 +326,8 @@ class Budget:
         if most is not None and (needed := max(self.world.together(memory_gib()))) > most:
             raise ValueError(
                 f"budget.max_memory_gib={most}: {needed:.2f} GiB were needed; "
-                "allow more and repeat the command, or search again with a larger "
-                f"budget.memory_factor than {self.memory_factor}, which predicts more"
+                "allow more and repeat the command, or search again with budget.memory_factor "
+                f"above {self.memory_factor}, so that the prediction is higher"
             )
         if self.max_hours is not None and self.world.first(self._spent):
             raise BudgetSpent(f"max_hours={self.max_hours} spent")

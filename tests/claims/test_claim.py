@@ -33,6 +33,10 @@ def test_a_wrong_key_of_a_claim_is_named_with_its_file(here):
             changed(curtailed=True, comparisons=[{**TINY["comparisons"][0], "decides": False}]),
             "curtailed=true: no comparison decides; leave it out",
         ),
+        "needs": (
+            changed(needs=["budget.latency_table"]),
+            "needs=[budget.latency_table]: use some of dataset.root, space.table, task.distance.w",
+        ),
         "floor": (changed(floor={"accuracy": 1}), "floor.accuracy: no such measure"),
         "published": (changed(published={"snas": "92"}), "source: published values have one"),
         "correction": (changed(correction="sidak"), "correction=sidak: use one of holm"),

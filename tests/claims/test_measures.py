@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from nasrun.claims.finished import Finished
-from nasrun.claims.measures import BestOfFirst, KeptTop, Ranking, Result, Rounds
+from nasrun.claims.measures import BestOfFirst, KeptTop, Ranking, Result, Rounds, SupernetRanks
 from nasrun.data.table import Table
 from nasrun.runs.stage_folder import StageFolder
 
@@ -72,3 +72,21 @@ def test_a_ranking_is_read_from_the_first_row(tmp_path):
     (tmp_path / "ranks.json").write_text(json.dumps({"rows": rows}))
     assert Ranking(text="", key="kendall.value").fact(Finished([tmp_path])) == 0.5
     assert Ranking(text="", key="kendall.no").fact(Finished([tmp_path])) is None
+
+
+def test_a_sample_is_at_most_the_whole_space_and_only_radars_keeps_a_subspace(
+    nasrun, here, no_pictures
+):
+    words = ["search", "space=nasbench201", "strategy=random", "evaluator=inherited", "rounds=1"]
+    words += ["space.operations=[none,skip_connect]", "width=2", "depth=3", "images=64"]
+    words += ["batch_size=16", "strategy.num_candidates=2", "budget.threads=1", "budget.device=cpu"]
+    answer = nasrun(*words)
+    assert answer.status == 0, answer.err
+    (search,) = here.glob("outputs/*/v001/search")
+    found = Finished([search])
+    cells = SupernetRanks(text="", data="cifar10", count=64, seed=0).fact(found)
+    assert len(cells) == 2**6
+    with pytest.raises(ValueError, match=r"count=65: 6,500 draws gave only 64 .* use at most that"):
+        SupernetRanks(text="", data="cifar10", count=65, seed=0).fact(found)
+    with pytest.raises(ValueError, match=r"subspaces.json: .* use a search with strategy=radars"):
+        KeptTop(text="", data="cifar10", share=0.1, draws=1).fact(found)

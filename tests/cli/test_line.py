@@ -130,8 +130,23 @@ REFUSED = {
     "stages with a gap": ("run stages=[search,retrain]", "stages=[search,retrain]: a run begins"),
     "unknown stage": ("run stages=[serach]", "stages: unknown stage serach, did you mean search?"),
     "no stages": ("run stages=[]", "stages=[]: a run begins with search"),
-    "group left out": ("run transfer=null", "transfer=null: needed; leave a stage out"),
-    "group left out behind a key": ("run rounds=2 space=null", "space=null: needed; leave a stage"),
+    "group left out": (
+        "run transfer=null",
+        "choose one of `nasrun list transfer`, or leave its stage out with `nasrun run stages=[",
+    ),
+    "strategy left out": ("search strategy=null", "needed; choose one of `nasrun list strategy`"),
+    "group removed": (
+        "run ~retrain",
+        "choose one of `nasrun list retrain`, or leave the stage out with stages=[search,select]",
+    ),
+    "group removed from its verb": (
+        "retrain genotype=darts_v2 ~retrain",
+        "retrain=null: needed here; choose one of `nasrun list retrain`",
+    ),
+    "group left out behind a key": (
+        "run rounds=2 space=null",
+        "space=null: needed; choose one of `nasrun list space`",
+    ),
     "engine left out": (
         "search ~engine",
         "engine=null: needed here; choose one of `nasrun",
@@ -167,7 +182,7 @@ REFUSED = {
     ),
     "selector on a search": (
         "search selector=argmax",
-        "has no effect on `nasrun search`, type it on",
+        "has no effect on `nasrun search`; type it with",
     ),
     "retraining on a search": (
         "search retrain.epochs=2",
@@ -176,7 +191,7 @@ REFUSED = {
     "stages on a search": ("search stages=[search]", "has no effect on `nasrun search`"),
     "engine on a retraining": (
         "retrain genotype=darts_v2 engine=serial",
-        "has no effect on `nasrun retrain`, type it on `search`",
+        "has no effect on `nasrun retrain`; type it with `nasrun search`",
     ),
     "epochs of another recipe": (
         "retrain genotype=darts_v2 retrain=cifar epochs=3",

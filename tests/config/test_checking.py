@@ -100,7 +100,7 @@ def test_a_wrong_keyword_or_type_is_told_before_anything_is_built(settings, expe
         ("nasrun.strategies.radars.Explore", "only imports it; name a class where it is defined"),
         ("nasrun.retrain.Retrain.begin", "there is no module nasrun.retrain.Retrain"),
         ("nasrun.spaces.darts.DartsSpace", "node=nasrun.spaces.darts.DartsSpace: expected Point"),
-        ("nasrun.pipeline.plan.import_trusted", "import_trusted: expected Point"),
+        ("nasrun.config.trust.import_trusted", "import_trusted: expected Point"),
         ("torch.optim.AdmW", "torch.optim has no AdmW, did you mean AdamW?"),
         ("torch.optim.SGD", "expected Point"),
         ("points.good", "node=points.good: expected Point"),

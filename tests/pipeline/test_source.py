@@ -133,7 +133,8 @@ def test_a_limited_search_reads_the_layout_of_a_recipe_and_no_more(nasrun, small
         for word in ("retrain=cifar", "retrain.channels=8", "retrain.stem=imagenet"):
             assert "the cheapest network" in nasrun(verb, *words, word, *limits).refusal
             refusal = nasrun(verb, *words, word).refusal
-            assert f"{word}: has no effect on `nasrun {verb}`, type it on `retrain`" in refusal
+            told = f"{word}: has no effect on `nasrun {verb}`; type it with `nasrun retrain`"
+            assert told in refusal
         refusal = nasrun(verb, *words, *limits, "retrain.epochs=3").refusal
         assert f"retrain.epochs=3: has no effect on `nasrun {verb}`" in refusal
 
@@ -151,8 +152,10 @@ def test_a_later_verb_counts_limits_in_the_layout_of_the_search(nasrun, here, sm
     kept = (run / "select/magnitude-2/config.yaml").read_text()
     assert "channels: 10\n  layers: 3\n" in kept
     told = nasrun("select", *words[:-1], "method=argmax").out
-    assert "select: the search had budget.max_params_m=0.05, this selection has not" in told
+    assert "the search was limited by budget.max_params_m=0.05, this selection is not" in told
     (run / "search/result.json").unlink()
+    refusal = nasrun("search", f"run={run}", "budget.max_params_m=null").refusal
+    assert f"budget.max_params_m=null: {run} is searched with budget.max_params_m=0.05" in refusal
     refusal = nasrun("search", f"run={run}", "retrain.channels=10").refusal
     assert f"retrain.channels=10: {run} is searched with retrain.channels=8" in refusal
     assert nasrun("search", f"run={run}").status == 0
@@ -284,6 +287,21 @@ def test_a_run_knows_where_its_tables_lie_from_any_folder(nasrun, here, monkeypa
     assert f"{here / 'other.csv'}: {run} was searched with another file" in refusal
     (here / "table.csv").rename(here / "other.csv")  # the file of then, in another place
     assert nasrun("select", f"run={run}", *other, "space.table=other.csv").status == 0
+
+
+def test_a_training_needs_no_table_and_a_selection_may_leave_it_out(nasrun, here, short):
+    write_table(here / "table.csv")
+    words = ["run", "stages=[search,select]", "space=nasbench201", "rounds=1", "width=2", "depth=3"]
+    words += ["images=64", "batch_size=16", "space.table=table.csv", "discretisation=false"]
+    assert nasrun(*words, "budget.threads=1").status == 0
+    (here / "table.csv").unlink()
+    (run,) = here.glob("outputs/*/v001")
+    answer = nasrun("retrain", f"run={run}", *short, "retrain.epochs=1")
+    assert answer.status == 0, answer.err
+    selecting = ["select", f"run={run}", "method=argmax", "budget.threads=1"]
+    assert f"space.table={here / 'table.csv'}: cannot be read" in nasrun(*selecting).refusal
+    answer = nasrun(*selecting, "discretisation=false", "space.table=null")
+    assert answer.status == 0, answer.err
 
 
 def test_a_search_is_another_one_with_other_contents_of_its_table(nasrun, here):

@@ -14,3 +14,10 @@ def test_runs_that_another_score_judges_are_not_counted_beside_the_mean():
     members = [Seeded(run, stage, result) for result in (scored, looked_up, scored, None)]
     _, _, count, mean, on, _ = Group("", {}, members).row()
     assert (count, mean, on) == ("2 of 4", "-1.5 ± 0", "training_speed")
+
+
+def test_runs_of_which_none_has_finished_have_no_minutes():
+    stage = SimpleNamespace(kind="search", title="search")
+    run = SimpleNamespace(path=Path("outputs/v001"))
+    group = Group("", {}, [Seeded(run, stage, None)])
+    assert group.row() == ("outputs/v001", "search", "0 of 1", "-", "-", "-")

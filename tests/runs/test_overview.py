@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,14 @@ def test_it_tells_what_comes_next(nasrun, small):
     assert overview(Run(path))["next"] == f"nasrun select run={path}"
     assert nasrun("select", "budget.threads=1").status == 0
     assert f"nasrun retrain run={path}" in nasrun("show", path).out
+
+
+def test_no_retraining_is_next_for_a_network_that_the_search_has_trained(finished):
+    for kind in ("retrain", "transfer"):
+        shutil.rmtree(finished / kind, ignore_errors=True)
+    assert overview(Run(finished))["next"] == f"nasrun retrain run={finished}"
+    file = finished / "select/magnitude/result.json"
+    result = json.loads(file.read_text())
+    del result["check"]
+    file.write_text(json.dumps({**result, "judged_by": "test_fid", "test_fid": 41.5}))
+    assert overview(Run(finished))["next"] is None

@@ -17,7 +17,7 @@ from nasrun import ops
 from nasrun.analysis import results
 from nasrun.analysis.parameters import Prices, distribution, price, prices, share_up_to
 from nasrun.analysis.wiring import MOST, Shape, Wiring, cells_of, count_wirings, edges_of, shapes
-from nasrun.config import build
+from nasrun.config import build, import_trusted
 from nasrun.costs.cost import count
 from nasrun.costs.memory import activation_bytes
 from nasrun.data.table import Table, Truth, place, shown
@@ -27,7 +27,6 @@ from nasrun.genotype import NONE, Genotype
 from nasrun.pictures import cells as drawing
 from nasrun.pictures import plots
 from nasrun.pipeline.given import placed_architecture
-from nasrun.pipeline.plan import import_trusted
 from nasrun.pipeline.source import find_run
 from nasrun.pipeline.stages import SELECT
 from nasrun.runs.show import published_network
@@ -95,8 +94,7 @@ def analyse(
 
     True results are those of the table, else those that a selection has looked up.
     """
-    for package in trust:
-        import_trusted(package)
+    import_trusted(trust)
     found = unlike([*given(genotypes, space, trust), *_selected(run, trust)])
     for each in found:
         cells_of(each.space)

@@ -25,7 +25,7 @@ from nasrun.analysis.cells import Named, given, unlike
 from nasrun.analysis.kept import Measurements
 from nasrun.analysis.wiring import Wiring, cells_of
 from nasrun.budget import Budget
-from nasrun.config import build_all, compose, resolve
+from nasrun.config import build_all, compose, import_trusted, resolve
 from nasrun.context import Context
 from nasrun.costs.cost import params
 from nasrun.display import Exhibit, watched
@@ -34,8 +34,7 @@ from nasrun.engines.base import Engine, refuse_unseen
 from nasrun.files import digest_of, write_json, write_whole
 from nasrun.genotype import Genotype
 from nasrun.pictures import measured
-from nasrun.pipeline.plan import import_trusted
-from nasrun.pipeline.refusals import refuse_idle_keys
+from nasrun.pipeline.idle import refuse_idle_keys
 from nasrun.pipeline.stages import RETRAIN
 from nasrun.retrain import Retrain
 from nasrun.runs.recorded import identity
@@ -125,8 +124,7 @@ def analyse(
     trust: Sequence[str],
 ) -> dict[str, Any]:
     """Train what is not trained yet, compare, write and draw."""
-    for package in trust:
-        import_trusted(package)
+    import_trusted(trust)
     found = unlike(list(given(names, space, trust)))
     for each in found:
         if not isinstance(each.space, ClassifierSpace):

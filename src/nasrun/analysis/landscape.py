@@ -24,12 +24,11 @@ from nasrun.analysis import results
 from nasrun.analysis.kept import Measurements
 from nasrun.analysis.solutions import Opened, Solution, moments
 from nasrun.budget import Budget
-from nasrun.config import build_all, compose, resolve
+from nasrun.config import build_all, compose, import_trusted, resolve
 from nasrun.data.splits import Part
 from nasrun.display import Exhibit, percent, watched
 from nasrun.files import write_json
 from nasrun.pictures import measured
-from nasrun.pipeline.plan import import_trusted
 from nasrun.selectors.discretisation import recalibrate
 from nasrun.stage import Metrics
 from nasrun.streams import named
@@ -224,8 +223,7 @@ def analyse(
     Where a part has fewer images than `where` asks for, all are used, unless it must be `exactly`
     that number.
     """
-    for package in trust:
-        import_trusted(package)
+    import_trusted(trust)
     found = [Solution.at(path, branch) for path in paths]
     config = compose(overrides).config
     nodes = {key: resolve(config[key]) for key in ("budget", "engine")}

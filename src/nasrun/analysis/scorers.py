@@ -11,7 +11,16 @@ from pathlib import Path
 import torch
 
 from nasrun.budget import Budget
-from nasrun.config import Composed, build, build_all, compose, key_of, resolve, root_of
+from nasrun.config import (
+    Composed,
+    build,
+    build_all,
+    compose,
+    import_trusted,
+    key_of,
+    resolve,
+    root_of,
+)
 from nasrun.context import AnyContext, Context
 from nasrun.costs.cost import count
 from nasrun.engines.local import Serial
@@ -19,7 +28,6 @@ from nasrun.evaluators.base import Evaluator
 from nasrun.evaluators.inherited import Inherited
 from nasrun.evaluators.untrained import Untrained
 from nasrun.genotype import NONE, Genotype, fingerprint
-from nasrun.pipeline.plan import import_trusted
 from nasrun.pipeline.refusals import refuse_strangers
 from nasrun.pipeline.stages import SCALE, SEARCH
 from nasrun.runs.finished import load_search
@@ -183,8 +191,7 @@ def of_words(
             raise ValueError(f"{override}: has no effect on `nasrun analyze ranks`, leave it out")
         if key_of(override) == "strategy":
             raise ValueError(f"{override}: has no effect, architectures are drawn; leave it out")
-    for package in trusted:
-        import_trusted(package)
+    import_trusted(trusted)
     composed = {f"evaluator={name}": _composed(name, overrides) for name in names}
     first = next(iter(composed.values()))
     config, choices = first.config, first.choices

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 
 from nasrun.analysis.wiring import MOST, Wiring, cells_of, count_wirings, edges_of, shapes, wirings
+from nasrun.config import import_trusted
 from nasrun.display import Exhibit
 from nasrun.files import read_json, write_json
 from nasrun.genotype import NONE, Genotype
 from nasrun.pictures import plots
 from nasrun.pipeline.given import architecture_of
-from nasrun.pipeline.plan import import_trusted
 from nasrun.spaces.decision import DecisionSpace
 
 RECORD = "variants.json"
@@ -41,8 +41,7 @@ def analyse(
     trust: Sequence[str],
 ) -> dict[str, Any]:
     """Draw `number` variants, equally many per width, and write each as a genotype file."""
-    for package in trust:
-        import_trusted(package)
+    import_trusted(trust)
     short, genotype, home = architecture_of(name, space, trust)
     types = cells_of(home)
     assert isinstance(home, DecisionSpace)

@@ -21,6 +21,8 @@ BEGIN = ("run", "search", "retrain", "analyze")
 """Verbs with which an arm can begin."""
 CONTINUE = ("select", "retrain", "transfer", "analyze")
 """Verbs of its later commands, which continue its run."""
+DATA = ("dataset.root", "space.table", "task.distance.weights")
+"""Keys of data that a claim can need, which `nasrun reproduce` passes on."""
 TOLD = ("frozen", "minutes", "earlier", "paper", "sentence", "published", "source")
 """Keys of a claim that are no part of its protocol."""
 CORRECTIONS: Mapping[str, Callable[[Sequence[float]], list[float]]] = {
@@ -32,7 +34,7 @@ CORRECTIONS: Mapping[str, Callable[[Sequence[float]], list[float]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What a paper says, and the protocol that tests it.
+    """A statement of a paper, and the protocol that tests it.
 
     paper: its name and arXiv id. sentence: the claim in one sentence. published: published values,
         by arm. source: where they stand.
@@ -80,15 +82,8 @@ class Claim:
             raise ValueError(f"correction={self.correction}: use one of {known}")
         if self.published and not self.source:
             raise ValueError("source: published values have one; name the paper and its table")
-        for key in ("first", "minutes", "published"):
-            for arm in getattr(self, key):
-                if arm not in self.arms:
-                    raise ValueError(f"{key}.{arm}: no such arm; use one of {', '.join(self.arms)}")
+        self._check_names()
         self._check_comparisons()
-        for measure in self.floor:
-            if measure not in self.measures:
-                known = ", ".join(self.measures)
-                raise ValueError(f"floor.{measure}: no such measure; use one of {known}")
         for arm in self.arms:
             self._check_commands(arm)
 
@@ -125,6 +120,19 @@ class Claim:
         deciding = [each for each in self.comparisons if each.decides]
         least = self.corrected([each.least(values, self.seeds) for each in deciding])
         return any(p <= self.alpha for p in least)
+
+    def _check_names(self) -> None:
+        for key in self.needs:
+            if key not in DATA:
+                raise ValueError(f"needs=[{key}]: use some of {', '.join(DATA)}")
+        for key in ("first", "minutes", "published"):
+            for arm in getattr(self, key):
+                if arm not in self.arms:
+                    raise ValueError(f"{key}.{arm}: no such arm; use one of {', '.join(self.arms)}")
+        for measure in self.floor:
+            if measure not in self.measures:
+                known = ", ".join(self.measures)
+                raise ValueError(f"floor.{measure}: no such measure; use one of {known}")
 
     def _check_comparisons(self) -> None:
         for comparison in self.comparisons:

@@ -15,7 +15,7 @@ Values = Mapping[str, Mapping[str, Mapping[int, float]]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a comparison found.
+    """The finding of a comparison.
 
     spread: of the differences. low, high: their 95 % interval. larger: in how many pairs the
     difference is positive, `None` without pairs. p: of the one-sided test, `None` if there is no

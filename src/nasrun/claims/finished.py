@@ -1,4 +1,4 @@
-"""What an arm of a claim has left: the folders of its stages and analyses."""
+"""The stages and analyses that an arm of a claim has finished, by their folders."""
 
 from __future__ import annotations
 
@@ -14,27 +14,30 @@ from nasrun.runs.stage_folder import StageFolder
 
 @dataclass(frozen=True)
 class Finished:
-    """The folders of the finished stages and analyses of an arm, in the order of its commands."""
+    """The folders of the finished stages and analyses of an arm, in the order of its commands.
+
+    trusted: the packages outside nasrun that its commands name.
+    """
 
     folders: Sequence[Path]
+    trusted: Sequence[str] = ()
 
     @property
     def run(self) -> Run:
         """The run that the first command has made; ValueError if it makes none."""
-        return Run.open(StageFolder(self.folders[0], "").run)
+        return Run.open(self._home)
 
     @property
     def record(self) -> Mapping[str, Any]:
         """The record of its run; without a run, that of this process."""
-        run = Run(StageFolder(self.folders[0], "").run)
+        run = Run(self._home)
         if run.exists:
             return run.record
         return {**environment(), "fingerprint": self.folders[0].name}
 
     def stages(self) -> list[StageFolder]:
         """Return the stages in the order of the commands."""
-        run = Run(StageFolder(self.folders[0], "").run)
-        there = {stage.path.resolve(): stage for stage in run.stages()}
+        there = {stage.path.resolve(): stage for stage in Run(self._home).stages()}
         own = dict.fromkeys(path.resolve() for path in self.folders)
         return [there[path] for path in own if path in there]
 
@@ -42,3 +45,8 @@ class Finished:
         """Return the stage of a kind; the last one of several, `None` without one."""
         found = [stage for stage in self.stages() if stage.kind == kind]
         return found[-1] if found else None
+
+    @property
+    def _home(self) -> Path:
+        """The folder of its run, whether there is one or not."""
+        return StageFolder(self.folders[0], "").run

@@ -12,7 +12,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, product
-from pathlib import Path
 from random import Random
 from statistics import fmean
 from typing import Any
@@ -22,7 +21,9 @@ from nasrun.data.table import Table
 from nasrun.files import read_json
 
 Fact = float | str | Mapping[str, Any] | None
-"""What is kept of one run; `None` if its arm has no such number."""
+"""A fact that is kept of one run; `None` if its arm has no such number."""
+DRAWS = 100
+"""Ours: draws per architecture of a sample, after which the space hardly has another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class Gauge(ABC):
 
     @property
     def scale(self) -> float:
-        """What values are multiplied with when they are shown."""
+        """The factor of values where they are shown."""
         return 100.0 if self.percent else 1.0
 
     @property
@@ -215,7 +216,7 @@ class BestOfFirst(LookedUp):
         from nasrun.runs.finished import load_search
         from nasrun.strategies.evaluated import EvaluatedSearch
 
-        strategy = load_search(finished.run.path)
+        strategy = load_search(finished.run.path, finished.trusted)
         if not isinstance(strategy, EvaluatedSearch):
             raise ValueError(f"{finished.run.path}: a search without candidates; use another")
         first = strategy.candidates[: self.count]
@@ -244,14 +245,21 @@ class SupernetRanks(LookedUp):
         from nasrun.runs.finished import load_search
         from nasrun.strategies.evaluated import EvaluatedSearch
 
-        strategy = load_search(finished.run.path)
+        strategy = load_search(finished.run.path, finished.trusted)
         if not isinstance(strategy, EvaluatedSearch) or strategy.shared_score is None:
             raise ValueError(f"{finished.run.path}: its supernet scores nothing; use another")
         generator = torch.Generator().manual_seed(self.seed)
         drawn: dict[str, Any] = {}
-        while len(drawn) < self.count:
+        for _ in range(DRAWS * self.count):
             genotype = strategy.space.sample(generator)
             drawn[strategy.space.render(genotype)] = genotype
+            if len(drawn) == self.count:
+                break
+        else:
+            raise ValueError(
+                f"count={self.count}: {DRAWS * self.count:,} draws gave only {len(drawn)} "
+                "architectures; use at most that"
+            )
         score = strategy.shared_score
         return {cell: round(score(genotype).value, 6) for cell, genotype in drawn.items()}
 
@@ -282,7 +290,10 @@ class KeptTop(LookedUp):
         folder = finished.stage("search")
         if folder is None:
             return None
-        kept: Mapping[str, list[str]] = _last(folder.path / "subspaces.json")["kept"]
+        path = folder.path / "subspaces.json"
+        if not path.is_file():
+            raise ValueError(f"{path}: the search has left none; use a search with strategy=radars")
+        kept: Mapping[str, list[str]] = json.loads(path.read_text())[-1]["kept"]
         return {edge: list(operations) for edge, operations in kept.items()}
 
     def true_value(self, fact: Any, table: Table) -> float:
@@ -317,8 +328,3 @@ def _inner(found: Any, key: str) -> Any:
     for name in key.split("."):
         found = found.get(name) if isinstance(found, Mapping) else None
     return found
-
-
-def _last(path: Path) -> Any:
-    """Return the last record of a JSON list."""
-    return json.loads(path.read_text())[-1]

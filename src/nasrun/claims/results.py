@@ -33,7 +33,8 @@ class ResultLine:
     protocol: the fingerprint of the protocol. facts: what was read from the run. values: numbers
     of measures; those that need a table are missing until it is read. genotype: the architecture
     that was selected. core_seconds: of all stages, times their threads. fingerprint: of the run's
-    configuration. commit, versions, machine, created: as the run recorded them.
+    configuration. commit, versions, created: as the run recorded them. machine: the one that read
+    the run, with its cores.
     """
 
     claim: str

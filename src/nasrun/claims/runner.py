@@ -17,7 +17,7 @@ from nasrun.claims.claim import Claim
 from nasrun.claims.finished import Finished
 from nasrun.claims.measures import Gauge
 from nasrun.claims.results import ResultFile, ResultLine, evaluated
-from nasrun.config.words import quoted
+from nasrun.config.words import packages, quoted
 from nasrun.engines.base import Engine
 from nasrun.engines.local import Pool, Serial
 from nasrun.machine import cores, processor
@@ -27,6 +27,8 @@ Perform = Callable[[Sequence[str], Path], list[Path]]
 fails."""
 RUNS = "runs"
 """The folder of all runs, below that of the claims."""
+TRAININGS = ("retrain", "transfer")
+"""Verbs that train what an arm has selected."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,12 @@ class ArmRun:
     commands: tuple[tuple[str, ...], ...]
     measures: Mapping[str, Gauge]
     folder: Path
+
+    @property
+    def trusted(self) -> list[str]:
+        """The packages outside nasrun that its commands name."""
+        trusts = [word for words in self.commands for word in words if word.startswith("trust=")]
+        return [name for word in trusts for name in packages(word.removeprefix("trust="))]
 
 
 @dataclass(frozen=True)
@@ -70,15 +78,22 @@ class Lane:
             for place, words in enumerate(trial.commands):
                 source = [_run_of(folders, words)] if place else []
                 folders += self.perform([*words, *source], trial.folder)
-            return Done(trial, measured(trial, Finished(folders), process_time() - before))
+            finished = Finished(folders, trial.trusted)
+            return Done(trial, measured(trial, finished, process_time() - before))
         except ValueError as error:
             return Done(trial, None, str(error))
 
 
 def _run_of(folders: Sequence[Path], words: Sequence[str]) -> str:
-    """Return the word that names the run of earlier commands; analyses read it as it is."""
-    path = str(Finished(folders).run.path)
-    return f"run={path if words[0] == 'analyze' else quoted(path)}"
+    """Return the word that names what a later command continues; analyses read it as it is.
+
+    It is the run of the earlier commands. A training is told their selection instead, since arms
+    that share a search have several in the run, and the newest one may be another arm's.
+    """
+    finished, verb = Finished(folders), words[0]
+    selected = finished.stage("select") if verb in TRAININGS else None
+    path = str(finished.run.path if selected is None else selected.path)
+    return f"run={path if verb == 'analyze' else quoted(path)}"
 
 
 def measured(trial: ArmRun, finished: Finished, spent: float) -> ResultLine:
@@ -157,7 +172,7 @@ def run(
 ) -> bool:
     """Run the trials on an engine, keep what each found, and return whether none has failed.
 
-    It ends early if the claim is `stopped` by what was found.
+    It ends early if the claim is `stopped` by what was found. Raises ValueError if a process dies.
     """
     engine: Engine = Serial() if jobs == 1 else Pool(processes=jobs, retries=0)
     waiting, well = lanes(trials), True
@@ -170,6 +185,11 @@ def run(
                 tell(done)
             if stopped():
                 break
+    except ChildProcessError as error:
+        raise ValueError(
+            f"jobs={jobs}: the process of an arm died, mostly for too little memory; use fewer, "
+            "jobs=1 needs least"
+        ) from error
     finally:
         engine.close()
     return well

@@ -35,7 +35,7 @@ class Tested:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a claim: its lines, of the protocol that is frozen."""
+    """The known results of a claim: its lines, of the protocol that is frozen."""
 
     name: str
     claim: Claim
@@ -97,7 +97,7 @@ class Evidence:
 
     @property
     def state(self) -> str:
-        """What is known of the claim, in a few words."""
+        """The progress of the claim, or its verdict, in a few words."""
         if not self.runs:
             if self.claim.earlier:
                 return "to be measured again"
@@ -206,11 +206,11 @@ def chance(p: float | None) -> str:
     return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
-def listed(standings: Sequence[Evidence]) -> Grid:
+def listed(claims: Sequence[Evidence]) -> Grid:
     """Return the table of claims."""
     rows = [
         (each.name, each.claim.paper, each.claim.sentence, each.state, f"{each.minutes:,.0f}")
-        for each in standings
+        for each in claims
     ]
     return LISTED, rows
 
@@ -222,13 +222,13 @@ def markdown(table: Grid) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def block(standing: Evidence) -> str:
+def block(evidence: Evidence) -> str:
     """Return the tables of a claim as Markdown; its state alone without lines."""
-    text = f"**`{standing.name}`**: {standing.claim.sentence}. **{capitalised(standing.known)}.**\n"
-    if not standing.lines:
+    text = f"**`{evidence.name}`**: {evidence.claim.sentence}. **{capitalised(evidence.known)}.**\n"
+    if not evidence.lines:
         return text
-    text += f"\n{markdown(standing.arms())}"
-    return text + (f"\n{markdown(standing.differences())}" if standing.tests else "")
+    text += f"\n{markdown(evidence.arms())}"
+    return text + (f"\n{markdown(evidence.differences())}" if evidence.tests else "")
 
 
 def capitalised(text: str) -> str:
@@ -236,17 +236,17 @@ def capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def page(text: str, standings: Mapping[str, Evidence]) -> str:
+def page(text: str, claims: Mapping[str, Evidence]) -> str:
     """Return a page with the tables between its markers made anew; ValueError without markers."""
 
     def tables(found: re.Match[str]) -> str:
         name = found["name"]
-        if name not in standings:
+        if name not in claims:
             raise ValueError(f"<!-- claim {name} -->: there is no such claim; name another")
-        return f"{found[1]}{block(standings[name])}{found[3]}"
+        return f"{found[1]}{block(claims[name])}{found[3]}"
 
     def overview(found: re.Match[str]) -> str:
-        return f"{found[1]}{markdown(listed([*standings.values()]))}{found[2]}"
+        return f"{found[1]}{markdown(listed([*claims.values()]))}{found[2]}"
 
     if not BLOCK.search(text) and not LIST.search(text):
         raise ValueError("page: has no <!-- claim NAME --> and <!-- /claim --> lines; add some")

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from nasrun.cli.words import packages
-from nasrun.config.words import did_you_mean, key_of, quoted, root_of
+from nasrun.config.words import did_you_mean, key_of, packages, quoted, root_of
 from nasrun.pipeline.stages import INSIDE
 
 ASKED = {

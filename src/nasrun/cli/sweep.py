@@ -146,7 +146,7 @@ class Sweep:
     def run(self, line: Line, number: int) -> float:
         """Run one job and record it; return its accuracy."""
         from nasrun.pipeline.execution import Left, execute
-        from nasrun.runs.report import score
+        from nasrun.runs.standing import score
 
         console, (typed, _) = screen.console(), line.split()
         warnings.showwarning = screen.warn

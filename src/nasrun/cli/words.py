@@ -70,8 +70,3 @@ def run_folders(before: Sequence[str]) -> list[str]:
     runs = Run.all(Path([*named, "outputs"][0]))[::-1]
     selected = (folder for run in runs for folder in sorted(run.path.glob(f"{SELECT.name}/*/")))
     return [str(run.path) for run in runs] + [str(folder) for folder in selected]
-
-
-def packages(text: str) -> list[str]:
-    """Return the names in `[a,b]`."""
-    return [name.strip() for name in text.strip("[]").split(",") if name.strip()]

@@ -27,6 +27,7 @@ from nasrun.config.folders import behaviour, conf_folder, options, search_folder
 from nasrun.config.home import at_home
 from nasrun.config.keys import GENOTYPES, GROUPS, OPTIMIZERS, Frame
 from nasrun.config.named import beneath_names
+from nasrun.config.trust import import_trusted
 from nasrun.config.words import did_you_mean, key_of, root_of
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "frame",
     "frame_keys",
     "hydra_options",
+    "import_trusted",
     "key_of",
     "leaves_but_lists",
     "options",

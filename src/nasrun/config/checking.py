@@ -18,11 +18,11 @@ from nasrun.config.keys import OPTIMIZERS
 from nasrun.config.kinds import Call, Instance, Kind, Maker, calls_in
 from nasrun.config.reading import instance, signature
 from nasrun.config.sources import module_of
+from nasrun.config.trust import trusts
 from nasrun.config.words import did_you_mean
 
 OPTIMIZER = "torch.optim.Optimizer"
 TARGET, PARTIAL = "_target_", "_partial_"
-TRUSTED = ("nasrun.", "torch.optim.")
 BASES = {
     "space": "nasrun.spaces.base.Space",
     "strategy": "nasrun.strategies.base.Strategy",
@@ -86,8 +86,7 @@ def _call(
 ) -> Call:
     target = node[TARGET]
     typed = f"{key}.{TARGET}={_shown(target)}"
-    admitted = (*TRUSTED, *(f"{name.rstrip('.')}." for name in trusted))
-    if not isinstance(target, str) or not target.startswith(admitted):
+    if not isinstance(target, str) or not trusts(trusted, target):
         package = str(target).split(".")[0]
         raise ValueError(f"{typed}: not trusted; code outside nasrun needs trust=[{package}]")
     parts = target.split(".")

@@ -18,6 +18,9 @@ from nasrun.config.folders import behaviour, conf_folder, options, search_folder
 from nasrun.config.keys import FORMER, GROUPS, TRACKER, Frame
 from nasrun.config.words import did_you_mean, fault_of_path, key_of
 
+OPTIONAL = ("selector", "retrain", "transfer")
+"""Groups whose stage `nasrun run` can leave out."""
+
 
 @contextmanager
 def explained(overrides: Sequence[str]) -> Iterator[None]:
@@ -100,9 +103,9 @@ def _fault(override: str, overrides: Sequence[str], folders: Sequence[Path]) -> 
     if not _parses(override):
         return f"{override}: cannot be read; quote special characters: '{key}=\"...\"'"
     if group in GROUPS and group != "experiment" and value == "null":
-        instead = (
-            "use none" if group == TRACKER else "leave a stage out with stages=[search,select]"
-        )
+        instead = "use none" if group == TRACKER else f"choose one of `nasrun list {group}`"
+        if group in OPTIONAL:
+            instead += ", or leave its stage out with `nasrun run stages=[search,...]`"
         return f"{group}=null: needed; {instead}"
     if group == TRACKER or (group in GROUPS and not value.startswith(("{", "["))):
         chosen = value.strip("[]").replace(" ", "").split(",")

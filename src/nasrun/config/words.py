@@ -24,6 +24,11 @@ def root_of(key: str) -> str:
     return key.split("@")[-1].split(".")[0].split("/")[0]
 
 
+def packages(text: str) -> list[str]:
+    """Return the names in `[a,b]`."""
+    return [name.strip() for name in text.strip("[]").split(",") if name.strip()]
+
+
 def fault_of_path(group: str, option: str) -> str:
     """Return the error about an option given by a path; empty if it is given by its name."""
     if re.search(r"(^|/)\.|^/|//|\.ya?ml$", option) is None:

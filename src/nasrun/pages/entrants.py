@@ -10,8 +10,8 @@ from nasrun.analysis.paired import Spread
 from nasrun.pages.charts import NEUTRAL, Look
 from nasrun.pipeline.stages import KINDS, SEARCH, TRANSFER
 from nasrun.runs.groups import Group, Seeded, told_apart
-from nasrun.runs.report import Standing
 from nasrun.runs.stage_folder import StageFolder
+from nasrun.runs.standing import Standing
 from nasrun.stage import Metrics
 
 RANDOM = "random"

@@ -16,13 +16,13 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from nasrun.config import import_trusted
 from nasrun.files import write_text
 from nasrun.pages import account, entrants, origins, results, stages
 from nasrun.pages.analyses import analyses
 from nasrun.pages.architectures import architectures, families, is_random
 from nasrun.pages.curves import curves
 from nasrun.pages.sources import Sources
-from nasrun.pipeline.plan import import_trusted
 from nasrun.runs.groups import grouped
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
@@ -47,8 +47,7 @@ class Written:
 def write(sources: Sources, out: str | None, trusted: Sequence[str] = ()) -> Written:
     """Write the page about runs; ValueError if there is nothing to tell, or no place for it."""
     path = _place(sources, out)
-    for package in trusted:
-        import_trusted(package)
+    import_trusted(trusted)
     text = page(sources, trusted)
     write_text(path, text)
     return Written(path, len(sources.runs), len(text.encode()))

@@ -22,7 +22,7 @@ from nasrun.pages.entrants import (
 )
 from nasrun.pipeline.stages import KINDS, SEARCH, SELECT
 from nasrun.runs.groups import Group
-from nasrun.runs.report import Standing
+from nasrun.runs.standing import Standing
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Left:
-    """What a command has left so far, also if it fails: its run and its finished stages."""
+    """The run and the finished stages that a command has left so far, also if it fails."""
 
     run: Run | None = None
     stages: list[StageFolder] = field(default_factory=list)

@@ -8,13 +8,12 @@ from functools import partial
 from nasrun.data.portion import Portion, PortionOfData
 from nasrun.genotype import Genotype
 from nasrun.pipeline import notes, select
+from nasrun.pipeline.extent import facts_alone, facts_of
 from nasrun.pipeline.forecast import (
     Ahead,
     Outlook,
     Process,
     Report,
-    facts_alone,
-    facts_of,
     foresee_stages,
 )
 from nasrun.pipeline.plan import Plan

@@ -21,15 +21,13 @@ def stopwatch(
     overrides: Sequence[str], trusted: Sequence[str], *, batch: int, repeats: int
 ) -> Stopwatch:
     """Return a stopwatch for networks as `retrain` trains them; ValueError for unused words."""
-    from nasrun.config import build_all, compose, resolve
-    from nasrun.pipeline.plan import import_trusted
+    from nasrun.config import build_all, compose, import_trusted, resolve
 
     composed = compose(overrides)
     for override in overrides:
         if not _read(override):
             raise ValueError(f"{override}: has no effect on `nasrun latency`, leave it out")
-    for package in trusted:
-        import_trusted(package)
+    import_trusted(trusted)
     groups = ("budget", "space", "dataset", RETRAIN.name)
     nodes = {group: resolve(composed.config[group]) for group in groups}
     budget, space, dataset, recipe = build_all(nodes, trusted).values()
@@ -58,7 +56,7 @@ def stopwatch(
 
 def _read(override: str) -> bool:
     from nasrun.config import key_of, root_of
-    from nasrun.pipeline.source import LAYOUT
+    from nasrun.spaces.layout import LAYOUT
 
     key = key_of(override)
     group, _, name = key.partition(".")

@@ -5,19 +5,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasrun.context import AnyContext, Context
 from nasrun.genotype import Genotype
+from nasrun.keyed import keyed
 from nasrun.pipeline.benchmark import check_table
 from nasrun.pipeline.given import random_genotype
 from nasrun.pipeline.named_files import absolute, digests
@@ -26,6 +24,7 @@ from nasrun.pipeline.stages import (
     INSIDE,
     RETRAIN,
     SEARCH,
+    SELECT,
     TRANSFER,
     StageKind,
 )
@@ -88,8 +87,8 @@ class Plan:
         self.dataset.check()
         if self.source is not None:
             self.source.run.refuse_other(self.contents)
-        if self.space.table is not None:
-            with table_key():
+        if self.space.table is not None and {SEARCH, SELECT} & {*self.kinds}:
+            with keyed("space"):
                 check_table(self.space, Path(self.space.table))
         if self.transfer_dataset is not None:
             with transfer_keys():
@@ -286,29 +285,6 @@ class Plan:
             "genotype": self.genotype_name,
             "table": self.space.table and absolute(self.space.table),
         }
-
-
-def import_trusted(package: str) -> None:
-    """Import a user's package, also from the current folder, so that it can register operations."""
-    if not re.fullmatch(r"\w+(\.\w+)*", package):
-        raise ValueError(f"trust=[{package}]: expected the name of a package")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name != package.split(".")[0]:
-            raise
-        raise ValueError(f"trust=[{package}]: no such package here or installed") from error
-
-
-@contextmanager
-def table_key() -> Iterator[None]:
-    """Prefix errors about the table with its key as it is typed for a stage."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"space.{error}") from error
 
 
 @contextmanager

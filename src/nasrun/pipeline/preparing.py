@@ -13,15 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from nasrun import config as configuration
 from nasrun.budget import LIMITS
-from nasrun.config import DictConfig, Frame, build, key_of
+from nasrun.config import DictConfig, Frame, build, import_trusted, key_of
 from nasrun.pipeline.command import Command
 from nasrun.pipeline.given import Given
+from nasrun.pipeline.idle import (
+    refuse_idle,
+    refuse_idle_keys,
+    refuse_left_out,
+    refuse_search,
+)
 from nasrun.pipeline.named_files import located, refuse_other_files
-from nasrun.pipeline.plan import Plan, import_trusted
+from nasrun.pipeline.plan import Plan
 from nasrun.pipeline.refusals import (
     refuse_discretisation,
     refuse_engine,
-    refuse_idle_keys,
     refuse_incapable,
     refuse_limits,
     refuse_mismatch,
@@ -41,10 +46,7 @@ from nasrun.pipeline.source import (
     inherit_layout,
     of_another_version,
     placed,
-    refuse_idle,
-    refuse_left_out,
     refuse_other,
-    refuse_search,
 )
 from nasrun.pipeline.stages import (
     RETRAIN,
@@ -247,8 +249,7 @@ def configured(command: Command, source: Source | None) -> DictConfig:
     frame = configuration.frame(config)
     if frame.genotype is not None and source is None:
         refuse_search(command.typed)
-    for package in command.trusted:
-        import_trusted(package)
+    import_trusted(command.trusted)
     kinds = kinds_of(verb, frame.stages)
     refuse_missing(config, kinds)
     if source is not None and SEARCH in kinds:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nasrun.budget import LIMITS, MEMORY
-from nasrun.config import depends, key_of, root_of, value_at
+from nasrun.config import key_of, root_of
 from nasrun.pipeline.source import Source, refuse_unlike
 from nasrun.pipeline.stages import RETRAIN, SEARCH, SELECT, StageKind
 from nasrun.spaces.layout import layout_of
@@ -16,7 +16,6 @@ from nasrun.world import Launched
 
 if TYPE_CHECKING:
     from nasrun.budget import Budget
-    from nasrun.config import Composed
     from nasrun.data.base import Data
     from nasrun.engines.base import Engine
     from nasrun.pipeline.command import Command
@@ -29,27 +28,21 @@ if TYPE_CHECKING:
 
 
 THREADS_PER_CORE = 8
-SIZES = {
-    "width": "channels",
-    "depth": "layers",
-    "batch_size": "batch_size",
-    "alpha_lr": "alpha_optimizer.lr",
-    "images": "images",
-    "epochs": "epochs",
-}
-"""Keys of the frame that groups refer to, and the name under which a group may have its own."""
 
 
 def refuse_missing(config: Mapping[str, Any], kinds: Sequence[StageKind]) -> None:
     """Refuse a stage whose group is `null`."""
-    if {SEARCH, SELECT} & {*kinds}:
-        for name in ("task", "engine"):
-            if config.get(name) is None:
-                raise ValueError(f"{name}=null: needed here; choose one of `nasrun list {name}`")
-    for name in ("space", "dataset", "budget", *(kind.made_of for kind in kinds)):
-        if config.get(name) is None:
+    groups = ("task", "engine") if {SEARCH, SELECT} & {*kinds} else ()
+    for group in (*groups, "space", "dataset", "budget"):
+        if config.get(group) is None:
+            raise ValueError(f"{group}=null: needed here; choose one of `nasrun list {group}`")
+    for place, kind in enumerate(kinds):
+        if config.get(kind.made_of) is None:
+            before = ",".join(each.name for each in kinds[:place])
+            without = f", or leave the stage out with stages=[{before}]" if before else ""
             raise ValueError(
-                f"{name}=null: needed here; leave a stage out with stages=[search,...]"
+                f"{kind.made_of}=null: needed here; choose one of `nasrun list {kind.made_of}`"
+                f"{without}"
             )
 
 
@@ -143,10 +136,10 @@ def refuse_other_layout(
     command: Command, source: Source | None, kinds: Sequence[StageKind], layout: Layout | None
 ) -> None:
     """Refuse to continue an unfinished limited search with another layout for counting limits."""
-    if source is not None and _unfinished(source, kinds) and "layout" in source.run.config:
-        ours = {} if layout is None else layout_of(layout)
-        theirs = source.run.config["layout"]
-        refuse_unlike(RETRAIN.name, ours, theirs, command.typed, source.run)
+    if source is None or layout is None or not _unfinished(source, kinds):
+        return  # without limits, `refuse_other_budget` names those that the search had
+    if (theirs := source.run.config.get("layout")) is not None:
+        refuse_unlike(RETRAIN.name, layout_of(layout), theirs, command.typed, source.run)
 
 
 def _unfinished(source: Source, kinds: Sequence[StageKind]) -> bool:
@@ -220,25 +213,6 @@ def refuse_limits(budget: Budget) -> None:
                 f"budget.{key}={limit}: has no effect on `nasrun transfer`; it limits the network "
                 "that is selected and retrained; leave it out"
             )
-
-
-def refuse_idle_keys(typed: Sequence[str], composed: Composed, places: Sequence[str]) -> None:
-    """Refuse a typed key of the frame that sets a size on which nothing at these places depends.
-
-    places: groups, and keys of groups.
-    """
-    for override in typed:
-        key = key_of(override)
-        if key not in SIZES or depends(composed.config, places, key):
-            continue
-        for group in (place for place in places if place in composed.choices):
-            own = f"{group}.{SIZES[key]}"
-            if value_at(composed.config, own) is not None:
-                raise ValueError(
-                    f"{override}: has no effect, {group}={composed.choices[group]} has its own; "
-                    f"type {own}={override.partition('=')[2]}"
-                )
-        raise ValueError(f"{override}: has no effect, nothing here reads {key}; leave it out")
 
 
 def refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> None:

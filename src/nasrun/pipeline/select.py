@@ -12,10 +12,11 @@ from nasrun.context import AnyContext
 from nasrun.data.table import Table
 from nasrun.display import say
 from nasrun.genotype import Genotype
+from nasrun.keyed import keyed
 from nasrun.pictures import cells
 from nasrun.pictures.figure import place_of
 from nasrun.pipeline.named_files import digests
-from nasrun.pipeline.plan import Plan, table_key
+from nasrun.pipeline.plan import Plan
 from nasrun.pipeline.search import begin_search
 from nasrun.pipeline.stages import SELECT
 from nasrun.pipeline.work import Work, read_genotype
@@ -59,7 +60,8 @@ def _tell_unlimited(work: Work) -> None:
         said = " ".join(f"budget.{key}={theirs[key]}" for key in lost)
         say(
             work.console,
-            f"select: the search had {said}, this selection has not; type it to keep it",
+            f"select: the search was limited by {said}, this selection is not; add that to the "
+            "command to keep it limited",
         )
 
 
@@ -149,7 +151,7 @@ def _discretise(plan: Plan, run: Run, strategy: SupernetStrategy, genotype: Geno
 def _look_up(space: Space, folder: StageFolder) -> None:
     """Add the true accuracies from the space's table to a result, now that it is chosen."""
     if space.table is not None:
-        with table_key():
+        with keyed("space"):
             table = Table.read(Path(space.table))
             known = table.truth(listed(space, read_genotype(folder, space)))
         folder.amend({"true": known})

@@ -1,8 +1,7 @@
 """The source of a verb: the run that it continues, what it inherits and what it refuses.
 
-A later verb takes everything upstream of it from its parent's configuration. A key that a verb does
-not read, and an upstream value that differs from the parent's, are errors: there is no setting
-without effect.
+A later verb takes everything upstream of it from its parent's configuration. An upstream value that
+differs from the parent's is an error.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from typing import Any
 
 from nasrun.config import (
     DictConfig,
-    did_you_mean,
     key_of,
     put,
     root_of,
@@ -24,21 +22,16 @@ from nasrun.config import (
 from nasrun.data.contents import WHEREABOUTS
 from nasrun.pipeline.named_files import DIGESTS, FILES, absolute
 from nasrun.pipeline.stages import (
-    ALWAYS,
     INSIDE,
     KINDS,
     RETRAIN,
     RUN,
     SCALE,
     SELECT,
-    STAGES,
     UPSTREAM,
-    StageKind,
-    read_by,
 )
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
-from nasrun.spaces.layout import LAYOUT
 
 TABLE = "space.table"
 """An upstream key that changes no result: a later verb may have another value than its parent."""
@@ -155,56 +148,6 @@ def inherited_choices(source: Source, typed: Sequence[str]) -> list[str]:
     ]
 
 
-def refuse_idle(verb: str, typed: Sequence[str], *, limited: bool) -> None:
-    """Refuse a key that the verb does not read.
-
-    limited: the network's costs are limited, so the keys of the layout for counting are read.
-    """
-    verbs = (*KINDS, RUN)
-    allowed = {*read_by(verb), *ALWAYS}
-    known = {*ALWAYS, *(key for other in verbs for key in read_by(other))}
-    counted = {RETRAIN.name, *(f"{RETRAIN.name}.{name}" for name in LAYOUT)} if limited else set()
-    for override in typed:
-        key = key_of(override)
-        if key in counted:
-            continue
-        root = root_of(key)
-        if root not in known:
-            raise ValueError(f"{override}: unknown key{did_you_mean(root, known)}")
-        # after selection, `selector` only names whose genotype is used
-        if root not in allowed or (key.startswith("selector.") and not reads_search(verb)):
-            home = next(other for other in verbs if root in read_by(other))
-            raise ValueError(f"{override}: has no effect on `nasrun {verb}`, type it on `{home}`")
-
-
-def refuse_left_out(kinds: Sequence[StageKind], typed: Sequence[str], *, limited: bool) -> None:
-    """Refuse a key of stages that `nasrun run` leaves out.
-
-    limited: the network's costs are limited, so the layout of `retrain` is read.
-    """
-    read = {key for kind in kinds for key in kind.read}
-    read |= {RETRAIN.name} if limited else set()
-    for override in typed:
-        root = root_of(key_of(override))
-        homes = [kind.name for kind in STAGES if root in kind.read]
-        if homes and root not in read:
-            stages = ",".join(kind.name for kind in kinds)
-            raise ValueError(
-                f"{override}: has no effect with stages=[{stages}]; leave it out, or add "
-                f"{homes[0]} to the stages"
-            )
-
-
-def refuse_search(typed: Sequence[str]) -> None:
-    """Refuse settings of a search if a genotype is given."""
-    idle = ("strategy", "task", "selector", "rounds", "alpha_lr", TABLE)
-    for override in typed:
-        if {key_of(override), root_of(key_of(override))} & {*idle}:
-            raise ValueError(
-                f"{override}: has no effect with genotype=, nothing is searched; leave it out"
-            )
-
-
 def refuse_other(config: DictConfig, typed: Sequence[str], run: Run) -> None:
     """Refuse upstream values of a later verb that differ from the parent's."""
     parent, record = run.config, run.record
@@ -243,10 +186,13 @@ def inherit(config: DictConfig, typed: Sequence[str], run: Run) -> None:
     """Put the parent's upstream groups and scale into a composed configuration.
 
     The places of data and of other files may be typed, since both are compared by their contents.
+    So may a table, and `null` for none.
     """
     parent, scale = run.config, run.record["scale"]
-    table = value_at(config, TABLE) or run.record.get("table")
     given = {key_of(override) for override in typed}
+    table = value_at(config, TABLE)
+    if table is None and TABLE not in given:
+        table = run.record.get("table")
     moved = {key: value_at(config, key) for key in (*PLACES, *FILES) if key in given}
     put(config, {key: parent[key] for key in UPSTREAM if key in parent} | scale | moved)
     if table is not None:
@@ -305,8 +251,8 @@ def refuse_unlike(
         return
     given = {key_of(override): override for override in typed}
     name = next((name for name in changed if f"{group}.{name}" in given), changed[0])
-    override = given.get(f"{group}.{name}", f"{group}.{name}={ours.get(name)}")
-    was = "null" if theirs.get(name) is None else theirs[name]
+    now, was = ("null" if each.get(name) is None else each[name] for each in (ours, theirs))
+    override = given.get(f"{group}.{name}", f"{group}.{name}={now}")
     raise ValueError(
         f"{override}: {run.path} is searched with {group}.{name}={was}; leave it out, or search "
         f"again with {override}"

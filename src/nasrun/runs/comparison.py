@@ -13,9 +13,9 @@ from rich.console import Console
 from nasrun.config import did_you_mean
 from nasrun.display import table
 from nasrun.runs.groups import grouped, told_apart
-from nasrun.runs.report import Standing, signed
 from nasrun.runs.run import NAMES, Run
 from nasrun.runs.stage_folder import StageFolder
+from nasrun.runs.standing import Standing, signed
 
 FACTS = ("dataset", "space", "strategy", "genotype", "seed")
 """Keys by which runs can be chosen, as they are typed to make a run."""

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from nasrun.machine import processor
+
 
 def environment() -> dict[str, Any]:
     """Return the versions of packages that results depend on, the machine, and the time."""
@@ -24,7 +26,7 @@ def environment() -> dict[str, Any]:
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "python": platform.python_version(),
         "versions": versions,
-        "machine": platform.processor() or platform.machine(),
+        "machine": processor(),
         "git": _git_commit(),
     }
 

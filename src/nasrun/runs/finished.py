@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasrun import config as configuration
-from nasrun.config import build_all
+from nasrun.config import build_all, import_trusted
 from nasrun.context import Context
 from nasrun.genotype import Genotype
-from nasrun.pipeline.plan import import_trusted
 from nasrun.pipeline.source import find_run
 from nasrun.pipeline.stages import KINDS, RETRAIN, SEARCH, SELECT
 from nasrun.runs.run import Run
@@ -58,8 +57,7 @@ def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
     found = Run.open(Path(run).expanduser())
     if not found.search().finished:
         raise ValueError(f"run={run}: no finished search there; type `nasrun search` first")
-    for package in trust:
-        import_trusted(package)
+    import_trusted(trust)
     from nasrun.engines.local import Serial  # not above: it imports torch
 
     config = found.config
@@ -86,8 +84,7 @@ def load(run: str | Path, branch: str | None = None, trust: Sequence[str] = ()) 
     from nasrun.runs.network import TrainedNetwork
 
     folder = trained_folder(Path(run).expanduser(), branch)
-    for package in trust:
-        import_trusted(package)
+    import_trusted(trust)
     own = folder.config
     recipe = {key: value for key, value in own[folder.kind].items() if key != "dataset"}
     space = Run.open(folder.path.parents[1]).config["space"]

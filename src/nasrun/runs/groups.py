@@ -12,9 +12,9 @@ from typing import Any
 from nasrun.genotype import fingerprint
 from nasrun.pipeline.stages import SEARCH, SELECT
 from nasrun.runs.differences import Settings, as_typed, differing, settings
-from nasrun.runs.report import Standing, signed
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
+from nasrun.runs.standing import Standing, signed
 
 
 @dataclass(frozen=True)
@@ -109,11 +109,10 @@ class Group:
             mean = f"{scale * statistics.fmean(scores):{digits}}{unit}"
             if len(scores) > 1:
                 mean += f" ± {scale * statistics.stdev(scores):{digits}}"
-        count = len(standings) or len(
-            self.done
-        )  # runs that another score judges are not in the mean
+        # runs that another score judges are not in the mean
+        count = len(standings) or len(self.done)
         among = f" of {len(self.results)}" if count < len(self.results) else ""
-        minutes = f"{(self.seconds or 0.0) / 60:.1f}"
+        minutes = "-" if self.seconds is None else f"{self.seconds / 60:.1f}"
         return self.run, self.title, f"{count}{among}", mean, self.on or "-", minutes
 
 

@@ -11,11 +11,12 @@ from typing import Any
 from rich.console import Console
 
 from nasrun.data.table import describe
-from nasrun.display import duration, percent, storage, summary, table
+from nasrun.display import duration, storage, summary, table
 from nasrun.pipeline.stages import RETRAIN, SEARCH, SELECT, TRANSFER
 from nasrun.runs.comparison import Record
-from nasrun.runs.report import Standing, discretised
+from nasrun.runs.report import discretised, outcome
 from nasrun.runs.run import Run
+from nasrun.runs.standing import Standing
 
 
 def overview(run: Run) -> dict[str, Any]:
@@ -91,27 +92,31 @@ def _typed(values: Mapping[str, Any]) -> str:
 
 def _row(stage: Mapping[str, Any]) -> tuple[str, ...]:
     standing = Standing(stage["score"], stage["on"], stage["is_accuracy"]) if stage["on"] else None
-    reached = "-" if standing is None else standing.on
+    numbers = (stage[key] for key in ("top5_accuracy", "params", "macs"))
+    score, on, *others = outcome(standing, *numbers)
     return (
         f"{stage['stage']} {stage['branch']}".strip(),
-        "-" if standing is None else str(standing),
-        reached if stage["finished"] else "not finished",
-        percent(stage["top5_accuracy"]),
-        f"{stage['params'] / 1e6:.3f} M" if stage["params"] else "-",
-        f"{stage['macs'] / 1e6:.1f} M" if stage["macs"] else "-",
+        score,
+        on if stage["finished"] else "not finished",
+        *others,
         str(stage["rounds"]),
         duration(stage["seconds"]),
     )
 
 
 def _next(run: Run, stages: list[dict[str, Any]]) -> str | None:
-    """Return the next step, or `None` if the pipeline is complete."""
+    """Return the next step, or `None` if the pipeline is complete.
+
+    It is complete, too, if the search has trained a network that is no classifier: its selection
+    tests it by something else than an accuracy, such as `test_fid`, and it cannot be retrained.
+    """
     if unfinished := [stage for stage in stages if not stage["finished"]]:
         names = ", ".join(f"{stage['stage']} {stage['branch']}".strip() for stage in unfinished)
         return f"{names}: not finished, the same command continues"
     kinds = {stage["stage"] for stage in stages}
     if SEARCH.name in kinds and SELECT.name not in kinds:
         return f"nasrun select run={run.path}"
-    if SELECT.name in kinds and not {RETRAIN.name, TRANSFER.name} & kinds:
+    tested = any((stage["on"] or "").startswith("test_") for stage in stages)
+    if SELECT.name in kinds and not tested and not {RETRAIN.name, TRANSFER.name} & kinds:
         return f"nasrun retrain run={run.path}"
     return None

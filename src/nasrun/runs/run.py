@@ -163,9 +163,8 @@ class Run:
             draft.rename(target)
         except BaseException as error:
             shutil.rmtree(draft, ignore_errors=True)
-            if (
-                isinstance(error, OSError) and target.exists()
-            ):  # made by a machine that does not see our lock
+            # a machine that does not see our lock may have made the same version
+            if isinstance(error, OSError) and target.exists():
                 return cls._make(family, config, record, contents)
             raise
         flush(family)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasrun.config import build, did_you_mean
+from nasrun.config import build, did_you_mean, import_trusted
 from nasrun.data.table import Table, describe
 from nasrun.genotype import Genotype
 from nasrun.pipeline.stages import RETRAIN
@@ -35,10 +35,8 @@ def genotype(
 ) -> dict[str, Any]:
     """Return the record of an architecture, and draw it into `out` (default: outputs/genotypes)."""
     from nasrun.pipeline.given import architecture_of
-    from nasrun.pipeline.plan import import_trusted
 
-    for package in trusted:
-        import_trusted(package)
+    import_trusted(trusted)
     short, chosen, space = architecture_of(name, space_name, trusted)
     record = _record(short, chosen, space, network)
     truth = _truth(space, chosen, table)
@@ -50,12 +48,10 @@ def run(
     path: str, network: str | None, trusted: Sequence[str], table: str | None = None
 ) -> dict[str, Any]:
     """Return an overview of a run and its newest selected architecture; nothing is written."""
-    from nasrun.pipeline.plan import import_trusted
     from nasrun.pipeline.source import find_run, find_source, refuse_folder
     from nasrun.runs.overview import overview
 
-    for package in trusted:
-        import_trusted(package)
+    import_trusted(trusted)
     refuse_folder(RETRAIN.name, path)
     try:
         source = find_source(RETRAIN.name, Path(), path, None, None)

@@ -15,7 +15,7 @@ from nasrun.stage import Divided, Metrics, Rehearsal, Stage
 from nasrun.strategies.base import Strategy
 
 DISCRETISATION = "discretisation.json"
-"""The file of the discretisation gap in a selection's folder."""
+"""The file of the discretisation gap in a selection's folder, empty if there is none to measure."""
 
 
 class Selector(Stage):
@@ -74,8 +74,7 @@ class Selector(Stage):
         result = {"genotype": self.space.render(genotype), **costs, **self.report(folder)}
         if self.context.measure is not None:
             measured = self.context.measure(genotype)
-            if measured:
-                folder.write(DISCRETISATION, measured)
+            folder.write(DISCRETISATION, measured)
             result |= measured
         return result
 

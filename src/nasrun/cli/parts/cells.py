@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from nasrun.cli import screen
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import packages, sorted_out
+from nasrun.cli.words import sorted_out
+from nasrun.config.words import packages
 
 KEYS = {
     "genotype": "NAME|FILE,...",

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from nasrun.cli import screen
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import one_of, packages, sorted_out, whole
+from nasrun.cli.words import one_of, sorted_out, whole
+from nasrun.config.words import packages
 
 KEYS = {
     "genotype": "NAME|FILE",

@@ -10,8 +10,8 @@ from typing import Any
 
 from nasrun.cli import screen
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import one_of, packages, sorted_out
-from nasrun.config.words import did_you_mean
+from nasrun.cli.words import one_of, sorted_out
+from nasrun.config.words import did_you_mean, packages
 from nasrun.shown import shown
 
 FORMATS = ("table", "json", "csv")

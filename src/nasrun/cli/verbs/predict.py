@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from nasrun.cli import screen
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import one_of, packages, run_folders, sorted_out, whole
+from nasrun.cli.words import one_of, run_folders, sorted_out, whole
+from nasrun.config.words import packages
 
 if TYPE_CHECKING:
     from nasrun.runs.predictions import Prediction

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import packages, run_folders, sorted_out
+from nasrun.cli.words import run_folders, sorted_out
+from nasrun.config.words import packages
 
 KEYS = {"out": "FILE.html", "outputs": "DIR", "trust": "[PACKAGE]"}
 

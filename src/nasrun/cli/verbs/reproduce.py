@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from nasrun.cli import screen
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import packages, sorted_out, whole
-from nasrun.config.words import did_you_mean
+from nasrun.cli.words import sorted_out, whole
+from nasrun.config.words import did_you_mean, packages
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from nasrun.data.table import Table
 
 TABLE = "space.table"
-DATA = ("dataset.root", TABLE, "task.distance.weights")
-"""Keys of data that a claim can need."""
 KEYS = {
     "seeds": "N",
     "arms": "NAME,NAME",
@@ -49,10 +47,9 @@ def reproduce(words: Sequence[str]) -> int:
     if not names:
         return _all(keys)
     from nasrun.claims import reading
-    from nasrun.pipeline.plan import import_trusted
+    from nasrun.config import import_trusted
 
-    for package in trusted:
-        import_trusted(package)
+    import_trusted(trusted)
     path = reading.file_of(names[0])
     if "freeze" in keys:
         if keys["freeze"] != "true" or len(keys.keys() - {"trust"}) > 1:
@@ -142,7 +139,7 @@ def _one(name: str, claim: Claim, keys: Mapping[str, str]) -> int:
     arms = _arms(claim, keys)
 
     def stopped() -> bool:
-        return _standing(name, claim, results).stopped
+        return _evidence(name, claim, results).stopped
 
     trials = [] if stopped() else runner.missing(name, claim, arms, seeds, results, root, keys)
     for commands in {trial.arm: trial.commands for trial in trials}.values():
@@ -173,10 +170,11 @@ def _arms(claim: Claim, keys: Mapping[str, str]) -> list[str]:
 
 def _refuse_data(name: str, claim: Claim, keys: Mapping[str, str]) -> None:
     """Raise ValueError for missing data, and for data that the claim does not read."""
+    from nasrun.claims.claim import DATA
+
     for key in claim.needs:
         if key not in keys:
-            form = KEYS.get(key, "...")
-            raise ValueError(f"{key}: {name} needs it; add {key}={form} to the command")
+            raise ValueError(f"{key}: {name} needs it; add {key}={KEYS[key]} to the command")
     for key in DATA:
         if key in keys and key not in claim.needs and (key != TABLE or not claim.looked_up):
             raise ValueError(f"{key}={keys[key]}: has no effect on {name}; leave it out")
@@ -187,10 +185,10 @@ def _table(claim: Claim, keys: Mapping[str, str]) -> Table | None:
     if TABLE not in keys:
         return None
     from nasrun.data.table import Table, header, true_columns
-    from nasrun.pipeline.plan import table_key
+    from nasrun.keyed import keyed
 
     path = Path(keys[TABLE])
-    with table_key():
+    with keyed("space"):
         known = true_columns(header(path))
         for data in claim.needed:
             if data not in known:
@@ -227,7 +225,7 @@ def _told(console: Console) -> Callable[[Done], None]:
     return tell
 
 
-def _standing(name: str, claim: Claim, results: ResultFile) -> Evidence:
+def _evidence(name: str, claim: Claim, results: ResultFile) -> Evidence:
     """Return what is known of a claim."""
     from nasrun.claims.tables import Evidence
 
@@ -238,13 +236,13 @@ def _print(console: Console, name: str, claim: Claim, results: ResultFile) -> No
     """Print the tables of a claim, and its state."""
     from nasrun.display import say, table
 
-    standing = _standing(name, claim, results)
-    table(console, name, *standing.arms())
-    if standing.tests:
-        table(console, "", *standing.differences())
-    for key in standing.unread:
+    evidence = _evidence(name, claim, results)
+    table(console, name, *evidence.arms())
+    if evidence.tests:
+        table(console, "", *evidence.differences())
+    for key in evidence.unread:
         say(console, f"measures.{key}: no run has it so far; look at its stage and key")
-    say(console, f"{standing.known} ({results.path})")
+    say(console, f"{evidence.known} ({results.path})")
 
 
 def offered(before: Sequence[str]) -> Iterable[str]:

@@ -8,8 +8,8 @@ from io import StringIO
 from pathlib import Path
 
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import new_file, packages, sorted_out
-from nasrun.config.words import did_you_mean
+from nasrun.cli.words import new_file, sorted_out
+from nasrun.config.words import did_you_mean, packages
 
 KEYS = {"out": "FILE.csv", "data": "[cifar10,cifar100,imagenet16]"}
 

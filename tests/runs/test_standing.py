@@ -1,0 +1,54 @@
+"""The worth of a stage's result: the score that it is judged by."""
+
+import math
+from types import SimpleNamespace
+
+from nasrun.runs.standing import Standing, score
+
+
+def test_a_sweeper_is_given_the_last_validation_accuracy_and_no_test_accuracy():
+    def stage(**result):
+        return SimpleNamespace(result=result)
+
+    searched = stage(validation_accuracy=0.5)
+    selected, retrained = stage(genotype="a"), stage(test_accuracy=0.9)
+    validated = stage(test_accuracy=0.9, validation_accuracy=0.7)
+    assert score([searched, selected, retrained]) == 0.5
+    assert score([searched, selected, validated]) == 0.7
+    assert math.isnan(score([retrained]))
+    population, best = ({key: -0.04, "judged_by": "score"} for key in ("score", "validation_score"))
+    assert score([SimpleNamespace(result=population)]) == -0.04
+    assert score([searched, SimpleNamespace(result=best)]) == -0.04
+
+
+def test_what_a_stage_is_judged_by_stands_beside_the_number():
+    for result, told in (
+        ({"test_accuracy": 0.9, "validation_accuracy": 0.7}, ("90.00%", "test")),
+        ({"validation_accuracy": 0.7}, ("70.00%", "validation")),
+        (
+            {"validation_accuracy": 0.7, "trained_on": "train+validation"},
+            ("70.00%", "validation, seen"),
+        ),
+        ({"true": {"cifar10": {"accuracy": 0.94}}}, ("94.00%", "table")),
+        ({"test_fid": 0.02749, "judged_by": "test_fid"}, ("0.02749", "test_fid")),
+        ({"test_accuracy": 0.5, "test_fid": 2.0, "judged_by": "test_fid"}, ("50.00%", "test")),
+    ):
+        standing = Standing.of(result, "retrain")
+        assert (str(standing), standing.on) == told
+    assert Standing.of({"seconds": 1.0}, "retrain") is None
+
+
+def test_a_supernet_is_not_taken_for_a_trained_candidate():
+    supernet = {"validation_accuracy": 0.31, "trained_on": "train"}
+    candidate = {"validation_accuracy": 0.88, "judged_by": "validation_accuracy"}
+    assert Standing.of(supernet, "search").on == "validation, supernet"
+    assert Standing.of(candidate, "search").on == "validation, best candidate"
+
+
+def test_a_result_of_several_data_sets_stands_by_the_first_which_is_named():
+    accuracy = {"accuracy": 0.94, "rank": 1, "of": 9}
+    one, two = {"cifar10": accuracy}, {"cifar10": accuracy, "cifar100": accuracy}
+    assert Standing.of({"true": one}, "select") == Standing(0.94, "table", True)
+    assert Standing.of({"true": two}, "select") == Standing(0.94, "table, cifar10", True)
+    other = {"normal/ssim": {"value": 0.57, "rank": 1, "of": 9}}
+    assert Standing.of({"true": other}, "select") == Standing(0.57, "table, normal/ssim", False)
