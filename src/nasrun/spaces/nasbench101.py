@@ -64,7 +64,7 @@ class NasBench101(DecisionSpace, ClassifierSpace, FoldedSpace):
         for name, left in self.choices.items():
             if name not in whole:
                 raise ValueError(
-                    f"choices: {name} is no decision; use names such as {next(iter(whole))}"
+                    f"choices: {name} is not a decision; use names such as {next(iter(whole))}"
                 )
             if not left or set(left) - set(whole[name]):
                 known = ", ".join(whole[name])
