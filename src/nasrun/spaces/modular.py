@@ -22,7 +22,7 @@ class ModularSpace(InheritingSpace):
         for name, kept in self.choices.items():
             if name not in known:
                 raise ValueError(
-                    f"choices: {name} is no decision; use names such as {next(iter(known))}"
+                    f"choices: {name} is not a decision; use names such as {next(iter(known))}"
                 )
             wrong = [choice for choice in kept if choice not in known[name].choices]
             if wrong or not kept:
@@ -52,5 +52,7 @@ class ModularSpace(InheritingSpace):
                 name, equals, choice = word.partition("=")
                 if not equals:
                     raise ValueError(f"genotype: {word} in {group}: expected decision=choice")
+                if f"{group}/{name}" in chosen:
+                    raise ValueError(f"genotype has {group}/{name} twice; give it once")
                 chosen[f"{group}/{name}"] = choice
         return self.check(Genotype(self.name, chosen))
