@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from functools import cached_property
 from importlib import import_module
 from itertools import chain, product, zip_longest
@@ -109,23 +108,23 @@ class DecisionSpace(DrawnSpace):
             choice = genotype.get(decision.name, NONE)
             dropped = choice == NONE and not self.none_is_a_choice
             if decision.name in genotype and not dropped and choice not in decision.choices:
-                near = get_close_matches(choice, decision.choices, 1)
-                hint = f", did you mean {near[0]}?" if near else ""
-                if choice in ops.known():
-                    hint = "; choose one of them, or a space that has it"
                 raise ValueError(
                     f"genotype has {decision.name}={choice}; this space allows "
-                    f"{', '.join(decision.choices)}{hint}"
+                    f"{', '.join(decision.choices)}; choose one of them, or a space that has "
+                    f"{choice}"
                 )
         self._check_size(genotype)
         if missing := [name for name in self.rows if name not in genotype]:
             raise ValueError(
-                f"genotype of space={genotype.space} has no decision {missing[0]}: "
-                f"it is not one of space={self.name}"
+                f"genotype of space={genotype.space} does not decide {missing[0]}, which "
+                f"space={self.name} has; give it, or the space in which it was found"
             )
         extra = sorted(set(genotype) - set(self.rows))
         if extra:
-            raise ValueError(f"genotype decides {extra[0]}, which space={self.name} does not have")
+            raise ValueError(
+                f"genotype decides {extra[0]}, which space={self.name} does not have; give the "
+                "space in which it was found"
+            )
         for cell, nodes in genotype.concat.items():
             if not set(nodes) < set(self.joined.get(cell, ())):
                 all_ = list(self.joined.get(cell, ()))
@@ -142,12 +141,13 @@ class DecisionSpace(DrawnSpace):
         if not theirs or not (theirs < own or own < theirs):
             return
         had, has = (sum(group == self.groups[0] for group, _ in nodes) for nodes in (own, theirs))
+        if has == had:
+            return
         first = next(
             name for name in (*genotype, *self.rows) if (name in genotype) != (name in self.rows)
         )
         raise Misfit(
-            f"genotype has {self.sized_by}={has}, this space {self.sized_by}={had} ({first}); "
-            f"set space.{self.sized_by}={has}",
+            f"genotype has {self.sized_by}={has}, this space {self.sized_by}={had} ({first})",
             {self.sized_by: has},
         )
 
