@@ -11,7 +11,7 @@ from nasrun.cli.words import packages, sorted_out
 KEYS = {
     "genotype": "NAME|FILE,...",
     "run": "RUN",
-    "network": "cifar|imagenet|nasbench101|nasbench201",
+    "network": "cifar|imagenet|morph|nasbench101|nasbench201",
     "table": "FILE.csv",
     "space": "NAME",
     "out": "DIR",

@@ -10,7 +10,7 @@ from nasrun.cli.words import one_of, packages, run_folders, sorted_out
 
 KEYS = {
     "genotype": "NAME|FILE|FILE:NAME",
-    "network": "cifar|imagenet|nasbench101|nasbench201",
+    "network": "cifar|imagenet|morph|nasbench101|nasbench201",
     "table": "FILE.csv",
     "format": "table|json",
     "space": "NAME",
