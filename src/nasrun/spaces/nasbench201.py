@@ -143,10 +143,7 @@ class StagedNetwork(StackedNetwork):
         super().__init__()
         channels = layout.channels
         self.stem = _stem(layout.stem, inputs, channels)
-        self.starts = (
-            layout.depth // 3,
-            2 * layout.depth // 3,
-        )  # of the later stages
+        self.starts = layout.thirds  # of the later stages
         self.reductions = nn.ModuleList()
         self.cells = nn.ModuleList()
         for index in range(layout.depth):
