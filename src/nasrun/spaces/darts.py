@@ -7,7 +7,7 @@ in the number of candidates per edge and in the `Layout`. `none` never runs: its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -138,9 +138,6 @@ class DartsSpace(SupernetSpace):
             for cell in CELLS
             for node, source in edges_of(self.nodes)
         }
-
-    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> DartsSpace:
-        return replace(self, choices={**self.choices, **choices})
 
     def render(self, genotype: Genotype) -> str:
         edges: dict[str, dict[tuple[int, int], str]] = {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
 from itertools import chain, product, zip_longest
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from torch import Tensor
 from nasrun import ops
 from nasrun.genotype import NONE, AtMost, Decision, Genotype, Misfit
 from nasrun.spaces.base import DrawnSpace
+
+Own = TypeVar("Own", bound="DecisionSpace")
 
 UnaryCost = Callable[[str, str], float]
 """The cost of a decision's choice alone, which may be negative; those of a genotype add up."""
@@ -37,6 +39,8 @@ class DecisionSpace(DrawnSpace):
 
     decisions: tuple[Decision, ...]
     limits: tuple[AtMost, ...]
+    choices: Mapping[str, tuple[str, ...]]
+    """The choices left to decisions that are narrowed."""
     none_is_a_choice: bool = False
     sized_by: ClassVar[str | None] = None
     """Name of the setting with the number of nodes or layers that a genotype decides, if any."""
@@ -55,9 +59,10 @@ class DecisionSpace(DrawnSpace):
             import_module(module)
         vars(self).update(state)
 
-    @abstractmethod
-    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> DecisionSpace:
+    def restrict(self: Own, choices: Mapping[str, tuple[str, ...]]) -> Own:
         """Return the subspace in which the named decisions have only these choices."""
+        left = {**self.choices, **choices}
+        return replace(self, choices=left)  # type: ignore[type-var]  # all are dataclasses
 
     @cached_property
     def names(self) -> tuple[str, ...]:

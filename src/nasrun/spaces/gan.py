@@ -14,7 +14,7 @@ input halves both terms of the sum. A cell's own output is not changed in place 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -162,9 +162,6 @@ class GanSpace(ModularSpace):
             blocks=blocks,
             released_sum=self.released_sum,
         )
-
-    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> GanSpace:
-        return replace(self, choices={**self.choices, **choices})
 
     def cells(self, genotype: Genotype) -> dict[str, list[tuple[str, str, str]]]:
         return {group: self._edges(genotype, group) for group in self.groups}

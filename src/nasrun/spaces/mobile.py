@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 from typing import NamedTuple
 
@@ -133,9 +133,6 @@ class MobileSpace(SupernetSpace):
     def owned(self) -> Mapping[str, tuple[str, ...]]:
         """Maps each decision to the candidates of its layer."""
         return {name: (f"layers.{row}.candidates",) for name, row in self.rows.items()}
-
-    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> MobileSpace:
-        return replace(self, choices={**self.choices, **choices})
 
     def render(self, genotype: Genotype) -> str:
         return " ".join(genotype[name] for name in self.rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from nasrun.genotype import Decision, Genotype
 from nasrun.spaces.inheritance import InheritingSpace
@@ -13,8 +13,6 @@ class ModularSpace(InheritingSpace):
 
     limits = ()
     none_is_a_choice = True
-    choices: Mapping[str, tuple[str, ...]]
-    """The choices left to decisions that are narrowed."""
 
     def narrowed(self, decisions: Sequence[Decision]) -> tuple[Decision, ...]:
         """Return the decisions narrowed to `choices`; ValueError names a choice that is unknown."""

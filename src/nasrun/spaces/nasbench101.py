@@ -13,7 +13,7 @@ is in the space, not in the benchmark: its modules return zeros.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.spaces.base import ClassifierSpace, FoldedSpace
@@ -98,9 +98,6 @@ class NasBench101(DecisionSpace, ClassifierSpace, FoldedSpace):
                 f"use at least {joined}"
             )
         return ModuleNetwork(graph, inputs=inputs, outputs=outputs, layout=layout)
-
-    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> NasBench101:
-        return replace(self, choices={**self.choices, **choices})
 
     def graph(self, genotype: Genotype) -> ModuleGraph:
         """Return the whole graph of a genotype, with what is on no path."""

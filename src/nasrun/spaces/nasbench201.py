@@ -13,7 +13,7 @@ are available, and `none` never runs, since its output is zero.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -92,9 +92,6 @@ class NasBench201(SupernetSpace):
             )
             for node, source in EDGES
         }
-
-    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> NasBench201:
-        return replace(self, choices={**self.choices, **choices})
 
     def render(self, genotype: Genotype) -> str:
         nodes = (
