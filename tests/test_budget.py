@@ -190,6 +190,16 @@ def test_freed_memory_is_kept_unless_memory_is_limited(monkeypatch, limit, fruga
     assert asked == {"frugally": frugally}
 
 
+def test_the_limit_that_a_refusal_names_is_enough():
+    for size in (4.0007, 2.3355, 123.456):
+        needed = size * 2**30
+        with pytest.raises(ValueError, match="this search needs about") as refused:
+            budget(max_memory_gib=1).refuse_beyond(lambda needed=needed: needed, "this search")
+        named = float(str(refused.value).split("about ")[1].split(" GiB")[0])
+        assert size <= named < size + 0.01
+        budget(max_memory_gib=named).refuse_beyond(lambda needed=needed: needed, "this search")
+
+
 def test_the_hours_count_from_the_start_of_the_command(monkeypatch):
     spent, endless = budget(max_hours=2), budget(max_hours=None)
     monkeypatch.setattr(module.time, "monotonic", lambda: spent.started + 2 * 3600 - 1)

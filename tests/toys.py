@@ -59,9 +59,6 @@ class Decisions(SupernetSpace):
     def network(self, genotype=None, *, inputs, outputs, layout=None):
         raise NotImplementedError
 
-    def restrict(self, choices):
-        raise NotImplementedError
-
     def render(self, genotype):
         return ",".join(genotype.values())
 

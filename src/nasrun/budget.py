@@ -249,9 +249,10 @@ class Budget:
             return
         need = self.whole(step_bytes())
         if need > self.max_memory_gib:
+            enough = math.ceil(100 * need) / 100
             raise ValueError(
-                f"budget.max_memory_gib={self.max_memory_gib}: {what} needs about {need:.3g} GiB; "
-                f"allow that, or use {instead}"
+                f"budget.max_memory_gib={self.max_memory_gib}: {what} needs about {enough:.2f} "
+                f"GiB; allow that, or use {instead}"
             )
 
     def apply(self) -> None:

@@ -29,7 +29,9 @@ class Decision:
 
     def __post_init__(self) -> None:
         if not self.choices or len(set(self.choices)) != len(self.choices):
-            raise ValueError(f"decision {self.name}: choices={list(self.choices)} must be distinct")
+            raise ValueError(
+                f"choices.{self.name}={list(self.choices)}: give one choice or more, each once"
+            )
 
     @property
     def group(self) -> str:
@@ -127,17 +129,21 @@ class Genotype(Mapping[str, str]):
     def from_json(cls, record: object) -> Genotype:
         """Return the genotype from its plain form; ValueError if it is invalid."""
         if not isinstance(record, dict) or not isinstance(record.get("choices"), dict):
-            raise ValueError("no genotype: expected an object with the keys schema, space, choices")
+            raise ValueError(
+                "not a genotype: give an object with the keys schema, space and choices"
+            )
         record = unsealed(record)
         schema, concat = record.get("schema"), record.get("concat", {})
         if schema not in SCHEMAS or isinstance(schema, bool):
             known = " and ".join(map(str, SCHEMAS))
             raise ValueError(f"genotype schema={schema!r}; this nasrun reads {known}")
         if not isinstance(record.get("space"), str):
-            raise ValueError(f"no genotype: space={record.get('space')!r}; give the space's name")
+            raise ValueError(
+                f"not a genotype: space={record.get('space')!r}; give the space's name"
+            )
         choices = record["choices"]
         if not all(isinstance(choice, str) for choice in choices.values()):
-            raise ValueError("no genotype: every choice must be the name of an operation")
+            raise ValueError("not a genotype: give the name of an operation as every choice")
         if "concat" in record and schema == SCHEMAS[0]:
             raise ValueError(f"genotype schema={schema} has no concat; give schema={SCHEMAS[1]}")
         if not isinstance(concat, dict) or not all(map(_are_nodes, concat.values())):
@@ -154,11 +160,16 @@ class Genotype(Mapping[str, str]):
 
 
 class Misfit(ValueError):
-    """A genotype that does not fit a space, but would fit it with these `settings`."""
+    """A genotype that does not fit a space, for this `reason`; with these `settings` it would."""
 
-    def __init__(self, message: str, settings: Mapping[str, object]) -> None:
-        super().__init__(message)
+    def __init__(self, reason: str, settings: Mapping[str, object]) -> None:
+        super().__init__(reason, settings)
+        self.reason = reason
         self.settings = dict(settings)
+
+    def __str__(self) -> str:
+        typed = (f"space.{key}={value}".replace(" ", "") for key, value in self.settings.items())
+        return f"{self.reason}; set {' '.join(typed)}"
 
 
 def _are_nodes(value: object) -> bool:
@@ -182,7 +193,7 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise ValueError(error.strerror or str(error)) from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"no text ({error.reason}); save it as UTF-8") from error
+        raise ValueError(f"not a text ({error.reason}); save it as UTF-8") from error
 
 
 def from_text(text: str) -> object:

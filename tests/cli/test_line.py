@@ -74,7 +74,7 @@ REFUSED = {
         "budget.device=gpu: expected auto or cpu or cuda",
     ),
     "unknown operation": ("search space.operations=[conv9]", "space.operations: conv9 is unknown"),
-    "unknown edge": ("search +space.choices.x=[none]", "space.choices: x is no edge"),
+    "unknown edge": ("search +space.choices.x=[none]", "space.choices: x is not an edge"),
     "negative rounds": ("search rounds=-1", "rounds=-1: use at least 1"),
     "negative rounds, nested": ("search strategy.rounds=-1", "strategy.rounds=-1: use at least 1"),
     "negative seed": ("search seed=-1", "seed=-1: use at least 0"),
@@ -321,7 +321,7 @@ REFUSED = {
     ),
     "no table": (
         "search budget.max_latency_ms=1 budget.latency_table=nope.json",
-        "budget.latency_table=nope.json: no table",
+        "budget.latency_table=nope.json: not a table",
     ),
     "endless rate": ("search alpha_lr=inf", "alpha_lr=inf: use more than 0"),
     "share of nothing": ("search task.share=0.001", "share=0.001: 1 of 1077 images are left"),

@@ -3,12 +3,13 @@
 import json
 
 import pytest
+import torch
 
 import nasrun as package
-from nasrun.config import build, compose, resolve
+from nasrun.config import build, compose, options, resolve
 from nasrun.costs.cost import params
 from nasrun.genotype import Misfit
-from nasrun.pipeline.given import Given, several
+from nasrun.pipeline.given import Given, placed_architecture, several
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.layout import Layout
 
@@ -73,6 +74,50 @@ def test_an_architecture_may_be_typed(here):
     assert Given.find(STRING).short == Given.find(f" {STRING}").short
     assert Given.find(TEXT).home == "darts"
     assert Given.find("k3e6 skip_connect k5e3w50se").home == "mobile"
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("mobile", "k3e6 skip_connect k5e3"),
+        ("morph", "layers conv3_w1 pool conv3_w2; skips 1-3=add"),
+        ("nasbench101", "input conv3x3-bn-relu output 011/001/000"),
+        ("nasbench201", STRING),
+        ("darts", "normal skip_connect@0 | - | - | -; reduce -"),
+    ],
+)
+def test_comments_and_quotes_around_an_architecture_in_a_file_are_left_out(here, option, text):
+    settings = {"mobile": ["space.layers=3"]}.get(option, [])
+    made = build(resolve(compose([f"space={option}", *settings]).config["space"]), "space")
+    for content in (f"# best\n{text}", f"{text}  # seed 3", f'"{text}"\n', f"# best\n'{text}'\n"):
+        (here / "cell.txt").write_text(content)
+        given = Given.find("cell.txt")
+        assert given.home == option
+        assert given.within(made, option, seed=0) == made.parse(text)
+    (here / "cells.py").write_text(f'OLD = ""\nBEST = "{text}"  # seed 3\n')
+    assert Given.find("cells.py:BEST").within(made, option, seed=0) == made.parse(text)
+
+
+def test_an_architecture_in_a_comment_is_read_where_there_is_no_other(here):
+    (here / "log.txt").write_text(f"epoch 3\n# {TEXT}\n")
+    assert read("log.txt") == read(TEXT)
+
+
+@pytest.mark.parametrize("option", options("space"))
+def test_what_is_printed_of_an_architecture_of_any_space_can_be_typed(option):
+    made = space(option)
+    genotype = made.sample(torch.Generator().manual_seed(0))
+    text = made.render(genotype)
+    assert several(text) == [text]
+    assert Given.find(text).home == made.name
+    assert read(text, option) == genotype
+
+
+def test_an_architecture_beyond_several_limits_of_a_space_is_placed_in_one_that_has_it():
+    text = "layers conv7_w32 conv3_w1"
+    _, genotype, made, settings = placed_architecture(text, None, ())
+    assert made.render(genotype) == f"{text}; skips none"
+    assert (settings["kernels"], settings["widest"]) == ([1, 3, 5, 7], 32)
 
 
 def test_another_space_is_named(here):

@@ -112,6 +112,21 @@ def test_a_layer_wise_architecture_is_shown_with_its_own_layers(tmp_path, capsys
     assert "k3e6 skip_connect k5e3 k7e6" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("nb201_best", "genotype"), ("darts_v2", "reduce"), ("layers conv3_w1 pool", "skips")],
+)
+def test_the_rows_of_an_architecture_are_labelled_as_its_notation_is(
+    tmp_path, no_pictures, capsys, name, label
+):
+    from rich.console import Console
+
+    show.print_record(Console(width=400), show.genotype(name, None, None, str(tmp_path), ()))
+    labels = [line.strip("│ ").split(" ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert label in labels
+    assert ("layers" in labels) == (label == "skips")
+
+
 def test_networks_that_are_no_classifiers_are_shown_without_costs(tmp_path):
     record = show.genotype("random", None, "gan", str(tmp_path), ())
     assert record["space"] == "gan"

@@ -448,6 +448,14 @@ def test_the_shipped_cell_is_the_one_of_the_released_code():
         ("normal - | - | - | -; reduce - concat 6", r"reduce_concat=\[6\]"),
         ("normal - | - | - | - concat x; reduce -", "concat x"),
         ("normal - | - | - | -; reduce -; normal -", "each cell once"),
+        (
+            "normal - | -; reduce - | - | - | -",
+            "a normal cell of 2 and a reduce cell of 4 nodes; give",
+        ),
+        (
+            "normal sep_conv_3x3@0; reduce - | -",
+            "a normal cell of 1 and a reduce cell of 2 nodes; give",
+        ),
         ("normal sep_conv_9x9@0; reduce -", "sep_conv_9x9"),
         ("Genotype(", "Genotype"),
         ("Genotype(normal=[], reduce=[]) + 1", "Genotype"),
@@ -486,7 +494,8 @@ def test_a_damaged_text_is_read_or_refused_with_a_value_error_only(text, start, 
 
 def test_cells_to_draw_name_the_inputs_as_the_literature_does():
     genotype = SPACE.parse(
-        "normal sep_conv_3x3@0 skip_connect@1 | max_pool_3x3@2; reduce - | - | - | dil_conv_5x5@4"
+        "normal sep_conv_3x3@0 skip_connect@1 | max_pool_3x3@2 | - | -; "
+        "reduce - | - | - | dil_conv_5x5@4"
     )
     assert SPACE.cells(genotype) == {
         "normal": [
@@ -532,7 +541,7 @@ def test_joined_nodes_that_the_space_does_not_have_are_refused():
         ({"operations": ("none", "sep_conv_9x9")}, "sep_conv_9x9 is unknown"),
         ({"operations": ("none",)}, "operations"),
         ({"operations": ()}, "operations"),
-        ({"operations": ("none", "skip_connect", "none")}, "distinct"),
+        ({"operations": ("none", "skip_connect", "none")}, r"operations=\[.*: give each once"),
         ({"nodes": 0}, "nodes=0"),
         ({"kept_edges": 0}, "kept_edges=0"),
         ({"channels": 5}, "channels=5"),
@@ -617,11 +626,8 @@ def test_noise_is_known_in_s4_only():
     refusal = (
         r"normal/2-0=noise; this space allows none, max.*; choose one of them, or a space that"
     )
-    with pytest.raises(ValueError, match=refusal) as caught:
+    with pytest.raises(ValueError, match=refusal):
         option("darts").check(noisy.sample())
-    assert "did you mean" not in str(caught.value)
-    with pytest.raises(ValueError, match="did you mean sep_conv_3x3"):
-        option("darts").parse("normal sep_conv3x3@0 | - | - | -; reduce -")
 
 
 @pytest.mark.parametrize("number", range(4))

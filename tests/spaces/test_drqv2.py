@@ -1,5 +1,6 @@
 """The space of DrQ-v2's agents: a decision changes the part that it names, and no other."""
 
+import pytest
 import torch
 
 from nasrun.ops.spectral import SpectralNorm
@@ -18,3 +19,11 @@ def test_a_part_is_spectrally_normalised_if_its_own_decision_says_so():
             norms = [each for each in home.modules() if isinstance(each, SpectralNorm)]
             assert norms
             assert all(each.enabled == (name == part) for each in norms)
+
+
+def test_a_decision_that_is_written_twice_is_refused():
+    text = SPACE.render(SPACE.sample(torch.Generator().manual_seed(0)))
+    assert SPACE.render(SPACE.parse(text)) == text
+    for twice in (f"{text}; encoder norm=plain", f"{text} norm_q2=plain"):
+        with pytest.raises(ValueError, match=r"norm(_q2)? twice; give it once$"):
+            SPACE.parse(twice)

@@ -31,6 +31,12 @@ BLOCK = {
 }
 
 
+def made(*, released_sum=False, **chosen):
+    """Return a block of two channels with some choices of its own."""
+    every = {**BLOCK, **chosen}
+    return DiscriminatorBlock(2, 2, every, first=False, released_sum=released_sum)
+
+
 def sizes(space):
     return math.log10(math.prod(len(decision.choices) for decision in space.decisions))
 
@@ -77,21 +83,17 @@ def test_without_any_operation_nodes_take_the_place_of_others():
 
 
 def test_a_block_adds_both_branches_unless_it_is_to_be_as_released():
-    block = DiscriminatorBlock(2, 2, BLOCK, first=False)
     x = torch.randn(1, 2, 4, 4)
-    block.released_sum = False
-    torch.testing.assert_close(block(x), 4 * x)
-    block.released_sum = True
-    torch.testing.assert_close(block(x), 2 * x)
+    for released, factor in ((False, 4), (True, 2)):
+        block = made(released_sum=released)
+        torch.testing.assert_close(block(x), factor * x)
 
 
 def test_as_released_a_branch_is_there_by_its_own_first_operation():
     x = torch.randn(1, 2, 4, 4)
 
     def block(**chosen):
-        made = DiscriminatorBlock(2, 2, {**BLOCK, **chosen}, first=False)
-        made.released_sum = True
-        return made(x)
+        return made(released_sum=True, **chosen)(x)
 
     torch.testing.assert_close(block(c1="none", c4="none"), x)  # the right one: the left has c3
     torch.testing.assert_close(block(c1="none", c2="none", downsample="halve"), x)
@@ -100,9 +102,7 @@ def test_as_released_a_branch_is_there_by_its_own_first_operation():
 @pytest.mark.parametrize("released", [False, True], ids=["both_branches", "released"])
 def test_without_a_further_operation_a_branch_stays_as_it_is(released):
     x = torch.randn(1, 2, 4, 4)
-    further = {"c5": "none", "c6": "none"}
-    block = DiscriminatorBlock(2, 2, {**BLOCK, **further}, first=False)
-    block.released_sum = released
+    block = made(released_sum=released, c5="none", c6="none")
     torch.testing.assert_close(block(x), 2 * x if released else 4 * x)
 
 
@@ -110,8 +110,7 @@ def test_without_a_further_operation_a_branch_stays_as_it_is(released):
 def test_a_pool_at_the_input_halves_what_crosses_over_behind_its_operation(released):
     x = torch.randn(1, 2, 8, 8)
     halved = {"downsample": "halve", "down0": "max_pool_input", "c2": "none", "c4": "none"}
-    block = DiscriminatorBlock(2, 2, {**BLOCK, **halved, "c3": "conv_3x3"}, first=False)
-    block.released_sum = released
+    block = made(released_sum=released, **halved, c3="conv_3x3")
     crossing = F.max_pool2d(block["c3"].conv(F.relu(x)), 2)
     torch.testing.assert_close(block(x), F.max_pool2d(x, 2) + crossing)
 
@@ -125,10 +124,18 @@ def test_a_branch_without_a_further_operation_is_drawn_whole():
     assert not any(target == "n0" for _, target, _ in drawn)
 
 
+def test_a_branch_that_nothing_enters_is_not_drawn():
+    space = GanSpace(**FULL, hard=True)
+    chosen = {decision.name: decision.choices[-1] for decision in space.decisions}
+    chosen |= {f"discriminator/block2/{key}": "none" for key in ("c1", "c3", "c5", "c6")}
+    drawn = space.cells(Genotype("gan", chosen))["discriminator/block2"]
+    assert ("n1", "left", "skip_connect") not in drawn
+    assert ("n2", "right", "skip_connect") in drawn
+
+
 @pytest.mark.parametrize("down", ["avg_pool", "avg_pool_input", "conv_3x3", "dil_conv_5x5"])
 def test_a_block_halves_the_map_wherever_its_pool_stands(down):
-    block = DiscriminatorBlock(2, 2, {**BLOCK, "downsample": "halve", "down0": down}, first=False)
-    block.released_sum = False
+    block = made(downsample="halve", down0=down)
     assert block(torch.randn(1, 2, 8, 8)).shape == (1, 2, 4, 4)
     assert block(torch.randn(1, 2, 1, 1)).shape == (1, 2, 1, 1)
 
@@ -144,7 +151,8 @@ def test_a_block_halves_the_map_wherever_its_pool_stands(down):
         ({"bottom": 3}, "bottom=3: use an even number"),
         ({"operations": ("none",)}, "a convolution among them"),
         ({"halvings": 5}, "halvings=5: use 0 to blocks=4"),
-        ({"choices": {"generator/cell9/c0": ("none",)}}, "is no decision"),
+        ({"blocks": -1}, "blocks=-1: use at least 1"),
+        ({"choices": {"generator/cell9/c0": ("none",)}}, "is not a decision"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(changes, text):
@@ -155,7 +163,6 @@ def test_settings_that_cannot_work_are_refused(changes, text):
 @pytest.mark.parametrize("side", [3, 5])
 @pytest.mark.parametrize("down", ["avg_pool", "max_pool", "conv_3x3"])
 def test_branches_of_a_map_of_odd_side_are_halved_to_one_size(side, down):
-    chosen = {"downsample": "halve", "down0": down, "down1": "conv_3x3", "c1": "conv_3x3"}
-    block = DiscriminatorBlock(2, 2, {**BLOCK, "c2": "conv_3x3", **chosen}, first=False)
-    block.released_sum = False
+    chosen = {"down0": down, "down1": "conv_3x3", "c1": "conv_3x3", "c2": "conv_3x3"}
+    block = made(downsample="halve", **chosen)
     assert block(torch.rand(1, 2, side, side)).shape[2:] == ((side + 1) // 2,) * 2

@@ -81,12 +81,15 @@ def test_layers_are_shared_out_and_every_stage_begins_once(layers):
         ({"widths": (150,)}, "widths="),
         ({"expansions": ()}, "expansions="),
         ({"expansions": (0,)}, "expansions="),
+        ({"squeeze": ()}, r"squeeze=\[\]: use false, true or both"),
+        ({"squeeze": (False, False)}, r"squeeze=\[false, false\]: use false, true or both"),
+        ({"choices": {"layer00": ()}}, r"choices\.layer00=\[\]: give one choice or more"),
         ({"layers": 2}, "layers=2"),
         ({"stem": "imagenet"}, "layers=4"),
         ({"choices": {"layer09": ("skip_connect",)}}, "layer09"),
-        ({"choices": {"layer00": ("conv",)}}, "conv is no block"),
+        ({"choices": {"layer00": ("conv",)}}, "conv is not a block"),
         *(
-            ({"choices": {"layer00": (name,)}}, f"{name} is no block; use an odd kernel")
+            ({"choices": {"layer00": (name,)}}, f"{name} is not a block; use an odd kernel")
             for name in ("k4e3", "k3e0", "k3e6w0", "k3e6w150")
         ),
     ],
@@ -225,6 +228,11 @@ def test_a_genotype_is_written_as_its_blocks():
     ):
         with pytest.raises(ValueError, match="genotype"):
             made.parse(wrong)
+
+
+def test_no_other_block_is_suggested_for_one_that_the_space_does_not_have():
+    with pytest.raises(ValueError, match=r"allows k3e1, .*; choose one of them, or .* k3e9$"):
+        space().parse("k3e9 k3e1 k3e1 k3e1")
 
 
 def test_a_subspace_narrows_a_layer():

@@ -116,7 +116,7 @@ def test_a_drawing_has_an_edge_per_layer_and_per_skip_connection():
 def test_what_is_no_network_of_the_space_is_refused_with_its_place():
     made = space()
     for written, named in (
-        ("layers pool conv3_w1", "the first layer is no convolution"),
+        ("layers pool conv3_w1", "the first layer is not a convolution"),
         ("layers conv3_w1 dense_w1 pool", "layer2 is dense"),
         ("layers conv3_w1 conv4_w1", "layer2=conv4_w1"),
         ("layers conv3_w1 conv3_w0", "layer2=conv3_w0"),
@@ -125,6 +125,7 @@ def test_what_is_no_network_of_the_space_is_refused_with_its_place():
         ("layers conv3_w1 conv3_w1; skips 1-2=sum", "skip1-2=sum"),
         ("layers conv3_w1 pool conv3_w1; skips 2-3=add", "layer2 is a pool"),
         ("layers conv3_w1 conv3_w1; skips 1=add", "skip1"),
+        ("layers conv3_w1 conv3_w1; skips 1-2=add 1-2=concat", "skip1-2 twice; give it once"),
         ("layers", "convolution"),
         ("conv3_w1", "expected layers"),
         ("", "expected layers"),
@@ -146,7 +147,9 @@ def test_a_network_beyond_a_limit_is_refused_with_the_setting_that_allows_it():
         ("kernels", (3,), [3, 5]),
         ("largest", 1000, 9 * 3 * 4 + 8 + 25 * 4 * 16 + 32),
     ):
-        with pytest.raises(Misfit, match=f"space.{key}=") as refused:
+        with pytest.raises(
+            Misfit, match=rf"space allows {key}=.*; set space\.{key}=\S+$"
+        ) as refused:
             space(start=("conv3_w1",), **{key: allowed}).parse(written)
         assert refused.value.settings == {key: needed}
         space(start=("conv3_w1",), **refused.value.settings).parse(written)
@@ -156,7 +159,10 @@ def test_a_setting_that_allows_no_network_is_refused():
     for changes, named in (
         ({"kernels": ()}, "kernels="),
         ({"kernels": (2,)}, "kernels="),
-        ({"skips": ("sum",)}, "skips: sum"),
+        ({"kernels": (3, 101)}, "kernels=.*odd numbers of 1 to 99"),
+        ({"kernels": (3, 3)}, "kernels=.*different"),
+        ({"skips": ("sum",)}, r"skips=\['sum'\]: use some of add, concat"),
+        ({"skips": ("add", "add")}, "skips=.*each once"),
         ({"deepest": 0}, "deepest=0"),
         ({"start": ()}, "start: "),
         ({"start": ("pool",)}, "start: "),

@@ -220,7 +220,7 @@ def test_an_impossible_morph_is_refused():
         with pytest.raises(ValueError, match=r"."):
             morph.grown(genotype)
     for text in ("", "deep 1", "deep 1 pool", "narrow 1 2", "wide 1"):
-        with pytest.raises(ValueError, match="is no morph"):
+        with pytest.raises(ValueError, match="is not a morph"):
             read(text)
 
 

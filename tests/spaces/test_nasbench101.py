@@ -160,7 +160,10 @@ def test_a_module_with_more_vertices_than_channels_is_refused():
 def test_wrong_settings_are_refused():
     for wrong, told in (
         ({"operations": ("conv5x5",)}, "operations: conv5x5 is unknown; use conv3x3"),
-        ({"choices": {"vertex9": (POOL,)}}, "vertex9 is no decision; use names such as edges-0to1"),
+        (
+            {"choices": {"vertex9": (POOL,)}},
+            "vertex9 is not a decision; use names such as edges-0to1",
+        ),
         ({"choices": {"vertex1": ("edge",)}}, "choices.vertex1=.*use some of conv3x3"),
         ({"choices": dict.fromkeys([*EDGES][:10], ("edge",))}, "10 edges are always there"),
     ):

@@ -313,7 +313,7 @@ def test_edges_of_a_node_may_stand_in_any_order_and_lines_may_be_folded():
         ("|none~0|+|none~0|none~0|+|none~0|none~1|none~2|", "twice"),
         ("|none~1|+|none~0|none~1|+|none~0|none~1|none~2|", "none~1"),
         ("|none~0|+|none~0|none|+|none~0|none~1|none~2|", "'none'"),
-        (text_of(["nor_conv_5x5"] * 6), "did you mean nor_conv"),
+        (text_of(["nor_conv_5x5"] * 6), "choose one of them, or a space that has nor_conv_5x5"),
         (text_of([NONE] * 6) + "+|none~0|", "none~0"),
         ("|none~-1|+|none~0|none~1|+|none~0|none~1|none~2|", "none~-1"),
     ],
@@ -356,7 +356,7 @@ def test_where_none_is_left_out_it_is_neither_drawn_nor_legal():
     [
         ({"operations": ("none", "nor_conv_7x7")}, "operations: nor_conv_7x7 is unknown"),
         ({"operations": ("none",)}, "operations: use at least one"),
-        ({"choices": {"cell/3-3": ("none",)}}, "choices: cell/3-3 is no edge"),
+        ({"choices": {"cell/3-3": ("none",)}}, "choices: cell/3-3 is not an edge"),
         ({"channels": 3}, "channels=3"),
         ({"layers": 2}, "layers=2"),
         ({"stem": "mnist"}, "stem=mnist"),

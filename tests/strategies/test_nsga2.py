@@ -178,7 +178,9 @@ def test_a_latency_is_read_from_a_table_of_any_layout(tmp_path):
     assert search.price(with_convolutions("cell/1-0", "cell/3-2")) == 2.0
     assert search.priced_by == "latency_ms"
     path.write_text("{}")
-    with pytest.raises(ValueError, match=r"^strategy\.latency_table=\S*latencies.json: no table"):
+    with pytest.raises(
+        ValueError, match=r"^strategy\.latency_table=\S*latencies.json: not a table"
+    ):
         begun([0.0] * 6, cost="latency", latency_table=str(path))
 
 

@@ -170,7 +170,10 @@ def read_latencies(
         }
         amounts = Amounts(_milliseconds(table["base"]), each)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{key}: no table ({error.__class__.__name__}: {error})") from error
+        raise ValueError(
+            f"{key}: not a table of latencies ({error.__class__.__name__}: {error}); write one "
+            "with `nasrun latency`"
+        ) from error
     expected: dict[str, object] = {"space": space.name}
     if layout is not None:
         expected |= layout_of(layout)
@@ -181,8 +184,8 @@ def read_latencies(
             raise ValueError(f"{key}: does not say its {name}; measure it again")
         if measured[name] != value:
             raise ValueError(
-                f"{key}: of networks with {name}={measured[name]}, these have {value}; measure it "
-                "again"
+                f"{key}: was measured on networks with {name}={measured[name]}, but these have "
+                f"{name}={value}; measure it again"
             )
     if others := sorted(amounts.each.keys() - space.rows.keys()):
         raise ValueError(f"{key}: has {others[0]}, which this space does not; measure it again")

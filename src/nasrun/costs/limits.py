@@ -63,8 +63,9 @@ class Limits:
         if "max_latency_ms" in given:
             if like is not None and like.concat:
                 raise ValueError(
-                    f"budget.max_latency_ms={budget.max_latency_ms}: tables are of cells that join "
-                    f"all nodes, this genotype's join {like.concat}; leave it out"
+                    f"budget.max_latency_ms={budget.max_latency_ms}: the table was measured on "
+                    f"cells that join all nodes, but this genotype's cells join {like.concat}; "
+                    "leave the limit out"
                 )
             table = Path(str(budget.latency_table))
             times = read_latencies(table, space, layout, size)

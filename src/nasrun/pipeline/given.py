@@ -91,6 +91,9 @@ class Given:
                     return cls(name, short, genotype, home)
         except ValueError as error:
             raise ValueError(f"genotype={name}: {error}") from error
+        bare = literals.uncommented(text).strip().strip("'\"")
+        if looks.home(bare) is not None:  # else a comment may hold it, or a space of one's own
+            text = bare
         return cls(name, short, text, looks.home(text))
 
     @property
@@ -112,10 +115,10 @@ class Given:
         except ValueError as error:
             elsewhere = self.home is not None and self.home not in (option, space.name)
             hint = f"; it is one of space={self.home}, give that" if elsewhere else ""
-            line = f"genotype={shortened(self.name)}: space={option} does not fit: {error}{hint}"
+            line = f"genotype={shortened(self.name)}: space={option} does not fit: "
             if isinstance(error, Misfit):
-                raise Misfit(line, error.settings) from error
-            raise ValueError(line) from error
+                raise Misfit(f"{line}{error.reason}{hint}", error.settings) from error
+            raise ValueError(f"{line}{error}{hint}") from error
 
 
 def several(text: str) -> list[str]:
@@ -142,14 +145,16 @@ def placed_architecture(
     given = Given.find(name)
     option = space_name or given.home or "darts"
     settings = resolve(compose([f"space={option}"]).config["space"])
-    space = build(settings, "space", trusted)
-    try:
-        chosen = given.within(space, option, seed=0)
-    except Misfit as misfit:  # the space with other settings has it
-        settings = settings | misfit.settings
+    settled: set[str] = set()
+    while True:
         space = build(settings, "space", trusted)
-        chosen = given.within(space, option, seed=0)
-    return given.short, chosen, space, settings
+        try:
+            return given.short, given.within(space, option, seed=0), space, settings
+        except Misfit as misfit:  # the space with other settings has it
+            if not misfit.settings.keys() - settled:
+                raise
+            settled |= misfit.settings.keys()
+            settings = settings | misfit.settings
 
 
 def random_genotype(space: Space, seed: int) -> Genotype:

@@ -103,9 +103,9 @@ def print_record(console: Any, record: dict[str, Any]) -> None:
 
 
 def _lines(genotype: str) -> list[tuple[str, str]]:
-    """Return one row per cell, or one row for all layers."""
+    """Return one row per part of the notation, or one row if it has no parts."""
     if ";" not in genotype:
-        return [("layers", genotype)]
+        return [("genotype", genotype)]
     parts = (part.strip().partition(" ") for part in genotype.split(";"))
     return [(cell, text.strip()) for cell, _, text in parts]
 

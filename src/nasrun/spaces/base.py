@@ -1,10 +1,11 @@
 """The base classes of search spaces: architectures, each with a notation and a network.
 
-From general to special: a `Space` has networks; those of a `ClassifierSpace` can be retrained,
-counted and exported; architectures of a `DrawnSpace` can be drawn at random. A `DecisionSpace`
-(`nasrun.spaces.decision`) has decisions to search, the networks of an `InheritingSpace`
-(`nasrun.spaces.inheritance`) exchange modules, and a `SupernetSpace` (`nasrun.spaces.supernet`) has
-a network with all choices at once. Use the most general one that suffices.
+From general to special: a `Space` has networks; in a `FoldedSpace`, several genotypes are one
+network; networks of a `ClassifierSpace` can be retrained, counted and exported; architectures of a
+`DrawnSpace` can be drawn at random. A `DecisionSpace` (`nasrun.spaces.decision`) has decisions to
+search, the networks of an `InheritingSpace` (`nasrun.spaces.inheritance`) exchange modules, and a
+`SupernetSpace` (`nasrun.spaces.supernet`) has a network with all choices at once. Use the most
+general one that suffices.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Space(ABC):
     """Class of its networks."""
 
     bounded_by: ClassVar[tuple[str, ...]] = ()
-    """Those of its sizes on which it depends whether a genotype belongs to it."""
+    """The settings of its size that decide whether a genotype belongs to it."""
 
     name: str
     table: str | None = None

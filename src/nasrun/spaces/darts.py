@@ -7,7 +7,7 @@ in the number of candidates per edge and in the `Layout`. `none` never runs: its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -37,11 +37,6 @@ def edges_of(nodes: int) -> list[tuple[int, int]]:
 def nodes_of(count: int) -> tuple[int, ...]:
     """The numbers of the first `count` intermediate nodes."""
     return tuple(range(INPUTS, INPUTS + count))
-
-
-def reductions(layers: int) -> tuple[int, int]:
-    """The indices of the cells that halve the map: at one and two thirds of the depth."""
-    return layers // 3, 2 * layers // 3
 
 
 def _edge_names(nodes: int) -> list[str]:
@@ -132,7 +127,8 @@ class DartsSpace(SupernetSpace):
     @property
     def owned(self) -> Mapping[str, tuple[str, ...]]:
         """The modules of a decision: the candidates on its edge in each cell of its type."""
-        kinds = [CELLS[index in reductions(self.layers)] for index in range(self.layers)]
+        reductions = self.search_layout.thirds
+        kinds = [CELLS[index in reductions] for index in range(self.layers)]
         return {
             f"{cell}/{node}-{source}": tuple(
                 f"cells.{index}.edges.{node}-{source}"
@@ -142,9 +138,6 @@ class DartsSpace(SupernetSpace):
             for cell in CELLS
             for node, source in edges_of(self.nodes)
         }
-
-    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> DartsSpace:
-        return replace(self, choices={**self.choices, **choices})
 
     def render(self, genotype: Genotype) -> str:
         edges: dict[str, dict[tuple[int, int], str]] = {
@@ -203,7 +196,7 @@ class CellNetwork(StackedNetwork):
         channels = layout.channels
         self.cells = nn.ModuleList()
         for index in range(layout.depth):
-            reduction = index in reductions(layout.depth)
+            reduction = index in layout.thirds
             channels *= 2 if reduction else 1
             kind = CELLS[reduction]
             cell = Cell(
@@ -220,9 +213,9 @@ class CellNetwork(StackedNetwork):
             self.cells.append(cell)
             prev_prev, prev = prev, channels * len(joined[kind])
             reduction_prev = reduction
-            if index == reductions(layout.depth)[1]:
+            if index == layout.thirds[1]:
                 auxiliary_width = prev
-        self.auxiliary_at = reductions(layout.depth)[1]
+        self.auxiliary_at = layout.thirds[1]
         if layout.auxiliary:
             self.auxiliary = AuxiliaryHead(
                 auxiliary_width, outputs, imagenet=layout.stem == "imagenet"

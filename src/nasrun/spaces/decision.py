@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
+from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
 from itertools import chain, product, zip_longest
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +16,8 @@ from torch import Tensor
 from nasrun import ops
 from nasrun.genotype import NONE, AtMost, Decision, Genotype, Misfit
 from nasrun.spaces.base import DrawnSpace
+
+Own = TypeVar("Own", bound="DecisionSpace")
 
 UnaryCost = Callable[[str, str], float]
 """The cost of a decision's choice alone, which may be negative; those of a genotype add up."""
@@ -38,6 +39,8 @@ class DecisionSpace(DrawnSpace):
 
     decisions: tuple[Decision, ...]
     limits: tuple[AtMost, ...]
+    choices: Mapping[str, tuple[str, ...]]
+    """The choices left to decisions that are narrowed."""
     none_is_a_choice: bool = False
     sized_by: ClassVar[str | None] = None
     """Name of the setting with the number of nodes or layers that a genotype decides, if any."""
@@ -56,9 +59,10 @@ class DecisionSpace(DrawnSpace):
             import_module(module)
         vars(self).update(state)
 
-    @abstractmethod
-    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> DecisionSpace:
+    def restrict(self: Own, choices: Mapping[str, tuple[str, ...]]) -> Own:
         """Return the subspace in which the named decisions have only these choices."""
+        left = {**self.choices, **choices}
+        return replace(self, choices=left)  # type: ignore[type-var]  # all are dataclasses
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -109,23 +113,23 @@ class DecisionSpace(DrawnSpace):
             choice = genotype.get(decision.name, NONE)
             dropped = choice == NONE and not self.none_is_a_choice
             if decision.name in genotype and not dropped and choice not in decision.choices:
-                near = get_close_matches(choice, decision.choices, 1)
-                hint = f", did you mean {near[0]}?" if near else ""
-                if choice in ops.known():
-                    hint = "; choose one of them, or a space that has it"
                 raise ValueError(
                     f"genotype has {decision.name}={choice}; this space allows "
-                    f"{', '.join(decision.choices)}{hint}"
+                    f"{', '.join(decision.choices)}; choose one of them, or a space that has "
+                    f"{choice}"
                 )
         self._check_size(genotype)
         if missing := [name for name in self.rows if name not in genotype]:
             raise ValueError(
-                f"genotype of space={genotype.space} has no decision {missing[0]}: "
-                f"it is not one of space={self.name}"
+                f"genotype of space={genotype.space} does not decide {missing[0]}, which "
+                f"space={self.name} has; give it, or the space in which it was found"
             )
         extra = sorted(set(genotype) - set(self.rows))
         if extra:
-            raise ValueError(f"genotype decides {extra[0]}, which space={self.name} does not have")
+            raise ValueError(
+                f"genotype decides {extra[0]}, which space={self.name} does not have; give the "
+                "space in which it was found"
+            )
         for cell, nodes in genotype.concat.items():
             if not set(nodes) < set(self.joined.get(cell, ())):
                 all_ = list(self.joined.get(cell, ()))
@@ -142,12 +146,13 @@ class DecisionSpace(DrawnSpace):
         if not theirs or not (theirs < own or own < theirs):
             return
         had, has = (sum(group == self.groups[0] for group, _ in nodes) for nodes in (own, theirs))
+        if has == had:
+            return
         first = next(
             name for name in (*genotype, *self.rows) if (name in genotype) != (name in self.rows)
         )
         raise Misfit(
-            f"genotype has {self.sized_by}={has}, this space {self.sized_by}={had} ({first}); "
-            f"set space.{self.sized_by}={has}",
+            f"genotype has {self.sized_by}={has}, this space {self.sized_by}={had} ({first})",
             {self.sized_by: has},
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -159,9 +159,6 @@ class DrqSpace(ModularSpace):
 
     def network(self, genotype: Genotype, *, inputs: int, outputs: int) -> Agent:
         return Agent(self, self.check(genotype), inputs, outputs)
-
-    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> DrqSpace:
-        return replace(self, choices={**self.choices, **choices})
 
     def cells(self, genotype: Genotype) -> dict[str, list[tuple[str, str, str]]]:
         cells: dict[str, list[tuple[str, str, str]]] = {}

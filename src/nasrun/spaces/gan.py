@@ -14,7 +14,7 @@ input halves both terms of the sum. A cell's own output is not changed in place 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -77,6 +77,9 @@ class GanSpace(ModularSpace):
                 f"operations={list(self.operations)}: use some of {', '.join(OPERATIONS)}, "
                 "a convolution among them"
             )
+        for key in ("channels", "discriminator_channels", "blocks"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key}={getattr(self, key)}: use at least 1")
         if not 1 <= self.num_cells <= len(SKIP_MODES):
             raise ValueError(f"num_cells={self.num_cells}: use 1 to {len(SKIP_MODES)}")
         if not 1 <= self.projections <= self.num_cells:
@@ -96,9 +99,6 @@ class GanSpace(ModularSpace):
                 f"halvings={self.halvings}: use 0 to blocks={self.blocks}, so that {self.size} "
                 "pixels can be halved that often"
             )
-        for key in ("channels", "discriminator_channels", "blocks"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key}={getattr(self, key)}: use at least 1")
         object.__setattr__(self, "decisions", self.narrowed(self._decisions()))
 
     @property
@@ -163,9 +163,6 @@ class GanSpace(ModularSpace):
             released_sum=self.released_sum,
         )
 
-    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> GanSpace:
-        return replace(self, choices={**self.choices, **choices})
-
     def cells(self, genotype: Genotype) -> dict[str, list[tuple[str, str, str]]]:
         return {group: self._edges(genotype, group) for group in self.groups}
 
@@ -176,11 +173,12 @@ class GanSpace(ModularSpace):
             edges = list(CELL_EDGES)
         elif "/block" in group:
             edges = list(BLOCK_EDGES)
-        drawn = []
+        drawn: list[tuple[str, str, str]] = []
         for edge, name in zip(edges, named, strict=True):
             source, target = edge.split()
             choice = genotype[name]
-            if choice == NONE and target in ("left", "right"):
+            entered = any(end == source for _, end, _ in drawn)
+            if choice == NONE and target in ("left", "right") and entered:
                 choice = "skip_connect"  # the sum before it is the branch
             if choice != NONE:
                 drawn.append((source, target, choice))

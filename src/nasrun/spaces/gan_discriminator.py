@@ -71,9 +71,9 @@ class SearchedDiscriminator(nn.ModuleDict):
         for block in range(1, blocks + 1):
             chosen = chosen_in(genotype, f"discriminator/block{block}")
             inputs = images if block == 1 else channels
-            module = DiscriminatorBlock(inputs, channels, chosen, first=block == 1)
-            module.released_sum = released_sum
-            self[f"block{block}"] = module
+            self[f"block{block}"] = DiscriminatorBlock(
+                inputs, channels, chosen, first=block == 1, released_sum=released_sum
+            )
         self["linear"] = nn.Linear(channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, 1)
@@ -91,12 +91,17 @@ class DiscriminatorBlock(nn.ModuleDict):
     pooling. A map of one pixel is not halved.
     """
 
-    released_sum: bool
-
     def __init__(
-        self, inputs: int, channels: int, chosen: Mapping[str, str], *, first: bool
+        self,
+        inputs: int,
+        channels: int,
+        chosen: Mapping[str, str],
+        *,
+        first: bool,
+        released_sum: bool,
     ) -> None:
         super().__init__()
+        self.released_sum = released_sum
         for key in ("c0", "c1", "c2"):  # in the first block they see pixels
             self[key] = PreActivation(chosen[key], inputs, channels, active=not first)
         for key in ("c3", "c4", "c5", "c6"):

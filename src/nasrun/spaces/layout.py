@@ -58,6 +58,11 @@ class Layout:
             )
         return self.layers
 
+    @property
+    def thirds(self) -> tuple[int, int]:
+        """The indices at one and two thirds of the depth, where spaces of cells halve the map."""
+        return self.depth // 3, 2 * self.depth // 3
+
 
 def layout_of(layout: Layout) -> dict[str, Any]:
     """Return the settings of a layout that determine a network's costs."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 from typing import NamedTuple
 
@@ -66,16 +66,15 @@ class MobileSpace(SupernetSpace):
     def __post_init__(self) -> None:
         for key in ("kernels", "expansions", "widths", "squeeze"):
             object.__setattr__(self, key, tuple(getattr(self, key)))
-        for key, values, least in (
-            ("kernels", self.kernels, 1),
-            ("expansions", self.expansions, 1),
-            ("widths", self.widths, 1),
-            ("squeeze", self.squeeze, 0),
-        ):
-            if not values or len(set(values)) != len(values) or min(values) < least:
+        for key in ("kernels", "expansions", "widths"):
+            values = getattr(self, key)
+            if not values or len(set(values)) != len(values) or min(values) < 1:
                 raise ValueError(
-                    f"{key}={list(values)}: use one or more different numbers of at least {least}"
+                    f"{key}={list(values)}: use one or more different numbers of at least 1"
                 )
+        if sorted(self.squeeze) not in ([False], [True], [False, True]):
+            listed = str(list(self.squeeze)).lower()
+            raise ValueError(f"squeeze={listed}: use false, true or both")
         if any(kernel % 2 == 0 for kernel in self.kernels):
             raise ValueError(f"kernels={list(self.kernels)}: use odd numbers")
         if max(self.widths) > 100:
@@ -84,7 +83,7 @@ class MobileSpace(SupernetSpace):
         names = [_layer_name(index) for index in range(self.layers)]
         unknown = sorted(set(self.choices) - set(names))
         if unknown:
-            raise ValueError(f"choices: {unknown[0]} is no layer; use {names[0]} to {names[-1]}")
+            raise ValueError(f"choices: {unknown[0]} is not a layer; use {names[0]} to {names[-1]}")
         for named in self.choices.values():
             for choice in named:
                 block(choice)
@@ -135,9 +134,6 @@ class MobileSpace(SupernetSpace):
         """Maps each decision to the candidates of its layer."""
         return {name: (f"layers.{row}.candidates",) for name, row in self.rows.items()}
 
-    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> MobileSpace:
-        return replace(self, choices={**self.choices, **choices})
-
     def render(self, genotype: Genotype) -> str:
         return " ".join(genotype[name] for name in self.rows)
 
@@ -171,13 +167,13 @@ def block(choice: str) -> Block | None:
     found = re.fullmatch(r"k(\d+)e(\d+)(?:w(\d+))?(se)?", choice)
     if found is None:
         raise ValueError(
-            f"choices: {choice} is no block; use a name such as k3e6, k5e3w50se or skip_connect"
+            f"choices: {choice} is not a block; use a name such as k3e6, k5e3w50se or skip_connect"
         )
     kernel, expansion, width, squeezed = found.groups()
     if int(kernel) % 2 == 0 or int(expansion) < 1 or not 1 <= int(width or 100) <= 100:
         raise ValueError(
-            f"choices: {choice} is no block; use an odd kernel, an expansion of at least 1, and a "
-            "width of 1 to 100"
+            f"choices: {choice} is not a block; use an odd kernel, an expansion of at least 1, and "
+            "a width of 1 to 100"
         )
     return Block(int(kernel), int(expansion), int(width or 100) / 100, bool(squeezed))
 

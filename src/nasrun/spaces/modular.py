@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from nasrun.genotype import Decision, Genotype
 from nasrun.spaces.inheritance import InheritingSpace
@@ -13,8 +13,6 @@ class ModularSpace(InheritingSpace):
 
     limits = ()
     none_is_a_choice = True
-    choices: Mapping[str, tuple[str, ...]]
-    """The choices left to decisions that are narrowed."""
 
     def narrowed(self, decisions: Sequence[Decision]) -> tuple[Decision, ...]:
         """Return the decisions narrowed to `choices`; ValueError names a choice that is unknown."""
@@ -22,7 +20,7 @@ class ModularSpace(InheritingSpace):
         for name, kept in self.choices.items():
             if name not in known:
                 raise ValueError(
-                    f"choices: {name} is no decision; use names such as {next(iter(known))}"
+                    f"choices: {name} is not a decision; use names such as {next(iter(known))}"
                 )
             wrong = [choice for choice in kept if choice not in known[name].choices]
             if wrong or not kept:
@@ -52,5 +50,7 @@ class ModularSpace(InheritingSpace):
                 name, equals, choice = word.partition("=")
                 if not equals:
                     raise ValueError(f"genotype: {word} in {group}: expected decision=choice")
+                if f"{group}/{name}" in chosen:
+                    raise ValueError(f"genotype has {group}/{name} twice; give it once")
                 chosen[f"{group}/{name}"] = choice
         return self.check(Genotype(self.name, chosen))

@@ -11,7 +11,7 @@ they do there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -20,7 +20,7 @@ import torch
 from nasrun.genotype import Genotype, Misfit
 from nasrun.spaces.base import ClassifierSpace, DrawnSpace
 from nasrun.spaces.layout import MOST_LAYERS, Layout, Stem
-from nasrun.spaces.morph_layers import JOINS, NAME, Chain, ChainLayer, Join
+from nasrun.spaces.morph_layers import JOINS, KERNELS, NAME, Chain, ChainLayer, Join
 from nasrun.spaces.morph_network import MorphNetwork
 from nasrun.spaces.morphs import Connect, Deep, Morph, Wide
 
@@ -56,10 +56,15 @@ class MorphSpace(DrawnSpace, ClassifierSpace):
     def __post_init__(self) -> None:
         for key in ("start", "kernels", "skips"):
             object.__setattr__(self, key, tuple(getattr(self, key)))
-        if not self.kernels or any(kernel < 1 or kernel % 2 == 0 for kernel in self.kernels):
-            raise ValueError(f"kernels={list(self.kernels)}: use odd numbers, at least one")
-        if unknown := [kind for kind in self.skips if kind not in JOINS]:
-            raise ValueError(f"skips: {unknown[0]} is unknown; use some of {', '.join(JOINS)}")
+        if not self.kernels or not _distinct(self.kernels, KERNELS):
+            raise ValueError(
+                f"kernels={list(self.kernels)}: use one or more different odd numbers of 1 to "
+                f"{KERNELS[-1]}"
+            )
+        if not _distinct(self.skips, JOINS):
+            raise ValueError(
+                f"skips={list(self.skips)}: use some of {', '.join(JOINS)}, each once, or []"
+            )
         for key, most in (("deepest", MOST_LAYERS), ("widest", 9999), ("largest", 2**40)):
             if not 1 <= getattr(self, key) <= most:
                 raise ValueError(f"{key}={getattr(self, key)}: use 1 to {most}")
@@ -105,26 +110,20 @@ class MorphSpace(DrawnSpace, ClassifierSpace):
         return genotype
 
     def _check(self, chain: Chain) -> None:
-        if len(chain.layers) > self.deepest:
-            self._refuse("deepest", len(chain.layers), "layers")
+        if (depth := len(chain.layers)) > self.deepest:
+            self._refuse("deepest", depth, f"{depth} layers")
         kernels = {layer.kernel for layer in chain.layers if layer.kind == "conv"}
         if more := sorted(kernels - set(self.kernels)):
-            raise Misfit(
-                f"genotype has a kernel of {more[0]}; set "
-                f"space.kernels={sorted({*self.kernels, *more})}",
-                {"kernels": sorted({*self.kernels, *more})},
-            )
+            self._refuse("kernels", sorted({*self.kernels, *more}), f"a kernel of {more[0]}")
         if (width := max(layer.width for layer in chain.layers)) > self.widest:
-            self._refuse("widest", width, "times the channels")
+            self._refuse("widest", width, f"a layer {width} times `channels` wide")
         if (count := chain.parameters(self.channels, RGB)) > self.largest:
-            self._refuse("largest", count, "parameters")
+            self._refuse("largest", count, f"{count} parameters")
 
-    def _refuse(self, key: str, value: int, unit: str) -> None:
-        raise Misfit(
-            f"genotype has {value} {unit}, this space allows {key}={getattr(self, key)}; "
-            f"set space.{key}={value}",
-            {key: value},
-        )
+    def _refuse(self, key: str, needed: int | list[int], found: str) -> None:
+        allowed = getattr(self, key)
+        allowed = list(allowed) if isinstance(allowed, tuple) else allowed
+        raise Misfit(f"genotype has {found}; this space allows {key}={allowed}", {key: needed})
 
     def morphs(self, genotype: Genotype) -> Iterator[Morph]:
         """Yield every morph of a network after which it is still in the space; `Wide` doubles."""
@@ -202,6 +201,8 @@ class MorphSpace(DrawnSpace, ClassifierSpace):
         choices = {f"layer{number}": each for number, each in enumerate(words[1:], 1)}
         for each in skipped[1:] if skipped[1:] != ["none"] else []:
             pair, _, kind = each.partition("=")
+            if f"skip{pair}" in choices:
+                raise ValueError(f"genotype has skip{pair} twice; give it once")
             choices[f"skip{pair}"] = kind
         return self.check(Chain.of(Genotype(self.name, choices)).genotype())
 
@@ -214,3 +215,8 @@ class MorphSpace(DrawnSpace, ClassifierSpace):
         ]
         skips = [(names[skip.source], names[skip.target], skip.kind) for skip in chain.skips]
         return {"network": edges + skips}
+
+
+def _distinct(values: Sequence[object], among: Sequence[object]) -> bool:
+    """Return whether the values are some of these, each once."""
+    return len(set(values)) == len(values) and set(values) <= set(among)

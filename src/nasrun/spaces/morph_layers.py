@@ -23,6 +23,8 @@ JOINS: tuple[Join, ...] = get_args(Join)
 
 LAYER = re.compile(r"conv(?P<kernel>[1-9]\d?)_w(?P<width>[1-9]\d{0,3})|pool|dense_w([1-9]\d{0,3})")
 WORDS = "conv3_w1, pool or dense_w1"
+KERNELS = range(1, 100, 2)
+"""Kernels that a word can name."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class ChainLayer:
     def read(cls, word: str) -> ChainLayer:
         """Return the layer that a word names; ValueError for other words."""
         found = LAYER.fullmatch(word)
-        if found is None or (found["kernel"] and int(found["kernel"]) % 2 == 0):
-            raise ValueError(f"{word!r} is no layer; use words such as {WORDS}")
+        if found is None or (found["kernel"] and int(found["kernel"]) not in KERNELS):
+            raise ValueError(f"{word!r} is not a layer; use words such as {WORDS}")
         if word == "pool":
             return cls("pool")
         if found["kernel"]:
@@ -76,7 +78,7 @@ class Chain:
         object.__setattr__(self, "skips", tuple(sorted(self.skips)))
         kinds = [layer.kind for layer in self.layers]
         if not kinds or kinds[0] != "conv":
-            raise ValueError("the first layer is no convolution; begin with one")
+            raise ValueError("the first layer is not a convolution; begin with one")
         flat = [kind == "dense" for kind in kinds]
         if flat != sorted(flat):
             raise ValueError(

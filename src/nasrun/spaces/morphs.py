@@ -73,7 +73,9 @@ def read(text: str) -> Morph:
         for kind in JOINS:
             if kind == found[1]:
                 return Connect(int(found[2]), int(found[3]), kind)
-    raise ValueError(f"{text!r} is no morph; use texts such as deep 3 conv5, wide 2 4 or add 1 3")
+    raise ValueError(
+        f"{text!r} is not a morph; use texts such as deep 3 conv5, wide 2 4 or add 1 3"
+    )
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ class Wide(Morph):
 
     def on(self, chain: Chain) -> Chain:
         if not 1 <= self.layer <= len(chain.layers) or chain.layer(self.layer).kind == "pool":
-            raise ValueError(f"{self}: there is no layer {self.layer} with units; use another")
+            raise ValueError(f"{self}: layer{self.layer} is a pool or does not exist; use another")
         old = chain.layer(self.layer)
         if self.width <= old.width:
             raise ValueError(f"{self}: the layer is {old.width} wide; use more")

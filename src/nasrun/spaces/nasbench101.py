@@ -13,7 +13,7 @@ is in the space, not in the benchmark: its modules return zeros.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.spaces.base import ClassifierSpace, FoldedSpace
@@ -64,7 +64,7 @@ class NasBench101(DecisionSpace, ClassifierSpace, FoldedSpace):
         for name, left in self.choices.items():
             if name not in whole:
                 raise ValueError(
-                    f"choices: {name} is no decision; use names such as {next(iter(whole))}"
+                    f"choices: {name} is not a decision; use names such as {next(iter(whole))}"
                 )
             if not left or set(left) - set(whole[name]):
                 known = ", ".join(whole[name])
@@ -98,9 +98,6 @@ class NasBench101(DecisionSpace, ClassifierSpace, FoldedSpace):
                 f"use at least {joined}"
             )
         return ModuleNetwork(graph, inputs=inputs, outputs=outputs, layout=layout)
-
-    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> NasBench101:
-        return replace(self, choices={**self.choices, **choices})
 
     def graph(self, genotype: Genotype) -> ModuleGraph:
         """Return the whole graph of a genotype, with what is on no path."""

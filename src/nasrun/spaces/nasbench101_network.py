@@ -49,7 +49,7 @@ class ModuleNetwork(ImageClassifier):
                 for before, stride in zip(widths, strides, strict=False)
             )
         )
-        self.starts = (layout.depth // 3, 2 * layout.depth // 3)  # of the later stacks
+        self.starts = layout.thirds  # of the later stacks
         self.cells = nn.ModuleList()
         for index in range(layout.depth):
             before = channels

@@ -13,7 +13,7 @@ are available, and `none` never runs, since its output is zero.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -93,9 +93,6 @@ class NasBench201(SupernetSpace):
             for node, source in EDGES
         }
 
-    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> NasBench201:
-        return replace(self, choices={**self.choices, **choices})
-
     def render(self, genotype: Genotype) -> str:
         nodes = (
             "|".join(f"{genotype[f'cell/{node}-{source}']}~{source}" for source in range(node))
@@ -143,10 +140,7 @@ class StagedNetwork(StackedNetwork):
         super().__init__()
         channels = layout.channels
         self.stem = _stem(layout.stem, inputs, channels)
-        self.starts = (
-            layout.depth // 3,
-            2 * layout.depth // 3,
-        )  # of the later stages
+        self.starts = layout.thirds  # of the later stages
         self.reductions = nn.ModuleList()
         self.cells = nn.ModuleList()
         for index in range(layout.depth):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
@@ -33,10 +33,6 @@ class SupernetSpace(InheritingSpace, ClassifierSpace):
     """True if the released cell adds the weights of candidates that were not drawn, zeros with a
     gradient, to the output of the drawn one (`nasrun.supernet.relaxation.HardGumbel`).
     """
-
-    @abstractmethod
-    def restrict(self, choices: Mapping[str, tuple[str, ...]]) -> SupernetSpace:
-        """Return the subspace in which the named decisions have only these choices."""
 
     @abstractmethod
     def network(

@@ -74,7 +74,7 @@ def check_operations(
     """Raise ValueError unless a cell space and each narrowed edge have known operations."""
     strange = sorted(set(choices) - set(edges))
     if strange:
-        raise ValueError(f"choices: {strange[0]} is no edge; use {edges[0]} to {edges[-1]}")
+        raise ValueError(f"choices: {strange[0]} is not an edge; use {edges[0]} to {edges[-1]}")
     known = {NONE, *ops.known()}
     named = [*operations, *(choice for found in choices.values() for choice in found)]
     unknown = [operation for operation in named if operation not in known]
@@ -82,6 +82,8 @@ def check_operations(
         raise ValueError(
             f"operations: {unknown[0]} is unknown; use some of {', '.join(sorted(known))}"
         )
+    if len(set(operations)) < len(operations):
+        raise ValueError(f"operations={list(operations)}: give each once")
     if not set(operations) - {NONE}:
         raise ValueError("operations: use at least one operation other than none")
     for name, row in choices.items():

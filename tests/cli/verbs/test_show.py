@@ -2,6 +2,14 @@
 
 import json
 
+from nasrun.cli.parts.cells import KEYS as CELLS
+from nasrun.cli.verbs.show import KEYS
+from nasrun.runs.show import NETWORKS
+
+
+def test_the_words_of_network_are_all_networks():
+    assert KEYS["network"] == CELLS["network"] == "|".join(sorted(NETWORKS))
+
 
 def test_show_counts_the_published_parameters(nasrun, here, pictures):
     words = ["show", "genotype=darts_v2", "network=imagenet", "format=json", "out=pictures"]

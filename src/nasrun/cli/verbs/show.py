@@ -11,7 +11,7 @@ from nasrun.config.words import packages
 
 KEYS = {
     "genotype": "NAME|FILE|FILE:NAME",
-    "network": "cifar|imagenet|nasbench101|nasbench201",
+    "network": "cifar|imagenet|morph|nasbench101|nasbench201",
     "table": "FILE.csv",
     "format": "table|json",
     "space": "NAME",

@@ -80,17 +80,18 @@ def written(text: str) -> bool:
 def read(text: str) -> Cells:
     """Return the cells of a text in this notation; ValueError says what is wrong with it.
 
-    If one cell has fewer nodes than the other, its last nodes have no edges.
+    A cell written as "-" has as many nodes as the other, and no edges.
     """
     edges: dict[str, dict[tuple[int, int], str]] = {}
-    nodes, concat = 0, {}
+    counts, concat = {}, {}
     for part in _bare(text).split(";"):
         cell, _, body = part.strip().partition(" ")
         if cell not in CELLS or cell in edges:
             raise ValueError(f"genotype {text[:40]!r}: expected '{FORM}', each cell once")
         body, clause, joined = f"{body} ".partition(" concat ")
         drawn = body.split("|")
-        nodes = max(nodes, len(drawn))
+        if body.strip() != "-":
+            counts[cell] = len(drawn)
         edges[cell] = {}
         for node, kept in enumerate(drawn, INPUTS):
             for edge in kept.split():
@@ -108,7 +109,10 @@ def read(text: str) -> Cells:
             concat[cell] = tuple(int(word) for word in joined.split())
     if len(edges) < len(CELLS):
         raise ValueError(f"genotype {text[:40]!r}: expected one normal and one reduce cell")
-    return Cells(nodes, edges, concat)
+    if len(set(counts.values())) > 1:
+        told = " and ".join(f"a {cell} cell of {counts[cell]}" for cell in CELLS)
+        raise ValueError(f"genotype has {told} nodes; give both cells equally many")
+    return Cells(max(counts.values(), default=1), edges, concat)
 
 
 def _bare(text: str) -> str:

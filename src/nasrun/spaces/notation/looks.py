@@ -9,8 +9,12 @@ from nasrun.spaces.notation.cells import CELLS
 
 NASBENCH = re.compile(r"~\d|nor_conv_|Structure\s*\(")
 MOBILE = re.compile(r"(?:k\d\S*|skip_connect)(?:\s+(?:k\d\S*|skip_connect))*")
-
 MORPH = re.compile(r"layers\s+conv\d")
+MODULAR = {
+    "gan": re.compile(r"generator/\w+\s+\w+="),
+    "drqv2": re.compile(r"encoder/layers\s+\w+="),
+}
+"""How the texts of spaces of named modules begin."""
 
 
 def home(text: str) -> str | None:
@@ -27,4 +31,6 @@ def home(text: str) -> str | None:
         return "darts"
     if MORPH.match(text):
         return "morph"
-    return "mobile" if MOBILE.fullmatch(text) else None
+    if MOBILE.fullmatch(text):
+        return "mobile"
+    return next((name for name, start in MODULAR.items() if start.match(text)), None)

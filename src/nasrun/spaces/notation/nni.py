@@ -49,7 +49,7 @@ def read(value: Mapping[str, Any]) -> Cells:
         if found is None:
             if key in BESIDE:
                 continue
-            raise ValueError(f"{key} is no key of a cell")
+            raise ValueError(f"{key} is not a key of a cell; leave it out")
         edge = read_key(found, value)
         numbers.add(int(found[2] if read_key is _trained else found[3]))
         if edge is None:
@@ -74,7 +74,7 @@ def _trained(found: re.Match[str], value: Mapping[str, Any]) -> tuple[int, int, 
     switch = value.get(f"{cell}_n{node}_switch")
     if switch is not None:
         if not isinstance(switch, list):
-            raise ValueError(f"{cell}_n{node}_switch={str(switch)[:40]} is no list")
+            raise ValueError(f"{cell}_n{node}_switch={str(switch)[:40]} is not a list; give one")
         masked = bool(switch) and all(isinstance(each, bool) for each in switch)
         on = [number for number, each in enumerate(switch) if each] if masked else switch
         if int(source) not in on and found[0] not in on:

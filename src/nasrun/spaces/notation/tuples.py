@@ -75,7 +75,7 @@ def _cell(cell: str, parts: Mapping[str, Any], per_node: int) -> Cells:
     """Return one cell."""
     listed, joined = parts[cell], parts.get(f"{cell}_concat")
     if not isinstance(listed, list | tuple) or not listed:
-        raise NotRead(f"{cell}={str(listed)[:40]} is no list of edges")
+        raise NotRead(f"{cell}={str(listed)[:40]} is not a list of edges")
     if joined is not None and not (
         isinstance(joined, list | tuple)
         and all(type(node) is int for node in joined)
@@ -91,7 +91,7 @@ def _cell(cell: str, parts: Mapping[str, Any], per_node: int) -> Cells:
     edges: Edges = {}
     for node, row in enumerate(rows, INPUTS):
         if not isinstance(row, list | tuple) or not all(map(_is_edge, row)):
-            raise NotRead(f"node {node} of {cell} is {str(row)[:40]}, no list of edges")
+            raise NotRead(f"node {node} of {cell} is {str(row)[:40]}, not a list of edges")
         for operation, source, *_ in row:
             _add(edges, cell, node, source, operation)
     return Cells(len(rows), {cell: edges}, {} if joined is None else {cell: tuple(joined)})
