@@ -133,6 +133,23 @@ def test_help_of_an_option_tells_its_keys_with_defaults_and_sources(nasrun, here
     )
 
 
+def test_help_of_an_option_inside_another_tells_its_keys(nasrun):
+    for words in (
+        ("search", "--help", "strategy=random", "evaluator=naswot"),
+        ("search", "--help", "evaluator=naswot"),
+        ("analyze", "ranks", "--help", "evaluator=naswot"),
+    ):
+        answer = nasrun(*words)
+        assert answer.status == 0, answer.err
+        assert answer.out.count("evaluator=naswot") == 1
+        assert "strategy.evaluator.images" in answer.out and "strategy.together" in answer.out
+    told = nasrun("search", "--help", "strategy=darts", "evaluator=naswot").refusal
+    assert told.endswith("has no effect, this strategy has no evaluator; leave it out")
+    inside = nasrun("transfer", "--help", "dataset@transfer.dataset=image_folder").out
+    assert "transfer.dataset.flip" in inside
+    assert "tracker.wandb.project" in nasrun("search", "-h", "tracker=[tensorboard,wandb]").out
+
+
 def test_help_fits_the_terminal_and_breaks_no_name(nasrun, monkeypatch):
     from nasrun.cli.verbs import VERBS
     from nasrun.config import GROUPS, options

@@ -60,11 +60,17 @@ class Verb:
             if group not in (*known, "hydra.searchpath"):
                 typed = f"GROUP=option of {', '.join(known)}" if known else "it alone"
                 raise ValueError(f"{override}: --help has nothing on this; type {typed}")
-        composed = compose(overrides)
+        chosen: dict[str, list[str]] = {}  # evaluator@strategy=naswot has its keys in strategy
         for override, group in zip(overrides, groups, strict=True):
             if group in known:
-                rows = described(composed, group, search_folders(overrides))
-                table(screen.console(), override, ("key", "default", "what it is"), rows)
+                place = key_of(override).partition("@")[2] or group
+                chosen.setdefault(place, []).append(f"{group}={override.partition('=')[2]}")
+        if "evaluator" in groups and "strategy" not in groups:
+            overrides = ("strategy=random", *overrides)  # whose candidates any evaluator scores
+        composed = compose(overrides)
+        for place, options in chosen.items():
+            rows = described(composed, place, search_folders(overrides))
+            table(screen.console(), " ".join(options), ("key", "default", "what it is"), rows)
 
     def help(self) -> list[str]:
         """Return the lines of `nasrun NAME --help`, as wide as the terminal."""
