@@ -23,9 +23,9 @@ class Verb:
 
     run: takes the words and returns the exit status; ValueError for wrong words. note: further text
     of the help. keys: its `key=value` words with the form of their values; about: their meaning.
-    offers: possible next words after the given ones. composed: its words are overrides of the
-    configuration, of which it reads the groups and keys `reads`. parts: verbs one of which its
-    first word names.
+    offers: possible next words after the given ones, besides its keys. composed: its words are
+    overrides of the configuration, of which it reads the groups and keys `reads`. parts: verbs one
+    of which its first word names.
     """
 
     name: str

@@ -29,8 +29,8 @@ class Key(NamedTuple):
 def described(composed: Composed, place: str, folders: Sequence[Path] = ()) -> list[Key]:
     """Return the keys at a place, such as a group; references are shown as written."""
     group = root_of(place)
-    raw: Any = OmegaConf.to_container(composed.config, resolve=False)
-    raw = raw[group] or {}
+    whole: Any = OmegaConf.to_container(composed.config, resolve=False)
+    raw = whole[group] or {}
     files = _Files((conf_folder(), *folders), composed.choices)
     # of a list of options, each has the key of its name
     options = [composed.choices[group]] if group in composed.choices else list(raw)

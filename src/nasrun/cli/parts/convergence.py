@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from nasrun.cli import screen
 from nasrun.cli.line import Line
@@ -65,11 +65,6 @@ def _threshold(own: Mapping[str, str]) -> float | None:
     return value
 
 
-def offered(before: Sequence[str]) -> Iterable[str]:
-    """Offer the command's own keys; the others are those of the configuration."""
-    return (f"{key}=" for key in KEYS)
-
-
 PART = Verb(
     name="analyze convergence",
     text="train cells side by side and compare how fast they learn, by width and depth",
@@ -87,7 +82,6 @@ PART = Verb(
         "threshold": "an accuracy, a fraction; what every training reaches if it is left out",
         "out": "folder of the files; outputs/analysis/convergence if it is left out",
     },
-    offers=offered,
     composed=True,
     reads=READS,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nasrun.cli import screen
@@ -84,11 +84,6 @@ def _extent(own: Mapping[str, str]) -> float:
     return value
 
 
-def offered(before: Sequence[str]) -> Iterable[str]:
-    """Offer the command's own keys; the others are those of the configuration."""
-    return (f"{key}=" for key in KEYS)
-
-
 PART = Verb(
     name="analyze landscape",
     text="draw loss and gradient variance around trained networks, and between two of them",
@@ -114,7 +109,6 @@ PART = Verb(
         "seed": "seed of the directions",
         "out": "folder of the files; outputs/analysis/landscape if it is left out",
     },
-    offers=offered,
     composed=True,
     reads=READS,
 )

@@ -248,10 +248,10 @@ def _print(console: Console, name: str, claim: Claim, results: ResultFile) -> No
 
 
 def offered(before: Sequence[str]) -> Iterable[str]:
-    """Offer the claims as the first word, and the keys."""
+    """Offer the claims as the first word."""
     from nasrun.claims.reading import names
 
-    return (*(() if before else names()), *(f"{key}=" for key in KEYS))
+    return () if before else names()
 
 
 VERBS = (
