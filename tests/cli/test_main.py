@@ -1,6 +1,8 @@
 """The entry point: help, speed, and its output streams."""
 
+import io
 import json
+import signal
 import subprocess
 import sys
 
@@ -73,14 +75,28 @@ def test_what_does_not_train_does_not_import_torch(here):
 
 
 def test_a_reader_that_stops_reading_is_no_error(here):
-    ended = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", f"'{sys.executable}' -m nasrun list | head -1"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    def piped(reader):
+        return subprocess.run(
+            ["bash", "-o", "pipefail", "-c", f"'{sys.executable}' -m nasrun list | {reader}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    ended = piped("head -1")
     assert ended.stderr == ""
     assert "space" in ended.stdout
+    gone = piped("true")
+    assert (gone.returncode, gone.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_a_run_whose_reader_has_gone_ends_as_by_its_signal(nasrun, small, monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", Gone())
+    assert nasrun("search", *small).status == 128 + signal.SIGPIPE
 
 
 def test_too_little_memory_is_told_in_one_line(nasrun, monkeypatch):

@@ -24,8 +24,9 @@ class Verb:
     run: takes the words and returns the exit status; ValueError for wrong words. note: further text
     of the help. keys: its `key=value` words with the form of their values; about: their meaning.
     offers: possible next words after the given ones, besides its keys. composed: its words are
-    overrides of the configuration, of which it reads the groups and keys `reads`. parts: verbs one
-    of which its first word names.
+    overrides of the configuration, of which it reads the groups and keys `reads`. keeps: the parts
+    of its work, such as rounds, that it keeps when it is interrupted and then repeated. parts:
+    verbs one of which its first word names.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Verb:
     offers: Callable[[Sequence[str]], Iterable[str]] = _nothing
     composed: bool = False
     reads: tuple[str, ...] = ()
+    keeps: str = ""
     parts: Mapping[str, Verb] = field(default_factory=dict)
 
     def meant(self, words: Sequence[str]) -> tuple[Verb, list[str]]:

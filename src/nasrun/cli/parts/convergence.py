@@ -32,22 +32,17 @@ def convergence(words: Sequence[str]) -> int:
     if not names:
         raise ValueError("analyze convergence: give genotype=NAME,...")
     from nasrun.analysis import convergence as measured
-    from nasrun.budget import BudgetSpent
     from nasrun.display import tell
 
-    try:
-        record = measured.analyse(
-            names,
-            line.overrides,
-            space=spaces[-1] if spaces else None,
-            seeds=seeds,
-            threshold=threshold,
-            out=own.get("out"),
-            trust=line.trusted,
-        )
-    except BudgetSpent as spent:
-        screen.console().print(f"{spent}; the same command continues", highlight=False)
-        return 75
+    record = measured.analyse(
+        names,
+        line.overrides,
+        space=spaces[-1] if spaces else None,
+        seeds=seeds,
+        threshold=threshold,
+        out=own.get("out"),
+        trust=line.trusted,
+    )
     tell(screen.console(), (*measured.told(record), record["picture"]))
     return 0
 
@@ -73,6 +68,7 @@ PART = Verb(
         "nasrun analyze convergence genotype=a.json,b.json,c.json seeds=5 retrain.channels=16",
     ),
     run=convergence,
+    keeps="trainings",
     note="The recipe is that of a retraining. The test images are read after every epoch, as in "
     "the paper; nothing is chosen by them. An interrupted command resumes.",
     keys=KEYS,

@@ -54,22 +54,17 @@ def landscape(words: Sequence[str]) -> int:
         "seed": whole(own, "seed", 0, least=0),
     }
     from nasrun.analysis import landscape as measured
-    from nasrun.budget import BudgetSpent
     from nasrun.display import tell
 
-    try:
-        record = measured.analyse(
-            paths,
-            measured.Where(**settings),
-            line.overrides,
-            exactly="images" in own,
-            branch=own.get("branch"),
-            out=own.get("out"),
-            trust=line.trusted,
-        )
-    except BudgetSpent as spent:
-        screen.console().print(f"{spent}; the same command continues", highlight=False)
-        return 75
+    record = measured.analyse(
+        paths,
+        measured.Where(**settings),
+        line.overrides,
+        exactly="images" in own,
+        branch=own.get("branch"),
+        out=own.get("out"),
+        trust=line.trusted,
+    )
     tell(screen.console(), (*measured.told(record), *record["pictures"]))
     return 0
 
@@ -93,6 +88,7 @@ PART = Verb(
         "c/weights/a-seed1.safetensors line=21 grid=0",
     ),
     run=landscape,
+    keeps="rows",
     note="Directions are random and filter-normalised. Rows are measured side by side and kept, so "
     "that an interrupted command resumes.",
     keys=KEYS,

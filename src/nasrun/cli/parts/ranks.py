@@ -132,6 +132,7 @@ PART = Verb(
         "nasrun analyze ranks evaluator=naswot count=20 against=from_scratch against.epochs=5",
     ),
     run=ranks,
+    keeps="scores",
     note="An interrupted command resumes. A table is read after all are scored. Parameters "
     "and multiply-adds are listed as controls.",
     keys=KEYS,

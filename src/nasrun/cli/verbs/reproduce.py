@@ -265,6 +265,7 @@ VERBS = (
             "nasrun reproduce mine.yaml freeze=true",
         ),
         run=reproduce,
+        keeps="rounds",
         note="A protocol is run seed by seed; the same command continues, and repeats nothing. "
         "Tables with true accuracies are read when all of its runs are finished. --seeds 1 is "
         "seeds=1.",
