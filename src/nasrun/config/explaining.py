@@ -99,8 +99,6 @@ def _fault(override: str, overrides: Sequence[str], folders: Sequence[Path]) -> 
     key, _, value = override.partition("=")
     bare = key_of(override)
     group = bare.split("@")[0]
-    if "=" not in override and not key.startswith("~"):
-        return f"{override}: expected key=value; give a value"
     try:
         read = parsed(override).value()
     except ValueError as fault:
