@@ -206,7 +206,8 @@ def test_the_hours_count_from_the_start_of_the_command(monkeypatch):
     spent.check()
     monkeypatch.setattr(module.time, "monotonic", lambda: spent.started + 2 * 3600 + 1)
     endless.check()
-    with pytest.raises(BudgetSpent, match="max_hours=2 spent"):
+    told = r"^budget\.max_hours=2 is spent; repeat the command to go on$"
+    with pytest.raises(BudgetSpent, match=told):
         spent.check()
 
 

@@ -331,7 +331,9 @@ class Budget:
                 f"above {self.memory_factor}, so that the prediction is higher"
             )
         if self.max_hours is not None and self.world.first(self._spent):
-            raise BudgetSpent(f"max_hours={self.max_hours} spent")
+            raise BudgetSpent(
+                f"budget.max_hours={self.max_hours:g} is spent; repeat the command to go on"
+            )
 
     def _spent(self) -> bool:
         assert self.max_hours is not None

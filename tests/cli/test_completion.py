@@ -52,6 +52,16 @@ def test_the_shell_asks_the_installed_command(here):
         ("nasrun list str", {"strategy"}),
         ("nasrun analyze ", set(PARTS)),
         ("nasrun analyze cells gen", {"genotype="}),
+        ("nasrun analyze ranks co", {"count=", "column="}),
+        ("nasrun list runs so", {"sort="}),
+        ("nasrun reproduce see", {"seeds="}),
+        (
+            "nasrun search strategy=random evaluator=naswot strategy.num",
+            {"strategy.num_candidates="},
+        ),
+        ("nasrun search trust=[x] --cfg job strategy.weight_opt", {"strategy.weight_optimizer."}),
+        ("nasrun latency batch=8 space.chan", {"space.channels="}),
+        ("nasrun plan search method=perturb strategy.weight_opt", {"strategy.weight_optimizer."}),
     ],
 )
 def test_the_shell_completes(completed, line, some):

@@ -29,13 +29,28 @@ def test_a_signal_is_one_line_and_its_own_status(nasrun, monkeypatch, number):
 
 
 def test_ctrl_c_keeps_its_line_and_its_status(nasrun, monkeypatch):
-    def interrupted(words):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(front, "dispatch", interrupted)
+    monkeypatch.setattr(front, "dispatch", stop)
     answer = nasrun("search")
     assert answer.status == 130
     assert answer.err.startswith("nasrun: interrupted; finished rounds are kept")
+
+
+def test_an_interrupted_command_tells_what_it_keeps(nasrun, monkeypatch):
+    monkeypatch.setattr(front, "dispatch", stop)
+    for words, told in {
+        "run -m seed=0,1": "finished rounds are kept, the same command continues",
+        "analyze landscape solution=x": "finished rows are kept, the same command continues",
+        "pack images out=packed": "finished shards are kept, the same command continues",
+        "table NATS": "the same command begins anew",
+        "latency space=mobile": "the same command begins anew",
+        "fly": "the same command begins anew",
+        "": "the same command begins anew",
+    }.items():
+        assert nasrun(*words.split()).err == f"nasrun: interrupted; {told}\n"
+
+
+def stop(words):
+    raise KeyboardInterrupt
 
 
 def test_a_signal_that_is_ignored_stays_so_as_under_nohup(number):

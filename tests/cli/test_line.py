@@ -45,8 +45,33 @@ REFUSED = {
     ),
     "malformed override": ("search rounds", "rounds: expected key=value"),
     "malformed value": ("search rounds=[1", "rounds=[1: cannot be read; quote"),
-    "text for a whole number": ("search rounds=abc", "rounds"),
-    "fraction for a whole number": ("search seed=1.5", "seed"),
+    "text for a whole number": (
+        "search rounds=abc",
+        "rounds=abc: expected a whole number; give one",
+    ),
+    "fraction for a whole number": (
+        "search seed=1.5",
+        "seed=1.5: expected a whole number; give one",
+    ),
+    "no number in place of a whole one": ("search rounds=1e3", "rounds=1e3: expected a whole nu"),
+    "one of a list": ("run stages=search", "stages=search: expected a list; type stages=[search]"),
+    "empty option": ("search strategy=", "strategy=: is empty; name an option or leave it out"),
+    "a searchpath that is no list": (
+        "search hydra.searchpath=conf",
+        "hydra.searchpath=conf: expected a list; type hydra.searchpath=[file://FOLDER]",
+    ),
+    **{
+        f"several values: {word}": (
+            f"search {word}",
+            f"{word}: names several values; add -m for a job per value, or name one",
+        )
+        for word in (
+            "seed=0,1,2",
+            "strategy=glob(snas*)",
+            "strategy=choice(darts,snas)",
+            "seed=range(0,3)",
+        )
+    },
     "text for a whole number, nested": (
         "search strategy.rounds=abc",
         "strategy.rounds=abc: expected a whole number",
@@ -64,7 +89,7 @@ REFUSED = {
         "space.operations=3: expected a list of a text",
     ),
     "text for an object": ("search strategy.level=abc", "strategy.level=abc: expected Level"),
-    "text for a switch": ("run baseline=maybe", "baseline"),
+    "text for a switch": ("run baseline=maybe", "baseline=maybe: expected true or false; give"),
     "unknown word of a few": (
         "search space.stem=big",
         "space.stem=big: expected cifar or cifar_half",
@@ -293,8 +318,8 @@ REFUSED = {
     "unknown key of list": ("list runs output=x", "output: unknown key, did you mean outputs"),
     "runs among groups": ("list runs strategy", "list runs alone"),
     "two runs to show": ("show a b", "show: give the folder of a run or genotype=NAME"),
-    "nothing to print": ("search --cfg", "--cfg nothing: expected one of job, hydra, all"),
-    "unknown thing to print": ("search --info xyzzy", "--info xyzzy: expected one of all, config"),
+    "nothing to print": ("search --cfg", "nasrun: --cfg: name one of job, hydra, all"),
+    "unknown thing to print": ("search --info xyzzy", "--info xyzzy: name one of all, config"),
     "an option of Hydra's that nothing reads": (
         "search hydra.run.dir=x",
         "hydra.run.dir=x: has no effect without -m; leave it out",

@@ -1,6 +1,8 @@
 """The entry point: help, speed, and its output streams."""
 
+import io
 import json
+import signal
 import subprocess
 import sys
 
@@ -73,14 +75,28 @@ def test_what_does_not_train_does_not_import_torch(here):
 
 
 def test_a_reader_that_stops_reading_is_no_error(here):
-    ended = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", f"'{sys.executable}' -m nasrun list | head -1"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    def piped(reader):
+        return subprocess.run(
+            ["bash", "-o", "pipefail", "-c", f"'{sys.executable}' -m nasrun list | {reader}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    ended = piped("head -1")
     assert ended.stderr == ""
     assert "space" in ended.stdout
+    gone = piped("true")
+    assert (gone.returncode, gone.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_a_run_whose_reader_has_gone_ends_as_by_its_signal(nasrun, small, monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", Gone())
+    assert nasrun("search", *small).status == 128 + signal.SIGPIPE
 
 
 def test_too_little_memory_is_told_in_one_line(nasrun, monkeypatch):
@@ -131,6 +147,23 @@ def test_help_of_an_option_tells_its_keys_with_defaults_and_sources(nasrun, here
         "nowhere: --help has nothing on this; type it alone"
         in nasrun("show", "-h", "nowhere").refusal
     )
+
+
+def test_help_of_an_option_inside_another_tells_its_keys(nasrun):
+    for words in (
+        ("search", "--help", "strategy=random", "evaluator=naswot"),
+        ("search", "--help", "evaluator=naswot"),
+        ("analyze", "ranks", "--help", "evaluator=naswot"),
+    ):
+        answer = nasrun(*words)
+        assert answer.status == 0, answer.err
+        assert answer.out.count("evaluator=naswot") == 1
+        assert "strategy.evaluator.images" in answer.out and "strategy.together" in answer.out
+    told = nasrun("search", "--help", "strategy=darts", "evaluator=naswot").refusal
+    assert told.endswith("has no effect, this strategy has no evaluator; leave it out")
+    inside = nasrun("transfer", "--help", "dataset@transfer.dataset=image_folder").out
+    assert "transfer.dataset.flip" in inside
+    assert "tracker.wandb.project" in nasrun("search", "-h", "tracker=[tensorboard,wandb]").out
 
 
 def test_help_fits_the_terminal_and_breaks_no_name(nasrun, monkeypatch):

@@ -156,6 +156,34 @@ def test_a_sweep_with_a_searchpath_of_its_own_finds_its_options(nasrun, here, sm
     assert second["overrides"][0] == "dataset=mine"
 
 
+def test_patterns_and_optimizers_of_ones_own_are_found_in_a_sweep(nasrun, here, small):
+    texts = {
+        "dataset/mine_a.yaml": "# mine\ndefaults: [digits]\nvalidation: 0.3\n",
+        "optimizer/lion.yaml": "_target_: torch.optim.SGD\n_partial_: true\nlr: 0.3\n",
+    }
+    for name, text in texts.items():
+        (here / "conf" / name).parent.mkdir(parents=True)
+        (here / "conf" / name).write_text(text)
+    own = "hydra.searchpath=[file://conf]"
+    optimizer = "strategy.weight_optimizer"
+    words = ["dataset=glob(mine*)", f"{optimizer}=lion", f"{optimizer}.lr=0.1,0.2", "rounds=1"]
+    answer = nasrun("search", "-m", own, *words, *small[1:])
+    assert answer.status == 0, answer.err
+    (journal,) = here.rglob("jobs.jsonl")
+    jobs = [json.loads(line)["overrides"] for line in journal.read_text().splitlines()]
+    assert [job[0] for job in jobs] == ["dataset=mine_a"] * 2
+    assert [job[2] for job in jobs] == [f"++{optimizer}.lr=0.1", f"++{optimizer}.lr=0.2"]
+
+
+def test_a_tracker_that_the_environment_chooses_has_its_keys_in_a_sweep(
+    nasrun, here, small, monkeypatch
+):
+    monkeypatch.setenv("NASRUN_TRACKER", "mlflow")
+    monkeypatch.setattr("nasrun.pipeline.execution.execute", stop)
+    answer = nasrun("search", "-m", "seed=0,1", "tracker.mlflow.uri=x", *small)
+    assert answer.status == 130, answer.err
+
+
 def test_a_target_that_is_no_sweeper_is_named(nasrun, here, caplog):
     for wrong in ("'a,b'", "nowhere.Sweeper", "os.getcwd", "3", ""):
         refusal = nasrun("search", "-m", "seed=0,1", f"hydra.sweeper._target_={wrong}").refusal

@@ -72,7 +72,7 @@ def refused(node, key="node", trusted=("points",)):
         ({"x": 1, "_convert_": "none"}, "node._convert_: is not read"),
         ({"x": 1, "_partial_": True}, "node=points.Point: expected Point"),
         ({"x": 1, "_partial_": "yes"}, "node._partial_=yes: expected true or false"),
-        ({"x": 1, "rule": "good"}, "node.rule=good: expected what makes a number"),
+        ({"x": 1, "rule": "good"}, "node.rule=good: expected a factory of a number"),
         ({"x": 1, "rule": {"_target_": "points.good"}}, "node.rule=points.good: expected"),
     ],
 )

@@ -18,3 +18,16 @@ def test_a_key_has_the_comment_of_the_option_that_is_put_in_its_place():
     assert members["task.share"] == "DARTS sec. 3.1: all images"
     assert "task.epochs" not in comments("task", "strategy=darts")
     assert comments("transfer")["transfer.dataset.split_seed"]
+
+
+def test_the_keys_of_a_place_are_those_of_what_is_put_there():
+    folder = comments("transfer.dataset", "dataset@transfer.dataset=image_folder")
+    assert folder["transfer.dataset.flip"] == "ours: use false if a mirrored image is another class"
+    assert all(key.startswith("transfer.dataset.") for key in folder)
+
+
+def test_several_options_have_their_own_comments():
+    several = comments("tracker", "tracker=[tensorboard,wandb]")
+    assert several["tracker.wandb.project"] == "ours"
+    assert several["tracker.tensorboard.folder"].startswith("ours: the run's folder")
+    assert comments("tracker", "tracker=[]") == comments("tracker", "tracker=none") == {}

@@ -107,7 +107,7 @@ def test_a_rate_that_a_named_optimizer_does_not_read_is_refused(nasrun):
 def test_a_sweep_forces_keys_below_names():
     words = ["a.b=sgd,adamw", "a.b.lr=1,2", "a.bc=3", "seed=0", "+a.b.x=1", "c.d=sgd", "c.d.lr=1"]
     forced = ["a.b=sgd,adamw", "++a.b.lr=1,2", "a.bc=3", "seed=0", "+a.b.x=1", "c.d=sgd"]
-    assert beneath_names(words) == [*forced, "++c.d.lr=1"]
+    assert beneath_names(words, []) == [*forced, "++c.d.lr=1"]
 
 
 def test_a_sweep_over_names_trains_with_each(nasrun, here, small):

@@ -14,7 +14,8 @@ import pytest
 from scipy import stats
 
 from nasrun.files import read_json, read_yaml, write_json, write_record, write_yaml
-from nasrun.pages.architectures import Architecture, is_random
+from nasrun.pages.charts import Look
+from nasrun.pages.entrants import Entrant
 from nasrun.pages.page import page
 from nasrun.pages.results import _recipe
 from nasrun.pages.sources import Sources
@@ -68,15 +69,6 @@ def test_a_run_that_is_named_twice_counts_once(finished):
     assert Sources.of([str(finished), str(relative)], Path("outputs")).runs == (finished,)
 
 
-def test_random_architectures_are_told_by_the_names_of_their_trainings():
-    def random(*by):
-        return is_random(Architecture("a", by=[*by]))
-
-    assert random("random", "A random-2", "random (retrain.epochs=5)", "A random-2 (b=1)")
-    assert not random("random", "magnitude")
-    assert not random("randomly") and not random("random-a")
-
-
 @pytest.fixture
 def parsed():
     """A strict parser of HTML, which refuses what is not valid; its tree has no name spaces."""
@@ -113,7 +105,7 @@ def test_a_result_is_the_mean_over_seeds_beside_that_of_random_architectures(see
     row = rows["magnitude"]
     assert (row["runs"], row["test accuracy"]) == ("3", spread)
     differences = [100 * (a - b) for a, b in zip(CHOSEN, RANDOM, strict=True)]
-    assert row["less random"] == f"+{statistics.fmean(differences):.2f} points"
+    assert row["minus random"] == f"+{statistics.fmean(differences):.2f} points"
     interval = stats.ttest_1samp(differences, 0).confidence_interval()
     assert row["95 % interval"].replace("−", "-") == (
         f"{interval.low:+.2f} to {interval.high:+.2f} points"
@@ -124,7 +116,7 @@ def test_a_result_is_the_mean_over_seeds_beside_that_of_random_architectures(see
     assert row["parameters"] == f"{single['params'] / 1e3:.1f} ± 0.0 k"
     transfer = table(tree, "tested-2")
     assert list(transfer) == ["magnitude"]  # on other data, and without a baseline
-    assert "less random" not in transfer["magnitude"]
+    assert "minus random" not in transfer["magnitude"]
 
 
 def test_scores_on_validation_images_are_in_a_table_of_their_own(finished, parsed):
@@ -229,7 +221,7 @@ def test_a_run_that_is_not_finished_has_a_page_that_says_so(seeds, parsed):
     ]
     row = table(tree, "tested-1")["magnitude"]
     assert row["runs"] == "1 of 2"
-    assert row["less random"] == "+11.00 points"
+    assert row["minus random"] == "+11.00 points"
     assert row["95 % interval"] == row["p, Holm"] == "–"
 
 
@@ -277,6 +269,40 @@ def test_configurations_are_told_apart_by_the_settings_that_differ(finished, par
     ]  # fmt: skip
 
 
+def test_a_stage_is_named_with_its_kind_once():
+    for kind, name, title in (
+        ("search", "A search", "A search"),
+        ("search", "search", "search"),
+        ("select", "A magnitude", "select A magnitude"),
+    ):
+        assert Entrant(name, SimpleNamespace(kind=kind), Look(0)).title == title
+
+
+def looks(text):
+    """Return, per chart with a legend, the names in it by the classes of their lines and dots."""
+    for legend in re.findall(r'<ul class="legend">(.*?)</ul>', text, re.DOTALL):
+        entries = re.findall(r'<path class="(?:line|dot) (c\d d\d)"[^>]*/></svg>(.*?)</li>', legend)
+        if entries:
+            yield entries
+
+
+def test_every_line_and_dot_of_a_chart_has_its_own_look(finished):
+    runs = [with_seed(finished, place, *CHOSEN[:1], *RANDOM[:1]) for place in range(8)]
+    for place, run in enumerate(runs):
+        config = read_yaml(run / "config.yaml")
+        config["strategy"]["batch_size"] = 16 + place
+        write_yaml(run / "config.yaml", config)
+    for some in (runs[:1], runs[:3]):
+        for entries in looks(told(*some)):
+            assert len({classes for classes, _ in entries}) == len(entries), entries
+    searches = [each for each in looks(told(*runs)) if each[0][1].startswith("A search")]
+    assert searches
+    for entries in searches:
+        assert len({classes for classes, _ in entries}) == len(entries) >= 8, entries
+    neutral = {name for entries in looks(told(runs[0])) for look, name in entries if "c7" in look}
+    assert neutral == {"random"}
+
+
 def test_runs_without_a_search_are_not_said_to_begin_with_one(finished):
     assert "The run begins with a search" in told(finished)
     other = with_seed(finished, 1, *CHOSEN[:1], *RANDOM[:1])
@@ -302,6 +328,11 @@ def test_architectures_are_drawn_once_with_those_who_chose_them(seeds, parsed):
     tree = parsed(told(*seeds))
     titles = texts(tree, ".//section/div[@class='cells']/figure/figcaption")
     assert titles == ["magnitude, seeds 0, 1, 2", "random, seeds 0, 1, 2"]
+    section = ".//section[@aria-labelledby='architectures']"
+    assert texts(tree, f"{section}/h3") == [
+        "Chosen by the runs",
+        "Drawn at random, as the baseline",
+    ]
     labels = [each.get("aria-label", "") for each in drawn(tree)]
     label = next(label for label in labels if label.startswith("normal"))
     result = read_json(seeds[0] / "select/magnitude/result.json")

@@ -49,7 +49,7 @@ def score(
 ) -> list[dict[str, Any]]:
     """Append the missing scores, one scorer after the other, and return the lines of this sample.
 
-    The file may have scores of other samples, as of another seed.
+    The file may have scores of other samples, as of another seed. Raises BudgetSpent.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "scores.jsonl"
@@ -63,6 +63,8 @@ def score(
         left = [place for place in texts if (scorer.identity, place) not in done]
         for place in watched(left, f"scoring by {scorer.name}", len(left)):
             append_line(path, as_json(_line(scorer, place, drawn[place], texts[place])))
+            if sample.budget is not None:
+                sample.budget.check()
     return own()
 
 

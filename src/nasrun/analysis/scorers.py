@@ -50,13 +50,15 @@ READS = ("space", "dataset", "task", "strategy", "budget", "seed", "experiment",
 class Sample:
     """The space that architectures are drawn from, and the table that may know their accuracy.
 
-    `table` is the space's own, `data` the option of `dataset`; each may be `None`.
+    `table` is the space's own, `data` the option of `dataset`; each may be `None`. So may `budget`,
+    which limits the scoring: that of a run has limited its search.
     """
 
     space: DecisionSpace
     seed: int
     table: str | None
     data: str | None
+    budget: Budget | None = None
 
     def draw(self, number: int) -> list[Genotype]:
         """Return the first `number` of one sequence of uniformly drawn architectures."""
@@ -224,7 +226,7 @@ def of_words(
     last = None if judge is None else scorers.pop()
     if isinstance(space, SupernetSpace):
         scorers.append(Counted(space, task.inputs, task.outputs, task.size))
-    return Sample(space, seed, space.table, choices["dataset"]), scorers, last
+    return Sample(space, seed, space.table, choices["dataset"], budget), scorers, last
 
 
 def _composed(name: str, overrides: Sequence[str]) -> Composed:

@@ -44,7 +44,6 @@ def _asks_for_job(line: Line) -> bool:
 
 
 def _run_one(line: Line, source: Source | None) -> int:
-    from nasrun.budget import BudgetSpent
     from nasrun.pipeline.execution import execute
     from nasrun.runs.report import print_run
 
@@ -53,12 +52,8 @@ def _run_one(line: Line, source: Source | None) -> int:
         return _foresee(console, plan)
     if plan.budget.size > 1 and Launched.here() is None:
         return start(line, plan.budget.size)
-    try:
-        with joined(plan.budget):
-            run, _ = execute(plan, console)
-    except BudgetSpent as spent:
-        console.print(f"{spent}; the same command continues", highlight=False)
-        return 75
+    with joined(plan.budget):
+        run, _ = execute(plan, console)
     print_run(console, run)
     return 0
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from nasrun.cli.hydra_app import run_hydra
+from nasrun.cli.line import Line
+from nasrun.cli.verb import Verb
 from nasrun.cli.verbs import VERBS
-from nasrun.cli.words import run_folders
+from nasrun.cli.words import apart, run_folders
 
 
 def asked(arguments: Sequence[str]) -> bool:
@@ -38,18 +41,24 @@ def complete(arguments: Sequence[str]) -> int:
         return _offer(VERBS, words[-1])
     *before, last = words[2:]
     verb, before = verb.meant(before)
-    offered = verb.offers(before)
+    offered = [*verb.offers(before), *(f"{key}=" for key in verb.keys)]
     key, equals, _ = last.partition("=")
     if equals and key in VALUES and (verb.composed or key in verb.keys):
         return _offer((f"{key}={value}" for value in VALUES[key](before)), last)
     if not verb.composed:
-        keys = [f"{key}=" for key in verb.keys]
-        return _offer([*offered, *(key for key in keys if key not in offered)], last)
-    if found := [word for word in offered if word.startswith(last)]:
-        print(" ".join(found))
-    overrides = [word.replace("method=", "selector=", 1) for word in before if "=" in word]
-    os.environ["COMP_LINE"] = " ".join(["nasrun", *overrides, last])
+        return _offer(offered, last)
+    if any(word.startswith(last) for word in offered):
+        _offer(offered, last)
+    os.environ["COMP_LINE"] = " ".join(["nasrun", *_overrides(verb, before), last])
     return run_hydra(arguments, lambda config: None)
+
+
+def _overrides(verb: Verb, before: Sequence[str]) -> Sequence[str]:
+    """Return the words that Hydra composes to know which keys there are."""
+    _, others = apart([word for word in before if "=" in word], verb.keys)
+    with suppress(ValueError):  # a flag that is not known
+        return Line.parse(verb.name, others).overrides
+    return ()
 
 
 def _methods(before: Sequence[str]) -> Iterable[str]:

@@ -134,8 +134,8 @@ def _quoted_home(found: re.Match[str]) -> str:
 def _check_flags(flags: Sequence[str]) -> None:
     """Raise ValueError for flags that Hydra answers with a page, or that have no effect."""
     flags = [part for flag in flags for part in flag.split("=", 1)]
-    for flag, value in pairwise([*flags, "nothing"]):
+    for flag, value in pairwise([*flags, ""]):
         if flag in ASKED and value not in ASKED[flag]:
-            raise ValueError(f"{flag} {value}: expected one of {', '.join(ASKED[flag])}")
+            raise ValueError(f"{f'{flag} {value}'.strip()}: name one of {', '.join(ASKED[flag])}")
     if flags and not {*ASKED, "--hydra-help"} & set(flags):
         raise ValueError(f"{flags[0]}: has no effect without --cfg job")

@@ -1,17 +1,19 @@
 """`nasrun VERB ...`: looks the verb up in the table of verbs and gives it the words behind it.
 
 Exit status: 0 done, 1 one of several processes lost, 2 wrong input, 75 the budget's hours are spent
-(the same command continues), 130 interrupted, 128 + n ended by signal n.
+(the same command continues), 130 interrupted, 128 + n ended by signal n: 141 if nobody reads on.
 """
 
 from __future__ import annotations
 
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
+from nasrun.budget import BudgetSpent
 from nasrun.cli import completion, screen
 from nasrun.cli.ending import heard
 from nasrun.cli.screen import refused
@@ -25,12 +27,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit."""
     screen.open_streams()
     warnings.showwarning = screen.warn
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with heard():
-            status = dispatch(list(sys.argv[1:] if arguments is None else arguments))
+            try:
+                status = dispatch(words)
+            except BudgetSpent as spent:
+                print(spent)
+                status = 75
             sys.stdout.flush()
     except BrokenPipeError:  # `nasrun list | head`
-        status = 0
+        status = 128 + signal.SIGPIPE
     except (ValueError, OSError) as error:
         status = refused(error)
     except Lost as lost:
@@ -41,9 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         status = refused(ValueError(advice))
     except KeyboardInterrupt as interrupt:
-        status = screen.interrupted(interrupt)
+        status = screen.interrupted(interrupt, _keeps(words))
     screen.close_streams()
     sys.exit(status)
+
+
+def _keeps(words: Sequence[str]) -> str:
+    """Return what an interrupted command leaves to the next one, empty if that begins anew."""
+    verb = VERBS.get(words[0]) if words else None
+    return verb.meant(words[1:])[0].keeps if verb else ""
 
 
 MEMORY = "not enough memory; use a smaller width, depth or batch_size"

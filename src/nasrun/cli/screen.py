@@ -24,9 +24,13 @@ def console() -> Console:
     """Return a console on standard output that prints text as it is."""
     from rich.console import Console  # not above: a mistyped option must not wait for rich
 
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # the error at work: rich would end the process, as if it had lost another one
+
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
     width = None if known else 140
-    return Console(width=width, markup=False, emoji=False, highlight=False)  # names are not markup
+    return Plain(width=width, markup=False, emoji=False, highlight=False)  # names are not markup
 
 
 def open_streams() -> None:
@@ -54,12 +58,16 @@ def close_streams() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def interrupted(interrupt: KeyboardInterrupt) -> int:
-    """Print one line on standard error and return the exit status."""
+def interrupted(interrupt: KeyboardInterrupt, keeps: str) -> int:
+    """Print one line on standard error and return the exit status.
+
+    `keeps` names what the command has finished and kept; it is empty for one that begins anew.
+    """
     number = interrupt.number if isinstance(interrupt, Ended) else signal.SIGINT
     by = f"ended by {signal.Signals(number).name}" if number != signal.SIGINT else "interrupted"
     behind_the_echo = "\n" if number == signal.SIGINT and sys.stderr.isatty() else ""  # of ^C
-    _say(f"{by}; finished rounds are kept, the same command continues", behind_the_echo)
+    kept = f"finished {keeps} are kept, the same command continues"
+    _say(f"{by}; {kept if keeps else 'the same command begins anew'}", behind_the_echo)
     return 128 + number
 
 

@@ -21,7 +21,7 @@ from nasrun.cli import screen
 from nasrun.cli.hydra_app import run_hydra
 from nasrun.cli.line import Line
 from nasrun.cli.prepared import overrides_of, plan_of, source_of
-from nasrun.config.words import quoted
+from nasrun.config.words import parsed, quoted
 
 if TYPE_CHECKING:
     from nasrun.pipeline.source import Source
@@ -30,8 +30,6 @@ Combination = tuple[str, ...]
 """The overrides of one job."""
 JUDGING = {"direction": "maximize", "max_failure_rate": "1.0"}
 """Options of sweepers that judge jobs: more is better, and a failed job is one lost trial."""
-
-
 FOLDER = "hydra.sweep.dir"
 """The key of a sweep's folder."""
 
@@ -42,12 +40,14 @@ class JobFailed(RuntimeError):
 
 def run_sweep(line: Line) -> int:
     """Check every job of Hydra's multirun before the first begins; run them and print the table."""
-    from nasrun.config import beneath_names, hydra_options
+    from nasrun.config import beneath_names, hydra_options, search_folders
     from nasrun.pipeline.refusals import refuse_shared
 
     own, of_hydra = line.split()
     sweeper = hydra_options(of_hydra).sweeper
-    line = replace(line, overrides=(*beneath_names(_without_globs(own)), *of_hydra), words=())
+    folders = search_folders(of_hydra)
+    own = beneath_names(_without_globs(own, folders), folders)
+    line = replace(line, overrides=(*own, *of_hydra), words=())
     axes, judges = [Axis.of(override) for override in line.overrides], _judges(sweeper)
     jobs = list(_some(axes) if judges else _all(axes))
     sources, outputs = {}, Path()
@@ -79,13 +79,14 @@ def _run_jobs(
 ) -> ValueError | None:
     """Run the jobs by Hydra; return the error with which it refused to go on, `None` without one.
 
-    Hydra composes each job once more, with the choices that the first one inherits: their values
-    fit all jobs. A job itself is composed anew, with those that it inherits.
+    Hydra composes each job once more, with the choices that the first one inherits and those of
+    the environment: their values fit all jobs. A job itself is composed anew, with its own.
     """
-    from nasrun.config import key_of
+    from nasrun.config import key_of, trackers_for_all
 
     of_hydra, first = line.split()[1], next(iter(sweep.sources.values()))
     inherited = overrides_of(line, first)[: -len(line.overrides) or None]
+    inherited += trackers_for_all(line.overrides)
     keys = {key_of(override) for override in inherited}
 
     def job_function(config: Any) -> float:
@@ -175,7 +176,7 @@ class Sweep:
 
     @property
     def name(self) -> str:
-        """What trackers group its jobs by: the names of its folder and of the one around it."""
+        """Name by which trackers group its jobs: that of its folder and of the one around it."""
         return "/".join(self.journal.parts[-3:-1])
 
     def records(self) -> list[dict[str, Any]]:
@@ -204,19 +205,19 @@ class Axis:
     @classmethod
     def of(cls, override: str) -> Axis:
         """The axis of an override; ValueError if it has no values."""
-        parsed = _parsed(override)
-        if not parsed.is_sweep_override():
-            return cls(override, (_as_job(parsed, override),))
-        if not parsed.is_discrete_sweep():
+        read = parsed(override)
+        if not read.is_sweep_override():
+            return cls(override, (_as_job(read, override),))
+        if not read.is_discrete_sweep():
             return cls(override, ())
-        key = parsed.get_key_element()
+        key = read.get_key_element()
         try:
-            values = tuple(f"{key}={value}" for value in parsed.sweep_string_iterator())
+            values = tuple(f"{key}={value}" for value in read.sweep_string_iterator())
         except ValueError as error:  # such as a step of 0
             raise ValueError(f"{override}: {error}; name other values") from error
         if not values:
             raise ValueError(f"{override}: has no values; name one or more")
-        return cls(override, values, parsed.is_range_sweep())
+        return cls(override, values, read.is_range_sweep())
 
 
 def _all(axes: Sequence[Axis]) -> Iterator[Combination]:
@@ -307,43 +308,30 @@ def _remove_empty(folders: Sequence[Path], last: Path) -> None:
         folder.rmdir()
 
 
-def _without_globs(overrides: Sequence[str]) -> list[str]:
+def _without_globs(overrides: Sequence[str], folders: Sequence[Path]) -> list[str]:
     """The overrides, each glob as `strategy=glob(snas*)` replaced by the options that match."""
     from hydra.core.override_parser.types import Glob
 
-    from nasrun.config import options, search_folders
+    from nasrun.config import options
 
     written = []
     for override in overrides:
-        parsed = _parsed(override)
-        value = parsed.value()
+        read = parsed(override)
+        value = read.value()
         if isinstance(value, Glob):
-            known = options(parsed.key_or_group, search_folders(overrides))
+            known = options(read.key_or_group, folders)
             found = value.filter(list(known))
             if not found:
                 there = f"; there are {', '.join(known)}" if known else ", which has none"
-                raise ValueError(f"{override}: no such options of {parsed.key_or_group}{there}")
-            override = f"{parsed.get_key_element()}={','.join(found)}"
+                raise ValueError(f"{override}: no such options of {read.key_or_group}{there}")
+            override = f"{read.get_key_element()}={','.join(found)}"
         written.append(override)
     return written
 
 
-def _as_job(parsed: Any, override: str) -> str:
+def _as_job(read: Any, override: str) -> str:
     """Return an override without a sweep as Hydra's sweeper gives it to jobs: `1e-3` is `0.001`."""
-    key = parsed.get_key_element()
+    key = read.get_key_element()
     if key.startswith("hydra"):  # not given to jobs
         return override
-    return f"{key}={parsed.get_value_element_as_str()}"
-
-
-def _parsed(override: str) -> Any:
-    """An override as Hydra reads it."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    try:
-        return OverridesParser.create().parse_override(override)
-    except HydraException as error:
-        key = override.partition("=")[0]
-        text = f"quote special characters: '{key}=\"...\"'" if "=" in override else "type key=value"
-        raise ValueError(f"{override}: cannot be read; {text}") from error
+    return f"{key}={read.get_value_element_as_str()}"

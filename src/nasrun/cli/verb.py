@@ -23,9 +23,10 @@ class Verb:
 
     run: takes the words and returns the exit status; ValueError for wrong words. note: further text
     of the help. keys: its `key=value` words with the form of their values; about: their meaning.
-    offers: possible next words after the given ones. composed: its words are overrides of the
-    configuration, of which it reads the groups and keys `reads`. parts: verbs one of which its
-    first word names.
+    offers: possible next words after the given ones, besides its keys. composed: its words are
+    overrides of the configuration, of which it reads the groups and keys `reads`. keeps: the parts
+    of its work, such as rounds, that it keeps when it is interrupted and then repeated. parts:
+    verbs one of which its first word names.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Verb:
     offers: Callable[[Sequence[str]], Iterable[str]] = _nothing
     composed: bool = False
     reads: tuple[str, ...] = ()
+    keeps: str = ""
     parts: Mapping[str, Verb] = field(default_factory=dict)
 
     def meant(self, words: Sequence[str]) -> tuple[Verb, list[str]]:
@@ -60,11 +62,17 @@ class Verb:
             if group not in (*known, "hydra.searchpath"):
                 typed = f"GROUP=option of {', '.join(known)}" if known else "it alone"
                 raise ValueError(f"{override}: --help has nothing on this; type {typed}")
-        composed = compose(overrides)
+        chosen: dict[str, list[str]] = {}  # evaluator@strategy=naswot has its keys in strategy
         for override, group in zip(overrides, groups, strict=True):
             if group in known:
-                rows = described(composed, group, search_folders(overrides))
-                table(screen.console(), override, ("key", "default", "what it is"), rows)
+                place = key_of(override).partition("@")[2] or group
+                chosen.setdefault(place, []).append(f"{group}={override.partition('=')[2]}")
+        if "evaluator" in groups and "strategy" not in groups:
+            overrides = ("strategy=random", *overrides)  # whose candidates any evaluator scores
+        composed = compose(overrides)
+        for place, options in chosen.items():
+            rows = described(composed, place, search_folders(overrides))
+            table(screen.console(), " ".join(options), ("key", "default", "what it is"), rows)
 
     def help(self) -> list[str]:
         """Return the lines of `nasrun NAME --help`, as wide as the terminal."""

@@ -19,6 +19,7 @@ from nasrun.config.composing import (
     put,
     register,
     resolve,
+    trackers_for_all,
     value_at,
 )
 from nasrun.config.explaining import explained
@@ -62,5 +63,6 @@ __all__ = [
     "resolve",
     "root_of",
     "search_folders",
+    "trackers_for_all",
     "value_at",
 ]

@@ -94,7 +94,7 @@ def _call(
         raise ValueError(f"{typed}: private; name a public class")
     for name in given:
         if name.startswith("_"):
-            raise ValueError(f"{key}.{name}: is not read; give what {target} takes by its name")
+            raise ValueError(f"{key}.{name}: is not read; give the keywords of {target} by name")
     partial = node.get(PARTIAL, False)
     if not isinstance(partial, bool):
         raise ValueError(f"{key}.{PARTIAL}={_shown(partial)}: expected true or false")

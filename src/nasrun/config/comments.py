@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from nasrun.config.composing import Composed
 from nasrun.config.folders import conf_folder
+from nasrun.config.words import root_of
 
 LINE = re.compile(r"(?P<indent> *)(?P<key>[\w.]+):(?P<value>[^#]*)(?:#\s*(?P<comment>.*))?$")
 
@@ -25,15 +26,20 @@ class Key(NamedTuple):
     comment: str
 
 
-def described(composed: Composed, group: str, folders: Sequence[Path] = ()) -> list[Key]:
-    """Return the keys of the option chosen in a group; references are shown as written."""
-    raw = OmegaConf.to_container(composed.config[group], resolve=False)
+def described(composed: Composed, place: str, folders: Sequence[Path] = ()) -> list[Key]:
+    """Return the keys at a place, such as a group; references are shown as written."""
+    group = root_of(place)
+    whole: Any = OmegaConf.to_container(composed.config, resolve=False)
+    raw = whole[group] or {}
     files = _Files((conf_folder(), *folders), composed.choices)
-    comments = dict(files.comments(group, composed.choices[group], group))
+    # of a list of options, each has the key of its name
+    options = [composed.choices[group]] if group in composed.choices else list(raw)
+    comments = {k: v for option in options for k, v in files.comments(group, option, group)}
     return [
         Key(f"{group}.{key}", _written(value), comments.get(key, ""))
         for key, value in leaves_but_lists(raw)
-        if not key.endswith("_partial_")  # it says how a node is built, and is not for users
+        if f"{group}.{key}".startswith(f"{place}.")
+        and not key.endswith("_partial_")  # it says how a node is built, and is not for users
     ]
 
 

@@ -27,7 +27,7 @@ from nasrun.config.folders import behaviour, conf_folder, search_folders
 from nasrun.config.home import at_home
 from nasrun.config.keys import GROUPS, LISTED, TRACKER, Frame
 from nasrun.config.named import written_out
-from nasrun.config.words import key_of, root_of
+from nasrun.config.words import key_of, parsed, root_of
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,11 @@ def register() -> None:
 def compose(overrides: Sequence[str]) -> Composed:
     """Return the configuration of these overrides; ValueError with key, value and what to do."""
     register()
-    overrides = [*overrides, *_of_environment(overrides)]
+    overrides = [*overrides, *trackers_for_all(overrides)]
+    for override in overrides:
+        _refuse(override)
     folders = search_folders(overrides)
     refuse_boundless(folders)
-    for override in overrides:
-        group, _, value = override.partition("=")
-        if group in GROUPS and group not in LISTED and value.startswith("["):
-            raise ValueError(f"{override}: one option; several need -m {group}={value.strip('[]')}")
-        if override.startswith("~") and key_of(override) in vars(Frame()).keys() - {*GROUPS}:
-            raise ValueError(f"{override}: every command needs {key_of(override)}; leave this out")
     words = written_out(overrides, folders, _composed)
     config = _composed(words)
     if folders:
@@ -82,7 +78,20 @@ def compose(overrides: Sequence[str]) -> Composed:
     return Composed(config, choices, tuple(words))
 
 
-def _of_environment(overrides: Sequence[str]) -> list[str]:
+def _refuse(override: str) -> None:
+    """Raise ValueError for an override that cannot be read, or asks for more than one command."""
+    group, _, value = override.partition("=")
+    if parsed(override).is_sweep_override():
+        raise ValueError(
+            f"{override}: names several values; add -m for a job per value, or name one"
+        )
+    if group in GROUPS and group not in LISTED and value.startswith("["):
+        raise ValueError(f"{override}: one option; several need -m {group}={value.strip('[]')}")
+    if override.startswith("~") and key_of(override) in vars(Frame()).keys() - {*GROUPS}:
+        raise ValueError(f"{override}: every command needs {key_of(override)}; leave this out")
+
+
+def trackers_for_all(overrides: Sequence[str]) -> list[str]:
     """Return the choice of trackers that is set once for all commands, unless one is typed."""
     named = os.environ.get(f"NASRUN_{TRACKER.upper()}", "")
     typed = any(key_of(override) == TRACKER for override in overrides)

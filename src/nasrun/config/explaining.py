@@ -16,7 +16,9 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from nasrun.config.folders import behaviour, conf_folder, options, search_folders
 from nasrun.config.keys import FORMER, GROUPS, TRACKER, Frame
-from nasrun.config.words import did_you_mean, fault_of_path, key_of
+from nasrun.config.kinds import Several
+from nasrun.config.reading import signature
+from nasrun.config.words import did_you_mean, fault_of_path, key_of, parsed
 
 OPTIONAL = ("selector", "retrain", "transfer")
 """Groups whose stage `nasrun run` can leave out."""
@@ -84,6 +86,8 @@ def _explain(overrides: Sequence[str], error: Exception) -> str:
     key = getattr(getattr(error, "__cause__", None), "full_key", None) or ""
     text = first_line(error.__cause__ or error)
     for override in overrides:
+        if key_of(override) == key and key in vars(Frame()).keys() - {*GROUPS}:
+            return f"{override}: expected {_expected(key, override)}"
         group, at, outer = key_of(override).partition("@")
         if at and f"'{group}@{outer}'" in text:
             value = override.partition("=")[2]
@@ -98,10 +102,14 @@ def _fault(override: str, overrides: Sequence[str], folders: Sequence[Path]) -> 
     key, _, value = override.partition("=")
     bare = key_of(override)
     group = bare.split("@")[0]
-    if "=" not in override and not key.startswith("~"):
-        return f"{override}: expected key=value"
-    if not _parses(override):
-        return f"{override}: cannot be read; quote special characters: '{key}=\"...\"'"
+    try:
+        read = parsed(override).value()
+    except ValueError as fault:
+        return str(fault)
+    if bare == "hydra.searchpath" and not isinstance(read, list):
+        return f"{override}: expected a list; type {bare}=[file://FOLDER]"
+    if group in GROUPS and value == "" and not key.startswith("~"):
+        return f"{override}: is empty; name an option or leave it out"
     if group in GROUPS and group != "experiment" and value == "null":
         instead = "use none" if group == TRACKER else f"choose one of `nasrun list {group}`"
         if group in OPTIONAL:
@@ -174,15 +182,14 @@ def _of_defaults(text: str) -> str:
     return ""
 
 
-def _parses(override: str) -> bool:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    try:
-        OverridesParser.create().parse_override(override)
-    except HydraException:
-        return False
-    return True
+def _expected(key: str, override: str) -> str:
+    """Return the values that a key of the frame accepts, and how to give one."""
+    frame = signature(f"{Frame.__module__}.{Frame.__qualname__}")
+    assert frame is not None
+    kind = frame.parameters[key].kind
+    if isinstance(kind, Several):
+        return f"a list; type {key}=[{override.partition('=')[2]}]"
+    return f"{kind.words}; give one"
 
 
 def _unknown_key(key: str, overrides: Sequence[str]) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from nasrun.config.words import key_of
+from nasrun.config.words import key_of, parsed
 
 
 def conf_folder() -> Path:
@@ -43,15 +43,12 @@ def behaviour() -> dict[str, str]:
 
 def search_folders(overrides: Sequence[str]) -> list[Path]:
     """Return the folders that `hydra.searchpath=[file://DIR]` adds; empty if it is unreadable."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
     added: list[Path] = []
     for override in overrides:
         if key_of(override) == "hydra.searchpath":
             try:
-                value = OverridesParser.create().parse_override(override).value()
-            except HydraException:
+                value = parsed(override).value()
+            except ValueError:
                 continue
             named = [str(one) for one in value] if isinstance(value, list) else []
             paths = (one.removeprefix("file://") for one in named)

@@ -49,7 +49,7 @@ class Nothing(Kind):
 
     @property
     def words(self) -> str:
-        return "what no configuration can give"
+        return "an object that no configuration can describe; leave the key out"
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class Maker(Kind):
 
     @property
     def words(self) -> str:
-        return f"what makes {self.returned.words}: a `_target_` with `_partial_: true`"
+        return f"a factory of {self.returned.words}: a `_target_` with `_partial_: true`"
 
 
 @dataclass(frozen=True)

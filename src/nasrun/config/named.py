@@ -52,7 +52,7 @@ def written_out(
     return written + rest
 
 
-def beneath_names(overrides: Sequence[str], folders: Sequence[Path] = ()) -> list[str]:
+def beneath_names(overrides: Sequence[str], folders: Sequence[Path]) -> list[str]:
     """Return the overrides of a sweep; keys below a name of an optimizer are forced.
 
     Hydra composes every job itself, and for Hydra the name is a text without keys.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -17,6 +18,21 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def key_of(override: str) -> str:
     """Return the key of an override, without `+`, `~` and package."""
     return override.split("=", 1)[0].lstrip("+~").strip()
+
+
+def parsed(override: str) -> Any:
+    """Return an override as Hydra reads it; ValueError if it cannot be read."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(override)
+    except HydraException as error:
+        key, equals, _ = override.partition("=")
+        text = f"cannot be read; quote special characters: '{key}=\"...\"'"
+        raise ValueError(
+            f"{override}: {text if equals else 'expected key=value; give a value'}"
+        ) from error
 
 
 def root_of(key: str) -> str:

@@ -235,8 +235,7 @@ def missing(
         absent = [run for run in runs if str(run.path) not in there]
         if absent:
             seeds = [str(run.record.get("seed")) for run in absent]
-            of = f"{each.group.kind} {each.name}".replace("search search", "search")
-            yield f"{of}: not begun with seed {_several(seeds)}."
+            yield f"{each.title}: not begun with seed {_several(seeds)}."
 
 
 def _length(settings: Mapping[str, Any], kept: Entrant) -> int | None:

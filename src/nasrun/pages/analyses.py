@@ -1,4 +1,4 @@
-"""What `nasrun analyze` has left in a run, on a page: its tables, and its pictures."""
+"""The results of `nasrun analyze` in a run, on a page: its tables, and its pictures."""
 
 from __future__ import annotations
 

@@ -18,8 +18,6 @@ from nasrun.pictures.layered import Box, Drawing, Route, layout
 from nasrun.pipeline.stages import KINDS, SELECT
 from nasrun.runs.groups import Seeded
 
-DRAWN = re.compile(rf"(^| ){RANDOM}(-\d+)?( \(.*\))?$")
-"""Names of entrants that train an architecture that is drawn."""
 INCH = 96.0
 """CSS pixels per inch of the layout."""
 ARROW = 7.0
@@ -80,6 +78,8 @@ class Architecture:
     true: str = ""
     """Its true results on the data sets of a table, if they were looked up."""
     by: dict[str, list[str]] = field(default_factory=dict)
+    drawn: bool = True
+    """Whether only baselines have it."""
 
     @property
     def title(self) -> str:
@@ -105,6 +105,7 @@ def architectures(every: Sequence[Entrant], trusted: Sequence[str]) -> list[Arch
                 found[home, text] = _architecture(text, member, spaces[home])
             if true := (member.result or {}).get("true"):
                 found[home, text].true = describe(true)
+            found[home, text].drawn &= kept.is_random
             seeds = found[home, text].by.setdefault(kept.name, [])
             seed = str(member.run.record.get("seed"))
             if seed not in seeds:
@@ -216,8 +217,3 @@ def families(every: Sequence[Architecture]) -> Mapping[str, str]:
     drawn = {edge.classes for each in every for cell in each.cells for edge in cell.edges}
     known = {f"f{place}": family.name for place, family in enumerate(FAMILIES)}
     return {classes: name for classes, name in known.items() if classes in drawn}
-
-
-def is_random(architecture: Architecture) -> bool:
-    """Return whether only baselines have it."""
-    return all(DRAWN.search(name) for name in architecture.by)

@@ -19,8 +19,8 @@ DIGIT = 7.0
 """The width of a digit, at most."""
 NEUTRAL = 7
 """Number of the style sheet's neutral colour; those below it differ in hue."""
-DASHES = 4
-"""Number of its kinds of lines."""
+DASHES = 6
+"""Number of its kinds of lines, and of fills of dots."""
 ROW = 42.0
 """Height of a row of `strips`."""
 MOST = 400
@@ -42,6 +42,11 @@ class Look:
 
     colour: int
     dash: int = 0
+
+    @classmethod
+    def of(cls, number: int) -> Look:
+        """Return the look of the thing with this number: a colour, then further kinds of lines."""
+        return cls(number % NEUTRAL, number // NEUTRAL)
 
     @property
     def classes(self) -> str:

@@ -83,13 +83,13 @@ def _chart(panel: Panel, some: Sequence[Entrant], logged: Logged) -> Chart | Non
     if len(shown) > 1 and all(curve == shown[0][3][0] for *_, curves in shown for curve in curves):
         (kept, place, _, curves), *_ = shown  # such as learning rates: one line is enough
         return lines(panel.title, panel.unit, [Series("", Look(NEUTRAL), curves[:1])])
-    keys = {place for _, place, _, _ in shown}
+    keys = sorted({place for _, place, _, _ in shown})
     several = len({kept.name for kept, _, _, _ in shown}) > 1
     every = []
     for kept, place, name, curves in shown:
-        look = Look(place % NEUTRAL) if not several else kept.look
+        look = kept.look if several else Look.of(place)
         if several and len(keys) > 1:
-            look = replace(look, dash=place)
+            look = replace(look, dash=look.dash * len(keys) + keys.index(place))
         words = (kept.name if several else "", name if len(keys) > 1 or not several else "")
         every.append(Series(": ".join(filter(None, words)), look, curves))
     return lines(panel.title, panel.unit, every)

@@ -1,4 +1,4 @@
-"""What a page compares: stages of one configuration over their seeds, with name, look and score."""
+"""The entrants of a page: stages of one configuration over seeds, with name, look and score."""
 
 from __future__ import annotations
 
@@ -40,6 +40,12 @@ class Entrant:
         return found
 
     @property
+    def title(self) -> str:
+        """Its name among stages of all kinds; a search is named by its configuration alone."""
+        kind = self.group.kind
+        return self.name if kind == SEARCH.name else f"{kind} {self.name}"
+
+    @property
     def data(self) -> str:
         """Name of the data that the stage trains on."""
         return data_of(self.group.members[0])
@@ -67,22 +73,22 @@ def data_of(member: Seeded) -> str:
 def named(groups: Sequence[Group], letters: Mapping[str, str]) -> list[Entrant]:
     """Return the groups with distinct names: configuration, branch, and what tells them apart.
 
-    Searches have a colour per configuration. Later stages have a colour per branch, a neutral one
-    for random architectures, and a kind of line per configuration.
+    Searches have a look per configuration, later stages one per name; that of the baseline of one
+    configuration alone is neutral.
     """
-    found, branches = [], dict[str, int]()
+    found, places = [], dict[str, int]()
     for group, text in zip(groups, told_apart(groups), strict=True):
-        stage, number = group.members[0].stage, [*letters].index(group.of)
+        stage, letter = group.members[0].stage, letters[group.of]
         branch = stage.source if stage.kind == TRANSFER.name else stage.branch or stage.kind
-        if stage.kind == SEARCH.name:
-            look = Look(number % NEUTRAL)
-        elif branch == RANDOM:
-            look = Look(NEUTRAL, number)
-        else:
-            look = Look(branches.setdefault(branch, len(branches)) % NEUTRAL, number)
-        letter = letters[group.of]
         words = (letter, branch, f"({text})" if text and not letter else "")
-        found.append(Entrant(" ".join(filter(None, words)), group, look))
+        name = " ".join(filter(None, words))
+        if stage.kind == SEARCH.name:
+            look = Look.of([*letters].index(group.of))
+        elif name == RANDOM:
+            look = Look(NEUTRAL)
+        else:
+            look = Look.of(places.setdefault(name, len(places)))
+        found.append(Entrant(name, group, look))
     return found
 
 

@@ -20,7 +20,7 @@ from nasrun.config import import_trusted
 from nasrun.files import write_text
 from nasrun.pages import account, entrants, origins, results, stages
 from nasrun.pages.analyses import analyses
-from nasrun.pages.architectures import architectures, families, is_random
+from nasrun.pages.architectures import architectures, families
 from nasrun.pages.curves import curves
 from nasrun.pages.sources import Sources
 from nasrun.runs.groups import grouped
@@ -108,8 +108,8 @@ def page(sources: Sources, trusted: Sequence[str] = ()) -> str:
         discretised_columns=list(stages.DISCRETISED.values()),
         singles=list(stages.singles(kept, account.labels(sources.runs, least=1), logged)),
         curves=list(curves(kept, logged)),
-        chosen=[each for each in found if not is_random(each)],
-        drawn=[each for each in found if is_random(each)],
+        chosen=[each for each in found if not each.drawn],
+        drawn=[each for each in found if each.drawn],
         families=families(found),
         analyses=list(analyses({run: names[str(run.path)] for run in runs})),
         origins=list(origins.origins(shown_settings, kept, names)),

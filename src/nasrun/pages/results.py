@@ -43,7 +43,7 @@ class ResultRow:
 
 @dataclass(frozen=True)
 class SharedScore:
-    """What one score says of all that have it, on one data set: a table and two charts."""
+    """One score of all that have it, on one data set: a table and two charts."""
 
     measure: str
     unit: str
@@ -194,7 +194,7 @@ def _finding(
     """Return a sentence about a group and its baseline."""
     if found is None:
         return None
-    text = f"{kept.name} less random: {row.difference} of {name} on {data}"
+    text = f"{kept.name} minus random: {row.difference} of {name} on {data}"
     if found.low is None or found.high is None:
         return f"{text}, in one run, which says nothing about chance."
     reads = (

@@ -1,4 +1,4 @@
-"""What a page is about: runs, by their folders, by a sweep, or by a folder that holds them."""
+"""The runs that a page is about: by their folders, by a sweep, or by a folder that holds them."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from nasrun.pages.entrants import (
     told,
     unit_of,
 )
-from nasrun.pipeline.stages import KINDS, SEARCH, SELECT
+from nasrun.pipeline.stages import KINDS, SELECT
 from nasrun.runs.groups import Group
 from nasrun.runs.standing import Standing
 
@@ -40,7 +40,7 @@ def validated(every: Sequence[Entrant]) -> list[ScoreRow]:
     """Return the searches and selections, and trainings that have no score on test images."""
     return [
         ScoreRow(
-            name=f"{kept.group.kind}: {kept.name}" if kept.group.kind != SEARCH.name else kept.name,
+            name=kept.title,
             runs=among(len(kept.scored), len(kept.group.members)),
             score=spread_of(kept),
             on=measure(kept.scored[0][1]) if kept.scored else NOTHING,
@@ -58,7 +58,7 @@ DISCRETISED = {
     "child_recalibrated_accuracy": "batch norms recalibrated",
     "child_tuned_accuracy": "after one epoch",
 }
-"""What a selection measured on validation images, in words."""
+"""Numbers of a selection on validation images, in words."""
 
 
 def discretised(every: Sequence[Entrant]) -> list[tuple[str, ...]]:

@@ -51,7 +51,7 @@ def test_trainings_are_kept_one_by_one_and_their_order_changes_nothing(
     files = sorted(path.name for path in (here / "o" / "weights").iterdir())
     assert files == [f"{name}-seed{seed}.safetensors" for name in "ab" for seed in (0, 1)]
     spent = nasrun(*command, "budget.max_hours=1e-9", "out=q")
-    assert (spent.status, "the same command continues" in spent.out) == (75, True)
+    assert (spent.status, "repeat the command to go on" in spent.out) == (75, True)
     assert (here / "q" / "measured.jsonl").read_text() == kept[0]
     first, second = record["rows"][0]["curves"]
     assert len(first) == 2

@@ -61,6 +61,14 @@ def test_scoring_goes_on_where_it_was_stopped_and_other_settings_are_scored_anew
     assert now["rows"] == then["rows"]
 
 
+def test_spent_hours_stop_between_two_scores(nasrun, here, words):
+    command = ["analyze", "ranks", *words, "evaluator=swap", "evaluator.images=4", "out=o"]
+    spent = nasrun(*command, "budget.max_hours=1e-9")
+    assert (spent.status, "repeat the command to go on" in spent.out) == (75, True)
+    assert len(lines(here / "o")) == 1
+    assert nasrun(*command).status == 0
+
+
 def test_the_table_is_read_when_all_is_scored(nasrun, here, words, monkeypatch):
     def unread(path):
         raise ValueError("the table is read now")

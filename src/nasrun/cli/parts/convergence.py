@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from nasrun.cli import screen
 from nasrun.cli.line import Line
@@ -32,22 +32,17 @@ def convergence(words: Sequence[str]) -> int:
     if not names:
         raise ValueError("analyze convergence: give genotype=NAME,...")
     from nasrun.analysis import convergence as measured
-    from nasrun.budget import BudgetSpent
     from nasrun.display import tell
 
-    try:
-        record = measured.analyse(
-            names,
-            line.overrides,
-            space=spaces[-1] if spaces else None,
-            seeds=seeds,
-            threshold=threshold,
-            out=own.get("out"),
-            trust=line.trusted,
-        )
-    except BudgetSpent as spent:
-        screen.console().print(f"{spent}; the same command continues", highlight=False)
-        return 75
+    record = measured.analyse(
+        names,
+        line.overrides,
+        space=spaces[-1] if spaces else None,
+        seeds=seeds,
+        threshold=threshold,
+        out=own.get("out"),
+        trust=line.trusted,
+    )
     tell(screen.console(), (*measured.told(record), record["picture"]))
     return 0
 
@@ -65,11 +60,6 @@ def _threshold(own: Mapping[str, str]) -> float | None:
     return value
 
 
-def offered(before: Sequence[str]) -> Iterable[str]:
-    """Offer the command's own keys; the others are those of the configuration."""
-    return (f"{key}=" for key in KEYS)
-
-
 PART = Verb(
     name="analyze convergence",
     text="train cells side by side and compare how fast they learn, by width and depth",
@@ -78,6 +68,7 @@ PART = Verb(
         "nasrun analyze convergence genotype=a.json,b.json,c.json seeds=5 retrain.channels=16",
     ),
     run=convergence,
+    keeps="trainings",
     note="The recipe is that of a retraining. The test images are read after every epoch, as in "
     "the paper; nothing is chosen by them. An interrupted command resumes.",
     keys=KEYS,
@@ -87,7 +78,6 @@ PART = Verb(
         "threshold": "an accuracy, a fraction; what every training reaches if it is left out",
         "out": "folder of the files; outputs/analysis/convergence if it is left out",
     },
-    offers=offered,
     composed=True,
     reads=READS,
 )

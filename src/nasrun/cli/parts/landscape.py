@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nasrun.cli import screen
@@ -54,22 +54,17 @@ def landscape(words: Sequence[str]) -> int:
         "seed": whole(own, "seed", 0, least=0),
     }
     from nasrun.analysis import landscape as measured
-    from nasrun.budget import BudgetSpent
     from nasrun.display import tell
 
-    try:
-        record = measured.analyse(
-            paths,
-            measured.Where(**settings),
-            line.overrides,
-            exactly="images" in own,
-            branch=own.get("branch"),
-            out=own.get("out"),
-            trust=line.trusted,
-        )
-    except BudgetSpent as spent:
-        screen.console().print(f"{spent}; the same command continues", highlight=False)
-        return 75
+    record = measured.analyse(
+        paths,
+        measured.Where(**settings),
+        line.overrides,
+        exactly="images" in own,
+        branch=own.get("branch"),
+        out=own.get("out"),
+        trust=line.trusted,
+    )
     tell(screen.console(), (*measured.told(record), *record["pictures"]))
     return 0
 
@@ -84,11 +79,6 @@ def _extent(own: Mapping[str, str]) -> float:
     return value
 
 
-def offered(before: Sequence[str]) -> Iterable[str]:
-    """Offer the command's own keys; the others are those of the configuration."""
-    return (f"{key}=" for key in KEYS)
-
-
 PART = Verb(
     name="analyze landscape",
     text="draw loss and gradient variance around trained networks, and between two of them",
@@ -98,6 +88,7 @@ PART = Verb(
         "c/weights/a-seed1.safetensors line=21 grid=0",
     ),
     run=landscape,
+    keeps="rows",
     note="Directions are random and filter-normalised. Rows are measured side by side and kept, so "
     "that an interrupted command resumes.",
     keys=KEYS,
@@ -114,7 +105,6 @@ PART = Verb(
         "seed": "seed of the directions",
         "out": "folder of the files; outputs/analysis/landscape if it is left out",
     },
-    offers=offered,
     composed=True,
     reads=READS,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from nasrun.cli import screen
@@ -122,11 +122,6 @@ def _scorers(
     return scorers.of_run(own["run"], images, seed, judge, line.trusted)
 
 
-def offered(before: Sequence[str]) -> Iterable[str]:
-    """Offer the command's own keys; the others are those of the configuration."""
-    return (f"{key}=" for key in KEYS)
-
-
 PART = Verb(
     name="analyze ranks",
     text="measure how well scores, supernets and alphas rank a sample of architectures",
@@ -137,6 +132,7 @@ PART = Verb(
         "nasrun analyze ranks evaluator=naswot count=20 against=from_scratch against.epochs=5",
     ),
     run=ranks,
+    keeps="scores",
     note="An interrupted command resumes. A table is read after all are scored. Parameters "
     "and multiply-adds are listed as controls.",
     keys=KEYS,
@@ -151,7 +147,6 @@ PART = Verb(
         "column": "the table's column of true values; the data set's after 200 epochs if left out",
         "out": "folder of the files; the run's analysis/ranks, or outputs/analysis/ranks",
     },
-    offers=offered,
     composed=True,
     reads=READS,
 )

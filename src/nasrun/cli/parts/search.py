@@ -48,6 +48,7 @@ PART = Verb(
         "nasrun analyze search run=outputs/digits-darts-darts/v001 edges=3 rounds=5 shuffles=5",
     ),
     run=search,
+    keeps="measurements",
     note="What is measured is kept in the folder, so that an interrupted command resumes. The "
     "verdict is healthy, or the kind of collapse, with what to try.",
     keys=KEYS,

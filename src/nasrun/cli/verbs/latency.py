@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nasrun.cli import screen
@@ -46,11 +46,6 @@ def latency(words: Sequence[str]) -> int:
     return 0
 
 
-def offered(before: Sequence[str]) -> Iterable[str]:
-    """Return its own keys; Hydra completes the others."""
-    return (f"{key}=" for key in KEYS)
-
-
 def _compare(watch: Stopwatch, amounts: Amounts, count: int) -> None:
     """Print the milliseconds of random networks by the table and as measured."""
     import torch
@@ -87,7 +82,6 @@ VERBS = (
             "repeats": "how often every choice is timed",
             "holdout": "how many random networks the table is compared with",
         },
-        offers=offered,
         composed=True,
         reads=READS,
     ),

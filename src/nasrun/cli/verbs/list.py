@@ -47,12 +47,10 @@ def list_(words: Sequence[str]) -> int:
 
 
 def listable(before: Sequence[str] = ()) -> Iterable[str]:
-    """Return everything that can be listed; after `runs`, the keys that choose runs."""
+    """Return everything that can be listed; nothing after `runs`, which is listed alone."""
     from nasrun.config import GROUPS, OPTIMIZERS
 
-    return (
-        (f"{key}=" for key in KEYS) if RUNS in before else (*GROUPS, OPTIMIZERS, "genotype", RUNS)
-    )
+    return () if RUNS in before else (*GROUPS, OPTIMIZERS, "genotype", RUNS)
 
 
 def _list_runs(keys: Mapping[str, str], form: str) -> None:

@@ -47,6 +47,7 @@ VERBS = (
             "nasrun transfer transfer=imagenet transfer.dataset.root=/data/packed",
         ),
         run=pack,
+        keeps="shards",
         note="dataset.root=PACKED takes the place of the folder, with the same images in the same "
         "parts. WebDataset reads the tar files too. An interrupted packing goes on with the same "
         "command.",

@@ -246,10 +246,10 @@ def _print(console: Console, name: str, claim: Claim, results: ResultFile) -> No
 
 
 def offered(before: Sequence[str]) -> Iterable[str]:
-    """Offer the claims as the first word, and the keys."""
+    """Offer the claims as the first word."""
     from nasrun.claims.reading import names
 
-    return (*(() if before else names()), *(f"{key}=" for key in KEYS))
+    return () if before else names()
 
 
 VERBS = (
@@ -263,6 +263,7 @@ VERBS = (
             "nasrun reproduce mine.yaml freeze=true",
         ),
         run=reproduce,
+        keeps="rounds",
         note="A protocol is run seed by seed; the same command continues, and repeats nothing. "
         "Tables with true accuracies are read when all of its runs are finished. --seeds 1 is "
         "seeds=1.",

@@ -24,6 +24,7 @@ def _verb(name: str, text: str, examples: tuple[str, ...]) -> Verb:
         examples=examples,
         run=partial(run_stages, name),
         composed=True,
+        keeps="rounds",
         reads=(*(key for key in ALWAYS if key != "hydra"), *read_by(name)),
     )
 
