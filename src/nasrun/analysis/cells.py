@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -112,8 +111,7 @@ def analyse(
         whole = wholes.setdefault(_key(each.space), AllCells(each.space))
         rows.append(_row(each, whole, network))
     record: dict[str, Any] = {"cells": rows}
-    home = results.home_of(folder)
-    with nullcontext() if home is None else home.lock():
+    with results.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         pictures = list(_draw(found, wholes, folder))
         record["pictures"] = list(map(str, pictures))

@@ -9,7 +9,6 @@ w1 + t (w2 - w1). Every row of a grid is kept as soon as it is known, so that a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -250,8 +249,7 @@ def analyse(
         steps, length = [(t, 0.0) for t in where.steps], max(where.grid, 5)
         parts = [tuple(steps[n : n + length]) for n in range(0, len(steps), length)]
         rows += [GridRow(tuple(found), part) for part in parts]
-    home = results.home_of(folder)
-    with nullcontext() if home is None else home.lock():
+    with results.writing(folder):
         waiting = [row for row in rows if not kept.has(*_what(row))]
         job = MeasureRow(where, budget, tuple(trust), ops.modules(ops.known()))
         try:

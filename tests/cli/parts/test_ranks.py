@@ -111,6 +111,14 @@ def test_brief_training_can_be_the_truth(nasrun, here):
     assert [row["score"] for row in record["rows"]] == ["params", "macs"]
 
 
+def test_a_judge_whose_trainings_all_diverge_is_refused_and_no_table_is_asked_for(nasrun, here):
+    command = ["analyze", "ranks", *SPACE, *SMALL, "count=2", "top=1", "resamples=2", "out=o"]
+    judge = ["evaluator=params", "evaluator.images=4", "against=from_scratch", "against.epochs=1"]
+    refusal = nasrun(*command, *judge, "against.optimizer.lr=1e30", "against.clip=null").refusal
+    assert "against=from_scratch: 0 of its scores are finite" in refusal
+    assert "set its keys by against.KEY=VALUE" in refusal
+
+
 def test_wrong_words_are_refused_in_one_line(nasrun, here, table):
     known = f"space.table={table} space=nasbench201"
     for words, told in {
