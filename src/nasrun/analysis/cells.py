@@ -5,10 +5,12 @@ Each is compared with all cells of the space: the share that is at most as wide,
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -145,13 +147,12 @@ def _selected(path: str | None, trust: Sequence[str]) -> Iterator[Named]:
 
 def unlike(found: Sequence[Named]) -> list[Named]:
     """Return the architectures with distinct names: repeated names get a number."""
-    times: Counter[str] = Counter()
-    renamed = []
+    taken: dict[str, Named] = {}
     for each in found:
-        times[each.name] += 1
-        name = each.name if times[each.name] == 1 else f"{each.name}-{times[each.name]}"
-        renamed.append(replace(each, name=name))
-    return renamed
+        numbered = (f"{each.name}-{number}" for number in itertools.count(2))
+        name = next(name for name in chain([each.name], numbered) if name not in taken)
+        taken[name] = replace(each, name=name)
+    return list(taken.values())
 
 
 def _key(space: DecisionSpace) -> Any:
@@ -284,7 +285,10 @@ def told(record: Mapping[str, Any]) -> Iterator[Exhibit | str]:
     ]
     if judged:
         yield Exhibit("", ("architecture", "data", "true result", "rank"), judged)
-    yield "as wide, as deep, as large: the share of the space that is at most so"
+    yield (
+        "`as wide`, `as deep` and `as large` are the shares of all cells or networks of the space "
+        "that are at most that wide, deep or large"
+    )
 
 
 def _percentile(share: float | None) -> str:

@@ -46,7 +46,8 @@ class Sign:
 def facts(strategy: SupernetStrategy) -> dict[str, float]:
     """Return the numbers of a search at its end that its alphas give, as shares.
 
-    `entropy`: the mean entropy of the open decisions' probabilities, of the largest possible one;
+    `entropy`: the mean entropy of a decision's probabilities, of the largest possible one, where a
+    decision that the search has taken counts as 0;
     `none`: decisions whose likeliest choice is `none`, of those that have it; `skip_likelier`:
     edges on which skip is likelier than each operation with weights, of those that have both.
     `skip_share` and `free_share` are those of the last round's architecture.

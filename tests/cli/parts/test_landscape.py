@@ -91,7 +91,7 @@ def test_a_retrained_run_is_a_solution_and_its_norms_may_be_recalibrated(nasrun,
 def test_without_a_number_of_images_a_small_set_is_measured_whole(nasrun, finished, here):
     command = ["analyze", "landscape", f"solution={finished}", "branch=magnitude"]
     command += ["grid=3", "engine=serial", "budget.threads=1", "out=whole"]
-    assert "images=1000: of 360 images; use at most all" in nasrun(*command, "images=1000").refusal
+    assert "images=1000: there are 360; use at most 360" in nasrun(*command, "images=1000").refusal
     answer = nasrun(*command)
     assert answer.status == 0, answer.err
     where = json.loads((here / "whole/landscape.json").read_text())["where"]
@@ -144,5 +144,5 @@ def test_a_line_needs_two_trainings_of_one_cell(nasrun, here, solutions):
     one = ["analyze", "landscape", f"solution={solutions[0]}", *FEW, "line=3", "out=o"]
     assert "line: joins two solutions, not 1" in nasrun(*one).refusal
     many = [word.replace("images=40", "images=9999") for word in one]
-    assert "images=9999: of 360 images" in nasrun(*many).refusal
+    assert "images=9999: there are 360" in nasrun(*many).refusal
     assert not (here / "o").exists()
