@@ -119,12 +119,15 @@ def agreement(rows: Rows) -> dict[str, float]:
     for edge in dict.fromkeys(row["edge"] for row in rows):
         own = [row for row in rows if row["edge"] == edge]
         p = np.array([row["probability"] for row in own])
+        if len(set(p)) == 1:
+            continue
         strength = np.array([row["accuracy_discretised"] for row in own])
         lost = -np.array([row["accuracy_without"] for row in own])
         for name, values in (("discretised", strength), ("without", lost)):
-            if len(set(p)) > 1 and len(set(values)) > 1:
+            if len(set(values)) > 1:
                 found[name].append(spearman(p, values))
-        found["strongest"].append(float(strength[int(p.argmax())] == strength.max()))
+        if len(set(strength)) > 1:
+            found["strongest"].append(float(strength[int(p.argmax())] == strength.max()))
     return {name: fmean(values) for name, values in found.items() if values}
 
 
@@ -184,10 +187,14 @@ def analyse(
     rounds: int,
     shuffles: int,
     images: int,
+    exactly: bool,
     out: str | None,
     trust: Sequence[str],
 ) -> dict[str, Any]:
-    """Make all measurements on a run's search that are not known yet, write and draw them."""
+    """Make all measurements on a run's search that are not known yet, write and draw them.
+
+    Where the validation part has fewer images, all are used, unless it must be `exactly` `images`.
+    """
     for key, value in (("edges", edges), ("rounds", rounds), ("shuffles", shuffles)):
         if value < 0:
             raise ValueError(f"{key}={value}: use 0 or more")
@@ -200,6 +207,8 @@ def analyse(
         chosen = _edges(strategy, edges)
         if shuffles:
             cells_of(strategy)
+        if not exactly:
+            images = min(images, len(strategy.validation))
         curvature = _curvature(strategy, images)
         kept = Measurements(folder, ["search", home.record["fingerprint"]])
         record = _looks(strategy, chosen, rounds, shuffles, curvature, kept.once)
