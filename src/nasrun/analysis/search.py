@@ -33,7 +33,7 @@ from nasrun.analysis import results
 from nasrun.analysis.agreement import spearman
 from nasrun.analysis.kept import Measurements
 from nasrun.analysis.paired import Spread
-from nasrun.analysis.verdict import facts, growth, signs, verdict
+from nasrun.analysis.verdict import Means, facts, growth, signs, verdict
 from nasrun.display import Exhibit, percent, watched
 from nasrun.files import write_json
 from nasrun.genotype import NONE, SKIP
@@ -291,7 +291,8 @@ def _judged(
         "skip_likelier": fmean(r["skip"] > r["parametric"] for r in rows) if rows else None,
         "agreement": record["agreement"].get("discretised"),
     }
-    return {"facts": known, **verdict(signs(known, strategy.history.watchdog))}
+    means = Means.of(strategy)
+    return {"facts": known, **verdict(signs(known, means), means)}
 
 
 def _operations(strategy: SupernetStrategy) -> dict[str, list[int]]:

@@ -13,7 +13,12 @@ from statistics import fmean
 
 from nasrun.genotype import NONE, SKIP
 from nasrun.strategies.base import SupernetStrategy
+from nasrun.strategies.differentiable import Differentiable
 from nasrun.strategies.history import Watchdog
+from nasrun.strategies.radars import Radars
+from nasrun.strategies.sdarts import Smoothed
+from nasrun.strategies.sgas import Greedy
+from nasrun.supernet.relaxation import Softmax
 from nasrun.supernet.supernet import Probabilities
 
 HEALTHY = "healthy"
@@ -41,6 +46,56 @@ class Sign:
     holds: bool
     says: str
     advice: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A sign that holds if the number `key` is at least a threshold, or at most, not `above`.
+
+    Numbers that are `of_alphas` mean nothing for alphas that never moved.
+    """
+
+    name: str
+    key: str
+    threshold: float
+    above: bool = True
+    of_alphas: bool = True
+    says: str
+    advice: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """What a search is and can still try, on which advice depends.
+
+    `key` is that of the settings that train the supernet. Whether its alphas move, its mixtures are
+    sampled or its loss is smoothed in the alphas; and whether `perturbs`, the selector, has an edge
+    left to decide and an operation to miss.
+    """
+
+    key: str = "strategy"
+    watchdog: Watchdog | None = None
+    moves_alphas: bool = True
+    samples: bool = False
+    smooths: bool = False
+    perturbs: bool = True
+
+    @classmethod
+    def of(cls, strategy: SupernetStrategy) -> Means:
+        """Return those of a finished search."""
+        supernet = strategy.supernet
+        open_ = any(name not in supernet.fixed for name in supernet.space.rows)
+        inner = strategy.inner if isinstance(strategy, Greedy | Radars) else strategy
+        trainer = inner if isinstance(inner, Differentiable) else None
+        level = None if trainer is None else trainer.level
+        return cls(
+            key="strategy" if trainer is None else trainer.key,
+            watchdog=strategy.history.watchdog,
+            moves_alphas=level is None or any(level.moves_alphas(sum(p)) for p in level.phases),
+            samples=not isinstance(supernet.relaxation, Softmax),
+            smooths=isinstance(level, Smoothed),
+            perturbs=supernet.relaxation.mixes and open_,
+        )
 
 
 def facts(strategy: SupernetStrategy) -> dict[str, float]:
@@ -87,72 +142,107 @@ def growth(eigenvalues: Sequence[float | None]) -> float | None:
     return before / now if before > 0 and now > 0 else None
 
 
-def signs(measured: Mapping[str, float | None], watchdog: Watchdog | None) -> list[Sign]:
-    """Return all signs whose number is known, in order.
+def signs(measured: Mapping[str, float | None], means: Means) -> list[Sign]:
+    """Return all signs whose number is known, in order; of alphas that rest, none is known.
 
     `measured` has `facts`, `accuracy`, `chance`, `gap`, `growth`, `skip_likelier`, `agreement`.
     """
-    skips = SKIPS if watchdog is None else watchdog.skip_share
-    free = FREE if watchdog is None else watchdog.free_share
-    chance = measured.get("chance") or 0.0
-    rules = (
-        (
-            *("untrained", "accuracy", min(UNTRAINED * chance, chance + HARDLY * (1 - chance)), -1),
-            "the supernet answers hardly better than by guessing",
-            "raise rounds, or strategy.weight_optimizer.lr",
-        ),
-        (
-            *("uniform alphas", "entropy", UNIFORM, 1),
-            "the alphas are nearly uniform, so the search has decided nothing",
-            "raise rounds or alpha_lr, or select by method=perturb, which reads no alphas",
-        ),
-        (
-            *(f"{NONE} dominates", "none", NONES, 1),
-            f"`{NONE}` is the likeliest choice of many edges, which then are worth nothing",
-            f"select by method=perturb, or search a space without {NONE} (space=darts_s5)",
-        ),
-        (
-            *("skip connections dominate", "skip_share", skips, 1),
-            f"`{SKIP}` takes over the cells",
-            "select by method=healthy, the last round before, or search with strategy=sdarts",
-        ),
-        (
-            *("skip connections dominate", "skip_likelier", skips, 1),
-            f"`{SKIP}` is likelier than every operation with weights on most edges",
-            "select by method=perturb, or search with strategy=sdarts",
-        ),
-        (
-            *("no weights are left", "free_share", free, 1),
-            "the architecture has no operation with weights",
-            "select by method=at_least with a size, or by method=healthy",
-        ),
-        (
-            *("discretisation gap", "gap", GAP, 1),
-            "the architecture alone loses much of the supernet's accuracy",
-            "select by method=perturb, or search with strategy=snas, which samples architectures",
-        ),
-        (
-            *("growing sharpness", "growth", GROWTH, -1),
-            "the loss becomes sharp in the alphas",
-            "select an earlier round by method=frontier, or raise strategy.weight_optimizer."
-            "weight_decay",
-        ),
-        (
-            *("misleading alphas", "agreement", MISLED, -1),
-            "likelier operations are not stronger ones",
-            "select by method=perturb, which measures strength",
-        ),
-    )
     found = []
-    for name, key, threshold, above, says, advice in rules:
-        value = measured.get(key)
-        if value is not None:
-            holds = value >= threshold if above > 0 else value <= threshold
-            found.append(Sign(name, value, threshold, holds, says, advice))
+    for rule in rules(measured.get("chance") or 0.0, means):
+        value = measured.get(rule.key)
+        if value is not None and (means.moves_alphas or not rule.of_alphas):
+            passed = value >= rule.threshold if rule.above else value <= rule.threshold
+            found.append(Sign(rule.name, value, rule.threshold, passed, rule.says, rule.advice))
     return found
 
 
-def verdict(found: Sequence[Sign]) -> dict[str, object]:
+def rules(chance: float, means: Means) -> tuple[Rule, ...]:
+    """Return the rules of all signs, in order, with what this search can still try."""
+    watchdog, optimizer = means.watchdog, f"{means.key}.weight_optimizer"
+    skips = SKIPS if watchdog is None else watchdog.skip_share
+    free = FREE if watchdog is None else watchdog.free_share
+    perturb = "select by method=perturb" if means.perturbs else ""
+    earlier = "select an earlier round by method=frontier"
+    healthy = "" if watchdog is None else "select by method=healthy, the last round before"
+    smooth = "" if means.smooths else "search with strategy=sdarts"
+    sample = "" if means.samples else "search with strategy=snas, which samples architectures"
+    return (
+        Rule(
+            name="untrained",
+            key="accuracy",
+            threshold=min(UNTRAINED * chance, chance + HARDLY * (1 - chance)),
+            above=False,
+            of_alphas=False,
+            says="the supernet answers hardly better than by guessing",
+            advice=f"raise rounds, or {optimizer}.lr",
+        ),
+        Rule(
+            name="uniform alphas",
+            key="entropy",
+            threshold=UNIFORM,
+            says="the alphas are nearly uniform, so the search has decided nothing",
+            advice=_or("raise rounds or alpha_lr", perturb and f"{perturb}, which reads no alphas"),
+        ),
+        Rule(
+            name=f"{NONE} dominates",
+            key="none",
+            threshold=NONES,
+            says=f"`{NONE}` is the likeliest choice of many edges, which then are worth nothing",
+            advice=_or(perturb, f"search a space without {NONE} (space=darts_s5)"),
+        ),
+        Rule(
+            name="skip connections dominate",
+            key="skip_share",
+            threshold=skips,
+            says=f"`{SKIP}` takes over the cells",
+            advice=_or(healthy or earlier, smooth),
+        ),
+        Rule(
+            name="skip connections dominate",
+            key="skip_likelier",
+            threshold=skips,
+            says=f"`{SKIP}` is likelier than every operation with weights on most edges",
+            advice=_or(perturb, smooth) or earlier,
+        ),
+        Rule(
+            name="no weights are left",
+            key="free_share",
+            threshold=free,
+            says="the architecture has no operation with weights",
+            advice=_or("select by method=at_least with a size", healthy and "by method=healthy"),
+        ),
+        Rule(
+            name="discretisation gap",
+            key="gap",
+            threshold=GAP,
+            says="the architecture alone loses much of the supernet's accuracy",
+            advice=_or(perturb, sample) or "raise rounds",
+        ),
+        Rule(
+            name="growing sharpness",
+            key="growth",
+            threshold=GROWTH,
+            above=False,
+            says="the loss becomes sharp in the alphas",
+            advice=_or(earlier, f"raise {optimizer}.weight_decay"),
+        ),
+        Rule(
+            name="misleading alphas",
+            key="agreement",
+            threshold=MISLED,
+            above=False,
+            says="likelier operations are not stronger ones",
+            advice=(perturb and f"{perturb}, which measures strength") or "raise rounds",
+        ),
+    )
+
+
+def _or(*imperatives: str) -> str:
+    """Return the imperatives that are not empty as one."""
+    return ", or ".join(filter(None, imperatives))
+
+
+def verdict(found: Sequence[Sign], means: Means) -> dict[str, object]:
     """Return the verdict with its reason and an imperative, and the numbers of all signs."""
     first = next((sign for sign in found if sign.holds), None)
     rows = [
@@ -160,6 +250,8 @@ def verdict(found: Sequence[Sign]) -> dict[str, object]:
         for s in found
     ]
     if first is None:
-        told = "no sign of a collapse"
-        return {"verdict": HEALTHY, "because": told, "try": "retrain its choice", "signs": rows}
+        told, next_ = "no sign of a collapse", "retrain its choice"
+        if not means.moves_alphas:
+            told, next_ = f"{told}; its alphas rest", "select by method=perturb, which reads none"
+        return {"verdict": HEALTHY, "because": told, "try": next_, "signs": rows}
     return {"verdict": first.name, "because": first.says, "try": first.advice, "signs": rows}
