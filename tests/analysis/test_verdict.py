@@ -1,5 +1,7 @@
 """The verdict on a search: which sign holds first, and what to try."""
 
+from dataclasses import replace
+
 import pytest
 
 from nasrun.analysis.verdict import HEALTHY, Means, growth, signs, verdict
@@ -19,10 +21,11 @@ SOUND = {
 }
 
 WATCHDOG = Watchdog(skip_share=0.75, free_share=1.0, patience=1, on_collapse="warn")
+MEANS = Means(strategy="darts", watchdog=WATCHDOG)
 
 
 def judged(**measured):
-    return advised(Means(watchdog=WATCHDOG), **measured)
+    return advised(MEANS, **measured)
 
 
 def advised(means, **measured):
@@ -59,7 +62,7 @@ def test_a_supernet_of_two_classes_is_untrained_only_if_it_answers_about_as_by_g
 
 def test_thresholds_of_shares_are_those_of_the_searchs_own_watchdog():
     strict = Watchdog(skip_share=0.2, free_share=1.0, patience=1, on_collapse="warn")
-    assert advised(Means(watchdog=strict))["verdict"] == "skip connections dominate"
+    assert advised(replace(MEANS, watchdog=strict))["verdict"] == "skip connections dominate"
 
 
 COLLAPSES = (
@@ -74,20 +77,19 @@ COLLAPSES = (
         ({"perturbs": False}, "method=perturb"),
         ({"watchdog": None}, "method=healthy"),
         ({"samples": True}, "strategy=snas"),
-        ({"smooths": True}, "strategy=sdarts"),
-        ({"key": "strategy.inner"}, "strategy.weight_optimizer"),
+        ({"strategy": "sdarts"}, "strategy=sdarts"),
     ],
 )
 def test_no_advice_is_refused_or_changes_nothing(means, refused):
     before = [judged(**collapse)["try"] for collapse in COLLAPSES]
-    after = [advised(Means(**{"watchdog": WATCHDOG, **means}), **each)["try"] for each in COLLAPSES]
+    after = [advised(replace(MEANS, **means), **each)["try"] for each in COLLAPSES]
     assert any(refused in advice for advice in before)
     assert not any(refused in advice for advice in after)
     assert all(advice.split()[0] in ("raise", "select", "search") for advice in after)
 
 
 def test_alphas_that_rest_are_no_sign_and_their_choice_is_that_of_perturb():
-    resting = Means(moves_alphas=False)
+    resting = replace(MEANS, moves_alphas=False)
     for collapse in COLLAPSES[1:]:
         found = advised(resting, **collapse)
         assert (found["verdict"], len(found["signs"])) == (HEALTHY, 1)
@@ -97,26 +99,27 @@ def test_alphas_that_rest_are_no_sign_and_their_choice_is_that_of_perturb():
 @pytest.mark.parametrize(
     ("strategy", "expected"),
     [
-        ("darts", {"perturbs": True, "samples": False, "smooths": False}),
+        ("darts", {"perturbs": True, "samples": False, "moves_alphas": True}),
         ("dsnas", {"perturbs": False, "samples": True}),
         ("snas", {"perturbs": True, "samples": True}),
-        ("sdarts", {"smooths": True, "moves_alphas": True}),
-        ("fixed_alpha", {"moves_alphas": False, "watchdog": None}),
-        ("sgas", {"key": "strategy.inner", "perturbs": True}),
+        ("fixed_alpha", {"perturbs": True, "watchdog": None}),
+        ("sgas", {"perturbs": True, "samples": False}),
     ],
 )
 def test_the_means_of_a_search_are_those_of_its_settings(begin, strategy, expected):
     small = ["width=2", "depth=3", "images=64", "dataset.size=8", "space.nodes=1"]
     small += ["space.kept_edges=1", "batch_size=16", "budget.threads=1", "budget.device=cpu"]
     search = begin(f"strategy={strategy}", "rounds=1", *small)
-    means = Means.of(search)
+    means = Means.of(search, strategy, [{"entropy": 2.0, "lr": 0.1}, {"entropy": 1.0, "lr": 0.1}])
     assert {key: getattr(means, key) for key in expected} == expected
     search.supernet.fixed = dict(search.space.sample())
-    assert not Means.of(search).perturbs
+    resting = Means.of(search, strategy, [{"entropy": 2.0, "lr": 0.1}, {"entropy": 2.0, "lr": 0.0}])
+    assert (resting.perturbs, resting.moves_alphas) == (False, False)
+    assert Means.of(search, strategy, [{"entropy": 2.0}]).moves_alphas  # one round shows nothing
 
 
 def test_what_is_not_known_gives_no_sign():
-    few = signs({**SOUND, "growth": None, "gap": None, "agreement": None}, Means())
+    few = signs({**SOUND, "growth": None, "gap": None, "agreement": None}, MEANS)
     assert {sign.name for sign in few} & {"growing sharpness", "discretisation gap"} == set()
 
 

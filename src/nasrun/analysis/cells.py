@@ -27,7 +27,7 @@ from nasrun.files import write_json
 from nasrun.genotype import NONE, Genotype
 from nasrun.pictures import cells as drawing
 from nasrun.pictures import plots
-from nasrun.pipeline.given import placed_architecture
+from nasrun.pipeline.given import RANDOM, placed_architecture
 from nasrun.pipeline.plan import import_trusted
 from nasrun.pipeline.source import find_run
 from nasrun.pipeline.stages import SELECT
@@ -122,7 +122,12 @@ def analyse(
 
 
 def given(names: Sequence[str], space: str | None, trust: Sequence[str]) -> Iterator[Named]:
-    """Yield the named architectures; ValueError for a space without cells."""
+    """Yield the named architectures; ValueError for a space without cells, or two random ones."""
+    if names.count(RANDOM) > 1:
+        raise ValueError(
+            f"genotype={RANDOM}: is one architecture, the same each time; give it once, and draw "
+            "others by `nasrun analyze variants`"
+        )
     for name in names:
         short, genotype, home, settings = placed_architecture(name, space, trust)
         cells_of(home)

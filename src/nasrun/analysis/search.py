@@ -41,6 +41,7 @@ from nasrun.pictures import measured
 from nasrun.runs.finished import load_search
 from nasrun.runs.run import Run
 from nasrun.spaces.darts import Cell, CellNetwork
+from nasrun.stage import Metrics
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.strategies.curvature import Curvature
 
@@ -213,8 +214,8 @@ def analyse(
         kept = Measurements(folder, ["search", home.record["fingerprint"]])
         record = _looks(strategy, chosen, rounds, shuffles, curvature, kept.once)
         metrics = home.search().metrics()
-        logged = [round.get("alpha_eigenvalue") for round in metrics]
-        record |= _judged(strategy, record, logged)
+        means = Means.of(strategy, home.record["choices"]["strategy"], metrics)
+        record |= _judged(strategy, record, metrics, means)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / RECORD, record)
         over_rounds = _operations(strategy)
@@ -277,7 +278,7 @@ def _looks(
 
 
 def _judged(
-    strategy: SupernetStrategy, record: Mapping[str, Any], logged: Sequence[float | None]
+    strategy: SupernetStrategy, record: Mapping[str, Any], rounds: Sequence[Metrics], means: Means
 ) -> dict[str, Any]:
     """Return the gap, the numbers that the alphas give, and the verdict."""
     accuracy, child = record["validation_accuracy"], record["child_accuracy"]
@@ -287,11 +288,10 @@ def _judged(
         "accuracy": accuracy,
         "chance": 1 / strategy.task.outputs,
         "gap": None if child is None else accuracy - child,
-        "growth": growth(logged),
+        "growth": growth([metrics.get("alpha_eigenvalue") for metrics in rounds]),
         "skip_likelier": fmean(r["skip"] > r["parametric"] for r in rows) if rows else None,
         "agreement": record["agreement"].get("discretised"),
     }
-    means = Means.of(strategy)
     return {"facts": known, **verdict(signs(known, means), means)}
 
 

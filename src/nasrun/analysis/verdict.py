@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from nasrun.genotype import NONE, SKIP
+from nasrun.stage import Metrics
 from nasrun.strategies.base import SupernetStrategy
-from nasrun.strategies.differentiable import Differentiable
 from nasrun.strategies.history import Watchdog
-from nasrun.strategies.radars import Radars
-from nasrun.strategies.sdarts import Smoothed
-from nasrun.strategies.sgas import Greedy
 from nasrun.supernet.relaxation import Softmax
 from nasrun.supernet.supernet import Probabilities
 
@@ -49,7 +46,7 @@ class Sign:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class Symptom:
     """A sign that holds if the number `key` is at least a threshold, or at most, not `above`.
 
     Numbers that are `of_alphas` mean nothing for alphas that never moved.
@@ -66,35 +63,34 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Means:
-    """What a search is and can still try, on which advice depends.
+    """What a search still allows to try, on which advice depends.
 
-    `key` is that of the settings that train the supernet. Whether its alphas move, its mixtures are
-    sampled or its loss is smoothed in the alphas; and whether `perturbs`, the selector, has an edge
-    left to decide and an operation to miss.
+    `strategy` is the option that was searched with. `samples` says whether training samples its
+    mixtures, `perturbs` whether the selector has an edge to decide and an operation to miss, and
+    `moves_alphas` whether the entropy ever changed.
     """
 
-    key: str = "strategy"
-    watchdog: Watchdog | None = None
+    strategy: str
+    watchdog: Watchdog | None
     moves_alphas: bool = True
     samples: bool = False
-    smooths: bool = False
     perturbs: bool = True
 
     @classmethod
-    def of(cls, strategy: SupernetStrategy) -> Means:
-        """Return those of a finished search."""
-        supernet = strategy.supernet
-        open_ = any(name not in supernet.fixed for name in supernet.space.rows)
-        inner = strategy.inner if isinstance(strategy, Greedy | Radars) else strategy
-        trainer = inner if isinstance(inner, Differentiable) else None
-        level = None if trainer is None else trainer.level
+    def of(cls, searched: SupernetStrategy, option: str, rounds: Sequence[Metrics]) -> Means:
+        """Return those of a finished search by this option, with the metrics of its rounds."""
+        supernet = searched.supernet
+        entropies = {
+            tuple(value for name, value in metrics.items() if name.startswith("entropy"))
+            for metrics in rounds
+        }
         return cls(
-            key="strategy" if trainer is None else trainer.key,
-            watchdog=strategy.history.watchdog,
-            moves_alphas=level is None or any(level.moves_alphas(sum(p)) for p in level.phases),
+            strategy=option,
+            watchdog=searched.history.watchdog,
+            moves_alphas=len(rounds) < 2 or len(entropies) > 1,
             samples=not isinstance(supernet.relaxation, Softmax),
-            smooths=isinstance(level, Smoothed),
-            perturbs=supernet.relaxation.mixes and open_,
+            perturbs=supernet.relaxation.mixes
+            and any(name not in supernet.fixed for name in supernet.space.rows),
         )
 
 
@@ -148,85 +144,87 @@ def signs(measured: Mapping[str, float | None], means: Means) -> list[Sign]:
     `measured` has `facts`, `accuracy`, `chance`, `gap`, `growth`, `skip_likelier`, `agreement`.
     """
     found = []
-    for rule in rules(measured.get("chance") or 0.0, means):
-        value = measured.get(rule.key)
-        if value is not None and (means.moves_alphas or not rule.of_alphas):
-            passed = value >= rule.threshold if rule.above else value <= rule.threshold
-            found.append(Sign(rule.name, value, rule.threshold, passed, rule.says, rule.advice))
+    for symptom in symptoms(measured.get("chance") or 0.0, means):
+        value = measured.get(symptom.key)
+        if value is not None and (means.moves_alphas or not symptom.of_alphas):
+            passed = value >= symptom.threshold if symptom.above else value <= symptom.threshold
+            found.append(
+                Sign(symptom.name, value, symptom.threshold, passed, symptom.says, symptom.advice)
+            )
     return found
 
 
-def rules(chance: float, means: Means) -> tuple[Rule, ...]:
-    """Return the rules of all signs, in order, with what this search can still try."""
-    watchdog, optimizer = means.watchdog, f"{means.key}.weight_optimizer"
+def symptoms(chance: float, means: Means) -> tuple[Symptom, ...]:
+    """Return all symptoms, in order, with what this search can still try."""
+    watchdog = means.watchdog
     skips = SKIPS if watchdog is None else watchdog.skip_share
     free = FREE if watchdog is None else watchdog.free_share
     perturb = "select by method=perturb" if means.perturbs else ""
     earlier = "select an earlier round by method=frontier"
     healthy = "" if watchdog is None else "select by method=healthy, the last round before"
-    smooth = "" if means.smooths else "search with strategy=sdarts"
+    smooth = "" if means.strategy == "sdarts" else "search with strategy=sdarts"
     sample = "" if means.samples else "search with strategy=snas, which samples architectures"
     return (
-        Rule(
+        Symptom(
             name="untrained",
             key="accuracy",
             threshold=min(UNTRAINED * chance, chance + HARDLY * (1 - chance)),
             above=False,
             of_alphas=False,
             says="the supernet answers hardly better than by guessing",
-            advice=f"raise rounds, or {optimizer}.lr",
+            advice="raise rounds, or the learning rate of the weights",
         ),
-        Rule(
+        Symptom(
             name="uniform alphas",
             key="entropy",
             threshold=UNIFORM,
             says="the alphas are nearly uniform, so the search has decided nothing",
             advice=_or("raise rounds or alpha_lr", perturb and f"{perturb}, which reads no alphas"),
         ),
-        Rule(
+        Symptom(
             name=f"{NONE} dominates",
             key="none",
             threshold=NONES,
             says=f"`{NONE}` is the likeliest choice of many edges, which then are worth nothing",
             advice=_or(perturb, f"search a space without {NONE} (space=darts_s5)"),
         ),
-        Rule(
+        Symptom(
             name="skip connections dominate",
             key="skip_share",
             threshold=skips,
             says=f"`{SKIP}` takes over the cells",
             advice=_or(healthy or earlier, smooth),
         ),
-        Rule(
+        Symptom(
             name="skip connections dominate",
             key="skip_likelier",
             threshold=skips,
             says=f"`{SKIP}` is likelier than every operation with weights on most edges",
             advice=_or(perturb, smooth) or earlier,
         ),
-        Rule(
+        Symptom(
             name="no weights are left",
             key="free_share",
             threshold=free,
             says="the architecture has no operation with weights",
             advice=_or("select by method=at_least with a size", healthy and "by method=healthy"),
         ),
-        Rule(
+        Symptom(
             name="discretisation gap",
             key="gap",
             threshold=GAP,
             says="the architecture alone loses much of the supernet's accuracy",
             advice=_or(perturb, sample) or "raise rounds",
         ),
-        Rule(
+        Symptom(
             name="growing sharpness",
             key="growth",
             threshold=GROWTH,
             above=False,
             says="the loss becomes sharp in the alphas",
-            advice=_or(earlier, f"raise {optimizer}.weight_decay"),
+            advice=_or(earlier, "raise the weight decay of the weights"),
         ),
-        Rule(
+        Symptom(
             name="misleading alphas",
             key="agreement",
             threshold=MISLED,
