@@ -19,10 +19,24 @@ LIMITS = ("max_params_m", "max_macs_m", "max_latency_ms", "min_intensity")
 """The keys that limit the costs of the found network."""
 MEMORY = ("max_memory_gib", "reserve_gib", "memory_factor")
 """The keys that limit the memory of the process."""
+ARITHMETIC = ("device", "precision", "compile", "deterministic")
+"""The keys that say how a network is computed."""
 
 
 class BudgetSpent(Exception):
     """`max_hours` have passed; the state is saved, and the same command continues."""
+
+
+def devices() -> list[str]:
+    """Return the kinds of devices that this machine has, the fastest first."""
+    import torch
+
+    have = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    return [device for device, there in have.items() if there]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,15 +133,9 @@ class Budget:
         """
         import torch
 
-        have = {
-            "cuda": torch.cuda.is_available(),
-            "mps": torch.backends.mps.is_available(),
-            "cpu": True,
-        }
-        device = self.device
-        if device == "auto":
-            device = next(name for name in ("cuda", "mps", "cpu") if have[name])
-        if not have[device]:
+        have = devices()
+        device = have[0] if self.device == "auto" else self.device
+        if device not in have:
             raise ValueError(
                 f"budget.device={device}: this machine has none, use budget.device=auto"
             )
@@ -161,8 +169,7 @@ class Budget:
     @property
     def arithmetic(self) -> dict[str, Any]:
         """The resolved settings that say how a network is computed, limits and threads aside."""
-        keys = ("device", "precision", "compile", "deterministic")
-        return {key: self.resolved[key] for key in keys if key in self.resolved}
+        return {key: self.resolved[key] for key in ARITHMETIC if key in self.resolved}
 
     @property
     def size(self) -> int:

@@ -1,6 +1,6 @@
 """The analysis of a cell, compared with all cells of its space."""
 
-from nasrun.analysis.cells import AllCells, describe
+from nasrun.analysis.cells import AllCells, Named, describe, unlike
 from nasrun.pipeline.given import architecture_of
 
 
@@ -20,3 +20,9 @@ def test_a_space_with_too_many_wirings_has_no_shares(monkeypatch):
     _, genotype, space = architecture_of("darts_v2", None, [])
     normal = describe(AllCells(space), genotype, "normal")
     assert (normal["width"], normal["wirings"], normal["width_share"]) == (3.5, 180, None)
+
+
+def test_a_number_that_a_repeated_name_gets_is_never_the_name_of_another():
+    _, genotype, space = architecture_of("darts_v2", None, [])
+    given = [Named(name, genotype, space, {}) for name in ("a", "a", "a-2", "a")]
+    assert [each.name for each in unlike(given)] == ["a", "a-2", "a-2-2", "a-3"]

@@ -85,10 +85,23 @@ def test_what_cannot_be_shuffled_is_refused_before_anything_is_tuned(nasrun, her
     assert nasrun("search", *words, "budget.threads=1").status == 0
     (run,) = here.glob("outputs/*nasbench201*/v001")
     with pytest.raises(ValueError, match="use shuffles=0"):
-        analyse(str(run), edges=1, rounds=1_000_000, shuffles=1, images=0, out=None, trust=[])
+        analyse(
+            str(run),
+            edges=1,
+            rounds=1_000_000,
+            shuffles=1,
+            images=0,
+            exactly=True,
+            out=None,
+            trust=[],
+        )
     with pytest.raises(ValueError, match=r"images=99: there are 16 validation images; use at most"):
-        analyse(str(run), edges=1, rounds=1, shuffles=0, images=99, out=None, trust=[])
-    found = analyse(str(run), edges=1, rounds=1, shuffles=0, images=0, out=None, trust=[])
+        analyse(
+            str(run), edges=1, rounds=1, shuffles=0, images=99, exactly=True, out=None, trust=[]
+        )
+    found = analyse(
+        str(run), edges=1, rounds=1, shuffles=0, images=0, exactly=True, out=None, trust=[]
+    )
     assert len(found["strengths"]) == 5
 
 
@@ -97,12 +110,14 @@ def test_numbers_that_mean_nothing_are_refused_before_the_run_is_read():
     right = {"edges": 1, "rounds": 1, "shuffles": 1}
     for key in right:
         with pytest.raises(ValueError, match=f"^{key}=-1: use 0 or more"):
-            analyse("nowhere", **{**right, key: -1}, images=0, out=None, trust=[])
+            analyse("nowhere", **{**right, key: -1}, images=0, exactly=True, out=None, trust=[])
 
 
 def test_more_edges_than_there_are_are_refused(searched):
     with pytest.raises(ValueError, match="edges=11: the space has 10, use 10 or fewer"):
-        analyse(searched, edges=11, rounds=1, shuffles=0, images=0, out=None, trust=[])
+        analyse(
+            searched, edges=11, rounds=1, shuffles=0, images=0, exactly=True, out=None, trust=[]
+        )
 
 
 def test_likelier_operations_agree_with_stronger_ones_edge_by_edge():
@@ -114,3 +129,16 @@ def test_likelier_operations_agree_with_stronger_ones_edge_by_edge():
     other = rows("b", (0.1, 0.5, 0.5), (0.3, 0.4, 0.5), (0.6, 0.2, 0.5))
     found = agreement([*same, *other])
     assert found == {"discretised": 0.0, "without": 1.0, "strongest": 0.5}  # b's losses are alike
+
+
+def test_an_edge_whose_operations_are_equally_likely_or_strong_is_no_case_for_the_strongest():
+    rows = [
+        {"edge": edge, "probability": p, "accuracy_discretised": strength, "accuracy_without": 0.5}
+        for edge, pairs in {
+            "sound": [(0.2, 0.9), (0.8, 0.3)],
+            "equally likely": [(0.5, 0.9), (0.5, 0.3)],
+            "equally strong": [(0.2, 0.4), (0.8, 0.4)],
+        }.items()
+        for p, strength in pairs
+    ]
+    assert agreement(rows) == pytest.approx({"discretised": -1.0, "strongest": 0.0})

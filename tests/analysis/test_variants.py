@@ -24,6 +24,14 @@ def of_nodes(genotype, cell):
     return Counter((name.split("-")[0], choice) for name, choice in kept.items())
 
 
+def test_a_space_with_too_many_wirings_is_told_to_change_operations(monkeypatch):
+    monkeypatch.setattr("nasrun.analysis.variants.MOST", 179)
+    _, darts_v2, space = architecture_of("darts_v2", None, [])
+    told = "space=darts: 180 wirings, more than the 179 that .* use change=operations"
+    with pytest.raises(ValueError, match=told):
+        next(rewired(space, darts_v2, "normal", 1, [], drawing()))
+
+
 def test_other_connections_have_the_asked_widths_and_the_operations_of_every_node():
     _, darts_v2, space = architecture_of("darts_v2", None, [])
     widths = [Fraction(2), Fraction(5, 2), Fraction(3), Fraction(7, 2)]

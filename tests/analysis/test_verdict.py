@@ -1,8 +1,10 @@
 """The verdict on a search: which sign holds first, and what to try."""
 
+from dataclasses import replace
+
 import pytest
 
-from nasrun.analysis.verdict import HEALTHY, growth, signs, verdict
+from nasrun.analysis.verdict import HEALTHY, Means, growth, signs, verdict
 from nasrun.strategies.history import Watchdog
 
 SOUND = {
@@ -18,9 +20,16 @@ SOUND = {
     "agreement": 0.5,
 }
 
+WATCHDOG = Watchdog(skip_share=0.75, free_share=1.0, patience=1, on_collapse="warn")
+MEANS = Means(strategy="darts", watchdog=WATCHDOG)
+
 
 def judged(**measured):
-    return verdict(signs({**SOUND, **measured}, None))
+    return advised(MEANS, **measured)
+
+
+def advised(means, **measured):
+    return verdict(signs({**SOUND, **measured}, means), means)
 
 
 def test_the_first_sign_that_holds_is_the_verdict_and_all_numbers_are_kept():
@@ -53,11 +62,64 @@ def test_a_supernet_of_two_classes_is_untrained_only_if_it_answers_about_as_by_g
 
 def test_thresholds_of_shares_are_those_of_the_searchs_own_watchdog():
     strict = Watchdog(skip_share=0.2, free_share=1.0, patience=1, on_collapse="warn")
-    assert verdict(signs(SOUND, strict))["verdict"] == "skip connections dominate"
+    assert advised(replace(MEANS, watchdog=strict))["verdict"] == "skip connections dominate"
+
+
+COLLAPSES = (
+    *({"accuracy": 0.1}, {"entropy": 1.0}, {"none": 1.0}, {"skip_share": 1.0}, {"growth": 0.1}),
+    *({"skip_likelier": 1.0}, {"free_share": 1.0}, {"gap": 0.5}, {"agreement": -1.0}),
+)
+
+
+@pytest.mark.parametrize(
+    ("means", "refused"),
+    [
+        ({"perturbs": False}, "method=perturb"),
+        ({"watchdog": None}, "method=healthy"),
+        ({"samples": True}, "strategy=snas"),
+        ({"strategy": "sdarts"}, "strategy=sdarts"),
+    ],
+)
+def test_no_advice_is_refused_or_changes_nothing(means, refused):
+    before = [judged(**collapse)["try"] for collapse in COLLAPSES]
+    after = [advised(replace(MEANS, **means), **each)["try"] for each in COLLAPSES]
+    assert any(refused in advice for advice in before)
+    assert not any(refused in advice for advice in after)
+    assert all(advice.split()[0] in ("raise", "select", "search") for advice in after)
+
+
+def test_alphas_that_rest_are_no_sign_and_their_choice_is_that_of_perturb():
+    resting = replace(MEANS, moves_alphas=False)
+    for collapse in COLLAPSES[1:]:
+        found = advised(resting, **collapse)
+        assert (found["verdict"], len(found["signs"])) == (HEALTHY, 1)
+        assert "method=perturb" in found["try"]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "expected"),
+    [
+        ("darts", {"perturbs": True, "samples": False, "moves_alphas": True}),
+        ("dsnas", {"perturbs": False, "samples": True}),
+        ("snas", {"perturbs": True, "samples": True}),
+        ("fixed_alpha", {"perturbs": True, "watchdog": None}),
+        ("sgas", {"perturbs": True, "samples": False}),
+    ],
+)
+def test_the_means_of_a_search_are_those_of_its_settings(begin, strategy, expected):
+    small = ["width=2", "depth=3", "images=64", "dataset.size=8", "space.nodes=1"]
+    small += ["space.kept_edges=1", "batch_size=16", "budget.threads=1", "budget.device=cpu"]
+    search = begin(f"strategy={strategy}", "rounds=1", *small)
+    means = Means.of(search, strategy, [{"entropy": 2.0, "lr": 0.1}, {"entropy": 1.0, "lr": 0.1}])
+    assert {key: getattr(means, key) for key in expected} == expected
+    search.supernet.fixed = dict(search.space.sample())
+    resting = Means.of(search, strategy, [{"entropy": 2.0, "lr": 0.1}, {"entropy": 2.0, "lr": 0.0}])
+    assert (resting.perturbs, resting.moves_alphas) == (False, False)
+    assert Means.of(search, strategy, [{"entropy": 2.0}]).moves_alphas  # one round shows nothing
 
 
 def test_what_is_not_known_gives_no_sign():
-    few = signs({**SOUND, "growth": None, "gap": None, "agreement": None}, None)
+    few = signs({**SOUND, "growth": None, "gap": None, "agreement": None}, MEANS)
     assert {sign.name for sign in few} & {"growing sharpness", "discretisation gap"} == set()
 
 

@@ -261,7 +261,7 @@ REFUSED = {
     ),
     "more images to judge by than there are": (
         "run selector=perturb selector.judge.images=4000",
-        "selector.judge.images=4000: of 360 images; use at most all of them",
+        "selector.judge.images=4000: there are 360; use at most 360",
     ),
     "an early stop inside radars": (
         "search strategy=radars strategy.inner.watchdog.on_collapse=stop",

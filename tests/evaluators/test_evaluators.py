@@ -136,7 +136,7 @@ def test_an_inherited_score_can_be_that_on_a_part_of_the_validation_images(begun
     assert evaluator(genotype) == part
     evaluator.measured = kept
     assert evaluator(genotype) == whole != part
-    with pytest.raises(ValueError, match=r"^evaluator\.images=51: of 50 images; use at most all"):
+    with pytest.raises(ValueError, match=r"^evaluator\.images=51: there are 50; use at most 50"):
         begun("inherited", "images=200", "strategy.evaluator.images=51")
 
 

@@ -22,6 +22,19 @@ def test_a_loaded_search_is_the_supernet_as_it_ended(finished):
     assert strategy.done
 
 
+def test_a_search_of_a_device_that_is_missing_here_is_measured_on_another(finished, monkeypatch):
+    monkeypatch.setattr("nasrun.budget.devices", lambda: ["cpu"])
+    monkeypatch.setattr("nasrun.runs.finished.devices", lambda: ["cpu"])
+    expected, config = load_search(finished), Run(finished).config
+    there = {"device": "cuda", "precision": "tf32", "compile": "graphs", "deterministic": True}
+    config["budget"] = config["budget"] | there
+    monkeypatch.setattr(Run, "config", config)
+    with pytest.warns(UserWarning, match="this machine has no device=cuda, on which it was"):
+        strategy = load_search(finished)
+    assert strategy.task.budget.arithmetic == {"device": "cpu", "precision": "fp32"}
+    assert strategy.validate() == expected.validate()
+
+
 def digits_test_part():
     from nasrun.data.images import Digits
 

@@ -5,11 +5,12 @@ Each is compared with all cells of the space: the share that is at most as wide,
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,7 @@ from nasrun.files import write_json
 from nasrun.genotype import NONE, Genotype
 from nasrun.pictures import cells as drawing
 from nasrun.pictures import plots
-from nasrun.pipeline.given import placed_architecture
+from nasrun.pipeline.given import RANDOM, placed_architecture
 from nasrun.pipeline.source import find_run
 from nasrun.pipeline.stages import SELECT
 from nasrun.runs.show import published_network
@@ -110,8 +111,7 @@ def analyse(
         whole = wholes.setdefault(_key(each.space), AllCells(each.space))
         rows.append(_row(each, whole, network))
     record: dict[str, Any] = {"cells": rows}
-    home = results.home_of(folder)
-    with nullcontext() if home is None else home.lock():
+    with results.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         pictures = list(_draw(found, wholes, folder))
         record["pictures"] = list(map(str, pictures))
@@ -120,7 +120,12 @@ def analyse(
 
 
 def given(names: Sequence[str], space: str | None, trust: Sequence[str]) -> Iterator[Named]:
-    """Yield the named architectures; ValueError for a space without cells."""
+    """Yield the named architectures; ValueError for a space without cells, or two random ones."""
+    if names.count(RANDOM) > 1:
+        raise ValueError(
+            f"genotype={RANDOM}: is one architecture, the same each time; give it once, and draw "
+            "others by `nasrun analyze variants`"
+        )
     for name in names:
         short, genotype, home, settings = placed_architecture(name, space, trust)
         cells_of(home)
@@ -145,13 +150,12 @@ def _selected(path: str | None, trust: Sequence[str]) -> Iterator[Named]:
 
 def unlike(found: Sequence[Named]) -> list[Named]:
     """Return the architectures with distinct names: repeated names get a number."""
-    times: Counter[str] = Counter()
-    renamed = []
+    taken: dict[str, Named] = {}
     for each in found:
-        times[each.name] += 1
-        name = each.name if times[each.name] == 1 else f"{each.name}-{times[each.name]}"
-        renamed.append(replace(each, name=name))
-    return renamed
+        numbered = (f"{each.name}-{number}" for number in itertools.count(2))
+        name = next(name for name in chain([each.name], numbered) if name not in taken)
+        taken[name] = replace(each, name=name)
+    return list(taken.values())
 
 
 def _key(space: DecisionSpace) -> Any:
@@ -284,7 +288,10 @@ def told(record: Mapping[str, Any]) -> Iterator[Exhibit | str]:
     ]
     if judged:
         yield Exhibit("", ("architecture", "data", "true result", "rank"), judged)
-    yield "as wide, as deep, as large: the share of the space that is at most so"
+    yield (
+        "`as wide`, `as deep` and `as large` are the shares of all cells or networks of the space "
+        "that are at most that wide, deep or large"
+    )
 
 
 def _percentile(share: float | None) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -144,8 +143,7 @@ def analyse(
     folder = results.place("convergence", None, out)
     settings = [nodes[RETRAIN.name], identity({"dataset": nodes["dataset"]}), budget.arithmetic]
     kept = Measurements(folder, ["convergence", *settings, contents and contents.digest])
-    home = results.home_of(folder)
-    with nullcontext() if home is None else home.lock():
+    with results.writing(folder):
         orders = _orders(found, range(first, first + seeds), nodes, folder)
         (folder / WEIGHTS).mkdir(parents=True, exist_ok=True)
         _train(found, orders, recipe, budget, engine, kept)

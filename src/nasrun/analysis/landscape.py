@@ -8,8 +8,7 @@ w1 + t (w2 - w1). Every row of a grid is kept as soon as it is known, so that a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from nasrun import ops
 from nasrun.analysis import results
 from nasrun.analysis.kept import Measurements
-from nasrun.analysis.solutions import Opened, Solution, moments
+from nasrun.analysis.solutions import Opened, Solution, moments, told_apart
 from nasrun.budget import Budget
 from nasrun.config import build_all, compose, import_trusted, resolve
 from nasrun.data.splits import Part
@@ -57,10 +56,21 @@ class Where:
     recalibrated: bool
     seed: int
 
-    def at_most(self, images: int) -> Where:
-        """Return these points with no more than this number of images."""
+    def __post_init__(self) -> None:
+        if self.batch_size >= self.images:
+            raise ValueError(
+                f"batch_size={self.batch_size}: one batch has all images={self.images}, and the "
+                f"gradient varies over batches; use at most {self.images - 1}"
+            )
+
+    def at_most(self, images: int, *, same_batches: bool) -> Where:
+        """Return these points with no more than this number of images.
+
+        Without `same_batches`, the size of batches is the default for so many images.
+        """
         least = min(self.images, images)
-        return replace(self, images=least, batch_size=min(self.batch_size, least))
+        batch_size = self.batch_size if same_batches else batches_of(least)
+        return replace(self, images=least, batch_size=batch_size)
 
     @property
     def places(self) -> list[float]:
@@ -71,6 +81,11 @@ class Where:
     def steps(self) -> list[float]:
         """Positions on the line."""
         return np.linspace(-0.25, 1.25, self.line).tolist()
+
+
+def batches_of(images: int) -> int:
+    """Return the default size of batches, of which there are two or more."""
+    return max(2, min(100, images // 2))
 
 
 @dataclass(frozen=True)
@@ -213,26 +228,27 @@ def analyse(
     where: Where,
     overrides: Sequence[str],
     *,
-    exactly: bool,
+    typed: Collection[str],
     branch: str | None,
     out: str | None,
     trust: Sequence[str],
 ) -> dict[str, Any]:
     """Measure the rows that are not kept, write, and draw.
 
-    Where a part has fewer images than `where` asks for, all are used, unless it must be `exactly`
-    that number.
+    Where a part has fewer images than `where` asks for, all are used, unless `images` is among the
+    `typed` keys.
     """
     import_trusted(trust)
-    found = [Solution.at(path, branch) for path in paths]
+    found = told_apart([Solution.at(path, branch) for path in paths])
     config = compose(overrides).config
     nodes = {key: resolve(config[key]) for key in ("budget", "engine")}
     budget, engine = build_all(nodes, trust).values()
     engine.check(budget)
     budget.apply()
     opened = [each.opened(budget, trust) for each in found]
-    if not exactly:
-        where = where.at_most(min(each.count(where.part) for each in opened))
+    if "images" not in typed:
+        most = min(each.count(where.part) for each in opened)
+        where = where.at_most(most, same_batches="batch_size" in typed)
     for each in opened:
         each.images(where.part, where.images)
     if where.line:
@@ -248,8 +264,7 @@ def analyse(
         steps, length = [(t, 0.0) for t in where.steps], max(where.grid, 5)
         parts = [tuple(steps[n : n + length]) for n in range(0, len(steps), length)]
         rows += [GridRow(tuple(found), part) for part in parts]
-    home = results.home_of(folder)
-    with nullcontext() if home is None else home.lock():
+    with results.writing(folder):
         waiting = [row for row in rows if not kept.has(*_what(row))]
         job = MeasureRow(where, budget, tuple(trust), ops.modules(ops.known()))
         try:

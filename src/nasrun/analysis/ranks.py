@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -141,32 +140,21 @@ def analyse(
 
     Without either, the space's own table has the true values; ValueError if it has none.
     """
-    path = truth_table(sample, judge, table)
-    if path is None:
-        assert judge is not None
-        true = judge.name
-    else:
-        true = column_of(path, column, sample.data)
-    home = results.home_of(folder)
-    with ExitStack() as held:
-        if home is not None:
-            held.enter_context(home.lock())
+    source = truth_table(sample, table) if judge is None else judge
+    true = column_of(source, column, sample.data) if isinstance(source, Path) else source.name
+    with results.writing(folder):
         drawn = sample.draw(number)
         lines = score(sample, [*scorers, *([] if judge is None else [judge])], drawn, folder)
         of = {s.name: [x for x in lines if x["made_with"] == s.identity] for s in scorers}
         columns = {k: v for s in scorers for k, v in columns_of(s, of[s.name]).items()}
         seconds = {name: statistics.median(x["seconds"] for x in some) for name, some in of.items()}
-        truth: Mapping[str, float]
-        if path is None:
-            assert judge is not None
-            own = [x for x in lines if x["made_with"] == judge.identity]
-            truth = next(iter(columns_of(judge, own).values()), {})
-            truth = {each: value for each, value in truth.items() if math.isfinite(value)}
+        if isinstance(source, Path):
+            truth = sample.truth(drawn, Table.read(source).columns[true])
         else:
-            truth = sample.truth(drawn, Table.read(path).columns[true])
+            truth = _judged(source, lines)
         record = {
             "truth": true,
-            "table": None if path is None else str(path),
+            "table": str(source) if isinstance(source, Path) else None,
             "architectures": number,
             "seed": sample.seed,
             "top": top,
@@ -178,16 +166,27 @@ def analyse(
     return record
 
 
-def truth_table(sample: Sample, judge: Scorer | None, table: str | None) -> Path | None:
-    """Return the table of true values, `None` if a judge gives them; ValueError without either."""
-    if judge is not None:
-        return None
+def truth_table(sample: Sample, table: str | None) -> Path:
+    """Return the given table of true values, or the space's own; ValueError without either."""
     if table is None and sample.table is None:
         raise ValueError(
             "space.table=null: give a table of true accuracies, or against=EVALUATOR, whose scores "
             "are then the truth"
         )
     return Path(table or sample.table or "")
+
+
+def _judged(judge: Scorer, lines: Sequence[Mapping[str, Any]]) -> Column:
+    """Return the judge's finite scores; ValueError if there are fewer than two."""
+    own = [line for line in lines if line["made_with"] == judge.identity]
+    scores = next(iter(columns_of(judge, own).values()), {})
+    found = {each: value for each, value in scores.items() if math.isfinite(value)}
+    if len(found) < 2:
+        raise ValueError(
+            f"{judge.name}: {len(found)} of its scores are finite, too few to compare with; set "
+            "its keys by against.KEY=VALUE, or use a larger count"
+        )
+    return found
 
 
 def _panels(

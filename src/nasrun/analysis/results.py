@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from nasrun.pipeline.source import find_run
@@ -28,7 +30,10 @@ def place(part: str, run: str | None, out: str | None) -> Path:
     return folder
 
 
-def home_of(folder: Path) -> Run | None:
-    """Return the run around a part's folder, which is locked during writing, or `None`."""
-    inside = (Run(path) for path in folder.absolute().parents)
-    return next((run for run in inside if run.exists), None)
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Lock the run around a part's folder in the context, if there is one."""
+    around = (Run(path) for path in folder.absolute().parents)
+    home = next((run for run in around if run.exists), None)
+    with nullcontext() if home is None else home.lock():
+        yield

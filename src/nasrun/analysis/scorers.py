@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,10 @@ from nasrun.config import (
     build,
     build_all,
     compose,
+    depends,
     import_trusted,
     key_of,
+    put,
     resolve,
     root_of,
 )
@@ -189,9 +191,10 @@ def of_words(
     Raises ValueError for words without effect.
     """
     for override in overrides:
-        if root_of(key_of(override)) not in (*READS, "hydra"):
+        key = key_of(override)
+        if root_of(key) not in (*READS, "hydra"):
             raise ValueError(f"{override}: has no effect on `nasrun analyze ranks`, leave it out")
-        if key_of(override) == "strategy":
+        if root_of(key) == "strategy" and not key.startswith("strategy.evaluator."):
             raise ValueError(f"{override}: has no effect, architectures are drawn; leave it out")
     import_trusted(trusted)
     composed = {f"evaluator={name}": _composed(name, overrides) for name in names}
@@ -199,6 +202,7 @@ def of_words(
     config, choices = first.config, first.choices
     if judge is not None:
         composed[f"against={judge.name}"] = judge.settings(overrides)
+    _refuse_idle(overrides, composed.values())
     nodes = {key: resolve(config[key]) for key in ("budget", "space", "dataset", "task")}
     budget, space, dataset, task = build_all(nodes, trusted).values()
     strategies = {}
@@ -229,6 +233,15 @@ def of_words(
     return Sample(space, seed, space.table, choices["dataset"], budget), scorers, last
 
 
+def _refuse_idle(overrides: Sequence[str], composed: Collection[Composed]) -> None:
+    """Refuse a typed key of the frame that no score, no space and no data depend on."""
+    read = ("space", "dataset", "task", "strategy.evaluator")
+    for override in overrides:
+        key = key_of(override)
+        if key in SCALE and not any(depends(each.config, read, key) for each in composed):
+            raise ValueError(f"{override}: has no effect, no score reads {key}; leave it out")
+
+
 def _composed(name: str, overrides: Sequence[str]) -> Composed:
     return compose([*overrides, "strategy=random", f"evaluator@strategy={name}"])
 
@@ -254,7 +267,8 @@ def of_run(
 ) -> tuple[Sample, list[Scorer], Scorer | None]:
     """Return the sample, the scorers of a finished search with the controls, and the judge."""
     strategy = load_search(path, trusted)
-    record = Run.open(Path(path).expanduser()).record
+    run = Run.open(Path(path).expanduser())
+    record = run.record
     asked = _asked(path, strategy, images, record["fingerprint"])
     assert isinstance(strategy, SupernetStrategy | EvaluatedSearch)
     space = strategy.supernet.space if isinstance(strategy, SupernetStrategy) else strategy.space
@@ -263,11 +277,12 @@ def of_run(
     last = None
     if judge is not None:
         words = [f"{key}={value}" for key, value in record["scale"].items() if value is not None]
-        node = resolve(judge.settings(words).config["strategy"])
+        config = judge.settings(words).config
+        put(config, {"space": {**run.config["space"], "table": record.get("table")}})
+        node = resolve(config["strategy"])
         evaluator = build(node, "strategy", trusted).evaluator
         refuse_trained_first(f"against={judge.name}", evaluator)
-        budget = Budget(device="auto", precision="auto", threads=None, max_hours=None)
-        streams = Streams(seed)
+        budget, streams = task.budget, Streams(seed)
         context = Context(space=space, task=task, budget=budget, streams=streams, engine=Serial())
         made_with = [record["fingerprint"], node["evaluator"], seed]
         last = _begun(f"against={judge.name}", evaluator, context, made_with)

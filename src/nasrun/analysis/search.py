@@ -33,7 +33,7 @@ from nasrun.analysis import results
 from nasrun.analysis.agreement import spearman
 from nasrun.analysis.kept import Measurements
 from nasrun.analysis.paired import Spread
-from nasrun.analysis.verdict import facts, growth, signs, verdict
+from nasrun.analysis.verdict import Means, facts, growth, signs, verdict
 from nasrun.display import Exhibit, percent, watched
 from nasrun.files import write_json
 from nasrun.genotype import NONE, SKIP
@@ -41,6 +41,7 @@ from nasrun.pictures import measured
 from nasrun.runs.finished import load_search
 from nasrun.runs.run import Run
 from nasrun.spaces.darts import Cell, CellNetwork
+from nasrun.stage import Metrics
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.strategies.curvature import Curvature
 
@@ -119,12 +120,15 @@ def agreement(rows: Rows) -> dict[str, float]:
     for edge in dict.fromkeys(row["edge"] for row in rows):
         own = [row for row in rows if row["edge"] == edge]
         p = np.array([row["probability"] for row in own])
+        if len(set(p)) == 1:
+            continue
         strength = np.array([row["accuracy_discretised"] for row in own])
         lost = -np.array([row["accuracy_without"] for row in own])
         for name, values in (("discretised", strength), ("without", lost)):
-            if len(set(p)) > 1 and len(set(values)) > 1:
+            if len(set(values)) > 1:
                 found[name].append(spearman(p, values))
-        found["strongest"].append(float(strength[int(p.argmax())] == strength.max()))
+        if len(set(strength)) > 1:
+            found["strongest"].append(float(strength[int(p.argmax())] == strength.max()))
     return {name: fmean(values) for name, values in found.items() if values}
 
 
@@ -184,10 +188,14 @@ def analyse(
     rounds: int,
     shuffles: int,
     images: int,
+    exactly: bool,
     out: str | None,
     trust: Sequence[str],
 ) -> dict[str, Any]:
-    """Make all measurements on a run's search that are not known yet, write and draw them."""
+    """Make all measurements on a run's search that are not known yet, write and draw them.
+
+    Where the validation part has fewer images, all are used, unless it must be `exactly` `images`.
+    """
     for key, value in (("edges", edges), ("rounds", rounds), ("shuffles", shuffles)):
         if value < 0:
             raise ValueError(f"{key}={value}: use 0 or more")
@@ -200,12 +208,14 @@ def analyse(
         chosen = _edges(strategy, edges)
         if shuffles:
             cells_of(strategy)
+        if not exactly:
+            images = min(images, len(strategy.validation))
         curvature = _curvature(strategy, images)
         kept = Measurements(folder, ["search", home.record["fingerprint"]])
         record = _looks(strategy, chosen, rounds, shuffles, curvature, kept.once)
         metrics = home.search().metrics()
-        logged = [round.get("alpha_eigenvalue") for round in metrics]
-        record |= _judged(strategy, record, logged)
+        means = Means.of(strategy, home.record["choices"]["strategy"], metrics)
+        record |= _judged(strategy, record, metrics, means)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / RECORD, record)
         over_rounds = _operations(strategy)
@@ -268,7 +278,7 @@ def _looks(
 
 
 def _judged(
-    strategy: SupernetStrategy, record: Mapping[str, Any], logged: Sequence[float | None]
+    strategy: SupernetStrategy, record: Mapping[str, Any], rounds: Sequence[Metrics], means: Means
 ) -> dict[str, Any]:
     """Return the gap, the numbers that the alphas give, and the verdict."""
     accuracy, child = record["validation_accuracy"], record["child_accuracy"]
@@ -278,11 +288,11 @@ def _judged(
         "accuracy": accuracy,
         "chance": 1 / strategy.task.outputs,
         "gap": None if child is None else accuracy - child,
-        "growth": growth(logged),
+        "growth": growth([metrics.get("alpha_eigenvalue") for metrics in rounds]),
         "skip_likelier": fmean(r["skip"] > r["parametric"] for r in rows) if rows else None,
         "agreement": record["agreement"].get("discretised"),
     }
-    return {"facts": known, **verdict(signs(known, strategy.history.watchdog))}
+    return {"facts": known, **verdict(signs(known, means), means)}
 
 
 def _operations(strategy: SupernetStrategy) -> dict[str, list[int]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,12 @@ from nasrun.tasks.base import Split
 class Solution:
     """A trained network: its parts as settings, and the file of its weights.
 
-    `digest` is that of the weights; it can be sent to another process.
+    `full_name` tells it from others of this `name`. `digest` is that of the weights; it can be sent
+    to another process.
     """
 
     name: str
+    full_name: str
     nodes: Mapping[str, Any]
     genotype: Mapping[str, object]
     file: Path
@@ -63,7 +66,8 @@ class Solution:
                 "of its files or a run"
             ) from error
         refuse_references(nodes, path)
-        return cls(name, nodes, genotype, file.absolute(), digest_of(file))
+        full = str(file.with_suffix(""))
+        return cls(name, full, nodes, genotype, file.absolute(), digest_of(file))
 
     @classmethod
     def _of_run(cls, path: Path, branch: str | None) -> Solution:
@@ -74,9 +78,9 @@ class Solution:
         nodes = {key: run.config[key] for key in ("space", "dataset")}
         nodes[RETRAIN.name] = folder.config[RETRAIN.name]
         file = folder.path / WEIGHTS
-        return cls(
-            folder.branch, nodes, folder.config["genotype"], file.absolute(), digest_of(file)
-        )
+        name, genotype = folder.branch, folder.config["genotype"]
+        full = f"{run.path.parent.name}/{run.path.name}/{name}"
+        return cls(name, full, nodes, genotype, file.absolute(), digest_of(file))
 
     def opened(self, budget: Budget, trust: Sequence[str]) -> Opened:
         """Return its network and data."""
@@ -95,6 +99,17 @@ class Solution:
         )
         network.load_state_dict(load_file(self.file))
         return Opened(network.to(budget.torch_device).eval(), recipe)
+
+
+def told_apart(found: Sequence[Solution]) -> list[Solution]:
+    """Return the solutions with distinct names; ValueError if two are the same training."""
+    names = Counter(each.name for each in found)
+    known: set[str] = set()
+    for each in found:
+        if each.digest in known:
+            raise ValueError(f"solution={each.full_name}: the same training twice; give each once")
+        known.add(each.digest)
+    return [each if names[each.name] == 1 else replace(each, name=each.full_name) for each in found]
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,10 @@ def rewired(
     """
     every = count_wirings(space, cell)
     if every > MOST:
-        raise ValueError(f"genotype: its space has {every:,} wirings; use at most {MOST:,}")
+        raise ValueError(
+            f"space={space.name}: {every:,} wirings, more than the {MOST:,} that are enumerated; "
+            "use change=operations"
+        )
     pools: dict[Fraction, list[tuple[str, ...]]] = {}
     own = _kept(space, genotype, cell)
     for kept, _ in wirings(space, cell):

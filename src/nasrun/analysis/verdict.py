@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from nasrun.genotype import NONE, SKIP
+from nasrun.stage import Metrics
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.strategies.history import Watchdog
+from nasrun.supernet.relaxation import Softmax
 from nasrun.supernet.supernet import Probabilities
 
 HEALTHY = "healthy"
@@ -43,10 +45,60 @@ class Sign:
     advice: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Symptom:
+    """A sign that holds if the number `key` is at least a threshold, or at most, not `above`.
+
+    Numbers that are `of_alphas` mean nothing for alphas that never moved.
+    """
+
+    name: str
+    key: str
+    threshold: float
+    above: bool = True
+    of_alphas: bool = True
+    says: str
+    advice: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """What a search still allows to try, on which advice depends.
+
+    `strategy` is the option that was searched with. `samples` says whether training samples its
+    mixtures, `perturbs` whether the selector has an edge to decide and an operation to miss, and
+    `moves_alphas` whether the entropy ever changed.
+    """
+
+    strategy: str
+    watchdog: Watchdog | None
+    moves_alphas: bool = True
+    samples: bool = False
+    perturbs: bool = True
+
+    @classmethod
+    def of(cls, searched: SupernetStrategy, option: str, rounds: Sequence[Metrics]) -> Means:
+        """Return those of a finished search by this option, with the metrics of its rounds."""
+        supernet = searched.supernet
+        entropies = {
+            tuple(value for name, value in metrics.items() if name.startswith("entropy"))
+            for metrics in rounds
+        }
+        return cls(
+            strategy=option,
+            watchdog=searched.history.watchdog,
+            moves_alphas=len(rounds) < 2 or len(entropies) > 1,
+            samples=not isinstance(supernet.relaxation, Softmax),
+            perturbs=supernet.relaxation.mixes
+            and any(name not in supernet.fixed for name in supernet.space.rows),
+        )
+
+
 def facts(strategy: SupernetStrategy) -> dict[str, float]:
     """Return the numbers of a search at its end that its alphas give, as shares.
 
-    `entropy`: the mean entropy of the open decisions' probabilities, of the largest possible one;
+    `entropy`: the mean entropy of a decision's probabilities, of the largest possible one, where a
+    decision that the search has taken counts as 0;
     `none`: decisions whose likeliest choice is `none`, of those that have it; `skip_likelier`:
     edges on which skip is likelier than each operation with weights, of those that have both.
     `skip_share` and `free_share` are those of the last round's architecture.
@@ -86,72 +138,109 @@ def growth(eigenvalues: Sequence[float | None]) -> float | None:
     return before / now if before > 0 and now > 0 else None
 
 
-def signs(measured: Mapping[str, float | None], watchdog: Watchdog | None) -> list[Sign]:
-    """Return all signs whose number is known, in order.
+def signs(measured: Mapping[str, float | None], means: Means) -> list[Sign]:
+    """Return all signs whose number is known, in order; of alphas that rest, none is known.
 
     `measured` has `facts`, `accuracy`, `chance`, `gap`, `growth`, `skip_likelier`, `agreement`.
     """
-    skips = SKIPS if watchdog is None else watchdog.skip_share
-    free = FREE if watchdog is None else watchdog.free_share
-    chance = measured.get("chance") or 0.0
-    rules = (
-        (
-            *("untrained", "accuracy", min(UNTRAINED * chance, chance + HARDLY * (1 - chance)), -1),
-            "the supernet answers hardly better than by guessing",
-            "raise rounds, or strategy.weight_optimizer.lr",
-        ),
-        (
-            *("uniform alphas", "entropy", UNIFORM, 1),
-            "the alphas are nearly uniform, so the search has decided nothing",
-            "raise rounds or alpha_lr, or select by method=perturb, which reads no alphas",
-        ),
-        (
-            *(f"{NONE} dominates", "none", NONES, 1),
-            f"`{NONE}` is the likeliest choice of many edges, which then are worth nothing",
-            f"select by method=perturb, or search a space without {NONE} (space=darts_s5)",
-        ),
-        (
-            *("skip connections dominate", "skip_share", skips, 1),
-            f"`{SKIP}` takes over the cells",
-            "select by method=healthy, the last round before, or search with strategy=sdarts",
-        ),
-        (
-            *("skip connections dominate", "skip_likelier", skips, 1),
-            f"`{SKIP}` is likelier than every operation with weights on most edges",
-            "select by method=perturb, or search with strategy=sdarts",
-        ),
-        (
-            *("no weights are left", "free_share", free, 1),
-            "the architecture has no operation with weights",
-            "select by method=at_least with a size, or by method=healthy",
-        ),
-        (
-            *("discretisation gap", "gap", GAP, 1),
-            "the architecture alone loses much of the supernet's accuracy",
-            "select by method=perturb, or search with strategy=snas, which samples architectures",
-        ),
-        (
-            *("growing sharpness", "growth", GROWTH, -1),
-            "the loss becomes sharp in the alphas",
-            "select an earlier round by method=frontier, or raise strategy.weight_optimizer."
-            "weight_decay",
-        ),
-        (
-            *("misleading alphas", "agreement", MISLED, -1),
-            "likelier operations are not stronger ones",
-            "select by method=perturb, which measures strength",
-        ),
-    )
     found = []
-    for name, key, threshold, above, says, advice in rules:
-        value = measured.get(key)
-        if value is not None:
-            holds = value >= threshold if above > 0 else value <= threshold
-            found.append(Sign(name, value, threshold, holds, says, advice))
+    for symptom in symptoms(measured.get("chance") or 0.0, means):
+        value = measured.get(symptom.key)
+        if value is not None and (means.moves_alphas or not symptom.of_alphas):
+            passed = value >= symptom.threshold if symptom.above else value <= symptom.threshold
+            found.append(
+                Sign(symptom.name, value, symptom.threshold, passed, symptom.says, symptom.advice)
+            )
     return found
 
 
-def verdict(found: Sequence[Sign]) -> dict[str, object]:
+def symptoms(chance: float, means: Means) -> tuple[Symptom, ...]:
+    """Return all symptoms, in order, with what this search can still try."""
+    watchdog = means.watchdog
+    skips = SKIPS if watchdog is None else watchdog.skip_share
+    free = FREE if watchdog is None else watchdog.free_share
+    perturb = "select by method=perturb" if means.perturbs else ""
+    earlier = "select an earlier round by method=frontier"
+    healthy = "" if watchdog is None else "select by method=healthy, the last round before"
+    smooth = "" if means.strategy == "sdarts" else "search with strategy=sdarts"
+    sample = "" if means.samples else "search with strategy=snas, which samples architectures"
+    return (
+        Symptom(
+            name="untrained",
+            key="accuracy",
+            threshold=min(UNTRAINED * chance, chance + HARDLY * (1 - chance)),
+            above=False,
+            of_alphas=False,
+            says="the supernet answers hardly better than by guessing",
+            advice="raise rounds, or the learning rate of the weights",
+        ),
+        Symptom(
+            name="uniform alphas",
+            key="entropy",
+            threshold=UNIFORM,
+            says="the alphas are nearly uniform, so the search has decided nothing",
+            advice=_or("raise rounds or alpha_lr", perturb and f"{perturb}, which reads no alphas"),
+        ),
+        Symptom(
+            name=f"{NONE} dominates",
+            key="none",
+            threshold=NONES,
+            says=f"`{NONE}` is the likeliest choice of many edges, which then are worth nothing",
+            advice=_or(perturb, f"search a space without {NONE} (space=darts_s5)"),
+        ),
+        Symptom(
+            name="skip connections dominate",
+            key="skip_share",
+            threshold=skips,
+            says=f"`{SKIP}` takes over the cells",
+            advice=_or(healthy or earlier, smooth),
+        ),
+        Symptom(
+            name="skip connections dominate",
+            key="skip_likelier",
+            threshold=skips,
+            says=f"`{SKIP}` is likelier than every operation with weights on most edges",
+            advice=_or(perturb, smooth) or earlier,
+        ),
+        Symptom(
+            name="no weights are left",
+            key="free_share",
+            threshold=free,
+            says="the architecture has no operation with weights",
+            advice=_or("select by method=at_least with a size", healthy and "by method=healthy"),
+        ),
+        Symptom(
+            name="discretisation gap",
+            key="gap",
+            threshold=GAP,
+            says="the architecture alone loses much of the supernet's accuracy",
+            advice=_or(perturb, sample) or "raise rounds",
+        ),
+        Symptom(
+            name="growing sharpness",
+            key="growth",
+            threshold=GROWTH,
+            above=False,
+            says="the loss becomes sharp in the alphas",
+            advice=_or(earlier, "raise the weight decay of the weights"),
+        ),
+        Symptom(
+            name="misleading alphas",
+            key="agreement",
+            threshold=MISLED,
+            above=False,
+            says="likelier operations are not stronger ones",
+            advice=(perturb and f"{perturb}, which measures strength") or "raise rounds",
+        ),
+    )
+
+
+def _or(*imperatives: str) -> str:
+    """Return the imperatives that are not empty as one."""
+    return ", or ".join(filter(None, imperatives))
+
+
+def verdict(found: Sequence[Sign], means: Means) -> dict[str, object]:
     """Return the verdict with its reason and an imperative, and the numbers of all signs."""
     first = next((sign for sign in found if sign.holds), None)
     rows = [
@@ -159,6 +248,8 @@ def verdict(found: Sequence[Sign]) -> dict[str, object]:
         for s in found
     ]
     if first is None:
-        told = "no sign of a collapse"
-        return {"verdict": HEALTHY, "because": told, "try": "retrain its choice", "signs": rows}
+        told, next_ = "no sign of a collapse", "retrain its choice"
+        if not means.moves_alphas:
+            told, next_ = f"{told}; its alphas rest", "select by method=perturb, which reads none"
+        return {"verdict": HEALTHY, "because": told, "try": next_, "signs": rows}
     return {"verdict": first.name, "because": first.says, "try": first.advice, "signs": rows}

@@ -200,7 +200,7 @@ class Untrained(Evaluator):
 
     @property
     def unsound(self) -> str:
-        return f"has a {self.name}; use another evaluator or other images"
+        return f"has a finite {self.name}; use another evaluator or other images"
 
     def state_dict(self) -> dict[str, Any]:
         return {"known": self.known}

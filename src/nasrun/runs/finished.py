@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nasrun import config as configuration
+from nasrun.budget import ARITHMETIC, devices
 from nasrun.config import build_all, import_trusted
 from nasrun.context import Context
 from nasrun.genotype import Genotype
@@ -53,6 +55,7 @@ def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
     """Return the strategy of a finished search in its final state, with its space and data.
 
     `run` is a run's folder; `trust` lists the packages outside nasrun that its configuration names.
+    On a machine without the run's device, it computes by the budget's defaults, with a warning.
     """
     found = Run.open(Path(run).expanduser())
     if not found.search().finished:
@@ -61,9 +64,8 @@ def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
     from nasrun.engines.local import Serial  # not above: it imports torch
 
     config = found.config
-    defaults = configuration.resolve(configuration.compose([]).config["budget"])
     nodes = {key: config[key] for key in ("space", "dataset", "task", "strategy")}
-    nodes["budget"] = defaults | config["budget"]
+    nodes["budget"] = _budget_here(run, config["budget"])
     space, dataset, task, strategy, budget = build_all(nodes, trust).values()
     budget.apply()
     found.refuse_other(dataset.contents())
@@ -73,6 +75,20 @@ def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
     strategy.begin(Context(space=space, task=task, budget=budget, streams=streams, engine=Serial()))
     found.search().load(strategy)
     return strategy
+
+
+def _budget_here(run: str | Path, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's budget, with the default arithmetic if this machine lacks its device."""
+    defaults = configuration.resolve(configuration.compose([]).config["budget"])
+    budget = {**defaults, **recorded}
+    if budget["device"] in ("auto", *devices()):
+        return budget
+    warnings.warn(
+        f"run={run}: this machine has no device={budget['device']}, on which it was searched; "
+        "another one measures it, so that numbers may differ a little",
+        stacklevel=3,
+    )
+    return budget | {key: defaults[key] for key in ARITHMETIC}
 
 
 def load(run: str | Path, branch: str | None = None, trust: Sequence[str] = ()) -> TrainedNetwork:

@@ -64,6 +64,10 @@ class Selector(Stage):
     def report(self, folder: Any) -> dict[str, Any]:
         """Write the selector's own files, and return further entries for `result.json`."""
 
+    def allows(self, genotype: Genotype) -> bool:
+        """Return whether a genotype is within the limits, if there are any."""
+        return self.context.limits is None or self.context.limits.allow(genotype)
+
     def finish(self, folder: Any) -> dict[str, Any]:
         genotype = self.genotype
         costs = {}

@@ -27,7 +27,6 @@ class Fittest(Immediate):
 
     def report(self, folder: Any) -> dict[str, Any]:
         found: dict[str, Any] = {"candidates": self._among}
-        limits = self.context.limits
-        if limits is None or limits.allow(self._best.genotype):
+        if self.allows(self._best.genotype):
             found |= self._best.score.report()  # else `finish` replaces the genotype
         return {**found, **self.strategy.deliver(self._best, folder)}

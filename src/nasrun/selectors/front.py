@@ -13,7 +13,7 @@ from typing import Any
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Immediate
 from nasrun.spaces.decision import DecisionSpace
-from nasrun.strategies.base import Candidate, PricedStrategy, Strategy
+from nasrun.strategies.base import Candidate, PricedStrategy, Strategy, allowed
 from nasrun.strategies.front import knee
 
 
@@ -28,9 +28,7 @@ class OnFront(Immediate):
 
     def read(self, strategy: Strategy) -> None:
         assert isinstance(strategy, PricedStrategy)
-        limits, candidates = self.context.limits, strategy.candidates
-        if limits is not None:
-            candidates = [c for c in candidates if limits.allow(c.genotype)] or candidates
+        candidates = allowed(strategy.candidates, self.context.limits) or strategy.candidates
         front = strategy.front(candidates)
         self._choice = self.pick(strategy, front)
         self._report = {"priced_by": strategy.priced_by, "front": strategy.rows(front)}
@@ -42,8 +40,7 @@ class OnFront(Immediate):
 
     def report(self, folder: Any) -> dict[str, Any]:
         found: dict[str, Any] = dict(self._report)
-        limits = self.context.limits
-        if limits is None or limits.allow(self._choice.genotype):
+        if self.allows(self._choice.genotype):
             found |= self._choice.score.report() | self._cost  # else it is exchanged for another
         return found
 

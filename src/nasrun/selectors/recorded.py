@@ -33,8 +33,7 @@ class Recorded(Immediate):
         assert isinstance(strategy, SupernetStrategy)
         self.check(strategy, self.space)
         records = strategy.history.records
-        if (limits := self.context.limits) is not None:
-            records = [r for r in records if limits.allow(r.genotype)] or records
+        records = [r for r in records if self.allows(r.genotype)] or records
         self._record = self.pick(strategy.history, records)
 
     @property
@@ -43,8 +42,7 @@ class Recorded(Immediate):
 
     def report(self, folder: Any) -> dict[str, Any]:
         record = self._record
-        limits = self.context.limits
-        if limits is not None and not limits.allow(record.genotype):
+        if not self.allows(record.genotype):
             note = f"round {record.round}, operations exchanged to be within the limits"
             return {"round": record.round, "note": note}
         size = list(record.size)

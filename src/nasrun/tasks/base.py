@@ -106,6 +106,9 @@ class ImageTask(Task):
     dataset: Dataset
     """The images, known after `begin`."""
 
+    budget: Budget
+    """The budget, known after `begin`."""
+
     facts: Facts
     """Facts about the images, known after `begin`."""
 

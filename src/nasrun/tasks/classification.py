@@ -90,7 +90,7 @@ class Classification(ImageTask):
             (kept,) = stratified(split.labels, [count], seed=0)
         except ValueError as error:
             raise ValueError(
-                f"images={count}: of {len(split)} images; use at most all of them, and enough for "
+                f"images={count}: there are {len(split)}; use at most {len(split)}, and enough for "
                 "one of every class"
             ) from error
         return Subset(split, kept)

@@ -61,6 +61,7 @@ def test_wrong_words_are_refused_in_one_line(nasrun, here):
         "cells darts_v2": "darts_v2: give genotype=NAME or run=RUN",
         "cells genotype=,": "genotype=: give a name",
         "cells genotype=darts_v3": "genotype=darts_v3: neither a published cell nor a file",
+        "cells genotype=random,darts_v2,random": "genotype=random: is one architecture, the same",
         "cells genotype=darts_v2 network=x": "network=x: unknown network",
         "cells run=nowhere": "run=nowhere: no run there",
         "cells run=nowhere space=darts": "space=darts: has no effect on a run",

@@ -1,14 +1,18 @@
 """`nasrun analyze landscape`: what it measures, keeps, draws and refuses."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 
 from nasrun.analysis.landscape import normalised, sharpness
 from nasrun.analysis.solutions import Solution, moments
 from nasrun.budget import Budget
+from nasrun.runs.stage_folder import WEIGHTS
 
 TINY = [
     "images=48",
@@ -91,11 +95,38 @@ def test_a_retrained_run_is_a_solution_and_its_norms_may_be_recalibrated(nasrun,
 def test_without_a_number_of_images_a_small_set_is_measured_whole(nasrun, finished, here):
     command = ["analyze", "landscape", f"solution={finished}", "branch=magnitude"]
     command += ["grid=3", "engine=serial", "budget.threads=1", "out=whole"]
-    assert "images=1000: of 360 images; use at most all" in nasrun(*command, "images=1000").refusal
+    assert "images=1000: there are 360; use at most 360" in nasrun(*command, "images=1000").refusal
     answer = nasrun(*command)
     assert answer.status == 0, answer.err
     where = json.loads((here / "whole/landscape.json").read_text())["where"]
     assert (where["images"], where["batch_size"]) == (360, 100)
+
+
+def test_the_gradient_varies_over_batches_even_of_few_images(nasrun, finished, here):
+    command = ["analyze", "landscape", f"solution={finished}", "branch=magnitude", "images=20"]
+    answer = nasrun(*command, "grid=3", "engine=serial", "budget.threads=1", "out=few")
+    assert answer.status == 0, answer.err
+    record = json.loads((here / "few/landscape.json").read_text())
+    assert record["where"]["batch_size"] == 10
+    assert record["planes"][0]["middle"]["variance"] > 0
+
+
+def test_two_runs_have_names_that_tell_them_apart_and_one_training_is_given_once(nasrun, finished):
+    other = finished.parent / "v002"
+    shutil.copytree(finished, other)
+    few = ["grid=3", "images=20", "engine=serial", "budget.threads=1", "out=two"]
+    command = ["analyze", "landscape", "branch=magnitude", *few]
+    again = f"solution={finished},{finished}/retrain/magnitude"
+    told = f"solution={finished.parent.name}/v001/magnitude: the same training twice; give each"
+    assert told in nasrun(*command, again).refusal
+    weights = load_file(other / "retrain/magnitude" / WEIGHTS)
+    name = next(iter(weights))
+    save_file({**weights, name: 2 * weights[name]}, other / "retrain/magnitude" / WEIGHTS)
+    answer = nasrun(*command, f"solution={finished},{other}")
+    assert answer.status == 0, answer.err
+    planes = json.loads(Path("two/landscape.json").read_text())["planes"]
+    runs = [f"{finished.parent.name}/{version}/magnitude" for version in ("v001", "v002")]
+    assert [plane["name"] for plane in planes] == runs
 
 
 def test_a_direction_has_the_norms_of_the_filters_and_leaves_vectors_alone():
@@ -133,7 +164,8 @@ def test_wrong_words_are_refused_in_one_line(nasrun, here):
         "solution=x extent=0": "extent=0: use more than 0",
         "solution=x norms=new": "norms=new: use stored or recalibrated",
         "solution=x part=all": "part=all: use test, train or validation",
-        "solution=x images=1": "images=1: use 2 or more",
+        "solution=x images=2": "images=2: use 3 or more",
+        "solution=x images=50 batch_size=50": "batch_size=50: one batch has all images=50",
         "solution=x dataset=mnist5k": "dataset=mnist5k: has no effect on `nasrun analyze land",
     }.items():
         assert told in nasrun("analyze", "landscape", *words.split()).refusal, words
@@ -144,5 +176,5 @@ def test_a_line_needs_two_trainings_of_one_cell(nasrun, here, solutions):
     one = ["analyze", "landscape", f"solution={solutions[0]}", *FEW, "line=3", "out=o"]
     assert "line: joins two solutions, not 1" in nasrun(*one).refusal
     many = [word.replace("images=40", "images=9999") for word in one]
-    assert "images=9999: of 360 images" in nasrun(*many).refusal
+    assert "images=9999: there are 360" in nasrun(*many).refusal
     assert not (here / "o").exists()

@@ -95,6 +95,21 @@ def test_the_supernet_of_a_finished_search_is_asked_for_single_architectures(nas
     assert nasrun("list", "runs").status == 0
 
 
+def test_the_judge_of_a_run_has_its_space_its_table_and_its_device(nasrun, here, table):
+    from nasrun.analysis.scorers import Referee, of_run
+
+    known = [*SPACE, "space.stem=cifar_half", f"space.table={table}"]
+    words = ["strategy=gdas", "rounds=1", "batch_size=16", *SMALL]
+    assert nasrun("search", *known, *words).status == 0
+    (run,) = map(str, here.glob("outputs/*/v001"))
+    _, _, judge = of_run(run, None, 0, Referee("naswot", ["strategy.evaluator.images=4"]), [])
+    assert judge.evaluator.layout.stem == "cifar_half"
+    assert judge.evaluator.budget is judge.evaluator.task.budget
+    assert judge.evaluator.budget.device == "cpu"
+    _, _, judge = of_run(run, None, 0, Referee("tabular", []), [])
+    assert judge.evaluator.path == table
+
+
 def test_an_architecture_is_as_likely_as_the_alphas_say_and_runs_alone(begin):
     from nasrun.analysis.scorers import Asked
 
@@ -119,6 +134,14 @@ def test_brief_training_can_be_the_truth(nasrun, here):
     assert [row["score"] for row in record["rows"]] == ["params", "macs"]
 
 
+def test_a_judge_whose_trainings_all_diverge_is_refused_and_no_table_is_asked_for(nasrun, here):
+    command = ["analyze", "ranks", *SPACE, *SMALL, "count=2", "top=1", "resamples=2", "out=o"]
+    judge = ["evaluator=params", "evaluator.images=4", "against=from_scratch", "against.epochs=1"]
+    refusal = nasrun(*command, *judge, "against.optimizer.lr=1e30", "against.clip=null").refusal
+    assert "against=from_scratch: 0 of its scores are finite" in refusal
+    assert "set its keys by against.KEY=VALUE" in refusal
+
+
 def test_wrong_words_are_refused_in_one_line(nasrun, here, table):
     known = f"space.table={table} space=nasbench201"
     for words, told in {
@@ -127,6 +150,11 @@ def test_wrong_words_are_refused_in_one_line(nasrun, here, table):
         f"{known} evaluator=naswot count=1": "count=1: use 2 or more",
         f"{known} evaluator=naswot count=5": "top=10: there are count=5 architectures",
         f"{known} evaluator=naswot selector=argmax": "selector=argmax: has no effect on",
+        f"{known} evaluator=naswot strategy.num_candidates=5": "has no effect, architectures are",
+        f"{known} evaluator=naswot strategy.together=5": "has no effect, architectures are drawn",
+        f"{known} evaluator=naswot rounds=5": "rounds=5: has no effect, no score reads rounds",
+        f"{known} evaluator=naswot alpha_lr=1": "alpha_lr=1: has no effect, no score reads",
+        f"{known} evaluator=naswot batch_size=9": "batch_size=9: has no effect, no score reads",
         f"{known} evaluator=inherited": "evaluator=inherited: trains a supernet first",
         "evaluator=macs against=inherited": "against=inherited: trains a supernet first",
         f"{known} evaluator=naswot column=x": f"column=x: table={table} has",

@@ -35,6 +35,18 @@ def test_it_prints_and_writes_all_three_looks(nasrun, here):
         assert (folder / "search.json").read_text() == written
 
 
+def test_without_a_number_of_images_those_of_a_small_validation_part_are_used(nasrun, here):
+    small = [word.replace("images=64", "images=50") for word in WORDS]
+    assert nasrun("search", *small, "batch_size=8").status == 0
+    (run,) = here.glob("outputs/*/v001")
+    command = ["analyze", "search", f"run={run}", "edges=0", "shuffles=0"]
+    assert "images=64: there are 13 validation" in nasrun(*command, "images=64").refusal
+    answer = nasrun(*command)
+    assert answer.status == 0, answer.err
+    record = json.loads((run / "analysis/search/search.json").read_text())
+    assert record["alpha_eigenvalue"]["products"] > 0
+
+
 def test_wrong_words_are_refused_in_one_line(nasrun, here):
     for words, told in {
         "": "analyze search: give run=RUN",

@@ -30,7 +30,7 @@ def test_wrong_words_are_refused_in_one_line(nasrun, here):
         "genotype=darts_v2 change=both": "change=both: use connections or operations",
         "genotype=darts_v2 widths=[x]": "widths=[x]: x is no number",
         "genotype=darts_v2 widths=[]": "widths=[]: give one or more",
-        "genotype=darts_v2 widths=[2,3] count=3": "count=3: not as many for each of 2 widths",
+        "genotype=darts_v2 widths=[2,3] count=3": "count=3: cannot be divided equally among 2",
         "genotype=darts_v2 widths=[2] change=operations": "leave the width as it is",
         "genotype=darts_v2 widths=[9]": "widths=[9]: 0 other wirings",
         "genotype=darts_v2 cell=up": "cell=up: space=darts has normal, reduce; use one",

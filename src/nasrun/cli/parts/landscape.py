@@ -42,25 +42,25 @@ def landscape(words: Sequence[str]) -> int:
         raise ValueError(f"grid={grid} line={joined}: nothing to measure; use line=11, or a grid")
     if joined in (1, 2):
         raise ValueError(f"line={joined}: use at least 3 points, or 0 for no line")
-    images = whole(own, "images", 1000, least=2)
+    images = whole(own, "images", 1000, least=3)
     settings: dict[str, Any] = {
         "grid": grid,
         "extent": _extent(own),
         "line": joined,
         "part": one_of(own, "part", ("test", "train", "validation")),
         "images": images,
-        "batch_size": whole(own, "batch_size", min(100, images), least=2),
         "recalibrated": one_of(own, "norms", ("stored", "recalibrated")) == "recalibrated",
         "seed": whole(own, "seed", 0, least=0),
     }
     from nasrun.analysis import landscape as measured
     from nasrun.display import tell
 
+    batch_size = whole(own, "batch_size", measured.batches_of(images), least=2)
     record = measured.analyse(
         paths,
-        measured.Where(**settings),
+        measured.Where(**settings, batch_size=batch_size),
         line.overrides,
-        exactly="images" in own,
+        typed=own,
         branch=own.get("branch"),
         out=own.get("out"),
         trust=line.trusted,
@@ -100,7 +100,7 @@ PART = Verb(
         "line": "points on the line through two solutions of one cell; 0 for none",
         "part": "the images: of the test, as in the paper, or of another part",
         "images": "number of images, a fixed stratified part; all of a set with fewer than 1000",
-        "batch_size": "images per batch, over which the gradient varies",
+        "batch_size": "images per batch, over which the gradient varies; 100, or half the images",
         "norms": "statistics of batch norms: those of the training, or new ones at every point",
         "seed": "seed of the directions",
         "out": "folder of the files; outputs/analysis/landscape if it is left out",

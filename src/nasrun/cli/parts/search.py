@@ -36,7 +36,9 @@ def search(words: Sequence[str]) -> int:
     from nasrun.display import tell
 
     trusted = packages(keys.get("trust", ""))
-    record = measured.analyse(keys["run"], **counts, out=keys.get("out"), trust=trusted)
+    record = measured.analyse(
+        keys["run"], **counts, exactly="images" in keys, out=keys.get("out"), trust=trusted
+    )
     tell(screen.console(), (*measured.told(record), record["picture"]))
     return 0
 

@@ -38,8 +38,8 @@ def variants(words: Sequence[str]) -> int:
         )
     if widths and number % len(widths):
         raise ValueError(
-            f"count={number}: not as many for each of {len(widths)} widths; use a multiple of "
-            f"{len(widths)}"
+            f"count={number}: cannot be divided equally among {len(widths)} widths; use a multiple "
+            f"of {len(widths)}"
         )
     from nasrun.analysis import results
     from nasrun.analysis import variants as drawn
