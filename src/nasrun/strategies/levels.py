@@ -55,10 +55,9 @@ class Bilevel(Level):
     def step(self, search: Search, train: Any, val: Any) -> Losses:
         val_loss = search.alphas_loss(val)
         search.update(alphas=val_loss)
-        val_loss = val_loss.detach()  # else activations that no alpha's gradient passes stay
         train_loss = search.weights_loss(train)
         search.update(weights=train_loss)
-        return {"train_loss": train_loss.detach(), "alpha_loss": val_loss}
+        return {"train_loss": train_loss.detach(), "alpha_loss": val_loss.detach()}
 
 
 @dataclass(frozen=True, kw_only=True)
