@@ -450,7 +450,7 @@ def test_in_single_precision_a_hypergradient_is_exact_to_a_few_millionths(begin,
         strategy.supernet.to(precision)
         x = images.to(precision)
         batches = (x[:32], labels[:32]), (x[32:], labels[32:])
-        ((found,), _) = strategy.level.hypergradient(strategy.search, *batches)
+        (((found,), _),) = strategy.level.hypergradients(strategy.search, *batches)
         return found.double()
 
     found = hypergradient(torch.float32)

@@ -9,6 +9,7 @@ the parameters that it moves.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -87,41 +88,48 @@ class Unrolled(Level):
                 )
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
-        gradient, val_loss = self.hypergradient(search, train, val)
+        ((gradient, val_loss),) = self.hypergradients(search, train, val)
         search.descend_alphas(gradient)
         train_loss = search.weights_loss(train)
         search.update(weights=train_loss)
-        return {"train_loss": train_loss.detach(), "alpha_loss": val_loss.detach()}
+        return {"train_loss": train_loss.detach(), "alpha_loss": val_loss}
 
-    def hypergradient(self, search: Search, train: Any, val: Any) -> tuple[list[Tensor], Tensor]:
-        """Return d L_val(w'(alpha), alpha) / d alpha with w' one step ahead, and L_val(w', alpha).
+    def hypergradients(
+        self, search: Search, train: Any, *batches: Any
+    ) -> list[tuple[list[Tensor], Tensor]]:
+        """Return d L(w'(alpha), alpha) / d alpha and L(w', alpha) for every batch, all at one w'.
 
         A difference of two gradients magnifies their rounding errors, hence `Search.precise`.
         """
         with search.precise():
-            return self._hypergradient(search, train, val)
+            return self._hypergradients(search, train, batches)
 
-    def _hypergradient(self, search: Search, train: Any, val: Any) -> tuple[list[Tensor], Tensor]:
+    def _hypergradients(
+        self, search: Search, train: Any, batches: Sequence[Any]
+    ) -> list[tuple[list[Tensor], Tensor]]:
         xi, weights = search.weight_lr, [w.detach().clone() for w in search.weights]
         (seed,) = search.streams.numbers("unrolled", 1)
         # the training loss is one function of w: the same noise each time
         noise = partial(search.streams.aside, "unrolled", seed)
         with search.kept(weights), noise():
             ahead = search.lookahead(search.weights_loss(train))
-        with search.kept(weights, ahead):
-            val_loss = search.loss(val)
-            both = search.gradients(val_loss, [*search.alphas, *search.weights])
-        both = [g.clone() for g in both]  # those of a CUDA graph last until the next pass
-        direct, direction = both[: len(search.alphas)], both[len(search.alphas) :]
-        norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in direction]))
-        eps = self.radius / norm.clamp(min=torch.finfo(norm.dtype).tiny)
-        sides = []
-        for sign in (1.0, -1.0):
-            moved = [w + sign * eps * v for w, v in zip(weights, direction, strict=True)]
-            with search.kept(weights, moved), noise():
-                sides.append(search.gradients(search.alphas_loss(train), search.alphas))
-        mixed = [(plus - minus) / (2 * eps) for plus, minus in zip(*sides, strict=True)]
-        return [g - xi * h for g, h in zip(direct, mixed, strict=True)], val_loss
+        found = []
+        for batch in batches:
+            with search.kept(weights, ahead):
+                loss = search.loss(batch)
+                both = search.gradients(loss, [*search.alphas, *search.weights])
+            both = [g.clone() for g in both]  # those of a CUDA graph last until the next pass
+            direct, direction = both[: len(search.alphas)], both[len(search.alphas) :]
+            norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in direction]))
+            eps = self.radius / norm.clamp(min=torch.finfo(norm.dtype).tiny)
+            sides = []
+            for sign in (1.0, -1.0):
+                moved = [w + sign * eps * v for w, v in zip(weights, direction, strict=True)]
+                with search.kept(weights, moved), noise():
+                    sides.append(search.gradients(search.alphas_loss(train), search.alphas))
+            mixed = [(plus - minus) / (2 * eps) for plus, minus in zip(*sides, strict=True)]
+            found.append(([g - xi * h for g, h in zip(direct, mixed, strict=True)], loss.detach()))
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,14 +188,14 @@ class UnrolledMixed(Level):
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
         lam_train, lam_val = _mix(self.lam_train, self.lam_val, self.normalise)
-        of_train, _ = self.unrolled.hypergradient(search, train, train)
-        of_val, val_loss = self.unrolled.hypergradient(search, train, val)
+        found = self.unrolled.hypergradients(search, train, train, val)
+        (of_train, _), (of_val, val_loss) = found
         search.descend_alphas(
             [lam_train * t + lam_val * v for t, v in zip(of_train, of_val, strict=True)]
         )
         train_loss = search.weights_loss(train)
         search.update(weights=train_loss)
-        return {"train_loss": train_loss.detach(), "alpha_loss": val_loss.detach()}
+        return {"train_loss": train_loss.detach(), "alpha_loss": val_loss}
 
 
 @dataclass(frozen=True, kw_only=True)
