@@ -143,32 +143,51 @@ class SingleLevel(Level):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MixedLevel(Level):
-    """alpha <- descend lam_train L_train + lam_val L_val;  w <- descend L_train  (MiLeNAS).
+class Mixed(Level):
+    """A level whose alphas descend lam_train of a training term plus lam_val of a validation term.
 
-    2003.12238, first order, where lam_train = 1 and lam_val = lam. `normalise` divides both by
-    their sum: the weights are then 1 / (1 + lam) and lam / (1 + lam), so that the weight decay and
-    the clip of the alphas have the same effect at each lam. One forward pass on the training batch
-    serves both updates; the released code runs two, the second one with the new alphas.
+    `normalise` divides both by their sum: for lam_train = 1 and lam_val = lam, the weights are then
+    1 / (1 + lam) and lam / (1 + lam), so that the weight decay and the clip of the alphas have the
+    same effect at each lam.
     """
 
-    graphs = 2
     lam_train: float
     lam_val: float
     normalise: bool
 
     def __post_init__(self) -> None:
-        _check_mix(self.lam_train, self.lam_val)
+        lam_train, lam_val = self.lam_train, self.lam_val
+        if lam_train < 0 or lam_val < 0 or lam_train + lam_val == 0:
+            raise ValueError(
+                f"lam_train={lam_train} lam_val={lam_val}: use 0 or more, and more than 0 for one"
+            )
+
+    @property
+    def lams(self) -> tuple[float, float]:
+        """The weights of the training and the validation term."""
+        total = self.lam_train + self.lam_val if self.normalise else 1.0
+        return self.lam_train / total, self.lam_val / total
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedLevel(Mixed):
+    """alpha <- descend lam_train L_train + lam_val L_val;  w <- descend L_train  (MiLeNAS).
+
+    2003.12238, first order, where lam_train = 1 and lam_val = lam. One forward pass on the training
+    batch serves both updates; the released code runs two, the second one with the new alphas.
+    """
+
+    graphs = 2
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
-        lam_train, lam_val = _mix(self.lam_train, self.lam_val, self.normalise)
+        lam_train, lam_val = self.lams
         train_loss, val_loss = search.loss(train), search.alphas_loss(val)
         search.update(both=train_loss, alphas_share=lam_train, alphas=lam_val * val_loss)
         return {"train_loss": train_loss.detach(), "alpha_loss": val_loss.detach()}
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnrolledMixed(Level):
+class UnrolledMixed(Mixed):
     """alpha <- descend lam_train L_train(w', alpha) + lam_val L_val(w', alpha)  (MiLeNAS, 2nd).
 
     w' and the hypergradient of each term are those of `unrolled`. The paper puts its lambda on the
@@ -176,18 +195,12 @@ class UnrolledMixed(Level):
     """
 
     unrolled: Unrolled
-    lam_train: float
-    lam_val: float
-    normalise: bool
-
-    def __post_init__(self) -> None:
-        _check_mix(self.lam_train, self.lam_val)
 
     def check(self, weight_optimizer: torch.optim.Optimizer) -> None:
         self.unrolled.check(weight_optimizer)
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
-        lam_train, lam_val = _mix(self.lam_train, self.lam_val, self.normalise)
+        lam_train, lam_val = self.lams
         found = self.unrolled.hypergradients(search, train, train, val)
         (of_train, _), (of_val, val_loss) = found
         search.descend_alphas(
@@ -246,15 +259,3 @@ class Switched(Level):
 
     def _level(self, progress: float) -> Level:
         return self.first if progress <= self.at else self.then
-
-
-def _check_mix(lam_train: float, lam_val: float) -> None:
-    if lam_train < 0 or lam_val < 0 or lam_train + lam_val == 0:
-        raise ValueError(
-            f"lam_train={lam_train} lam_val={lam_val}: use 0 or more, and more than 0 for one"
-        )
-
-
-def _mix(lam_train: float, lam_val: float, normalise: bool) -> tuple[float, float]:
-    total = lam_train + lam_val if normalise else 1.0
-    return lam_train / total, lam_val / total
