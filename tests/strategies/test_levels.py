@@ -2,6 +2,7 @@
 
 import copy
 import weakref
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -199,6 +200,7 @@ def test_the_graph_of_the_validation_loss_is_gone_before_the_training_loss_has_o
     search = Search(
         streams=Streams(0),
         loss=loss,
+        supernet=SimpleNamespace(progress=1.0),
         alphas=[alpha],
         weights=[w],
         alpha_optimizer=torch.optim.SGD([alpha], lr=0.1),
@@ -255,6 +257,7 @@ def with_adam(net, alpha_lr, weight_decay):
     return Search(
         streams=Streams(0),
         loss=lambda batch: function(alpha, weights, batch),
+        supernet=SimpleNamespace(progress=1.0),
         alphas=[alpha],
         weights=weights,
         alpha_optimizer=torch.optim.Adam(
@@ -437,7 +440,7 @@ def test_a_switch_happens_after_the_rounds_that_lie_within_its_share(at, rounds,
     level = Switched(first=Named("first", seen), then=Named("then", seen), at=at)
     search = toy()
     for round in range(rounds):
-        search.progress = (round + 1) / rounds
+        search.supernet.progress = (round + 1) / rounds
         level.step(search, "train", "val")
     assert seen == ["first"] * first + ["then"] * (rounds - first)
 

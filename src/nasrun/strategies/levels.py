@@ -255,7 +255,7 @@ class Switched(Level):
         self.then.check(weight_optimizer)
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
-        return self._level(search.progress).step(search, train, val)
+        return self._level(search.supernet.progress).step(search, train, val)
 
     def _level(self, progress: float) -> Level:
         return self.first if progress <= self.at else self.then

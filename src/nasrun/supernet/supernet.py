@@ -26,7 +26,8 @@ class Supernet(nn.Module):
 
     A decision in `fixed` runs its one choice with weight one, and its alphas get no gradient. On
     images, the supernet mixes candidates by the relaxation: by a sample in training, by its mean
-    otherwise.
+    otherwise. `progress` in (0, 1] is the share of the search that the running round completes; the
+    strategy sets it, relaxations and levels follow it.
 
     With a `beta_std`, the edges into a node compete, too: every decision has a beta, and its
     weights are multiplied by the softmax of the betas of its node (PC-DARTS, 1907.05737). With
