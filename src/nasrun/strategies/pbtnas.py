@@ -85,15 +85,6 @@ class Population(Delivering):
             raise ValueError(f"burn_in={burn_in}: use a share of the search, 0 to less than 1")
         if mix_always_from is not None and mix_always_from < 1:
             raise ValueError(f"mix_always_from={mix_always_from}: use 1 or more, or null for never")
-        if children >= size:
-            raise ValueError(
-                f"size={size}: use more than children={children}, so that a member survives"
-            )
-        if parents > size - children:
-            raise ValueError(
-                f"parents={parents}: use at most the {size - children} that survive, "
-                f"size={size} less children={children}"
-            )
         self.intervals = intervals
         self.size = size
         self.children = children
@@ -107,11 +98,26 @@ class Population(Delivering):
         self.best: Member | None = None
         self.former_best: Member | None = None
         self.history: list[dict[str, Any]] = []
-        between = range(1, intervals)  # one interval is a trial, in which nothing can be replaced
-        if variation is not None and between and not any(map(self._mixes_after, between)):
+        if variation is not None:
+            self._check_replacement()
+
+    def _check_replacement(self) -> None:
+        """Raise ValueError if a replacement leaves too few members, or if there is never one."""
+        size, children, parents = self.size, self.children, self.parents
+        if children >= size:
             raise ValueError(
-                f"mix_every={mix_every} burn_in={burn_in}: no member is ever replaced in "
-                f"intervals={intervals}; use smaller values, or more rounds"
+                f"size={size}: use more than children={children}, so that a member survives"
+            )
+        if parents > size - children:
+            raise ValueError(
+                f"parents={parents}: use at most the {size - children} that survive, "
+                f"size={size} less children={children}"
+            )
+        between = range(1, self.intervals)  # in a trial of one interval nobody can be replaced
+        if between and not any(map(self._mixes_after, between)):
+            raise ValueError(
+                f"mix_every={self.mix_every} burn_in={self.burn_in}: no member is ever replaced in "
+                f"intervals={self.intervals}; use smaller values, or more rounds"
             )
 
     @property
