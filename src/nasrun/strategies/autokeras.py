@@ -29,9 +29,9 @@ from nasrun.spaces.morph import MorphSpace
 from nasrun.spaces.morphs import read as read_morph
 from nasrun.spaces.morphs import replayed
 from nasrun.stage import Metrics
-from nasrun.strategies.base import Candidate
+from nasrun.strategies.base import Candidate, PopulationStrategy
 from nasrun.strategies.choosing import Answer, Choose, Question, TrainOrChoose
-from nasrun.strategies.delivery import Delivering, Delivery
+from nasrun.strategies.delivery import Delivery
 from nasrun.strategies.grown_trial import GrownTrial
 from nasrun.strategies.growth import Grown, Growth, Tried
 from nasrun.strategies.members import Order, TrainMember, read, write
@@ -40,7 +40,7 @@ from nasrun.tasks.base import ImageMembersTask
 from nasrun.trained import Trained
 
 
-class AutoKeras(Delivering):
+class AutoKeras(PopulationStrategy):
     """`trials` networks, one after the other, each chosen by `growth` and grown from a trained one.
 
     A trial lasts `intervals`, or ends once its score has not risen for `patience` of them (`None`:
@@ -96,10 +96,6 @@ class AutoKeras(Delivering):
         return [trial for trial in self.trials if trial.ended and trial.score.sound]
 
     @property
-    def needs(self) -> str:
-        return self._needs
-
-    @property
     def delivery(self) -> Delivery:
         return Delivery(self.space, self.task, self.seed, self.num_trials * self.intervals)
 
@@ -110,7 +106,7 @@ class AutoKeras(Delivering):
         self.starts = self.space.starts()
         network = self.delivery.network(self.starts[0], self._stream(0, "check"))
         self.task.check(network)
-        self._needs = self.task.needs(network, self.num_trials, self.intervals)
+        self.needs = self.task.needs(network, self.num_trials, self.intervals)
         choose = Choose(self.growth, self.space, self.task, self.budget)
         self.budget.refuse_beyond(lambda: choose.step_bytes(self.starts[0]), "the first network")
 

@@ -21,6 +21,7 @@ from nasrun.spaces.inheritance import InheritingSpace
 from nasrun.spaces.layout import Layout
 from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
+from nasrun.strategies.delivery import Delivery
 from nasrun.strategies.front import Point, frontier
 from nasrun.strategies.history import History
 from nasrun.streams import Streams
@@ -282,13 +283,15 @@ class PricedStrategy(CandidateStrategy):
 class PopulationStrategy(ScoredStrategy, OnEngine):
     """A strategy that trains many networks side by side, so that the chosen one is trained already.
 
-    The engine runs the members.
+    The engine runs the members. `needs`, known after `begin`, is the end of the message "needs ..."
+    about an expensive search, empty for a cheap one.
     """
 
     leaves = "a population of trained networks"
     read_by = "fittest or soup"
     searches: tuple[type[Space], ...] = (InheritingSpace,)
     learns = PopulationTask
+    needs: str
 
     @property
     def on_engine(self) -> bool:
@@ -296,23 +299,15 @@ class PopulationStrategy(ScoredStrategy, OnEngine):
 
     @property
     @abstractmethod
-    def needs(self) -> str:
-        """End of the message "needs ..." about an expensive search; empty for a cheap one."""
+    def delivery(self) -> Delivery:
+        """The object that measures and writes trained networks."""
 
     @abstractmethod
     def training_of(self, candidate: Candidate) -> Trained:
         """Return the trained weights and averages of a candidate."""
 
-    @abstractmethod
-    def score(self, genotype: Genotype, trained: Trained, purpose: str) -> float:
-        """Return the task's objective of a network; `purpose` names the stream of randomness."""
-
-    @abstractmethod
-    def deliver_trained(self, genotype: Genotype, trained: Trained, folder: Any) -> dict[str, Any]:
-        """Write a network's weights and pictures, and return entries for `result.json`."""
-
     def deliver(self, candidate: Candidate, folder: Any) -> dict[str, Any]:
-        return self.deliver_trained(candidate.genotype, self.training_of(candidate), folder)
+        return self.delivery.deliver(candidate.genotype, self.training_of(candidate), folder)
 
 
 def within(

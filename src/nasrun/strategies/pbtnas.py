@@ -27,8 +27,8 @@ from nasrun.genotype import Genotype
 from nasrun.score import Score
 from nasrun.spaces.inheritance import InheritingSpace
 from nasrun.stage import Metrics
-from nasrun.strategies.base import Candidate
-from nasrun.strategies.delivery import Delivering, Delivery
+from nasrun.strategies.base import Candidate, PopulationStrategy
+from nasrun.strategies.delivery import Delivery
 from nasrun.strategies.members import (
     Member,
     Order,
@@ -47,7 +47,7 @@ from nasrun.tasks.base import PopulationTask
 from nasrun.trained import Tensors, Trained
 
 
-class Population(Delivering):
+class Population(PopulationStrategy):
     """`size` members; after an interval the worst `children` are replaced by offspring of the best.
 
     A child has two distinct parents among the best `parents`; the fitter one is its base. Children
@@ -142,10 +142,6 @@ class Population(Delivering):
         return Score(self.task.score, math.nan)
 
     @property
-    def needs(self) -> str:
-        return self._needs
-
-    @property
     def delivery(self) -> Delivery:
         return Delivery(self.space, self.task, self.seed, self.intervals)
 
@@ -162,7 +158,7 @@ class Population(Delivering):
         ]
         network = self.delivery.network(genotypes[0], self._stream(0, 0, "check"))
         self.task.check(network)
-        self._needs = self.task.needs(network, self.size, self.intervals)
+        self.needs = self.task.needs(network, self.size, self.intervals)
 
     def run_round(self) -> Metrics:
         interval = self.round
