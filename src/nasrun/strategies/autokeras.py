@@ -276,7 +276,7 @@ class AutoKeras(PopulationStrategy):
         chosen = self.next
         return {
             "seed": self.seed,
-            "trials": [trial.plain() for trial in self.trials],
+            "trials": [trial.to_plain() for trial in self.trials],
             "next": None
             if chosen is None
             else {
@@ -293,7 +293,8 @@ class AutoKeras(PopulationStrategy):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.seed = state["seed"]
         self.trials = [
-            GrownTrial.of(plain, self.space.name, self.task.score) for plain in state["trials"]
+            GrownTrial.from_plain(self.space.name, self.task.score, plain)
+            for plain in state["trials"]
         ]
         chosen = state["next"]
         self.next = None
