@@ -26,7 +26,7 @@ from nasrun.strategies.front import Point, frontier
 from nasrun.strategies.history import History
 from nasrun.streams import Streams
 from nasrun.supernet.likeliest import likeliest
-from nasrun.supernet.supernet import Probabilities, Supernet
+from nasrun.supernet.supernet import Supernet
 from nasrun.tasks.base import ImageTask, PopulationTask, Split, Task
 from nasrun.trained import Trained
 
@@ -139,6 +139,7 @@ class SupernetStrategy(RankedStrategy):
         The weights' momentum is reset; alphas of open decisions keep training.
         """
 
+    @abstractmethod
     def skip_ahead(self) -> None:
         """Go to the end of the search without training, so that a selection can be rehearsed."""
 
@@ -201,18 +202,14 @@ class CandidateStrategy(ScoredStrategy, RankedStrategy):
     learns = ImageTask
 
     @property
+    @abstractmethod
     def unsound(self) -> str:
         """End of the error "no candidate ..." of a search without any finite score."""
-        return "could be trained; use a smaller learning rate"
 
     def promising(self, count: int, limits: Limits | None) -> list[Genotype]:
         ranked = sorted(self.candidates, key=lambda candidate: -candidate.score.merit)
         found = list(dict.fromkeys(candidate.genotype for candidate in ranked))
         return (found if limits is None else within(found, limits))[:count]
-
-    @property
-    def shared_score(self) -> Callable[[Genotype], Score] | None:
-        return None
 
     @property
     def best(self) -> Candidate:
@@ -310,12 +307,10 @@ class PopulationStrategy(ScoredStrategy, OnEngine):
         return self.delivery.deliver(candidate.genotype, self.training_of(candidate), folder)
 
 
-def within(
-    genotypes: Sequence[Genotype], limits: Limits, probabilities: Probabilities | None = None
-) -> list[Genotype]:
+def within(genotypes: Sequence[Genotype], limits: Limits) -> list[Genotype]:
     """Return the genotypes that the limits allow; if none, the nearest to each, once."""
     allowed = [genotype for genotype in genotypes if limits.allow(genotype)]
-    nearest = (limits.nearest(genotype, probabilities) for genotype in genotypes)
+    nearest = (limits.nearest(genotype) for genotype in genotypes)
     return allowed or list(dict.fromkeys(nearest))
 
 
