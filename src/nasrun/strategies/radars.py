@@ -253,8 +253,7 @@ class Radars(SupernetStrategy, Foreseen):
         table = torch.zeros(self.seen.shape)
         for name, row in inner.supernet.probabilities().items():
             for choice, p in row.items():
-                decision = self.space.decisions[self.space.rows[name]]
-                table[self.space.rows[name], decision.choices.index(choice)] = p
+                table[self.space.rows[name], self.space.column(name, choice)] = p
         with below("explore.controller"):
             self.explore.controller.follow(table, self.mu)
         self.explore.bank.take(inner.supernet.network)
