@@ -22,6 +22,7 @@ from nasrun.spaces.supernet import batch_statistics
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.strategies.judges import Magnitude, Masked, MaskedInTraining
 from nasrun.streams import Streams
+from nasrun.supernet.relaxation import Softmax
 
 OPERATIONS = (NONE, "pool", "skip", "conv")
 
@@ -60,6 +61,7 @@ class Scripted(SupernetStrategy):
 
     rounds = 3
     batch_size = 16
+    relaxation = Softmax()
 
     def __init__(self, missed, space):
         self.missed = missed

@@ -28,6 +28,7 @@ class Ended(SupernetStrategy):
 def chosen(selector, *records, watchdog=WATCHDOG, limits=None):
     strategy = Ended.__new__(Ended)
     space = SimpleNamespace(groups=("normal", "reduce"), render=lambda genotype: genotype["a"])
+    strategy.watchdog, strategy.key = watchdog, "strategy"
     strategy.history = SimpleNamespace(records=list(records), watchdog=watchdog, space=space)
     selector.begin(context(space, limits=limits), strategy)
     assert selector.rounds == 0

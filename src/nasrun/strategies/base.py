@@ -23,9 +23,10 @@ from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
 from nasrun.strategies.delivery import Delivery
 from nasrun.strategies.front import Point, frontier
-from nasrun.strategies.history import History
+from nasrun.strategies.history import History, Watchdog
 from nasrun.streams import Streams
 from nasrun.supernet.likeliest import likeliest
+from nasrun.supernet.relaxation import Relaxation
 from nasrun.supernet.supernet import Supernet
 from nasrun.tasks.base import ImageTask, PopulationTask, Split, Task
 from nasrun.trained import Trained
@@ -93,7 +94,9 @@ class SupernetStrategy(RankedStrategy):
     """A strategy that trains a supernet, which selectors read, mask and tune further.
 
     `layout` is the search network's. The weights are trained on `train`, the supernet is measured
-    on `validation`; `history` has the architecture of every round of the search.
+    on `validation`; `history` has the architecture of every round of the search. `relaxation`,
+    `watchdog` and `key` are known before `begin`: `key` is that of the settings of what trains the
+    supernet, for errors.
     """
 
     leaves = "a supernet"
@@ -107,6 +110,9 @@ class SupernetStrategy(RankedStrategy):
     validation: Split
     batch_size: int
     history: History
+    relaxation: Relaxation
+    watchdog: Watchdog | None
+    key: str
 
     def validate(self, *, images: int | None = None) -> Metrics:
         """Return the supernet's metrics on the validation data, measured as by `masked`."""

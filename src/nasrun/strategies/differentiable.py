@@ -51,7 +51,7 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
     """
 
     key = "strategy"
-    """The key of its settings, for errors; an outer strategy sets that of its inner one."""
+    """An outer strategy sets that of its inner one."""
 
     def __init__(
         self,
