@@ -5,9 +5,10 @@ function, so it starts with what its ancestor has learned. While it trains, the 
 from what is known by then: two orders of one engine, side by side or one after the other, with the
 same bytes.
 
-Where we differ from the released code: a trial keeps its state with the best score and counts with
-it, there its last state and the mean of its last five scores; parameters that survive a morph keep
-their optimizer's state; every random number belongs to a stream named by trial and purpose.
+Where we differ from the released code: a trial keeps the state with its best score, and this score
+is its result; the released code keeps the last state, with the mean of the last five scores.
+Parameters that survive a morph keep their optimizer's state. Every random number belongs to a
+stream named by trial and purpose.
 """
 
 from __future__ import annotations
