@@ -29,6 +29,7 @@ def toy(alpha_lr=0.0, weight_lr=0.5, a=2.0, w=-2.0):
     return Search(
         streams=Streams(0),
         loss=loss,
+        supernet=SimpleNamespace(progress=1.0),
         alphas=[alpha],
         weights=[weight],
         alpha_optimizer=torch.optim.SGD([alpha], alpha_lr),
@@ -60,6 +61,7 @@ def mlp(*, momentum=0.9, decay=0.01, lr=0.1, alpha_lr=0.05, alpha_clip=None, wei
     search = Search(
         streams=Streams(0),
         loss=lambda batch: function(alpha, weights, batch),
+        supernet=SimpleNamespace(progress=1.0),
         alphas=[alpha],
         weights=weights,
         alpha_optimizer=torch.optim.SGD([alpha], alpha_lr),
@@ -106,6 +108,7 @@ def small_supernet():
     search = Search(
         streams=Streams(0),
         loss=lambda batch: F.cross_entropy(model(batch[0])[0], batch[1]),
+        supernet=model,
         alphas=[model.alpha],
         weights=model.weights(),
         buffers=list(network.buffers()),

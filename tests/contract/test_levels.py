@@ -43,7 +43,7 @@ def stepped(strategy, settings):
     few, many = ((images[:n].double(), labels[:n]) for n in (FEW, MANY))
     losses = []
     for begins, share in search.level.phases:
-        search.search.progress = search.supernet.progress = begins + share
+        search.supernet.progress = begins + share
         for train, val in ((few, many), (many, few)):
             losses.append(search.level.step(search.search, train, val))
     return losses, search.supernet.state_dict()

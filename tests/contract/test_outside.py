@@ -16,6 +16,9 @@ from nasrun.strategies.base import Candidate, CandidateStrategy
 
 
 class First(CandidateStrategy):
+    unsound = "could be drawn; use another space"
+    shared_score = None
+
     def __init__(self, *, num_drawn: int) -> None:
         if num_drawn < 1:
             raise ValueError(f"num_drawn={num_drawn}: use at least 1")

@@ -28,7 +28,7 @@ def strategy(space):
 
     class Ended(SupernetStrategy):
         rounds = run_round = state_dict = load_state_dict = finish = None
-        begin = masked = tune = None
+        begin = masked = tune = skip_ahead = None
 
     network = space.network(inputs=1, outputs=2)
     supernet = Supernet(space, network, Softmax(), alpha_mean=0.0, alpha_std=0.0)

@@ -94,7 +94,7 @@ def test_where_the_limits_allow_no_candidate_those_contest_that_it_is_exchanged_
     run(search)
     allowed = {c.genotype: Genotype("toy", {**c.genotype, "e0": "a"}) for c in search.candidates}
     selector = halving([0.1, 0.2, 0.3], contestants=3, eta=3)
-    limits = SimpleNamespace(allow=lambda g: False, nearest=lambda g, _: allowed[g])
+    limits = SimpleNamespace(allow=lambda g: False, nearest=allowed.__getitem__)
     selector.begin(context(Toy(), limits=limits), search)
     run(selector)
     assert set(selector.evaluator.asked) == set(allowed.values())

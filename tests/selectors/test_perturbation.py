@@ -22,6 +22,7 @@ from nasrun.spaces.supernet import batch_statistics
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.strategies.judges import Magnitude, Masked, MaskedInTraining
 from nasrun.streams import Streams
+from nasrun.supernet.relaxation import Softmax
 
 OPERATIONS = (NONE, "pool", "skip", "conv")
 
@@ -60,6 +61,7 @@ class Scripted(SupernetStrategy):
 
     rounds = 3
     batch_size = 16
+    relaxation = Softmax()
 
     def __init__(self, missed, space):
         self.missed = missed
@@ -76,6 +78,9 @@ class Scripted(SupernetStrategy):
 
     def tune(self, weight_lr):
         self.tuned.append(weight_lr)
+
+    def skip_ahead(self):
+        raise NotImplementedError
 
     def run_round(self):
         self.events.append(dict(self.supernet.fixed))

@@ -22,12 +22,13 @@ def record(round, accuracy=0.5, params=100, size=(2, 2), skip=0.0, free=0.5):
 
 class Ended(SupernetStrategy):
     rounds = run_round = state_dict = load_state_dict = finish = None
-    begin = masked = tune = None
+    begin = masked = tune = skip_ahead = None
 
 
 def chosen(selector, *records, watchdog=WATCHDOG, limits=None):
     strategy = Ended.__new__(Ended)
     space = SimpleNamespace(groups=("normal", "reduce"), render=lambda genotype: genotype["a"])
+    strategy.watchdog, strategy.key = watchdog, "strategy"
     strategy.history = SimpleNamespace(records=list(records), watchdog=watchdog, space=space)
     selector.begin(context(space, limits=limits), strategy)
     assert selector.rounds == 0

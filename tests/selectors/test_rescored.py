@@ -92,7 +92,7 @@ def test_contestants_are_within_the_limits_if_one_is_else_the_nearest():
     assert 0 < len(allowed) < 5
     assert set(selector._promising) == set(allowed)
     one = genotypes[0]
-    limits = SimpleNamespace(allow=lambda _: False, nearest=lambda genotype, likely: one)
+    limits = SimpleNamespace(allow=lambda _: False, nearest=lambda genotype: one)
     selector, _ = begun([0.1, 0.4, 0.3], judge, limits=limits)
     assert selector._promising == [one]
 

@@ -1,5 +1,7 @@
 """A soup: its average, the members that it tries, and those that stay in it."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from toys import context, run
@@ -19,7 +21,7 @@ class Members(PopulationStrategy):
     `tasted` are the weights of what was scored, with the name of the draw.
     """
 
-    rounds, needs, candidates = 0, "", ()
+    rounds, candidates, delivery = 0, (), None
     begin = run_round = finish = deliver = state_dict = load_state_dict = None
 
     def __init__(self, *members):
@@ -28,6 +30,7 @@ class Members(PopulationStrategy):
         ]
         self.weights = [weight for _, _, weight in members]
         self.tasted = []
+        self.delivery = SimpleNamespace(score=self.score, deliver=self.delivered)
 
     def training_of(self, candidate):
         (place,) = (n for n, other in enumerate(self.candidates) if other is candidate)
@@ -38,7 +41,7 @@ class Members(PopulationStrategy):
         self.tasted.append((genotype, weight, purpose))
         return -((weight - 1) ** 2)
 
-    def deliver_trained(self, genotype, trained, folder):
+    def delivered(self, genotype, trained, folder):
         return {"delivered": (genotype, float(trained.network["weight"]))}
 
 

@@ -1,5 +1,7 @@
 """One optimizer step on each set: it moves that set alone, by its own gradient."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from smooth import data, gradients, mlp, small_supernet, toy, values, warm
@@ -76,6 +78,7 @@ def test_weights_that_a_loss_does_not_depend_on_do_not_even_decay(joint):
     search = Search(
         streams=Streams(0),
         loss=lambda batch: (used * alpha * batch).sum(),
+        supernet=SimpleNamespace(progress=1.0),
         alphas=[alpha],
         weights=weights,
         alpha_optimizer=torch.optim.SGD([alpha], 0.1),

@@ -208,6 +208,13 @@ def test_fixed_decisions_are_kept_by_the_state(begun):
     assert torch.equal(other.supernet.alpha, strategy.supernet.alpha)
 
 
+@pytest.mark.parametrize(("strategy", "adds"), [("gdas", True), ("milenas_gumbel", False)])
+def test_only_the_released_cell_of_gdas_adds_operations_that_are_not_drawn(begin, strategy, adds):
+    words = ["space=nasbench201", "width=2", "depth=3", "batch_size=16", "images=64"]
+    supernet = begin(f"strategy={strategy}", *words).supernet.train()
+    assert (supernet.mixture().rest is not None) == adds
+
+
 def test_drop_path_drops_in_training_only(begun):
     strategy = begun("strategy.drop_path=0.9")
     images = next(iter(strategy.validation.batches(8)))[0]
@@ -450,7 +457,7 @@ def test_in_single_precision_a_hypergradient_is_exact_to_a_few_millionths(begin,
         strategy.supernet.to(precision)
         x = images.to(precision)
         batches = (x[:32], labels[:32]), (x[32:], labels[32:])
-        ((found,), _) = strategy.level.hypergradient(strategy.search, *batches)
+        (((found,), _),) = strategy.level.hypergradients(strategy.search, *batches)
         return found.double()
 
     found = hypergradient(torch.float32)

@@ -2,6 +2,7 @@
 
 import copy
 import weakref
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ def seed():
 
 def test_the_first_hypergradient_of_the_toy_is_two():
     search = toy(weight_lr=0.5)
-    gradient, val_loss = Unrolled(radius=RADIUS).hypergradient(search, "train", "val")
+    ((gradient, val_loss),) = Unrolled(radius=RADIUS).hypergradients(search, "train", "val")
     assert gradient[0].item() == pytest.approx(2.0)  # without the mixed derivative it would be 0
     assert val_loss.item() == pytest.approx(2 * 2 - 2 * 2 + 1)  # one step ahead w is 2
     assert (search.alphas[0].item(), search.weights[0].item()) == (2.0, -2.0)
@@ -41,7 +42,7 @@ def test_the_first_hypergradient_of_the_toy_is_two():
 @pytest.mark.parametrize("radius", [1e-4, 0.01, 1.0])
 @pytest.mark.parametrize(("a", "w", "xi"), [(2.0, -2.0, 0.7), (-1.0, 3.0, 0.1), (0.5, 0.5, 1.3)])
 def test_the_hypergradient_of_the_toy_is_exact_for_any_radius(a, w, xi, radius):
-    gradient, _ = Unrolled(radius=radius).hypergradient(toy(0.0, xi, a, w), "train", "val")
+    ((gradient, _),) = Unrolled(radius=radius).hypergradients(toy(0.0, xi, a, w), "train", "val")
     ahead = w - xi * (2 * w - 2 * a)
     assert gradient[0].item() == pytest.approx(ahead - 2 + 2 * xi * a)
 
@@ -65,7 +66,7 @@ def test_the_first_order_comes_to_rest_at_two():
 
 def test_a_hypergradient_without_a_direction_is_the_direct_gradient():
     search = toy(weight_lr=0.5, a=0.0, w=3.0)  # at a = 0 the validation loss ignores w
-    gradient, _ = Unrolled(radius=RADIUS).hypergradient(search, "train", "val")
+    ((gradient, _),) = Unrolled(radius=RADIUS).hypergradients(search, "train", "val")
     assert gradient[0].item() == pytest.approx(0.0 - 2.0)  # w' = 0
 
 
@@ -120,7 +121,7 @@ def test_the_hypergradient_is_the_published_formula_with_momentum_and_weight_dec
     net = mlp()
     warm(net, steps)
     expected = released_formula(net, xi=0.1, momentum=0.9, decay=0.01)
-    gradient, _ = Unrolled(radius=0.01).hypergradient(net.search, net.train, net.val)
+    ((gradient, _),) = Unrolled(radius=0.01).hypergradients(net.search, net.train, net.val)
     torch.testing.assert_close(gradient[0], expected, rtol=1e-9, atol=1e-12)
 
 
@@ -129,7 +130,7 @@ def test_with_a_small_radius_the_hypergradient_is_the_exact_derivative(steps):
     net = mlp()
     warm(net, steps)
     expected = differentiated_twice(net, xi=0.1, momentum=0.9, decay=0.01)
-    gradient, _ = Unrolled(radius=1e-3).hypergradient(net.search, net.train, net.val)
+    ((gradient, _),) = Unrolled(radius=1e-3).hypergradients(net.search, net.train, net.val)
     torch.testing.assert_close(gradient[0], expected, rtol=1e-4, atol=1e-8)
     direct = gradients((net.alpha, net.weights), net.val, "alpha")
     assert (expected - direct).norm() > 0.01 * direct.norm()  # the second order is not nothing
@@ -140,7 +141,7 @@ def test_the_step_of_the_hypergradient_is_the_current_learning_rate():
     for xi in (0.1, 0.025):
         net.search.weight_optimizer.param_groups[0]["lr"] = xi
         expected = released_formula(net, xi=xi, momentum=0.9, decay=0.01)
-        gradient, _ = Unrolled(radius=0.01).hypergradient(net.search, net.train, net.val)
+        ((gradient, _),) = Unrolled(radius=0.01).hypergradients(net.search, net.train, net.val)
         torch.testing.assert_close(gradient[0], expected, rtol=1e-9, atol=1e-12)
 
 
@@ -199,6 +200,7 @@ def test_the_graph_of_the_validation_loss_is_gone_before_the_training_loss_has_o
     search = Search(
         streams=Streams(0),
         loss=loss,
+        supernet=SimpleNamespace(progress=1.0),
         alphas=[alpha],
         weights=[w],
         alpha_optimizer=torch.optim.SGD([alpha], lr=0.1),
@@ -255,6 +257,7 @@ def with_adam(net, alpha_lr, weight_decay):
     return Search(
         streams=Streams(0),
         loss=lambda batch: function(alpha, weights, batch),
+        supernet=SimpleNamespace(progress=1.0),
         alphas=[alpha],
         weights=weights,
         alpha_optimizer=torch.optim.Adam(
@@ -388,6 +391,20 @@ def test_without_the_training_term_the_mixed_second_order_is_dartss():
     torch.testing.assert_close(*paths)
 
 
+def test_both_losses_of_the_mixed_second_order_are_taken_at_one_step_ahead_of_a_noisy_loss():
+    search, seen = toy(), []
+    (weight,), exact = search.weights, search.loss
+
+    def noisy(batch):
+        seen.append((batch, weight.item()))
+        return exact(batch) * torch.rand((), dtype=torch.float64)
+
+    search.loss = noisy
+    second(RADIUS).step(search, "train", "val")
+    assert [batch for batch, _ in seen] == ["train"] * 4 + ["val"] + ["train"] * 3
+    assert seen[1][1] == seen[4][1] != seen[0][1]
+
+
 # Warm-up and switch
 
 
@@ -423,7 +440,7 @@ def test_a_switch_happens_after_the_rounds_that_lie_within_its_share(at, rounds,
     level = Switched(first=Named("first", seen), then=Named("then", seen), at=at)
     search = toy()
     for round in range(rounds):
-        search.progress = (round + 1) / rounds
+        search.supernet.progress = (round + 1) / rounds
         level.step(search, "train", "val")
     assert seen == ["first"] * first + ["then"] * (rounds - first)
 
@@ -472,7 +489,7 @@ def test_after_a_hypergradient_weights_and_statistics_are_the_same_to_the_bit():
     SingleLevel().step(search, train, val)  # momentum, and statistics that are no longer fresh
     before = {name: value.clone() for name, value in model.network.state_dict().items()}
     alpha = model.alpha.detach().clone()
-    gradient, _ = Unrolled(radius=RADIUS).hypergradient(search, train, val)
+    ((gradient, _),) = Unrolled(radius=RADIUS).hypergradients(search, train, val)
     assert gradient[0].shape == alpha.shape
     assert (gradient[0] != 0).any()
     for name, value in model.network.state_dict().items():
@@ -499,7 +516,7 @@ def test_the_hypergradient_of_a_supernet_predicts_what_its_alphas_do_after_one_s
     """Against a difference of L_val(w'(alpha)) in a random direction: every forward by hand."""
     model, search, train, val = small_supernet()
     # ReLUs and maxima have kinks: the radius must be too small to step over one.
-    gradient, _ = Unrolled(radius=1e-5).hypergradient(search, train, val)
+    ((gradient, _),) = Unrolled(radius=1e-5).hypergradients(search, train, val)
     direction, step = torch.randn_like(model.alpha), 1e-5
     losses = []
     for sign in (1, -1):

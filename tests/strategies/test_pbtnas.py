@@ -437,4 +437,10 @@ def test_a_member_that_diverged_in_the_last_interval_is_no_candidate(tmp_path, d
 )
 def test_a_population_that_cannot_live_is_refused(changes, text):
     with pytest.raises(ValueError, match=text):
-        Population(**{**RECIPE, **changes}, variation=None)
+        Population(**{**RECIPE, **changes}, variation=MIXING)
+
+
+def test_without_variation_two_members_may_live_whatever_a_replacement_would_take(tmp_path):
+    search = begun(tmp_path, None, size=2, children=3, parents=3)
+    assert [metrics["children"] for metrics in run(search)] == [0] * 4
+    assert [member.born for member in search.members] == [0, 0]

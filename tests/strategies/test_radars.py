@@ -7,6 +7,7 @@ import os
 import signal
 from functools import partial
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -180,6 +181,28 @@ def test_killed_within_a_phase_it_ends_as_if_it_was_not(forked, nasrun, here):
             del result["digests"]["timing.jsonl"]
         assert ended == undisturbed, folder
         assert (folder / "subspaces.png").stat().st_size > 0
+
+
+def test_a_search_leaves_the_history_and_frontier_of_its_last_cycle_as_any_supernet_does(tmp_path):
+    searching = begun("strategy.inner.rounds=2")
+    metrics, written = searched(searching), {}
+    folder = SimpleNamespace(
+        path=tmp_path,
+        metrics=lambda: [{"round": n, **each} for n, each in enumerate(metrics, 1)],
+        timing=list,
+        write=lambda name, content: written.update({name: content}),
+    )
+    result = searching.finish(folder)
+    assert [one["round"] for one in written["history.json"]] == [1, 2]
+    assert written["history.json"] == searching.history.state_dict()
+    assert [pruning["cycle"] for pruning in written["subspaces.json"]] == [0, 1]
+    assert {picture.name for picture in tmp_path.iterdir()} == {
+        "search.png",
+        "frontier.png",
+        "subspaces.png",
+    }
+    assert {"sizes", "trained_on", "kept_choices", "predicted_memory_gib"} < set(result)
+    assert result["validation_accuracy"] == metrics[-1]["validation_accuracy"]
 
 
 def test_weights_go_from_the_paths_to_the_supernet_and_back():

@@ -12,6 +12,7 @@ from nasrun.genotype import NONE
 from nasrun.strategies.judges import Magnitude
 from nasrun.strategies.sgas import Greedy
 from nasrun.streams import Streams
+from nasrun.supernet.relaxation import Softmax
 from nasrun.supernet.supernet import magnitude
 
 CPU = Budget(device="cpu", precision="auto", threads=1, max_hours=None)
@@ -104,7 +105,7 @@ def rows(*values):
 
 
 def greedy(history=0):
-    inner = SimpleNamespace(batch_size=8)
+    inner = SimpleNamespace(batch_size=8, relaxation=Softmax(), watchdog=None)
     return Greedy(
         inner=inner, judge=Magnitude(), first=0.2, last=0.9, history_size=history, batch_growth=0
     )

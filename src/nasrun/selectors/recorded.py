@@ -118,13 +118,11 @@ class Healthy(Recorded):
     """
 
     def check(self, strategy: Strategy, space: DecisionSpace) -> None:
-        # RADARS has no history before it exploits, but its inner search has the watchdog already
-        watched = getattr(strategy, "history", None) or getattr(strategy, "inner", None)
-        if watched and hasattr(watched, "watchdog") and watched.watchdog is None:
-            key = getattr(getattr(strategy, "inner", strategy), "key", "strategy")
+        assert isinstance(strategy, SupernetStrategy)
+        if strategy.watchdog is None:
             raise ValueError(
-                f"selector=healthy: the search has {key}.watchdog=null, so nothing says which "
-                "rounds are healthy; use selector=frontier"
+                f"selector=healthy: the search has {strategy.key}.watchdog=null, so nothing says "
+                "which rounds are healthy; use selector=frontier"
             )
 
     def pick(self, history: History, records: Sequence[Snapshot]) -> Snapshot:

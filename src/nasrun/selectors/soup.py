@@ -44,10 +44,11 @@ class Soup(Selector):
     def run_round(self) -> Metrics:
         trial = [*self._taken, self.round + 1]
         mixed = self._soup(trial)
+        delivery = self.strategy.delivery
         if self.round == 0:  # so that all scores use the same random numbers
             alone = self._soup(self._taken)
-            self._score = self.strategy.score(self.genotype, alone, "soup")
-        score = self.strategy.score(self.genotype, mixed, "soup")
+            self._score = delivery.score(self.genotype, alone, "soup")
+        score = delivery.score(self.genotype, mixed, "soup")
         if score >= self._score:
             self._taken, self._score = trial, score
         return {"score": score, "best_score": self._score, "ingredients": len(self._taken)}
@@ -68,7 +69,7 @@ class Soup(Selector):
             "ingredients": len(self._taken),
         }
         trained = self._soup(self._taken)
-        return {**result, **self.strategy.deliver_trained(self.genotype, trained, folder)}
+        return {**result, **self.strategy.delivery.deliver(self.genotype, trained, folder)}
 
 
 def mean(trainings: Sequence[Trained]) -> Trained:

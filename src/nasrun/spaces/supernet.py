@@ -79,6 +79,10 @@ class SupernetSpace(InheritingSpace, ClassifierSpace):
         """Number of columns of alphas and mixtures: the largest number of choices."""
         return max(len(decision.choices) for decision in self.decisions)
 
+    def column(self, decision: str, choice: str) -> int:
+        """Return the column of a choice of the decision with this name."""
+        return self.decisions[self.rows[decision]].choices.index(choice)
+
     def costs(
         self, *, inputs: int, outputs: int, size: int, layout: Layout | None = None
     ) -> CandidateCosts:

@@ -5,9 +5,10 @@ function, so it starts with what its ancestor has learned. While it trains, the 
 from what is known by then: two orders of one engine, side by side or one after the other, with the
 same bytes.
 
-Where we differ from the released code: a trial keeps its state with the best score and counts with
-it, there its last state and the mean of its last five scores; parameters that survive a morph keep
-their optimizer's state; every random number belongs to a stream named by trial and purpose.
+Where we differ from the released code: a trial keeps the state with its best score, and this score
+is its result; the released code keeps the last state, with the mean of the last five scores.
+Parameters that survive a morph keep their optimizer's state. Every random number belongs to a
+stream named by trial and purpose.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from nasrun.spaces.morph import MorphSpace
 from nasrun.spaces.morphs import read as read_morph
 from nasrun.spaces.morphs import replayed
 from nasrun.stage import Metrics
-from nasrun.strategies.base import Candidate
+from nasrun.strategies.base import Candidate, PopulationStrategy
 from nasrun.strategies.choosing import Answer, Choose, Question, TrainOrChoose
-from nasrun.strategies.delivery import Delivering, Delivery
+from nasrun.strategies.delivery import Delivery
 from nasrun.strategies.grown_trial import GrownTrial
 from nasrun.strategies.growth import Grown, Growth, Tried
 from nasrun.strategies.members import Order, TrainMember, read, write
@@ -40,7 +41,7 @@ from nasrun.tasks.base import ImageMembersTask
 from nasrun.trained import Trained
 
 
-class AutoKeras(Delivering):
+class AutoKeras(PopulationStrategy):
     """`trials` networks, one after the other, each chosen by `growth` and grown from a trained one.
 
     A trial lasts `intervals`, or ends once its score has not risen for `patience` of them (`None`:
@@ -96,10 +97,6 @@ class AutoKeras(Delivering):
         return [trial for trial in self.trials if trial.ended and trial.score.sound]
 
     @property
-    def needs(self) -> str:
-        return self._needs
-
-    @property
     def delivery(self) -> Delivery:
         return Delivery(self.space, self.task, self.seed, self.num_trials * self.intervals)
 
@@ -110,7 +107,7 @@ class AutoKeras(Delivering):
         self.starts = self.space.starts()
         network = self.delivery.network(self.starts[0], self._stream(0, "check"))
         self.task.check(network)
-        self._needs = self.task.needs(network, self.num_trials, self.intervals)
+        self.needs = self.task.needs(network, self.num_trials, self.intervals)
         choose = Choose(self.growth, self.space, self.task, self.budget)
         self.budget.refuse_beyond(lambda: choose.step_bytes(self.starts[0]), "the first network")
 
@@ -280,7 +277,7 @@ class AutoKeras(Delivering):
         chosen = self.next
         return {
             "seed": self.seed,
-            "trials": [trial.plain() for trial in self.trials],
+            "trials": [trial.to_plain() for trial in self.trials],
             "next": None
             if chosen is None
             else {
@@ -297,7 +294,8 @@ class AutoKeras(Delivering):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.seed = state["seed"]
         self.trials = [
-            GrownTrial.of(plain, self.space.name, self.task.score) for plain in state["trials"]
+            GrownTrial.from_plain(self.space.name, self.task.score, plain)
+            for plain in state["trials"]
         ]
         chosen = state["next"]
         self.next = None

@@ -21,11 +21,13 @@ from nasrun.spaces.inheritance import InheritingSpace
 from nasrun.spaces.layout import Layout
 from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
+from nasrun.strategies.delivery import Delivery
 from nasrun.strategies.front import Point, frontier
-from nasrun.strategies.history import History
+from nasrun.strategies.history import History, Watchdog
 from nasrun.streams import Streams
 from nasrun.supernet.likeliest import likeliest
-from nasrun.supernet.supernet import Probabilities, Supernet
+from nasrun.supernet.relaxation import Relaxation
+from nasrun.supernet.supernet import Supernet
 from nasrun.tasks.base import ImageTask, PopulationTask, Split, Task
 from nasrun.trained import Trained
 
@@ -92,7 +94,9 @@ class SupernetStrategy(RankedStrategy):
     """A strategy that trains a supernet, which selectors read, mask and tune further.
 
     `layout` is the search network's. The weights are trained on `train`, the supernet is measured
-    on `validation`; `history` has the architecture of every round of the search.
+    on `validation`; `history` has the architecture of every round of the search. `relaxation`,
+    `watchdog` and `key` are known before `begin`: `key` is that of the settings of what trains the
+    supernet, for errors.
     """
 
     leaves = "a supernet"
@@ -106,6 +110,9 @@ class SupernetStrategy(RankedStrategy):
     validation: Split
     batch_size: int
     history: History
+    relaxation: Relaxation
+    watchdog: Watchdog | None
+    key: str
 
     def validate(self, *, images: int | None = None) -> Metrics:
         """Return the supernet's metrics on the validation data, measured as by `masked`."""
@@ -138,6 +145,7 @@ class SupernetStrategy(RankedStrategy):
         The weights' momentum is reset; alphas of open decisions keep training.
         """
 
+    @abstractmethod
     def skip_ahead(self) -> None:
         """Go to the end of the search without training, so that a selection can be rehearsed."""
 
@@ -200,18 +208,14 @@ class CandidateStrategy(ScoredStrategy, RankedStrategy):
     learns = ImageTask
 
     @property
+    @abstractmethod
     def unsound(self) -> str:
         """End of the error "no candidate ..." of a search without any finite score."""
-        return "could be trained; use a smaller learning rate"
 
     def promising(self, count: int, limits: Limits | None) -> list[Genotype]:
         ranked = sorted(self.candidates, key=lambda candidate: -candidate.score.merit)
         found = list(dict.fromkeys(candidate.genotype for candidate in ranked))
         return (found if limits is None else within(found, limits))[:count]
-
-    @property
-    def shared_score(self) -> Callable[[Genotype], Score] | None:
-        return None
 
     @property
     def best(self) -> Candidate:
@@ -282,13 +286,15 @@ class PricedStrategy(CandidateStrategy):
 class PopulationStrategy(ScoredStrategy, OnEngine):
     """A strategy that trains many networks side by side, so that the chosen one is trained already.
 
-    The engine runs the members.
+    The engine runs the members. `needs`, known after `begin`, is the end of the message "needs ..."
+    about an expensive search, empty for a cheap one.
     """
 
     leaves = "a population of trained networks"
     read_by = "fittest or soup"
     searches: tuple[type[Space], ...] = (InheritingSpace,)
     learns = PopulationTask
+    needs: str
 
     @property
     def on_engine(self) -> bool:
@@ -296,31 +302,21 @@ class PopulationStrategy(ScoredStrategy, OnEngine):
 
     @property
     @abstractmethod
-    def needs(self) -> str:
-        """End of the message "needs ..." about an expensive search; empty for a cheap one."""
+    def delivery(self) -> Delivery:
+        """The object that measures and writes trained networks."""
 
     @abstractmethod
     def training_of(self, candidate: Candidate) -> Trained:
         """Return the trained weights and averages of a candidate."""
 
-    @abstractmethod
-    def score(self, genotype: Genotype, trained: Trained, purpose: str) -> float:
-        """Return the task's objective of a network; `purpose` names the stream of randomness."""
-
-    @abstractmethod
-    def deliver_trained(self, genotype: Genotype, trained: Trained, folder: Any) -> dict[str, Any]:
-        """Write a network's weights and pictures, and return entries for `result.json`."""
-
     def deliver(self, candidate: Candidate, folder: Any) -> dict[str, Any]:
-        return self.deliver_trained(candidate.genotype, self.training_of(candidate), folder)
+        return self.delivery.deliver(candidate.genotype, self.training_of(candidate), folder)
 
 
-def within(
-    genotypes: Sequence[Genotype], limits: Limits, probabilities: Probabilities | None = None
-) -> list[Genotype]:
+def within(genotypes: Sequence[Genotype], limits: Limits) -> list[Genotype]:
     """Return the genotypes that the limits allow; if none, the nearest to each, once."""
     allowed = [genotype for genotype in genotypes if limits.allow(genotype)]
-    nearest = (limits.nearest(genotype, probabilities) for genotype in genotypes)
+    nearest = (limits.nearest(genotype) for genotype in genotypes)
     return allowed or list(dict.fromkeys(nearest))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,6 @@ from torch import nn
 
 from nasrun.genotype import Genotype
 from nasrun.spaces.base import Space
-from nasrun.strategies.base import PopulationStrategy
 from nasrun.streams import named, restored
 from nasrun.tasks.base import MemberLearner, PopulationTask
 from nasrun.trained import Trained
@@ -79,18 +77,3 @@ class Delivery:
 
     def _stream(self, purpose: str) -> int:
         return named(self.seed, self.end, 0, purpose)
-
-
-class Delivering(PopulationStrategy):
-    """A strategy that has trained networks, which its `delivery` measures and writes."""
-
-    @property
-    @abstractmethod
-    def delivery(self) -> Delivery:
-        """What measures and writes the networks."""
-
-    def score(self, genotype: Genotype, trained: Trained, purpose: str) -> float:
-        return self.delivery.score(genotype, trained, purpose)
-
-    def deliver_trained(self, genotype: Genotype, trained: Trained, folder: Any) -> dict[str, Any]:
-        return self.delivery.deliver(genotype, trained, folder)

@@ -21,12 +21,10 @@ class Search:
     `loss(batch)` runs a new forward pass, `loss(batch, mixture)` one of the `supernet` with these
     weights of its candidates; `weights` exclude `alphas`. `penalty()` is added to each loss that
     the alphas descend. A clip is the largest norm of a gradient, `None` for no clip. `buffers` are
-    restored after a trial forward pass (`kept`). `progress` in (0, 1] is the share of the search
-    that the running round completes; the strategy sets it. `channels_first` tells the loss how to
-    lay images out in memory (`precise`).
+    restored after a trial forward pass (`kept`). `channels_first` tells the loss how to lay images
+    out in memory (`precise`).
     """
 
-    progress: float = 1.0
     channels_first: bool = False
 
     def __init__(
@@ -34,7 +32,7 @@ class Search:
         *,
         loss: Callable[..., Tensor],
         streams: Streams,
-        supernet: Supernet | None = None,
+        supernet: Supernet,
         alphas: Sequence[Tensor],
         weights: Sequence[Tensor],
         buffers: Sequence[Tensor] = (),

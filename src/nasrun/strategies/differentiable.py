@@ -51,7 +51,7 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
     """
 
     key = "strategy"
-    """The key of its settings, for errors; an outer strategy sets that of its inner one."""
+    """An outer strategy sets that of its inner one."""
 
     def __init__(
         self,
@@ -229,7 +229,6 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
 
     def run_round(self) -> Metrics:
         self.supernet.progress = min(1.0, (self.round + 1) / self.rounds)
-        self.search.progress = self.supernet.progress
         lr = self.schedule.at(min(1.0, self.round / self.rounds), self.first_lr)
         for group in self.search.weight_optimizer.param_groups:
             group["lr"] = lr
@@ -248,7 +247,7 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
         metrics = {"lr": lr, **losses, **validation, **entropies(self.supernet)}
         for penalty in self.penalties:
             metrics |= penalty.metrics()
-        if self.within is not None and self.level.moves_alphas(self.search.progress):
+        if self.within is not None and self.level.moves_alphas(self.supernet.progress):
             self.within.ascend()
         after = self.supernet.genotype(argmax)
         metrics["changed_edges"] = float(sum(before[name] != after[name] for name in after))

@@ -75,8 +75,9 @@ class Evolution(EvaluatedSearch):
         if warm_start is not None:
             if warm_start.scored <= population:
                 raise ValueError(
-                    f"warm_start.scored={warm_start.scored} population={population}: use more than "
-                    f"{population}"
+                    f"warm_start.scored={warm_start.scored} population={population}: the first "
+                    "population would be random; use a warm_start.scored of "
+                    f"{population + 1} or more, or a smaller population"
                 )
             self.searches = (*self.searches, warm_start.evaluator.scores)
         self.population = population

@@ -147,15 +147,12 @@ class Explore:
             chosen, table = dict(genotype), self.controller.marginals()
         for limit in self.space.limits:
             likely = {
-                name: float(table[self.space.rows[name], self._column(name, chosen[name])])
+                name: float(table[self.space.rows[name], self.space.column(name, chosen[name])])
                 for name in limit.decisions
             }
             ranked = sorted(limit.decisions, key=likely.__getitem__, reverse=True)
             chosen |= dict.fromkeys(ranked[limit.count :], NONE)
         return genotype.changed(chosen)
-
-    def _column(self, name: str, choice: str) -> int:
-        return self.space.decisions[self.space.rows[name]].choices.index(choice)
 
     def uniform(self, generator: torch.Generator) -> Genotype:
         """A uniformly random path of the choices alive."""

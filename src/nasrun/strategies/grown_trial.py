@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
-from nasrun.genotype import Genotype
-from nasrun.score import Score
-from nasrun.strategies.base import Candidate
-
-LISTS = ("morphs", "scores", "seconds")
-"""The sequences of a trial."""
+from nasrun.strategies.members import SavedCandidate
 
 
 @dataclass(frozen=True)
-class GrownTrial(Candidate):
+class GrownTrial(SavedCandidate):
     """A network that is trained or was, with its best score.
 
     It grew from the trial `ancestor` by `morphs`, a first network from none. `scores` has the score
@@ -62,16 +55,3 @@ class GrownTrial(Candidate):
     def stale(self) -> int:
         """Number of intervals since the best score."""
         return len(self.scores) - 1 - self.scores.index(max(self.scores))
-
-    def plain(self) -> dict[str, Any]:
-        """Return the trial as numbers, strings, lists and dicts."""
-        rest = {k: v for k, v in vars(self).items() if k not in ("genotype", "score")}
-        rest |= {key: list(rest[key]) for key in LISTS}
-        return {"choices": dict(self.genotype), "score": self.score.value, **rest}
-
-    @classmethod
-    def of(cls, plain: Mapping[str, Any], space: str, score: str) -> GrownTrial:
-        """Return the trial of this plain form, in a space and with a score of these names."""
-        rest = {key: value for key, value in plain.items() if key not in ("choices", "score")}
-        rest |= {key: tuple(rest[key]) for key in LISTS}
-        return cls(Genotype(space, plain["choices"]), Score(score, plain["score"]), **rest)

@@ -77,8 +77,7 @@ class Masking(Judge):
     def check(self, strategy: SupernetStrategy, owner: str) -> None:
         """Raise ValueError for a supernet whose evaluation does not mix operations, too."""
         super().check(strategy, owner)
-        relaxation = getattr(getattr(strategy, "inner", strategy), "relaxation", None)
-        if relaxation is not None and not relaxation.mixes:
+        if not strategy.relaxation.mixes:
             instead = "selector=argmax" if owner == "selector" else "another strategy.inner"
             raise ValueError(
                 f"{owner}.judge: the supernet is evaluated with one operation per edge, so it "

@@ -9,6 +9,7 @@ the parameters that it moves.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -55,10 +56,9 @@ class Bilevel(Level):
     def step(self, search: Search, train: Any, val: Any) -> Losses:
         val_loss = search.alphas_loss(val)
         search.update(alphas=val_loss)
-        val_loss = val_loss.detach()  # else activations that no alpha's gradient passes stay
         train_loss = search.weights_loss(train)
         search.update(weights=train_loss)
-        return {"train_loss": train_loss.detach(), "alpha_loss": val_loss}
+        return {"train_loss": train_loss.detach(), "alpha_loss": val_loss.detach()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,41 +88,48 @@ class Unrolled(Level):
                 )
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
-        gradient, val_loss = self.hypergradient(search, train, val)
+        ((gradient, val_loss),) = self.hypergradients(search, train, val)
         search.descend_alphas(gradient)
         train_loss = search.weights_loss(train)
         search.update(weights=train_loss)
-        return {"train_loss": train_loss.detach(), "alpha_loss": val_loss.detach()}
+        return {"train_loss": train_loss.detach(), "alpha_loss": val_loss}
 
-    def hypergradient(self, search: Search, train: Any, val: Any) -> tuple[list[Tensor], Tensor]:
-        """Return d L_val(w'(alpha), alpha) / d alpha with w' one step ahead, and L_val(w', alpha).
+    def hypergradients(
+        self, search: Search, train: Any, *batches: Any
+    ) -> list[tuple[list[Tensor], Tensor]]:
+        """Return d L(w'(alpha), alpha) / d alpha and L(w', alpha) for every batch, all at one w'.
 
         A difference of two gradients magnifies their rounding errors, hence `Search.precise`.
         """
         with search.precise():
-            return self._hypergradient(search, train, val)
+            return self._hypergradients(search, train, batches)
 
-    def _hypergradient(self, search: Search, train: Any, val: Any) -> tuple[list[Tensor], Tensor]:
+    def _hypergradients(
+        self, search: Search, train: Any, batches: Sequence[Any]
+    ) -> list[tuple[list[Tensor], Tensor]]:
         xi, weights = search.weight_lr, [w.detach().clone() for w in search.weights]
         (seed,) = search.streams.numbers("unrolled", 1)
         # the training loss is one function of w: the same noise each time
         noise = partial(search.streams.aside, "unrolled", seed)
         with search.kept(weights), noise():
             ahead = search.lookahead(search.weights_loss(train))
-        with search.kept(weights, ahead):
-            val_loss = search.loss(val)
-            both = search.gradients(val_loss, [*search.alphas, *search.weights])
-        both = [g.clone() for g in both]  # those of a CUDA graph last until the next pass
-        direct, direction = both[: len(search.alphas)], both[len(search.alphas) :]
-        norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in direction]))
-        eps = self.radius / norm.clamp(min=torch.finfo(norm.dtype).tiny)
-        sides = []
-        for sign in (1.0, -1.0):
-            moved = [w + sign * eps * v for w, v in zip(weights, direction, strict=True)]
-            with search.kept(weights, moved), noise():
-                sides.append(search.gradients(search.alphas_loss(train), search.alphas))
-        mixed = [(plus - minus) / (2 * eps) for plus, minus in zip(*sides, strict=True)]
-        return [g - xi * h for g, h in zip(direct, mixed, strict=True)], val_loss
+        found = []
+        for batch in batches:
+            with search.kept(weights, ahead):
+                loss = search.loss(batch)
+                both = search.gradients(loss, [*search.alphas, *search.weights])
+            both = [g.clone() for g in both]  # those of a CUDA graph last until the next pass
+            direct, direction = both[: len(search.alphas)], both[len(search.alphas) :]
+            norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in direction]))
+            eps = self.radius / norm.clamp(min=torch.finfo(norm.dtype).tiny)
+            sides = []
+            for sign in (1.0, -1.0):
+                moved = [w + sign * eps * v for w, v in zip(weights, direction, strict=True)]
+                with search.kept(weights, moved), noise():
+                    sides.append(search.gradients(search.alphas_loss(train), search.alphas))
+            mixed = [(plus - minus) / (2 * eps) for plus, minus in zip(*sides, strict=True)]
+            found.append(([g - xi * h for g, h in zip(direct, mixed, strict=True)], loss.detach()))
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,32 +143,51 @@ class SingleLevel(Level):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MixedLevel(Level):
-    """alpha <- descend lam_train L_train + lam_val L_val;  w <- descend L_train  (MiLeNAS).
+class Mixed(Level):
+    """A level whose alphas descend lam_train of a training term plus lam_val of a validation term.
 
-    2003.12238, first order, where lam_train = 1 and lam_val = lam. `normalise` divides both by
-    their sum: the weights are then 1 / (1 + lam) and lam / (1 + lam), so that the weight decay and
-    the clip of the alphas have the same effect at each lam. One forward pass on the training batch
-    serves both updates; the released code runs two, the second one with the new alphas.
+    `normalise` divides both by their sum: for lam_train = 1 and lam_val = lam, the weights are then
+    1 / (1 + lam) and lam / (1 + lam), so that the weight decay and the clip of the alphas have the
+    same effect at each lam.
     """
 
-    graphs = 2
     lam_train: float
     lam_val: float
     normalise: bool
 
     def __post_init__(self) -> None:
-        _check_mix(self.lam_train, self.lam_val)
+        lam_train, lam_val = self.lam_train, self.lam_val
+        if lam_train < 0 or lam_val < 0 or lam_train + lam_val == 0:
+            raise ValueError(
+                f"lam_train={lam_train} lam_val={lam_val}: use 0 or more, and more than 0 for one"
+            )
+
+    @property
+    def lams(self) -> tuple[float, float]:
+        """The weights of the training and the validation term."""
+        total = self.lam_train + self.lam_val if self.normalise else 1.0
+        return self.lam_train / total, self.lam_val / total
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedLevel(Mixed):
+    """alpha <- descend lam_train L_train + lam_val L_val;  w <- descend L_train  (MiLeNAS).
+
+    2003.12238, first order, where lam_train = 1 and lam_val = lam. One forward pass on the training
+    batch serves both updates; the released code runs two, the second one with the new alphas.
+    """
+
+    graphs = 2
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
-        lam_train, lam_val = _mix(self.lam_train, self.lam_val, self.normalise)
+        lam_train, lam_val = self.lams
         train_loss, val_loss = search.loss(train), search.alphas_loss(val)
         search.update(both=train_loss, alphas_share=lam_train, alphas=lam_val * val_loss)
         return {"train_loss": train_loss.detach(), "alpha_loss": val_loss.detach()}
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnrolledMixed(Level):
+class UnrolledMixed(Mixed):
     """alpha <- descend lam_train L_train(w', alpha) + lam_val L_val(w', alpha)  (MiLeNAS, 2nd).
 
     w' and the hypergradient of each term are those of `unrolled`. The paper puts its lambda on the
@@ -169,26 +195,20 @@ class UnrolledMixed(Level):
     """
 
     unrolled: Unrolled
-    lam_train: float
-    lam_val: float
-    normalise: bool
-
-    def __post_init__(self) -> None:
-        _check_mix(self.lam_train, self.lam_val)
 
     def check(self, weight_optimizer: torch.optim.Optimizer) -> None:
         self.unrolled.check(weight_optimizer)
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
-        lam_train, lam_val = _mix(self.lam_train, self.lam_val, self.normalise)
-        of_train, _ = self.unrolled.hypergradient(search, train, train)
-        of_val, val_loss = self.unrolled.hypergradient(search, train, val)
+        lam_train, lam_val = self.lams
+        found = self.unrolled.hypergradients(search, train, train, val)
+        (of_train, _), (of_val, val_loss) = found
         search.descend_alphas(
             [lam_train * t + lam_val * v for t, v in zip(of_train, of_val, strict=True)]
         )
         train_loss = search.weights_loss(train)
         search.update(weights=train_loss)
-        return {"train_loss": train_loss.detach(), "alpha_loss": val_loss.detach()}
+        return {"train_loss": train_loss.detach(), "alpha_loss": val_loss}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,19 +255,7 @@ class Switched(Level):
         self.then.check(weight_optimizer)
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
-        return self._level(search.progress).step(search, train, val)
+        return self._level(search.supernet.progress).step(search, train, val)
 
     def _level(self, progress: float) -> Level:
         return self.first if progress <= self.at else self.then
-
-
-def _check_mix(lam_train: float, lam_val: float) -> None:
-    if lam_train < 0 or lam_val < 0 or lam_train + lam_val == 0:
-        raise ValueError(
-            f"lam_train={lam_train} lam_val={lam_val}: use 0 or more, and more than 0 for one"
-        )
-
-
-def _mix(lam_train: float, lam_val: float, normalise: bool) -> tuple[float, float]:
-    total = lam_train + lam_val if normalise else 1.0
-    return lam_train / total, lam_val / total

@@ -6,9 +6,9 @@ import math
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -24,6 +24,8 @@ from nasrun.streams import named
 from nasrun.tasks.base import PopulationTask
 from nasrun.trained import Trained
 
+Own = TypeVar("Own", bound="SavedCandidate")
+
 
 def rank(member: Member) -> tuple[float, int]:
     """Sort key: the fittest first, members without a score last; ties go to the lower slot."""
@@ -36,7 +38,25 @@ def folder_of(interval: int) -> str:
 
 
 @dataclass(frozen=True)
-class Member(Candidate):
+class SavedCandidate(Candidate):
+    """A candidate that a state holds, with fields of numbers, strings, tuples and mappings."""
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the candidate as numbers, strings, lists and dicts."""
+        rest = {key: value for key, value in vars(self).items() if key not in ("genotype", "score")}
+        rest = {key: list(each) if isinstance(each, tuple) else each for key, each in rest.items()}
+        return {"choices": dict(self.genotype), "score": self.score.value, **rest}
+
+    @classmethod
+    def from_plain(cls: type[Own], space: str, score: str, plain: Mapping[str, Any]) -> Own:
+        """Return the candidate from its plain form; `score` is the name of its score."""
+        rest = {key: value for key, value in plain.items() if key not in ("choices", "score")}
+        rest = {key: tuple(each) if isinstance(each, list) else each for key, each in rest.items()}
+        return cls(Genotype(space, plain["choices"]), Score(score, plain["score"]), **rest)
+
+
+@dataclass(frozen=True)
+class Member(SavedCandidate):
     """A member of the population.
 
     `slot` is its place, `file` the path of what it has learned, relative to the home folder.
@@ -46,7 +66,7 @@ class Member(Candidate):
 
     slot: int
     file: str | None = None
-    founders: Mapping[str, int] | None = None
+    founders: Mapping[str, int] = field(default_factory=dict)
     born: int = 0
     base_score: float = math.nan
 
@@ -54,24 +74,6 @@ class Member(Candidate):
     def sound(self) -> bool:
         """Return whether the member was scored and did not diverge."""
         return math.isfinite(self.score.value)
-
-    def to_plain(self) -> dict[str, Any]:
-        """Return the member as numbers, strings, lists and dicts."""
-        return {
-            "choices": dict(self.genotype),
-            "score": self.score.value,
-            "slot": self.slot,
-            "file": self.file,
-            "founders": dict(self.founders or {}),
-            "born": self.born,
-            "base_score": self.base_score,
-        }
-
-    @classmethod
-    def from_plain(cls, space: str, score: str, plain: dict[str, Any]) -> Member:
-        """Return the member from its plain record; `score` is the name of its score."""
-        rest = {key: value for key, value in plain.items() if key not in ("choices", "score")}
-        return cls(Genotype(space, plain["choices"]), Score(score, plain["score"]), **rest)
 
 
 def summary(
@@ -99,7 +101,7 @@ def summary(
 
 def shares(members: Sequence[Member]) -> list[float]:
     """Return the share of all decisions that comes from each first member."""
-    founders = [founder for member in members for founder in (member.founders or {}).values()]
+    founders = [founder for member in members for founder in member.founders.values()]
     return [founders.count(slot) / len(founders) for slot in range(len(members))]
 
 

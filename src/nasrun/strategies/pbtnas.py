@@ -27,8 +27,8 @@ from nasrun.genotype import Genotype
 from nasrun.score import Score
 from nasrun.spaces.inheritance import InheritingSpace
 from nasrun.stage import Metrics
-from nasrun.strategies.base import Candidate
-from nasrun.strategies.delivery import Delivering, Delivery
+from nasrun.strategies.base import Candidate, PopulationStrategy
+from nasrun.strategies.delivery import Delivery
 from nasrun.strategies.members import (
     Member,
     Order,
@@ -47,7 +47,7 @@ from nasrun.tasks.base import PopulationTask
 from nasrun.trained import Tensors, Trained
 
 
-class Population(Delivering):
+class Population(PopulationStrategy):
     """`size` members; after an interval the worst `children` are replaced by offspring of the best.
 
     A child has two distinct parents among the best `parents`; the fitter one is its base. Children
@@ -85,15 +85,6 @@ class Population(Delivering):
             raise ValueError(f"burn_in={burn_in}: use a share of the search, 0 to less than 1")
         if mix_always_from is not None and mix_always_from < 1:
             raise ValueError(f"mix_always_from={mix_always_from}: use 1 or more, or null for never")
-        if children >= size:
-            raise ValueError(
-                f"size={size}: use more than children={children}, so that a member survives"
-            )
-        if parents > size - children:
-            raise ValueError(
-                f"parents={parents}: use at most the {size - children} that survive, "
-                f"size={size} less children={children}"
-            )
         self.intervals = intervals
         self.size = size
         self.children = children
@@ -107,11 +98,26 @@ class Population(Delivering):
         self.best: Member | None = None
         self.former_best: Member | None = None
         self.history: list[dict[str, Any]] = []
-        between = range(1, intervals)  # one interval is a trial, in which nothing can be replaced
-        if variation is not None and between and not any(map(self._mixes_after, between)):
+        if variation is not None:
+            self._check_replacement()
+
+    def _check_replacement(self) -> None:
+        """Raise ValueError if a replacement leaves too few members, or if there is never one."""
+        size, children, parents = self.size, self.children, self.parents
+        if children >= size:
             raise ValueError(
-                f"mix_every={mix_every} burn_in={burn_in}: no member is ever replaced in "
-                f"intervals={intervals}; use smaller values, or more rounds"
+                f"size={size}: use more than children={children}, so that a member survives"
+            )
+        if parents > size - children:
+            raise ValueError(
+                f"parents={parents}: use at most the {size - children} that survive, "
+                f"size={size} less children={children}"
+            )
+        between = range(1, self.intervals)  # in a trial of one interval nobody can be replaced
+        if between and not any(map(self._mixes_after, between)):
+            raise ValueError(
+                f"mix_every={self.mix_every} burn_in={self.burn_in}: no member is ever replaced in "
+                f"intervals={self.intervals}; use smaller values, or more rounds"
             )
 
     @property
@@ -136,10 +142,6 @@ class Population(Delivering):
         return Score(self.task.score, math.nan)
 
     @property
-    def needs(self) -> str:
-        return self._needs
-
-    @property
     def delivery(self) -> Delivery:
         return Delivery(self.space, self.task, self.seed, self.intervals)
 
@@ -156,7 +158,7 @@ class Population(Delivering):
         ]
         network = self.delivery.network(genotypes[0], self._stream(0, 0, "check"))
         self.task.check(network)
-        self._needs = self.task.needs(network, self.size, self.intervals)
+        self.needs = self.task.needs(network, self.size, self.intervals)
 
     def run_round(self) -> Metrics:
         interval = self.round

@@ -78,7 +78,8 @@ class Radars(SupernetStrategy, Foreseen):
         if not 0 <= self.mu <= 1 or not 0 <= self.readmit <= 1:
             raise ValueError(f"mu={self.mu} readmit={self.readmit}: use numbers from 0 to 1")
         refuse_unfit(self.inner)
-        self.inner.key = "strategy.inner"
+        self.relaxation, self.watchdog = self.inner.relaxation, self.inner.watchdog
+        self.key = self.inner.key = "strategy.inner"
         self.turns = [Turn("warm_up", 0, position) for position in range(self.warm_up)]
         for cycle in range(self.cycles):
             self.turns += [Turn("explore", cycle, i) for i in range(self.explore_rounds)]
@@ -253,8 +254,7 @@ class Radars(SupernetStrategy, Foreseen):
         table = torch.zeros(self.seen.shape)
         for name, row in inner.supernet.probabilities().items():
             for choice, p in row.items():
-                decision = self.space.decisions[self.space.rows[name]]
-                table[self.space.rows[name], decision.choices.index(choice)] = p
+                table[self.space.rows[name], self.space.column(name, choice)] = p
         with below("explore.controller"):
             self.explore.controller.follow(table, self.mu)
         self.explore.bank.take(inner.supernet.network)
@@ -305,26 +305,21 @@ class Radars(SupernetStrategy, Foreseen):
         self.exploit.inner.load_state_dict(state["exploit"])
 
     def finish(self, folder: Any) -> dict[str, Any]:
-        from nasrun.pictures.curves import search_curves
         from nasrun.pictures.plots import shrinking_space
 
-        metrics, names = folder.metrics(), list(self.space.rows)
-        search_curves(metrics, folder.path / "search.png", self.space.groups)
+        assert self.exploit is not None
         shrinking_space(
-            dict(zip(names, zip(*self.layers, strict=True), strict=True)),
-            metrics,
+            dict(zip(self.space.rows, zip(*self.layers, strict=True), strict=True)),
+            folder.metrics(),
             folder.timing(),
             self.budget.max_memory_gib,
             folder.path / "subspaces.png",
         )
         folder.write("subspaces.json", self.prunings)
-        assert self.exploit is not None
         return {
-            "validation_accuracy": self.validate()[self.task.objective],
-            "trained_on": "+".join(self.exploit.inner.parts),
+            **self.exploit.inner.finish(folder),
             "predicted_memory_gib": self.exploit.memory_gib,
             "kept_choices": _mean_length(self.exploit.kept),
-            **self.history.report(),
         }
 
 

@@ -52,6 +52,10 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
         return self._candidates
 
     @property
+    def unsound(self) -> str:
+        return "could be trained; use a smaller strategy.explore.optimizer.lr"
+
+    @property
     def shared_score(self) -> Callable[[Genotype], Score]:
         return self._shared_score
 

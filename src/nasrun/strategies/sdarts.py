@@ -68,7 +68,6 @@ class Smoothed(Level):
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
         supernet = search.supernet
-        assert supernet is not None, "a smoothed level perturbs a supernet's mixture"
         val_loss = search.alphas_loss(val)
         search.update(alphas=val_loss)
         with torch.no_grad():

@@ -55,7 +55,8 @@ class Greedy(SupernetStrategy, Foreseen):
             if value < 0:
                 raise ValueError(f"{key}={value}: use 0 or more")
         self.inner = inner
-        inner.key = "strategy.inner"
+        self.relaxation, self.watchdog = inner.relaxation, inner.watchdog
+        self.key = inner.key = "strategy.inner"
         self.judge = judge
         self.first, self.last = first, last
         self.history_size = history_size

@@ -26,7 +26,8 @@ class Supernet(nn.Module):
 
     A decision in `fixed` runs its one choice with weight one, and its alphas get no gradient. On
     images, the supernet mixes candidates by the relaxation: by a sample in training, by its mean
-    otherwise.
+    otherwise. `progress` in (0, 1] is the share of the search that the running round completes; the
+    strategy sets it, relaxations and levels follow it.
 
     With a `beta_std`, the edges into a node compete, too: every decision has a beta, and its
     weights are multiplied by the softmax of the betas of its node (PC-DARTS, 1907.05737). With
@@ -116,12 +117,12 @@ class Supernet(nn.Module):
         weights = self.decided(relaxed.values)
         for decision, choice in self.fixed.items():
             row = self.space.rows[decision]
-            active[row] = () if choice == NONE else (self._column(decision, choice),)
+            active[row] = () if choice == NONE else (self.space.column(decision, choice),)
         if (edges := self.edges()) is not None:
             weights = weights * edges[:, None]
         if without is not None:
             decision, choice = without
-            row, masked = self.space.rows[decision], self._column(decision, choice)
+            row, masked = self.space.rows[decision], self.space.column(decision, choice)
             active[row] = tuple(other for other in active[row] if other != masked)
         rest: Tensor | None = None
         as_released = relaxed.adds_undrawn is None
@@ -169,7 +170,7 @@ class Supernet(nn.Module):
             row = self.space.rows[decision]
             kept[row] = 0.0
             if choice != NONE:
-                chosen[row, self._column(decision, choice)] = 1.0
+                chosen[row, self.space.column(decision, choice)] = 1.0
         return weights * kept + chosen
 
     def probabilities(self) -> Probabilities:
@@ -200,9 +201,6 @@ class Supernet(nn.Module):
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
         self.fixed = dict(state["fixed"])
         self.progress = state["progress"]
-
-    def _column(self, decision: str, choice: str) -> int:
-        return self.space.decisions[self.space.rows[decision]].choices.index(choice)
 
     def _open_columns(self, row: int) -> tuple[int, ...]:
         return running(self.space.decisions[row].choices)
