@@ -184,15 +184,6 @@ def test_nobody_is_replaced_in_the_share_that_burns_in(intervals, burn_in, first
     assert mixed == [*range(first, intervals)]
 
 
-@pytest.mark.parametrize("changes", [{"mix_every": 3}, {"burn_in": 0.8}])
-def test_a_search_in_which_nobody_could_be_replaced_is_refused(changes):
-    recipe = {**RECIPE, "intervals": 3, **changes}
-    with pytest.raises(ValueError, match=r"mix_every=.* burn_in=.*: no member is ever replaced"):
-        Population(**recipe, variation=MIXING)
-    Population(**recipe, variation=None)
-    Population(**{**recipe, "intervals": 1}, variation=MIXING)
-
-
 @pytest.mark.parametrize("burn_in", [-0.1, 1.0])
 def test_a_share_outside_the_search_is_refused(burn_in):
     with pytest.raises(ValueError, match=rf"burn_in={burn_in}: use a share of the search"):

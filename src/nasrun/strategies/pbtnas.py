@@ -102,7 +102,7 @@ class Population(PopulationStrategy):
             self._check_replacement()
 
     def _check_replacement(self) -> None:
-        """Raise ValueError if a replacement leaves too few members, or if there is never one."""
+        """Raise ValueError if a replacement leaves too few members."""
         size, children, parents = self.size, self.children, self.parents
         if children >= size:
             raise ValueError(
@@ -112,12 +112,6 @@ class Population(PopulationStrategy):
             raise ValueError(
                 f"parents={parents}: use at most the {size - children} that survive, "
                 f"size={size} less children={children}"
-            )
-        between = range(1, self.intervals)  # in a trial of one interval nobody can be replaced
-        if between and not any(map(self._mixes_after, between)):
-            raise ValueError(
-                f"mix_every={self.mix_every} burn_in={self.burn_in}: no member is ever replaced in "
-                f"intervals={self.intervals}; use smaller values, or more rounds"
             )
 
     @property
