@@ -72,3 +72,8 @@ def test_a_long_text_of_a_record_begins_lines_at_its_words():
     text = drawn(40, ("key", "default", "what it is"), [("strategy.data", "x" * 30, told)])
     assert max(map(len, text.splitlines())) <= 40
     assert " ".join(text.split()).endswith(f"what it is {told}")
+
+
+def test_two_columns_of_sentences_share_the_width():
+    text = drawn(60, ("claim", "what it says", "state"), [("a", "word " * 24, "held " * 8)])
+    assert text.count("word word word word") == 6

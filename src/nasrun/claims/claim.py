@@ -98,6 +98,11 @@ class Claim:
         return self.first.get(arm, 0) + place
 
     @property
+    def told(self) -> str:
+        """The claim in one sentence, with the paper that makes it."""
+        return f"{self.sentence} ({self.paper})"
+
+    @property
     def looked_up(self) -> tuple[str, ...]:
         """The data sets whose true results its measures read, once each."""
         return tuple(dict.fromkeys(d for each in self.measures.values() for d in each.looked_up))

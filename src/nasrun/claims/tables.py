@@ -20,7 +20,7 @@ Grid = tuple[Sequence[str], Sequence[Sequence[str]]]
 """The heads of columns, and rows of texts."""
 BLOCK = re.compile(r"(<!-- claim (?P<name>[\w-]+) -->\n).*?(<!-- /claim -->)", re.DOTALL)
 LIST = re.compile(r"(<!-- claims -->\n).*?(<!-- /claims -->)", re.DOTALL)
-LISTED = ("claim", "paper", "what it says", "state", "core-minutes")
+LISTED = ("claim", "what it says", "state", "core-minutes")
 
 
 @dataclass(frozen=True)
@@ -208,10 +208,7 @@ def chance(p: float | None) -> str:
 
 def listed(claims: Sequence[Evidence]) -> Grid:
     """Return the table of claims."""
-    rows = [
-        (each.name, each.claim.paper, each.claim.sentence, each.state, f"{each.minutes:,.0f}")
-        for each in claims
-    ]
+    rows = [(each.name, each.claim.told, each.state, f"{each.minutes:,.0f}") for each in claims]
     return LISTED, rows
 
 

@@ -60,7 +60,8 @@ def table(
 def _fitting(columns: Sequence[str], cells: Sequence[TableRow], width: int) -> list[int] | None:
     """Return widths of columns that break no word, or `None` if they do not fit.
 
-    Spare width goes first to the columns that need least to have every cell on one line.
+    Spare width goes first to the columns that need least to have every cell on one line, or to all
+    columns alike, whichever makes the lower table.
     """
     texts = list(zip(columns, *cells, strict=True))
     whole = [max(cell_len(line) for text in each for line in text.split("\n")) for each in texts]
@@ -76,7 +77,16 @@ def _fitting(columns: Sequence[str], cells: Sequence[TableRow], width: int) -> l
         more = min(left, whole[place] - least[place])
         widths[place] += more
         left -= more
-    return widths
+
+    def capped(cap: int) -> list[int]:
+        return [min(full, max(few, cap)) for full, few in zip(whole, least, strict=True)]
+
+    def height(widths: Sequence[int]) -> int:
+        wrapped = ([wrap(*each) for each in zip(row, widths, strict=True)] for row in cells)
+        return sum(max(map(len, row)) for row in wrapped)
+
+    alike = max(cap for cap in range(width + 1) if sum(capped(cap)) <= width)
+    return min(widths, capped(alike), key=height)
 
 
 def _drawn(

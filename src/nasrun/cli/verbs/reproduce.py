@@ -202,7 +202,7 @@ def _announce(
     """Say what is claimed, what is run, and what it costs."""
     from nasrun.display import say
 
-    say(console, f"{name}: {claim.sentence} ({claim.paper})")
+    say(console, f"{name}: {claim.told}")
     cost = sum(claim.minutes.get(trial.arm, 0.0) for trial in trials)
     about = f", about {cost:,.0f} core-minutes" if cost >= 1 else ""
     runs = "1 run is" if len(trials) == 1 else f"{len(trials)} runs are"
