@@ -109,7 +109,7 @@ def test_a_page_has_new_tables_between_its_markers_and_its_own_text_elsewhere(he
     page = "a\n<!-- claims -->\nold\n<!-- /claims -->\nb\n<!-- claim tiny -->\n<!-- /claim -->\nc\n"
     found = {"tiny": evidence(here, {"darts": [0.4]})}
     made = tables.page(page, found)
-    assert made.startswith("a\n<!-- claims -->\n| claim | paper |")
+    assert made.startswith("a\n<!-- claims -->\n| claim | what it says |")
     assert "<!-- /claims -->\nb\n<!-- claim tiny -->\n**`tiny`**: SNAS loses" in made
     assert made.endswith("<!-- /claim -->\nc\n")
     assert "old" not in made

@@ -77,3 +77,4 @@ def test_a_long_text_of_a_record_begins_lines_at_its_words():
 def test_two_columns_of_sentences_share_the_width():
     text = drawn(60, ("claim", "what it says", "state"), [("a", "word " * 24, "held " * 8)])
     assert text.count("word word word word") == 6
+    assert "claim" in drawn(60, ("claim", ""), [("word " * 24, "")])

@@ -82,7 +82,7 @@ def _fitting(columns: Sequence[str], cells: Sequence[TableRow], width: int) -> l
         return [min(full, max(few, cap)) for full, few in zip(whole, least, strict=True)]
 
     def height(widths: Sequence[int]) -> int:
-        wrapped = ([wrap(*each) for each in zip(row, widths, strict=True)] for row in cells)
+        wrapped = ([wrap(x, max(1, w)) for x, w in zip(row, widths, strict=True)] for row in cells)
         return sum(max(map(len, row)) for row in wrapped)
 
     alike = max(cap for cap in range(width + 1) if sum(capped(cap)) <= width)
