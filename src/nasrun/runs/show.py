@@ -156,6 +156,11 @@ def published_network(
         facts |= {"channels": 16, "layers": len(chosen)}  # MobileNetV2's, 1801.04381 table 2
     elif space.self_sized:
         facts["layers"] = None
+    elif facts["layers"] is None:
+        raise ValueError(
+            f"network={network}: its depth is that of its genotype, and one of space={space.name} "
+            "has none; use another"
+        )
     layout = Layout(
         channels=facts["channels"],
         layers=facts["layers"],

@@ -8,7 +8,17 @@ from nasrun.runs.show import NETWORKS
 
 
 def test_the_words_of_network_are_all_networks():
-    assert KEYS["network"] == CELLS["network"] == "|".join(sorted(NETWORKS))
+    assert KEYS["network"] == "|".join(sorted(NETWORKS))
+    assert CELLS["network"] == "|".join(sorted({*NETWORKS} - {"morph"}))  # it has no cells
+
+
+def test_a_cell_cannot_be_a_network_whose_depth_is_its_own(nasrun):
+    answer = nasrun("show", "genotype=darts_v2", "network=morph")
+    assert answer.status == 2
+    assert answer.err.endswith(
+        "network=morph: its depth is that of its genotype, and one of "
+        "space=darts has none; use another\n"
+    )
 
 
 def test_show_counts_the_published_parameters(nasrun, here, pictures):

@@ -12,7 +12,7 @@ from nasrun.config.words import packages
 KEYS = {
     "genotype": "NAME|FILE,...",
     "run": "RUN",
-    "network": "cifar|imagenet|morph|nasbench101|nasbench201",
+    "network": "cifar|imagenet|nasbench101|nasbench201",
     "table": "FILE.csv",
     "space": "NAME",
     "out": "DIR",
