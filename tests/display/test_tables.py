@@ -78,3 +78,15 @@ def test_two_columns_of_sentences_share_the_width():
     text = drawn(60, ("claim", "what it says", "state"), [("a", "word " * 24, "held " * 8)])
     assert text.count("word word word word") == 6
     assert "claim" in drawn(60, ("claim", ""), [("word " * 24, "")])
+
+
+def test_numbers_stand_to_the_right_and_texts_to_the_left():
+    rows = [("a", "test", "93.8%"), ("b", "-", "-"), ("c", "validation", "~4.1%")]
+    ends = [
+        line.split("│")[2:4] for line in drawn(80, ("name", "on", "score"), rows).splitlines()[4:-1]
+    ]
+    assert ends == [
+        [" test       ", " 93.8% "],
+        [" -          ", "     - "],
+        [" validation ", " ~4.1% "],
+    ]

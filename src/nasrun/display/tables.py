@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from textwrap import wrap
-from typing import Any
+from typing import Any, Literal
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -23,7 +24,10 @@ BOX = 3
 """Columns that lines need per cell."""
 UNKNOWN = ("", "-")
 """Cells without information."""
+NUMBER = re.compile(r"[~±+-]?\.?\d")
+"""The beginning of a number."""
 TableRow = tuple[str, ...]
+Side = Literal["left", "right"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Exhibit:
 def table(
     console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> None:
-    """Print a table without markup, with numbers to the right.
+    """Print a table without markup, with columns of numbers to the right.
 
     If its words do not fit side by side, it has no lines; if they still do not, first cells get
     their own lines; else every row becomes a record.
@@ -47,12 +51,13 @@ def table(
     if title:
         console.print(Text(shown(title), "bold"))
     width = console.width
+    sides = _sides(columns, cells)
     if widths := _fitting(columns, cells, width - BOX * len(columns) - 1):
-        console.print(_drawn(columns, cells, widths, lines=True))
+        console.print(_drawn(columns, cells, widths, sides, lines=True))
     elif widths := _fitting(columns, cells, width - BETWEEN * (len(columns) - 1)):
-        console.print(_drawn(columns, cells, widths))
+        console.print(_drawn(columns, cells, widths, sides))
     elif len(columns) > 2 and (widths := _fitting_below(columns, cells, width)):
-        _print_below(console, columns, cells, widths)
+        _print_below(console, columns, cells, widths, sides[1:])
     else:
         _print_records(console, columns, cells)
 
@@ -89,19 +94,27 @@ def _fitting(columns: Sequence[str], cells: Sequence[TableRow], width: int) -> l
     return min(widths, capped(alike), key=height)
 
 
+def _sides(columns: Sequence[str], cells: Sequence[TableRow]) -> list[Side]:
+    """Return the side of every column: names, which come first, and texts stand to the left."""
+    known = [
+        [row[place] for row in cells if row[place] not in UNKNOWN] for place in range(len(columns))
+    ]
+    numbers = [place > 0 and all(map(NUMBER.match, each)) for place, each in enumerate(known)]
+    return ["right" if each else "left" for each in numbers]
+
+
 def _drawn(
     columns: Sequence[str],
     cells: Sequence[TableRow],
     widths: Sequence[int],
+    sides: Sequence[Side],
     *,
     lines: bool = False,
     head: bool = True,
-    first: int = 0,
 ) -> Table:
-    """Return the table; `first` is the number of its first column."""
     drawn = Table(show_header=head) if lines else _plain(head)
-    for place, (column, width) in enumerate(zip(columns, widths, strict=True), first):
-        drawn.add_column(Text(column), justify="left" if place < 2 else "right", width=width)
+    for column, width, side in zip(columns, widths, sides, strict=True):
+        drawn.add_column(Text(column), justify=side, width=width)
     for row in cells:
         drawn.add_row(*map(Text, row))
     return drawn
@@ -120,17 +133,21 @@ def _fitting_below(
 
 
 def _print_below(
-    console: Console, columns: Sequence[str], cells: Sequence[TableRow], widths: Sequence[int]
+    console: Console,
+    columns: Sequence[str],
+    cells: Sequence[TableRow],
+    widths: Sequence[int],
+    sides: Sequence[Side],
 ) -> None:
     """Print first cells on their own lines, consecutive equal ones once, and the others below."""
     from rich.padding import Padding
 
     others = columns[1:]
     console.print(Text(columns[0], "bold"))
-    console.print(Padding(_drawn(others, [], widths, first=1), (0, 0, 0, BETWEEN)))
+    console.print(Padding(_drawn(others, [], widths, sides), (0, 0, 0, BETWEEN)))
     for name, rows in groupby(cells, key=lambda row: row[0]):
         console.print(Text(name), soft_wrap=True)
-        below = _drawn(others, [row[1:] for row in rows], widths, head=False, first=1)
+        below = _drawn(others, [row[1:] for row in rows], widths, sides, head=False)
         console.print(Padding(below, (0, 0, 0, BETWEEN)))
 
 
