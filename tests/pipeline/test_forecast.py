@@ -140,7 +140,7 @@ def test_searches_of_whole_networks_are_timed_by_steps_of_training(words, steps,
         words = [*words, "evaluator.epochs=2"]
     answer = nasrun("plan", *PLANNED, "stages=[search]", *words)
     assert answer.status == 0, answer.err
-    found = rf"search +│ [\d.]+ GiB +│ [\d.]+ s +│ +{3 * steps} "
+    found = rf"search +│ +[\d.]+ GiB +│ +[\d.]+ s +│ +{3 * steps} "
     assert re.search(found, answer.out), answer.out
 
 
@@ -150,12 +150,12 @@ def test_a_selection_is_planned_with_its_tuning_and_its_trainings(nasrun):
     answer = nasrun("plan", *cells, stages, "space=nasbench201", "selector=perturb")
     assert answer.status == 0, answer.err
     steps = 3 * (6 + 1)  # six rounds of tuning, an epoch of the child to see what it loses
-    assert re.search(rf"select +│ [\d.]+ GiB +│ [\d.]+ s +│ +{steps} ", answer.out), answer.out
+    assert re.search(rf"select +│ +[\d.]+ GiB +│ +[\d.]+ s +│ +{steps} ", answer.out), answer.out
     halving = ["selector=halving", "selector.contestants=4", "selector.evaluator.epochs=1"]
     halving += ["strategy=random", "strategy.num_candidates=5"]
     answer = nasrun("plan", *PLANNED, stages, *halving)
     steps = 3 * (4 * 1 + 2 * 2)
-    assert re.search(rf"select +│ - +│ [\d.]+ s +│ +{steps} ", answer.out), answer.out
+    assert re.search(rf"select +│ +- +│ +[\d.]+ s +│ +{steps} ", answer.out), answer.out
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_selection_is_planned_on_what_the_search_leaves(strategy, selector, ro
     answer = nasrun("plan", *PLANNED, "stages=[search,select]", *words)
     assert answer.status == 0, answer.err
     steps = 3 * (rounds + 1)
-    assert re.search(rf"select +│ [\d.]+ GiB +│ [\d.]+ s +│ +{steps} ", answer.out), answer.out
+    assert re.search(rf"select +│ +[\d.]+ GiB +│ +[\d.]+ s +│ +{steps} ", answer.out), answer.out
 
 
 def test_the_test_at_the_end_is_timed_by_images_that_are_trained_on():

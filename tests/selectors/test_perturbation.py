@@ -577,7 +577,7 @@ def test_a_part_of_the_validation_images_is_fixed():
     assert part["loss"] != whole["loss"]
     assert (part["accuracy"] * 16) % 1 == pytest.approx(0.0, abs=1e-9)
     for images in (5, 51):
-        with pytest.raises(ValueError, match=rf"^images={images}: of 2\d images"):
+        with pytest.raises(ValueError, match=rf"^images={images}: there are 2\d; use at most"):
             strategy.validate(images=images)
     with pytest.raises(ValueError, match=r"^images=0"):
         Masked(criterion="loss", images=0, batch_size=None)

@@ -66,7 +66,7 @@ def test_a_round_logs_it_and_is_otherwise_the_same(begin):
 def test_what_cannot_be_measured_is_refused_before_the_search(begin):
     for words, told in {
         "images: 1": "images=1: use at least 2",
-        "images: 9999": "^strategy.curvature.images=9999: of 16 images",
+        "images: 9999": "^strategy.curvature.images=9999: there are 16; use at most 16",
         "images: 16, tolerance: 2": "tolerance=2: use more than 0 and less than 1",
         "images: 16, products: 0": "products=0: use 1 or more",
     }.items():

@@ -95,7 +95,9 @@ def test_batches_that_grow_are_foreseen():
 
 
 def test_more_images_than_there_are_to_judge_by_are_refused_at_the_beginning():
-    with pytest.raises(ValueError, match=r"strategy\.judge\.images=10000: of \d+"):
+    with pytest.raises(
+        ValueError, match=r"strategy\.judge\.images=10000: there are \d+; use at most"
+    ):
         begun("strategy.judge.images=10000", strategy="sgas_pt")
 
 
