@@ -30,7 +30,8 @@ class Decision:
     def __post_init__(self) -> None:
         if not self.choices or len(set(self.choices)) != len(self.choices):
             raise ValueError(
-                f"choices.{self.name}={list(self.choices)}: give one choice or more, each once"
+                f"decision {self.name} has the choices {list(self.choices)}: give one or more, "
+                "each once"
             )
 
     @property

@@ -78,6 +78,7 @@ COLLAPSES = (
         ({"watchdog": None}, "method=healthy"),
         ({"samples": True}, "strategy=snas"),
         ({"strategy": "sdarts"}, "strategy=sdarts"),
+        ({"strategy": "sdarts_adversarial"}, "strategy=sdarts"),
     ],
 )
 def test_no_advice_is_refused_or_changes_nothing(means, refused):
@@ -94,6 +95,7 @@ def test_alphas_that_rest_are_no_sign_and_their_choice_is_that_of_perturb():
         found = advised(resting, **collapse)
         assert (found["verdict"], len(found["signs"])) == (HEALTHY, 1)
         assert "method=perturb" in found["try"]
+        assert advised(replace(resting, perturbs=False), **collapse)["try"] == "raise alpha_lr"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,10 @@ def test_the_means_of_a_search_are_those_of_its_settings(begin, strategy, expect
 
 def test_what_is_not_known_gives_no_sign():
     few = signs({**SOUND, "growth": None, "gap": None, "agreement": None}, MEANS)
-    assert {sign.name for sign in few} & {"growing sharpness", "discretisation gap"} == set()
+    assert {sign.symptom.name for sign in few} & {
+        "growing sharpness",
+        "discretisation gap",
+    } == set()
 
 
 def test_sharpness_grows_as_robust_darts_compares_it():

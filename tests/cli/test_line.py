@@ -63,7 +63,7 @@ REFUSED = {
     **{
         f"several values: {word}": (
             f"search {word}",
-            f"{word}: names several values; add -m for a job per value, or name one",
+            f"{word}: names several values; name one, or add -m to a stage for a job per value",
         )
         for word in (
             "seed=0,1,2",

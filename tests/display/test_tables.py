@@ -81,12 +81,12 @@ def test_two_columns_of_sentences_share_the_width():
 
 
 def test_numbers_stand_to_the_right_and_texts_to_the_left():
-    rows = [("a", "test", "93.8%"), ("b", "-", "-"), ("c", "validation", "~4.1%")]
+    rows = [("a", "test", "93.8%"), ("b", "-", "-"), ("c", "validation", "< 0.1")]
     ends = [
         line.split("│")[2:4] for line in drawn(80, ("name", "on", "score"), rows).splitlines()[4:-1]
     ]
     assert ends == [
         [" test       ", " 93.8% "],
         [" -          ", "     - "],
-        [" validation ", " ~4.1% "],
+        [" validation ", " < 0.1 "],
     ]

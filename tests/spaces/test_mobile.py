@@ -83,7 +83,10 @@ def test_layers_are_shared_out_and_every_stage_begins_once(layers):
         ({"expansions": (0,)}, "expansions="),
         ({"squeeze": ()}, r"squeeze=\[\]: use false, true or both"),
         ({"squeeze": (False, False)}, r"squeeze=\[false, false\]: use false, true or both"),
-        ({"choices": {"layer00": ()}}, r"choices\.layer00=\[\]: give one choice or more"),
+        (
+            {"choices": {"layer00": ()}},
+            r"layer00 has the choices \[\]: give one or more, each once",
+        ),
         ({"layers": 2}, "layers=2"),
         ({"stem": "imagenet"}, "layers=4"),
         ({"choices": {"layer09": ("skip_connect",)}}, "layer09"),

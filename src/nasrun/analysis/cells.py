@@ -5,12 +5,10 @@ Each is compared with all cells of the space: the share that is at most as wide,
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -152,8 +150,10 @@ def unlike(found: Sequence[Named]) -> list[Named]:
     """Return the architectures with distinct names: repeated names get a number."""
     taken: dict[str, Named] = {}
     for each in found:
-        numbered = (f"{each.name}-{number}" for number in itertools.count(2))
-        name = next(name for name in chain([each.name], numbered) if name not in taken)
+        name, number = each.name, 1
+        while name in taken:
+            number += 1
+            name = f"{each.name}-{number}"
         taken[name] = replace(each, name=name)
     return list(taken.values())
 

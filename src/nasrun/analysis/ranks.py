@@ -58,12 +58,14 @@ def score(
         return [x for x in read_lines(path) if texts.get(x["place"]) == x["architecture"]]
 
     done = {(line["made_with"], line["place"]) for line in own()}
+    begun = False
     for scorer in scorers:
         left = [place for place in texts if (scorer.identity, place) not in done]
         for place in watched(left, f"scoring by {scorer.name}", len(left)):
-            append_line(path, as_json(_line(scorer, place, drawn[place], texts[place])))
-            if sample.budget is not None:
+            if begun and sample.budget is not None:  # a command has one score at least
                 sample.budget.check()
+            append_line(path, as_json(_line(scorer, place, drawn[place], texts[place])))
+            begun = True
     return own()
 
 

@@ -284,19 +284,20 @@ def of_run(
         refuse_trained_first(f"against={judge.name}", evaluator)
         budget, streams = task.budget, Streams(seed)
         context = Context(space=space, task=task, budget=budget, streams=streams, engine=Serial())
-        made_with = [record["fingerprint"], node["evaluator"], seed]
-        last = _begun(f"against={judge.name}", evaluator, context, made_with)
+        settings = [record["fingerprint"], budget.arithmetic, node["evaluator"], seed]
+        last = _begun(f"against={judge.name}", evaluator, context, settings)
     sample = Sample(space, seed, record.get("table"), record["choices"].get("dataset"))
     return sample, [asked, Counted(space, task.inputs, task.outputs, task.size)], last
 
 
-def _asked(path: str, strategy: Strategy, images: int | None, made_with: object) -> Scorer:
+def _asked(path: str, strategy: Strategy, images: int | None, fingerprint: str) -> Scorer:
     """Return the scorer of a finished search: its supernet."""
     if isinstance(strategy, SupernetStrategy):
-        return Asked(strategy, images, made_with)
+        return Asked(strategy, images, [fingerprint, strategy.task.budget.arithmetic])
     if isinstance(strategy, EvaluatedSearch) and isinstance(strategy.evaluator, Inherited):
         if images is not None:
             raise ValueError(f"images={images}: has no effect on evaluator=inherited; leave it out")
+        made_with = [fingerprint, strategy.task.budget.arithmetic]
         return Evaluated("inherited", strategy.evaluator, strategy.streams, made_with)
     raise ValueError(
         f"run={path}: its strategy leaves {strategy.leaves}, not a supernet; give evaluator=NAME "

@@ -211,7 +211,9 @@ def analyse(
         if not exactly:
             images = min(images, len(strategy.validation))
         curvature = _curvature(strategy, images)
-        kept = Measurements(folder, ["search", home.record["fingerprint"]])
+        kept = Measurements(
+            folder, ["search", home.record["fingerprint"], strategy.task.budget.arithmetic]
+        )
         record = _looks(strategy, chosen, rounds, shuffles, curvature, kept.once)
         metrics = home.search().metrics()
         means = Means.of(strategy, home.record["choices"]["strategy"], metrics)

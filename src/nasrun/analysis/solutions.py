@@ -79,8 +79,7 @@ class Solution:
         nodes[RETRAIN.name] = folder.config[RETRAIN.name]
         file = folder.path / WEIGHTS
         name, genotype = folder.branch, folder.config["genotype"]
-        full = f"{run.path.parent.name}/{run.path.name}/{name}"
-        return cls(name, full, nodes, genotype, file.absolute(), digest_of(file))
+        return cls(name, str(folder.path), nodes, genotype, file.absolute(), digest_of(file))
 
     def opened(self, budget: Budget, trust: Sequence[str]) -> Opened:
         """Return its network and data."""

@@ -15,7 +15,6 @@ from nasrun.genotype import NONE, SKIP
 from nasrun.stage import Metrics
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.strategies.history import Watchdog
-from nasrun.supernet.relaxation import Softmax
 from nasrun.supernet.supernet import Probabilities
 
 HEALTHY = "healthy"
@@ -33,23 +32,12 @@ GAP = 0.1  # ours: accuracy; our searches by DARTS lose 0.42, those by SNAS noth
 MISLED = 0.0  # ours: the rank correlation of probability and strength
 
 
-@dataclass(frozen=True)
-class Sign:
-    """A sign of a collapse: `says`, and an `advice`; it holds if a number passes a threshold."""
-
-    name: str
-    value: float
-    threshold: float
-    holds: bool
-    says: str
-    advice: str
-
-
 @dataclass(frozen=True, kw_only=True)
 class Symptom:
-    """A sign that holds if the number `key` is at least a threshold, or at most, not `above`.
+    """A collapse, known by a number `key` of at least a threshold; at most, if not `above`.
 
-    Numbers that are `of_alphas` mean nothing for alphas that never moved.
+    It `says` what happens, and has an `advice`. Numbers that are `of_alphas` mean nothing for
+    alphas that never moved.
     """
 
     name: str
@@ -59,6 +47,21 @@ class Symptom:
     of_alphas: bool = True
     says: str
     advice: str
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A symptom with the number that a search has."""
+
+    symptom: Symptom
+    value: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the number passes the threshold."""
+        if self.symptom.above:
+            return self.value >= self.symptom.threshold
+        return self.value <= self.symptom.threshold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +91,7 @@ class Means:
             strategy=option,
             watchdog=searched.history.watchdog,
             moves_alphas=len(rounds) < 2 or len(entropies) > 1,
-            samples=not isinstance(supernet.relaxation, Softmax),
+            samples=supernet.relaxation.samples,
             perturbs=supernet.relaxation.mixes
             and any(name not in supernet.fixed for name in supernet.space.rows),
         )
@@ -143,15 +146,12 @@ def signs(measured: Mapping[str, float | None], means: Means) -> list[Sign]:
 
     `measured` has `facts`, `accuracy`, `chance`, `gap`, `growth`, `skip_likelier`, `agreement`.
     """
-    found = []
-    for symptom in symptoms(measured.get("chance") or 0.0, means):
-        value = measured.get(symptom.key)
-        if value is not None and (means.moves_alphas or not symptom.of_alphas):
-            passed = value >= symptom.threshold if symptom.above else value <= symptom.threshold
-            found.append(
-                Sign(symptom.name, value, symptom.threshold, passed, symptom.says, symptom.advice)
-            )
-    return found
+    return [
+        Sign(symptom, value)
+        for symptom in symptoms(measured.get("chance") or 0.0, means)
+        if means.moves_alphas or not symptom.of_alphas
+        if (value := measured.get(symptom.key)) is not None
+    ]
 
 
 def symptoms(chance: float, means: Means) -> tuple[Symptom, ...]:
@@ -162,7 +162,7 @@ def symptoms(chance: float, means: Means) -> tuple[Symptom, ...]:
     perturb = "select by method=perturb" if means.perturbs else ""
     earlier = "select an earlier round by method=frontier"
     healthy = "" if watchdog is None else "select by method=healthy, the last round before"
-    smooth = "" if means.strategy == "sdarts" else "search with strategy=sdarts"
+    smooth = "" if means.strategy.startswith("sdarts") else "search with strategy=sdarts"
     sample = "" if means.samples else "search with strategy=snas, which samples architectures"
     return (
         Symptom(
@@ -244,12 +244,20 @@ def verdict(found: Sequence[Sign], means: Means) -> dict[str, object]:
     """Return the verdict with its reason and an imperative, and the numbers of all signs."""
     first = next((sign for sign in found if sign.holds), None)
     rows = [
-        {"sign": s.name, "value": s.value, "threshold": s.threshold, "holds": s.holds}
-        for s in found
+        {
+            "sign": sign.symptom.name,
+            "value": sign.value,
+            "threshold": sign.symptom.threshold,
+            "holds": sign.holds,
+        }
+        for sign in found
     ]
-    if first is None:
-        told, next_ = "no sign of a collapse", "retrain its choice"
-        if not means.moves_alphas:
-            told, next_ = f"{told}; its alphas rest", "select by method=perturb, which reads none"
-        return {"verdict": HEALTHY, "because": told, "try": next_, "signs": rows}
-    return {"verdict": first.name, "because": first.says, "try": first.advice, "signs": rows}
+    if first is not None:
+        name, told, advice = first.symptom.name, first.symptom.says, first.symptom.advice
+    elif means.moves_alphas:
+        name, told, advice = HEALTHY, "no sign of a collapse", "retrain its choice"
+    else:
+        name, told = HEALTHY, "no sign of a collapse; its alphas rest"
+        reads_none = "select by method=perturb, which reads none"
+        advice = reads_none if means.perturbs else "raise alpha_lr"
+    return {"verdict": name, "because": told, "try": advice, "signs": rows}

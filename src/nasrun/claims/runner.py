@@ -17,7 +17,7 @@ from nasrun.claims.claim import Claim
 from nasrun.claims.finished import Finished
 from nasrun.claims.measures import Gauge
 from nasrun.claims.results import ResultFile, ResultLine, evaluated
-from nasrun.config.words import packages, quoted
+from nasrun.config.words import key_of, packages, quoted
 from nasrun.engines.base import Engine
 from nasrun.engines.local import Pool, Serial
 from nasrun.machine import cores, processor
@@ -87,11 +87,13 @@ class Lane:
 def _run_of(folders: Sequence[Path], words: Sequence[str]) -> str:
     """Return the word that names what a later command continues; analyses read it as it is.
 
-    It is the run of the earlier commands. A training is told their selection instead, since arms
-    that share a search have several in the run, and the newest one may be another arm's.
+    It is the run of the earlier commands. A training that names no selector is told their
+    selection instead, since arms that share a search have several in the run, and the newest one
+    may be another arm's.
     """
     finished, verb = Finished(folders), words[0]
-    selected = finished.stage("select") if verb in TRAININGS else None
+    named = {key_of(word) for word in words} & {"selector", "method"}
+    selected = finished.stage("select") if verb in TRAININGS and not named else None
     path = str(finished.run.path if selected is None else selected.path)
     return f"run={path if verb == 'analyze' else quoted(path)}"
 

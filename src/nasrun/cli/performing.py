@@ -69,6 +69,5 @@ def _analyze(words: Sequence[str], folder: Path) -> list[Path]:
     from nasrun.genotype import fingerprint
 
     out = folder / ANALYZE / fingerprint(list(words))
-    if (status := PARTS[words[1]].run([*words[2:], f"out={out}"])) != 0:
-        raise ValueError(f"{' '.join(words)}: ended with status {status}; repeat the command")
+    PARTS[words[1]].run([*words[2:], f"out={out}"])
     return [out]

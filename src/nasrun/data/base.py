@@ -28,9 +28,10 @@ class Data(ABC):
 
     @abstractmethod
     def look(self, watched: Watched) -> None:
-        """Decode the images of all parts; ValueError names those that cannot be read.
+        """Decode the images of all parts, and divide them.
 
-        Nothing is learned from them. `watched` shows the progress.
+        ValueError names images that cannot be read, or a division that is impossible. Nothing is
+        learned from them. `watched` shows the progress.
         """
 
     @abstractmethod

@@ -92,7 +92,7 @@ class TensorDataset(Dataset):
         return self._facts
 
     def divide(self) -> tuple[Tensor, Tensor]:
-        """The indices of the train and of the validation images."""
+        """Return the indices of train and validation images; ValueError if there are too few."""
         return self.holdout.split(self.stored(test=False).labelled)
 
     def split(self, *parts: Part, device: torch.device) -> Split:

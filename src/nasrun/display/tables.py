@@ -22,9 +22,9 @@ BETWEEN = 2
 """Columns between two cells of a table without lines."""
 BOX = 3
 """Columns that lines need per cell."""
-UNKNOWN = ("", "-")
+UNKNOWN = ("", "-", "–")
 """Cells without information."""
-NUMBER = re.compile(r"[~±+-]?\.?\d")
+NUMBER = re.compile(r"(< )?[~±+−-]?\.?\d")
 """The beginning of a number."""
 TableRow = tuple[str, ...]
 Side = Literal["left", "right"]
@@ -94,13 +94,17 @@ def _fitting(columns: Sequence[str], cells: Sequence[TableRow], width: int) -> l
     return min(widths, capped(alike), key=height)
 
 
+def is_number(cell: str) -> bool:
+    """Return whether a cell is a number, maybe with its unit, or tells nothing."""
+    return cell in UNKNOWN or NUMBER.match(cell) is not None
+
+
 def _sides(columns: Sequence[str], cells: Sequence[TableRow]) -> list[Side]:
     """Return the side of every column: names, which come first, and texts stand to the left."""
-    known = [
-        [row[place] for row in cells if row[place] not in UNKNOWN] for place in range(len(columns))
+    return [
+        "right" if place > 0 and all(is_number(row[place]) for row in cells) else "left"
+        for place in range(len(columns))
     ]
-    numbers = [place > 0 and all(map(NUMBER.match, each)) for place, each in enumerate(known)]
-    return ["right" if each else "left" for each in numbers]
 
 
 def _drawn(

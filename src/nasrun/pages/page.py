@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from nasrun.config import import_trusted
+from nasrun.display import is_number
 from nasrun.files import write_text
 from nasrun.pages import account, entrants, origins, results, stages
 from nasrun.pages.analyses import analyses
@@ -148,18 +149,13 @@ def _filled(**values: Any) -> str:
         lstrip_blocks=True,
         finalize=_clean,
     )
-    environment.tests["numeric"] = _is_numeric
+    environment.tests["numeric"] = lambda value: is_number(str(value))
     template = environment.get_template("page.html")
     return template.render(
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
         mark=Markup(MARK),
         **values,
     )
-
-
-def _is_numeric(value: Any) -> bool:
-    """Return whether a cell of a table is a number, maybe with its unit, or nothing."""
-    return re.match(r"[+−-]?\.?\d|[-–]$|$", str(value)) is not None
 
 
 def _clean(value: Any) -> Any:

@@ -60,9 +60,12 @@ class DecisionSpace(DrawnSpace):
         vars(self).update(state)
 
     def restrict(self: Own, choices: Mapping[str, tuple[str, ...]]) -> Own:
-        """Return the subspace in which the named decisions have only these choices."""
+        """Return the subspace in which the named decisions have only these choices.
+
+        A space is a dataclass whose field `choices` narrows its decisions.
+        """
         left = {**self.choices, **choices}
-        return replace(self, choices=left)  # type: ignore[type-var]  # all are dataclasses
+        return replace(self, choices=left)  # type: ignore[type-var]
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -77,6 +77,8 @@ class GanSpace(ModularSpace):
                 f"operations={list(self.operations)}: use some of {', '.join(OPERATIONS)}, "
                 "a convolution among them"
             )
+        if len(set(self.operations)) < len(self.operations):
+            raise ValueError(f"operations={list(self.operations)}: give each once")
         for key in ("channels", "discriminator_channels", "blocks"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key}={getattr(self, key)}: use at least 1")

@@ -60,6 +60,8 @@ class NasBench101(DecisionSpace, ClassifierSpace, FoldedSpace):
         object.__setattr__(self, "operations", tuple(self.operations))
         if unknown := [name for name in self.operations if name not in OPERATIONS]:
             raise ValueError(f"operations: {unknown[0]} is unknown; use {', '.join(OPERATIONS)}")
+        if len(set(self.operations)) < len(self.operations) or not self.operations:
+            raise ValueError(f"operations={list(self.operations)}: give one or more, each once")
         whole = {**dict.fromkeys(EDGES, (NONE, EDGE)), **dict.fromkeys(INNER, self.operations)}
         for name, left in self.choices.items():
             if name not in whole:

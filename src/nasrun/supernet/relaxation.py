@@ -38,6 +38,8 @@ class Relaxation(ABC):
     single: ClassVar[bool] = False
     mixes: ClassVar[bool] = True
     """Whether evaluation runs all choices, not the likeliest ones alone."""
+    samples: ClassVar[bool] = False
+    """Whether training draws its weights at random, not those that evaluation mixes."""
 
     @property
     def draws_per_cell(self) -> bool:
@@ -73,6 +75,7 @@ class Concrete(Relaxation):
     `--resample_layer`.
     """
 
+    samples = True
     tau_start: float
     tau_end: float
     per_cell: bool = False
@@ -131,6 +134,7 @@ class OneHot(Relaxation):
 
     single = True
     mixes = False
+    samples = True
     margin: float | None
 
     def __post_init__(self) -> None:
@@ -178,6 +182,7 @@ class HardGumbel(Relaxation):
     """
 
     single = True
+    samples = True
     soft: Concrete
     adds_undrawn: bool | None = None
 
@@ -203,6 +208,8 @@ class Dirichlet(Relaxation):
     Samples are gammas divided by their sum, so that the gradient is pathwise and a choice that a
     decision does not have stays out of the sum.
     """
+
+    samples = True
 
     def concentration(self, alpha: Tensor) -> Tensor:
         """Return c > 0, zero for a choice that a decision does not have."""

@@ -117,7 +117,7 @@ def test_two_runs_have_names_that_tell_them_apart_and_one_training_is_given_once
     few = ["grid=3", "images=20", "engine=serial", "budget.threads=1", "out=two"]
     command = ["analyze", "landscape", "branch=magnitude", *few]
     again = f"solution={finished},{finished}/retrain/magnitude"
-    told = f"solution={finished.parent.name}/v001/magnitude: the same training twice; give each"
+    told = f"solution={finished}/retrain/magnitude: the same training twice; give each once"
     assert told in nasrun(*command, again).refusal
     weights = load_file(other / "retrain/magnitude" / WEIGHTS)
     name = next(iter(weights))
@@ -125,7 +125,7 @@ def test_two_runs_have_names_that_tell_them_apart_and_one_training_is_given_once
     answer = nasrun(*command, f"solution={finished},{other}")
     assert answer.status == 0, answer.err
     planes = json.loads(Path("two/landscape.json").read_text())["planes"]
-    runs = [f"{finished.parent.name}/{version}/magnitude" for version in ("v001", "v002")]
+    runs = [f"{run}/retrain/magnitude" for run in (finished, other)]
     assert [plane["name"] for plane in planes] == runs
 
 

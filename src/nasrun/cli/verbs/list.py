@@ -41,7 +41,7 @@ def list_(words: Sequence[str]) -> int:
         _list_runs(keys, form)
         return 0
     if idle := [f"{key}={value}" for key, value in keys.items() if key != "format"]:
-        raise ValueError(f"{idle[0]}: has no effect on options; type it on `list runs`")
+        raise ValueError(f"{idle[0]}: has no effect on options; type it with `nasrun list runs`")
     _list_options(names or [name for name in known if name != RUNS], form)
     return 0
 
