@@ -236,7 +236,7 @@ REFUSED = {
     ),
     "a table beside a published architecture": (
         "retrain genotype=nb201_best space=nasbench201 space.table=x.csv",
-        "space.table=x.csv: has no effect with genotype=, nothing is searched; leave it out",
+        "space.table=x.csv: has no effect on `nasrun retrain`; type it with `nasrun search`",
     ),
     "latencies without a limit": (
         "search budget.latency_table=there.json",

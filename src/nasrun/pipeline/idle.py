@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nasrun.config import depends, did_you_mean, key_of, root_of, value_at
 from nasrun.pipeline.source import TABLE, reads_search
-from nasrun.pipeline.stages import ALWAYS, KINDS, RETRAIN, RUN, STAGES, StageKind, read_by
+from nasrun.pipeline.stages import ALWAYS, KINDS, RETRAIN, RUN, SEARCH, STAGES, StageKind, read_by
 from nasrun.spaces.layout import LAYOUT
 
 if TYPE_CHECKING:
@@ -40,9 +40,10 @@ def refuse_idle(verb: str, typed: Sequence[str], *, limited: bool) -> None:
         root = root_of(key)
         if root not in known:
             raise ValueError(f"{override}: unknown key{did_you_mean(root, known)}")
-        # after selection, `selector` only names whose genotype is used
-        if root not in allowed or (key.startswith("selector.") and not reads_search(verb)):
-            home = next(other for other in verbs if root in read_by(other))
+        # after selection, `selector` only names whose genotype is used, and no table is read
+        late = not reads_search(verb) and (key == TABLE or key.startswith("selector."))
+        if root not in allowed or late:
+            home = next((other for other in verbs if root in read_by(other)), SEARCH.name)
             raise ValueError(
                 f"{override}: has no effect on `nasrun {verb}`; type it with `nasrun {home}`"
             )
@@ -68,9 +69,9 @@ def refuse_left_out(kinds: Sequence[StageKind], typed: Sequence[str], *, limited
 
 def refuse_search(typed: Sequence[str]) -> None:
     """Refuse settings of a search if a genotype is given."""
-    idle = ("strategy", "task", "selector", "rounds", "alpha_lr", TABLE)
+    idle = ("strategy", "task", "selector", "rounds", "alpha_lr")
     for override in typed:
-        if {key_of(override), root_of(key_of(override))} & {*idle}:
+        if root_of(key_of(override)) in idle:
             raise ValueError(
                 f"{override}: has no effect with genotype=, nothing is searched; leave it out"
             )
