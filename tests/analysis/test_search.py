@@ -1,4 +1,4 @@
-"""What is measured on a finished search: tables, strengths, and edges that change places."""
+"""Measurements of a finished search: tables and strengths."""
 
 import pytest
 import torch
@@ -6,23 +6,10 @@ import torch
 from nasrun.analysis.search import (
     agreement,
     analyse,
-    exchanged,
-    shuffled_accuracies,
     skip_against_parametric,
     strengths,
 )
 from nasrun.runs.finished import load_search
-
-WORDS = ["rounds=1", "width=2", "depth=4", "batch_size=16", "images=64", "dataset.size=8"]
-WORDS += ["space=darts_s3", "space.nodes=2", "budget.threads=1", "budget.device=cpu"]
-RUN = "outputs/digits-darts_s3-darts/v001"
-
-
-@pytest.fixture
-def searched(nasrun):
-    """The path of a finished search."""
-    assert nasrun("search", *WORDS).status == 0
-    return RUN
 
 
 def state(strategy):
@@ -56,28 +43,6 @@ def test_an_operation_is_as_strong_as_the_supernet_tuned_with_the_edge_fixed_to_
     assert strategy.validate()["accuracy"] == plain
     for name, value in state(strategy).items():
         assert torch.equal(value, before[name]), name
-
-
-def test_exchanged_edges_are_back_afterwards_and_only_like_ones_change_places(searched):
-    strategy = load_search(searched)
-    network = strategy.supernet.network
-    for seed in range(5):
-        places = [dict(cell.edges.items()) for cell in network.cells]
-        with exchanged(network, torch.Generator().manual_seed(seed)):
-            for cell, old in zip(network.cells, places, strict=True):
-                moved = [name for name, edge in cell.edges.items() if edge is not old[name]]
-                assert len(moved) == 2
-                first, second = moved
-                assert cell.edges[first] is old[second]
-                if cell.stride == 2:
-                    inner = [name.endswith("-2") for name in moved]
-                    assert inner[0] == inner[1]
-            network(torch.zeros(2, 1, 8, 8), strategy.supernet.mixture())
-        assert places == [dict(cell.edges.items()) for cell in network.cells]
-    plain = strategy.validate()
-    found = shuffled_accuracies(strategy, 4)
-    assert len(found) == 4
-    assert strategy.validate() == plain
 
 
 def test_what_cannot_be_shuffled_is_refused_before_anything_is_tuned(nasrun, here):

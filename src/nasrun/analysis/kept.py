@@ -12,6 +12,13 @@ from nasrun.genotype import fingerprint
 
 KEPT = "measured.jsonl"
 """Name of the file: one measurement per line, with the fingerprint of what it was made with."""
+Once = Callable[..., Any]
+"""Called as `once(measure, *what)`: returns a measurement, made now unless it is known."""
+
+
+def now(measure: Callable[[], Any], *what: object) -> Any:
+    """Return a measurement, made now; nothing is kept."""
+    return measure()
 
 
 class Measurements:

@@ -66,7 +66,7 @@ class Where:
     def at_most(self, images: int, *, same_batches: bool) -> Where:
         """Return these points with no more than this number of images.
 
-        Without `same_batches`, the size of batches is the default for so many images.
+        With `same_batches` the batch size stays; else it is the default for that number.
         """
         least = min(self.images, images)
         batch_size = self.batch_size if same_batches else batches_of(least)

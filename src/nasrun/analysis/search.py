@@ -1,4 +1,4 @@
-"""What a finished search is worth: DARTS-PT's analysis (2108.04392), sharpness, and a verdict.
+"""The worth of a finished search: DARTS-PT's analysis (2108.04392), sharpness, and a verdict.
 
 Measurements of a run's supernet, written to `search.json`, each kept as soon as it is known:
 
@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -26,12 +25,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from nasrun import ops
 from nasrun.analysis import results
 from nasrun.analysis.agreement import spearman
-from nasrun.analysis.kept import Measurements
+from nasrun.analysis.exchanges import cells_of, shuffled_accuracies
+from nasrun.analysis.kept import Measurements, Once, now
 from nasrun.analysis.paired import Spread
 from nasrun.analysis.verdict import Means, facts, growth, signs, verdict
 from nasrun.display import Exhibit, percent, watched
@@ -40,19 +39,12 @@ from nasrun.genotype import NONE, SKIP
 from nasrun.pictures import measured
 from nasrun.runs.finished import load_search
 from nasrun.runs.run import Run
-from nasrun.spaces.darts import Cell, CellNetwork
 from nasrun.stage import Metrics
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.strategies.curvature import Curvature
 
 Rows = list[dict[str, Any]]
-Once = Callable[..., Any]
-"""Called as `once(measure, *what)`: returns a measurement, made now unless it is known."""
 RECORD, PICTURE = "search.json", "search.png"
-
-
-def _now(measure: Callable[[], Any], *what: object) -> Any:
-    return measure()
 
 
 def skip_against_parametric(strategy: SupernetStrategy) -> Rows:
@@ -66,7 +58,7 @@ def skip_against_parametric(strategy: SupernetStrategy) -> Rows:
 
 
 def strengths(
-    strategy: SupernetStrategy, edges: Sequence[str], rounds: int, rate: float, once: Once = _now
+    strategy: SupernetStrategy, edges: Sequence[str], rounds: int, rate: float, once: Once = now
 ) -> Rows:
     """Return per operation of the edges the accuracy discretised to it, after `rounds` of tuning.
 
@@ -130,55 +122,6 @@ def agreement(rows: Rows) -> dict[str, float]:
         if len(set(strength)) > 1:
             found["strongest"].append(float(strength[int(p.argmax())] == strength.max()))
     return {name: fmean(values) for name, values in found.items() if values}
-
-
-def shuffled_accuracies(strategy: SupernetStrategy, times: int, once: Once = _now) -> list[float]:
-    """Return the validation accuracies of `times` random exchanges of two edges per cell."""
-    network = cells_of(strategy)
-    generator = torch.Generator().manual_seed(0)
-    found = []
-    for time in watched(range(times), "exchanging edges", times):
-        with exchanged(network, generator):
-            found.append(once(lambda: strategy.validate()["accuracy"], "shuffled", time))
-    return found
-
-
-def cells_of(strategy: SupernetStrategy) -> CellNetwork:
-    """Return the search network; ValueError if it has no cells whose edges can be exchanged."""
-    network = strategy.supernet.network
-    if not isinstance(network, CellNetwork):
-        raise ValueError(
-            f"space={strategy.supernet.space.name}: only edges of DARTS cells can be exchanged; "
-            "use shuffles=0"
-        )
-    return network
-
-
-@contextmanager
-def exchanged(network: CellNetwork, generator: torch.Generator) -> Iterator[None]:
-    """Exchange candidates and alphas of two edges of equal stride in each cell, in the context."""
-    cells = [cell for cell in network.cells if isinstance(cell, Cell)]
-    pairs = [(cell.edges, _pair(cell.edges, cell.stride, generator)) for cell in cells]
-    _exchange(pairs)
-    try:
-        yield
-    finally:
-        _exchange(pairs)
-
-
-def _pair(edges: nn.ModuleDict, stride: int, generator: torch.Generator) -> tuple[str, str]:
-    """Return two edges of equal stride; in a reduction, both from inputs or both from nodes."""
-    kinds: dict[bool, list[str]] = {}
-    for name in edges:
-        kinds.setdefault(stride == 2 and name.partition("-")[2] in ("0", "1"), []).append(name)
-    alike = max(kinds.values(), key=len)
-    first, second = torch.randperm(len(alike), generator=generator)[:2].tolist()
-    return alike[first], alike[second]
-
-
-def _exchange(pairs: list[tuple[nn.ModuleDict, tuple[str, str]]]) -> None:
-    for edges, (first, second) in pairs:
-        edges[first], edges[second] = edges[second], edges[first]
 
 
 def analyse(

@@ -169,7 +169,15 @@ class Downloaded(TensorDataset):
         )
 
 
-class Cifar10(Downloaded):
+class Cifar(Downloaded):
+    """One of the CIFAR sets, which torchvision loads in the same form."""
+
+    def unpack(self, loaded: Any) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        images = torch.from_numpy(loaded.data).permute(0, 3, 1, 2).contiguous()  # stored as NHWC
+        return images, torch.tensor(loaded.targets), tuple(loaded.classes)
+
+
+class Cifar10(Cifar):
     """CIFAR-10 (Krizhevsky 2009): 50,000 + 10,000 colour images of 32 x 32 pixels, 10 classes."""
 
     release = Release(
@@ -188,11 +196,8 @@ class Cifar10(Downloaded):
 
         return CIFAR10(folder, train=not test, download=download)
 
-    def unpack(self, loaded: Any) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-        return _unpacked_cifar(loaded)
 
-
-class Cifar100(Downloaded):
+class Cifar100(Cifar):
     """CIFAR-100 (Krizhevsky 2009): 50,000 + 10,000 colour images of 32 x 32 pixels, 100 classes."""
 
     release = Release(
@@ -210,9 +215,6 @@ class Cifar100(Downloaded):
         from torchvision.datasets import CIFAR100
 
         return CIFAR100(folder, train=not test, download=download)
-
-    def unpack(self, loaded: Any) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-        return _unpacked_cifar(loaded)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -242,8 +244,3 @@ class Svhn(Downloaded):
     def unpack(self, loaded: Any) -> tuple[Tensor, Tensor, tuple[str, ...]]:
         classes = tuple(str(digit) for digit in range(10))
         return torch.from_numpy(loaded.data), torch.from_numpy(loaded.labels).long(), classes
-
-
-def _unpacked_cifar(loaded: Any) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    images = torch.from_numpy(loaded.data).permute(0, 3, 1, 2).contiguous()  # stored as NHWC
-    return images, torch.tensor(loaded.targets), tuple(loaded.classes)
