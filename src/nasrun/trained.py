@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 Tensors = dict[str, Tensor]
 """Tensors by their names in a network's state."""
@@ -24,3 +24,8 @@ class Trained:
     averages: dict[str, Tensors] = field(default_factory=dict)
     moments: dict[str, Tensors] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
+
+
+def state_of(module: nn.Module, under: str = "") -> Tensors:
+    """Return a copy of the module's state on the CPU; `under` precedes every name."""
+    return {under + name: value.cpu().clone() for name, value in module.state_dict().items()}

@@ -21,7 +21,7 @@ SOUND = {
 }
 
 WATCHDOG = Watchdog(skip_share=0.75, free_share=1.0, patience=1, on_collapse="warn")
-MEANS = Means(strategy="darts", watchdog=WATCHDOG)
+MEANS = Means(watchdog=WATCHDOG, moves_alphas=True, smooths=False, samples=False, perturbs=True)
 
 
 def judged(**measured):
@@ -77,8 +77,7 @@ COLLAPSES = (
         ({"perturbs": False}, "method=perturb"),
         ({"watchdog": None}, "method=healthy"),
         ({"samples": True}, "strategy=snas"),
-        ({"strategy": "sdarts"}, "strategy=sdarts"),
-        ({"strategy": "sdarts_adversarial"}, "strategy=sdarts"),
+        ({"smooths": True}, "strategy=sdarts"),
     ],
 )
 def test_no_advice_is_refused_or_changes_nothing(means, refused):
@@ -89,22 +88,26 @@ def test_no_advice_is_refused_or_changes_nothing(means, refused):
     assert all(advice.split()[0] in ("raise", "select", "search") for advice in after)
 
 
-def test_alphas_that_rest_are_no_sign_and_their_choice_is_that_of_perturb():
+def test_alphas_that_never_move_are_no_sign_and_their_choice_is_that_of_perturb():
     resting = replace(MEANS, moves_alphas=False)
     for collapse in COLLAPSES[1:]:
         found = advised(resting, **collapse)
         assert (found["verdict"], len(found["signs"])) == (HEALTHY, 1)
         assert "method=perturb" in found["try"]
-        assert advised(replace(resting, perturbs=False), **collapse)["try"] == "raise alpha_lr"
+        assert (
+            advised(replace(resting, perturbs=False), **collapse)["try"]
+            == "search with strategy=darts"
+        )
 
 
 @pytest.mark.parametrize(
     ("strategy", "expected"),
     [
-        ("darts", {"perturbs": True, "samples": False, "moves_alphas": True}),
+        ("darts", {"perturbs": True, "samples": False, "moves_alphas": True, "smooths": False}),
         ("dsnas", {"perturbs": False, "samples": True}),
         ("snas", {"perturbs": True, "samples": True}),
-        ("fixed_alpha", {"perturbs": True, "watchdog": None}),
+        ("fixed_alpha", {"perturbs": True, "watchdog": None, "moves_alphas": False}),
+        ("sdarts_adversarial", {"smooths": True, "samples": False, "moves_alphas": True}),
         ("sgas", {"perturbs": True, "samples": False}),
     ],
 )
@@ -112,12 +115,10 @@ def test_the_means_of_a_search_are_those_of_its_settings(begin, strategy, expect
     small = ["width=2", "depth=3", "images=64", "dataset.size=8", "space.nodes=1"]
     small += ["space.kept_edges=1", "batch_size=16", "budget.threads=1", "budget.device=cpu"]
     search = begin(f"strategy={strategy}", "rounds=1", *small)
-    means = Means.of(search, strategy, [{"entropy": 2.0, "lr": 0.1}, {"entropy": 1.0, "lr": 0.1}])
+    means = Means.of(search)
     assert {key: getattr(means, key) for key in expected} == expected
     search.supernet.fixed = dict(search.space.sample())
-    resting = Means.of(search, strategy, [{"entropy": 2.0, "lr": 0.1}, {"entropy": 2.0, "lr": 0.0}])
-    assert (resting.perturbs, resting.moves_alphas) == (False, False)
-    assert Means.of(search, strategy, [{"entropy": 2.0}]).moves_alphas  # one round shows nothing
+    assert not Means.of(search).perturbs
 
 
 def test_what_is_not_known_gives_no_sign():

@@ -37,6 +37,27 @@ def test_a_training_continues_the_selection_of_its_own_arm_also_if_another_is_ne
     }
 
 
+def test_a_training_that_names_its_selector_continues_the_selection_of_its_own_arm(
+    nasrun, finished
+):
+    other = ["select", "method=magnitude", "discretisation=true", "budget.threads=1"]
+    assert nasrun(*other, "selector.rule._target_=nasrun.supernet.supernet.argmax").status == 0
+    made = {"search": ["search"], "select": ["select/magnitude-2"]}
+    continued = {}
+
+    def told(words, folder):
+        continued[words[0]] = words[-1]
+        return [finished / name for name in made.get(words[0], [])]
+
+    later = (("select", "method=magnitude"), ("retrain", "method=magnitude"))
+    trial = ArmRun("tiny", "p", "darts", 0, (("search", "seed=0"), *later), {}, finished)
+    (done,) = Lane(told)([trial])
+    assert done.error == ""
+    assert continued["retrain"] == f"run='{finished}/select/magnitude-2'"
+    words = ["retrain", "method=magnitude", continued["retrain"], "--cfg", "job"]
+    assert nasrun(*words).status == 0
+
+
 def test_a_measure_opens_a_search_of_a_package_that_its_arm_trusts(here, table, no_pictures):
     (here / "myscores.py").write_text(
         "from nasrun.evaluators.tabular import Tabular\nclass Mine(Tabular): pass\n"

@@ -55,6 +55,10 @@ REFUSED = {
     ),
     "no number in place of a whole one": ("search rounds=1e3", "rounds=1e3: expected a whole nu"),
     "one of a list": ("run stages=search", "stages=search: expected a list; type stages=[search]"),
+    "a word of many brackets": (
+        f"search space.operations={'[' * 1500}{']' * 1500}",
+        "nested too deeply; nest less",
+    ),
     "empty option": ("search strategy=", "strategy=: is empty; name an option or leave it out"),
     "a searchpath that is no list": (
         "search hydra.searchpath=conf",
@@ -63,7 +67,8 @@ REFUSED = {
     **{
         f"several values: {word}": (
             f"search {word}",
-            f"{word}: names several values; name one, or add -m to a stage for a job per value",
+            f"{word}: names several values; name one, or type -m after the verb of a stage, which "
+            "then runs one job per value",
         )
         for word in (
             "seed=0,1,2",
@@ -351,7 +356,7 @@ REFUSED = {
     "endless rate": ("search alpha_lr=inf", "alpha_lr=inf: use more than 0"),
     "share of nothing": ("search task.share=0.001", "share=0.001: 1 of 1077 images are left"),
     "outputs in a file": (f"search outputs={__file__}", "test_line.py is no folder"),
-    "no package's name": ("search trust=[../x]", "trust=[../x]: expected the name of a package"),
+    "no package's name": ("search trust=[../x]", "trust=[../x]: not the name of a package"),
     "package that is not there": ("search trust=[nopackage]", "trust=[nopackage]: no such package"),
     "target outside": (
         "search strategy._target_=os.system",

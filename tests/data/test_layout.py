@@ -203,7 +203,7 @@ def test_images_in_a_part_without_class_folders_are_refused_with_how_to_sort_the
 def test_a_class_with_too_few_files_to_hold_one_out_is_refused_by_its_name(plant):
     root = plant(*numbered("train"), "train/cow/0.png")
     text = refused(root)
-    assert "class cow has only 1 image to divide between two parts; put more images into" in text
+    assert "class cow has only 1 image to divide between two parts, and train," in text
     assert "train, validation and test each need one" in text
 
 

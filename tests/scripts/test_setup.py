@@ -58,13 +58,23 @@ def test_a_missing_and_a_broken_environment_are_made_and_then_left_alone(clone, 
     assert " -m " not in (folder / "log").read_text()
 
 
+def test_an_environment_without_pip_gets_it_and_keeps_what_is_installed(clone):
+    folder, run = clone
+    text = SUITS.replace("if [", 'case "$2" in "import pip,"*) exit 1;; esac\nif [', 1)
+    program(folder / ".venv/bin/python", text)
+    (folder / ".venv/kept").touch()
+    assert (done := run(folder / "nowhere")).returncode == 0, done.stderr
+    assert " -m ensurepip\n" in (folder / "log").read_text()
+    assert (folder / ".venv/kept").exists()
+
+
 def test_a_python_that_does_not_suit_is_refused_with_what_to_type(clone):
     folder, run = clone
     for python in (program(folder / "bin/python3.9", DOES_NOT), folder / "nowhere"):
         refused = run(python)
         assert refused.returncode == 2
         assert refused.stderr == (
-            f"PYTHON={python}: is no Python 3.10 or newer with venv; name one, as by "
-            "PYTHON=python3.12\n"
+            f"PYTHON={python}: not Python 3.10 or newer with the module venv; set another, for "
+            "example PYTHON=python3.12\n"
         )
     assert not (folder / ".venv").exists()

@@ -19,7 +19,7 @@ from nasrun.strategies.base import SupernetStrategy
 
 def shuffled_accuracies(strategy: SupernetStrategy, times: int, once: Once = now) -> list[float]:
     """Return the validation accuracies of `times` random exchanges of two edges per cell."""
-    network = cells_of(strategy)
+    network = exchangeable(strategy)
     generator = torch.Generator().manual_seed(0)
     found = []
     for time in watched(range(times), "exchanging edges", times):
@@ -28,7 +28,7 @@ def shuffled_accuracies(strategy: SupernetStrategy, times: int, once: Once = now
     return found
 
 
-def cells_of(strategy: SupernetStrategy) -> CellNetwork:
+def exchangeable(strategy: SupernetStrategy) -> CellNetwork:
     """Return the search network; ValueError if it has no cells whose edges can be exchanged."""
     network = strategy.supernet.network
     if not isinstance(network, CellNetwork):

@@ -57,6 +57,11 @@ class Where:
     seed: int
 
     def __post_init__(self) -> None:
+        if self.images < 3:
+            raise ValueError(
+                f"part={self.part}: has {self.images} images, and the gradient varies over batches "
+                "of 2 or more; use a part with 3 images or more"
+            )
         if self.batch_size >= self.images:
             raise ValueError(
                 f"batch_size={self.batch_size}: one batch has all images={self.images}, and the "

@@ -29,7 +29,7 @@ import torch
 from nasrun import ops
 from nasrun.analysis import results
 from nasrun.analysis.agreement import spearman
-from nasrun.analysis.exchanges import cells_of, shuffled_accuracies
+from nasrun.analysis.exchanges import exchangeable, shuffled_accuracies
 from nasrun.analysis.kept import Measurements, Once, now
 from nasrun.analysis.paired import Spread
 from nasrun.analysis.verdict import Means, facts, growth, signs, verdict
@@ -150,7 +150,7 @@ def analyse(
             raise ValueError(f"run={run}: its strategy leaves {strategy.leaves}, not a supernet")
         chosen = _edges(strategy, edges)
         if shuffles:
-            cells_of(strategy)
+            exchangeable(strategy)
         if not exactly:
             images = min(images, len(strategy.validation))
         curvature = _curvature(strategy, images)
@@ -159,8 +159,7 @@ def analyse(
         )
         record = _looks(strategy, chosen, rounds, shuffles, curvature, kept.once)
         metrics = home.search().metrics()
-        means = Means.of(strategy, home.record["choices"]["strategy"], metrics)
-        record |= _judged(strategy, record, metrics, means)
+        record |= _judged(strategy, record, metrics, Means.of(strategy))
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / RECORD, record)
         over_rounds = _operations(strategy)

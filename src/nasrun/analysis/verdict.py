@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from nasrun.genotype import NONE, SKIP
-from nasrun.stage import Metrics
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.strategies.history import Watchdog
 from nasrun.supernet.supernet import Probabilities
@@ -37,7 +36,7 @@ class Symptom:
     """A collapse, known by a number `key` of at least a threshold; at most, if not `above`.
 
     It `says` what happens, and has an `advice`. Numbers that are `of_alphas` mean nothing for
-    alphas that never moved.
+    alphas that never move.
     """
 
     name: str
@@ -66,33 +65,29 @@ class Sign:
 
 @dataclass(frozen=True, kw_only=True)
 class Means:
-    """What a search still allows to try, on which advice depends.
+    """The ways that a search leaves open, on which advice depends.
 
-    `strategy` is the option that was searched with. `samples` says whether training samples its
-    mixtures, `perturbs` whether the selector has an edge to decide and an operation to miss, and
-    `moves_alphas` whether the entropy ever changed.
+    `moves_alphas`: whether its level moves alphas at the end. `smooths`: whether it searches near
+    the mixture already. `samples`: whether training samples its mixtures. `perturbs`: whether the
+    selector has an edge to decide and an operation to miss.
     """
 
-    strategy: str
     watchdog: Watchdog | None
-    moves_alphas: bool = True
-    samples: bool = False
-    perturbs: bool = True
+    moves_alphas: bool
+    smooths: bool
+    samples: bool
+    perturbs: bool
 
     @classmethod
-    def of(cls, searched: SupernetStrategy, option: str, rounds: Sequence[Metrics]) -> Means:
-        """Return those of a finished search by this option, with the metrics of its rounds."""
+    def of(cls, searched: SupernetStrategy) -> Means:
+        """Return those of a finished search."""
         supernet = searched.supernet
-        entropies = {
-            tuple(value for name, value in metrics.items() if name.startswith("entropy"))
-            for metrics in rounds
-        }
         return cls(
-            strategy=option,
-            watchdog=searched.history.watchdog,
-            moves_alphas=len(rounds) < 2 or len(entropies) > 1,
-            samples=supernet.relaxation.samples,
-            perturbs=supernet.relaxation.mixes
+            watchdog=searched.watchdog,
+            moves_alphas=searched.level.moves_alphas(1.0),
+            smooths=searched.level.smooths,
+            samples=searched.relaxation.samples,
+            perturbs=searched.relaxation.mixes
             and any(name not in supernet.fixed for name in supernet.space.rows),
         )
 
@@ -142,7 +137,7 @@ def growth(eigenvalues: Sequence[float | None]) -> float | None:
 
 
 def signs(measured: Mapping[str, float | None], means: Means) -> list[Sign]:
-    """Return all signs whose number is known, in order; of alphas that rest, none is known.
+    """Return all signs whose number is known, in order; of alphas that never move, none.
 
     `measured` has `facts`, `accuracy`, `chance`, `gap`, `growth`, `skip_likelier`, `agreement`.
     """
@@ -162,7 +157,7 @@ def symptoms(chance: float, means: Means) -> tuple[Symptom, ...]:
     perturb = "select by method=perturb" if means.perturbs else ""
     earlier = "select an earlier round by method=frontier"
     healthy = "" if watchdog is None else "select by method=healthy, the last round before"
-    smooth = "" if means.strategy.startswith("sdarts") else "search with strategy=sdarts"
+    smooth = "" if means.smooths else "search with strategy=sdarts"
     sample = "" if means.samples else "search with strategy=snas, which samples architectures"
     return (
         Symptom(
@@ -257,7 +252,7 @@ def verdict(found: Sequence[Sign], means: Means) -> dict[str, object]:
     elif means.moves_alphas:
         name, told, advice = HEALTHY, "no sign of a collapse", "retrain its choice"
     else:
-        name, told = HEALTHY, "no sign of a collapse; its alphas rest"
+        name, told = HEALTHY, "no sign of a collapse; its alphas never move"
         reads_none = "select by method=perturb, which reads none"
-        advice = reads_none if means.perturbs else "raise alpha_lr"
+        advice = reads_none if means.perturbs else "search with strategy=darts"
     return {"verdict": name, "because": told, "try": advice, "signs": rows}

@@ -41,9 +41,10 @@ class Finished:
         own = dict.fromkeys(path.resolve() for path in self.folders)
         return [there[path] for path in own if path in there]
 
-    def stage(self, kind: str) -> StageFolder | None:
-        """Return the stage of a kind; the last one of several, `None` without one."""
-        found = [stage for stage in self.stages() if stage.kind == kind]
+    def stage(self, kind: str, option: str | None = None) -> StageFolder | None:
+        """Return the stage of a kind, and of an option; the last one of several, or `None`."""
+        kinds = [stage for stage in self.stages() if stage.kind == kind]
+        found = [stage for stage in kinds if option in (None, stage.option)]
         return found[-1] if found else None
 
     @property

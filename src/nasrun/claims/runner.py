@@ -29,6 +29,8 @@ RUNS = "runs"
 """The folder of all runs, below that of the claims."""
 TRAININGS = ("retrain", "transfer")
 """Verbs that train what an arm has selected."""
+SELECTORS = ("selector", "method")
+"""Keys that name a selector."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,13 @@ class Lane:
 def _run_of(folders: Sequence[Path], words: Sequence[str]) -> str:
     """Return the word that names what a later command continues; analyses read it as it is.
 
-    It is the run of the earlier commands. A training that names no selector is told their
-    selection instead, since arms that share a search have several in the run, and the newest one
-    may be another arm's.
+    It is the run of the earlier commands. A training is told their selection instead, the last one
+    by the selector that it names, since arms that share a search have several in the run, and the
+    newest one may be another arm's.
     """
     finished, verb = Finished(folders), words[0]
-    named = {key_of(word) for word in words} & {"selector", "method"}
-    selected = finished.stage("select") if verb in TRAININGS and not named else None
+    named = [word.partition("=")[2] for word in words if key_of(word) in SELECTORS]
+    selected = finished.stage("select", *named[-1:]) if verb in TRAININGS else None
     path = str(finished.run.path if selected is None else selected.path)
     return f"run={path if verb == 'analyze' else quoted(path)}"
 

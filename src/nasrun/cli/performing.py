@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
+from nasrun.budget import BudgetSpent
 from nasrun.cli import screen
 from nasrun.cli.line import Line
 from nasrun.cli.parts import PARTS
@@ -23,7 +24,6 @@ def perform(words: Sequence[str], folder: Path) -> list[Path]:
 
     ValueError, in one line, if it fails.
     """
-    from nasrun.budget import BudgetSpent
 
     warnings.showwarning = screen.warn  # in another process, too
     try:

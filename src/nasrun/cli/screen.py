@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nasrun.budget import BudgetSpent
 from nasrun.cli.ending import Ended
 from nasrun.files import FULL
 from nasrun.shown import shown
@@ -93,7 +94,6 @@ def _say(text: str, before: str = "") -> None:
 
 def told(error: Exception) -> str:
     """Return an error as one line: its own text, with its type if it is unexpected."""
-    from nasrun.budget import BudgetSpent
 
     text = str(error)
     if isinstance(error, OSError) and error.errno is not None:

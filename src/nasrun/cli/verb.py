@@ -52,7 +52,7 @@ class Verb:
         """Print the tables of `nasrun NAME --help GROUP=option`; ValueError for other words."""
         from nasrun.cli import screen
         from nasrun.cli.line import Line
-        from nasrun.config import GROUPS, compose, described, key_of, search_folders
+        from nasrun.config import GROUPS, compose, described, key_of, root_of, search_folders
         from nasrun.display import table
 
         overrides = Line.parse(self.name, words).overrides if self.composed else tuple(words)
@@ -62,13 +62,16 @@ class Verb:
             if group not in (*known, "hydra.searchpath"):
                 typed = f"GROUP=option of {', '.join(known)}" if known else "it alone"
                 raise ValueError(f"{override}: --help has nothing on this; type {typed}")
-        chosen: dict[str, list[str]] = {}  # evaluator@strategy=naswot has its keys in strategy
+        if "evaluator" in groups and "strategy" not in groups:  # random: any scores its candidates
+            overrides, groups = ("strategy=random", *overrides), ["strategy", *groups]
+        chosen: dict[str, list[str]] = {}
         for override, group in zip(overrides, groups, strict=True):
             if group in known:
                 place = key_of(override).partition("@")[2] or group
-                chosen.setdefault(place, []).append(f"{group}={override.partition('=')[2]}")
-        if "evaluator" in groups and "strategy" not in groups:
-            overrides = ("strategy=random", *overrides)  # whose candidates any evaluator scores
+                if root_of(place) not in self.reads:  # its strategy serves the evaluator alone
+                    place = f"{place}.{group}"
+                option = f"{group}={override.partition('=')[2]}"
+                chosen.setdefault(place, []).append(option)
         composed = compose(overrides)
         for place, options in chosen.items():
             rows = described(composed, place, search_folders(overrides))

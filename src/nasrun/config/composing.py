@@ -83,7 +83,8 @@ def _refuse(override: str) -> None:
     group, _, value = override.partition("=")
     if parsed(override).is_sweep_override():
         raise ValueError(
-            f"{override}: names several values; name one, or add -m to a stage for a job per value"
+            f"{override}: names several values; name one, or type -m after the verb of a stage, "
+            "which then runs one job per value"
         )
     if group in GROUPS and group not in LISTED and value.startswith("["):
         raise ValueError(f"{override}: one option; several need -m {group}={value.strip('[]')}")

@@ -21,7 +21,9 @@ def import_trusted(packages: Sequence[str]) -> None:
     """Import a user's packages, also from the current folder, so that they register operations."""
     for package in packages:
         if not re.fullmatch(r"\w+(\.\w+)*", package):
-            raise ValueError(f"trust=[{package}]: expected the name of a package")
+            raise ValueError(
+                f"trust=[{package}]: not the name of a package; type one as in an import"
+            )
         if os.getcwd() not in sys.path:
             sys.path.insert(0, os.getcwd())
         try:

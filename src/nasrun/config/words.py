@@ -27,6 +27,8 @@ def parsed(override: str) -> Any:
 
     try:
         return OverridesParser.create().parse_override(override)
+    except RecursionError as error:
+        raise ValueError(f"{override[:40]}...: nested too deeply; nest less") from error
     except HydraException as error:
         key, equals, _ = override.partition("=")
         text = f"cannot be read; quote special characters: '{key}=\"...\"'"

@@ -67,15 +67,15 @@ class Downloaded(TensorDataset):
         kept = min(self.release.num_train, self.images or self.release.num_train)
         refuse_too_large(max(kept, self.release.num_test), 3, self.size or SIDE)
         if self._in_class_folders():
-            self.divide()
+            _ = self.division
         elif not self.download and not all((self.folder() / name).exists() for name in files):
             raise ValueError(self._missing())
 
     def look(self, watched: Watched) -> None:
         """Check the checksums of downloaded files, and fetch those that are missing."""
-        division = self.divide()
+        _ = self.division
         if self._in_class_folders():
-            look_at(self.layout, division, self.size or SIDE, 3, watched)
+            look_at(self.layout, self.division, self.size or SIDE, 3, watched)
         else:
             self._read(test=True)
 

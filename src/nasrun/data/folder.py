@@ -51,11 +51,11 @@ class ImageFolder(TensorDataset):
         refuse_fraction(self.test)
 
     def check(self) -> None:
-        self.divide()
+        _ = self.division
 
     def look(self, watched: Watched) -> None:
         channels, size = self.shape
-        look_at(self.layout, self.divide(), size, channels, watched)
+        look_at(self.layout, self.division, size, channels, watched)
 
     def contents(self) -> Contents:
         return self.layout.contents()

@@ -126,8 +126,8 @@ def held_out(images: Labelled, fraction: float) -> Tensor:
         if len(members) < 2:
             raise ValueError(
                 f"dataset.root: class {images.name(label)} has only 1 image to divide between two "
-                "parts; put more images into its folder, since train, validation and test each "
-                "need one"
+                "parts, and train, validation and test each need one; put more images into its "
+                "folder"
             )
         order = members[images.draws[members].argsort()]
         out[order[0]] = True

@@ -91,8 +91,9 @@ class TensorDataset(Dataset):
     def facts(self) -> Facts:
         return self._facts
 
-    def divide(self) -> tuple[Tensor, Tensor]:
-        """Return the indices of train and validation images; ValueError if there are too few."""
+    @cached_property
+    def division(self) -> tuple[Tensor, Tensor]:
+        """The indices of train and validation images; ValueError if there are too few."""
         return self.holdout.split(self.stored(test=False).labelled)
 
     def split(self, *parts: Part, device: torch.device) -> Split:
@@ -114,8 +115,7 @@ class TensorDataset(Dataset):
 
     def training(self) -> dict[Part, tuple[Tensor, Tensor]]:
         """The uint8 images and the labels of the train part and of the validation part."""
-        stored = self.stored(test=False)
-        train, validation = self.holdout.split(stored.labelled)
+        stored, (train, validation) = self.stored(test=False), self.division
         chosen = in_stored_order(train, validation)
         pixels = stored.pixels(chosen)
         return {
@@ -167,12 +167,12 @@ class Embedded(TensorDataset):
         """
 
     def check(self) -> None:
-        kept = min(self.total - self.test, self.holdout.images or self.total)
+        kept = min(self.total - self.test, self.images or self.total)
         refuse_too_large(max(kept, self.test), 1, self.size or 1)
 
     def look(self, watched: Watched) -> None:
         """Divide the images; none of them can be broken."""
-        self.divide()
+        _ = self.division
 
     def contents(self) -> None:
         """Return `None`: the version of the package decides the images."""

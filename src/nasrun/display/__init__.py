@@ -1,7 +1,7 @@
 """The output: the line of a running stage, tables, and numbers in words."""
 
 from nasrun.display.live import Lines, Live, say, tell, telling, watch, watched
-from nasrun.display.tables import Exhibit, is_number, table
+from nasrun.display.tables import Exhibit, is_numeric, table
 from nasrun.display.words import bars, duration, integer, percent, storage, summary
 
 __all__ = [
@@ -11,7 +11,7 @@ __all__ = [
     "bars",
     "duration",
     "integer",
-    "is_number",
+    "is_numeric",
     "percent",
     "say",
     "storage",

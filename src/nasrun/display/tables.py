@@ -94,15 +94,15 @@ def _fitting(columns: Sequence[str], cells: Sequence[TableRow], width: int) -> l
     return min(widths, capped(alike), key=height)
 
 
-def is_number(cell: str) -> bool:
-    """Return whether a cell is a number, maybe with its unit, or tells nothing."""
+def is_numeric(cell: str) -> bool:
+    """Return whether a cell reads as a number, maybe with its unit, or tells nothing."""
     return cell in UNKNOWN or NUMBER.match(cell) is not None
 
 
 def _sides(columns: Sequence[str], cells: Sequence[TableRow]) -> list[Side]:
     """Return the side of every column: names, which come first, and texts stand to the left."""
     return [
-        "right" if place > 0 and all(is_number(row[place]) for row in cells) else "left"
+        "right" if place > 0 and all(is_numeric(row[place]) for row in cells) else "left"
         for place in range(len(columns))
     ]
 

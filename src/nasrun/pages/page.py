@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from nasrun.config import import_trusted
-from nasrun.display import is_number
+from nasrun.display import is_numeric
 from nasrun.files import write_text
 from nasrun.pages import account, entrants, origins, results, stages
 from nasrun.pages.analyses import analyses
@@ -149,7 +149,7 @@ def _filled(**values: Any) -> str:
         lstrip_blocks=True,
         finalize=_clean,
     )
-    environment.tests["numeric"] = lambda value: is_number(str(value))
+    environment.tests["numeric"] = lambda value: is_numeric(str(value))
     template = environment.get_template("page.html")
     return template.render(
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),

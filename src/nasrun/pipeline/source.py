@@ -116,7 +116,7 @@ def _branch(path: str, run: Run, branch: str | None) -> str | None:
     folder = Path(path)
     if folder.parent != run.path / SELECT.name:
         return branch
-    if branch not in (None, folder.name):
+    if branch not in (None, folder.name, StageFolder(folder, "").option):
         raise ValueError(
             f"selector={branch}: run={path} is the choice of another selector; leave one of the "
             "two out"

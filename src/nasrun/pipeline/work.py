@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,12 +74,8 @@ class Work:
 
     def tell_why_new(self, folder: StageFolder, own: Mapping[str, Any]) -> None:
         """Print why a branch is begun beside another of its name."""
-        base = re.sub(r"-\d+$", "", folder.branch)
-        others = [
-            stage
-            for stage in self.run.stages()
-            if stage.kind == folder.kind and re.sub(r"-\d+$", "", stage.branch) == base
-        ]
+        same = (folder.kind, folder.option)
+        others = [each for each in self.run.stages() if (each.kind, each.option) == same]
         if others and all(stage.path != folder.path for stage in others):
             newest = max(others, key=lambda stage: stage.path.stat().st_mtime_ns)
             ours, theirs = (settings(self.run.config, each) for each in (own, newest.config))

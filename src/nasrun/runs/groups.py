@@ -194,7 +194,7 @@ def _common(stage: StageFolder, chosen: Mapping[str, str]) -> dict[str, Any]:
         return {}
     own = {k: v for k, v in stage.config.items() if k not in ("fingerprint", "parent")}
     if stage.kind == SELECT.name:
-        return {**own, "option": re.sub(r"-\d+$", "", stage.branch)}
+        return {**own, "option": stage.option}
     if stage.parent in chosen:
         own["source"] = chosen[stage.parent]
     elif stage.source != "random":

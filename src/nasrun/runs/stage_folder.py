@@ -28,6 +28,7 @@ from nasrun.files import (
 from nasrun.genotype import fingerprint
 from nasrun.machine import memory_gib
 from nasrun.pipeline.stages import SEARCH, STAGES
+from nasrun.runs.recorded import recorded, write_contents
 from nasrun.runs.state import PREVIOUS, STATE, lines_of, read_state, write_state
 from nasrun.stage import Metrics
 
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nasrun.stage import Stage
-
-from nasrun.runs.recorded import recorded, write_contents
 
 RESULT: Types = {
     **dict.fromkeys(("genotype", "note", "judged_by", "trained_on", "stopped"), str),
@@ -89,6 +88,11 @@ class StageFolder:
     def branch(self) -> str:
         """Name of the branch, empty for the search."""
         return "" if self.kind == SEARCH.name else self.path.name
+
+    @property
+    def option(self) -> str:
+        """The branch without the number of a further one: `perturb` for `perturb-2`."""
+        return re.sub(r"-\d+$", "", self.branch)
 
     @property
     def run(self) -> Path:
@@ -240,9 +244,8 @@ class StageFolder:
         """
         if state is not None and "rows" in state:
             return {name: list(rows) for name, rows in state["rows"].items()}
-        found = {
-            name: _numbers(read_lines(self.path / name))[:rounds] for name in (METRICS, TIMING)
-        }
+        logs = {name: read_lines(self.path / name) for name in (METRICS, TIMING)}
+        found = {name: _numbers(lines)[:rounds] for name, lines in logs.items()}
         if [row.get("round") for row in found[METRICS]] != [*range(1, rounds + 1)]:
             raise ValueError(
                 f"{self.path / METRICS}: damaged, it has not all of the {rounds} rounds that are "
@@ -286,16 +289,9 @@ class StageFolder:
 
     def save(self, stage: Stage) -> None:
         """Write a new state, and keep the previous one."""
-        write_state(
-            self.path,
-            {
-                "round": stage.round,
-                "stage": stage.state_dict(),
-                "seconds": self._spent + time.monotonic() - self._started,
-                "rows": self._rows,
-            },
-            self._lines,
-        )
+        seconds = self._spent + time.monotonic() - self._started
+        state = {"round": stage.round, "stage": stage.state_dict(), "seconds": seconds}
+        write_state(self.path, {**state, "rows": self._rows}, self._lines)
 
     def save_weights(self, tensors: dict[str, Tensor]) -> None:
         """Write a trained network's weights; their digest goes into the result."""

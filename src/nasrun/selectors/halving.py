@@ -79,7 +79,7 @@ class Halving(Selector, OnEngine, Divided):
         others = list(self.space.neighbours(best))
         order = torch.randperm(len(others), generator=self.streams.throughout("neighbours"))
         found = [best, *(others[place] for place in order.tolist())]
-        return (found if limits is None else within(found, limits))[: self.contestants]
+        return within(found, limits)[: self.contestants]
 
     def _expected(self, strategy: RankedStrategy) -> int:
         """Return the number of contestants of the first rung, before the search."""

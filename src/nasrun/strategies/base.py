@@ -24,6 +24,7 @@ from nasrun.stage import Metrics, Stage
 from nasrun.strategies.delivery import Delivery
 from nasrun.strategies.front import Point, frontier
 from nasrun.strategies.history import History, Watchdog
+from nasrun.strategies.levels import Level
 from nasrun.streams import Streams
 from nasrun.supernet.likeliest import likeliest
 from nasrun.supernet.relaxation import Relaxation
@@ -95,8 +96,8 @@ class SupernetStrategy(RankedStrategy):
 
     `layout` is the search network's. The weights are trained on `train`, the supernet is measured
     on `validation`; `history` has the architecture of every round of the search. `relaxation`,
-    `watchdog` and `key` are known before `begin`: `key` is that of the settings of what trains the
-    supernet, for errors.
+    `level`, `watchdog` and `key` are known before `begin`: `key` is that of the settings of what
+    trains the supernet, for errors.
     """
 
     leaves = "a supernet"
@@ -111,6 +112,7 @@ class SupernetStrategy(RankedStrategy):
     batch_size: int
     history: History
     relaxation: Relaxation
+    level: Level
     watchdog: Watchdog | None
     key: str
 
@@ -215,7 +217,7 @@ class CandidateStrategy(ScoredStrategy, RankedStrategy):
     def promising(self, count: int, limits: Limits | None) -> list[Genotype]:
         ranked = sorted(self.candidates, key=lambda candidate: -candidate.score.merit)
         found = list(dict.fromkeys(candidate.genotype for candidate in ranked))
-        return (found if limits is None else within(found, limits))[:count]
+        return within(found, limits)[:count]
 
     @property
     def best(self) -> Candidate:
@@ -313,11 +315,12 @@ class PopulationStrategy(ScoredStrategy, OnEngine):
         return self.delivery.deliver(candidate.genotype, self.training_of(candidate), folder)
 
 
-def within(genotypes: Sequence[Genotype], limits: Limits) -> list[Genotype]:
+def within(genotypes: Sequence[Genotype], limits: Limits | None) -> list[Genotype]:
     """Return the genotypes that the limits allow; if none, the nearest to each, once."""
-    allowed = [genotype for genotype in genotypes if limits.allow(genotype)]
-    nearest = (limits.nearest(genotype) for genotype in genotypes)
-    return allowed or list(dict.fromkeys(nearest))
+    if limits is None:
+        return list(genotypes)
+    kept = [genotype for genotype in genotypes if limits.allow(genotype)]
+    return kept or list(dict.fromkeys(limits.nearest(genotype) for genotype in genotypes))
 
 
 def allowed(candidates: Sequence[Candidate], limits: Limits | None) -> list[Candidate]:

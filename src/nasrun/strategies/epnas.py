@@ -85,8 +85,8 @@ class Epnas(EvaluatedSearch):
         super().begin(context)
         if context.space.none_is_a_choice and context.space.limits:
             raise ValueError(
-                f"space={context.space.name}: an edge without an operation is both a choice and "
-                "left over by a limit, which EPNAS cannot tell apart; use strategy=evolution"
+                f"space={context.space.name}: an edge may choose none, and a limit drops edges, "
+                "too; EPNAS cannot tell the two apart; use strategy=evolution"
             )
         self.prefixes = Prefixes(context.space, _params(context))
         self.controller.begin(self.prefixes.alive)

@@ -26,10 +26,12 @@ class Level(ABC):
     """One step of a search.
 
     `graphs` is how many forward passes wait for their gradients at the same time; a step keeps the
-    activations of all of them.
+    activations of all of them. `smooths` is whether weights descend the loss near the mixture, not
+    at it alone.
     """
 
     graphs: int = 1
+    smooths: bool = False
 
     @property
     def phases(self) -> tuple[tuple[float, float], ...]:
@@ -201,8 +203,7 @@ class UnrolledMixed(Mixed):
 
     def step(self, search: Search, train: Any, val: Any) -> Losses:
         lam_train, lam_val = self.lams
-        found = self.unrolled.hypergradients(search, train, train, val)
-        (of_train, _), (of_val, val_loss) = found
+        (of_train, _), (of_val, val_loss) = self.unrolled.hypergradients(search, train, train, val)
         search.descend_alphas(
             [lam_train * t + lam_val * v for t, v in zip(of_train, of_val, strict=True)]
         )
@@ -242,6 +243,7 @@ class Switched(Level):
                 f"at={self.at}: use a share of the search, more than 0 and less than 1"
             )
         object.__setattr__(self, "graphs", max(self.first.graphs, self.then.graphs))
+        object.__setattr__(self, "smooths", self.then.smooths)
 
     @property
     def phases(self) -> tuple[tuple[float, float], ...]:

@@ -78,7 +78,8 @@ class Radars(SupernetStrategy, Foreseen):
         if not 0 <= self.mu <= 1 or not 0 <= self.readmit <= 1:
             raise ValueError(f"mu={self.mu} readmit={self.readmit}: use numbers from 0 to 1")
         refuse_unfit(self.inner)
-        self.relaxation, self.watchdog = self.inner.relaxation, self.inner.watchdog
+        self.relaxation, self.level = self.inner.relaxation, self.inner.level
+        self.watchdog = self.inner.watchdog
         self.key = self.inner.key = "strategy.inner"
         self.turns = [Turn("warm_up", 0, position) for position in range(self.warm_up)]
         for cycle in range(self.cycles):
@@ -108,7 +109,7 @@ class Radars(SupernetStrategy, Foreseen):
 
     def _smallest(self) -> Kept:
         """The smallest operation of each decision; without a memory limit, the first one."""
-        if math.isinf(self.budget.room):  # nothing has measured them, which takes a while
+        if math.isinf(self.budget.room):  # measuring takes a while, for nothing
             sizes = {each.name: dict.fromkeys(each.choices, 0) for each in self.space.decisions}
             return smallest(sizes)
         return smallest(self.additive.each)

@@ -51,6 +51,7 @@ class Smoothed(Level):
     last round of the search, and stays there while a selector tunes.
     """
 
+    smooths = True
     neighbour: Neighbour
     eps_start: float
     eps_end: float

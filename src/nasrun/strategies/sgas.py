@@ -55,7 +55,7 @@ class Greedy(SupernetStrategy, Foreseen):
             if value < 0:
                 raise ValueError(f"{key}={value}: use 0 or more")
         self.inner = inner
-        self.relaxation, self.watchdog = inner.relaxation, inner.watchdog
+        self.relaxation, self.level, self.watchdog = inner.relaxation, inner.level, inner.watchdog
         self.key = inner.key = "strategy.inner"
         self.judge = judge
         self.first, self.last = first, last

@@ -22,8 +22,8 @@ from nasrun.stage import Metrics
 from nasrun.tasks.base import ImageMembersTask, MemberLearner, OptimizerFactory
 from nasrun.tasks.blend import Blend
 from nasrun.tasks.classification import Classification, Classifier
-from nasrun.tasks.moments import moments_of, restore_moments, state_of
-from nasrun.trained import Trained
+from nasrun.tasks.moments import moments_of, restore_moments
+from nasrun.trained import Trained, state_of
 
 
 class Classifiers(ImageMembersTask):

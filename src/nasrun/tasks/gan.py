@@ -24,8 +24,8 @@ from nasrun.networks import Adversaries
 from nasrun.stage import Metrics
 from nasrun.tasks.base import MemberLearner, OptimizerFactory, PopulationTask
 from nasrun.tasks.frechet import Distance, pixels
-from nasrun.tasks.moments import moments_of, parameters, restore_moments, state_of
-from nasrun.trained import Trained
+from nasrun.tasks.moments import moments_of, parameters, restore_moments
+from nasrun.trained import Trained, state_of
 
 SAMPLED_AT_ONCE = 500
 SHOWN = 100

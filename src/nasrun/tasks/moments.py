@@ -1,4 +1,4 @@
-"""Weights and optimizers' moments by their names, so that they can move together with layers."""
+"""Optimizers' moments by the names of parameters, so that they can move together with layers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,6 @@ from nasrun.trained import Tensors
 def parameters(network: nn.Module, module: str) -> list[Tensor]:
     """Return the parameters of a module of the network, as a list."""
     return list(network.get_submodule(module).parameters())
-
-
-def state_of(module: nn.Module, under: str = "") -> Tensors:
-    """Return a copy of the module's state on the CPU; `under` precedes every name."""
-    return {under + name: value.cpu().clone() for name, value in module.state_dict().items()}
 
 
 def moments_of(network: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Tensors]:

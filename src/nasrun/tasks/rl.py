@@ -26,9 +26,9 @@ from nasrun.networks import ActorCritic
 from nasrun.stage import Metrics
 from nasrun.tasks.base import MemberLearner, OptimizerFactory, PopulationTask
 from nasrun.tasks.episode import Act, earned, film, seed
-from nasrun.tasks.moments import moments_of, parameters, restore_moments, state_of
+from nasrun.tasks.moments import moments_of, parameters, restore_moments
 from nasrun.tasks.replay import LONGEST, Replay
-from nasrun.trained import Trained
+from nasrun.trained import Trained, state_of
 
 LEAST = {
     "interval": 1,

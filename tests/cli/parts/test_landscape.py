@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from nasrun.analysis.landscape import normalised, sharpness
+from nasrun.analysis.landscape import Where, normalised, sharpness
 from nasrun.analysis.solutions import Solution, moments
 from nasrun.budget import Budget
 from nasrun.runs.stage_folder import WEIGHTS
@@ -109,6 +109,13 @@ def test_the_gradient_varies_over_batches_even_of_few_images(nasrun, finished, h
     record = json.loads((here / "few/landscape.json").read_text())
     assert record["where"]["batch_size"] == 10
     assert record["planes"][0]["middle"]["variance"] > 0
+
+
+def test_a_part_of_two_images_is_too_small_whatever_the_batches_are():
+    points = {"grid": 3, "extent": 1.0, "line": 3, "recalibrated": True, "seed": 0}
+    where = Where(**points, part="test", images=9, batch_size=2)
+    with pytest.raises(ValueError, match=r"part=test: has 2 images, .*; use a part with 3 images"):
+        where.at_most(2, same_batches=False)
 
 
 def test_two_runs_have_names_that_tell_them_apart_and_one_training_is_given_once(nasrun, finished):
