@@ -1,6 +1,7 @@
 """A gymnasium environment's steps, over a stub that plays a script."""
 
 import sys
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,8 +27,24 @@ class Script:
         return np.array([float(count)]), 10.0 ** (count - 1), terminated, truncated, {}
 
 
+class Mujoco:
+    """It is told where warnings go."""
+
+    def __init__(self):
+        self.told = []
+        self.set_mju_user_warning = self.told.append
+
+
 @pytest.fixture
-def playing(monkeypatch):
+def mujoco(monkeypatch):
+    """A stub of MuJoCo, in its place."""
+    stub = Mujoco()
+    monkeypatch.setitem(sys.modules, "mujoco", stub)
+    return stub
+
+
+@pytest.fixture
+def playing(monkeypatch, mujoco):
     """Episodes of a script."""
 
     def start(script, action_repeat):
@@ -84,7 +101,7 @@ def test_an_unknown_task_is_refused_with_those_that_there_are(domain, known, mon
         made.check()
 
 
-def test_an_environment_that_cannot_be_made_is_refused_with_the_reason(monkeypatch):
+def test_an_environment_that_cannot_be_made_is_refused_with_the_reason(monkeypatch, mujoco):
     def make(id):
         raise LookupError("there is none.\nSee the registry.")
 
@@ -101,3 +118,30 @@ def test_a_screen_on_which_mujoco_cannot_draw_is_refused_without_a_variable(monk
     monkeypatch.setattr(environments.subprocess, "run", lambda *command, **settings: failed)
     with pytest.raises(ValueError, match=r"^MUJOCO_GL is not set: .*\(no display\); try"):
         check_renderer()
+
+
+def test_a_warning_of_mujoco_has_the_same_words_at_all_times_so_that_it_is_told_once(
+    playing, mujoco
+):
+    playing(Script(), 1)
+    (tell,) = mujoco.told
+    words = "Inf in QACC at DOF 0. The simulation is unstable."
+    for time in ("1.5000", "12.2500"):
+        with pytest.warns(RuntimeWarning, match=f"^MuJoCo: {words}$"):
+            tell(f"{words} Time = {time}.")
+    with pytest.warns(DeprecationWarning, match="MuJoCo: compiler attribute .* is deprecated"):
+        tell("compiler attribute 'settotalmass' is deprecated")
+
+
+def test_an_environment_with_deprecated_settings_is_made_without_a_word_or_a_file(
+    tmp_path, monkeypatch, capfd
+):
+    pytest.importorskip("gymnasium")
+    pytest.importorskip("mujoco")
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.simplefilter("ignore", DeprecationWarning)
+        GymEnvironment(id="HalfCheetah-v5", action_repeat=1).start().reset(0)
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())

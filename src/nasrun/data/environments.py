@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections import deque
 from importlib.util import find_spec
@@ -82,10 +83,8 @@ class GymEnvironment(Environment):
 
     def check(self) -> None:
         _need("gymnasium", "mujoco")
-        import gymnasium
-
         try:
-            gymnasium.make(self.id).close()
+            _made(self.id).close()
         except Exception as error:  # required packages may be missing or too new
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(
@@ -104,7 +103,7 @@ class GymEnvironment(Environment):
     def shapes(self) -> tuple[tuple[int, ...], int]:
         import gymnasium
 
-        environment = gymnasium.make(self.id)
+        environment = _made(self.id)
         seen, act = environment.observation_space, environment.action_space
         environment.close()
         if not isinstance(act, gymnasium.spaces.Box) or seen.shape is None or len(act.shape) != 1:
@@ -118,10 +117,8 @@ class GymEpisodes(Episodes):
     """A gymnasium environment whose actions are scaled to its range."""
 
     def __init__(self, id: str, action_repeat: int) -> None:
-        import gymnasium
-
         self.id, self.action_repeat = id, action_repeat
-        self.environment = gymnasium.make(id)
+        self.environment = _made(id)
         space: Any = self.environment.action_space
         self.low, self.high = space.low, space.high
         self.painter: Any = None
@@ -245,6 +242,25 @@ class DmEpisodes(Episodes):
 
     def frame(self) -> Observation:
         return self.environment.physics.render(240, 320, camera_id=self.settings.camera)
+
+
+def _made(id: str) -> Any:
+    """Return a gymnasium environment, whose MuJoCo warns as Python does."""
+    import gymnasium
+    import mujoco
+
+    mujoco.set_mju_user_warning(_warn)
+    return gymnasium.make(id)
+
+
+def _warn(text: str) -> None:
+    """Warn of each matter once per process, instead of each time, and in a file beside the user's.
+
+    Deprecated settings, which are gymnasium's, are left to Python, which usually hides them.
+    """
+    matter, *_ = text.split(" Time =")
+    category = DeprecationWarning if "deprecated" in matter else RuntimeWarning
+    warnings.warn(f"MuJoCo: {matter}", category, stacklevel=2)
 
 
 def _need(*packages: str) -> None:
