@@ -64,6 +64,13 @@ def test_a_search_that_weighs_costs_ends_with_its_front():
     assert "1235" in printed(front=other, judged_by="naswot", priced_by="macs_m", naswot=1)
 
 
+def test_results_that_are_no_accuracies_are_not_called_so():
+    first, second = (printed(**more) for more in ({}, {"judged_by": "fid", "fid": 34.5}))
+    assert "accuracy" in first
+    assert "result" in second
+    assert "accuracy" not in second
+
+
 def test_why_a_search_stopped_early_is_said():
     text = printed(stopped="stopped after round 3: size [5, 0], asked for [6, 0]")
     assert "search stopped after round 3: size [5, 0], asked for [6, 0]" in text

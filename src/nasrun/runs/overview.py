@@ -16,7 +16,7 @@ from nasrun.pipeline.stages import RETRAIN, SEARCH, SELECT, TRANSFER
 from nasrun.runs.comparison import Record
 from nasrun.runs.report import discretised, outcome
 from nasrun.runs.run import Run
-from nasrun.runs.standing import Standing
+from nasrun.runs.standing import Standing, heading
 
 
 def overview(run: Run) -> dict[str, Any]:
@@ -55,7 +55,8 @@ def _sizes(folder: Path) -> Iterator[tuple[Path, int]]:
 def print_overview(console: Console, record: Mapping[str, Any]) -> None:
     """Print the facts, a row per stage, and the losses of the choices without retraining."""
     table(console, record["run"], ("", ""), list(_facts(record)))
-    columns = ("stage", "accuracy", "on", "top-5", "params", "MACs", "rounds", "time")
+    reached = heading(map(_standing, record["stages"]))
+    columns = ("stage", reached, "on", "top-5", "params", "MACs", "rounds", "time")
     table(console, "", columns, [_row(stage) for stage in record["stages"]])
     for row in record["report"]:
         chosen, lines = row.get(SELECT.name, {}), []
@@ -90,10 +91,13 @@ def _typed(values: Mapping[str, Any]) -> str:
     return " ".join(f"{key}={value}" for key, value in values.items() if value is not None)
 
 
+def _standing(stage: Mapping[str, Any]) -> Standing | None:
+    return Standing(stage["score"], stage["on"], stage["is_accuracy"]) if stage["on"] else None
+
+
 def _row(stage: Mapping[str, Any]) -> tuple[str, ...]:
-    standing = Standing(stage["score"], stage["on"], stage["is_accuracy"]) if stage["on"] else None
     numbers = (stage[key] for key in ("top5_accuracy", "params", "macs"))
-    score, on, *others = outcome(standing, *numbers)
+    score, on, *others = outcome(_standing(stage), *numbers)
     return (
         f"{stage['stage']} {stage['branch']}".strip(),
         score,

@@ -12,13 +12,14 @@ from nasrun.display import duration, percent, table
 from nasrun.pipeline.stages import SEARCH, SELECT
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
-from nasrun.runs.standing import Standing
+from nasrun.runs.standing import Standing, heading
 
 
 def print_run(console: Console, run: Run) -> None:
     """Print a row per finished stage, then the selected architectures."""
     finished = [stage for stage in run.stages() if stage.finished]
-    columns = ("stage", "accuracy", "on", "top-5", "params", "MACs", "time")
+    reached = heading(Standing.of(stage.result, stage.kind) for stage in finished)
+    columns = ("stage", reached, "on", "top-5", "params", "MACs", "time")
     table(console, "", columns, [_row(stage) for stage in finished])
     for stage in finished:
         note = f"  [{stage.result['note']}]" if "note" in stage.result else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,11 @@ class Standing:
 
     def __str__(self) -> str:
         return percent(self.value) if self.is_accuracy else f"{self.value:.4g}"
+
+
+def heading(standings: Iterable[Standing | None]) -> str:
+    """Return the heading of a column of standings, some of which may be no accuracies."""
+    return "accuracy" if all(each is None or each.is_accuracy for each in standings) else "result"
 
 
 def signed(score: float | None, higher_is_better: bool) -> float | None:
