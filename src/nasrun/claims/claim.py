@@ -46,7 +46,7 @@ class Claim:
         seed counts. comparisons: the tests. alpha: the level of all tests that decide, after the
         `correction`. seeds: the number of seeds; first: the first seed of an arm, if it is not 0.
     curtailed: whether it stops once no comparison that decides can hold any more, whatever the
-        missing runs find; this changes no verdict that holds (stochastic curtailment).
+        missing runs find; this changes no verdict that holds (deterministic curtailment).
     earlier: what was measured before, if those runs are gone.
     """
 
