@@ -44,10 +44,10 @@ class Budget:
     """The device and precision of the work, its time and memory, and limits on the found network.
 
     `device=auto` is CUDA, else Apple's MPS, else the CPU. `precision=auto` is `bf16` on GPUs that
-    compute in it (NVIDIA's since Ampere) and `fp32` elsewhere; `tf32` is `fp32` with shorter
-    factors in products and convolutions on CUDA (`bf16` uses these, too, for what stays in fp32).
-    Alphas are always fp32. `threads` is the number of threads of a CPU operation, `None` for all
-    cores. `compile` compiles the regions of supernets and retrained networks with torch; `auto`
+    compute in it (NVIDIA's since Ampere) and `fp32` elsewhere; `tf32`, for CUDA only, is `fp32`
+    whose matrix products and convolutions run in TF32 (`bf16` uses TF32, too, for what stays in
+    fp32). Alphas are always fp32. `threads` is the number of threads of a CPU operation, `None` for
+    all cores. `compile` compiles the regions of supernets and retrained networks with torch; `auto`
     does so on CUDA, and `graphs` also records the launches of a compiled region in CUDA graphs.
     `deterministic` makes the same seed give the same bytes on CUDA, or raises an error that names
     the operation that cannot; a CPU always does. `max_hours` counts from the start of the command.
@@ -107,7 +107,7 @@ class Budget:
         if self.latency_table is not None and self.max_latency_ms is None:
             raise ValueError(
                 f"latency_table={self.latency_table}: has no effect without max_latency_ms; give "
-                "that, too, or leave it out"
+                "max_latency_ms, too, or leave latency_table out"
             )
         if self.reserve_gib < 0 or not self.memory_factor > 0:
             raise ValueError(
@@ -144,7 +144,9 @@ class Budget:
             bf16 = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
             precision = "bf16" if bf16 else "fp32"
         if precision == "tf32" and device != "cuda":
-            raise ValueError(f"budget.precision=tf32: device={device} has none; use fp32")
+            raise ValueError(
+                f"budget.precision=tf32: device={device} does not support it; use fp32"
+            )
         threads = self.threads or cores()
         limits = {key: getattr(self, key) for key in LIMITS}
         if self.max_latency_ms is not None:
@@ -153,7 +155,9 @@ class Budget:
             limits |= {"limit_weight": self.limit_weight, "limit_rate": self.limit_rate}
         given = {key: value for key, value in limits.items() if value is not None}
         if self.deterministic and device == "mps":
-            raise ValueError("budget.deterministic=true: device=mps cannot; use device=cpu")
+            raise ValueError(
+                "budget.deterministic=true: device=mps has no such mode; use budget.device=cpu"
+            )
         if self.compile == "graphs" and device != "cuda":
             raise ValueError(
                 f"budget.compile=graphs: device={device} has no CUDA graphs; use "

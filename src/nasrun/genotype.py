@@ -137,7 +137,9 @@ class Genotype(Mapping[str, str]):
         schema, concat = record.get("schema"), record.get("concat", {})
         if schema not in SCHEMAS or isinstance(schema, bool):
             known = " and ".join(map(str, SCHEMAS))
-            raise ValueError(f"genotype schema={schema!r}; this nasrun reads {known}")
+            raise ValueError(
+                f"genotype schema={schema!r}: this nasrun version reads {known}; give one of them"
+            )
         if not isinstance(record.get("space"), str):
             raise ValueError(
                 f"not a genotype: space={record.get('space')!r}; give the space's name"

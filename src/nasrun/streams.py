@@ -1,4 +1,4 @@
-"""Random numbers by name: who draws more for one purpose changes nothing for another.
+"""Random numbers by name: drawing more of them for one purpose changes nothing for another.
 
 A stream is named by the run's seed, the stage, the round and the purpose, and by nothing else. So a
 round needs no stored generator to be repeated or continued after an interruption, and processes

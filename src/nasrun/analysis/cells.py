@@ -279,7 +279,14 @@ def told(record: Mapping[str, Any]) -> Iterator[Exhibit | str]:
         if "network" in row
     ]
     if costs:
-        costed = ("network", "as", "parameters", "as large", "multiply-adds", "kept per image")
+        costed = (
+            "network",
+            "built as",
+            "parameters",
+            "as large",
+            "multiply-adds",
+            "activations per image",
+        )
         yield Exhibit("", costed, costs)
     judged = [
         (row["name"], data, shown(truth), place(truth))

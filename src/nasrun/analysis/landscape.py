@@ -59,13 +59,13 @@ class Where:
     def __post_init__(self) -> None:
         if self.images < 3:
             raise ValueError(
-                f"part={self.part}: has {self.images} images, and the gradient varies over batches "
-                "of 2 or more; use a part with 3 images or more"
+                f"part={self.part}: has {self.images} images, but the variance of the gradient "
+                "needs two batches; use a part with 3 images or more"
             )
         if self.batch_size >= self.images:
             raise ValueError(
-                f"batch_size={self.batch_size}: one batch has all images={self.images}, and the "
-                f"gradient varies over batches; use at most {self.images - 1}"
+                f"batch_size={self.batch_size}: one batch has all images={self.images}, but the "
+                f"variance of the gradient needs two batches; use at most {self.images - 1}"
             )
 
     def at_most(self, images: int, *, same_batches: bool) -> Where:
@@ -340,8 +340,8 @@ def told(record: Mapping[str, Any]) -> Iterator[Exhibit | str]:
         for each in record["planes"]
     ]
     if rows:
-        heads = ("loss", "accuracy", "gradient variance", "below twice the least")
-        yield Exhibit("", ("solution", *heads, "curvature", "most"), rows)
+        heads = ("loss", "accuracy", "gradient variance", "points below twice the least loss")
+        yield Exhibit("", ("solution", *heads, "curvature", "largest curvature"), rows)
     if "line" in record:
         inside = [
             point["loss"]

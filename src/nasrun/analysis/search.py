@@ -147,7 +147,10 @@ def analyse(
     with home.lock():
         strategy = load_search(run, trust)
         if not isinstance(strategy, SupernetStrategy):
-            raise ValueError(f"run={run}: its strategy leaves {strategy.leaves}, not a supernet")
+            raise ValueError(
+                f"run={run}: its strategy leaves {strategy.leaves}, not a supernet; name the run "
+                "of another search"
+            )
         chosen = _edges(strategy, edges)
         if shuffles:
             exchangeable(strategy)

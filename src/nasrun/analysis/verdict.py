@@ -166,7 +166,7 @@ def symptoms(chance: float, means: Means) -> tuple[Symptom, ...]:
             threshold=min(UNTRAINED * chance, chance + HARDLY * (1 - chance)),
             above=False,
             of_alphas=False,
-            says="the supernet answers hardly better than by guessing",
+            says="the supernet is hardly better than guessing",
             advice="raise rounds, or the learning rate of the weights",
         ),
         Symptom(

@@ -81,7 +81,7 @@ class Claim:
             known = ", ".join(CORRECTIONS)
             raise ValueError(f"correction={self.correction}: use one of {known}")
         if self.published and not self.source:
-            raise ValueError("source: published values have one; name the paper and its table")
+            raise ValueError("source: published values need one; name the paper and its table")
         self._check_names()
         self._check_comparisons()
         for arm in self.arms:
@@ -148,8 +148,9 @@ class Claim:
             raise ValueError("curtailed=true: no comparison decides; leave it out")
         if self.seeds > EXACT_PAIRS:
             raise ValueError(
-                f"seeds={self.seeds}: the missing ones of more than {EXACT_PAIRS} pairs have too "
-                f"many orders; use at most {EXACT_PAIRS} with curtailed=true"
+                f"seeds={self.seeds}: curtailed=true tries every order of the missing pairs, and "
+                f"more than {EXACT_PAIRS} pairs have too many; use at most {EXACT_PAIRS}, or "
+                "curtailed=false"
             )
         if not self.can_hold({}):
             raise ValueError(f"seeds={self.seeds}: too few for a comparison to hold; use more")

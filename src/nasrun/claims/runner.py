@@ -191,8 +191,8 @@ def run(
                 break
     except ChildProcessError as error:
         raise ValueError(
-            f"jobs={jobs}: the process of an arm died, mostly for too little memory; use fewer, "
-            "jobs=1 needs least"
+            f"jobs={jobs}: the process of an arm died, probably because memory ran out; use fewer "
+            "jobs (jobs=1 needs the least memory)"
         ) from error
     finally:
         engine.close()

@@ -13,7 +13,7 @@ from nasrun.claims.comparisons import Comparison, Outcome, Values
 from nasrun.claims.measures import Gauge
 from nasrun.claims.results import CONTROL, ResultLine, counts, values
 
-HOLDS, OPPOSITE, NEITHER, FAILS = "holds", "the opposite", "no difference", "does not hold"
+HOLDS, OPPOSITE, NEITHER, FAILS = "holds", "the opposite", "no difference seen", "does not hold"
 OPEN, FUTILE = "open", "cannot hold"
 """Verdicts before all runs are done that decide; the second one if the claim stopped for it."""
 Grid = tuple[Sequence[str], Sequence[Sequence[str]]]

@@ -62,7 +62,7 @@ def _keeps(words: Sequence[str]) -> str:
 MEMORY = "not enough memory; use a smaller width, depth or batch_size"
 ADVICE = {
     "allocate shared memory|DataLoader worker.* (killed by|exited unexp)": "the processes that "
-    "read images were stopped, or found no room in /dev/shm; use dataset.workers=0, or give more",
+    "read images were stopped, or /dev/shm is full; use dataset.workers=0, or make /dev/shm larger",
     "allocate memory|out of memory": MEMORY,
 }
 """Advice on errors of torch that are no faults of the code, by a form of their messages."""

@@ -253,7 +253,7 @@ def _judges(sweeper: Mapping[str, Any]) -> bool:
         judges = not issubclass(resolve_name(str(target)), BasicSweeper)
     except Exception as error:  # whatever an import raises
         raise ValueError(
-            f"hydra.sweeper._target_={target}: no sweeper is there; leave it out, or choose "
+            f"hydra.sweeper._target_={target}: there is no such sweeper; leave it out, or choose "
             "one by hydra/sweeper=NAME"
         ) from error
     if judges:
@@ -323,7 +323,7 @@ def _without_globs(overrides: Sequence[str], folders: Sequence[Path]) -> list[st
             found = value.filter(list(known))
             if not found:
                 there = f"; there are {', '.join(known)}" if known else ", which has none"
-                raise ValueError(f"{override}: no such options of {read.key_or_group}{there}")
+                raise ValueError(f"{override}: matches no option of {read.key_or_group}{there}")
             override = f"{read.get_key_element()}={','.join(found)}"
         written.append(override)
     return written

@@ -60,7 +60,7 @@ class Verb:
         known = [group for group in GROUPS if group in self.reads and group != "experiment"]
         for override, group in zip(overrides, groups, strict=True):
             if group not in (*known, "hydra.searchpath"):
-                typed = f"GROUP=option of {', '.join(known)}" if known else "it alone"
+                typed = f"GROUP=option of {', '.join(known)}" if known else "--help alone"
                 raise ValueError(f"{override}: --help has nothing on this; type {typed}")
         if "evaluator" in groups and "strategy" not in groups:  # random: any scores its candidates
             overrides, groups = ("strategy=random", *overrides), ["strategy", *groups]

@@ -109,7 +109,7 @@ def _absent(target: str) -> str:
     module_name, _, name = target.rpartition(".")
     module = module_of(module_name)
     if module is None:
-        return f"there is no module {module_name}"
+        return f"there is no module {module_name}; name a class by its whole path"
     elsewhere = module.bound.get(name)
     if isinstance(elsewhere, str):
         return f"{module_name} only imports it; name a class where it is defined, {elsewhere}"

@@ -87,7 +87,10 @@ def _refuse(override: str) -> None:
             "which then runs one job per value"
         )
     if group in GROUPS and group not in LISTED and value.startswith("["):
-        raise ValueError(f"{override}: one option; several need -m {group}={value.strip('[]')}")
+        raise ValueError(
+            f"{override}: names several options; name one, or run one job for each by "
+            f"-m {group}={value.strip('[]')}"
+        )
     if override.startswith("~") and key_of(override) in vars(Frame()).keys() - {*GROUPS}:
         raise ValueError(f"{override}: every command needs {key_of(override)}; leave this out")
 

@@ -93,7 +93,7 @@ def _explain(overrides: Sequence[str], error: Exception) -> str:
             value = override.partition("=")[2]
             return f"{group}={value}: has no effect, this {outer} has no {group}; leave it out"
     if "is not in struct" in text:
-        text = "unknown key; a new one is added by + in front of the override"
+        text = "unknown key; put + in front of the override to add it"
     return f"{key}: {text}" if key and key not in text else text
 
 
@@ -219,7 +219,7 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str | None:
     elsewhere = [k for k in known if k.rpartition(".")[2] == name]
     if elsewhere:
         return f", did you mean {elsewhere[0]}?"
-    return f"; {parent or 'the frame'} has {', '.join(siblings)}"
+    return f"; {parent or 'the top level'} has {', '.join(siblings)}"
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:

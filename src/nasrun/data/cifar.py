@@ -152,7 +152,8 @@ class Downloaded(TensorDataset):
         except (OSError, RuntimeError) as error:  # torchvision's "not found or corrupted", too
             raise ValueError(
                 f"dataset.download=true: cannot fetch {self.release.name} into {folder} ({error}); "
-                "see to the network and the folder, or give dataset.root=DIR with the files"
+                "check the internet connection and the folder, or give dataset.root=DIR with the "
+                "files"
             ) from error
         return self.unpack(loaded)
 
@@ -219,9 +220,9 @@ class Cifar100(Cifar):
 
 @dataclass(kw_only=True, eq=False)
 class Svhn(Downloaded):
-    """SVHN (Netzer et al. 2011): 73,257 + 26,032 house digits of 32 x 32 pixels, without `extra`.
+    """SVHN (Netzer et al. 2011): 73,257 + 26,032 digits of house numbers, without `extra`.
 
-    `flip` is off, as a mirrored digit is another sign.
+    Images have 32 x 32 pixels. `flip` is off, as a mirrored digit is no longer the same digit.
     """
 
     release = Release(

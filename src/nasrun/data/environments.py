@@ -88,7 +88,7 @@ class GymEnvironment(Environment):
         except Exception as error:  # required packages may be missing or too new
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(
-                f"dataset.id={self.id}: {reason.rstrip('.')}; mend that, or name another"
+                f"dataset.id={self.id}: {reason.rstrip('.')}; fix that, or name another environment"
             ) from error
 
     def look(self, watched: Watched) -> None:

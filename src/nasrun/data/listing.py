@@ -174,7 +174,7 @@ def _examined(name: str, entry: os.DirEntry[str]) -> tuple[int, str | None]:
         name.encode()
         status = entry.stat()
     except UnicodeEncodeError:
-        return 0, "has a name that is not UTF-8, rename it"
+        return 0, "has a name that is not UTF-8; rename it"
     except OSError as error:
         return 0, f"cannot be read ({error.strerror}), remove or replace it"
     if not stat.S_ISREG(status.st_mode):

@@ -111,7 +111,9 @@ def _begun(folder: Path, listings: Mapping[str, Listing], packing: Packing) -> I
             write_record(folder / RECORD, record)
             yield
     except Timeout as error:
-        raise ValueError(f"{named}: another nasrun is packing there; wait for its end") from error
+        raise ValueError(
+            f"{named}: another nasrun process packs into it; wait until that ends"
+        ) from error
 
 
 def _shards(part: str, listing: Listing, packing: Packing) -> list[_Shard]:

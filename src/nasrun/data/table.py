@@ -155,8 +155,8 @@ def _entries(path: Path) -> Iterator[tuple[str, dict[str, float]]]:
         where = f"table={path}: line {number}"
         if len(values) > len(names):
             raise ValueError(
-                f"{where} has {len(values)} values, the first line {len(names)} names; remove "
-                "the others, or quote what has a comma"
+                f"{where} has {len(values)} values, but the first line has {len(names)} names; "
+                "remove the others, or quote values that contain a comma"
             )
         row = dict(zip(names, values, strict=False))
         text = row.get(ARCHITECTURE)

@@ -191,8 +191,8 @@ def _lost(error: Exception, retries: int) -> Lost:
         )
     why = lines[0].rstrip(".")
     return Lost(
-        f"engine=ray: a member was lost {retries + 1} times with its process ({why}); a larger "
-        "engine.cpus lets fewer run on one node, if that is too little memory"
+        f"engine=ray: a member was lost {retries + 1} times with its process ({why}); if memory "
+        "ran out, use a larger engine.cpus, so that fewer members run on one node"
     )
 
 

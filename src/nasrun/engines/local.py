@@ -158,7 +158,7 @@ def _in_a_pool() -> bool:
 def _lost(worker: Worker, times: int) -> str:
     code = worker.process.exitcode
     return (
-        f"a worker process died {times} times over one member (exit code {code}; -9 mostly means "
+        f"a worker process died {times} times on the same work (exit code {code}; -9 usually means "
         "too little memory); use engine.processes=1, which needs the least memory"
     )
 

@@ -140,7 +140,7 @@ def _begins(every: Sequence[Configuration], count: int) -> str:
     of = f", with the seed{'s' if len(seeds) > 1 else ''} {_several(seeds)}" if seeds else ""
     runs = f"{count} run{'s' if count > 1 else ''}"
     if len(every) == 1:
-        return f"This page tells of {runs}{' of one configuration' if count > 1 else ''}{of}."
+        return f"This page is about {runs}{' of one configuration' if count > 1 else ''}{of}."
     letters = f"{every[0].letter} {'and' if len(every) == 2 else 'to'} {every[-1].letter}"
     return f"This page compares {len(every)} configurations, {letters}, in {runs}{of}."
 
@@ -258,4 +258,4 @@ def _ending(run: Run, stage: str) -> str:
     with path.open(encoding="utf-8", errors="replace") as file:
         lines = [line for line in file if f"  {stage}  " in line]
     found = re.search(r"  ends before it is done: (.*)", lines[-1]) if lines else None
-    return f"; it ended by {found[1].strip()}" if found else ""
+    return f"; it ended with {found[1].strip()}" if found else ""

@@ -38,7 +38,9 @@ def stopwatch(
     refuse_incapable("a latency table", SupernetSpace, composed.choices, space)
     if not isinstance(dataset, Dataset):
         option = composed.choices["dataset"]
-        raise ValueError(f"dataset={option}: a latency table needs {Dataset.words}")
+        raise ValueError(
+            f"dataset={option}: a latency table needs {Dataset.words}; use another data set"
+        )
     dataset.check()
     facts = dataset.facts()
     budget.apply()

@@ -67,6 +67,6 @@ def refuse_other_files(groups: Mapping[str, Any], run: Run) -> None:
     for key, path in named(groups).items():
         if key in theirs and key in ours and theirs[key] != ours[key]:
             raise ValueError(
-                f"{key}={path}: {run.path} was searched with another file, or it was changed "
-                "since; give the file of then, or search again"
+                f"{key}={path}: {run.path} was searched with another file, or this one has changed "
+                "since; give the original file, or search again"
             )

@@ -78,7 +78,7 @@ def refuse_strangers(
     if not isinstance(dataset, task.learns_from):
         raise ValueError(
             f"dataset={choices['dataset']}: task={choices['task']} learns from "
-            f"{task.learns_from.words}, and this is {dataset.words}"
+            f"{task.learns_from.words}, but this is {dataset.words}; use another data set"
         )
 
 
@@ -221,7 +221,9 @@ def refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> N
     from nasrun.spaces.base import ClassifierSpace
 
     if not isinstance(dataset, Dataset):
-        raise ValueError(f"dataset={choices['dataset']}: retraining needs {Dataset.words}")
+        raise ValueError(
+            f"dataset={choices['dataset']}: retraining needs {Dataset.words}; use another data set"
+        )
     if not isinstance(space, ClassifierSpace):
         raise ValueError(
             f"space={choices['space']}: its networks are trained when the search ends and "

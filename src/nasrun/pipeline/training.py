@@ -133,5 +133,7 @@ def warn_of_other_layout(plan: Plan, selected: StageFolder) -> None:
             for layout in (theirs, ours)
         )  # fmt: skip
         warnings.warn(
-            f"{selected.path}: limits were counted with {had}; this trains {have}", stacklevel=2
+            f"{selected.path}: this selection is within the limits for a network with {had}, but "
+            f"this command trains one with {have}; repeat it with {had} to stay within them",
+            stacklevel=2,
         )

@@ -88,7 +88,7 @@ def why_new(ours: Settings, theirs: Settings, name: str) -> str | None:
     if keys == ["seed"]:
         return None
     if not keys:
-        return f"new beside {name}, of another architecture"
+        return f"new beside {name}: trains another architecture"
     shown = told(keys, ours, theirs)
     if set(keys) <= set(OF_MACHINE):
         typed = " ".join(as_typed(key, theirs.get(key)) for key in keys)
@@ -96,8 +96,8 @@ def why_new(ours: Settings, theirs: Settings, name: str) -> str | None:
     if any(key.split(".")[-1] in LENGTHS for key in keys):
         instead = "; use extend=true to continue from there" if _longer(keys, ours, theirs) else ""
         shown += (
-            f" (all of it is trained again, since schedules end with it; {name} stays as it is"
-            f"{instead})"
+            f" (it is trained from the start, since schedules depend on its length; {name} stays "
+            f"as it is{instead})"
         )
     return f"new beside {name}: {shown}"
 

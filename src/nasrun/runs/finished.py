@@ -34,7 +34,7 @@ def trained_folder(path: Path, branch: str | None) -> StageFolder:
         found = [stage for stage in trained if stage.branch == branch]
         if not found:
             names = ", ".join(stage.branch for stage in trained) or "none"
-            raise ValueError(f"branch={branch}: not trained in {path}; trained are {names}")
+            raise ValueError(f"branch={branch}: no such training in {path}; there are {names}")
         trained = found
     elif torn := [stage.path for stage in begun if not stage.finished and stage.trained]:
         raise ValueError(
@@ -45,7 +45,8 @@ def trained_folder(path: Path, branch: str | None) -> StageFolder:
     if not found:
         if kept := sorted(run.path.glob(f"{SELECT.name}/*/weights.safetensors")):
             raise ValueError(
-                f"run={path}: a population's network is loaded by hand, from {kept[-1]}"
+                f"run={path}: networks of a population cannot be loaded by nasrun; read the "
+                f"weights from {kept[-1]}"
             )
         raise ValueError(f"run={path}: nothing trained there; type `nasrun retrain` first")
     return max(found, key=lambda stage: (stage.kind == RETRAIN.name, stage.finished_at))

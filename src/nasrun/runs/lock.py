@@ -48,4 +48,4 @@ def _held_by_file(folder: Path, timeout: float) -> Iterator[None]:
 
 
 def _taken(folder: Path) -> ValueError:
-    return ValueError(f"run={folder}: another nasrun is working on it; wait for its end")
+    return ValueError(f"run={folder}: another nasrun process uses it; wait until that ends")

@@ -98,7 +98,8 @@ class TrainedNetwork(nn.Module):
         """
         if "noise" in self.genotype.values():
             raise ValueError(
-                f"{path}: the network has a noise, so its outputs are random; export another one"
+                f"{path}: the network has noise operations, so its outputs are random; export "
+                "another one"
             )
         try:
             import onnxruntime

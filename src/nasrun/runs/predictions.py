@@ -37,14 +37,16 @@ def image_files(names: Sequence[str]) -> list[Path]:
             below = [path / inner for inner in image_names(path)]
             if not below:
                 endings = " ".join(sorted(EXTENSIONS))
-                raise ValueError(f"{name}: no images in this folder, they end in {endings}")
+                raise ValueError(
+                    f"{name}: has no images; name a folder with files that end in {endings}"
+                )
             found |= dict.fromkeys(below)
         elif path.exists() and not path.is_file():
             raise ValueError(f"{name}: is a pipe or a device; give image files or their folders")
         elif path.exists():
             found[path] = None
         else:
-            raise ValueError(f"{name}: there is no such file or folder")
+            raise ValueError(f"{name}: there is no such file or folder; name another")
     return list(found)
 
 

@@ -109,9 +109,11 @@ class Run:
         """Raise ValueError if runs cannot be written below this folder."""
         existing = next(p for p in (outputs, *outputs.resolve().parents) if p.exists())
         if not existing.is_dir():
-            raise ValueError(f"outputs={outputs}: {existing} is no folder")
+            raise ValueError(f"outputs={outputs}: {existing} is not a folder; name another")
         if not os.access(existing, os.W_OK):
-            raise ValueError(f"outputs={outputs}: no permission to write in {existing}")
+            raise ValueError(
+                f"outputs={outputs}: no permission to write in {existing}; name another folder"
+            )
 
     @classmethod
     def claim(

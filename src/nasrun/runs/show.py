@@ -135,7 +135,9 @@ def _drawn(name: str, chosen: Genotype, space: Any, stem: Path) -> list[str]:
         stem.parent.mkdir(parents=True, exist_ok=True)
         return [str(path) for path in draw_cells(space.cells(chosen), stem, name)]
     except OSError as error:
-        raise ValueError(f"out={stem.parent}: cannot write there ({error.strerror})") from error
+        raise ValueError(
+            f"out={stem.parent}: cannot write there ({error.strerror}); name another folder"
+        ) from error
 
 
 def published_network(

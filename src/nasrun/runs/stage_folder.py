@@ -232,8 +232,9 @@ class StageFolder:
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ValueError(
-                f"{self.path / STATE}: does not fit, as if the code or the version had changed "
-                f"since ({reason}); use those of then, or delete {self.path} to run it again"
+                f"{self.path / STATE}: does not fit, probably because the code or its version has "
+                f"changed since ({reason}); go back to the earlier version, or delete {self.path} "
+                "to run this stage again"
             ) from error
         stage.round = state["round"]
 

@@ -32,11 +32,12 @@ from nasrun.tasks.base import ImageTask, OptimizerFactory, Subset
 
 @dataclass(kw_only=True, eq=False)
 class Explore:
-    """One round trains sampled paths, then gives `updates` lessons of `samples` paths each.
+    """One round trains sampled paths, then updates the controller, each time from `samples` paths.
 
-    The reward of a path is the task's objective on `images` validation images; each lesson draws
-    new images, the same for all its paths. Warm-up rounds sample paths uniformly and give no
-    lessons: early rewards show which weights were trained, not which choices are good.
+    There are `updates` updates. The reward of a path is the task's objective on `images` validation
+    images; each update draws new images, the same for all its paths. Warm-up rounds sample paths
+    uniformly and update nothing: early rewards show which weights were trained, not which choices
+    are good.
     """
 
     controller: Controller

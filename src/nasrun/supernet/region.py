@@ -104,7 +104,9 @@ class Compiled:
             reason = str(error).strip().split("\n")[0] or type(error).__name__
         if self._graphs:
             self._graphs, self._program = False, _program(graphs=False)
-            warnings.warn(f"budget.compile=graphs: compiled without them ({reason})", stacklevel=2)
+            warnings.warn(
+                f"budget.compile=graphs: compiled without CUDA graphs ({reason})", stacklevel=2
+            )
             return self(region, maps, mixture, drop_path)
         self._program = None
         warnings.warn(f"budget.compile: not compiled ({reason})", stacklevel=2)

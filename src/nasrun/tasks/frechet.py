@@ -96,7 +96,7 @@ class OwnFeatures(Distance):
         for key, value in (("samples", samples), ("report_samples", report_samples)):
             if value < 2:
                 raise ValueError(
-                    f"{key}={value}: use at least 2, better 30 times the 32 features or more"
+                    f"{key}={value}: use at least 2, preferably 960 (30 per feature) or more"
                 )
         if epochs < 1 or batch_size < 1 or not lr > 0:
             raise ValueError(
@@ -211,7 +211,7 @@ class Inception(Distance):
     def begin(self, dataset: Dataset, budget: Budget) -> None:
         if not self.weights.is_file():
             raise ValueError(
-                f"task.distance.weights={self.weights}: no such file; it is torch-fidelity's "
+                f"task.distance.weights={self.weights}: no such file; give torch-fidelity's "
                 "weights-inception-2015-12-05-6726825d.pth"
             )
         try:

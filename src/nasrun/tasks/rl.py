@@ -105,8 +105,8 @@ class Control(PopulationTask):
         self.inputs = self.shape[0]
         if bool(self.pad) != dataset.pixels:
             raise ValueError(
-                f"task.pad={self.pad}: {dataset.name} is seen by "
-                f"{'pixels, task=rl_pixels' if dataset.pixels else 'its state, task=rl'}"
+                f"task.pad={self.pad}: {dataset.name} is observed through "
+                f"{'pixels; use task=rl_pixels' if dataset.pixels else 'its state; use task=rl'}"
             )
 
     def check(self, network: nn.Module) -> None:

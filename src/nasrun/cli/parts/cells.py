@@ -67,8 +67,8 @@ PART = Verb(
     about={
         "genotype": "published cells and files, separated by commas",
         "run": "all cells that this run has selected",
-        "network": "count them in this published network",
-        "table": "look their true results and ranks up in this table",
+        "network": "count parameters and multiply-adds in this published network",
+        "table": "look up their true results and ranks in this table",
         "space": "the space of the genotypes, if their text does not say",
         "out": "folder of the files; the run's analysis/cells, or outputs/analysis/cells",
         "trust": "packages of your own that the run's configuration names",

@@ -74,8 +74,9 @@ PART = Verb(
     keys=KEYS,
     about={
         "genotype": "published cells and files, separated by commas",
-        "seeds": "number of trainings per cell; the first has seed=, the next one more",
-        "threshold": "an accuracy, a fraction; what every training reaches if it is left out",
+        "seeds": "number of trainings per cell; their seeds count up from seed=",
+        "threshold": "the accuracy to reach, as a fraction; the highest one that every training "
+        "reaches if it is left out",
         "out": "folder of the files; outputs/analysis/convergence if it is left out",
     },
     composed=True,

@@ -98,7 +98,7 @@ PART = Verb(
         "grid": "points per side of the grid, odd; 0 for none",
         "extent": "the grid reaches from -extent to extent in filter norms",
         "line": "points on the line through two solutions of one cell; 0 for none",
-        "part": "the images: of the test, as in the paper, or of another part",
+        "part": "the part whose images are used: test, as in the paper, train or validation",
         "images": "number of images, a fixed stratified part; all of a set with fewer than 1000",
         "batch_size": "images per batch, over which the gradient varies; 100, or half the images",
         "norms": "statistics of batch norms: those of the training, or new ones at every point",

@@ -27,7 +27,7 @@ def clean(words: Sequence[str]) -> int:
 
     outputs = Path(keys.get("outputs", "outputs"))
     if "outputs" in keys and not outputs.is_dir():
-        raise ValueError(f"outputs={outputs}: there is no such folder")
+        raise ValueError(f"outputs={outputs}: there is no such folder; name another")
     runs = [Run.open(Path(name)) for name in names] or Run.all(outputs)
     rows, freed, kept = [], 0, []
     for run in runs:
@@ -68,7 +68,7 @@ VERBS = (
         about={
             "yes": "delete them",
             "search": "the states of searches too; nothing more can be selected from them then",
-            "outputs": "where the runs lie, if none is named",
+            "outputs": "the folder of the runs, if no run is named",
         },
         offers=run_folders,
     ),

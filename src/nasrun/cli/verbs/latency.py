@@ -79,7 +79,7 @@ VERBS = (
         about={
             "out": "the table to write; latency.json if it is left out",
             "batch": "how many images run at once",
-            "repeats": "how often every choice is timed",
+            "repeats": "how many times every choice is timed",
             "holdout": "how many random networks the table is compared with",
         },
         composed=True,

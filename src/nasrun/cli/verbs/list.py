@@ -60,7 +60,7 @@ def _list_runs(keys: Mapping[str, str], form: str) -> None:
     order = one_of(keys, "sort", tuple(comparison.ORDERS))
     outputs = Path(keys.get("outputs", "outputs"))
     if "outputs" in keys and not outputs.is_dir():
-        raise ValueError(f"outputs={outputs}: there is no such folder")
+        raise ValueError(f"outputs={outputs}: there is no such folder; name another")
     chosen = (*comparison.FACTS, "finished")
     filters = {key: packages(keys[key]) for key in chosen if key in keys}
     paths = [run.path for run in comparison.chosen(Run.all(outputs), filters)]
@@ -121,7 +121,7 @@ VERBS = (
         "and CSV every stage of every run is a record.",
         keys=KEYS,
         about={
-            "outputs": "where the runs lie",
+            "outputs": "the folder of the runs",
             "sort": "the run used last at the end, the best first, the quickest first, or by name",
             "finished": "runs that have finished this stage, or all stages that they began",
             **dict.fromkeys(MADE_WITH, "runs that were made with one of these"),

@@ -55,8 +55,8 @@ VERBS = (
         about={
             "out": "the folder to make",
             "images": "how many images per tar file",
-            "side": "scale the shorter side of larger images to so many pixels, as JPEG",
-            "quality": "of these JPEGs",
+            "side": "scale the shorter side of larger images to this many pixels, as JPEG",
+            "quality": "quality of these JPEGs, 1 to 100",
         },
     ),
 )

@@ -40,7 +40,7 @@ def predict(words: Sequence[str]) -> int:
     count = len(network.classes)
     if "top" in keys and top > count:
         raise ValueError(f"top={top}: the network knows {count} classes; use {count} or fewer")
-    files_watched = watched(paths, "looking", len(paths))
+    files_watched = watched(paths, "classifying", len(paths))
     _print(predictions.predict(network, files_watched, min(top, count)), form)
     return 0
 

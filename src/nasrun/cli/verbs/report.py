@@ -19,7 +19,7 @@ def report(words: Sequence[str]) -> int:
         raise ValueError(f"outputs={keys['outputs']}: has no effect with runs; leave it out")
     outputs = Path(keys.get("outputs", "outputs"))
     if "outputs" in keys and not outputs.is_dir():
-        raise ValueError(f"outputs={outputs}: there is no such folder")
+        raise ValueError(f"outputs={outputs}: there is no such folder; name another")
     from nasrun.pages.page import write
     from nasrun.pages.sources import Sources
 
@@ -43,12 +43,12 @@ VERBS = (
         run=report,
         note="RUN is the folder of a run, of several runs, or of a sweep; without one, it is the "
         "run that was used last. The page is one HTML file that needs no network: it can be "
-        "mailed. A page that is there already is written anew, any other file is left alone.",
+        "mailed. An earlier report in its place is overwritten; any other file is left alone.",
         keys=KEYS,
         about={
             "out": "the page; report.html in the folder of the run, the sweep or the runs if it is "
             "left out",
-            "outputs": "where the runs lie, if none is named",
+            "outputs": "the folder of the runs, if no run is named",
             "trust": "packages of your own that the run's configuration names",
         },
         offers=run_folders,

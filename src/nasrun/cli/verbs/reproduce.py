@@ -149,7 +149,7 @@ def _one(name: str, claim: Claim, keys: Mapping[str, str]) -> int:
     tell = _told(console)
     well = not trials or runner.run(claim, trials, results, perform, abreast, tell, stopped)
     if trials and stopped():
-        say(console, "no comparison can hold any more: runs at work are ended, no other is begun")
+        say(console, "no comparison can hold any more: all runs are stopped, and none is started")
     if well and table is not None:
         results.look_up(name, claim, table)
     _print(console, name, claim, results)
@@ -241,7 +241,7 @@ def _print(console: Console, name: str, claim: Claim, results: ResultFile) -> No
     if evidence.tests:
         table(console, "", *evidence.differences())
     for key in evidence.unread:
-        say(console, f"measures.{key}: no run has it so far; look at its stage and key")
+        say(console, f"measures.{key}: no run has it so far; check its stage and key")
     say(console, f"{evidence.known} ({results.path})")
 
 
@@ -269,9 +269,9 @@ VERBS = (
         "seeds=1.",
         keys=KEYS,
         about={
-            "seeds": "run this number of the protocol's seeds; all of them if it is left out",
-            "arms": "run these alone; all of them if it is left out",
-            "jobs": "arms side by side, one per core if it is left out",
+            "seeds": "number of the protocol's seeds to run; all of them if it is left out",
+            "arms": "run only these arms; all of them if it is left out",
+            "jobs": "number of arms that run side by side; one per core if it is left out",
             "dataset.root": "the data, for claims that need them",
             TABLE: "the benchmark's table, for true accuracies",
             "task.distance.weights": "the weights of the network that judges images",

@@ -52,7 +52,7 @@ def show(words: Sequence[str]) -> int:
 VERBS = (
     Verb(
         name="show",
-        text="draw and count an architecture, or report on a run",
+        text="draw an architecture and count its costs, or show a run",
         examples=(
             "nasrun show outputs/digits-darts-darts/v001",
             "nasrun show genotype=darts_v2 network=imagenet format=json",
@@ -61,8 +61,8 @@ VERBS = (
         keys=KEYS,
         about={
             "genotype": "a published cell, a file, or one architecture of a file of many",
-            "network": "count it in this published network",
-            "table": "look its true accuracy up in this table",
+            "network": "count parameters and multiply-adds in this published network",
+            "table": "look up its true accuracy in this table",
             "space": "the space of the genotype, if its text does not say",
             "out": "where its pictures go; outputs/genotypes if it is left out",
             "trust": "packages of your own that the run's configuration names",

@@ -17,7 +17,7 @@ KNOWN: tuple[type[Benchmark], ...] = (NasBench101File, OneFile, TransNas101File)
 def open_benchmark(path: Path) -> Benchmark:
     """Return the benchmark in a file or folder; ValueError if it is of none."""
     if not path.exists():
-        raise ValueError(f"{path}: there is no such file or folder")
+        raise ValueError(f"{path}: there is no such file or folder; name another")
     if path.is_dir():
         if not (path / META).exists():
             raise ValueError(f"{path}: has no {META}; give the unpacked folder NATS-tss-...-simple")
@@ -55,5 +55,5 @@ def _loaded(path: Path) -> Any:
     except Exception as error:
         raise ValueError(
             f"{path}: is damaged or names more than plain values ({type(error).__name__}); take it "
-            "from its authors alone"
+            "only from its authors"
         ) from error

@@ -38,7 +38,7 @@ class _Plain(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ADMITTED:
             raise NotPlain(
-                f"names {module}.{name}, which no such file needs; take it from its authors alone"
+                f"names {module}.{name}, which no such file needs; take it only from its authors"
             )
         return ADMITTED[module, name]
 
@@ -46,7 +46,7 @@ class _Plain(pickle.Unpickler):
 def _scalar(kind: np.dtype[Any], content: bytes) -> int | float | bool:
     """Return a number that NumPy has written; an object is none."""
     if kind.kind not in "fiub":
-        raise NotPlain(f"holds a NumPy scalar of type {kind}; take it from its authors alone")
+        raise NotPlain(f"holds a NumPy scalar of type {kind}; take it only from its authors")
     return np.frombuffer(content, kind)[0].item()
 
 

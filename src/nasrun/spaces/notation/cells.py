@@ -101,7 +101,10 @@ def read(text: str) -> Cells:
                 if not at or not _is_number(source):
                     raise ValueError(f"genotype edge {edge!r}: expected operation@source")
                 if (node, int(source)) in edges[cell]:
-                    raise ValueError(f"genotype has the edge {cell}/{node}-{source} twice")
+                    raise ValueError(
+                        f"genotype has the edge {cell}/{node}-{source} twice; give one operation "
+                        "per edge"
+                    )
                 edges[cell][node, int(source)] = operation
         if clause:
             if not all(map(_is_number, joined.split())):

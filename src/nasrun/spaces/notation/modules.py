@@ -54,7 +54,7 @@ def _edges(bits: Sequence[int], size: int) -> frozenset[tuple[int, int]]:
     for source, target in sorted(found):
         if source >= target:
             raise ValueError(
-                f"genotype has an edge from vertex {source} to {target}: give edges to later "
-                "vertices alone"
+                f"genotype has an edge from vertex {source} to {target}; give only edges to later "
+                "vertices"
             )
     return found

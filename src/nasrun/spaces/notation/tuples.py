@@ -142,7 +142,8 @@ def _rows(
         if len(listed) - begin < count:
             name = f"{cell}/{node}-{listed[begin][1]}={listed[begin][0]}"
             raise ValueError(
-                f"{len(listed)} edges are not {per_node} per node: {name} is left over"
+                f"{len(listed)} edges are not {per_node} per node: {name} is left over; give "
+                f"{per_node} per node, or set space.kept_edges"
             )
         rows.append(listed[begin : begin + count])
         begin += count
