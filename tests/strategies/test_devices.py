@@ -13,9 +13,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch._subclasses import FakeTensor, FakeTensorMode
 from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from nasrun.data.augment import Augment
 from nasrun.data.facts import Facts
+from nasrun.evaluators.codes import agreements
+from nasrun.evaluators.synflow import Synflow
 from nasrun.ops.noise import Noise
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.gan import OPERATIONS, GanSpace
@@ -30,6 +33,7 @@ from nasrun.supernet.relaxation import Concrete, Dirichlet, HardGumbel, OneHot, 
 from nasrun.supernet.supernet import Supernet
 
 CUDA = torch.device("cuda", 0)
+MPS = torch.device("mps", 0)
 DARTS = DartsSpace(
     operations=("none", "skip_connect", "max_pool_3x3", "sep_conv_3x3", "dil_conv_3x3", "noise"),
     nodes=1,
@@ -66,16 +70,16 @@ def on_a_gpu(monkeypatch):
         yield mode
 
 
-def moved(network):
+def moved(network, device=CUDA):
     """Put what a network owns on the GPU, as `to` does: its parameters and its buffers."""
     for module in network.modules():
         for name, value in module._parameters.items():
             if value is not None:
-                there = torch.empty(value.shape, dtype=value.dtype, device=CUDA)
+                there = torch.empty(value.shape, dtype=value.dtype, device=device)
                 module._parameters[name] = nn.Parameter(there)
         for name, value in module._buffers.items():
             if value is not None:
-                there = torch.empty(value.shape, dtype=value.dtype, device=CUDA)
+                there = torch.empty(value.shape, dtype=value.dtype, device=device)
                 module._buffers[name] = there
     return network
 
@@ -217,3 +221,45 @@ def test_a_tensor_left_on_the_cpu_is_noticed():
     supernet.missing = torch.zeros(supernet.missing.shape, dtype=torch.bool)
     with pytest.raises((RuntimeError, ValueError), match="cuda"):
         supernet(batch())
+
+
+class AppleGpu(TorchDispatchMode):
+    """Refuse what MPS has not: numbers in double precision, and those drawn from a gamma law."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        if isinstance(found, torch.Tensor) and found.device == MPS:
+            assert found.dtype != torch.double, function
+            assert "gamma" not in str(function), function
+        return found
+
+
+def test_codes_agree_on_a_gpu_without_doubles():
+    on = torch.empty(4, 9, dtype=torch.bool, device=MPS)
+    with AppleGpu():
+        found = agreements(on)
+    assert (found.device.type, found.dtype) == ("cpu", torch.double)
+
+
+def converted(network, change):
+    """Do as `_apply`, which cannot swap fake tensors."""
+    for module in network.modules():
+        for name, value in module._parameters.items():
+            if value is not None:
+                module._parameters[name] = nn.Parameter(change(value.detach()))
+    return network
+
+
+def test_synflow_runs_on_a_gpu_without_doubles(monkeypatch):
+    monkeypatch.setattr(FakeTensor, "__float__", lambda x: 1.0, raising=False)
+    monkeypatch.setattr(nn.Module, "_apply", converted)
+    with unset_fake_temporarily():
+        network = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.ReLU6())
+    with AppleGpu():
+        assert Synflow()(moved(network, MPS), (torch.empty(2, 3, 5, 5, device=MPS), None)) == (1,)
+
+
+def test_a_dirichlet_sample_is_drawn_for_a_gpu_that_draws_no_gammas():
+    with AppleGpu():
+        drawn = Dirichlet().sample(torch.empty(3, 4, device=MPS), 1.0).values
+    assert (drawn.device, drawn.shape) == (MPS, (3, 4))

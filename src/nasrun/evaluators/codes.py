@@ -45,7 +45,7 @@ def agreements(on: Tensor) -> Tensor:
     images, units = on.shape
     if on.device.type != "cpu":
         signs = 2 * on.float() - 1
-        return ((units + signs @ signs.T) / 2).double().cpu()
+        return ((units + signs @ signs.T) / 2).cpu().double()  # MPS has no doubles
     packed = np.zeros((images, 8 * -(-units // 64)), dtype=np.uint8)
     packed[:, : -(-units // 8)] = np.packbits(on.numpy(), axis=1)
     words = packed.view(np.uint64)

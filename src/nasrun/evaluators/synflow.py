@@ -22,8 +22,11 @@ class Synflow(Formula):
     names = ("synflow",)
 
     def __call__(self, network: StackedNetwork, batch: Batch) -> tuple[float]:
+        images, _ = batch
+        if images.device.type != "cuda":  # MPS has no doubles
+            network, images = network.cpu(), images.cpu()
         linear(network)
-        ones = torch.ones_like(batch[0][:1].double())
+        ones = torch.ones_like(images[:1].double())
         flow = torch.autograd.grad(network(ones)[0].sum(), weights(network), materialize_grads=True)
         pairs = zip(weights(network), flow, strict=True)
         return (float(torch.stack([(w.detach() * g).abs().sum() for w, g in pairs]).sum()),)

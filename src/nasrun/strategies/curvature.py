@@ -111,7 +111,7 @@ def hessian(supernet: Supernet, batch: Batch) -> Iterator[Product]:
             def product(vector: Tensor) -> Tensor:
                 along = gradient @ vector.to(gradient)
                 rows = torch.autograd.grad(along, alphas, retain_graph=True, materialize_grads=True)
-                return torch.cat([row.flatten() for row in rows]).double().cpu()
+                return torch.cat([row.flatten() for row in rows]).cpu().double()
 
             yield product
         finally:

@@ -218,7 +218,10 @@ class Dirichlet(Relaxation):
     def sample(self, alpha: Tensor, progress: float, noise: Stream = None) -> Weights:
         missing = alpha == -math.inf
         concentration = self.concentration(alpha).masked_fill(missing, 1.0)
-        gammas = torch._standard_gamma(concentration, _there(alpha.device, noise)).clone()
+        if alpha.device.type != "cuda":  # MPS draws no gammas
+            concentration = concentration.cpu()
+        gammas = torch._standard_gamma(concentration, _there(alpha.device, noise))
+        gammas = gammas.to(alpha.device, copy=True)
         gammas.detach().clamp_(min=torch.finfo(gammas.dtype).tiny)  # as `Gamma.rsample` does
         # softmax(ln g) is g / sum g, without dividing by zero where all of a row are tiny
         return Weights(torch.softmax(gammas.log().masked_fill(missing, -math.inf), dim=-1))
