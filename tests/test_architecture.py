@@ -19,6 +19,7 @@ EVERYONE_MAY = {
     "stage",
     "divergence",
     "keyed",
+    "refusing",
     "schedules",
     "streams",
     "trained",

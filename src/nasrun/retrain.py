@@ -17,6 +17,7 @@ from nasrun.costs.cost import count
 from nasrun.costs.memory import network_bytes
 from nasrun.divergence import Diverged, finite
 from nasrun.genotype import Genotype
+from nasrun.refusing import refuse_below, refuse_clip
 from nasrun.schedules import Schedule
 from nasrun.spaces.base import ClassifierSpace
 from nasrun.spaces.layout import Layout, Stem
@@ -55,22 +56,15 @@ class Retrain(Stage, Divided):
         task: ImageTask,
         ema: float | None = None,
     ) -> None:
-        for key, value, least in (
-            ("epochs", epochs, 1),
-            ("rounds_per_epoch", rounds_per_epoch, 1),
-            ("batch_size", batch_size, 2),
-        ):
-            if value < least:
-                raise ValueError(f"{key}={value}: use at least {least}")
+        refuse_clip(clip=clip)
         if not 0 <= drop_path < 1:
             raise ValueError(f"drop_path={drop_path}: use 0 or more, but less than 1")
-        if clip is not None and clip <= 0:
-            raise ValueError(f"clip={clip}: use more than 0, or null for none")
         if ema is not None and not 0 < ema < 1:
             raise ValueError(f"ema={ema}: use a decay above 0 and below 1, or null for none")
         self.epochs = epochs
         self.rounds_per_epoch = rounds_per_epoch
         self.batch_size = batch_size
+        refuse_below(self, epochs=1, rounds_per_epoch=1, batch_size=2)
         self.parts: tuple[Part, ...] = ("train", "validation") if data == "all" else ("train",)
         self.layout = Layout(channels=channels, layers=layers, stem=stem, auxiliary=auxiliary)
         self.drop_path = drop_path

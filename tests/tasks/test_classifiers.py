@@ -130,8 +130,8 @@ def test_a_task_is_sent_without_its_images(task):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"epochs": 0}, "epochs=0: use 1 or more"),
-        ({"batch_size": 1}, "batch_size=1: use 2 or more"),
+        ({"epochs": 0}, "epochs=0: use at least 1"),
+        ({"batch_size": 1}, "batch_size=1: use at least 2"),
         ({"clip": 0.0}, "clip=0.0: use more than 0"),
         ({"share": 0.0}, "share=0.0"),
     ],

@@ -18,6 +18,7 @@ from nasrun.engines.base import OnEngine, given
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
 from nasrun.machine import one_thread
+from nasrun.refusing import refuse_clip
 from nasrun.schedules import Schedule
 from nasrun.score import Score
 from nasrun.spaces.layout import Layout, Stem
@@ -62,6 +63,7 @@ class FromScratch(Evaluator, OnEngine):
                 f"speed_epochs={speed_epochs} epochs={epochs}: use 1 to epochs, or "
                 "null for the validation accuracy"
             )
+        refuse_clip(clip=clip)
         self.epochs = epochs
         self.batch_size = batch_size
         self.layout = Layout(channels=channels, layers=layers, stem=stem)

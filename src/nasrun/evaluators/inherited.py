@@ -15,6 +15,7 @@ from nasrun.divergence import Diverged, finite
 from nasrun.evaluators.base import Evaluator
 from nasrun.evaluators.samplers import PathSampler
 from nasrun.genotype import Genotype
+from nasrun.refusing import refuse_clip
 from nasrun.schedules import Schedule
 from nasrun.score import Score
 from nasrun.spaces.supernet import SupernetSpace, batch_statistics
@@ -49,6 +50,7 @@ class Inherited(Evaluator):
             )
         if images is not None and images < 1:
             raise ValueError(f"images={images}: use at least 1, or null for all")
+        refuse_clip(clip=clip)
         self.rounds = rounds
         self.batch_size = batch_size
         self.optimizer = optimizer

@@ -17,6 +17,7 @@ from nasrun.context import Context
 from nasrun.costs.memory import Shapes
 from nasrun.divergence import Diverged, finite
 from nasrun.keyed import keyed
+from nasrun.refusing import refuse_clip
 from nasrun.schedules import Constant, Schedule
 from nasrun.spaces.layout import Layout
 from nasrun.spaces.supernet import SupernetSpace, batch_statistics
@@ -82,9 +83,7 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
             raise ValueError(f"batch_size={batch_size}: use at least 2, for batch norm")
         if not 0 <= drop_path < 1:
             raise ValueError(f"drop_path={drop_path}: use 0 or more, but less than 1")
-        for key, clip in (("weight_clip", weight_clip), ("alpha_clip", alpha_clip)):
-            if clip is not None and clip <= 0:
-                raise ValueError(f"{key}={clip}: use more than 0, or null for none")
+        refuse_clip(weight_clip=weight_clip, alpha_clip=alpha_clip)
         for key, std in (("alpha_std", alpha_std), ("beta_std", beta_std)):
             if std is not None and std < 0:
                 raise ValueError(f"{key}={std}: use 0 or more")

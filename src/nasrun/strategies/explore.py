@@ -22,6 +22,7 @@ from nasrun.context import Context
 from nasrun.costs.memory import Additive, Shapes
 from nasrun.divergence import Diverged, below
 from nasrun.genotype import NONE, Genotype
+from nasrun.refusing import refuse_below, refuse_clip
 from nasrun.schedules import Schedule
 from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
@@ -50,12 +51,8 @@ class Explore:
     images: int
 
     def __post_init__(self) -> None:
-        least = {"batch_size": 2, "updates": 0, "samples": 1, "images": 2}
-        for key, bound in least.items():
-            if getattr(self, key) < bound:
-                raise ValueError(f"{key}={getattr(self, key)}: use at least {bound}")
-        if self.clip is not None and self.clip <= 0:
-            raise ValueError(f"clip={self.clip}: use more than 0, or null for none")
+        refuse_below(self, batch_size=2, updates=0, samples=1, images=2)
+        refuse_clip(clip=self.clip)
         if not _begins_with_zeros(self.optimizer):
             raise ValueError(
                 f"optimizer: the state of {type(self.optimizer([torch.ones(1)])).__name__} does "

@@ -24,6 +24,7 @@ import torch
 from nasrun.context import Context
 from nasrun.engines.base import given
 from nasrun.genotype import Genotype
+from nasrun.refusing import refuse_below
 from nasrun.score import Score
 from nasrun.spaces.inheritance import InheritingSpace
 from nasrun.stage import Metrics
@@ -72,15 +73,6 @@ class Population(PopulationStrategy):
         best_ever: bool,
         variation: Variation | None,
     ) -> None:
-        for key, value, least in (
-            ("intervals", intervals, 1),
-            ("size", size, 2),
-            ("children", children, 1),
-            ("parents", parents, 2),
-            ("mix_every", mix_every, 1),
-        ):
-            if value < least:
-                raise ValueError(f"{key}={value}: use at least {least}")
         if not 0 <= burn_in < 1:
             raise ValueError(f"burn_in={burn_in}: use a share of the search, 0 to less than 1")
         if mix_always_from is not None and mix_always_from < 1:
@@ -90,6 +82,7 @@ class Population(PopulationStrategy):
         self.children = children
         self.parents = parents
         self.mix_every = mix_every
+        refuse_below(self, intervals=1, size=2, children=1, parents=2, mix_every=1)
         self.mix_always_from = mix_always_from
         self.burn_in = burn_in
         self.best_ever = best_ever

@@ -25,6 +25,7 @@ from nasrun.budget import MEMORY
 from nasrun.context import Context
 from nasrun.costs.memory import Additive, Shapes
 from nasrun.divergence import below
+from nasrun.refusing import refuse_below
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Mask, SupernetStrategy
@@ -70,9 +71,7 @@ class Radars(SupernetStrategy, Foreseen):
     heeds = MEMORY
 
     def __post_init__(self) -> None:
-        for key, least in {"cycles": 1, "warm_up": 0, "explore_rounds": 1, "most": 1}.items():
-            if getattr(self, key) < least:
-                raise ValueError(f"{key}={getattr(self, key)}: use at least {least}")
+        refuse_below(self, cycles=1, warm_up=0, explore_rounds=1, most=1)
         if not 0 < self.guard <= 1:
             raise ValueError(f"guard={self.guard}: use more than 0 and at most 1")
         if not 0 <= self.mu <= 1 or not 0 <= self.readmit <= 1:

@@ -13,6 +13,7 @@ from nasrun.context import Context
 from nasrun.costs.memory import Shapes
 from nasrun.divergence import below
 from nasrun.genotype import Genotype
+from nasrun.refusing import refuse_below
 from nasrun.score import Score
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
@@ -30,17 +31,13 @@ class ReinforceSearch(CandidateStrategy, Foreseen):
     searches = (SupernetSpace,)
 
     def __init__(self, *, explore: Explore, rounds: int, warm_up: int, num_candidates: int) -> None:
-        for key, value, least in (
-            ("rounds", rounds, 1),
-            ("warm_up", warm_up, 0),
-            ("num_candidates", num_candidates, 1),
-        ):
-            if value < least:
-                raise ValueError(f"{key}={value}: use at least {least}")
+        if rounds < 1:
+            raise ValueError(f"rounds={rounds}: use at least 1")
         self.explore = explore
         self.exploring = warm_up + rounds
         self.warm_up = warm_up
         self.num_candidates = num_candidates
+        refuse_below(self, warm_up=0, num_candidates=1)
         self._candidates: list[Candidate] = []
 
     @property

@@ -18,6 +18,7 @@ from nasrun.data.augment import Augment
 from nasrun.data.base import Dataset
 from nasrun.data.splits import Part, Split
 from nasrun.networks import ImageClassifier
+from nasrun.refusing import refuse_below, refuse_clip
 from nasrun.stage import Metrics
 from nasrun.tasks.base import ImageMembersTask, MemberLearner, OptimizerFactory
 from nasrun.tasks.blend import Blend
@@ -50,11 +51,6 @@ class Classifiers(ImageMembersTask):
         clip: float | None,
         blend: Blend | None = None,
     ) -> None:
-        for key, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 2)):
-            if value < least:
-                raise ValueError(f"{key}={value}: use {least} or more")
-        if clip is not None and clip <= 0:
-            raise ValueError(f"clip={clip}: use more than 0, or null for none")
         self.images: Classification = Classification(
             augment=augment,
             label_smoothing=label_smoothing,
@@ -66,6 +62,8 @@ class Classifiers(ImageMembersTask):
         self.batch_size = batch_size
         self.optimizer = optimizer
         self.clip = clip
+        refuse_below(self, epochs=1, batch_size=2)
+        refuse_clip(clip=clip)
         self._parts: dict[Part, Split] = {}
 
     def begin(self, dataset: Dataset, budget: Budget) -> None:

@@ -21,6 +21,7 @@ from nasrun.budget import Budget
 from nasrun.data.base import Dataset
 from nasrun.files import write_whole
 from nasrun.networks import Adversaries
+from nasrun.refusing import refuse_below
 from nasrun.stage import Metrics
 from nasrun.tasks.base import MemberLearner, OptimizerFactory, PopulationTask
 from nasrun.tasks.frechet import Distance, pixels
@@ -56,20 +57,13 @@ class ImageGeneration(PopulationTask):
         optimizer: OptimizerFactory,
         distance: Distance,
     ) -> None:
-        for key, value, least in (
-            ("steps", steps, 1),
-            ("batch_size", batch_size, 2),
-            ("generator_every", generator_every, 1),
-            ("generator_batch", generator_batch, 2),
-        ):
-            if value < least:
-                raise ValueError(f"{key}={value}: use at least {least}")
         if not 0 <= ema < 1:
             raise ValueError(f"ema={ema}: use 0 (no average) or more, but less than 1")
         self.steps = steps
         self.batch_size = batch_size
         self.generator_every = generator_every
         self.generator_batch = generator_batch
+        refuse_below(self, steps=1, batch_size=2, generator_every=1, generator_batch=2)
         self.ema = ema
         self.optimizer = optimizer
         self.distance = distance

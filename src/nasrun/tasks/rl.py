@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from nasrun.budget import Budget
 from nasrun.data.environments import Environment
 from nasrun.networks import ActorCritic
+from nasrun.refusing import refuse_below
 from nasrun.stage import Metrics
 from nasrun.tasks.base import MemberLearner, OptimizerFactory, PopulationTask
 from nasrun.tasks.episode import Act, earned, film, seed
@@ -78,9 +79,7 @@ class Control(PopulationTask):
     objective = "return"
 
     def __post_init__(self) -> None:
-        for key, least in LEAST.items():
-            if getattr(self, key) < least:
-                raise ValueError(f"{key}={getattr(self, key)}: use at least {least}")
+        refuse_below(self, **LEAST)
         if self.n_step > LONGEST or self.replay <= LONGEST:
             raise ValueError(
                 f"n_step={self.n_step} replay={self.replay}: use at most {LONGEST} steps, and a "
