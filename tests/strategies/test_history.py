@@ -52,6 +52,17 @@ POOLS = (
 # What a round is
 
 
+@pytest.mark.parametrize("kept", [2, 5])
+def test_an_architecture_has_none_only_where_a_limit_drops_edges(kept):
+    """With 5 kept edges a cell of two nodes keeps all of them, and the space has no limits."""
+    space = DartsSpace(operations=OPERATIONS, nodes=2, kept_edges=kept, channels=4, layers=3)
+    found = History(space, inputs=3, outputs=10, watchdog=None, stop=None)
+    row = {"none": 0.6, "max_pool_3x3": 0.3, "skip_connect": 0.1}
+    probabilities = {decision.name: row for decision in space.decisions}
+    dropped = list(found.rule(space, probabilities).values()).count(NONE)
+    assert (bool(space.limits), dropped) == ((True, 2) if kept == 2 else (False, 0))
+
+
 def test_a_round_has_the_sizes_and_shares_of_its_architecture():
     found = history()
     logged = found.add(1, supernet(CONVOLUTIONS), 0.25)

@@ -119,8 +119,7 @@ class Watchdog:
 class History:
     """The rounds of a search so far; they are part of its state.
 
-    Architectures are derived by DARTS's rule if the space limits edges, else by the likeliest
-    choices.
+    Architectures are derived by DARTS's rule, or by the likeliest choices where `none` is one.
     """
 
     def __init__(
@@ -139,7 +138,7 @@ class History:
             )
         self.space, self.inputs, self.outputs = space, inputs, outputs
         self.watchdog, self.stop = watchdog, stop
-        self.rule = magnitude if space.limits else argmax
+        self.rule = argmax if space.none_is_a_choice else magnitude
         self.records: list[Snapshot] = []
 
     def add(self, round: int, supernet: Supernet, accuracy: float) -> Metrics:
