@@ -8,6 +8,7 @@ import pytest
 import torch
 from toys import Scores, Toy, context, run
 
+from nasrun.divergence import Diverged
 from nasrun.engines.local import Serial
 from nasrun.genotype import Genotype
 from nasrun.selectors.halving import Halving
@@ -209,6 +210,12 @@ def test_a_contestant_whose_training_diverges_comes_last():
     assert first["diverged"] == 1
     assert "diverged" not in last
     assert selector.genotype == selector.evaluator.asked[-1]
+
+
+def test_a_rung_whose_trainings_all_diverge_ends_the_selection():
+    selector, _ = begun(distinct(4), [0.3, 0.2, 0.5, 0.4, -math.inf, -math.inf])
+    with pytest.raises(Diverged, match=r"every contestant .*smaller evaluator\.optimizer\.lr"):
+        run(selector)
 
 
 CENTRE = {"e0": "a", "e1": "none", "e2": "b"}

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -37,7 +38,8 @@ class FromScratch(Evaluator, OnEngine):
     With `speed_epochs`, the score is the training speed instead, for which no image is validated:
     minus the mean training loss of that many last epochs (Ru et al., 2006.04492). The engine trains
     several architectures side by side, each on one thread. An architecture whose training diverges
-    gets the worst score; if all of a round diverge, the settings are refused.
+    gets the worst score; if all of a round diverge and no earlier one is sound, the settings are
+    refused.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class FromScratch(Evaluator, OnEngine):
         self.schedule = schedule
         self.clip = clip
         self.speed_epochs = speed_epochs
+        self.any_sound = False
 
     scores = SupernetSpace  # the memory of the largest network is computed from it
 
@@ -85,6 +88,7 @@ class FromScratch(Evaluator, OnEngine):
     def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         space, task, budget = context.space, context.task, context.budget
         self.engine, self.streams = given(context.engine), context.streams
+        self.any_sound = False
         task.split("train"), task.split("validation")  # so that faults in them show now
         self.threads = budget.own_threads
         self.job = TrainFromScratch(
@@ -125,10 +129,17 @@ class FromScratch(Evaluator, OnEngine):
             results = track(results, len(orders))
         found = dict(results)
         scores = [self.job.score(found[place]) for place in range(len(orders))]
-        if len(scores) > 1 and not any(score.sound for score in scores):
+        self.any_sound |= any(score.sound for score in scores)
+        if len(scores) > 1 and not self.any_sound:
             keys = ("optimizer.lr", "clip")
             raise Diverged("the training of every candidate", {}, keys)
         return scores
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"any_sound": self.any_sound}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.any_sound = state.get("any_sound", False)
 
     def rehearsal(
         self, genotype: Genotype, count: int, together: int, *, epochs: int | None = None

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from nasrun.divergence import below
+from nasrun.divergence import Diverged, below
 from nasrun.engines.base import OnEngine, given
 from nasrun.evaluators.from_scratch import FromScratch
 from nasrun.genotype import Genotype
@@ -132,6 +132,9 @@ class Halving(Selector, OnEngine, Divided):
         epochs = self._epochs(self.round)
         with below("evaluator"):
             found = self.evaluator.evaluate(genotypes, self.track, epochs=epochs)
+            if not any(score.sound for score in found):
+                what = "the training of every contestant"
+                raise Diverged(what, {}, ("optimizer.lr", "clip"))
         scored = [*map(Candidate, genotypes, found)]
         scored.sort(key=lambda candidate: -candidate.score.merit)
         self._rungs.append(scored)
