@@ -6,7 +6,7 @@ from typing import Any
 
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Immediate
-from nasrun.strategies.base import ScoredStrategy, Strategy, allowed
+from nasrun.strategies.base import ScoredStrategy, Strategy, eligible
 
 
 class Fittest(Immediate):
@@ -17,7 +17,7 @@ class Fittest(Immediate):
     def read(self, strategy: Strategy) -> None:
         assert isinstance(strategy, ScoredStrategy)
         self.strategy = strategy
-        candidates = allowed(strategy.candidates, self.context.limits) or strategy.candidates
+        candidates = eligible(strategy.candidates, self.context.limits)
         self._best = max(candidates, key=lambda candidate: candidate.score.merit)
         self._among = len(strategy.candidates)
 

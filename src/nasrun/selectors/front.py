@@ -13,7 +13,7 @@ from typing import Any
 from nasrun.genotype import Genotype
 from nasrun.selectors.base import Immediate
 from nasrun.spaces.decision import DecisionSpace
-from nasrun.strategies.base import Candidate, PricedStrategy, Strategy, allowed
+from nasrun.strategies.base import Candidate, PricedStrategy, Strategy, eligible
 from nasrun.strategies.front import knee
 
 
@@ -28,7 +28,7 @@ class OnFront(Immediate):
 
     def read(self, strategy: Strategy) -> None:
         assert isinstance(strategy, PricedStrategy)
-        candidates = allowed(strategy.candidates, self.context.limits) or strategy.candidates
+        candidates = eligible(strategy.candidates, self.context.limits)
         front = strategy.front(candidates)
         self._choice = self.pick(strategy, front)
         self._report = {"priced_by": strategy.priced_by, "front": strategy.rows(front)}

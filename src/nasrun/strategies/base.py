@@ -221,8 +221,8 @@ class CandidateStrategy(ScoredStrategy, RankedStrategy):
 
     @property
     def best(self) -> Candidate:
-        """The candidate with the best score of those within the limits, if there is any."""
-        found = allowed(self.candidates, self.limits) or self.candidates
+        """The candidate with the best score among the `eligible`; ties go to the first."""
+        found = eligible(self.candidates, self.limits)
         return max(found, key=lambda candidate: candidate.score.merit)
 
     def deliver(self, candidate: Candidate, folder: Any) -> dict[str, Any]:
@@ -323,9 +323,13 @@ def within(genotypes: Sequence[Genotype], limits: Limits | None) -> list[Genotyp
     return kept or list(dict.fromkeys(limits.nearest(genotype) for genotype in genotypes))
 
 
-def allowed(candidates: Sequence[Candidate], limits: Limits | None) -> list[Candidate]:
-    """Return the candidates that the limits allow, in order."""
-    return [c for c in candidates if limits is None or limits.allow(c.genotype)]
+def eligible(candidates: Sequence[Candidate], limits: Limits | None) -> Sequence[Candidate]:
+    """Return the candidates to choose from, in order: the sound ones that the limits allow.
+
+    If there are none, the limits do not count; if none is sound, that does not count.
+    """
+    found = [candidate for candidate in candidates if candidate.score.sound] or candidates
+    return [c for c in found if limits is None or limits.allow(c.genotype)] or found
 
 
 def plain(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:
