@@ -13,6 +13,7 @@ from nasrun.divergence import Diverged
 from nasrun.ops import operation
 from nasrun.strategies.differentiable import Differentiable
 from nasrun.strategies.levels import Bilevel, Switched, WeightsOnly
+from nasrun.strategies.sdarts import RandomNoise, Smoothed
 from nasrun.supernet.relaxation import Concrete
 from nasrun.supernet.supernet import argmax, magnitude
 
@@ -103,6 +104,42 @@ def test_a_round_is_one_pass_over_the_training_part(begun, monkeypatch):
     strategy.run_round()
     assert [train for train, _ in seen] == [16, 16, 16]  # 48 of 64 images, 16 for validation
     assert [val for _, val in seen] == [16, 16, 16]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "fetched"),
+    [("darts", [3]), ("snas", [0]), ("fixed_alpha", [0]), ("pcdarts", [0, 3])],
+)
+def test_validation_batches_are_fetched_for_the_levels_that_read_them(begun, strategy, fetched):
+    """PC-DARTS's alphas rest in the first of four rounds."""
+    strategy, seen = begun(f"strategy={strategy}"), []
+    batches = strategy.task.batches
+
+    def counted(split, *settings):
+        for batch in batches(split, *settings):
+            seen[-1] += split is strategy.validation
+            yield batch
+
+    strategy.task.batches = counted
+    for _ in fetched:
+        seen.append(0)
+        rounds(strategy, 1)
+    assert seen == fetched
+
+
+def test_a_level_that_smooths_is_foreseen_to_train_the_whole_mixture(begin):
+    big = [*SMALL, "width=16", "strategy=gdas"]
+    strategy = begin(*big)
+    single = strategy.foreseen_bytes()
+    strategy.level = Smoothed(neighbour=RandomNoise(), eps_start=0.0, eps_end=0.1)
+    assert strategy.foreseen_bytes() == strategy.shapes().step({}, 16, 16) > single
+
+
+def test_no_more_images_are_foreseen_to_be_measured_than_there_are(begun):
+    few, more = begun(), begun("images=128")
+    assert (len(few.validation), len(more.validation)) == (16, 32)
+    assert few.foreseen_bytes() == few.shapes().step({}, 16, 16)
+    assert more.foreseen_bytes() == more.shapes().step({}, 16, 32)
 
 
 def test_all_data_train_where_the_released_code_of_snas_did_so(begun, monkeypatch, tmp_path):

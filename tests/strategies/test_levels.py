@@ -13,6 +13,7 @@ from torch.autograd import grad
 from nasrun.strategies.descent import Search
 from nasrun.strategies.levels import (
     Bilevel,
+    Level,
     MixedLevel,
     SingleLevel,
     Switched,
@@ -20,6 +21,7 @@ from nasrun.strategies.levels import (
     UnrolledMixed,
     WeightsOnly,
 )
+from nasrun.strategies.sdarts import RandomNoise, Smoothed
 from nasrun.streams import Streams
 
 MIXED = MixedLevel(lam_train=1.0, lam_val=1.0, normalise=True)
@@ -420,9 +422,7 @@ def test_weights_alone_leave_alphas_and_their_optimizer_alone():
     assert set(losses) == {"train_loss"}
 
 
-class Named:
-    graphs = 1
-
+class Named(Level):
     def __init__(self, name, seen):
         self.name, self.seen = name, seen
 
@@ -536,6 +536,13 @@ def test_a_switch_keeps_as_many_graphs_as_the_larger_of_its_levels():
     assert [level.graphs for level in (Bilevel(), mixed)] == [1, 2]
     assert Switched(first=Bilevel(), then=mixed, at=0.5).graphs == 2
     assert Switched(first=WeightsOnly(), then=Bilevel(), at=0.5).graphs == 1
+
+
+def test_a_switch_smooths_if_one_of_its_levels_does():
+    smoothed = Smoothed(neighbour=RandomNoise(), eps_start=0.0, eps_end=0.1)
+    for first, then in ((smoothed, Bilevel()), (Bilevel(), smoothed), (smoothed, smoothed)):
+        assert Switched(first=first, then=then, at=0.5).smooths
+    assert not Switched(first=WeightsOnly(), then=Bilevel(), at=0.5).smooths
 
 
 def test_a_loss_that_the_alphas_are_not_in_moves_the_weights_only():

@@ -263,7 +263,7 @@ def test_the_supernet_fits_whatever_the_space_or_the_search_is_refused(space, sh
     searching._prune(0)
     kept = searching.exploit.kept
     bank = searching.explore.bank.bytes
-    need = searching.inner.footprint(searching.shapes, kept) + bank
+    need = searching.inner.footprint(searching.shapes, kept, len(searching.validation)) + bank
     assert need == searching.prunings[-1]["bytes_by_shape"]
     assert need <= 0.9 * limit * 2**30
     assert searching.exploit.memory_gib <= limit

@@ -107,7 +107,7 @@ def rows(*values):
 
 
 def greedy(history=0):
-    inner = SimpleNamespace(batch_size=8, relaxation=Softmax(), watchdog=None)
+    inner = SimpleNamespace(batch_size=8, relaxation=Softmax(), level=None, watchdog=None)
     return Greedy(
         inner=inner, judge=Magnitude(), first=0.2, last=0.9, history_size=history, batch_growth=0
     )

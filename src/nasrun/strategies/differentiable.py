@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import repeat
 from typing import Any, Literal
 
 import torch
@@ -173,11 +174,12 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
         if self.curvature is not None:
             self.curvature.check(self.supernet, task, self.validation)
 
-    def footprint(self, shapes: Shapes, kept: Mapping[str, Sequence[str]]) -> int:
-        """Return the bytes of training and measuring with the `kept` choices, by shapes."""
-        step = shapes.single if self.relaxation.single else shapes.step
+    def footprint(self, shapes: Shapes, kept: Mapping[str, Sequence[str]], images: int) -> int:
+        """Return the bytes, by shapes, of training the `kept` choices, measured on `images`."""
+        single = self.relaxation.single and not self.level.smooths  # which trains the mixture
+        step = shapes.single if single else shapes.step
         own = math.ceil(self.batch_size / shapes.processes)
-        need = step(kept, own, 8 * self.batch_size, self.level.graphs)
+        need = step(kept, own, min(8 * self.batch_size, images), self.level.graphs)
         if self.curvature is None:
             return need
         return max(need, shapes.training(kept, self.curvature.images, GRAPHS))
@@ -187,7 +189,7 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
         return Shapes.of(self.space, self.task, self.budget, self.weight_optimizer, self.layout)
 
     def foreseen_bytes(self) -> int:
-        return self.footprint(self.shapes(), {})
+        return self.footprint(self.shapes(), {}, len(self.validation))
 
     def rehearsals(self) -> Iterator[Rehearsal]:
         for begins, share in self.level.phases:
@@ -263,7 +265,8 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
         order = torch.randperm(len(self.train), generator=self.streams("order"))
         steps = math.ceil(len(order) / self.batch_size)
         training = self.task.batches(self.train, self.batch_size, order, self.streams("augment"))
-        validation = self._endless(self.validation)
+        reads = self.level.reads_validation(self.supernet.progress)
+        validation = self._endless(self.validation) if reads else repeat(None)
         totals: dict[str, list[Tensor]] = {}
         self.supernet.train()
         for train in self.track(training, steps):

@@ -42,6 +42,10 @@ class Level(ABC):
         """Return whether alphas move at this share of the search, more than 0 and at most 1."""
         return True
 
+    def reads_validation(self, progress: float) -> bool:
+        """Return whether a step reads `val`, which is `None` otherwise, at this share."""
+        return True
+
     def check(self, weight_optimizer: torch.optim.Optimizer) -> None:
         """Raise ValueError, which begins with a key, if the level cannot use the optimizer."""
         del weight_optimizer  # any is fine
@@ -138,6 +142,9 @@ class Unrolled(Level):
 class SingleLevel(Level):
     """(alpha, w) <- descend L_train, one forward and backward for both (SNAS, 1812.09926)."""
 
+    def reads_validation(self, progress: float) -> bool:
+        return False
+
     def step(self, search: Search, train: Any, val: Any) -> Losses:
         loss = search.loss(train)
         search.update(both=loss)
@@ -219,6 +226,9 @@ class WeightsOnly(Level):
     def moves_alphas(self, progress: float) -> bool:
         return False
 
+    def reads_validation(self, progress: float) -> bool:
+        return False
+
     def step(self, search: Search, train: Any, val: Any) -> Losses:
         train_loss = search.weights_loss(train)
         search.update(weights=train_loss)
@@ -243,7 +253,7 @@ class Switched(Level):
                 f"at={self.at}: use a share of the search, more than 0 and less than 1"
             )
         object.__setattr__(self, "graphs", max(self.first.graphs, self.then.graphs))
-        object.__setattr__(self, "smooths", self.then.smooths)
+        object.__setattr__(self, "smooths", self.first.smooths or self.then.smooths)
 
     @property
     def phases(self) -> tuple[tuple[float, float], ...]:
@@ -251,6 +261,9 @@ class Switched(Level):
 
     def moves_alphas(self, progress: float) -> bool:
         return self._level(progress).moves_alphas(progress)
+
+    def reads_validation(self, progress: float) -> bool:
+        return self._level(progress).reads_validation(progress)
 
     def check(self, weight_optimizer: torch.optim.Optimizer) -> None:
         self.first.check(weight_optimizer)

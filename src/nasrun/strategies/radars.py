@@ -126,7 +126,8 @@ class Radars(SupernetStrategy, Foreseen):
 
     def _need(self, kept: Kept) -> int:
         """The bytes, by shapes, that exploiting a subspace takes."""
-        return self.inner.footprint(self.shapes, kept) + self.explore.aside
+        exploiting = self.inner.footprint(self.shapes, kept, len(self.validation))
+        return exploiting + self.explore.aside
 
     def foreseen_bytes(self) -> int:
         """The bytes of the subspace that is likeliest now, at least those of the largest path."""

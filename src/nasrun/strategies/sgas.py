@@ -209,7 +209,7 @@ class Greedy(SupernetStrategy, Foreseen):
                 for group in self.space.groups
                 for decision in [d for d in self.space.decisions if d.group == group][:taken]
             }
-            found.append(inner.footprint(shapes, kept))
+            found.append(inner.footprint(shapes, kept, len(self.validation)))
         return max(found)
 
     def rehearsals(self) -> Iterator[Rehearsal]:
