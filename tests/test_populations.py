@@ -171,6 +171,7 @@ def test_a_population_classifies_and_its_choice_is_retrained_and_transferred(nas
     rounds = [json.loads(line) for line in (run / "search/metrics.jsonl").read_text().splitlines()]
     scores = [rounds[-1][f"score_{slot:02d}"] for slot in range(4)]
     assert search["validation_accuracy"] == select["validation_accuracy"] == max(scores)
+    assert select["judged_by"] == "test_accuracy"
     assert 0 <= select["test_accuracy"] <= 1
     assert set(select["untrained"]) >= {"accuracy", "loss"}
     (retrained,) = run.glob("retrain/*/result.json")

@@ -24,6 +24,7 @@ class Scripted(ImageMembersTask):
     """Learners whose scores are given, in the order in which they are asked for."""
 
     objective = score = "validation_accuracy"
+    tested = "accuracy"
     inputs, outputs = 1, 2
     batch_size, size = 4, 8
 

@@ -75,7 +75,7 @@ class Numbers(PopulationTask):
     """Learners that count: the score of a member is its number of trained intervals, and noise."""
 
     learns_from = Nothing
-    objective = "score"
+    objective = tested = "score"
     inputs = outputs = 1
 
     def begin(self, dataset, budget):

@@ -66,7 +66,7 @@ class Delivery:
         note = "  ".join(f"{name} {value:.4g}" for name, value in tested.items())
         lower = {"higher_is_better": False} if self.task.lowers_test else {}
         return {
-            "judged_by": next(iter(tested)),
+            "judged_by": f"test_{self.task.tested}",
             **lower,
             **tested,
             "untrained": untrained,

@@ -253,8 +253,10 @@ class PopulationTask(Task):
     )
     score: ClassVar[str] = "validation_score"
     """Name of the objective as a score."""
+    tested: ClassVar[str]
+    """Name of the number that a test is judged by, among those of `MemberLearner.test`."""
     lowers_test: ClassVar[bool] = False
-    """Whether a smaller number is better in a test's first result."""
+    """Whether a smaller number of that name is better."""
 
     @abstractmethod
     def check(self, network: nn.Module) -> None:

@@ -37,6 +37,7 @@ class Classifiers(ImageMembersTask):
     learns_from = Dataset
     trains = ImageClassifier
     objective = score = "validation_accuracy"
+    tested = "accuracy"
 
     def __init__(
         self,

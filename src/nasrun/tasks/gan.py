@@ -44,6 +44,7 @@ class ImageGeneration(PopulationTask):
     learns_from = Dataset
     trains = Adversaries
     objective = "fitness"
+    tested = "fid"
     lowers_test = True
 
     def __init__(

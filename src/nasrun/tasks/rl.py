@@ -76,7 +76,7 @@ class Control(PopulationTask):
 
     learns_from = Environment
     trains = ActorCritic
-    objective = "return"
+    objective = tested = "return"
 
     def __post_init__(self) -> None:
         refuse_below(self, **LEAST)
