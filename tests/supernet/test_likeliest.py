@@ -71,8 +71,13 @@ def test_they_are_the_best_of_all_and_the_first_is_that_of_the_rule(data, space,
     given_ = [known[tuple(genotype.items())] for genotype in found]
     assert given_ == pytest.approx(expected)
     rule = argmax if space.none_is_a_choice else magnitude
-    first = probability(space, rule(space, probabilities), probabilities)
-    assert given_[0] == pytest.approx(first)
+    assert found[0] == rule(space, probabilities)
+
+
+def test_earlier_edges_win_ties():
+    alike = {name: {NONE: 0.2, "a": 0.5, "b": 0.3} for name in Toy().names}
+    found = [tuple(genotype.values()) for genotype in likeliest(Toy(), alike, 3)]
+    assert found == [("a", "a", NONE), ("a", NONE, "a"), (NONE, "a", "a")]
 
 
 def test_what_is_decided_stays_and_what_has_no_probability_is_dropped():

@@ -19,8 +19,9 @@ def likeliest(space: SupernetSpace, probabilities: Probabilities, count: int) ->
     """Return the `count` genotypes whose kept choices have the largest product of probabilities.
 
     They keep as many operations as the limits say, and `none` only where it is a choice or nothing
-    else is left. There are fewer than `count` if the space has no more. The earlier choice wins a
-    tie. The first genotype is that of SNAS's rule where `none` is a choice, else that of DARTS's.
+    else is left. There are fewer than `count` if the space has no more. The earlier edge or
+    operation wins a tie. The first genotype is that of SNAS's rule where `none` is a choice, else
+    that of DARTS's.
 
     Exact: a best architecture of several decisions is made of a best one of each part of them, so
     the best `count` of every part are enough.
@@ -50,7 +51,7 @@ def _parts(
         decision, row = space.decisions[space.rows[name]], probabilities[name]
         kept = [(math.log(row[c]), {name: c}) for c in space.candidates(decision) if row[c] > 0]
         grown: dict[int, list[Choices]] = {}
-        for number, parts in by_kept.items():
+        for number, parts in sorted(by_kept.items(), reverse=True):  # so earlier edges come first
             grown.setdefault(number, []).extend(_joined(parts, [(0.0, {name: NONE})]))
             if kept and number < most:
                 grown.setdefault(number + 1, []).extend(_joined(parts, kept))
