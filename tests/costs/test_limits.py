@@ -486,6 +486,19 @@ def test_the_penalty_drives_the_expected_cost_to_its_limit_and_then_rests(name, 
     assert float(roomy()) == 0.0
 
 
+def test_a_decided_edge_is_kept_for_certain_and_the_others_share_what_is_left(tables):
+    mixed = supernet("darts")
+    within = Within(limits("darts", tables, max_params_m=1.0), weight=1.0, rate=0.0)
+    within.begin(mixed, None)
+    limit = max(DARTS.limits, key=lambda limit: len(limit.decisions))
+    first, second, *others = limit.decisions
+    mixed.fixed.update({first: "sep_conv_3x3", second: NONE})
+    kept = dict(zip(DARTS.names, within._kept().tolist(), strict=True))
+    assert kept[first] == 1
+    share = (limit.count - 1) / len(others)
+    assert [kept[name] for name in others] == pytest.approx([share] * len(others))
+
+
 @pytest.mark.parametrize("name", sorted(SPACES))
 def test_once_all_is_decided_the_expected_cost_is_the_networks_and_nothing_is_pushed(name, tables):
     torch.manual_seed(0)

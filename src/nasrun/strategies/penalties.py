@@ -248,7 +248,7 @@ class Within(Penalty):
 
     share_i is E[cost_i] / limit_i, or for a lower limit on a ratio limit_i E[under_i] / E[over_i].
     E is over independent choices with probabilities softmax(alpha), and over the edges that a
-    derived network keeps: each of the remaining ones with equal probability.
+    derived network keeps: all decided ones, and each of the others with equal probability.
 
     Every lam_i is a Lagrange multiplier that starts at `weight`; `ascend` changes it with step size
     `rate`. With rate 0 it is a fixed weight.
@@ -316,11 +316,12 @@ class Within(Penalty):
         return shares
 
     def _kept(self) -> Tensor:
-        """Return each edge's probability of being kept, (decisions,)."""
+        """Return each edge's probability of being kept, (decisions,): 1 if it is decided."""
         space, fixed = self.supernet.space, self.supernet.fixed
         kept = torch.ones(len(space.decisions))
         for limit in space.limits:
-            left = [name for name in limit.decisions if fixed.get(name) != NONE]
+            taken = sum(fixed.get(name, NONE) != NONE for name in limit.decisions)
+            left = [name for name in limit.decisions if name not in fixed]
             for name in left:
-                kept[space.rows[name]] = min(1.0, limit.count / len(left))
+                kept[space.rows[name]] = min(1.0, max(0, limit.count - taken) / len(left))
         return kept.to(self.supernet.alpha.device)
