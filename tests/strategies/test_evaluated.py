@@ -47,6 +47,15 @@ def test_the_state_brings_back_candidates_and_evaluator():
     assert [candidate.score.value for candidate in other.candidates] == [0.2, 0.5, 0.1, 0.4]
 
 
+def test_what_an_evaluator_refuses_is_refused_by_its_key_as_typed(monkeypatch):
+    def check(self, task):
+        raise ValueError("evaluator.images=9: there are 8 training images; use at most 8")
+
+    monkeypatch.setattr(Scores, "check", check)
+    with pytest.raises(ValueError, match=r"^strategy\.evaluator\.images=9: there are 8"):
+        begun(Scores([]), 1)
+
+
 def test_no_candidates_are_refused():
     with pytest.raises(ValueError, match="num_candidates=0 together=1: use at least 1"):
         RandomSearch(num_candidates=0, together=1, evaluator=Scores([]))

@@ -15,6 +15,7 @@ from nasrun.divergence import Diverged, finite
 from nasrun.evaluators.base import Evaluator
 from nasrun.evaluators.samplers import PathSampler
 from nasrun.genotype import Genotype
+from nasrun.keyed import keyed
 from nasrun.refusing import refuse_clip
 from nasrun.schedules import Schedule
 from nasrun.score import Score
@@ -75,10 +76,8 @@ class Inherited(Evaluator):
         validation = task.split("validation")
         if self.images is None:
             return validation
-        try:
+        with keyed("evaluator"):
             return task.subset(validation, self.images)
-        except ValueError as error:
-            raise ValueError(f"evaluator.{error}") from error
 
     def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         space, task, budget = context.space, context.task, context.budget

@@ -13,6 +13,7 @@ from nasrun.divergence import below
 from nasrun.engines.base import OnEngine, given
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
+from nasrun.keyed import keyed
 from nasrun.selectors.base import Selector
 from nasrun.spaces.decision import DecisionSpace
 from nasrun.stage import Divided, Metrics, Rehearsal, Step, unseen
@@ -57,10 +58,8 @@ class Rescored(Selector, OnEngine, Divided):
 
     def check_data(self, task: Any) -> None:
         if self.evaluator is not None:
-            try:
+            with keyed("selector"):
                 self.evaluator.check(task)
-            except ValueError as error:
-                raise ValueError(f"selector.{error}") from error
 
     def read(self, strategy: Strategy) -> None:
         assert isinstance(strategy, RankedStrategy)

@@ -15,6 +15,7 @@ from nasrun.divergence import below
 from nasrun.engines.base import OnEngine, given
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
+from nasrun.keyed import keyed
 from nasrun.score import Score
 from nasrun.spaces.decision import DecisionSpace
 from nasrun.stage import Divided, Foreseen, Metrics, Rehearsal, Step, unseen
@@ -93,6 +94,8 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine, Divided):
         self.limits, self.streams = context.limits, context.streams
         if self.on_engine:
             self.engine = given(context.engine)
+        with keyed("strategy"):
+            self.evaluator.check(context.task)
         self.evaluator.begin(context)
 
     def run_round(self) -> Metrics:

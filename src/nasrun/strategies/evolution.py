@@ -15,6 +15,7 @@ import torch
 from nasrun.context import Context
 from nasrun.evaluators.base import Evaluator
 from nasrun.genotype import Genotype
+from nasrun.keyed import keyed
 from nasrun.spaces.decision import DecisionSpace
 from nasrun.stage import Rehearsal
 from nasrun.strategies.evaluated import EvaluatedSearch
@@ -95,10 +96,8 @@ class Evolution(EvaluatedSearch):
     def begin(self, context: Context[DecisionSpace, ImageTask]) -> None:
         super().begin(context)
         if self.warm_start is not None:
-            try:
+            with keyed("strategy.warm_start"):
                 self.warm_start.evaluator.check(context.task)
-            except ValueError as error:
-                raise ValueError(f"strategy.warm_start.{error}") from error
             self.warm_start.evaluator.begin(context)
 
     def propose(self, count: int) -> list[Genotype]:

@@ -36,9 +36,9 @@ class Explore:
     """One round trains sampled paths, then updates the controller, each time from `samples` paths.
 
     There are `updates` updates. The reward of a path is the task's objective on `images` validation
-    images; each update draws new images, the same for all its paths. Warm-up rounds sample paths
-    uniformly and update nothing: early rewards show which weights were trained, not which choices
-    are good.
+    images, or all if there are fewer; each update draws new images, the same for all its paths.
+    Warm-up rounds sample paths uniformly and update nothing: early rewards show which weights were
+    trained, not which choices are good.
     """
 
     controller: Controller

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from nasrun.genotype import Decision
+from nasrun.keyed import keyed
 from nasrun.stage import Metrics
 from nasrun.strategies.base import Mask, SupernetStrategy
 
@@ -36,10 +37,8 @@ class Judge(ABC):
         `owner` is the group that the judge is a setting of.
         """
         if self.images is not None:
-            try:
+            with keyed(f"{owner}.judge"):
                 strategy.task.subset(strategy.validation, self.images)
-            except ValueError as error:
-                raise ValueError(f"{owner}.judge.{error}") from error
 
     @abstractmethod
     def operations(self, strategy: SupernetStrategy, decision: Decision) -> Scores:
