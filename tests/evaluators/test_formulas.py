@@ -11,6 +11,7 @@ from oracle import PlainDarts, PlainNasBench201
 from torch import nn
 
 from nasrun.costs.cost import params
+from nasrun.evaluators import az_nas
 from nasrun.evaluators.az_nas import AzNas, initialise
 from nasrun.evaluators.codes import Codes, agreements
 from nasrun.evaluators.counts import Depth, Macs, Params
@@ -296,6 +297,15 @@ def entropy(feature):
     variances = np.linalg.svd(pixels - pixels.mean(0), compute_uv=False) ** 2
     shares = variances / variances.sum()
     return float(-(shares * np.log(shares)).sum())
+
+
+@pytest.mark.parametrize("place", [0, 2, 5])
+def test_a_feature_without_entropy_anywhere_leaves_no_smallest_gain(place, monkeypatch):
+    entropies = itertools.chain(math.nan if n == place else 1.0 + n for n in range(6))
+    monkeypatch.setattr(az_nas, "entropy", lambda feature: next(entropies))
+    genotype = NB201.parse("|nor_conv_1x1~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|")
+    network = separate(NB201.network(genotype, inputs=3, outputs=5)).train()
+    assert math.isnan(AzNas()(network, (torch.randn(4, 3, 8, 8), None))[1])
 
 
 def test_a_step_that_changes_nothing_cannot_be_trained():

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from itertools import pairwise
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ class AzNas(Formula):
         gains = [b - a for a, b in pairwise(entropies)]
         return (
             sum(entropies),
-            min(gains),
+            float(np.min(gains)),  # NaN if any is
             sum(norms) / len(norms),
             float(macs(network, images)),
         )
