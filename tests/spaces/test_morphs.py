@@ -128,6 +128,30 @@ def test_a_step_by_the_moments_changes_the_function_as_without_the_morph(optimiz
         assert difference(network, wider, dtype) < 1e-9, morph
 
 
+SCALES = {
+    "exp_avg_sq": torch.optim.Adam,
+    "square_avg": torch.optim.RMSprop,
+    "acc_delta": torch.optim.Adadelta,
+    "sum": torch.optim.Adagrad,
+    "exp_inf": torch.optim.Adamax,
+}
+
+
+@pytest.mark.parametrize("key", SCALES)
+def test_repeated_columns_share_the_scale_of_their_gradients(key):
+    genotype, dtype = SPACE.parse("layers conv3_w1 conv3_w1"), torch.float64
+    network = random_network(genotype, dtype, seed=0)
+    optimizer = SCALES[key](network.parameters())
+    network(torch.randn(3, 3, 9, 9, dtype=dtype))[0].square().sum().backward()
+    optimizer.step()
+    weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    trained = Trained(weights, moments=moments_of(network, [optimizer]))
+    changed = read("wide 1 2").applied(trained, genotype, seeded(2))
+    before, after = (own.moments["layers.2.map.weight"][key] for own in (trained, changed))
+    assert after.shape[1] == 2 * before.shape[1]
+    assert set(after.flatten().tolist()) == set(before.flatten().tolist())
+
+
 def step(network, optimizer):
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)

@@ -31,6 +31,9 @@ EPS = 1e-5
 LEAST_VARIANCE = 1e-2
 """Ours: a new batch norm expects at least this variance, even of units that seem to be dead."""
 
+SCALES = ("exp_avg_sq", "max_exp_avg_sq", "exp_inf", "square_avg", "acc_delta", "sum")
+"""What torch's optimizers keep of the squares or sizes of gradients: a scale, no direction."""
+
 
 class Morph(ABC):
     """A change of a network that keeps its function; `str` gives the text that `read` reads."""
@@ -204,8 +207,7 @@ class Wide(Morph):
             averages={key: all_changed(own) for key, own in trained.averages.items()},
             moments={
                 name: {
-                    # a mean of squares is a scale, not a direction
-                    key: changed(name, tensor, divided=not key.endswith("sq"))
+                    key: changed(name, tensor, divided=key not in SCALES)
                     for key, tensor in kept.items()
                 }
                 for name, kept in trained.moments.items()
