@@ -133,28 +133,29 @@ class MorphSpace(DrawnSpace, ClassifierSpace):
                 if self._holds(morph.on(chain)):
                     yield morph
 
-    def draw(self, genotype: Genotype, generator: torch.Generator | None = None) -> Morph | None:
-        """Return a random morph, `None` if there is none; each of the three kinds is as likely."""
+    def shuffled(
+        self, genotype: Genotype, generator: torch.Generator | None = None
+    ) -> Iterator[Morph]:
+        """Yield the `morphs` in random order.
 
-        def index(count: int) -> int:
+        Each of the three kinds is drawn equally often, as long as there are any of it.
+        """
+
+        def drawn(count: int) -> int:
             return int(torch.randint(count, (), generator=generator))
 
-        chain = Chain.of(genotype)
-        kinds = [
-            [morph for morph in kind if self._holds(morph.on(chain))]
-            for kind in self._morphs(chain)
-        ]
-        kinds = [kind for kind in kinds if kind]
-        if not kinds:
-            return None
-        kind = kinds[index(len(kinds))]
-        return kind[index(len(kind))]
+        kinds: dict[type[Morph], list[Morph]] = {}
+        for morph in self.morphs(genotype):
+            kinds.setdefault(type(morph), []).append(morph)
+        while left := [kind for kind in kinds.values() if kind]:
+            kind = left[drawn(len(left))]
+            yield kind.pop(drawn(len(kind)))
 
     def sample(self, generator: torch.Generator | None = None) -> Genotype:
         """Return the start after 0 to `deepest` random morphs."""
         genotype = self.starts()[0]
         for _ in range(int(torch.randint(self.deepest + 1, (), generator=generator))):
-            morph = self.draw(genotype, generator)
+            morph = next(self.shuffled(genotype, generator), None)
             if morph is None:
                 break
             genotype = morph.grown(genotype)

@@ -58,25 +58,11 @@ def children(
     space: MorphSpace,
     generator: torch.Generator,
 ) -> Iterator[tuple[Morph, Genotype]]:
-    """Yield the morphs of a network in random order with what they make, without those `taken`.
-
-    Every kind of morph is drawn equally often, as long as there are any of it.
-    """
-    kinds: dict[type[Morph], list[Morph]] = {}
-    for morph in space.morphs(genotype):
-        kinds.setdefault(type(morph), []).append(morph)
-    left = list(kinds.values())
-    while left:
-        among = left[_draw(len(left), generator)]
-        morph = among.pop(_draw(len(among), generator))
-        left = [morphs for morphs in left if morphs]
+    """Yield the morphs of a network in random order with what they make, without those `taken`."""
+    for morph in space.shuffled(genotype, generator):
         grown = morph.grown(genotype)
         if grown not in taken:
             yield morph, grown
-
-
-def _draw(count: int, generator: torch.Generator) -> int:
-    return int(torch.randint(count, (), generator=generator))
 
 
 class RandomGrowth(Growth):
