@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from nasrun.genotype import NONE, AtMost, Decision, Genotype
 from nasrun.ops.conv import FactorizedReduce, ReLUConvBN
-from nasrun.ops.operation import Sum
 from nasrun.ops.state import State
 from nasrun.spaces.layout import Layout, Stem
 from nasrun.spaces.notation import cells, tuples
@@ -22,7 +21,7 @@ from nasrun.spaces.notation.cells import CELLS, INPUTS, Cells
 from nasrun.spaces.stems import stem
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.supernet.auxiliary import AuxiliaryHead
-from nasrun.supernet.edge import Edge, check_operations
+from nasrun.supernet.edge import Edge, check_operations, joined
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.partial import bypassed
 from nasrun.supernet.region import Maps, Probability, Region, running
@@ -273,16 +272,12 @@ class Cell(Region):
 
     def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:
         states = [State(map, gathers=mixture is not None) for map in maps]
+        # a node without edges is the zero state (SNAS's argmax rule)
+        nothing = maps[0][:, :, :: self.stride, :: self.stride]
         for node in nodes_of(self.nodes):
             edges = [self.edges[f"{node}-{source}"] for source in range(node)]
-            sums = [e(state, mixture, drop_path) for e, state in zip(edges, states, strict=True)]
-            if kept := [each for each in sums if each is not None]:
-                total = Sum.of(kept).map()
-            else:  # a node without edges is the zero state (SNAS's argmax rule)
-                total = torch.zeros_like(maps[0][:, :, :: self.stride, :: self.stride])
-            if mixture is not None:
-                total = mixture.with_rest(total, self.entering[node])
-            states.append(State(total, gathers=mixture is not None))
+            rows = self.entering[node]
+            states.append(joined(edges, states, mixture, rows, drop_path, nothing))
         return torch.cat(
             [states[node].map for node in self.joined], dim=1
         )  # (B, joined * C, H / stride, W / stride)

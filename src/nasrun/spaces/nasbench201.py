@@ -15,19 +15,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 
 from nasrun.genotype import NONE, Decision, Genotype
 from nasrun.ops.conv import ReLUConvBN
-from nasrun.ops.operation import Sum
 from nasrun.ops.state import State
 from nasrun.spaces.layout import Layout, Stem
 from nasrun.spaces.notation import nasbench
 from nasrun.spaces.notation.nasbench import EDGES, NODES
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.supernet.auxiliary import AuxiliaryHead
-from nasrun.supernet.edge import Edge, check_operations
+from nasrun.supernet.edge import Edge, check_operations, joined
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.partial import bypassed
 from nasrun.supernet.region import Maps, Probability, Region, running
@@ -194,12 +192,7 @@ class StagedCell(Region):
         states = [State(x, gathers=mixture is not None)]
         for node in range(1, NODES):
             edges = [self.edges[f"{node}-{source}"] for source in range(node)]
-            sums = [e(state, mixture, drop_path) for e, state in zip(edges, states, strict=True)]
-            kept = [each for each in sums if each is not None]
-            total = Sum.of(kept).map() if kept else torch.zeros_like(x)
-            if mixture is not None:
-                total = mixture.with_rest(total, self.entering[node])
-            states.append(State(total, gathers=mixture is not None))
+            states.append(joined(edges, states, mixture, self.entering[node], drop_path, x))
         return states[-1].map  # (B, C, H, W), as x
 
 

@@ -61,6 +61,26 @@ class Edge(Candidates, OfImages):
         return Sum((Term(State(dropped(total.map(), drop_path, self.world))),))
 
 
+def joined(
+    edges: Sequence[nn.Module],
+    states: Sequence[State],
+    mixture: Mixture | None,
+    rows: Sequence[int],
+    drop_path: Probability,
+    nothing: Tensor,
+) -> State:
+    """Return a node's state: the sum of its edges' maps, zeros like `nothing` if none runs.
+
+    Edge i reads state i; `rows` are the edges' decisions.
+    """
+    sums = [e(state, mixture, drop_path) for e, state in zip(edges, states, strict=True)]
+    kept = [each for each in sums if each is not None]
+    total = Sum.of(kept).map() if kept else torch.zeros_like(nothing)
+    if mixture is not None:
+        total = mixture.with_rest(total, rows)
+    return State(total, gathers=mixture is not None)
+
+
 def _at(row: Tensor, columns: Sequence[int]) -> Tensor:
     """Return the `columns` of a row, ascending; indexing by a list would synchronise with a GPU."""
     if len(columns) == columns[-1] + 1 - columns[0]:
