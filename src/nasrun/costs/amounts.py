@@ -125,9 +125,7 @@ def _one_by_one(space: SupernetSpace, network: nn.Module, image: Tensor) -> Choi
     results = Results()
 
     def alone(row: int = -1, column: int = -1) -> tuple[float, ...]:
-        active = tuple((column,) if row == r else () for r in range(len(space.decisions)))
-        weights = torch.empty(len(active), space.width, device="meta")
-        return _spent(network, image, Mixture(weights, active), results)
+        return _spent(network, image, space.alone(row, column, image.device), results)
 
     bases = alone()
     found: list[dict[str, dict[str, float]]] = [{} for _ in bases]

@@ -20,7 +20,6 @@ from nasrun.costs.amounts import Amounts
 from nasrun.genotype import NONE, Genotype
 from nasrun.spaces.layout import Layout, layout_of
 from nasrun.spaces.supernet import SupernetSpace
-from nasrun.supernet.mixture import Mixture
 
 WARM_UP = 3
 """Untimed passes before the timed ones: the first pass allocates and chooses algorithms."""
@@ -84,9 +83,8 @@ class Stopwatch:
         return network.to(self.budget.torch_device).eval()
 
     def _alone(self, row: int = -1, column: int = -1) -> float:
-        active = tuple((column,) if row == r else () for r in range(len(self.space.decisions)))
-        weights = torch.ones(len(active), self.space.width, device=self.images.device)
-        return self._median(lambda: self.network(self.images, Mixture(weights, active)))
+        mixture = self.space.alone(row, column, self.images.device)
+        return self._median(lambda: self.network(self.images, mixture))
 
     def _median(self, forward: Callable[[], object]) -> float:
         spent = []

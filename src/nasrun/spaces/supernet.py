@@ -118,6 +118,11 @@ class SupernetSpace(InheritingSpace, ClassifierSpace):
             active.append((column,))
         return Mixture(weights.to(device), tuple(active))
 
+    def alone(self, row: int, column: int, device: torch.device | None = None) -> Mixture:
+        """Return the mixture in which one choice of one decision runs; none of row -1."""
+        active = tuple((column,) if row == r else () for r in range(len(self.decisions)))
+        return Mixture(torch.ones(len(active), self.width, device=device), active)
+
 
 @contextmanager
 def batch_statistics(network: nn.Module) -> Iterator[None]:
