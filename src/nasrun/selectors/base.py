@@ -92,7 +92,7 @@ class Immediate(Selector, Divided):
 
     @property
     def smallest_batch(self) -> float:
-        return math.inf
+        return math.inf  # nothing is trained or measured, so no batch is divided
 
     def run_round(self) -> Metrics:
         raise AssertionError("this selector has no rounds")

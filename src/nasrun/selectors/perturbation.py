@@ -66,7 +66,7 @@ class Perturbation(Selector, Divided):
 
     @property
     def smallest_batch(self) -> float:
-        return math.inf
+        return math.inf  # it tunes with the batches of the search, which has its own smallest one
 
     def read(self, strategy: Strategy) -> None:
         assert isinstance(strategy, SupernetStrategy)

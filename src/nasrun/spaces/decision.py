@@ -160,7 +160,7 @@ class DecisionSpace(DrawnSpace):
         )
 
     def sample(self, generator: torch.Generator | None = None) -> Genotype:
-        """Return a uniformly drawn genotype that keeps as many operations as limits say.
+        """Return a genotype, each decision drawn uniformly, with as many operations as limits say.
 
         If `none` is a choice, it may keep fewer; what is too many is dropped at random.
         """

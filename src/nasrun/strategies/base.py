@@ -17,7 +17,6 @@ from nasrun.genotype import Genotype
 from nasrun.score import Score
 from nasrun.spaces.base import Space
 from nasrun.spaces.decision import DecisionSpace
-from nasrun.spaces.inheritance import InheritingSpace
 from nasrun.spaces.layout import Layout
 from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
@@ -294,7 +293,6 @@ class PopulationStrategy(ScoredStrategy, OnEngine):
 
     leaves = "a population of trained networks"
     read_by = "fittest or soup"
-    searches: tuple[type[Space], ...] = (InheritingSpace,)
     learns = PopulationTask
     needs: str
 

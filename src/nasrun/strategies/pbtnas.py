@@ -60,6 +60,8 @@ class Population(PopulationStrategy):
     diverge, the search ends with an error.
     """
 
+    searches = (InheritingSpace,)
+
     def __init__(
         self,
         *,

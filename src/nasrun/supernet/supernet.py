@@ -24,10 +24,10 @@ Rule = Callable[[SupernetSpace, Probabilities], Genotype]
 class Supernet(nn.Module):
     """A network with all candidates, one alpha vector per decision, and the decisions taken.
 
-    A decision in `fixed` runs its one choice with weight one, and its alphas get no gradient. On
-    images, the supernet mixes candidates by the relaxation: by a sample in training, by its mean
-    otherwise. `progress` in (0, 1] is the share of the search that the running round completes; the
-    strategy sets it, relaxations and levels follow it.
+    A decision in `fixed` runs its one choice alone, and its alphas get no gradient. On images, the
+    supernet mixes candidates by the relaxation: by a sample in training, by its mean otherwise.
+    `progress` in (0, 1] is the share of the search that the running round completes; the strategy
+    sets it, relaxations and levels follow it.
 
     With a `beta_std`, the edges into a node compete, too: every decision has a beta, and its
     weights are multiplied by the softmax of the betas of its node (PC-DARTS, 1907.05737). With
@@ -125,8 +125,10 @@ class Supernet(nn.Module):
             row, masked = self.space.rows[decision], self.space.column(decision, choice)
             active[row] = tuple(other for other in active[row] if other != masked)
         rest: Tensor | None = None
-        as_released = relaxed.adds_undrawn is None
-        if self.space.adds_undrawn if as_released else relaxed.adds_undrawn:
+        adds_undrawn = relaxed.adds_undrawn
+        if adds_undrawn is None:  # as in the space's released code
+            adds_undrawn = self.space.adds_undrawn
+        if adds_undrawn:
             assert only is not None, "adds_undrawn needs a relaxation that draws one choice"
             rest = self._undrawn(weights, only)
         return Mixture(weights, tuple(active), rest)
