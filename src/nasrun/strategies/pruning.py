@@ -13,14 +13,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 
+from nasrun.costs.limits import LEAST
 from nasrun.costs.memory import Additive
 from nasrun.genotype import NONE
 from nasrun.strategies.choices import Kept
 
 Marginals = Mapping[str, Mapping[str, float]]
 """Probability of each choice per decision; unlisted choices are not available."""
-LEAST = 1e-12
-"""Replaces probabilities of zero."""
 
 
 def fitting(
