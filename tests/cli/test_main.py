@@ -144,7 +144,7 @@ def test_help_of_an_option_tells_its_keys_with_defaults_and_sources(nasrun, here
     assert "retrain=cifar: --help has nothing" in nasrun("search", "-h", "retrain=cifar").refusal
     assert "strategy=dart: unknown option" in nasrun("search", "-h", "strategy=dart").refusal
     assert (
-        "nowhere: --help has nothing on this; type it alone"
+        "nowhere: --help has nothing on this; type --help alone"
         in nasrun("show", "-h", "nowhere").refusal
     )
 

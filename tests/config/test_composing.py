@@ -59,7 +59,10 @@ def test_a_user_folder_adds_options(tmp_path):
         ("~strategy.rounds2", "strategy.rounds2"),
         ("rounds=", "rounds"),
         ("rounds={a:1}", "rounds"),
-        ("dataset=[digits,mnist5k]", "dataset=[digits,mnist5k]: one option; several need -m"),
+        (
+            "dataset=[digits,mnist5k]",
+            "dataset=[digits,mnist5k]: names several options; name one",
+        ),
         ("width=1.5", "width"),
         ("progress=perhaps", "progress"),
         ("seed=null", "seed"),

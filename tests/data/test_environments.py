@@ -107,7 +107,7 @@ def test_an_environment_that_cannot_be_made_is_refused_with_the_reason(monkeypat
 
     monkeypatch.setattr(environments, "_need", lambda *packages: None)
     monkeypatch.setitem(sys.modules, "gymnasium", SimpleNamespace(make=make))
-    with pytest.raises(ValueError, match=r"dataset.id=X-v0: there is none; mend that, or name"):
+    with pytest.raises(ValueError, match=r"dataset.id=X-v0: there is none; fix that, or name"):
         GymEnvironment(id="X-v0", action_repeat=1).check()
 
 

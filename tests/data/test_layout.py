@@ -316,7 +316,7 @@ def test_a_name_that_is_not_utf_8_is_refused_and_shown(plant):
     path = os.fsencode(root) + b"/train/ant/caf\xe9.png"
     open(path, "wb").close()
     text = refused(root)
-    assert f"{root}/train/ant/caf\\xe9.png has a name that is not UTF-8, rename it" in text
+    assert f"{root}/train/ant/caf\\xe9.png has a name that is not UTF-8; rename it" in text
     text.encode()
     os.remove(path)
     for part in (b"train", b"test"):

@@ -108,7 +108,10 @@ def test_the_benchmark_has_its_published_ceiling_and_its_collapsed_cell(tmp_path
         ("architecture,cifar10_test_200ep\nx,nan\n", "line 2: cifar10_test_200ep=nan"),
         ("architecture,cifar10_test_200ep\nx,1\nx,1\n", "line 3 has x again"),
         ("architecture,cifar10_test_200ep\nx,\n", "line 2: cifar10_test_200ep is missing; give"),
-        ("architecture,cifar10_test_200ep\nx,9,3\n", "line 2 has 3 values, the first line 2"),
+        (
+            "architecture,cifar10_test_200ep\nx,9,3\n",
+            "line 2 has 3 values, but the first",
+        ),
         ("architecture,cifar10_test_200ep\n", "has no architecture below its first line"),
         ("architecture,cifar10_test_200ep\nx,0.9\ny,1\n", "all of cifar10_test_200ep are at mo"),
         ("architecture,a_test_9ep,a_test_9ep\nx,9,9\n", "has the column a_test_9ep twice"),

@@ -105,7 +105,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_order_done(tmp_path):
 
 
 def test_an_order_that_kills_every_worker_ends_the_run(tmp_path):
-    with pytest.raises(ChildProcessError, match=r"died 2 times over one member .*exit code -9"):
+    with pytest.raises(ChildProcessError, match=r"died 2 times on the same work .*exit code -9"):
         results(Pool(processes=1, retries=1), Dies(tmp_path, 9), [1])
 
 

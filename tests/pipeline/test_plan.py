@@ -86,7 +86,7 @@ def test_a_selection_within_limits_is_one_of_its_layout(nasrun, finished):
     for channels, told in ((2, True), (8, False)):
         answer = nasrun("retrain", *words, f"retrain.channels={channels}")
         assert answer.status == 0, answer.err
-        line = "limits were counted with retrain.channels=8; this trains retrain.channels=2"
+        line = "with retrain.channels=8, but this command trains one with retrain.channels=2"
         assert (line in answer.err) == told
 
 

@@ -273,7 +273,8 @@ def test_where_launches_cannot_be_recorded_one_line_says_so_and_cells_stay_compi
             module.runner = Compiled(graphs=True)
             break
     assert told_in_equal_steps(plain, recorded, 2) == [
-        "budget.compile=graphs: compiled without them (skipping cudagraphs due to cpu device)"
+        "budget.compile=graphs: compiled without CUDA graphs (skipping cudagraphs due to cpu "
+        "device)"
     ]
     assert modes == ["reduce-overhead", None]
     assert ran == [True, False, False]  # asked to raise instead of a silent way without graphs

@@ -230,7 +230,7 @@ def test_a_file_that_names_code_is_refused_before_it_runs(nasrun, archive):
     torch.save({"meta_archs": CELLS, "arch2infos": Code()}, "code.pth")
     for name in (archive, "code.pickle.pbz2", "code.pth"):
         refusal = nasrun("table", name, "out=table.csv").refusal
-        assert "take it from its authors alone" in refusal
+        assert "take it only from its authors" in refusal
         assert not Path("run").exists()
         assert not Path("table.csv").exists()
 
