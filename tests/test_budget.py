@@ -287,6 +287,30 @@ def test_precision_is_that_of_a_forward_pass():
         assert layer(images).dtype == torch.bfloat16
 
 
+def test_what_must_be_precise_computes_in_fp32_whatever_the_precision_is(monkeypatch):
+    layer, images = torch.nn.Linear(2, 2), torch.rand(3, 2)
+    short = budget(precision="bf16")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError), short.precisely():
+                with short.precisely(), short.autocast():
+                    assert layer(images).dtype == torch.float32
+                with short.autocast():
+                    assert layer(images).dtype == torch.float32
+                assert torch.get_float32_matmul_precision() == "highest"
+                assert not torch.backends.cudnn.allow_tf32
+                raise ZeroDivisionError
+            assert torch.get_float32_matmul_precision() == "high"
+            assert torch.backends.cudnn.allow_tf32
+            with short.autocast():
+                assert layer(images).dtype == torch.bfloat16
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 @pytest.mark.parametrize("settings", [{"threads": 0}, {"max_hours": 0}, {"max_hours": -1.0}])
 def test_impossible_values_are_refused(settings):
     ((key, value),) = settings.items()

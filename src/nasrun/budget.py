@@ -6,13 +6,13 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from nasrun.machine import allocate, busy, cores, forget_peak, memory_gib
+from nasrun.machine import allocate, busy, cores, forget_peak, memory_gib, without_tf32
 from nasrun.world import ALONE, Launched, World
 
 LIMITS = ("max_params_m", "max_macs_m", "max_latency_ms", "min_intensity")
@@ -57,7 +57,8 @@ class Budget:
     `threads` cores each. `sync_batch_norm` takes the statistics of batch norms over the whole
     batch, so that results are those of one process up to rounding; else each process has its own.
     Both may differ from command to command of a run. They are here and not in the recipes, since
-    they say where and how exactly the work is done. `world` is the processes, once joined.
+    they say where and how exactly the work is done. `world` is the processes, once joined; `exact`
+    is true inside of `precisely`.
 
     `max_memory_gib` limits the whole process, or on a GPU its allocator: a search that needs more
     is refused before it starts. The prediction is `reserve_gib` for interpreter, libraries and
@@ -89,6 +90,7 @@ class Budget:
     memory_factor: float = 1.0
     processes: int | Literal["auto"] = 1
     sync_batch_norm: bool = False
+    exact: bool = field(default=False, init=False, compare=False)
     world: World = field(default=ALONE, init=False, compare=False)
     started: float = field(default_factory=time.monotonic, init=False, compare=False)
 
@@ -325,9 +327,20 @@ class Budget:
         import torch
 
         resolved = self.resolved
-        if resolved["precision"] != "bf16":
+        if self.exact or resolved["precision"] != "bf16":
             return nullcontext()
         return torch.autocast(resolved["device"], dtype=torch.bfloat16)
+
+    @contextmanager
+    def precisely(self) -> Iterator[None]:
+        """Compute inside in fp32 whatever `precision` is, without TF32 and without `autocast`."""
+        before = self.exact
+        object.__setattr__(self, "exact", True)
+        try:
+            with without_tf32():
+                yield
+        finally:
+            object.__setattr__(self, "exact", before)
 
     def check(self) -> None:
         """Raise BudgetSpent if `max_hours` have passed since the command started.

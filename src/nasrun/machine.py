@@ -90,6 +90,21 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Compute matrix products and convolutions of fp32 numbers in fp32 on CUDA, too."""
+    import torch
+
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
+
+
 def resident_gib() -> float | None:
     """Return this process's current memory in GiB, or `None` if the system has no /proc."""
     try:
