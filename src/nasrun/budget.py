@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from nasrun.machine import allocate, busy, cores, forget_peak, memory_gib, without_tf32
+from nasrun.machine import (
+    allocate,
+    busy,
+    compute,
+    cores,
+    devices,
+    forget_peak,
+    memory_gib,
+    without_tf32,
+)
 from nasrun.world import ALONE, Launched, World
 
 LIMITS = ("max_params_m", "max_macs_m", "max_latency_ms", "min_intensity")
@@ -25,18 +34,6 @@ ARITHMETIC = ("device", "precision", "compile", "deterministic")
 
 class BudgetSpent(Exception):
     """`max_hours` have passed; the state is saved, and the same command continues."""
-
-
-def devices() -> list[str]:
-    """Return the kinds of devices that this machine has, the fastest first."""
-    import torch
-
-    have = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    return [device for device, there in have.items() if there]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,21 +303,17 @@ class Budget:
             )
 
     def apply_to_cuda(self) -> None:
-        """Configure this process's arithmetic on CUDA, before anything runs there."""
+        """Configure this process's GPU and arithmetic, before anything runs there."""
         import torch
 
-        if self.resolved["device"] != "cuda":
-            return
-        if (launched := Launched.here()) is not None:  # its workers inherit its environment
+        on_cuda = self.resolved["device"] == "cuda"
+        if on_cuda and (launched := Launched.here()) is not None:  # workers inherit its environment
             torch.cuda.set_device(launched.local)
-        short = self.resolved["precision"] != "fp32"
-        torch.set_float32_matmul_precision("high" if short else "highest")
-        torch.backends.cudnn.allow_tf32 = short
-        torch.backends.cudnn.benchmark = not self.deterministic
-        torch.backends.cudnn.deterministic = self.deterministic
-        torch.use_deterministic_algorithms(self.deterministic)
-        if self.deterministic:  # cuBLAS reads it when it starts
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        compute(
+            on_cuda=on_cuda,
+            short=on_cuda and self.resolved["precision"] != "fp32",
+            deterministic=on_cuda and self.deterministic,
+        )
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context of a forward pass in the configured precision."""

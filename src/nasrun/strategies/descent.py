@@ -138,10 +138,11 @@ class Search:
     def precise(self) -> Iterator[None]:
         """Compute inside in fp32, on a CPU with channels first in memory, as the released codes do.
 
-        bf16 and TF32 keep 8 and 11 digits of a number in base two, so a difference of gradients at
-        two near points would be rounding errors. With channels last on a CPU, torch sums the statistics of a batch norm in single precision, and so
-        does a folded norm: the error of logits is up to 1e-5 instead of 7e-7, and more pixels
-        change sides at a ReLU or in a maximum. Each such change is a jump of the gradient.
+        bf16 and TF32 keep 8 and 11 binary digits of a number, so a difference of gradients at two
+        near points would be rounding errors. With channels last on a CPU, torch sums the statistics
+        of a batch norm in single precision, and so does a folded norm: the error of logits is up to
+        1e-5 instead of 7e-7, and more pixels change sides at a ReLU or in a maximum. Each such
+        change is a jump of the gradient.
         """
         if self.channels_first:
             yield
