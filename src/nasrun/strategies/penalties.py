@@ -323,4 +323,4 @@ class Within(Penalty):
             left = [name for name in limit.decisions if fixed.get(name) != NONE]
             for name in left:
                 kept[space.rows[name]] = min(1.0, limit.count / len(left))
-        return kept.to(self.supernet.alpha.device)
+        return kept.to(self.supernet.alpha.device, non_blocking=True)
