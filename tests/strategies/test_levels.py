@@ -422,6 +422,7 @@ def test_weights_alone_leave_alphas_and_their_optimizer_alone():
 
 class Named:
     graphs = 1
+    exact = False
 
     def __init__(self, name, seen):
         self.name, self.seen = name, seen
@@ -443,6 +444,13 @@ def test_a_switch_happens_after_the_rounds_that_lie_within_its_share(at, rounds,
         search.supernet.progress = (round + 1) / rounds
         level.step(search, "train", "val")
     assert seen == ["first"] * first + ["then"] * (rounds - first)
+
+
+def test_a_switch_is_exact_if_one_of_its_levels_is():
+    exact, other = Unrolled(radius=RADIUS), Bilevel()
+    pairs = ((exact, other), (other, exact), (other, other))
+    found = [Switched(first=first, then=then, at=0.5).exact for first, then in pairs]
+    assert found == [True, True, False]
 
 
 def test_a_switch_before_or_after_the_search_is_refused():
