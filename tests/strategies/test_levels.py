@@ -422,7 +422,7 @@ def test_weights_alone_leave_alphas_and_their_optimizer_alone():
 
 class Named:
     graphs = 1
-    exact = False
+    smooths = exact = False
 
     def __init__(self, name, seen):
         self.name, self.seen = name, seen
