@@ -3,6 +3,7 @@
 
     scripts/gpu_day.py --outputs gpu                    # repeat while its exit status is 75
     scripts/gpu_day.py --outputs gpu --again bench_     # measure the parts of this name anew
+    scripts/gpu_day.py --outputs gpu --only bench_      # only the parts of this name
     scripts/gpu_day.py --device cpu --tiny --outputs tried
 
 A part is a check or a measurement. A finished part is never repeated; one that the end of a call
@@ -10,12 +11,13 @@ cuts off begins anew in the next call, or fails if it had a whole call. Last com
 searches, which continue where they stopped, as long as the calls are repeated and they last. Every
 call ends with the table of all parts in table.md, and their numbers in gpu_day.json.
 
-The parts: every strategy and every selector for two rounds, losses beside those of the CPU; a
-search step against the plain network at batch 64 and 256, uncompiled, compiled and recorded in CUDA
-graphs, with the peak of memory; the same for a training step of the published network (C=36, L=20,
-batch 96), with images per second; DARTS, DARTS-PT and SNAS in NAS-Bench-201, for which the data are
-downloaded unless `--root` has them. The exit status is 75 while parts are left, then 1 if any has
-failed.
+The parts: a search step against the plain network at batch 64 and 256, uncompiled, compiled and
+recorded in CUDA graphs, with the peak of memory; the same for a training step of the published
+network (C=36, L=20, batch 96), with images per second; every strategy and every selector for two
+rounds in fp32 and uncompiled, losses beside those of the CPU; every strategy with the defaults of
+the device (bf16 and compiled), losses finite; DARTS, DARTS-PT and SNAS in NAS-Bench-201, for which
+the data are downloaded unless `--root` has them. The exit status is 75 while parts are left, then 1
+if any has failed.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import os
 import signal
 import sys
@@ -45,6 +48,13 @@ MORE = ([*CELLS, *SERIAL], SERIAL, CELLS, [])
 """Words of which a strategy takes the first that have an effect on it."""
 WITH = ("darts", "evolution", "nsga2", "random", "autokeras", "pbtnas")
 """Strategies for a selector, of which it takes the first that it accepts."""
+
+DRAWN_THERE = ("drnas", "pbtnas", "pbt_mutation", "pbt_random")
+"""Strategies that draw from the GPU's own generator, so that their losses are not the CPU's.
+
+The first draws mixtures, the others train GANs with dropout.
+"""
+FP32 = ["budget.precision=fp32", "budget.compile=false"]
 
 CLOSE = 1e-2
 """Largest relative difference of a loss from the CPU's. In fp32 another order of sums changes the
@@ -78,7 +88,10 @@ def main() -> int:
             if part.name.startswith(arguments.again):
                 (outputs / f"{part.name}.json").unlink(missing_ok=True)
     first, left = True, False
-    for part in found:
+    wanted = [part for part in found if part.name.startswith(arguments.only)]
+    if not wanted:
+        raise SystemExit(f"--only {arguments.only}: no part has such a name; see {__file__}")
+    for part in wanted:
         file = outputs / f"{part.name}.json"
         if file.exists():
             continue
@@ -95,7 +108,7 @@ def main() -> int:
     records = report(outputs, found)
     if left:
         return LEFT
-    return int(any("failed" in record for record in records.values()))
+    return int(any("failed" in records[part.name] for part in wanted))
 
 
 def parse() -> argparse.Namespace:
@@ -107,21 +120,19 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=9, help="the most that a call takes")
     parser.add_argument("--root", help="a folder with CIFAR-10")
     parser.add_argument("--again", help="repeat the parts whose names begin so")
+    parser.add_argument("--only", default="", help="only the parts whose names begin so")
     parser.add_argument("--tiny", action="store_true", help="a few parts, small, to try this out")
     return parser.parse_args()
 
 
 def parts(arguments: argparse.Namespace) -> list[Part]:
     """Return all parts, in the order in which they run."""
-    from nasrun.config import options
+    return [*benchmarks(arguments), *checks(arguments), *searches(arguments)]
 
-    device, tiny = arguments.device, arguments.tiny
-    strategies, selectors = ["darts"], []
-    if not tiny:
-        strategies = [name for name in options("strategy", []) if name[0] != "_"]
-        selectors = [name for name in options("selector", []) if name[0] != "_"]
-    found = [Part(f"strategy_{name}", losses("search", name, None, device)) for name in strategies]
-    found += [Part(f"selector_{name}", losses("run", None, name, device)) for name in selectors]
+
+def benchmarks(arguments: argparse.Namespace) -> list[Part]:
+    """Return the parts that measure the time and memory of steps."""
+    device, tiny, found = arguments.device, arguments.tiny, []
     size = ["--device", device, "--repeats", "1" if tiny else "20"]
     if tiny:
         size += ["--channels", "2", "--layers", "3", "--size", "16", "--threads", "1"]
@@ -144,15 +155,37 @@ def parts(arguments: argparse.Namespace) -> list[Part]:
         words = [*size, "--batch", str(batch), *way]
         words += ["--genotype", "nb201_resnet"] if tiny else ["--channels", "36", "--layers", "20"]
         found.append(Part(name, measured("bench_retrain", words, batch)))
-    if not tiny:
-        data = ["dataset.download=true"]
-        data = data if arguments.root is None else [f"dataset.root={arguments.root}"]
-        for name, words in (
-            ("darts", ["experiment=nb201_darts"]),
-            ("darts_pt", ["experiment=nb201_darts_pt"]),
-            ("snas", ["experiment=nb201_darts", "strategy=snas"]),
-        ):
-            found.append(Part(f"nb201_{name}", searched([*words, *data], device), goes_on=True))
+    return found
+
+
+def checks(arguments: argparse.Namespace) -> list[Part]:
+    """Return the parts that look at the losses of two rounds."""
+    from nasrun.config import options
+
+    device, strategies, selectors = arguments.device, ["darts"], []
+    if not arguments.tiny:
+        strategies = [name for name in options("strategy", []) if name[0] != "_"]
+        selectors = [name for name in options("selector", []) if name[0] != "_"]
+    found = [Part(f"strategy_{name}", losses("search", name, None, device)) for name in strategies]
+    found += [Part(f"selector_{name}", losses("run", None, name, device)) for name in selectors]
+    found += [Part(f"default_{name}", finite_losses(name, device)) for name in strategies]
+    return found
+
+
+def searches(arguments: argparse.Namespace) -> list[Part]:
+    """Return the searches of full size."""
+    if arguments.tiny:
+        return []
+    data = ["dataset.download=true"]
+    data = data if arguments.root is None else [f"dataset.root={arguments.root}"]
+    found = []
+    for name, words in (
+        ("darts", ["experiment=nb201_darts"]),
+        ("darts_pt", ["experiment=nb201_darts_pt"]),
+        ("snas", ["experiment=nb201_darts", "strategy=snas"]),
+    ):
+        work = searched([*words, *data], arguments.device)
+        found.append(Part(f"nb201_{name}", work, goes_on=True))
     return found
 
 
@@ -221,32 +254,62 @@ def command(*words: str) -> int:
 def losses(
     verb: str, strategy: str | None, selector: str | None, device: str
 ) -> Callable[[Path, float], Record]:
-    """Return the work that compares the losses of two rounds with those of the CPU."""
+    """Return the work that compares the losses of two rounds with those of the CPU.
 
-    def run(folder: Path, where: str) -> list[float]:
-        words = [verb, *SMALL, "progress=false", f"budget.device={where}", "budget.threads=1"]
-        words += ["budget.precision=fp32", "budget.compile=false"]
-        if verb == "run":
-            words += ["stages=[search,select]", f"selector={selector}"]
-        for name in WITH if strategy is None else (strategy,):
-            for more in MORE:
-                outputs = folder / "-".join([where, name, str(len(more))])
-                if not command(*words, f"strategy={name}", *more, f"outputs={outputs}"):
-                    return losses_of(outputs)
-        raise RuntimeError("no command of this part succeeds; its log says why")
+    Those of strategies that draw on the device must only be finite.
+    """
+    words = [verb, *FP32]
+    if verb == "run":
+        words += ["stages=[search,select]", f"selector={selector}"]
+    names = WITH if strategy is None else (strategy,)
 
     def work(folder: Path, deadline: float) -> Record:
-        cpu, there = run(folder, "cpu"), run(folder, device)
+        (name, cpu), (_, there) = (
+            two_rounds(words, names, where, folder) for where in ("cpu", device)
+        )
+        found: Record = {"cpu": cpu, device: there}
         if len(cpu) != len(there):
             raise RuntimeError(f"{len(cpu)} losses on the CPU, {len(there)} on {device}")
+        if name in DRAWN_THERE and device != "cpu":
+            return found | unless_finite(there)
         far = [abs(a - b) / max(abs(a), 1e-9) for a, b in zip(cpu, there, strict=True)]
-        largest = max(far, default=None)
-        found: Record = {"cpu": cpu, device: there, "largest_relative_difference": largest}
+        largest = found["largest_relative_difference"] = max(far, default=None)
         if not all(each <= CLOSE for each in far):  # not a number is not close either
             found["failed"] = f"losses differ by {largest} of the CPU's, more than {CLOSE}"
         return found
 
     return work
+
+
+def finite_losses(strategy: str, device: str) -> Callable[[Path, float], Record]:
+    """Return the work that asks for finite losses of two rounds in the default arithmetic."""
+
+    def work(folder: Path, deadline: float) -> Record:
+        _, there = two_rounds(["search"], (strategy,), device, folder)
+        return {device: there, **unless_finite(there)}
+
+    return work
+
+
+def two_rounds(
+    words: list[str], names: tuple[str, ...], where: str, folder: Path
+) -> tuple[str, list[float]]:
+    """Return the first strategy of these that the command accepts, and the losses of two rounds."""
+    verb, *more = words
+    more += [*SMALL, "progress=false", f"budget.device={where}", "budget.threads=1"]
+    for name in names:
+        for effective in MORE:
+            outputs = folder / "-".join([where, name, str(len(effective))])
+            last = f"strategy={name}", *effective, f"outputs={outputs}"
+            if not command(verb, *more, *last):
+                return name, losses_of(outputs)
+    raise RuntimeError("no command of this part succeeds; its log says why")
+
+
+def unless_finite(found: list[float]) -> Record:
+    """Return what a record says of losses that are not all finite."""
+    wrong = [each for each in found if not math.isfinite(each)]
+    return {"failed": f"{len(wrong)} of {len(found)} losses are not finite"} if wrong else {}
 
 
 def losses_of(outputs: Path) -> list[float]:

@@ -13,7 +13,7 @@ import torch
 from nasrun import budget as module
 from nasrun.budget import Budget, BudgetSpent
 from nasrun.machine import busy as count_busy
-from nasrun.machine import cores
+from nasrun.machine import cores, forget_peak, memory_gib
 from nasrun.world import Launched
 
 
@@ -250,6 +250,11 @@ def arithmetic(monkeypatch):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     for name in ("set_float32_matmul_precision", "use_deterministic_algorithms"):
         monkeypatch.setattr(torch, name, lambda value, name=name: chosen.update({name: value}))
+    monkeypatch.setattr(
+        torch,
+        "are_deterministic_algorithms_enabled",
+        lambda: chosen.get("use_deterministic_algorithms", False),
+    )
     monkeypatch.setattr(torch.backends, "cudnn", SimpleNamespace())
     yield chosen
     os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
@@ -258,12 +263,18 @@ def arithmetic(monkeypatch):
 def test_a_gpu_is_strictly_deterministic_only_if_asked(arithmetic):
     budget(device="cuda").apply_to_cuda()
     assert torch.backends.cudnn.benchmark and not torch.backends.cudnn.deterministic
-    assert not arithmetic["use_deterministic_algorithms"]
-    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    assert not arithmetic.get("use_deterministic_algorithms")
     budget(device="cuda", deterministic=True).apply_to_cuda()
     assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
     assert arithmetic["use_deterministic_algorithms"]
+
+
+def test_cublas_can_be_deterministic_from_the_first_job_of_a_sweep_on(arithmetic):
+    budget(device="cuda").apply_to_cuda()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":16:8"
+    budget(device="cuda", deterministic=True).apply_to_cuda()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
 
 
 @pytest.mark.parametrize(("precision", "short"), [("fp32", False), ("tf32", True), ("bf16", True)])
@@ -273,9 +284,32 @@ def test_fp32_on_a_gpu_is_fp32_throughout(arithmetic, precision, short):
     assert arithmetic["set_float32_matmul_precision"] == ("high" if short else "highest")
 
 
-def test_a_cpu_has_no_arithmetic_to_choose(arithmetic):
+def test_a_cpu_computes_in_its_own_way_also_after_a_job_on_a_gpu(arithmetic):
+    budget(device="cuda", precision="tf32", deterministic=True).apply_to_cuda()
+    os.environ.pop("CUBLAS_WORKSPACE_CONFIG")
     budget(deterministic=True).apply_to_cuda()
-    assert not arithmetic
+    chosen = {"set_float32_matmul_precision": "highest", "use_deterministic_algorithms": False}
+    assert arithmetic == chosen
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+
+
+@pytest.mark.parametrize(("given", "of_gpu"), [(0, False), (3 * 2**30, True)])
+def test_the_peak_of_a_job_on_the_cpu_is_not_what_an_earlier_job_left_on_the_gpu(
+    monkeypatch, given, of_gpu
+):
+    of_a_gpu(monkeypatch)
+    left = {"allocated_bytes.all.peak": 2**40, "allocated_bytes.all.allocated": given}
+    monkeypatch.setattr(torch.cuda, "memory_stats", lambda: left)
+    assert (memory_gib() == 1024) == of_gpu
+
+
+def test_the_peak_of_a_gpu_begins_anew_with_every_job(monkeypatch):
+    reset = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    for name in ("reset_peak_memory_stats", "reset_accumulated_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda name=name: reset.append(name))
+    forget_peak()
+    assert reset == ["reset_peak_memory_stats", "reset_accumulated_memory_stats"]
 
 
 def test_precision_is_that_of_a_forward_pass():
@@ -285,6 +319,28 @@ def test_precision_is_that_of_a_forward_pass():
         assert layer(images).dtype == torch.float32
     with budget(precision="bf16").autocast():
         assert layer(images).dtype == torch.bfloat16
+
+
+def test_what_must_be_precise_computes_in_fp32_whatever_the_precision_is(monkeypatch):
+    layer, images = torch.nn.Linear(2, 2), torch.rand(3, 2)
+    short = budget(precision="bf16")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with short.precisely():
+            with pytest.raises(RuntimeError), short.precisely():
+                layer(images[:, :1])
+            with short.autocast():
+                assert layer(images).dtype == torch.float32
+            assert torch.get_float32_matmul_precision() == "highest"
+            assert not torch.backends.cudnn.allow_tf32
+        assert torch.get_float32_matmul_precision() == "high"
+        assert torch.backends.cudnn.allow_tf32
+        with short.autocast():
+            assert layer(images).dtype == torch.bfloat16
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @pytest.mark.parametrize("settings", [{"threads": 0}, {"max_hours": 0}, {"max_hours": -1.0}])

@@ -1,6 +1,8 @@
 """Several processes compute what one does: each on its slice of the same batches."""
 
 import os
+from datetime import timedelta
+from time import sleep
 
 import pytest
 import torch
@@ -18,8 +20,9 @@ from nasrun.engines.shared import Shared
 from nasrun.ops.operation import MANY, Sum
 from nasrun.ops.state import State
 from nasrun.ops.term import Term
+from nasrun.ranks import _connection, set_patience
 from nasrun.supernet.supernet import argmax
-from nasrun.world import ALONE
+from nasrun.world import ALONE, Closed, Lost
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes are forked")
 
@@ -182,6 +185,31 @@ def test_gradients_that_arrive_in_another_order_are_averaged_with_their_own(tmp_
     for a, b, found, same in zip(ours, theirs, mean, other, strict=True):
         torch.testing.assert_close(found, (a + b) / 2)
         assert torch.equal(found, same)
+
+
+def test_an_error_of_the_communication_says_why_unless_the_other_end_is_gone():
+    for text, kind, told in (
+        ("[pair.cc:534] Connection closed by peer [::1]:4", Closed, "another process"),
+        ("ncclRemoteError: a remote process exiting prematurely", Closed, "another process"),
+        ("NCCL error in: x.cpp:1, invalid usage.\nLast error: y", Lost, r"\(NCCL .* usage\)$"),
+        ("", Lost, r"\(RuntimeError\)$"),
+    ):
+        with pytest.raises(Lost, match=told) as caught, _connection():
+            raise RuntimeError(text)
+        assert type(caught.value) is kind
+
+
+def test_processes_wait_as_long_as_their_kind_of_device_is_given(tmp_path):
+    def waits(world):
+        set_patience(torch.device("cpu"), timedelta(seconds=0.5))
+        if world.leads:
+            with pytest.raises(Lost, match=r"\(.*Timed out") as caught:
+                world.total(torch.ones(1))
+            assert type(caught.value) is Lost
+        else:
+            sleep(3)
+
+    together(tmp_path, waits)
 
 
 def test_all_processes_fold_norms_or_none_whatever_the_size_of_their_slices(tmp_path):

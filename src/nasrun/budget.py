@@ -6,13 +6,22 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from nasrun.machine import allocate, busy, cores, forget_peak, memory_gib
+from nasrun.machine import (
+    allocate,
+    busy,
+    compute,
+    cores,
+    devices,
+    forget_peak,
+    memory_gib,
+    without_tf32,
+)
 from nasrun.world import ALONE, Launched, World
 
 LIMITS = ("max_params_m", "max_macs_m", "max_latency_ms", "min_intensity")
@@ -25,18 +34,6 @@ ARITHMETIC = ("device", "precision", "compile", "deterministic")
 
 class BudgetSpent(Exception):
     """`max_hours` have passed; the state is saved, and the same command continues."""
-
-
-def devices() -> list[str]:
-    """Return the kinds of devices that this machine has, the fastest first."""
-    import torch
-
-    have = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    return [device for device, there in have.items() if there]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +54,8 @@ class Budget:
     `threads` cores each. `sync_batch_norm` takes the statistics of batch norms over the whole
     batch, so that results are those of one process up to rounding; else each process has its own.
     Both may differ from command to command of a run. They are here and not in the recipes, since
-    they say where and how exactly the work is done. `world` is the processes, once joined.
+    they say where and how exactly the work is done. `world` is the processes, once joined; `exact`
+    is true inside of `precisely`.
 
     `max_memory_gib` limits the whole process, or on a GPU its allocator: a search that needs more
     is refused before it starts. The prediction is `reserve_gib` for interpreter, libraries and
@@ -89,6 +87,7 @@ class Budget:
     memory_factor: float = 1.0
     processes: int | Literal["auto"] = 1
     sync_batch_norm: bool = False
+    exact: bool = field(default=False, init=False, compare=False)
     world: World = field(default=ALONE, init=False, compare=False)
     started: float = field(default_factory=time.monotonic, init=False, compare=False)
 
@@ -304,30 +303,37 @@ class Budget:
             )
 
     def apply_to_cuda(self) -> None:
-        """Configure this process's arithmetic on CUDA, before anything runs there."""
+        """Configure this process's GPU and arithmetic, before anything runs there."""
         import torch
 
-        if self.resolved["device"] != "cuda":
-            return
-        if (launched := Launched.here()) is not None:  # its workers inherit its environment
+        on_cuda = self.resolved["device"] == "cuda"
+        if on_cuda and (launched := Launched.here()) is not None:  # workers inherit its environment
             torch.cuda.set_device(launched.local)
-        short = self.resolved["precision"] != "fp32"
-        torch.set_float32_matmul_precision("high" if short else "highest")
-        torch.backends.cudnn.allow_tf32 = short
-        torch.backends.cudnn.benchmark = not self.deterministic
-        torch.backends.cudnn.deterministic = self.deterministic
-        torch.use_deterministic_algorithms(self.deterministic)
-        if self.deterministic:  # cuBLAS reads it when it starts
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        compute(
+            on_cuda=on_cuda,
+            short=on_cuda and self.resolved["precision"] != "fp32",
+            deterministic=on_cuda and self.deterministic,
+        )
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context of a forward pass in the configured precision."""
         import torch
 
         resolved = self.resolved
-        if resolved["precision"] != "bf16":
+        if self.exact or resolved["precision"] != "bf16":
             return nullcontext()
         return torch.autocast(resolved["device"], dtype=torch.bfloat16)
+
+    @contextmanager
+    def precisely(self) -> Iterator[None]:
+        """Compute inside in fp32 whatever `precision` is, without TF32 and without `autocast`."""
+        before = self.exact
+        object.__setattr__(self, "exact", True)
+        try:
+            with without_tf32():
+                yield
+        finally:
+            object.__setattr__(self, "exact", before)
 
     def check(self) -> None:
         """Raise BudgetSpent if `max_hours` have passed since the command started.

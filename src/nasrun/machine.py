@@ -19,6 +19,18 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def devices() -> list[str]:
+    """Return the kinds of devices that this machine has, the fastest first."""
+    import torch
+
+    have = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    return [device for device, there in have.items() if there]
+
+
 def processor() -> str:
     """Return the processor's model, or its architecture if the system has no /proc."""
     import platform
@@ -90,6 +102,40 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def compute(*, on_cuda: bool, short: bool, deterministic: bool) -> None:
+    """Configure the arithmetic of this process, in which another job may have run.
+
+    `short` allows TF32, `deterministic` only operations whose sums have a fixed order.
+    """
+    import torch
+
+    torch.set_float32_matmul_precision("high" if short else "highest")
+    if torch.are_deterministic_algorithms_enabled() != deterministic:  # the call takes a second
+        torch.use_deterministic_algorithms(deterministic)
+    if not on_cuda:
+        return
+    torch.backends.cudnn.allow_tf32 = short
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    # cuBLAS reads it when it starts, and a later job of this process may be deterministic
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Compute matrix products and convolutions of fp32 numbers in fp32 on CUDA, too."""
+    import torch
+
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
+
+
 def resident_gib() -> float | None:
     """Return this process's current memory in GiB, or `None` if the system has no /proc."""
     try:
@@ -107,19 +153,23 @@ def forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
     if torch.cuda.is_initialized():  # else the call would start the GPU, also for work on the CPU
         torch.cuda.reset_peak_memory_stats()
+        torch.cuda.reset_accumulated_memory_stats()
 
 
 def memory_gib() -> float:
     """Return the peak memory in GiB: the GPU allocator's if one is used, else this process's.
 
+    It is used if it has given memory since `forget_peak`; an earlier job may have left some there.
     /proc is preferred to `getrusage`, which keeps the peak of the process that started this one.
     """
     import platform
 
     import torch
 
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated() / 2**30
+    if torch.cuda.is_available():
+        of_gpu = torch.cuda.memory_stats()
+        if of_gpu.get("allocated_bytes.all.allocated", 0):
+            return of_gpu["allocated_bytes.all.peak"] / 2**30
     with suppress(OSError, IndexError):  # no Linux
         status = Path("/proc/self/status").read_text()
         return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 2**20

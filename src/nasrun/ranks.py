@@ -8,6 +8,7 @@ processes in the same way. Tensors on a GPU travel by NCCL, all others by Gloo.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from nasrun.ops.shared import OfImages, Synchronised
-from nasrun.world import Alone, Launched, Lost, Slice, World
+from nasrun.world import Alone, Closed, Launched, Lost, Slice, World
 
 Value = TypeVar("Value")
 BUCKET = 25 * 2**20
@@ -32,6 +33,13 @@ PATIENCE = timedelta(days=1)
 
 A process that dies is noticed at once, since its connections are closed.
 """
+ON_GPUS = timedelta(minutes=30)
+"""How long a gradient waits for those of the others on GPUs: only training comes in between.
+
+NCCL does not notice a process that fails and whose connections stay; this one then ends.
+"""
+CLOSED = re.compile("closed|reset by peer|broken pipe|remote process", re.IGNORECASE)
+"""Words of Gloo, the store and NCCL if the other end is gone, whatever the reason."""
 OFTEN = 0.5
 """Seconds between two looks whether the launcher is still there."""
 
@@ -212,11 +220,17 @@ def _written(value: Any) -> bytes:
 
 @contextmanager
 def _connection() -> Iterator[None]:
-    """Raise Lost for an error of torch's communication inside: the other end is gone."""
+    """Raise Lost for an error of torch's communication inside, with its first line as the reason.
+
+    It is Closed if the other end is gone, so that its own error is the reason.
+    """
     try:
         yield
     except RuntimeError as error:
-        raise Lost("another process of this command has ended") from error
+        if CLOSED.search(str(error)):
+            raise Closed("another process of this command has ended") from error
+        why = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise Lost(f"the processes of this command cannot exchange numbers ({why})") from error
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[int]]:
@@ -246,9 +260,20 @@ def connected(
     store, rank, size = next(dist.rendezvous("env://", timeout=PATIENCE))
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    if device == "cuda":
+        set_patience(torch.device(device), ON_GPUS)
     Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     yield Ranks(synchronised=synchronised), store
+    # not after an error: NCCL would wait for work that the others may never do
     dist.destroy_process_group()
+
+
+def set_patience(device: torch.device, patience: timedelta) -> None:
+    """Set how long tensors on this kind of device wait for those of the other processes."""
+    group = dist.group.WORLD
+    assert group is not None
+    # torch has no public function for one kind of device
+    group._get_backend(device)._set_default_timeout(patience)
 
 
 def _end_with(launcher: int) -> None:

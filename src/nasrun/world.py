@@ -22,6 +22,10 @@ class Lost(Exception):
     """A process that shares the work has ended, and left no error."""
 
 
+class Closed(Lost):
+    """All that is known of the end of another process is that its connection was closed."""
+
+
 @dataclass(frozen=True)
 class Slice:
     """The images `start` to `stop` - 1 of a batch of `whole` images."""

@@ -110,6 +110,13 @@ def test_too_little_memory_is_told_in_one_line(nasrun, monkeypatch):
         monkeypatch.setattr("nasrun.cli.main.dispatch", fails)
         assert "not enough memory; use a smaller width" in nasrun("search").refusal
 
+    def of_a_worker(arguments):
+        raise torch.OutOfMemoryError(on_gpu) from RuntimeError("in a worker process:\n...")
+
+    assert "engine" not in nasrun("search").refusal
+    monkeypatch.setattr("nasrun.cli.main.dispatch", of_a_worker)
+    assert "batch_size, or fewer engine.processes" in nasrun("search").refusal
+
     lost = "DataLoader worker (pid 12) is killed by signal: Killed."
     for text in (lost, "unable to allocate shared memory(shm) for file </torch_1>"):
 

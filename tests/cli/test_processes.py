@@ -11,6 +11,7 @@ import pytest
 from conftest import SMALL
 from rich.console import Console
 from together import ended, together
+from torch.distributed import HashStore
 
 from nasrun.budget import Budget
 from nasrun.cli import processes
@@ -19,7 +20,7 @@ from nasrun.cli.prepared import plan_of, source_of
 from nasrun.cli.processes import start
 from nasrun.pipeline.execution import execute
 from nasrun.strategies.differentiable import Differentiable
-from nasrun.world import ALONE, Lost
+from nasrun.world import ALONE, Closed, Lost
 
 sys.path.append(str(Path(__file__).parents[2] / "scripts"))
 from check_kills import differences
@@ -108,6 +109,32 @@ def test_the_launcher_gives_the_words_to_each_process_and_tells_of_a_lost_one(wo
         start(line, 2)
     workers("if [ $RANK = 0 ]; then exit 75; fi; sleep 60")  # the other is ended by the launcher
     assert start(line, 2) == 75
+    workers("if [ $RANK = 0 ]; then exit 3; fi; sleep 60")  # it has lost the other, and said why
+    assert start(line, 2) == 1
+
+
+def test_the_leader_tells_why_numbers_cannot_be_exchanged_unless_a_connection_was_closed(
+    monkeypatch, capsys
+):
+    broken, closed = Lost("no numbers (NCCL error: x)"), Closed("another process has ended")
+    monkeypatch.setattr(processes, "GRACE", 0.0)
+    for started in (False, True):
+        if started:
+            monkeypatch.setenv(processes.STARTED, "1")
+        store = HashStore()
+        for error, status in ((broken, processes.TOLD), (closed, processes.LOST)):
+            answer = processes._led(error, store)
+            told = capsys.readouterr().err
+            if not started:
+                assert answer is error and told == ""
+                continue
+            assert answer.code == status
+            assert ("NCCL error: x" in told) == (error is broken)
+        processes._left(closed, store)
+        processes._left(broken, store)
+        processes._left(ValueError("a later one"), store)
+        answer = processes._led(closed, store)
+        assert isinstance(answer, ValueError) and str(answer) == str(broken)
 
 
 def test_what_several_processes_cannot_share_is_refused_before_they_start(nasrun, monkeypatch):

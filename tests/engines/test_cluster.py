@@ -9,6 +9,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -208,6 +209,28 @@ def test_joining_a_cluster_keeps_the_answer_to_sigterm_and_counts_its_places(eng
         signal.signal(signal.SIGTERM, before)
     alive = sum(node["Alive"] for node in ray.nodes())
     assert joined.side_by_side(1) == 2 * alive
+
+
+@pytest.mark.parametrize(("gpus", "calls"), [(0.5, 1), (0.0, 0)])
+def test_a_process_that_has_used_a_gpu_takes_no_second_member(monkeypatch, gpus, calls):
+    asked = {}
+
+    def remote(**words):
+        asked.update(words)
+        return lambda work: SimpleNamespace(remote=lambda stored, order, ours: order)
+
+    fake = SimpleNamespace(
+        put=lambda job: job,
+        remote=remote,
+        wait=lambda running, num_returns, timeout: (running[:num_returns], running[num_returns:]),
+        get=lambda order: (-order, None),
+        exceptions=SimpleNamespace(RayError=OSError),
+    )
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    engine = RayCluster(address=None, cpus=1.0, gpus=gpus, retries=2, patience=0.0)
+    monkeypatch.setattr(engine, "_connect", lambda cores: SimpleNamespace(look=lambda: None))
+    assert dict(engine.run(None, [3, 4], 1)) == {0: -3, 1: -4}
+    assert asked["num_gpus"] == gpus and asked["max_calls"] == calls
 
 
 def test_members_of_this_machine_share_its_cores_and_its_gpus(monkeypatch):

@@ -5,15 +5,16 @@ import select
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from nasrun.budget import Budget
+from nasrun.engines.base import prepare_worker
 from nasrun.engines.cluster import RayCluster
-from nasrun.engines.local import Pool, Serial
+from nasrun.engines.local import Pool, Serial, Worker
 
 BUDGET = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
 RAY = {"address": None, "cpus": 1.0, "gpus": 0.0, "retries": 0, "patience": 0.0}
@@ -94,6 +95,44 @@ def test_the_number_of_threads_and_the_random_state_are_put_back():
     assert {threads for _, threads in found.values()} == {1}
     assert torch.get_num_threads() == 2
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_pool_has_two_processes_per_gpu_and_divides_them_among_the_gpus(monkeypatch):
+    started = []
+
+    def start(job, gpu):
+        started.append(gpu)
+        return Worker(process=None, line=None, gpu=gpu)
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    there = replace(BUDGET)
+    there.resolved["device"] = "cuda"
+    pool = Pool(processes=None, retries=0)
+    pool.check(there)
+    assert [pool.side_by_side(cores) for cores in (4, 64)] == [4, 6]
+    pool._workers = [Worker(process=None, line=None, gpu=gpu) for gpu in (0, 0, 1, 2, 2)]
+    assert pool._free() == 1  # where a process has died
+    pool._workers = []
+    monkeypatch.setattr(Worker, "start", start)
+    for _ in range(6):
+        pool._workers.append(Worker.start(None, pool._free()))
+    assert started == [0, 1, 2, 0, 1, 2]
+    assert Pool(processes=9, retries=0).side_by_side(4) == 9
+    pool.check(BUDGET)
+    assert pool.side_by_side(64) == 64 and pool._free() is None
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "1" if name.endswith("RANK") else "2")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
+    pool.check(there)
+    assert pool.side_by_side(64) == 2 and pool._free() == 1
+
+
+def test_a_worker_computes_on_its_gpu(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    prepare_worker(2)
+    prepare_worker()
+    assert chosen == [2]
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_order_done(tmp_path):

@@ -228,6 +228,23 @@ def test_a_search_none_of_whose_networks_has_a_score_says_so(tmp_path):
         search.finish(SimpleNamespace(metrics=list, path=tmp_path))
 
 
+class Tf32(Formula):
+    """Whether convolutions may compute in TF32."""
+
+    names = ("tf32",)
+
+    def __call__(self, network, batch):
+        return (float(torch.backends.cudnn.allow_tf32),)
+
+
+def test_scores_are_computed_without_tf32(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    evaluator, space = begun("naswot")
+    evaluator.formulas = (Tf32(),)
+    assert evaluator.numbers(*drawn(space, 1)) == {"tf32": 0.0}
+    assert torch.backends.cudnn.allow_tf32
+
+
 def test_gradients_are_zeros_where_nothing_depends_on_a_weight():
     evaluator, space = begun("grad_norm")
     dead = space.parse("|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|")

@@ -163,3 +163,24 @@ def test_where_all_images_are_to_be_taken_nothing_is_left_out(clock):
     images = Images(clock, start=1.0, each=1.0)
     assert Rehearsing(None, 40).step(images.play) == (65.0, 16)
     assert images.seen == [64] * 4
+
+
+def test_work_that_was_only_given_to_a_gpu_counts_until_it_is_done(clock, monkeypatch):
+    given = []
+
+    def synchronize():
+        clock.now += sum(given)
+        given.clear()
+
+    def play(step):
+        for done in range(5):
+            clock.now += 0.001  # its launch
+            given.append(0.5)
+            step(done + 1, 5)
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    given.append(9.0)  # what was given before
+    assert Rehearsing(None, 40).step(play) == (pytest.approx(0.501), 5)
+    given.append(9.0)
+    assert Rehearsing(None, 40).rest(lambda: given.append(0.5)) == pytest.approx(0.5)

@@ -32,6 +32,9 @@ def test_a_tiny_day_passes_on_the_cpu(day, no_pictures):
     assert status == 0, records
     assert records["strategy_darts"]["largest_relative_difference"] == 0.0
     assert len(records["strategy_darts"]["cpu"]) >= 4
+    assert records["default_darts"]["cpu"] == records["strategy_darts"]["cpu"]
+    names = list(records)
+    assert names[0].startswith("bench_") and names[-2:] == ["strategy_darts", "default_darts"]
     assert records["bench_search_4_fp32"]["ratio"] > 0
     speed = records["bench_retrain_4_fp32"]
     assert speed["fast_images_per_s"] == pytest.approx(4 / speed["fast_s"])
@@ -50,6 +53,35 @@ def test_losses_that_are_not_the_cpus_fail_their_part(script, monkeypatch, tmp_p
         monkeypatch.setattr(module, "losses_of", lambda outputs, answers=answers: next(answers))
         record = module.losses("search", "darts", None, "cuda")(tmp_path, 0.0)
         assert ("failed" in record) == failed, record
+
+
+@pytest.mark.parametrize(("value", "failed"), [(9.0, False), (math.nan, True), (math.inf, True)])
+def test_losses_that_a_gpu_draws_or_rounds_must_only_be_finite(
+    script, monkeypatch, tmp_path, value, failed
+):
+    module, typed = script("gpu_day"), []
+    monkeypatch.setattr(module, "command", lambda *words: typed.append(words) or 0)
+    for work, drawn in (
+        (module.losses("search", "drnas", None, "cuda"), [[2.0, 1.0], [2.0, value]]),
+        (module.finite_losses("darts", "cuda"), [[2.0, value]]),
+    ):
+        answers = iter(drawn)
+        monkeypatch.setattr(module, "losses_of", lambda outputs, answers=answers: next(answers))
+        record = work(tmp_path, 0.0)
+        assert record["cuda"] == drawn[-1] and ("failed" in record) == failed
+    assert all(f"budget.{key}" in typed[0] for key in ("precision=fp32", "compile=false"))
+    assert not any(word.startswith("budget.precision") for word in typed[-1])
+
+
+def test_only_the_parts_that_are_asked_for_run_and_count(day):
+    parts = [("bench_x", lambda *_: {"value": 1.0}), ("other", lambda *_: {}["gone"])]
+    status, records = day("--only", "bench_", parts=parts)
+    assert status == 0 and list(records) == ["bench_x"]
+    with pytest.raises(SystemExit, match="no part has such a name"):
+        day("--only", "nothing", parts=parts)
+    status, records = day(parts=parts)
+    assert status == 1 and "failed" in records["other"]
+    assert day("--only", "bench_", parts=parts)[0] == 0
 
 
 def test_a_call_continues_the_last_one_and_a_crash_ends_only_its_part(day, tmp_path):

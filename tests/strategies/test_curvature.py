@@ -76,6 +76,16 @@ def test_what_cannot_be_measured_is_refused_before_the_search(begin):
         begin(*SMALL, "strategy=dsnas", ASKED)
 
 
+def test_it_is_measured_without_tf32(begin, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    begun, seen = begin(*SMALL), []
+    begun.supernet.network.register_forward_hook(
+        lambda *_: seen.append(torch.backends.cudnn.allow_tf32)
+    )
+    Curvature(images=16).measure(begun.supernet, begun.task, begun.validation)
+    assert seen == [False] and torch.backends.cudnn.allow_tf32
+
+
 def test_lanczos_finds_the_largest_eigenvalue_whatever_the_spectrum():
     generator = torch.Generator().manual_seed(1)
     for values in ([0.0] * 5, [2.0], [1.0, 1.0, -9.0, 0.5], torch.linspace(-1, 3, 50).tolist()):

@@ -320,6 +320,33 @@ def test_alphas_that_never_move_have_no_penalty_and_no_watchdog(begun):
     assert "alarms" not in strategy.history.report()
 
 
+@pytest.mark.parametrize("name", ["darts_2nd", "milenas_2nd"])
+def test_the_second_order_is_that_of_fp32_and_only_the_weights_step_in_bf16(begun, name):
+    found = []
+    for precision in ("fp32", "bf16"):
+        strategy = begun(f"strategy={name}")
+        strategy.budget.resolved["precision"] = precision
+        order = torch.arange(len(strategy.train))
+        train = next(iter(strategy.task.batches(strategy.train, 16, order)))
+        level = getattr(strategy.level, "unrolled", strategy.level)
+        ((gradient, _),) = level.hypergradients(strategy.search, train, train)
+        found.append((gradient, strategy.search.weights_loss(train).item()))
+    (in_fp32, loss), (in_bf16, other) = found
+    assert all(torch.equal(a, b) for a, b in zip(in_fp32, in_bf16, strict=True))
+    assert loss != other
+
+
+def test_a_part_in_fp32_takes_the_memory_of_fp32(begun):
+    need = {}
+    for name in ("darts", "darts_2nd"):
+        for precision in ("fp32", "bf16"):
+            strategy = begun(f"strategy={name}")
+            strategy.budget.resolved["precision"] = precision
+            need[name, precision] = strategy.foreseen_bytes()
+    assert need["darts", "bf16"] < need["darts", "fp32"]
+    assert need["darts_2nd", "bf16"] == need["darts_2nd", "fp32"]
+
+
 @pytest.mark.parametrize(
     ("setting", "text"),
     [

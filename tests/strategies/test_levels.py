@@ -445,6 +445,13 @@ def test_a_switch_happens_after_the_rounds_that_lie_within_its_share(at, rounds,
     assert seen == ["first"] * first + ["then"] * (rounds - first)
 
 
+def test_a_switch_is_exact_if_one_of_its_levels_is():
+    exact, other = Unrolled(radius=RADIUS), Bilevel()
+    pairs = ((exact, other), (other, exact), (other, other))
+    found = [Switched(first=first, then=then, at=0.5).exact for first, then in pairs]
+    assert found == [True, True, False]
+
+
 def test_a_switch_before_or_after_the_search_is_refused():
     for at in (0.0, 1.0, 15):
         with pytest.raises(ValueError, match=f"at={at}: use a share"):

@@ -75,7 +75,10 @@ def _advice(error: MemoryError | RuntimeError) -> str | None:
     if isinstance(error, MemoryError):
         return MEMORY
     found = (told for form, told in ADVICE.items() if re.search(form, str(error), re.IGNORECASE))
-    return next(found, None)
+    advice = next(found, None)
+    if advice == MEMORY and "in a worker process" in str(error.__cause__):
+        return f"{MEMORY}, or fewer engine.processes"
+    return advice
 
 
 def dispatch(arguments: list[str]) -> int:

@@ -19,7 +19,7 @@ from nasrun.cli import screen
 from nasrun.cli.ending import Ended
 from nasrun.cli.line import Line
 from nasrun.machine import own_signals
-from nasrun.world import Launched, Lost
+from nasrun.world import Closed, Launched, Lost
 
 if TYPE_CHECKING:
     from torch.distributed import Store
@@ -36,6 +36,8 @@ GRACE = 2.0
 """Seconds in which the leader tells of an error that all processes have met."""
 LOST = 1
 """The exit status of a process that has lost another one."""
+TOLD = 3
+"""The exit status of a leader that has lost another one and has told why."""
 AFTERWARDS = (LOST, -signal.SIGTERM)
 """How processes end after another one: by themselves, or by the launcher."""
 
@@ -65,7 +67,7 @@ def start(line: Line, count: int) -> int:
     except ChildFailedError as failed:
         codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}
         if told := [code for code in codes.values() if code > LOST]:
-            return told[0]  # the leader has said why
+            return LOST if told[0] == TOLD else told[0]  # the leader has said why
         first = {rank: code for rank, code in codes.items() if code not in AFTERWARDS} or codes
         rank, code = next(iter(first.items()))
         by = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended, status {code}"
@@ -101,20 +103,27 @@ def joined(budget: Budget) -> Iterator[None]:
 
 def _left(error: BaseException, store: Store) -> BaseException:
     """Leave the error of a process that prints nothing to the leader."""
-    if not isinstance(error, KeyboardInterrupt | Lost):
+    if not isinstance(error, KeyboardInterrupt | Closed):
         with suppress(Exception):  # the launcher is gone
-            store.set(FAILED, screen.told(error))  # type: ignore[arg-type]
+            text = str(error) if isinstance(error, Lost) else screen.told(error)  # type: ignore[arg-type]
+            store.compare_set(FAILED, "", text)  # the first one, which may be the others' reason
         sleep(GRACE)  # at the end of a process, the launcher ends the leader, which may print yet
     return SystemExit(LOST) if isinstance(error, Lost) else error
 
 
 def _led(error: BaseException, store: Store) -> BaseException:
-    """Return the error that the leader's end tells of: that of another process, if it left one."""
+    """Return the error that the leader's end tells of: that of another process, if it left one.
+
+    An error of the communication itself is told unless a connection was merely closed.
+    """
     if not isinstance(error, KeyboardInterrupt | Lost):
         return error
     with suppress(Exception):  # the launcher is gone
         if store.check([FAILED]):
             return ValueError(store.get(FAILED).decode())
-    if STARTED in os.environ:
+    if STARTED not in os.environ:
+        return error
+    if not isinstance(error, Lost) or isinstance(error, Closed):
         return SystemExit(LOST)
-    return error
+    screen.lost(str(error))
+    return SystemExit(TOLD)

@@ -82,15 +82,20 @@ class Shapes:
         budget: Budget,
         optimizer: OptimizerFactory,
         layout: Layout | None = None,
+        *,
+        exact: bool = False,
     ) -> Shapes:
-        """The shapes of a search on the images of a task, with this optimizer of the weights."""
+        """The shapes of a search on the images of a task, with this optimizer of the weights.
+
+        `exact` is whether a step computes in fp32 whatever the budget's precision is.
+        """
         return cls(
             space,
             inputs=task.inputs,
             outputs=task.outputs,
             size=task.size,
             slots=optimizer_slots(optimizer),
-            number=_number(budget),
+            number=torch.float32 if exact else _number(budget),
             layout=layout,
             processes=budget.size,
         )

@@ -48,10 +48,15 @@ class Engine(ABC):
         """End the processes kept between runs; the next run starts new ones."""
 
 
-def prepare_worker() -> None:
-    """Configure a worker process like `Budget.apply` in its parent, but with one thread."""
+def prepare_worker(gpu: int | None = None) -> None:
+    """Configure a worker process like `Budget.apply` in its parent, but with one thread.
+
+    `gpu` is the number of the GPU that it computes on if it computes on one.
+    """
     import torch
 
+    if gpu is not None:
+        torch.cuda.set_device(gpu)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
 

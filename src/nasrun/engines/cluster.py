@@ -93,8 +93,12 @@ class RayCluster(Engine):
         nodes = self._connect(cores)
         if job is not self._job:
             self._job, self._stored = job, ray.put(job)
+        # a process that has used a GPU keeps it, also while it waits, and also for its next task
         remote = ray.remote(
-            num_cpus=self.cpus, num_gpus=self.gpus, max_retries=self.retries, max_calls=0
+            num_cpus=self.cpus,
+            num_gpus=self.gpus,
+            max_retries=self.retries,
+            max_calls=1 if self.gpus else 0,
         )(_work)
         ours = own()
         running = {

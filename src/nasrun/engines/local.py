@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +20,10 @@ from nasrun.budget import Budget
 from nasrun.engines.base import Engine, Job, prepare_worker
 from nasrun.machine import one_thread
 from nasrun.streams import restored
+from nasrun.world import Launched
+
+PER_GPU = 2
+"""Ours: how many processes share a GPU, each of which keeps a context and libraries in it."""
 
 
 class Serial(Engine):
@@ -49,18 +53,19 @@ class Worker:
 
     process: BaseProcess
     line: Connection
+    gpu: int | None
     position: int | None = None
 
     @classmethod
-    def start(cls, job: Job) -> Worker:
-        """Start a new process that has the job."""
+    def start(cls, job: Job, gpu: int | None) -> Worker:
+        """Start a new process that has the job and, on CUDA, computes on this GPU."""
         spawn = multiprocessing.get_context("spawn")  # a fork would inherit locked threads
         ours, theirs = spawn.Pipe()
-        process = spawn.Process(target=_work, args=(theirs, job), daemon=True)
+        process = spawn.Process(target=_work, args=(theirs, job, gpu), daemon=True)
         with _deaf():
             process.start()
         theirs.close()  # so that the line ends when the process dies
-        return cls(process, ours)
+        return cls(process, ours, gpu)
 
     def stop(self) -> None:
         """End the process, even in the middle of an order."""
@@ -72,9 +77,10 @@ class Worker:
 class Pool(Engine):
     """`processes` processes with one thread each; `None` is one per thread of the budget.
 
-    They are started once and run one order after the other. A process that dies is replaced, and
-    its order is run again, up to `retries` times per order. A process of a pool starts no others:
-    a pool in it runs one order after the other.
+    On CUDA, `None` is at most `PER_GPU` per GPU, and the processes are divided among the GPUs. They
+    are started once and run one order after the other. A process that dies is replaced, and its
+    order is run again, up to `retries` times per order. A process of a pool starts no others: a
+    pool in it runs one order after the other.
     """
 
     def __init__(self, *, processes: int | None, retries: int) -> None:
@@ -86,9 +92,16 @@ class Pool(Engine):
         self.retries = retries
         self._job: Job | None = None
         self._workers: list[Worker] = []
+        self._gpus: Sequence[int] = ()
 
     def check(self, budget: Budget) -> None:
-        """Accept every budget."""
+        """Accept every budget; on CUDA, find the GPUs that this process may use."""
+        self._gpus = ()
+        if budget.resolved["device"] == "cuda":
+            import torch
+
+            launched = Launched.here()  # if there is one, each of its processes has its own GPU
+            self._gpus = range(torch.cuda.device_count()) if launched is None else [launched.local]
 
     def run(self, job: Job, orders: Sequence[Any], cores: int) -> Iterator[tuple[int, Any]]:
         if _in_a_pool():
@@ -104,7 +117,7 @@ class Pool(Engine):
             left = len(orders)
             while left:
                 while len(self._workers) < size:
-                    self._workers.append(Worker.start(job))
+                    self._workers.append(Worker.start(job, self._free()))
                 for worker in self._workers:
                     if worker.position is None and waiting:
                         self._give(worker, waiting.popleft(), orders)
@@ -132,12 +145,19 @@ class Pool(Engine):
             raise
 
     def side_by_side(self, cores: int) -> int:
-        return 1 if _in_a_pool() else self.processes or cores
+        if _in_a_pool():
+            return 1
+        return self.processes or min(cores, PER_GPU * len(self._gpus) or cores)
 
     def close(self) -> None:
         for worker in self._workers:
             worker.stop()
         self._workers, self._job = [], None
+
+    def _free(self) -> int | None:
+        """Return the first GPU with the fewest processes, `None` if there is none."""
+        used = Counter(worker.gpu for worker in self._workers)
+        return min(self._gpus, key=lambda gpu: used[gpu], default=None)
 
     def _give(self, worker: Worker, position: int, orders: Sequence[Any]) -> None:
         worker.position = position
@@ -180,10 +200,10 @@ def _deaf() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(line: Connection, job: Job) -> None:
+def _work(line: Connection, job: Job, gpu: int | None) -> None:
     """Run orders until the parent closes its end of the line, or dies."""
     Thread(target=_end_with_parent, daemon=True).start()
-    prepare_worker()
+    prepare_worker(gpu)
     while True:
         try:
             order = line.recv()

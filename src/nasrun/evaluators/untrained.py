@@ -166,7 +166,7 @@ class Untrained(Evaluator):
             if not genotype.concat and (amounts := self.sums.get(formula.names[0])):
                 found[formula.names[0]] = float(round(1e6 * amounts.of(genotype)))
                 continue
-            with restored():
+            with restored(), self.budget.precisely():
                 torch.manual_seed(self.seed)
                 network = self.network(genotype).to(self.device)
                 torch.manual_seed(self.seed)  # networks draw different counts of numbers

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
+import torch
+
 from nasrun.data.portion import Portion
 from nasrun.stage import Step
 
@@ -154,13 +156,13 @@ class Pass:
 
 def _ticks(play: Callable[[Step], object], portion: Portion, count: int) -> tuple[list[Tick], int]:
     """Return the ticks of the first `count` steps, and the number of steps in the round."""
-    found = [Tick(time.perf_counter(), portion.whole, portion.images)]
+    found = [Tick(_now(), portion.whole, portion.images)]
     of_round = 1
 
     def step(done: int, total: int) -> None:
         nonlocal of_round
         of_round = total
-        found.append(Tick(time.perf_counter(), portion.whole, portion.images))
+        found.append(Tick(_now(), portion.whole, portion.images))
         if len(found) > count:
             raise _Enough
 
@@ -206,6 +208,13 @@ def _slope(seconds: float, more: float, most: float) -> float:
 
 
 def _timed(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
+    started = _now()
     work()
-    return time.perf_counter() - started
+    return _now() - started
+
+
+def _now() -> float:
+    """Return the time at which a GPU has done all that it was given; steps only give it work."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasrun import config as configuration
-from nasrun.budget import ARITHMETIC, devices
+from nasrun.budget import ARITHMETIC
 from nasrun.config import build_all, import_trusted
 from nasrun.context import Context
 from nasrun.genotype import Genotype
+from nasrun.machine import devices
 from nasrun.pipeline.source import find_run
 from nasrun.pipeline.stages import KINDS, RETRAIN, SEARCH, SELECT
 from nasrun.runs.run import Run

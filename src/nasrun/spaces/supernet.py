@@ -116,7 +116,7 @@ class SupernetSpace(InheritingSpace, ClassifierSpace):
             column = decision.choices.index(choice)
             weights[row, column] = 1.0
             active.append((column,))
-        return Mixture(weights.to(device), tuple(active))
+        return Mixture(weights.to(device, non_blocking=True), tuple(active))
 
     def alone(self, row: int, column: int, device: torch.device | None = None) -> Mixture:
         """Return the mixture in which one choice of one decision runs; none of row -1."""

@@ -82,7 +82,7 @@ class Curvature:
         """Return the eigenvalue; batch norms use the batch, and nothing is changed or drawn."""
         part = task.subset(validation, self.images)
         (batch,) = part.batches(self.images)
-        with hessian(supernet, batch) as product:
+        with task.budget.precisely(), hessian(supernet, batch) as product:
             size = sum(alphas.numel() for alphas in supernet.alphas())
             return largest_eigenvalue(
                 product, size, tolerance=self.tolerance, products=self.products
@@ -93,8 +93,8 @@ class Curvature:
 def hessian(supernet: Supernet, batch: Batch) -> Iterator[Product]:
     """Yield the product with the Hessian of the batch's cross entropy with respect to the alphas.
 
-    H v = d (g . v) / d alpha, with g = d L / d alpha, whose graph is kept inside. It is computed in
-    full precision, with channels first in memory, since a folded norm has no second derivative.
+    H v = d (g . v) / d alpha, with g = d L / d alpha, whose graph is kept inside. It is computed
+    with channels first in memory, since a folded norm has no second derivative.
     """
     images, labels = batch
     weights, alphas = supernet.weights(), supernet.alphas()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -21,8 +21,8 @@ class Search:
     `loss(batch)` runs a new forward pass, `loss(batch, mixture)` one of the `supernet` with these
     weights of its candidates; `weights` exclude `alphas`. `penalty()` is added to each loss that
     the alphas descend. A clip is the largest norm of a gradient, `None` for no clip. `buffers` are
-    restored after a trial forward pass (`kept`). `channels_first` tells the loss how to lay images
-    out in memory (`precise`).
+    restored after a trial forward pass (`kept`). `precisely()` is the context in which the loss is
+    computed in fp32; `channels_first` tells it how to lay images out in memory (`precise`).
     """
 
     channels_first: bool = False
@@ -41,6 +41,7 @@ class Search:
         penalty: Callable[[], Tensor] | None = None,
         alpha_clip: float | None = None,
         weight_clip: float | None = None,
+        precisely: Callable[[], AbstractContextManager[None]] = nullcontext,
         world: World = ALONE,
     ) -> None:
         self.loss = loss
@@ -50,6 +51,7 @@ class Search:
         self.alpha_optimizer, self.weight_optimizer = alpha_optimizer, weight_optimizer
         self.penalty = penalty
         self.alpha_clip, self.weight_clip = alpha_clip, weight_clip
+        self.precisely = precisely
         self.world = world
 
     def alphas_loss(self, batch: Any) -> Tensor:
@@ -134,16 +136,18 @@ class Search:
 
     @contextmanager
     def precise(self) -> Iterator[None]:
-        """On a CPU, compute inside with channels first in memory, as the released codes do.
+        """Compute inside in fp32, on a CPU with channels first in memory, as the released codes do.
 
-        With channels last, torch sums the statistics of a batch norm in single precision, and so
-        does a folded norm: the error of logits is up to 1e-5 instead of 7e-7, and more pixels
-        change sides at a ReLU or in a maximum. Each such change is a jump of the gradient.
+        bf16 and TF32 keep 8 and 11 binary digits of a number, so a difference of gradients at two
+        near points would be rounding errors. With channels last on a CPU, torch sums the statistics
+        of a batch norm in single precision, and so does a folded norm: the error of logits is up to
+        1e-5 instead of 7e-7, and more pixels change sides at a ReLU or in a maximum. Each such
+        change is a jump of the gradient.
         """
         if self.channels_first:
             yield
             return
-        with channels_first(self.weights) as changed:
+        with self.precisely(), channels_first(self.weights) as changed:
             self.channels_first = changed
             try:
                 yield

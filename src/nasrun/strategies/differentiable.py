@@ -186,7 +186,8 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
 
     def shapes(self) -> Shapes:
         """Return the supernet's shapes, which take no memory."""
-        return Shapes.of(self.space, self.task, self.budget, self.weight_optimizer, self.layout)
+        given = self.space, self.task, self.budget, self.weight_optimizer, self.layout
+        return Shapes.of(*given, exact=self.level.exact)
 
     def foreseen_bytes(self) -> int:
         return self.footprint(self.shapes(), {}, len(self.validation))
@@ -213,6 +214,7 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
             penalty=self._penalty if self.penalties else None,
             alpha_clip=self.alpha_clip,
             weight_clip=self.weight_clip,
+            precisely=self.budget.precisely,
             world=self.budget.world,
             streams=self.streams,
         )

@@ -253,7 +253,7 @@ class Bank:
     def lend(self, network: nn.Module, device: torch.device) -> None:
         """Give copies of its weights to a network on the meta device."""
         lent = {
-            name: self._parts[name][""].to(device, copy=True)
+            name: self._parts[name][""].to(device, copy=True, non_blocking=True)
             for name, _ in network.named_parameters()
         }
         network.load_state_dict(lent, strict=False, assign=True)
@@ -266,7 +266,8 @@ class Bank:
         for name, parameter in network.named_parameters():
             for key, dim in self._keys.items():
                 device = parameter.device if dim else "cpu"
-                optimizer.state[parameter][key] = self._parts[name][key].to(device, copy=True)
+                kept = self._parts[name][key]
+                optimizer.state[parameter][key] = kept.to(device, copy=True, non_blocking=True)
         return optimizer
 
     def take(self, network: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
@@ -282,7 +283,7 @@ class Bank:
         """Copy the shared weights into a network that has weights of its own."""
         with torch.no_grad():
             for name, parameter in network.named_parameters():
-                parameter.copy_(self._parts[name][""])
+                parameter.copy_(self._parts[name][""], non_blocking=True)
 
     def state_dict(self) -> dict[str, Any]:
         return {"block": self.block}

@@ -27,11 +27,12 @@ class Level(ABC):
 
     `graphs` is how many forward passes wait for their gradients at the same time; a step keeps the
     activations of all of them. `smooths` is whether weights descend the loss near the mixture, not
-    at it alone.
+    at it alone. `exact` is whether a part of the step computes in fp32 whatever the precision is.
     """
 
     graphs: int = 1
     smooths: bool = False
+    exact: bool = False
 
     @property
     def phases(self) -> tuple[tuple[float, float], ...]:
@@ -74,6 +75,8 @@ class Unrolled(Level):
     xi is the learning rate of the weights, w' includes momentum and weight decay, and the mixed
     second derivative is a central difference with eps = `radius` / |d_w' L_val| around w, not w'.
     """
+
+    exact = True
 
     radius: float
 
@@ -203,6 +206,8 @@ class UnrolledMixed(Mixed):
     training term here, and on the validation term in first order.
     """
 
+    exact = True
+
     unrolled: Unrolled
 
     def check(self, weight_optimizer: torch.optim.Optimizer) -> None:
@@ -254,6 +259,7 @@ class Switched(Level):
             )
         object.__setattr__(self, "graphs", max(self.first.graphs, self.then.graphs))
         object.__setattr__(self, "smooths", self.first.smooths or self.then.smooths)
+        object.__setattr__(self, "exact", self.first.exact or self.then.exact)
 
     @property
     def phases(self) -> tuple[tuple[float, float], ...]:

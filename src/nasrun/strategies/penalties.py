@@ -324,4 +324,4 @@ class Within(Penalty):
             left = [name for name in limit.decisions if name not in fixed]
             for name in left:
                 kept[space.rows[name]] = min(1.0, max(0, limit.count - taken) / len(left))
-        return kept.to(self.supernet.alpha.device)
+        return kept.to(self.supernet.alpha.device, non_blocking=True)

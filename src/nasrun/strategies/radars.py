@@ -117,7 +117,8 @@ class Radars(SupernetStrategy, Foreseen):
     def shapes(self) -> Shapes:
         """The supernet of the whole space by shapes; it takes no memory."""
         layout = self.inner.layout_of(self.space)
-        return Shapes.of(self.space, self.task, self.budget, self.inner.weight_optimizer, layout)
+        given = self.space, self.task, self.budget, self.inner.weight_optimizer, layout
+        return Shapes.of(*given, exact=self.inner.level.exact)
 
     @cached_property
     def additive(self) -> Additive:

@@ -141,7 +141,7 @@ class Supernet(nn.Module):
 
     def _undrawn(self, weights: Tensor, drawn: Sequence[int]) -> Tensor:
         """Return the sum of the undrawn choices' weights per open decision, (decisions,)."""
-        columns = torch.tensor(drawn, device=weights.device)[:, None]
+        columns = torch.tensor(drawn)[:, None].to(weights.device, non_blocking=True)
         others = torch.ones_like(weights).scatter(1, columns, 0.0)
         for decision in self.fixed:
             others[self.space.rows[decision]] = 0.0

@@ -8,6 +8,7 @@ distances can be compared with each other, but never with Inception's.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -112,14 +113,22 @@ class OwnFeatures(Distance):
     def begin(self, dataset: Dataset, budget: Budget) -> None:
         self.dataset, self.device = dataset, budget.torch_device
         images, labels = pixels(dataset, "train", "validation", device=torch.device("cpu"))
-        self.first, self.second = (
-            self._classifier(images, labels, seed).to(self.device) for seed in (1, 2)
-        )
+        self.first, self.second = (self._classifier(images, labels, seed) for seed in (1, 2))
         images = images.to(self.device)
-        self.real = moments(self.first.features_of(images))
-        self.floor_of = moments(self.second.features_of(images))
+        self.real = moments(self._here(self.first).features_of(images))
+        self.floor_of = moments(self._here(self.second).features_of(images))
         if not all(bool(x.isfinite().all()) for x in (*self.real, *self.floor_of)):
             raise Diverged("the classifier of the images", {}, ["task.distance.lr"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy the classifiers to the CPU: a process that receives them may use another GPU."""
+        state = self.__dict__.copy()
+        for key in {"first", "second"} & state.keys():
+            state[key] = copy.deepcopy(state[key]).cpu()
+        return state
+
+    def _here(self, classifier: Classes) -> Classes:
+        return classifier.to(self.device)
 
     def _classifier(self, images: Tensor, labels: Tensor, seed: int) -> Classes:
         """Return the classifier of a seed, trained on the CPU with one thread.
@@ -145,15 +154,17 @@ class OwnFeatures(Distance):
         return classifier.requires_grad_(False).eval()
 
     def search(self, sample: Sampler) -> Metrics:
-        return {"fid": frechet(moments(self.first.features_of(sample(self.samples))), self.real)}
+        features = self._here(self.first).features_of(sample(self.samples))
+        return {"fid": frechet(moments(features), self.real)}
 
     def report(self, sample: Sampler) -> Metrics:
         images, labels = pixels(self.dataset, "test", device=self.device)
-        real = moments(self.second.features_of(images))
-        features = self.second.features_of(sample(self.report_samples))
-        classes = self.second.head(features).argmax(1)
-        shares = torch.bincount(classes, minlength=self.second.head.out_features) / len(classes)
-        hits = self.second.head(self.second.features_of(images)).argmax(1) == labels
+        second = self._here(self.second)
+        real = moments(second.features_of(images))
+        features = second.features_of(sample(self.report_samples))
+        classes = second.head(features).argmax(1)
+        shares = torch.bincount(classes, minlength=second.head.out_features) / len(classes)
+        hits = second.head(second.features_of(images)).argmax(1) == labels
         return {
             "fid": frechet(moments(features), real),
             "fid_floor": frechet(self.floor_of, real),

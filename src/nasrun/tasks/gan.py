@@ -140,7 +140,7 @@ class GanLearner(MemberLearner):
         images, size = self.task.images, min(self.task.batch_size, len(self.task.images))
         left = self.task.steps
         while left:
-            order = torch.randperm(len(images)).to(self.device)
+            order = torch.randperm(len(images)).to(self.device, non_blocking=True)
             for index in order.split(size)[: min(left, len(images) // size)]:
                 left -= 1
                 yield images[index].float() / 127.5 - 1
@@ -172,7 +172,7 @@ class GanLearner(MemberLearner):
         return loss.detach()
 
     def _noise(self, count: int) -> Tensor:
-        return torch.randn(count, self.latent).to(self.device)
+        return torch.randn(count, self.latent).to(self.device, non_blocking=True)
 
     @torch.no_grad()
     def sample(self, count: int) -> Tensor:

@@ -221,7 +221,9 @@ class DrqLearner(MemberLearner):
         """Take a step of critic and encoder, then one of the actor; the target follows."""
         task = self.task
         drawn = self.replay.draw(task.batch_size, task.n_step, task.discount)
-        seen, action, reward, discount, then = (part.to(self.device) for part in drawn)
+        seen, action, reward, discount, then = (
+            part.to(self.device, non_blocking=True) for part in drawn
+        )
         if task.pad:
             seen, then = shifted(seen.float(), task.pad), shifted(then.float(), task.pad)
         encoded = self.encoder(seen)
@@ -252,8 +254,8 @@ class DrqLearner(MemberLearner):
     def _noisy(self, mean: Tensor) -> Tensor:
         """The actions with clipped noise, clamped to -1 .. 1 with the gradient passed through."""
         clip = self.task.noise_clip
-        noise = (self.noise * torch.randn(mean.shape)).clamp(-clip, clip).to(mean.device)
-        action = mean + noise
+        noise = (self.noise * torch.randn(mean.shape)).clamp(-clip, clip)
+        action = mean + noise.to(mean.device, non_blocking=True)
         return action + (action.clamp(-1 + 1e-6, 1 - 1e-6) - action).detach()
 
     def _random(self, observation: Tensor) -> Tensor:
@@ -311,7 +313,7 @@ def shifted(images: Tensor, pad: int) -> Tensor:
     """Images (B, C, H, W), each shifted by at most `pad` whole pixels, its edge repeated (DrQ)."""
     count, _, height, width = images.shape
     padded = F.pad(images, (pad,) * 4, mode="replicate")
-    moves = torch.randint(2 * pad + 1, (2, count, 1)).to(images.device)
+    moves = torch.randint(2 * pad + 1, (2, count, 1)).to(images.device, non_blocking=True)
     rows = moves[0] + torch.arange(height, device=images.device)
     columns = moves[1] + torch.arange(width, device=images.device)
     index = torch.arange(count, device=images.device)[:, None, None]
