@@ -263,10 +263,18 @@ def refuse_trained_first(word: str, evaluator: Evaluator) -> None:
 
 
 def of_run(
-    path: str, images: int | None, seed: int, judge: Referee | None, trusted: Sequence[str]
+    path: str,
+    images: int | None,
+    seed: int,
+    judge: Referee | None,
+    trusted: Sequence[str],
+    root: str | None = None,
 ) -> tuple[Sample, list[Scorer], Scorer | None]:
-    """Return the sample, the scorers of a finished search with the controls, and the judge."""
-    strategy = load_search(path, trusted)
+    """Return the sample, the scorers of a finished search with the controls, and the judge.
+
+    `root` is the place of data that were moved.
+    """
+    strategy = load_search(path, trusted, root)
     run = Run.open(Path(path).expanduser())
     record = run.record
     asked = _asked(path, strategy, images, record["fingerprint"])

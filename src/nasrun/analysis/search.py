@@ -132,12 +132,14 @@ def analyse(
     shuffles: int,
     images: int,
     exactly: bool,
+    root: str | None,
     out: str | None,
     trust: Sequence[str],
 ) -> dict[str, Any]:
     """Make all measurements on a run's search that are not known yet, write and draw them.
 
     Where the validation part has fewer images, all are used, unless it must be `exactly` `images`.
+    `root` is the place of data that were moved.
     """
     for key, value in (("edges", edges), ("rounds", rounds), ("shuffles", shuffles)):
         if value < 0:
@@ -145,7 +147,7 @@ def analyse(
     folder = results.place("search", run, out)
     home = Run.open(Path(run))
     with home.lock():
-        strategy = load_search(run, trust)
+        strategy = load_search(run, trust, root)
         if not isinstance(strategy, SupernetStrategy):
             raise ValueError(
                 f"run={run}: its strategy leaves {strategy.leaves}, not a supernet; name the run "
