@@ -107,5 +107,5 @@ def test_an_arm_that_is_killed_is_told_with_the_key_that_is_typed(here):
         ArmRun("tiny", "p", arm, 0, (("search", arm),), {}, here) for arm in ("darts", "snas")
     ]
     results = ResultFile(here / "results.jsonl")
-    with pytest.raises(ValueError, match=r"jobs=2: the process of an arm died, .* use fewer, jobs"):
+    with pytest.raises(ValueError, match=r"jobs=2: the process of an arm died, .* use fewer jobs"):
         run(claim, trials, results, killed, 2, lambda done: None, lambda: False)

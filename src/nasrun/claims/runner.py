@@ -13,6 +13,7 @@ from pathlib import Path
 from time import process_time
 from typing import Any
 
+from nasrun.budget import BudgetSpent
 from nasrun.claims.claim import Claim
 from nasrun.claims.finished import Finished
 from nasrun.claims.measures import Gauge
@@ -24,7 +25,7 @@ from nasrun.machine import cores, processor
 
 Perform = Callable[[Sequence[str], Path], list[Path]]
 """Runs a command below a folder and returns those that it made; ValueError, in one line, if it
-fails."""
+fails, and BudgetSpent if its hours are spent."""
 RUNS = "runs"
 """The folder of all runs, below that of the claims."""
 TRAININGS = ("retrain", "transfer")
@@ -64,11 +65,12 @@ class ArmRun:
 
 @dataclass(frozen=True)
 class Done:
-    """The end of a trial: its line, or why it failed."""
+    """The end of a trial: its line, or why it failed; `spent` if only its hours are spent."""
 
     trial: ArmRun
     line: ResultLine | None
     error: str = ""
+    spent: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,8 @@ class Lane:
                 folders += self.perform([*words, *source], trial.folder)
             finished = Finished(folders, trial.trusted, trial.data.get("dataset.root"))
             return Done(trial, measured(trial, finished, process_time() - before))
-        except ValueError as error:
-            return Done(trial, None, str(error))
+        except (ValueError, BudgetSpent) as error:
+            return Done(trial, None, str(error), isinstance(error, BudgetSpent))
 
 
 def _given(data: Mapping[str, str], words: Sequence[str]) -> list[str]:
@@ -203,18 +205,19 @@ def run(
     jobs: int,
     tell: Callable[[Done], None],
     stopped: Callable[[], bool],
-) -> bool:
-    """Run the trials on an engine, keep what each found, and return whether none has failed.
+) -> list[Done]:
+    """Run the trials on an engine, keep what each found, and return those that have failed.
 
     It ends early if the claim is `stopped` by what was found. Raises ValueError if a process dies.
     """
     engine: Engine = Serial() if jobs == 1 else Pool(processes=jobs, retries=0)
-    waiting, well = lanes(trials), True
+    waiting, failed = lanes(trials), list[Done]()
     try:
         for _, ended in engine.run(Lane(perform), waiting, jobs):
             for done in ended:
-                well = well and done.line is not None
-                if done.line is not None:
+                if done.line is None:
+                    failed.append(done)
+                else:
                     results.add(_with_values(claim, done.line))
                 tell(done)
             if stopped():
@@ -226,7 +229,7 @@ def run(
         ) from error
     finally:
         engine.close()
-    return well
+    return failed
 
 
 def _with_values(claim: Claim, line: ResultLine) -> ResultLine:

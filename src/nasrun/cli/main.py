@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
                 status = dispatch(words)
             except BudgetSpent as spent:
                 print(spent)
-                status = 75
+                status = screen.SPENT
             sys.stdout.flush()
     except BrokenPipeError:  # `nasrun list | head`
         status = 128 + signal.SIGPIPE

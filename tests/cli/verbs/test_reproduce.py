@@ -183,3 +183,11 @@ def test_an_arm_that_fails_is_told_and_the_others_go_on(nasrun, here, no_picture
     assert answer.status == 2
     assert answer.err == "nasrun: darts, seed 0: no space is left\n"
     assert [json.loads(line)["arm"] for line in RESULTS.open()] == ["snas"]
+
+
+def test_a_claim_whose_arms_have_no_hours_left_is_repeated_by_the_same_command(nasrun, here):
+    words = f"{SMALL} budget.max_hours=1e-9"
+    written(here / "tiny.yaml", {**TINY, "words": words, "seeds": 1})
+    answer = nasrun("reproduce", "tiny.yaml", "jobs=1")
+    assert answer.status == 75, answer.err
+    assert "nasrun: darts, seed 0: budget.max_hours=" in answer.err

@@ -147,15 +147,15 @@ def _one(name: str, claim: Claim, keys: Mapping[str, str]) -> int:
     _announce(console, name, claim, trials, seeds)
     abreast = 1 if claim.alone else min(jobs or cores(), len(runner.lanes(trials)) or 1)
     tell = _told(console)
-    well = not trials or runner.run(claim, trials, results, perform, abreast, tell, stopped)
+    failed = runner.run(claim, trials, results, perform, abreast, tell, stopped) if trials else []
     if trials and stopped():
         say(console, "no comparison can hold any more: all runs are stopped, and none is started")
-    if well and table is not None:
+    if not failed and table is not None:
         results.look_up(name, claim, table)
     _print(console, name, claim, results)
-    if well and table is None and claim.looked_up:
+    if not failed and table is None and claim.looked_up:
         say(console, f"true accuracies are read from a table: add {TABLE}=FILE.csv to the command")
-    return 0 if well else 2
+    return screen.status(done.spent for done in failed)
 
 
 def _arms(claim: Claim, keys: Mapping[str, str]) -> list[str]:
