@@ -193,7 +193,7 @@ def test_a_second_command_on_a_run_at_work_is_refused(forked, nasrun, here, smal
     wait_for(here / "working")
     refusal = nasrun("search", *small).refusal
     process.kill()
-    assert "run=outputs/digits-darts-darts/v001: another nasrun is working on it" in refusal
+    assert "run=outputs/digits-darts-darts/v001: another nasrun process uses it" in refusal
 
 
 def test_spent_hours_stop_between_two_rounds_and_the_same_command_continues(nasrun, here, small):

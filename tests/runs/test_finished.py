@@ -142,4 +142,4 @@ def test_a_network_with_noise_is_not_exported(finished):
 def test_nothing_is_exported_or_analyzed_in_a_run_at_work(nasrun, finished):
     with Run(finished).lock():
         for words in (["export", finished], ["analyze", "search", f"run={finished}"]):
-            assert "another nasrun is working on it" in nasrun(*words).refusal
+            assert "another nasrun process uses it" in nasrun(*words).refusal

@@ -128,7 +128,7 @@ def test_a_half_made_version_of_a_killed_command_goes(tmp_path):
 
 def test_a_run_is_locked_against_a_second_worker(tmp_path):
     run = Run.claim(tmp_path, "a", CONFIG, RECORD)
-    with run.lock(), pytest.raises(ValueError, match="another nasrun is working on it"), run.lock():
+    with run.lock(), pytest.raises(ValueError, match="another nasrun process uses it"), run.lock():
         pass
     with run.lock():
         pass
@@ -138,7 +138,7 @@ def test_a_system_without_locks_of_folders_refuses_a_second_worker_at_once(tmp_p
     pytest.importorskip("filelock")  # which needs it when it is imported
     monkeypatch.setitem(sys.modules, "fcntl", None)
     run = Run.claim(tmp_path, "a", CONFIG, RECORD)
-    with run.lock(), pytest.raises(ValueError, match="another nasrun is working on it"), run.lock():
+    with run.lock(), pytest.raises(ValueError, match="another nasrun process uses it"), run.lock():
         pass
     with run.lock():
         pass
@@ -293,7 +293,7 @@ def test_a_state_of_another_configuration_is_an_error(tmp_path):
         def load_state_dict(self, state):
             self.drawn = state["other"]
 
-    with pytest.raises(ValueError, match="does not fit, as if the code"):
+    with pytest.raises(ValueError, match="does not fit, probably because the code"):
         folder.restore(Other())
     (folder.path / "result.json").write_text('{"seconds": 1.0}')
     with pytest.raises(ValueError, match=r"does not fit.*'other'"):
@@ -416,9 +416,22 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
         Run.claim(tmp_path / "outputs", "a", CONFIG, RECORD)
 
 
+def test_a_family_that_cannot_be_written_is_named_with_its_key(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    access = os.access
+    own = str(tmp_path / "a")
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != own and access(path, mode))
+    for act in (
+        lambda: Run.check_writable(tmp_path, "a"),
+        lambda: Run.claim(tmp_path, "a", CONFIG, RECORD),
+    ):
+        with pytest.raises(ValueError, match=rf"^outputs={tmp_path}: no permission to write in"):
+            act()
+
+
 def test_outputs_below_a_file_are_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"outputs=.*file is no folder"):
+    with pytest.raises(ValueError, match=r"outputs=.*file is not a folder"):
         Run.check_writable(tmp_path / "file" / "outputs")
 
 
@@ -468,7 +481,7 @@ def test_no_deletion_of_a_file_lets_a_second_process_in(tmp_path):
     assert held.wait(60)
     for path in (path for path in tmp_path.rglob("*") if path.is_file()):
         path.unlink()
-    with pytest.raises(ValueError, match="another nasrun is working on it"), run.lock():
+    with pytest.raises(ValueError, match="another nasrun process uses it"), run.lock():
         pass
     over.set()
     worker.join()

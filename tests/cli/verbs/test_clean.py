@@ -84,7 +84,7 @@ def test_a_run_that_another_works_on_is_left_alone_and_the_others_are_cleaned(na
     with Run(finished).lock():
         answer = nasrun("clean", "yes=true")
     assert answer.status == 2
-    told = f"run={finished}: another nasrun is working on it; wait for its end"
+    told = f"run={finished}: another nasrun process uses it; wait until that ends"
     assert answer.err == f"nasrun: left alone: {told}\n"
     assert files(finished) >= before
     assert not STATES & files(other)
