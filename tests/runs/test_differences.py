@@ -39,8 +39,10 @@ def test_what_is_begun_anew_says_why_and_what_cannot_be_extended():
     )
     longer = settings({**CONFIG, "strategy": {"rounds": 4, "clip": None}})
     text = why_new(longer, ours, "v001")
-    assert text.startswith("new beside v001: strategy.rounds=4, not 2 (all of it is trained again")
+    assert text.startswith(
+        "new beside v001: strategy.rounds=4, not 2 (it is trained from the start"
+    )
     assert text.endswith("v001 stays as it is)")
-    assert why_new(ours, ours, "magnitude") == "new beside magnitude, of another architecture"
+    assert why_new(ours, ours, "magnitude") == "new beside magnitude: trains another architecture"
     many = {f"k{number}": str(number) for number in range(7)}
     assert why_new(many, {}, "v001").endswith("; 3 more")
