@@ -216,7 +216,7 @@ def test_a_run_that_is_not_finished_has_a_page_that_says_so(seeds, parsed):
     said = texts(tree, ".//section[@class='missing']/ul/li")
     assert said == [
         "digits-darts-darts/v002, retrain magnitude: not finished, 2 of 2 rounds are done; "
-        "it ended by Diverged: loss nan.",
+        "it ended with Diverged: loss nan.",
         "retrain magnitude: not begun with seed 2.",
     ]
     row = table(tree, "tested-1")["magnitude"]

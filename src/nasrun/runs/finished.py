@@ -29,6 +29,10 @@ def trained_folder(path: Path, branch: str | None) -> StageFolder:
     begun = [stage for stage in run.stages() if KINDS[stage.kind].trains]
     if path.resolve() != run.path.resolve():
         begun = [stage for stage in begun if stage.path.resolve() == path.resolve()]
+        if not begun:
+            raise ValueError(
+                f"run={path}: is no training; name the run or a folder of retrain/ or transfer/"
+            )
     trained = [stage for stage in begun if stage.finished]
     if branch is not None:
         found = [stage for stage in trained if stage.branch == branch]
@@ -59,7 +63,7 @@ def load_search(run: str | Path, trust: Sequence[str] = (), root: str | None = N
     `root` is the place of its data if they were moved, which are compared by their contents. On a
     machine without the run's device, it computes by the budget's defaults, with a warning.
     """
-    found = Run.open(Path(run).expanduser())
+    found = find_run(str(Path(run).expanduser()))
     if not found.search().finished:
         raise ValueError(f"run={run}: no finished search there; type `nasrun search` first")
     import_trusted(trust)
