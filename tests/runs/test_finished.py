@@ -62,7 +62,7 @@ def test_a_loaded_network_has_the_test_accuracy_of_its_result(finished):
     assert other.genotype != network.genotype
     moved = nasrun.load(finished / "transfer/magnitude-mnist5k")
     assert moved.size == 32
-    with pytest.raises(ValueError, match="branch=nope: not trained"):
+    with pytest.raises(ValueError, match="branch=nope: no such training"):
         nasrun.load(finished, branch="nope")
     with pytest.raises(ValueError, match="images have 3 channels, the network takes 1"):
         network(torch.rand(1, 3, 8, 8))
@@ -135,7 +135,7 @@ def test_a_network_with_noise_is_not_exported(finished):
     pytest.importorskip("onnxscript")
     network = nasrun.load(finished)
     network.genotype = network.genotype.changed({next(iter(network.genotype)): "noise"})
-    with pytest.raises(ValueError, match="has a noise, so its outputs are random"):
+    with pytest.raises(ValueError, match="has noise operations, so its outputs are random"):
         network.export(finished / "network.onnx")
 
 
@@ -143,3 +143,13 @@ def test_nothing_is_exported_or_analyzed_in_a_run_at_work(nasrun, finished):
     with Run(finished).lock():
         for words in (["export", finished], ["analyze", "search", f"run={finished}"]):
             assert "another nasrun process uses it" in nasrun(*words).refusal
+        refusal = nasrun("analyze", "search", f"run={finished}").refusal
+        assert "wait until that ends, or give out=DIR, another folder" in refusal
+        words = ["analyze", "search", f"run={finished / 'select/magnitude'}", "out=elsewhere"]
+        answer = nasrun(*words, "edges=0", "shuffles=0", "images=0")
+        assert answer.status == 0, answer.err
+
+
+def test_a_folder_of_a_run_that_is_no_training_is_called_so(nasrun, finished):
+    told = f"run={finished}/select/magnitude: is no training; name the run or a folder of retrain/"
+    assert told in nasrun("export", f"{finished}/select/magnitude").refusal
