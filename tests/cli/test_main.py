@@ -144,7 +144,7 @@ def test_help_of_an_option_tells_its_keys_with_defaults_and_sources(nasrun, here
     assert "retrain=cifar: --help has nothing" in nasrun("search", "-h", "retrain=cifar").refusal
     assert "strategy=dart: unknown option" in nasrun("search", "-h", "strategy=dart").refusal
     assert (
-        "nowhere: --help has nothing on this; type it alone"
+        "nowhere: --help has nothing on this; type --help alone"
         in nasrun("show", "-h", "nowhere").refusal
     )
 
@@ -191,3 +191,13 @@ def test_a_word_that_is_not_utf_8_is_refused(nasrun, here):
         r"'dataset.root=/data/caf\udce9': is not UTF-8; rename the file or folder"
     )
     assert not list(here.iterdir())
+
+
+def test_help_of_a_verb_may_be_asked_for_in_any_order_and_that_of_a_plan_with_its_stage(nasrun):
+    told = nasrun("search", "--help").out
+    for words in (("help", "search"), ("--help", "search")):
+        assert nasrun(*words).out == told
+    assert nasrun("help", "analyze", "search").out == nasrun("analyze", "search", "--help").out
+    assert nasrun("plan", "retrain", "--help").out == nasrun("plan", "--help").out
+    assert "epochs" in nasrun("plan", "retrain", "--help", "retrain=cifar").out
+    assert "serch: unknown verb, did you mean search?" in nasrun("help", "serch").refusal
