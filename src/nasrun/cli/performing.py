@@ -48,9 +48,12 @@ def check(commands: Sequence[Sequence[str]]) -> None:
             continue
         line = Line.parse(verb, words)
         line.refuse_flags()
-        if place:
-            compose(line.overrides)
-        else:
+        processes = compose(line.overrides).config["budget"]["processes"]
+        if processes not in (1, "auto"):
+            raise ValueError(
+                f"budget.processes={processes}: an arm of a claim has one process; leave it out"
+            )
+        if not place:
             plan_of(line, source_of(line))
 
 
