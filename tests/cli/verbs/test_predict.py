@@ -67,12 +67,12 @@ def test_wrong_words_are_refused_and_all_broken_files_are_named(nasrun, finished
         f"{finished} good.png pipe.png": "pipe.png: is a pipe or a device; give image files",
         f"{finished}": "predict: give the folder of a run, then images",
         f"{finished} nowhere.png": "nowhere.png: there is no such file or folder",
-        f"{finished} empty": "empty: no images in this folder",
+        f"{finished} empty": "empty: has no images; name a folder",
         "nowhere good.png": "run=nowhere: no run there",
         f"{finished} good.png top=0": "top=0: use 1 or more",
         f"{finished} good.png top=11": "top=11: the network knows 10 classes; use 10 or fewer",
         f"{finished} good.png format=xml": "format=xml: use table, json or csv",
-        f"{finished} good.png branch=nope": "branch=nope: not trained",
+        f"{finished} good.png branch=nope": "branch=nope: no such training",
     }.items():
         assert told in nasrun("predict", *words.split()).refusal
     refusal = nasrun("predict", finished, "good.png", "text.png", "cut.png").refusal
