@@ -23,7 +23,6 @@ def test_a_later_line_counts_and_a_cut_line_does_not(tmp_path):
     assert [line.values for line in again.of("tiny", "p")] == [{"gap": 2.0}]
     assert again.has("tiny", "p", "darts", 0)
     assert not again.has("tiny", "other", "darts", 0)
-    assert again.protocols("tiny") == {"p"}
 
 
 def test_a_damaged_line_is_named(tmp_path):

@@ -87,10 +87,6 @@ class ResultFile:
             if line.claim == name and line.protocol == protocol
         ]
 
-    def protocols(self, name: str) -> set[str]:
-        """Return the protocols of which a claim has results."""
-        return {line.protocol for line in self._lines.values() if line.claim == name}
-
     def has(self, name: str, protocol: str | None, arm: str, seed: int) -> bool:
         """Return whether an arm has its result with a seed."""
         return (name, protocol, arm, seed) in self._lines
