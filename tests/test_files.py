@@ -143,6 +143,17 @@ def test_a_log_may_have_many_lines_but_none_with_too_many_values(tmp_path, monke
         read_lines(path)
 
 
+def test_a_log_may_be_large_but_none_of_its_lines(tmp_path, monkeypatch):
+    monkeypatch.setattr("nasrun.files.LARGEST", 2**20)
+    path = tmp_path / "measured.jsonl"
+    path.write_text(f'{{"a": "{"x" * 999}"}}\n' * 1100)
+    assert len(read_lines(path)) == 1100
+    for end in ("", '"}\n'):
+        path.write_text('{"a": "' + "x" * 2**20 + end)
+        with pytest.raises(ValueError, match=rf"{path}: damaged, a line has more than 1 MiB"):
+            read_lines(path)
+
+
 def test_a_large_file_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "LARGEST", 2**20)
     path = tmp_path / "report.json"

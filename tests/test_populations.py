@@ -25,7 +25,8 @@ RUN = Path("digits-gan-pbtnas/v001")
         (["task=classification"], "task=classification needs networks that classify images"),
         (
             ["space=darts", "task=classification", "budget.max_params_m=1"],
-            "strategy=pbtnas: limits on the found network and `nasrun plan` cannot be used",
+            "budget.max_params_m=1: a limit on the found network cannot be used with "
+            "strategy=pbtnas, a population; use strategy=evolution, or leave it out",
         ),
         (["stages=[search,select,retrain]"], "need no retraining"),
         (["engine.processes=0"], "engine.processes=0: use at least 1"),
@@ -37,6 +38,13 @@ def test_what_does_not_go_together_is_refused_at_once(nasrun, here, words, text)
     stages = [] if "stages" in given else ["stages=[search,select]"]
     assert text in nasrun("run", "strategy=pbtnas", *stages, *words).refusal
     assert list(here.iterdir()) == []
+
+
+def test_a_plan_of_a_population_is_refused_without_a_word_of_limits(nasrun, here):
+    words = ["strategy=pbtnas", "space=darts", "task=classification"]
+    told = nasrun("plan", "search", *words).refusal
+    assert "strategy=pbtnas: `nasrun plan` cannot foresee a population; use another" in told
+    assert "limit" not in told
 
 
 @pytest.mark.parametrize(

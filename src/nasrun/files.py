@@ -265,35 +265,49 @@ def typed(path: Path, content: dict[str, Any], types: Types) -> dict[str, Any]:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Read JSON objects, one per line; an empty list if there is no file, ValueError if damaged.
 
-    An incomplete last line is ignored.
+    An incomplete last line is ignored. There may be any number of lines.
     """
     if not path.exists():
         return []
-    rows = _read(
-        path, lambda text: [json.loads(line) for line in text.split("\n")[:-1]], lines=True
-    )
+    rows: list[Any] = []
+    with _damage_told(path), path.open(encoding="utf-8") as file:
+        while (line := file.readline(LARGEST + 1)).endswith("\n"):
+            rows.append(json.loads(line))
+            _count(rows[-1])
+        if len(line) > LARGEST:
+            raise _too_large(path, "a line")
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{path}: damaged, a line is no object; repair or delete it")
     return rows
 
 
-def _read(path: Path, parse: Callable[[str], Any], *, lines: bool = False) -> Any:
-    """Return the parsed content of a file; with `lines`, each part has a size of its own."""
+def _read(path: Path, parse: Callable[[str], Any]) -> Any:
+    """Return the parsed content of a file."""
+    with _damage_told(path):
+        if path.stat().st_size > LARGEST:
+            raise _too_large(path, "it")
+        content = parse(path.read_text(encoding="utf-8"))
+        _count(content)
+    return content
+
+
+def _too_large(path: Path, what: str) -> Boundless:
+    return Boundless(f"{path}: damaged, {what} has more than {LARGEST >> 20} MiB")
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Raise ValueError that names the file for anything that keeps it from being read."""
     if path.is_fifo():  # reading one would wait forever
         raise ValueError(f"{path}: damaged, it is a pipe")
     try:
-        if path.stat().st_size > LARGEST:
-            raise Boundless(f"{path}: damaged, it has more than {LARGEST >> 20} MiB")
-        content = parse(path.read_text(encoding="utf-8"))
-        for part in content if lines else [content]:
-            _count(part)
+        yield
     except RecursionError as error:
         raise Boundless(f"{path}: damaged, it is nested too deeply") from error
     except OverflowError as error:
         raise Boundless(f"{path}: damaged, it has more than {MOST:,} values") from error
     except (OSError, json.JSONDecodeError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: unreadable ({error.__class__.__name__})") from error
-    return content
 
 
 def _count(content: Any) -> None:

@@ -70,14 +70,6 @@ def test_what_cannot_be_shuffled_is_refused_before_anything_is_tuned(nasrun, her
     assert len(found["strengths"]) == 5
 
 
-def test_numbers_that_mean_nothing_are_refused_before_the_run_is_read():
-    """A negative number of edges was all but the last of them, one of shuffles was none."""
-    right = {"edges": 1, "rounds": 1, "shuffles": 1}
-    for key in right:
-        with pytest.raises(ValueError, match=f"^{key}=-1: use 0 or more"):
-            analyse("nowhere", **{**right, key: -1}, images=0, exactly=True, out=None, trust=[])
-
-
 def test_more_edges_than_there_are_are_refused(searched):
     with pytest.raises(ValueError, match="edges=11: the space has 10, use 10 or fewer"):
         analyse(

@@ -2,12 +2,13 @@
 
 import json
 import math
+import os
 
 import pytest
 from claims.conftest import CELLS, TINY, TRUE, written
 
 from nasrun.claims import reading
-from nasrun.claims.results import ResultFile, ResultLine, evaluated, values
+from nasrun.claims.results import ResultFile, ResultLine, evaluated, refuse_unwritable, values
 from nasrun.data.table import Table
 
 
@@ -22,7 +23,6 @@ def test_a_later_line_counts_and_a_cut_line_does_not(tmp_path):
     assert [line.values for line in again.of("tiny", "p")] == [{"gap": 2.0}]
     assert again.has("tiny", "p", "darts", 0)
     assert not again.has("tiny", "other", "darts", 0)
-    assert again.protocols("tiny") == {"p"}
 
 
 def test_a_damaged_line_is_named(tmp_path):
@@ -89,3 +89,13 @@ def test_a_number_that_is_none_is_no_value(here):
     path.write_text('{"claim": "tiny", "protocol": "p", "arm": "darts", "seed": 0, '
                     '"values": {"gap": null}}\n')  # fmt: skip
     assert [line.values for line in ResultFile(path).of("tiny", "p")] == [{}]
+
+
+def test_a_file_of_results_in_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "results.jsonl"
+    path.touch()
+    monkeypatch.setattr(os, "access", lambda place, mode: place != tmp_path)
+    with pytest.raises(ValueError, match=rf"results={path}: no permission to write there"):
+        refuse_unwritable(path)
+    with pytest.raises(ValueError, match=rf"results={path}: no permission to write in {tmp_path};"):
+        ResultFile(path).add(ResultLine("tiny", "p", "darts", 0))

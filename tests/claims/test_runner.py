@@ -58,6 +58,31 @@ def test_a_training_that_names_its_selector_continues_the_selection_of_its_own_a
     assert nasrun(*words).status == 0
 
 
+def test_every_later_command_is_told_where_the_data_are_as_far_as_it_takes_them(nasrun, finished):
+    made = {"search": ["search"], "select": ["select/magnitude"], "retrain": ["retrain/magnitude"]}
+    told = {}
+
+    def perform(words, folder):
+        told[" ".join(words[: 1 + (words[0] == "analyze")])] = words[2:-1]
+        return [finished / name for name in made.get(words[0], [])]
+
+    later = [("select", "x"), ("retrain", "x"), ("transfer", "dataset.root=own")]
+    later += [("analyze", part) for part in ("search", "ranks", "cells")]
+    data = {"dataset.root": "a b", "space.table": "t.csv", "task.distance.weights": "w"}
+    trial = ArmRun("tiny", "p", "darts", 0, (("search", "seed=0"), *later), {}, finished, data)
+    (done,) = Lane(perform)([trial])
+    assert done.error == ""
+    assert told == {
+        "search": [],
+        "select": ["dataset.root='a b'", "space.table='t.csv'"],
+        "retrain": ["dataset.root='a b'"],
+        "transfer": [],
+        "analyze search": ["dataset.root=a b"],
+        "analyze ranks": ["dataset.root=a b", "space.table=t.csv"],
+        "analyze cells": [],
+    }
+
+
 def test_a_measure_opens_a_search_of_a_package_that_its_arm_trusts(here, table, no_pictures):
     (here / "myscores.py").write_text(
         "from nasrun.evaluators.tabular import Tabular\nclass Mine(Tabular): pass\n"

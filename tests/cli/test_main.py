@@ -198,3 +198,13 @@ def test_a_word_that_is_not_utf_8_is_refused(nasrun, here):
         r"'dataset.root=/data/caf\udce9': is not UTF-8; rename the file or folder"
     )
     assert not list(here.iterdir())
+
+
+def test_help_of_a_verb_may_be_asked_for_in_any_order_and_that_of_a_plan_with_its_stage(nasrun):
+    told = nasrun("search", "--help").out
+    for words in (("help", "search"), ("--help", "search")):
+        assert nasrun(*words).out == told
+    assert nasrun("help", "analyze", "search").out == nasrun("analyze", "search", "--help").out
+    assert nasrun("plan", "retrain", "--help").out == nasrun("plan", "--help").out
+    assert "epochs" in nasrun("plan", "retrain", "--help", "retrain=cifar").out
+    assert "serch: unknown verb, did you mean search?" in nasrun("help", "serch").refusal

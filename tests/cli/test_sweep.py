@@ -11,6 +11,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 
+from nasrun.budget import BudgetSpent
 from nasrun.cli import sweep
 from nasrun.cli.sweep import Axis
 from nasrun.pipeline import execution
@@ -68,6 +69,21 @@ def test_a_failed_job_of_a_sweep_is_told_and_the_others_go_on(
     failed, done = (json.loads(line) for line in journal.read_text().splitlines())
     assert failed["error"] in told
     assert "run" in done
+
+
+@pytest.mark.parametrize(("others", "status"), [(None, 75), (ValueError("seed=1: no"), 2)])
+def test_a_sweep_whose_jobs_have_no_hours_left_can_be_repeated(
+    others, status, nasrun, here, small, monkeypatch
+):
+    errors = {0: BudgetSpent("budget.max_hours=1: spent"), 1: others}
+
+    def ends(plan, *others):
+        if errors[plan.seed] is not None:
+            raise errors[plan.seed]
+
+    monkeypatch.setattr(execution, "execute", ends)
+    monkeypatch.setattr("nasrun.runs.standing.score", lambda stages: 0.0)
+    assert nasrun("search", "-m", "seed=0,1", *small).status == status
 
 
 def test_what_jobs_have_finished_before_they_failed_is_in_the_table(

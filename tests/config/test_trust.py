@@ -20,3 +20,9 @@ def test_all_trusted_packages_are_imported_from_the_current_folder(here):
     assert (here / "trusted_second").exists()
     with pytest.raises(ValueError, match=r"trust=\[nowhere_at_all\]: no such package"):
         import_trusted(["nowhere_at_all"])
+    for part in ("trusted_first.missing", "trusted_first.missing.deeper"):
+        with pytest.raises(ValueError, match=rf"trust=\[{part}\]: no such package"):
+            import_trusted([part])
+    (here / "trusted_third.py").write_text("import nowhere_at_all")
+    with pytest.raises(ModuleNotFoundError):
+        import_trusted(["trusted_third"])

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from nasrun.data.cifar import Cifar10, Cifar100, Svhn
+from nasrun.data.packing import Packing, pack
 
 CPU = torch.device("cpu")
 
@@ -154,6 +155,21 @@ def test_class_folders_are_read_as_the_set_itself(paint, tmp_path):
     assert len(dataset.split("train", device=CPU)) == 20
     assert len(dataset.split("test", device=CPU)) == 20
     assert dataset.facts().mean == (0.49139968, 0.48215827, 0.44653124)
+
+
+def test_a_packed_folder_takes_the_place_of_its_class_folders(paint, tmp_path):
+    for part, count in (("train", 4), ("test", 2)):
+        for label in range(10):
+            for number in range(count):
+                paint(f"{part}/c{label}/{number}.png", size=(32, 32))
+    how = Packing(images=20, side=None, quality=95)
+    pack(str(tmp_path / "set"), tmp_path / "packed", how, lambda items, text, total: items)
+    loose, packed = (Cifar10(root=str(tmp_path / name)) for name in ("set", "packed"))
+    packed.check()
+    assert packed.contents().digest == loose.contents().digest
+    for part in ("train", "test"):
+        one, other = (each.split(part, device=CPU) for each in (loose, packed))
+        assert torch.equal(one.labels, other.labels)
 
 
 def test_class_folders_of_another_set_are_refused(paint, tmp_path):

@@ -476,6 +476,39 @@ def test_a_changed_folder_goes_on_with_no_run_and_says_what_changed(nasrun, here
     assert nasrun("search", *words, "outputs=new").status == 0
 
 
+def test_analyses_and_measures_find_data_that_were_moved_and_refuse_others(
+    nasrun, here, small, short, no_pictures
+):
+    from nasrun.claims.finished import Finished
+    from nasrun.claims.measures import SupernetRanks
+
+    root = paint("imgs", count=20)
+    words = [*folder_words(small), "dataset.root=imgs", "space=nasbench201", "strategy=random"]
+    words = [word for word in words if not word.startswith("space.")]
+    words += ["evaluator=inherited", "strategy.num_candidates=2"]
+    for verb, own in (("search", words), ("select", ["budget.threads=1"]), ("retrain", short)):
+        answer = nasrun(verb, *own)
+        assert answer.status == 0, answer.err
+    (run,) = here.glob("outputs/*/v001")
+    root.rename("moved")
+    paint("other", count=21)
+    tau = SupernetRanks(text="", data="cifar10", count=3, seed=0)
+    with pytest.raises(ValueError, match="there is no such folder"):
+        tau.fact(Finished([run / "search"]))
+    assert len(tau.fact(Finished([run / "search"], root="moved"))) == 3
+    few = ["grid=3", "images=6", "engine=serial", "budget.threads=1", "budget.device=cpu"]
+    for part, own in (
+        ("ranks", [f"run={run}", "count=9", "top=1", "against=params", "against.images=8"]),
+        ("landscape", [f"solution={run}", *few]),
+    ):
+        words = ["analyze", part, *own, f"out={part}"]
+        assert "there is no such folder" in nasrun(*words).refusal
+        refusal = nasrun(*words, "dataset.root=other").refusal
+        assert f"dataset.root: the images are not those that {run} began with" in refusal
+        answer = nasrun(*words, "dataset.root=moved")
+        assert answer.status == 0, answer.err
+
+
 def test_a_changed_transfer_folder_is_refused_and_a_moved_one_is_the_same(nasrun, here, finished):
     root = paint("set")
     words = ["transfer", "transfer=folder", "transfer.channels=2", "transfer.layers=3"]

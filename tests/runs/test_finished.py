@@ -143,3 +143,13 @@ def test_nothing_is_exported_or_analyzed_in_a_run_at_work(nasrun, finished):
     with Run(finished).lock():
         for words in (["export", finished], ["analyze", "search", f"run={finished}"]):
             assert "another nasrun process uses it" in nasrun(*words).refusal
+        refusal = nasrun("analyze", "search", f"run={finished}").refusal
+        assert "wait until that ends, or give out=DIR, another folder" in refusal
+        words = ["analyze", "search", f"run={finished / 'select/magnitude'}", "out=elsewhere"]
+        answer = nasrun(*words, "edges=0", "shuffles=0", "images=0")
+        assert answer.status == 0, answer.err
+
+
+def test_a_folder_of_a_run_that_is_no_training_is_called_so(nasrun, finished):
+    told = f"run={finished}/select/magnitude: is no training; name the run or a folder of retrain/"
+    assert told in nasrun("export", f"{finished}/select/magnitude").refusal

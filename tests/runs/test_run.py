@@ -416,6 +416,19 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
         Run.claim(tmp_path / "outputs", "a", CONFIG, RECORD)
 
 
+def test_a_family_that_cannot_be_written_is_named_with_its_key(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    access = os.access
+    own = str(tmp_path / "a")
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != own and access(path, mode))
+    for act in (
+        lambda: Run.check_writable(tmp_path, "a"),
+        lambda: Run.claim(tmp_path, "a", CONFIG, RECORD),
+    ):
+        with pytest.raises(ValueError, match=rf"^outputs={tmp_path}: no permission to write in"):
+            act()
+
+
 def test_outputs_below_a_file_are_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"outputs=.*file is not a folder"):

@@ -94,7 +94,7 @@ def test_what_has_no_effect_on_a_run_is_refused(nasrun, finished):
 
 def test_a_run_that_is_only_searched_shows_its_report(nasrun, small, capsys):
     assert nasrun("search", *small).status == 0
-    record = show.run("outputs/digits-darts-darts/v001", "cifar", ())
+    record = show.run("outputs/digits-darts-darts/v001", None, ())
     assert "genotype" not in record
     answer = nasrun("show", "outputs/digits-darts-darts/v001")
     assert answer.status == 0

@@ -21,6 +21,14 @@ def test_a_sweeper_is_given_the_last_validation_accuracy_and_no_test_accuracy():
     assert score([searched, SimpleNamespace(result=best)]) == -0.04
 
 
+def test_a_score_that_is_not_finite_is_none_to_a_sweeper():
+    lost = {"test_fid": None, "judged_by": "test_fid", "higher_is_better": False}
+    for result in (lost, {"validation_score": None}, {"validation_accuracy": None}):
+        assert math.isnan(score([SimpleNamespace(result=result)]))
+    stages = [SimpleNamespace(result={"validation_score": 0.4}), SimpleNamespace(result=lost)]
+    assert score(stages) == 0.4
+
+
 def test_what_a_stage_is_judged_by_stands_beside_the_number():
     for result, told in (
         ({"test_accuracy": 0.9, "validation_accuracy": 0.7}, ("90.00%", "test")),

@@ -31,9 +31,10 @@ from nasrun.display import Exhibit, watched
 from nasrun.divergence import Diverged, finite
 from nasrun.engines.base import Engine, refuse_unseen
 from nasrun.files import digest_of, write_json, write_whole
-from nasrun.genotype import Genotype
+from nasrun.genotype import Genotype, fingerprint
 from nasrun.pictures import measured
 from nasrun.pipeline.idle import refuse_idle_keys
+from nasrun.pipeline.source import placed
 from nasrun.pipeline.stages import RETRAIN
 from nasrun.retrain import Retrain
 from nasrun.runs.recorded import identity
@@ -142,9 +143,11 @@ def analyse(
     contents = dataset.contents()
     folder = results.place("convergence", None, out)
     settings = [nodes[RETRAIN.name], identity({"dataset": nodes["dataset"]}), budget.arithmetic]
-    kept = Measurements(folder, ["convergence", *settings, contents and contents.digest])
+    made_with = [*settings, contents and contents.digest]
+    kept = Measurements(folder, ["convergence", *made_with])
+    nodes["dataset"] = placed(nodes["dataset"])
     with results.writing(folder):
-        orders = _orders(found, range(first, first + seeds), nodes, folder)
+        orders = _orders(found, range(first, first + seeds), nodes, folder, made_with)
         (folder / WEIGHTS).mkdir(parents=True, exist_ok=True)
         _train(found, orders, recipe, budget, engine, kept)
         rows = [_row(each, own, recipe, kept) for each, own in zip(found, orders, strict=True)]
@@ -156,20 +159,29 @@ def analyse(
 
 
 def _orders(
-    found: Sequence[Named], seeds: Sequence[int], nodes: Mapping[str, Any], folder: Path
+    found: Sequence[Named],
+    seeds: Sequence[int],
+    nodes: Mapping[str, Any],
+    folder: Path,
+    made_with: object,
 ) -> list[list[TrainingOrder]]:
-    """Return the trainings of every architecture, one per seed."""
+    """Return the trainings of every architecture, one per seed.
+
+    The name of a file of weights ends with the fingerprint of what it was made with, since other
+    trainings in the folder may be of an architecture of the same name.
+    """
     orders = []
     for place, each in enumerate(found):
         parts = {"space": each.settings, "genotype": each.genotype.to_json()}
         parts |= {key: nodes[key] for key in ("dataset", RETRAIN.name)}
+        mark = fingerprint([made_with, each.settings, parts["genotype"]])[:8]
         orders.append(
             [
                 TrainingOrder(
                     place,
                     each.genotype.to_json(),
                     seed,
-                    (folder / WEIGHTS / f"{each.name}-seed{seed}.safetensors").absolute(),
+                    (folder / WEIGHTS / f"{each.name}-seed{seed}-{mark}.safetensors").absolute(),
                     json.dumps({"name": f"{each.name}, seed {seed}", **parts}, sort_keys=True),
                 )
                 for seed in seeds

@@ -12,6 +12,8 @@ from nasrun.genotype import fingerprint
 
 KEPT = "measured.jsonl"
 """Name of the file: one measurement per line, with the fingerprint of what it was made with."""
+FORMER = "scores.jsonl"
+"""Name of the file in which earlier versions of `nasrun analyze ranks` kept its scores."""
 Once = Callable[..., Any]
 """Called as `once(measure, *what)`: returns a measurement, made now unless it is known."""
 
@@ -47,6 +49,10 @@ class Measurements:
         append_line(self.path, text)
         self.found[line["made_with"]] = json.loads(text)["value"]
         return self.of(*what)
+
+    def adopt(self, value: object, *what: object) -> None:
+        """Know a measurement that another file keeps, unless this one does."""
+        self.found.setdefault(self._key(what), value)
 
     def once(self, measure: Callable[[], object], *what: object) -> Any:
         """Return a measurement, made now unless it is known."""

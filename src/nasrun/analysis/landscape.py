@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from nasrun import ops
 from nasrun.analysis import results
+from nasrun.analysis.directions import Direction, between, mix, normalised
 from nasrun.analysis.kept import Measurements
 from nasrun.analysis.solutions import Opened, Solution, moments, told_apart
 from nasrun.budget import Budget
@@ -34,8 +34,6 @@ from nasrun.streams import named
 from nasrun.tasks.base import Split
 
 RECORD = "landscape.json"
-Direction = dict[str, Tensor]
-"""A step for each parameter, by name; one that does not move is not in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +74,12 @@ class Where:
         least = min(self.images, images)
         batch_size = self.batch_size if same_batches else batches_of(least)
         return replace(self, images=least, batch_size=batch_size)
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """The settings on which the measurement at every point depends."""
+        points = ("grid", "extent", "line")
+        return {key: value for key, value in asdict(self).items() if key not in points}
 
     @property
     def places(self) -> list[float]:
@@ -156,44 +160,13 @@ class MeasureRow:
                         if name in direction:
                             parameter.add_(direction[name], alpha=step)
                 if len(buffers) == 2:
-                    _mix(network, buffers[0], buffers[1], point[0])
+                    mix(network, buffers[0], buffers[1], point[0])
             if self.where.recalibrated:
                 recalibrate(network, split, self.where.batch_size)
             return moments(network, split, self.where.batch_size)
         finally:
             network.load_state_dict({**weights, **buffers[0]})
             network.eval()
-
-
-def normalised(network: nn.Module, seed: int) -> Direction:
-    """Return a random direction whose filters have the norms of the network's filters.
-
-    A filter is a row of a weight: the weights of one output. Vectors (biases, batch norms) stay.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    found = {}
-    for name, parameter in network.named_parameters():
-        if parameter.dim() > 1:
-            w = parameter.detach()
-            d = torch.randn(w.shape, generator=generator).to(w)
-            axes = tuple(range(1, w.dim()))
-            scale = w.square().sum(axes, keepdim=True).sqrt()
-            found[name] = d * scale / (d.square().sum(axes, keepdim=True).sqrt() + 1e-10)
-    return found
-
-
-def between(first: Opened, second: Opened) -> Direction:
-    """Return the step from one solution to another; every parameter moves."""
-    ends = second.weights()
-    return {name: ends[name] - w for name, w in first.weights().items()}
-
-
-def _mix(network: nn.Module, first: Direction, second: Direction, share: float) -> None:
-    """Set running statistics to those between two solutions; variances stay positive."""
-    for name, buffer in network.named_buffers():
-        if buffer.is_floating_point():
-            between = torch.lerp(first[name], second[name], share)
-            buffer.copy_(between.clamp(min=0) if name.endswith("running_var") else between)
 
 
 def sharpness(losses: Sequence[Sequence[float]], places: Sequence[float]) -> dict[str, float]:
@@ -235,22 +208,24 @@ def analyse(
     *,
     typed: Collection[str],
     branch: str | None,
+    root: str | None,
     out: str | None,
     trust: Sequence[str],
 ) -> dict[str, Any]:
     """Measure the rows that are not kept, write, and draw.
 
     Where a part has fewer images than `where` asks for, all are used, unless `images` is among the
-    `typed` keys.
+    `typed` keys. `root` is the place of data that were moved.
     """
     import_trusted(trust)
-    found = told_apart([Solution.at(path, branch) for path in paths])
+    found = told_apart([Solution.at(path, branch, root) for path in paths])
     config = compose(overrides).config
     nodes = {key: resolve(config[key]) for key in ("budget", "engine")}
     budget, engine = build_all(nodes, trust).values()
     engine.check(budget)
     budget.apply()
     opened = [each.opened(budget, trust) for each in found]
+    found = [replace(a, contents=b.contents) for a, b in zip(found, opened, strict=True)]
     if "images" not in typed:
         most = min(each.count(where.part) for each in opened)
         where = where.at_most(most, same_batches="batch_size" in typed)
@@ -259,7 +234,7 @@ def analyse(
     if where.line:
         _refuse_unlike(found, opened)
     folder = results.place("landscape", None, out)
-    kept = Measurements(folder, ["landscape", asdict(where)])
+    kept = Measurements(folder, ["landscape", where.shared, budget.arithmetic])
     rows = [
         GridRow((each,), tuple((x, y) for x in where.places))
         for each in found
@@ -289,7 +264,7 @@ def analyse(
 
 
 def _what(row: GridRow) -> tuple[object, ...]:
-    return *(end.digest for end in row.ends), row.points
+    return *((end.digest, end.contents) for end in row.ends), row.points
 
 
 def _refuse_unlike(found: Sequence[Solution], opened: Sequence[Opened]) -> None:

@@ -1,7 +1,7 @@
 """Ranks a sample of architectures by scores, and compares with a table or with brief training.
 
-Each number is written to `scores.jsonl` as soon as it is known, so that an interrupted command
-resumes. The true values are read only after all architectures are scored.
+Each number is kept as soon as it is known, so that an interrupted command resumes. The true values
+are read only after all architectures are scored.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import numpy as np
 
 from nasrun.analysis import results
 from nasrun.analysis.agreement import agreement, joined, placed
+from nasrun.analysis.kept import FORMER, Measurements
 from nasrun.analysis.scorers import Sample, Scorer
 from nasrun.data.table import Measured, Table, header, true_columns
 from nasrun.display import Exhibit, watched
-from nasrun.files import append_line, as_json, read_lines, write_json
+from nasrun.files import read_lines, write_json
 from nasrun.genotype import Genotype
 from nasrun.pictures import plots
 
@@ -45,38 +46,36 @@ def column_of(path: Path, column: str | None, data: str | None) -> str:
 
 def score(
     sample: Sample, scorers: Sequence[Scorer], drawn: Sequence[Genotype], folder: Path
-) -> list[dict[str, Any]]:
-    """Append the missing scores, one scorer after the other, and return the lines of this sample.
+) -> dict[str, list[Mapping[str, Any]]]:
+    """Make and keep the missing scores, one scorer after the other; return all by their scorers.
 
     The file may have scores of other samples, as of another seed. Raises BudgetSpent.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "scores.jsonl"
-    texts = dict(enumerate(map(sample.space.render, drawn)))
-
-    def own() -> list[dict[str, Any]]:
-        return [x for x in read_lines(path) if texts.get(x["place"]) == x["architecture"]]
-
-    done = {(line["made_with"], line["place"]) for line in own()}
-    begun = False
+    kept = Measurements(folder, "ranks")
+    for line in read_lines(folder / FORMER):
+        what = (line["score"], line["place"], line["architecture"], line["made_with"])
+        kept.adopt({key: line[key] for key in ("numbers", "seconds")}, *what)
+    texts = list(map(sample.space.render, drawn))
+    begun, found = False, dict[str, list[Mapping[str, Any]]]()
     for scorer in scorers:
-        left = [place for place in texts if (scorer.identity, place) not in done]
+        whats = [(scorer.name, *each, scorer.identity) for each in enumerate(texts)]
+        left = [place for place, what in enumerate(whats) if not kept.has(*what)]
         for place in watched(left, f"scoring by {scorer.name}", len(left)):
             if begun and sample.budget is not None:  # a command has one score at least
                 sample.budget.check()
-            append_line(path, as_json(_line(scorer, place, drawn[place], texts[place])))
+            kept.add(_scored(scorer, place, drawn[place]), *whats[place])
             begun = True
-    return own()
+        found[scorer.identity] = [
+            {"architecture": text, **kept.of(*what)}
+            for text, what in zip(texts, whats, strict=True)
+        ]
+    return found
 
 
-def _line(scorer: Scorer, place: int, genotype: Genotype, text: str) -> dict[str, Any]:
+def _scored(scorer: Scorer, place: int, genotype: Genotype) -> dict[str, Any]:
     before = perf_counter()
     numbers = scorer.numbers(place, genotype)
     return {
-        "score": scorer.name,
-        "made_with": scorer.identity,
-        "place": place,
-        "architecture": text,
         "numbers": {name: value for name, value in numbers.items() if math.isfinite(value)},
         "seconds": round(perf_counter() - before, 4),
     }
@@ -147,13 +146,14 @@ def analyse(
     with results.writing(folder):
         drawn = sample.draw(number)
         lines = score(sample, [*scorers, *([] if judge is None else [judge])], drawn, folder)
-        of = {s.name: [x for x in lines if x["made_with"] == s.identity] for s in scorers}
-        columns = {k: v for s in scorers for k, v in columns_of(s, of[s.name]).items()}
-        seconds = {name: statistics.median(x["seconds"] for x in some) for name, some in of.items()}
+        columns = {k: v for s in scorers for k, v in columns_of(s, lines[s.identity]).items()}
+        seconds = {
+            s.name: statistics.median(x["seconds"] for x in lines[s.identity]) for s in scorers
+        }
         if isinstance(source, Path):
             truth = sample.truth(drawn, Table.read(source).columns[true])
         else:
-            truth = _judged(source, lines)
+            truth = _judged(source, lines[source.identity])
         record = {
             "truth": true,
             "table": str(source) if isinstance(source, Path) else None,
@@ -180,8 +180,7 @@ def truth_table(sample: Sample, table: str | None) -> Path:
 
 def _judged(judge: Scorer, lines: Sequence[Mapping[str, Any]]) -> Column:
     """Return the judge's finite scores; ValueError if there are fewer than two."""
-    own = [line for line in lines if line["made_with"] == judge.identity]
-    scores = next(iter(columns_of(judge, own).values()), {})
+    scores = next(iter(columns_of(judge, lines).values()), {})
     found = {each: value for each, value in scores.items() if math.isfinite(value)}
     if len(found) < 2:
         raise ValueError(

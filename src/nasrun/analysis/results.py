@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from nasrun.pipeline.source import find_run
@@ -32,8 +32,16 @@ def place(part: str, run: str | None, out: str | None) -> Path:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Lock the run around a part's folder in the context, if there is one."""
+    """Lock the run around a part's folder in the context, if there is one.
+
+    Without it, as with `out`, the run is only read.
+    """
     around = (Run(path) for path in folder.absolute().parents)
     home = next((run for run in around if run.exists), None)
-    with nullcontext() if home is None else home.lock():
+    with ExitStack() as locks:
+        if home is not None:
+            try:
+                locks.enter_context(home.lock())
+            except ValueError as error:
+                raise ValueError(f"{error}, or give out=DIR, another folder") from error
         yield

@@ -31,10 +31,10 @@ from nasrun.evaluators.inherited import Inherited
 from nasrun.evaluators.untrained import Untrained
 from nasrun.genotype import NONE, Genotype, fingerprint
 from nasrun.pipeline.refusals import refuse_strangers
+from nasrun.pipeline.source import find_run
 from nasrun.pipeline.stages import SCALE, SEARCH
 from nasrun.runs.finished import load_search
 from nasrun.runs.recorded import identity
-from nasrun.runs.run import Run
 from nasrun.spaces.base import entry_of
 from nasrun.spaces.decision import DecisionSpace
 from nasrun.spaces.layout import Layout
@@ -263,11 +263,19 @@ def refuse_trained_first(word: str, evaluator: Evaluator) -> None:
 
 
 def of_run(
-    path: str, images: int | None, seed: int, judge: Referee | None, trusted: Sequence[str]
+    path: str,
+    images: int | None,
+    seed: int,
+    judge: Referee | None,
+    trusted: Sequence[str],
+    root: str | None = None,
 ) -> tuple[Sample, list[Scorer], Scorer | None]:
-    """Return the sample, the scorers of a finished search with the controls, and the judge."""
-    strategy = load_search(path, trusted)
-    run = Run.open(Path(path).expanduser())
+    """Return the sample, the scorers of a finished search with the controls, and the judge.
+
+    `root` is the place of data that were moved.
+    """
+    strategy = load_search(path, trusted, root)
+    run = find_run(str(Path(path).expanduser()))
     record = run.record
     asked = _asked(path, strategy, images, record["fingerprint"])
     assert isinstance(strategy, SupernetStrategy | EvaluatedSearch)

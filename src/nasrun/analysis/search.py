@@ -19,7 +19,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -37,8 +36,8 @@ from nasrun.display import Exhibit, percent, watched
 from nasrun.files import write_json
 from nasrun.genotype import NONE, SKIP
 from nasrun.pictures import measured
+from nasrun.pipeline.source import find_run
 from nasrun.runs.finished import load_search
-from nasrun.runs.run import Run
 from nasrun.stage import Metrics
 from nasrun.strategies.base import SupernetStrategy
 from nasrun.strategies.curvature import Curvature
@@ -134,18 +133,17 @@ def analyse(
     exactly: bool,
     out: str | None,
     trust: Sequence[str],
+    root: str | None = None,
 ) -> dict[str, Any]:
     """Make all measurements on a run's search that are not known yet, write and draw them.
 
     Where the validation part has fewer images, all are used, unless it must be `exactly` `images`.
+    `root` is the place of data that were moved.
     """
-    for key, value in (("edges", edges), ("rounds", rounds), ("shuffles", shuffles)):
-        if value < 0:
-            raise ValueError(f"{key}={value}: use 0 or more")
     folder = results.place("search", run, out)
-    home = Run.open(Path(run))
-    with home.lock():
-        strategy = load_search(run, trust)
+    home = find_run(run)
+    with results.writing(folder):
+        strategy = load_search(run, trust, root)
         if not isinstance(strategy, SupernetStrategy):
             raise ValueError(
                 f"run={run}: its strategy leaves {strategy.leaves}, not a supernet; name the run "

@@ -22,7 +22,7 @@ from nasrun.genotype import Genotype
 from nasrun.networks import ImageClassifier
 from nasrun.pipeline.stages import RETRAIN
 from nasrun.retrain import Retrain
-from nasrun.runs.finished import trained_folder
+from nasrun.runs.finished import moved, trained_folder
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import WEIGHTS
 from nasrun.spaces.base import ClassifierSpace
@@ -35,7 +35,8 @@ class Solution:
     """A trained network: its parts as settings, and the file of its weights.
 
     `full_name` tells it from others of this `name`. `digest` is that of the weights; it can be sent
-    to another process.
+    to another process. `run` is the one that trained it, `None` for `nasrun analyze convergence`.
+    `contents` is the digest of its data's files, where it is known.
     """
 
     name: str
@@ -44,14 +45,22 @@ class Solution:
     genotype: Mapping[str, object]
     file: Path
     digest: str
+    run: Run | None = None
+    contents: str | None = None
 
     @classmethod
-    def at(cls, path: str, branch: str | None) -> Solution:
-        """Return the solution in a file of weights, or in a run; ValueError if there is none."""
+    def at(cls, path: str, branch: str | None, root: str | None = None) -> Solution:
+        """Return the solution in a file of weights, or in a run; ValueError if there is none.
+
+        `root` is the place of its data, if they were moved.
+        """
         file = Path(path).expanduser()
         if file.suffix == ".safetensors" and file.is_file() and file.name != WEIGHTS:
-            return cls._of_file(path, file)
-        return cls._of_run(file.parent if file.name == WEIGHTS else file, branch)
+            found = cls._of_file(path, file)
+        else:
+            found = cls._of_run(file.parent if file.name == WEIGHTS else file, branch)
+        data = moved(found.nodes["dataset"], root)
+        return replace(found, nodes={**found.nodes, "dataset": data})
 
     @classmethod
     def _of_file(cls, path: str, file: Path) -> Solution:
@@ -79,15 +88,19 @@ class Solution:
         nodes[RETRAIN.name] = folder.config[RETRAIN.name]
         file = folder.path / WEIGHTS
         name, genotype = folder.branch, folder.config["genotype"]
-        return cls(name, str(folder.path), nodes, genotype, file.absolute(), digest_of(file))
+        full = str(folder.path)
+        return cls(name, full, nodes, genotype, file.absolute(), digest_of(file), run)
 
     def opened(self, budget: Budget, trust: Sequence[str]) -> Opened:
-        """Return its network and data."""
+        """Return its network and data; ValueError if these are not those of its run."""
         from safetensors.torch import load_file
 
         space, dataset, recipe = build_all(dict(self.nodes), trust).values()
         assert isinstance(recipe, Retrain) and isinstance(space, ClassifierSpace)
         dataset.check()
+        contents = dataset.contents()
+        if self.run is not None:
+            self.run.refuse_other(contents)
         recipe.task.begin(dataset, budget)
         genotype = space.check(Genotype.from_json(self.genotype))
         network = space.network(
@@ -97,7 +110,8 @@ class Solution:
             layout=recipe.layout,
         )
         network.load_state_dict(load_file(self.file))
-        return Opened(network.to(budget.torch_device).eval(), recipe)
+        network = network.to(budget.torch_device).eval()
+        return Opened(network, recipe, contents and contents.digest)
 
 
 def told_apart(found: Sequence[Solution]) -> list[Solution]:
@@ -113,10 +127,14 @@ def told_apart(found: Sequence[Solution]) -> list[Solution]:
 
 @dataclass(frozen=True)
 class Opened:
-    """A solution's network, and the recipe, whose task has its data."""
+    """A solution's network, and the recipe, whose task has its data.
+
+    contents: digest of the files of these data; `None` if settings already identify them.
+    """
 
     network: ImageClassifier
     recipe: Retrain
+    contents: str | None
 
     def count(self, part: Part) -> int:
         """Return the number of images of a part."""

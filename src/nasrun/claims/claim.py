@@ -40,8 +40,8 @@ class Claim:
         by arm. source: where they stand.
     needs: keys that a user has to type, such as `dataset.root`. words: words of the first command
         of every arm. arms: the commands of each arm, without a seed; later ones continue the run of
-        the first. minutes: core-minutes that an arm takes per seed. alone: whether an arm uses all
-        cores, so that arms run one after the other.
+        the first. minutes: core-minutes that an arm takes per seed. alone: whether an arm needs all
+        cores or the memory of the machine, so that arms run one after the other.
     measures: what is read from a finished arm. floor: the least value of a measure with which a
         seed counts. comparisons: the tests. alpha: the level of all tests that decide, after the
         `correction`. seeds: the number of seeds; first: the first seed of an arm, if it is not 0.

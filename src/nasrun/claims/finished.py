@@ -16,11 +16,13 @@ from nasrun.runs.stage_folder import StageFolder
 class Finished:
     """The folders of the finished stages and analyses of an arm, in the order of its commands.
 
-    trusted: the packages outside nasrun that its commands name.
+    trusted: the packages outside nasrun that its commands name. root: the place of its data,
+    `None` for the one that its run has recorded.
     """
 
     folders: Sequence[Path]
     trusted: Sequence[str] = ()
+    root: str | None = None
 
     @property
     def run(self) -> Run:

@@ -216,7 +216,7 @@ class BestOfFirst(LookedUp):
         from nasrun.runs.finished import load_search
         from nasrun.strategies.evaluated import EvaluatedSearch
 
-        strategy = load_search(finished.run.path, finished.trusted)
+        strategy = load_search(finished.run.path, finished.trusted, finished.root)
         if not isinstance(strategy, EvaluatedSearch):
             raise ValueError(f"{finished.run.path}: a search without candidates; use another")
         first = strategy.candidates[: self.count]
@@ -245,7 +245,7 @@ class SupernetRanks(LookedUp):
         from nasrun.runs.finished import load_search
         from nasrun.strategies.evaluated import EvaluatedSearch
 
-        strategy = load_search(finished.run.path, finished.trusted)
+        strategy = load_search(finished.run.path, finished.trusted, finished.root)
         if not isinstance(strategy, EvaluatedSearch) or strategy.shared_score is None:
             raise ValueError(f"{finished.run.path}: its supernet scores nothing; use another")
         generator = torch.Generator().manual_seed(self.seed)

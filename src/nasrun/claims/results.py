@@ -87,10 +87,6 @@ class ResultFile:
             if line.claim == name and line.protocol == protocol
         ]
 
-    def protocols(self, name: str) -> set[str]:
-        """Return the protocols of which a claim has results."""
-        return {line.protocol for line in self._lines.values() if line.claim == name}
-
     def has(self, name: str, protocol: str | None, arm: str, seed: int) -> bool:
         """Return whether an arm has its result with a seed."""
         return (name, protocol, arm, seed) in self._lines
@@ -98,14 +94,14 @@ class ResultFile:
     def add(self, line: ResultLine) -> None:
         """Append a line."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with held(self.path.parent, wait=True):
+        with held(self.path.parent, f"results={self.path}", wait=True):
             append_line(self.path, line.text())
         self._lines[_key(line)] = line
 
     def look_up(self, name: str, claim: Claim, table: Table) -> None:
         """Give the lines of a claim the values that need a table, and add its controls."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with held(self.path.parent, wait=True):
+        with held(self.path.parent, f"results={self.path}", wait=True):
             self._lines = self._read()  # another claim may have got results meanwhile
             for line in self.of(name, claim.frozen):
                 values = evaluated(claim, line.facts, table)
@@ -124,7 +120,8 @@ def refuse_unwritable(path: Path) -> None:
     existing = next(p for p in (path, *path.absolute().parents) if p.exists())
     if existing.is_dir() == (existing == path):
         raise ValueError(f"results={path}: {existing} is in its place; name another file")
-    if not os.access(existing, os.W_OK):
+    folder = existing if existing.is_dir() else existing.parent  # the file is replaced there
+    if not all(os.access(place, os.W_OK) for place in (existing, folder)):
         raise ValueError(f"results={path}: no permission to write there; name another file")
 
 

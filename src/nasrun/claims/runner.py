@@ -8,11 +8,12 @@ in its stage. Tables are read when all of it is done.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import process_time
 from typing import Any
 
+from nasrun.budget import BudgetSpent
 from nasrun.claims.claim import Claim
 from nasrun.claims.finished import Finished
 from nasrun.claims.measures import Gauge
@@ -24,20 +25,26 @@ from nasrun.machine import cores, processor
 
 Perform = Callable[[Sequence[str], Path], list[Path]]
 """Runs a command below a folder and returns those that it made; ValueError, in one line, if it
-fails."""
+fails, and BudgetSpent if its hours are spent."""
 RUNS = "runs"
 """The folder of all runs, below that of the claims."""
 TRAININGS = ("retrain", "transfer")
 """Verbs that train what an arm has selected."""
 SELECTORS = ("selector", "method")
 """Keys that name a selector."""
+DATA_OF = {
+    "select": ("dataset.root", "space.table"),
+    **dict.fromkeys((*TRAININGS, "analyze search"), ("dataset.root",)),
+    "analyze ranks": ("dataset.root", "space.table"),
+}
+"""Keys of data that a later command takes, by its verb or its part of `analyze`."""
 
 
 @dataclass(frozen=True)
 class ArmRun:
-    """An arm of a claim with a seed: its commands, of which only the first names data and seed.
+    """An arm of a claim with a seed: its commands, of which only the first names the seed.
 
-    folder: where its runs lie.
+    folder: where its runs lie. data: the places of its data, by key.
     """
 
     claim: str
@@ -47,6 +54,7 @@ class ArmRun:
     commands: tuple[tuple[str, ...], ...]
     measures: Mapping[str, Gauge]
     folder: Path
+    data: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def trusted(self) -> list[str]:
@@ -57,11 +65,12 @@ class ArmRun:
 
 @dataclass(frozen=True)
 class Done:
-    """The end of a trial: its line, or why it failed."""
+    """The end of a trial: its line, or why it failed; `spent` if only its hours are spent."""
 
     trial: ArmRun
     line: ResultLine | None
     error: str = ""
+    spent: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,12 +87,28 @@ class Lane:
         before = process_time()
         try:
             for place, words in enumerate(trial.commands):
-                source = [_run_of(folders, words)] if place else []
+                source = [*_given(trial.data, words), _run_of(folders, words)] if place else []
                 folders += self.perform([*words, *source], trial.folder)
-            finished = Finished(folders, trial.trusted)
+            finished = Finished(folders, trial.trusted, trial.data.get("dataset.root"))
             return Done(trial, measured(trial, finished, process_time() - before))
-        except ValueError as error:
-            return Done(trial, None, str(error))
+        except (ValueError, BudgetSpent) as error:
+            return Done(trial, None, str(error), isinstance(error, BudgetSpent))
+
+
+def _given(data: Mapping[str, str], words: Sequence[str]) -> list[str]:
+    """Return the words that tell a later command where the data are, as far as it takes them.
+
+    The run records their place, from which they may have been moved since.
+    """
+    analyses = words[0] == "analyze"
+    taken = DATA_OF.get(" ".join(words[: 1 + analyses]), ())
+    typed = [*map(key_of, words)]
+    idle = [*typed, *(["space.table"] if "against" in typed else [])]
+    return [
+        f"{key}={data[key] if analyses else quoted(data[key])}"
+        for key in taken
+        if key in data and key not in idle
+    ]
 
 
 def _run_of(folders: Sequence[Path], words: Sequence[str]) -> str:
@@ -139,7 +164,7 @@ def missing(
     data: Mapping[str, str],
 ) -> list[ArmRun]:
     """Return the trials of these arms without a result, seed by seed."""
-    given = [f"{key}={quoted(data[key])}" for key in claim.needs]
+    given = {key: data[key] for key in claim.needs}
     trials = []
     for place in range(seeds):
         for arm in arms:
@@ -147,11 +172,18 @@ def missing(
             if results.has(name, claim.frozen, arm, seed):
                 continue
             first, *later = claim.commands(arm)
-            first += [f"seed={seed}", *given]
+            first += [f"seed={seed}", *(f"{key}={quoted(text)}" for key, text in given.items())]
             commands = (tuple(first), *map(tuple, later))
             trials.append(
                 ArmRun(
-                    name, str(claim.frozen), arm, seed, commands, dict(claim.measures), root / RUNS
+                    name,
+                    str(claim.frozen),
+                    arm,
+                    seed,
+                    commands,
+                    dict(claim.measures),
+                    root / RUNS,
+                    given,
                 )
             )
     return trials
@@ -173,18 +205,19 @@ def run(
     jobs: int,
     tell: Callable[[Done], None],
     stopped: Callable[[], bool],
-) -> bool:
-    """Run the trials on an engine, keep what each found, and return whether none has failed.
+) -> list[Done]:
+    """Run the trials on an engine, keep what each found, and return those that have failed.
 
     It ends early if the claim is `stopped` by what was found. Raises ValueError if a process dies.
     """
     engine: Engine = Serial() if jobs == 1 else Pool(processes=jobs, retries=0)
-    waiting, well = lanes(trials), True
+    waiting, failed = lanes(trials), list[Done]()
     try:
         for _, ended in engine.run(Lane(perform), waiting, jobs):
             for done in ended:
-                well = well and done.line is not None
-                if done.line is not None:
+                if done.line is None:
+                    failed.append(done)
+                else:
                     results.add(_with_values(claim, done.line))
                 tell(done)
             if stopped():
@@ -196,7 +229,7 @@ def run(
         ) from error
     finally:
         engine.close()
-    return well
+    return failed
 
 
 def _with_values(claim: Claim, line: ResultLine) -> ResultLine:

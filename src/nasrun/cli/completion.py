@@ -55,8 +55,8 @@ def complete(arguments: Sequence[str]) -> int:
 
 def _overrides(verb: Verb, before: Sequence[str]) -> Sequence[str]:
     """Return the words that Hydra composes to know which keys there are."""
-    _, others = apart([word for word in before if "=" in word], verb.keys)
-    with suppress(ValueError):  # a flag that is not known
+    with suppress(ValueError):  # a flag that is not known, or a key that is typed twice
+        _, others = apart([word for word in before if "=" in word], verb.keys)
         return Line.parse(verb.name, others).overrides
     return ()
 

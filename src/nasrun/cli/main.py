@@ -19,7 +19,7 @@ from nasrun.cli.ending import heard
 from nasrun.cli.screen import refused
 from nasrun.cli.verb import columns, terminal_width
 from nasrun.cli.verbs import VERBS
-from nasrun.config.words import did_you_mean
+from nasrun.config.words import suggestion
 from nasrun.world import Lost
 
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
                 status = dispatch(words)
             except BudgetSpent as spent:
                 print(spent)
-                status = 75
+                status = screen.SPENT
             sys.stdout.flush()
     except BrokenPipeError:  # `nasrun list | head`
         status = 128 + signal.SIGPIPE
@@ -89,6 +89,8 @@ def dispatch(arguments: list[str]) -> int:
         if any("\ud800" <= letter <= "\udfff" for letter in word):
             raise ValueError(f"{word!a}: is not UTF-8; rename the file or folder")
     if not arguments or arguments[0] in ("-h", "--help", "help"):
+        if arguments[1:]:
+            return dispatch([*arguments[1:], "--help"])
         print(_help())
         return 0
     if arguments[0] == "--version":
@@ -100,11 +102,11 @@ def dispatch(arguments: list[str]) -> int:
     if word in MOVED:
         raise ValueError(f"{word}: is a part of analyze now; type `nasrun {MOVED[word]}`")
     if word not in VERBS:
-        hint = did_you_mean(word, VERBS) or f"; the verbs are {', '.join(VERBS)}"
+        hint = suggestion(word, VERBS, "the verbs are")
         raise ValueError(f"{word}: unknown verb{hint}")
     verb, rest = VERBS[word].meant(rest)
     if "-h" in rest or "--help" in rest:
-        if named := [word for word in rest if word not in ("-h", "--help")]:
+        if named := verb.asked(rest):
             verb.describe(named)
         else:
             print("\n".join(verb.help()))

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from nasrun.budget import BudgetSpent
 from nasrun.cli import screen
 from nasrun.cli.line import Line
 from nasrun.cli.parts import PARTS
@@ -22,14 +21,14 @@ ANALYZE = "analyze"
 def perform(words: Sequence[str], folder: Path) -> list[Path]:
     """Run a command below a folder and return the folders that it made.
 
-    ValueError, in one line, if it fails.
+    ValueError, in one line, if it fails; BudgetSpent if its hours are spent.
     """
 
     warnings.showwarning = screen.warn  # in another process, too
     try:
         with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
             return _analyze(words, folder) if words[0] == ANALYZE else _run(words, folder)
-    except (ValueError, OSError, RuntimeError, MemoryError, BudgetSpent) as error:
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
         if os.environ.get("NASRUN_TRACEBACK"):
             raise
         raise ValueError(screen.told(error)) from error
@@ -49,9 +48,12 @@ def check(commands: Sequence[Sequence[str]]) -> None:
             continue
         line = Line.parse(verb, words)
         line.refuse_flags()
-        if place:
-            compose(line.overrides)
-        else:
+        processes = compose(line.overrides).config["budget"]["processes"]
+        if processes not in (1, "auto"):
+            raise ValueError(
+                f"budget.processes={processes}: an arm of a claim has one process; leave it out"
+            )
+        if not place:
             plan_of(line, source_of(line))
 
 

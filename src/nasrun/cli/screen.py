@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,19 @@ def refused(error: ValueError | OSError) -> int:
         raise error
     _say(told(error))
     return 2
+
+
+SPENT = 75
+"""The exit status of a command whose budget's hours are spent."""
+
+
+def status(failed: Iterable[bool]) -> int:
+    """Return the exit status of a command of many jobs, by whether each failed one is only spent.
+
+    If the hours of all failed ones are spent, the same command continues them.
+    """
+    spent = list(failed)
+    return 0 if not spent else SPENT if all(spent) else 2
 
 
 def _say(text: str, before: str = "") -> None:

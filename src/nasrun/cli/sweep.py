@@ -17,6 +17,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from nasrun.budget import BudgetSpent
 from nasrun.cli import screen
 from nasrun.cli.hydra_app import run_hydra
 from nasrun.cli.line import Line
@@ -71,7 +72,7 @@ def run_sweep(line: Line) -> int:
     failed = _print_table(records)
     if stopped is not None:
         raise stopped
-    return 2 if failed else 0
+    return screen.status(record.get("spent", False) for record in failed)
 
 
 def _run_jobs(
@@ -118,8 +119,8 @@ def _of_sweeper(sweeper: Mapping[str, Any], typed: Sequence[str]) -> list[str]:
     return [f"{key}={value}" for key, value in known.items() if key not in given]
 
 
-def _print_table(records: Sequence[Mapping[str, Any]]) -> bool:
-    """Print the runs of a sweep and the errors of its jobs; return whether there is an error."""
+def _print_table(records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Print the runs of a sweep and the errors of its jobs; return the records with an error."""
     from nasrun.runs.comparison import print_runs
 
     done = {Path(stage) for record in records for stage in record.get("stages", ())}
@@ -128,7 +129,7 @@ def _print_table(records: Sequence[Mapping[str, Any]]) -> bool:
     failed = [record for record in records if "error" in record]
     for record in failed:
         print(f"nasrun: {' '.join(record['overrides'])}: {record['error']}", file=sys.stderr)
-    return bool(failed)
+    return failed
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class Sweep:
         except Exception as error:  # noqa: BLE001  whatever ends one job, the others go on
             if os.environ.get("NASRUN_TRACEBACK"):
                 traceback.print_exc()
-            record["error"] = screen.told(error)
+            record |= {"error": screen.told(error), "spent": isinstance(error, BudgetSpent)}
             console.print(f"nasrun: {record['error']}")
         record |= left.facts()
         self._write(record)

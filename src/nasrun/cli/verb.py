@@ -26,7 +26,7 @@ class Verb:
     offers: possible next words after the given ones, besides its keys. composed: its words are
     overrides of the configuration, of which it reads the groups and keys `reads`. keeps: the parts
     of its work, such as rounds, that it keeps when it is interrupted and then repeated. parts:
-    verbs one of which its first word names.
+    verbs one of which its first word names. stages: words one of which may come first.
     """
 
     name: str
@@ -41,12 +41,18 @@ class Verb:
     reads: tuple[str, ...] = ()
     keeps: str = ""
     parts: Mapping[str, Verb] = field(default_factory=dict)
+    stages: tuple[str, ...] = ()
 
     def meant(self, words: Sequence[str]) -> tuple[Verb, list[str]]:
         """Return the part that the first word names, or this verb, and the words behind it."""
         if words and words[0] in self.parts:
             return self.parts[words[0]], list(words[1:])
         return self, list(words)
+
+    def asked(self, words: Sequence[str]) -> list[str]:
+        """Return those of the words beside `--help` that ask for more than the verb's own help."""
+        named = [word for word in words if word not in ("-h", "--help")]
+        return named[1:] if named and named[0] in self.stages else named
 
     def describe(self, words: Sequence[str]) -> None:
         """Print the tables of `nasrun NAME --help GROUP=option`; ValueError for other words."""

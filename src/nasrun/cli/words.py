@@ -6,19 +6,37 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from nasrun.config.words import did_you_mean
+from nasrun.config.words import suggestion
 
 
 def sorted_out(words: Sequence[str], known: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """Return the `key=value` words and the others, `~` expanded; ValueError for unknown keys."""
+    """Return the `key=value` words and the others, `~` expanded; ValueError for unknown keys.
+
+    A word with an unknown key that is the path of a file or folder is no such word.
+    """
     from nasrun.config import at_home
 
-    keys = dict(word.split("=", 1) for word in words if "=" in word)
-    for key in keys:
-        if key not in known:
-            hint = did_you_mean(key, known) or f"; there are {', '.join(known)}"
-            raise ValueError(f"{key}: unknown key{hint}")
-    return at_home(keys), [at_home(word) for word in words if "=" not in word]
+    typed, others = [], []
+    for word in words:
+        key, equals, _ = word.partition("=")
+        if not equals or (key not in known and Path(at_home(word)).exists()):
+            others.append(at_home(word))
+        elif key in known:
+            typed.append(word)
+        else:
+            raise ValueError(f"{key}: unknown key{suggestion(key, known)}")
+    return at_home(_once(typed)), others
+
+
+def _once(typed: Sequence[str]) -> dict[str, str]:
+    """Return `key=value` words by their keys; ValueError for a key that is typed twice."""
+    keys: dict[str, str] = {}
+    for word in typed:
+        key, _, value = word.partition("=")
+        if key in keys:
+            raise ValueError(f"{word}: {key}={keys[key]} is typed, too; leave one of the two out")
+        keys[key] = value
+    return keys
 
 
 def apart(words: Sequence[str], own: Iterable[str]) -> tuple[dict[str, str], list[str]]:
@@ -28,7 +46,7 @@ def apart(words: Sequence[str], own: Iterable[str]) -> tuple[dict[str, str], lis
     known = tuple(f"{key}=" for key in own)
     typed = [word for word in words if word.startswith(known)]
     others = [word for word in words if not word.startswith(known)]
-    return at_home(dict(word.split("=", 1) for word in typed)), others
+    return at_home(_once(typed)), others
 
 
 def whole(keys: Mapping[str, str], name: str, default: int, *, least: int) -> int:
@@ -49,6 +67,16 @@ def one_of(keys: Mapping[str, str], name: str, known: Sequence[str]) -> str:
     if word not in known:
         raise ValueError(f"{name}={word}: use {', '.join(known[:-1])} or {known[-1]}")
     return word
+
+
+def outputs_of(keys: Mapping[str, str], runs: Sequence[str] = ()) -> Path:
+    """Return the folder of all runs; ValueError if a typed one is missing, or runs are named."""
+    outputs = Path(keys.get("outputs", "outputs"))
+    if "outputs" in keys and runs:
+        raise ValueError(f"outputs={outputs}: has no effect with runs; leave it out")
+    if "outputs" in keys and not outputs.is_dir():
+        raise ValueError(f"outputs={outputs}: there is no such folder; name another")
+    return outputs
 
 
 def new_file(keys: Mapping[str, str], name: str, default: str) -> Path:

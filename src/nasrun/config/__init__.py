@@ -29,7 +29,7 @@ from nasrun.config.home import at_home
 from nasrun.config.keys import GENOTYPES, GROUPS, OPTIMIZERS, Frame
 from nasrun.config.named import beneath_names
 from nasrun.config.trust import import_trusted
-from nasrun.config.words import did_you_mean, key_of, root_of
+from nasrun.config.words import did_you_mean, key_of, root_of, suggestion
 
 __all__ = [
     "GENOTYPES",
@@ -63,6 +63,7 @@ __all__ = [
     "resolve",
     "root_of",
     "search_folders",
+    "suggestion",
     "trackers_for_all",
     "value_at",
 ]

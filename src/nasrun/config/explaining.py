@@ -18,7 +18,7 @@ from nasrun.config.folders import behaviour, conf_folder, options, search_folder
 from nasrun.config.keys import FORMER, GROUPS, TRACKER, Frame
 from nasrun.config.kinds import Several
 from nasrun.config.reading import signature
-from nasrun.config.words import did_you_mean, fault_of_path, key_of, parsed
+from nasrun.config.words import did_you_mean, fault_of_path, key_of, parsed, suggestion
 
 OPTIONAL = ("selector", "retrain", "transfer")
 """Groups whose stage `nasrun run` can leave out."""
@@ -147,8 +147,7 @@ def _wrong_option(group: str, chosen: Iterable[str], known: Mapping[str, str]) -
 
 
 def _unknown_option(group: str, option: str, known: Iterable[str]) -> str:
-    hint = did_you_mean(option, known) or f"; there are {', '.join(known)}"
-    return f"{group}={option}: unknown option{hint}"
+    return f"{group}={option}: unknown option{suggestion(option, known)}"
 
 
 def _in_file(text: str, folders: Sequence[Path]) -> str:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nasrun.config.folders import conf_folder, options
 from nasrun.config.keys import OPTIMIZERS
-from nasrun.config.words import did_you_mean, key_of
+from nasrun.config.words import key_of, suggestion
 from nasrun.files import read_yaml
 
 SCORES = "evaluator"
@@ -92,7 +92,7 @@ def _with_formulas(override: str, folders: Sequence[Path]) -> str:
     formulas = []
     for name in value.strip("[] ").replace(" ", "").split(","):
         if name not in known:
-            hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
+            hint = suggestion(name, known)
             raise ValueError(f"{override}: {name} is no score of untrained networks{hint}")
         formulas += known[name]
     return f"{key}={_text(formulas)}"

@@ -29,7 +29,7 @@ def import_trusted(packages: Sequence[str]) -> None:
         try:
             import_module(package)
         except ModuleNotFoundError as error:
-            if error.name != package.split(".")[0]:
+            if not f"{package}.".startswith(f"{error.name}."):  # a package that this one imports
                 raise
             raise ValueError(
                 f"trust=[{package}]: no such package here or installed; install it, or name another"

@@ -15,6 +15,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f", did you mean {near[0]}?" if near else ""
 
 
+def suggestion(word: str, known: Iterable[str], there_are: str = "there are") -> str:
+    """Return the close word as above, else all known words: `; there are A, B`."""
+    names = list(known)
+    return did_you_mean(word, names) or f"; {there_are} {', '.join(names) or 'none'}"
+
+
 def key_of(override: str) -> str:
     """Return the key of an override, without `+`, `~` and package."""
     return override.split("=", 1)[0].lstrip("+~").strip()

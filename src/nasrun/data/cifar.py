@@ -14,7 +14,7 @@ from nasrun.data.contents import Contents
 from nasrun.data.decoded import decoded, look_at
 from nasrun.data.facts import Facts
 from nasrun.data.images import Stored, TensorDataset, cache_folder
-from nasrun.data.layout import FolderLayout, place, read_layout
+from nasrun.data.layout import FolderLayout, divided, place, read_layout
 from nasrun.data.pixels import refuse_too_large, resized
 from nasrun.shown import shown
 
@@ -39,9 +39,9 @@ class Release:
 class Downloaded(TensorDataset):
     """A published set with its own test part; validation is held out of the train part.
 
-    root: the folder of the downloaded files, or of `train/<class>` and `test/<class>` folders;
-    `None` is the folder with the set's name in the cache folder. download: fetch missing files.
-    flip: whether a mirrored image keeps its label.
+    root: the folder of the downloaded files, or of `train/<class>` and `test/<class>` folders,
+    which may be packed; `None` is the folder with the set's name in the cache folder. download:
+    fetch missing files. flip: whether a mirrored image keeps its label.
     """
 
     release: ClassVar[Release]
@@ -109,7 +109,7 @@ class Downloaded(TensorDataset):
         )
 
     def _in_class_folders(self) -> bool:
-        return (self.folder() / "train").is_dir()
+        return divided(self.folder())
 
     @cached_property
     def layout(self) -> FolderLayout:

@@ -78,6 +78,11 @@ def place(root: str) -> Path:
     return Path(os.path.abspath(Path(root).expanduser()))
 
 
+def divided(folder: Path) -> bool:
+    """Return whether a folder is packed, or has a train folder."""
+    return (folder / INDEX).is_file() or any((folder / name).is_dir() for name in TRAIN)
+
+
 def read_layout(root: str, test: float | None) -> FolderLayout:
     """List the images of `root`; hold a fraction of them out if no folder holds the test part.
 

@@ -12,7 +12,7 @@ from typing import Any
 from nasrun.config import options
 from nasrun.pages.entrants import NOTHING, Entrant, Logged, measure
 from nasrun.pipeline.stages import KINDS, SEARCH, SELECT, STAGES
-from nasrun.runs.differences import unlike, whole
+from nasrun.runs.differences import by_kind, unlike
 from nasrun.runs.groups import Group, shared
 from nasrun.runs.log import LOG
 from nasrun.runs.run import Run
@@ -183,7 +183,7 @@ def differing(every: Sequence[Configuration]) -> list[tuple[str, ...]]:
     Stages are compared by their kind, whatever the branches are called; a branch's recipe is
     compared only if all configurations have stages of its kind.
     """
-    several = [_settings(configuration.first) for configuration in every]
+    several = [by_kind(configuration.first) for configuration in every]
     kinds: list[set[str]] = [{kind.name for kind in STAGES} & {*each} for each in several]
     some = set[str]().union(*kinds) - kinds[0].intersection(*kinds)
     return [
@@ -191,23 +191,6 @@ def differing(every: Sequence[Configuration]) -> list[tuple[str, ...]]:
         for key in unlike(several)
         if key != "seed" and not (" " in key and key.split()[0] in some)
     ]
-
-
-def _settings(run: Run) -> dict[str, str]:
-    """Return the settings of a run, those of its later stages by kind, with all their values."""
-    titles = {stage.title: stage for stage in run.stages() if stage.kind != SEARCH.name}
-    found: dict[str, list[str]] = {}
-    for key, value in whole(run).items():
-        title = next((title for title in titles if key == title or key.startswith(f"{title} ")), "")
-        if title:
-            stage, own = titles[title], key.removeprefix(title).strip()
-            # the branches themselves, else a setting of one of them
-            key = f"{stage.kind} {own}" if own else stage.kind
-            value = value if own else stage.branch
-        known = found.setdefault(key, [])
-        if value not in known:
-            known.append(value)
-    return {key: ", ".join(values) for key, values in found.items()}
 
 
 def missing(

@@ -9,7 +9,7 @@ from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 
-from nasrun.analysis.kept import KEPT
+from nasrun.analysis.kept import FORMER, KEPT
 from nasrun.analysis.results import ROOM
 from nasrun.display import Exhibit
 from nasrun.files import read_json
@@ -74,7 +74,7 @@ def _analysis(folder: Path, run: str, room: int) -> Analysis:
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             reason = f"{type(error).__name__}: {error}"
             notes.append(f"{source} is damaged or of another version ({reason}).")
-    elif (folder / KEPT).exists():
+    elif any((folder / name).exists() for name in (KEPT, FORMER)):
         notes.append("This analysis is not finished; the same command continues.")
     else:
         notes.append(f"{source} is missing.")

@@ -42,6 +42,8 @@ class Sources:
     @classmethod
     def _named(cls, name: str) -> Sources:
         folder = Path(name)
+        if not folder.name or ".." in folder.parts:  # such a path has no parents
+            folder = Path(os.path.abspath(folder))
         if (folder / JOBS).is_file():
             return cls._of_sweep(folder)
         if below := _below(folder):

@@ -58,7 +58,7 @@ def execute(
                 f"extend=true: there is no run of {plan.family} yet whose training could go on; "
                 "leave it out"
             )
-        Run.check_writable(plan.outputs)
+        Run.check_writable(plan.outputs, plan.family)
         others = Run.versions(plan.outputs, plan.family)
         Run.refuse_changed(plan.outputs, plan.family, plan.config, plan.contents)
     world.first(plan.look)

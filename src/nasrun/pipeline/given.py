@@ -16,9 +16,9 @@ from nasrun.config import (
     build,
     compose,
     conf_folder,
-    did_you_mean,
     options,
     resolve,
+    suggestion,
 )
 from nasrun.genotype import Genotype, Misfit, fingerprint, from_text, read_text
 from nasrun.spaces.notation import literals, looks
@@ -65,7 +65,7 @@ class Given:
             return cls(name, short, text, home)
         if os.path.isdir(name):
             raise ValueError(f"genotype={name}: is a folder; give the genotype.json in it")
-        hint = did_you_mean(name, published) or f"; there are {', '.join([*published, RANDOM])}"
+        hint = suggestion(name, [*published, RANDOM])
         raise ValueError(
             f"genotype={shortened(name)}: neither a published cell nor a file{hint}; give {FORMS}"
         )

@@ -38,6 +38,7 @@ from nasrun.pipeline.refusals import (
     refuse_strangers,
     refuse_threads,
     refuse_unforeseen,
+    refuse_unlimited,
 )
 from nasrun.pipeline.source import (
     Source,
@@ -91,8 +92,9 @@ def prepare(command: Command, source: Source | None) -> Plan:
     _refuse_idle_sizes(command, kinds, space, source)
     parts = Parts(command, kinds, make, budget, space, dataset)
     searching = parts.searching()
-    if budget.limited or command.only_foreseen:
-        refuse_unforeseen(choices, space, searching["strategy"], budget)
+    refuse_unlimited(choices, space, searching["strategy"], budget)
+    if command.only_foreseen:
+        refuse_unforeseen(choices, space, searching["strategy"])
     training = parts.training()
     refuse_other_layout(command, source, kinds, training["layout"])
     made = searching | training

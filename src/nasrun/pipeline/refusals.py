@@ -232,28 +232,41 @@ def refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> N
         )
 
 
-def refuse_unforeseen(
+def refuse_unlimited(
     choices: dict[str, str], space: Space, strategy: Strategy | None, budget: Budget
 ) -> None:
-    """Refuse limits for spaces without a supernet, plans without images, both for populations.
+    """Refuse limits on the found network for spaces without a supernet, and for populations.
 
     The networks of a population are trained in the search, so the chosen one cannot be replaced by
     a smaller one.
     """
-    from nasrun.spaces.base import ClassifierSpace
     from nasrun.spaces.supernet import SupernetSpace
     from nasrun.strategies.base import PopulationStrategy
 
-    limits = [f"budget.{key}={value}" for key in LIMITS if (value := getattr(budget, key))]
-    if limits:
-        who = f"{' '.join(limits)}: a limit on the found network"
-        refuse_incapable(who, SupernetSpace, choices, space)
-    refuse_incapable("`nasrun plan`", ClassifierSpace, choices, space)
-    who = "limits on the found network and `nasrun plan`"
+    limits = [
+        f"budget.{key}={value}" for key in LIMITS if (value := getattr(budget, key)) is not None
+    ]
+    if not limits:
+        return
+    who = f"{' '.join(limits)}: a limit on the found network"
+    refuse_incapable(who, SupernetSpace, choices, space)
     if isinstance(strategy, PopulationStrategy):
         raise ValueError(
-            f"strategy={choices['strategy']}: {who} cannot be used with a population; use "
-            "strategy=evolution, or leave the limits out"
+            f"{who} cannot be used with strategy={choices['strategy']}, a population; use "
+            "strategy=evolution, or leave it out"
+        )
+
+
+def refuse_unforeseen(choices: dict[str, str], space: Space, strategy: Strategy | None) -> None:
+    """Refuse plans without images, and of populations."""
+    from nasrun.spaces.base import ClassifierSpace
+    from nasrun.strategies.base import PopulationStrategy
+
+    refuse_incapable("`nasrun plan`", ClassifierSpace, choices, space)
+    if isinstance(strategy, PopulationStrategy):
+        raise ValueError(
+            f"strategy={choices['strategy']}: `nasrun plan` cannot foresee a population; use "
+            "another strategy, or search without a plan"
         )
 
 

@@ -6,6 +6,7 @@ differs from the parent's is an error.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,15 +61,26 @@ def reads_search(verb: str) -> bool:
 def find_run(path: str) -> Run:
     """Return the run at a path, or around it; ValueError if there is none."""
     folder = Path(path)
-    inside = (p for p in (folder, *folder.parents) if (p / "run.json").is_file())
-    return Run.open(next(inside, folder))
+    above = () if ".." in folder.parts else folder.parents
+    around = (folder, *above, *_whole(path).parents)
+    return Run.open(next((p for p in around if (p / "run.json").is_file()), folder))
+
+
+def _whole(path: str | Path) -> Path:
+    """Return an absolute path; that of the current folder, too, has its name and its parents."""
+    return Path(os.path.abspath(path))
+
+
+def _is_selection(path: str, run: Run) -> bool:
+    """Return whether a path is that of a folder in the `select/` of a run."""
+    return _whole(path).parent == _whole(run.path / SELECT.name)
 
 
 def refuse_folder(verb: str, path: str) -> None:
     """Raise ValueError unless `run=` names a run to continue, or a selection in it."""
-    folder, run = Path(path), find_run(path)
-    selection = folder.parent == run.path / SELECT.name and folder.is_dir()
-    if folder != run.path and not selection:
+    run = find_run(path)
+    selection = _is_selection(path, run) and Path(path).is_dir()
+    if _whole(path) != _whole(run.path) and not selection:
         raise ValueError(
             f"run={path}: neither a run nor a selection in one; use run={run.path}, or a folder of "
             f"{run.path / SELECT.name}"
@@ -113,9 +125,9 @@ def find_source(
 
 def _branch(path: str, run: Run, branch: str | None) -> str | None:
     """Return the selector of the genotype: that of the folder `path`, otherwise `branch`."""
-    folder = Path(path)
-    if folder.parent != run.path / SELECT.name:
+    if not _is_selection(path, run):
         return branch
+    folder = _whole(path)
     if branch not in (None, folder.name, StageFolder(folder, "").option):
         raise ValueError(
             f"selector={branch}: run={path} is the choice of another selector; leave one of the "

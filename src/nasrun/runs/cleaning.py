@@ -1,7 +1,8 @@
 """States of finished stages that nothing reads any more, or only a later selection.
 
-A finished selection, retraining or transfer is never continued. The state of a finished search is
-read by selectors and `nasrun analyze search`, so it is deleted only on request.
+A finished selection is never continued, a retraining or a transfer only with `extend=true`. The
+state of a finished search is read by selectors and `nasrun analyze search`, so it is deleted only
+on request.
 """
 
 from __future__ import annotations

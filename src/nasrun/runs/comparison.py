@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from rich.console import Console
 
-from nasrun.config import did_you_mean
+from nasrun.config import suggestion
 from nasrun.display import table
 from nasrun.runs.groups import grouped, told_apart
 from nasrun.runs.run import NAMES, Run
@@ -75,8 +75,7 @@ def chosen(runs: Sequence[Run], filters: Mapping[str, Sequence[str]]) -> list[Ru
             there = list(FINISHED)
         for value in values:
             if value not in there:
-                hint = did_you_mean(value, there) or f"; there are {', '.join(there) or 'none'}"
-                raise ValueError(f"{key}={value}: no run has it{hint}")
+                raise ValueError(f"{key}={value}: no run has it{suggestion(value, there)}")
 
     def meant(run: Run, made: Mapping[str, str]) -> bool:
         return all(

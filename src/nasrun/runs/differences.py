@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from nasrun.config import leaves_but_lists
+from nasrun.genotype import fingerprint
 from nasrun.pipeline.stages import RETRAIN, SEARCH, STAGES
 from nasrun.runs.recorded import identity
 from nasrun.runs.run import Run
@@ -65,6 +66,8 @@ def whole(run: Run) -> dict[str, str]:
     """
     record = run.record
     chosen = {group: str(option) for group, option in record["choices"].items()}
+    if "genotype" in run.config:
+        chosen["genotype"] = f"{record['genotype']} ({fingerprint(run.config['genotype'])})"
     found = {**chosen, **settings(identity(run.config), scale=record["scale"])}
     for stage in run.stages():
         if stage.kind != SEARCH.name:
@@ -72,6 +75,33 @@ def whole(run: Run) -> dict[str, str]:
             own = settings(identity(stage.config)).items()
             found |= {f"{stage.title} {key}": value for key, value in own}
     return found
+
+
+def by_kind(run: Run, but: Collection[str] = ()) -> dict[str, str]:
+    """Return all settings of a run, those of its later stages by kind, with all their values.
+
+    Stages of other names can so be compared. Those with a title of `but` keep it.
+    """
+    later = [stage for stage in run.stages() if stage.kind != SEARCH.name]
+    titles = {stage.title: stage for stage in later if stage.title not in but}
+    found: dict[str, list[str]] = {}
+    for key, value in whole(run).items():
+        title = next((title for title in titles if key == title or key.startswith(f"{title} ")), "")
+        if title:
+            stage, own = titles[title], key.removeprefix(title).strip()
+            # the branches themselves, else a setting of one of them
+            key = f"{stage.kind} {own}" if own else stage.kind
+            value = value if own else stage.branch
+        known = found.setdefault(key, [])
+        if value not in known:
+            known.append(value)
+    return {key: ", ".join(values) for key, values in found.items()}
+
+
+def beside(runs: Sequence[Run]) -> list[dict[str, str]]:
+    """Return all settings of each run; stages that not all of them have are told by their kind."""
+    titles = [{stage.title for stage in run.stages()} for run in runs]
+    return [by_kind(run, but=titles[0].intersection(*titles)) for run in runs]
 
 
 def as_typed(key: str, value: str | None) -> str:

@@ -13,7 +13,7 @@ from nasrun.config import build_all, import_trusted
 from nasrun.context import Context
 from nasrun.genotype import Genotype
 from nasrun.machine import devices
-from nasrun.pipeline.source import find_run
+from nasrun.pipeline.source import find_run, placed
 from nasrun.pipeline.stages import KINDS, RETRAIN, SEARCH, SELECT
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
@@ -30,6 +30,10 @@ def trained_folder(path: Path, branch: str | None) -> StageFolder:
     begun = [stage for stage in run.stages() if KINDS[stage.kind].trains]
     if path.resolve() != run.path.resolve():
         begun = [stage for stage in begun if stage.path.resolve() == path.resolve()]
+        if not begun:
+            raise ValueError(
+                f"run={path}: is no training; name the run or a folder of retrain/ or transfer/"
+            )
     trained = [stage for stage in begun if stage.finished]
     if branch is not None:
         found = [stage for stage in trained if stage.branch == branch]
@@ -53,13 +57,14 @@ def trained_folder(path: Path, branch: str | None) -> StageFolder:
     return max(found, key=lambda stage: (stage.kind == RETRAIN.name, stage.finished_at))
 
 
-def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
+def load_search(run: str | Path, trust: Sequence[str] = (), root: str | None = None) -> Strategy:
     """Return the strategy of a finished search in its final state, with its space and data.
 
     `run` is a run's folder; `trust` lists the packages outside nasrun that its configuration names.
-    On a machine without the run's device, it computes by the budget's defaults, with a warning.
+    `root` is the place of its data if they were moved, which are compared by their contents. On a
+    machine without the run's device, it computes by the budget's defaults, with a warning.
     """
-    found = Run.open(Path(run).expanduser())
+    found = find_run(str(Path(run).expanduser()))
     if not found.search().finished:
         raise ValueError(f"run={run}: no finished search there; type `nasrun search` first")
     import_trusted(trust)
@@ -67,6 +72,7 @@ def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
 
     config = found.config
     nodes = {key: config[key] for key in ("space", "dataset", "task", "strategy")}
+    nodes["dataset"] = moved(nodes["dataset"], root)
     nodes["budget"] = _budget_here(run, config["budget"])
     space, dataset, task, strategy, budget = build_all(nodes, trust).values()
     budget.apply()
@@ -77,6 +83,15 @@ def load_search(run: str | Path, trust: Sequence[str] = ()) -> Strategy:
     strategy.begin(Context(space=space, task=task, budget=budget, streams=streams, engine=Serial()))
     found.search().load(strategy)
     return strategy
+
+
+def moved(dataset: Mapping[str, Any], root: str | None) -> dict[str, Any]:
+    """Return the settings of a data set at another place; ValueError if it has no place."""
+    if root is None:
+        return dict(dataset)
+    if "root" not in dataset:
+        raise ValueError(f"dataset.root={root}: these data lie in no folder; leave it out")
+    return placed({**dataset, "root": root})
 
 
 def _budget_here(run: str | Path, recorded: Mapping[str, Any]) -> dict[str, Any]:

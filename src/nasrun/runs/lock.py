@@ -1,4 +1,4 @@
-"""Locks: only one process at a time works on a run."""
+"""Locks: only one process at a time works on a run, or on another folder."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 
 
 @contextmanager
-def held(folder: Path, *, wait: bool = False) -> Iterator[None]:
+def held(folder: Path, named: str, *, wait: bool = False) -> Iterator[None]:
     """Lock a folder in the context; ValueError if another process holds it.
 
-    With `wait`, it waits for the other process instead.
+    `named` is the key and the value by which a user names it. With `wait`, it waits for the other
+    process instead.
 
     The lock is on the folder itself if the system supports it (all but Windows): a lock file could
     be deleted, and a second process would create and lock another.
@@ -20,7 +21,7 @@ def held(folder: Path, *, wait: bool = False) -> Iterator[None]:
     try:
         import fcntl
     except ImportError:
-        with _held_by_file(folder, -1 if wait else 0):
+        with _held_by_file(folder, named, -1 if wait else 0):
             yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -28,24 +29,24 @@ def held(folder: Path, *, wait: bool = False) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
-            raise _taken(folder) from error
+            raise _taken(named) from error
         if not os.access(folder, os.W_OK):
-            raise ValueError(f"run={folder}: no permission to write there; use another run")
+            raise ValueError(f"{named}: no permission to write in {folder}; name another")
         yield
     finally:
         os.close(descriptor)
 
 
 @contextmanager
-def _held_by_file(folder: Path, timeout: float) -> Iterator[None]:
+def _held_by_file(folder: Path, named: str, timeout: float) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
         with FileLock(folder / ".lock", timeout=timeout):
             yield
     except Timeout as error:
-        raise _taken(folder) from error
+        raise _taken(named) from error
 
 
-def _taken(folder: Path) -> ValueError:
-    return ValueError(f"run={folder}: another nasrun process uses it; wait until that ends")
+def _taken(named: str) -> ValueError:
+    return ValueError(f"{named}: another nasrun process uses it; wait until that ends")

@@ -105,9 +105,10 @@ class Run:
         refuse_other_contents(self.path, self.config, contents, "dataset.root")
 
     @classmethod
-    def check_writable(cls, outputs: Path) -> None:
-        """Raise ValueError if runs cannot be written below this folder."""
-        existing = next(p for p in (outputs, *outputs.resolve().parents) if p.exists())
+    def check_writable(cls, outputs: Path, name: str = "") -> None:
+        """Raise ValueError if runs cannot be written below `outputs/name`."""
+        folder = outputs / name
+        existing = next(p for p in (folder, *folder.resolve().parents) if p.exists())
         if not existing.is_dir():
             raise ValueError(f"outputs={outputs}: {existing} is not a folder; name another")
         if not os.access(existing, os.W_OK):
@@ -136,7 +137,8 @@ class Run:
                 f"outputs={outputs}: cannot make {family} ({error.strerror}); choose another folder"
             ) from error
         try:
-            with held(family, wait=True):  # of simultaneous equal commands, only one makes the run
+            # of simultaneous equal commands, only one makes the run
+            with held(family, f"outputs={outputs}", wait=True):
                 _remove_half_made(family)
                 found = cls.find(outputs, name, config)
                 return found or cls._make(family, config, record, contents)
@@ -232,7 +234,7 @@ class Run:
         Unfinished files are removed. Nothing is written or deleted through a link to a folder
         outside: ValueError if there is one.
         """
-        with held(self.path):
+        with held(self.path, f"run={self.path}"):
             refuse_links(self.path)
             remove_drafts(self.path)
             yield

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasrun.config import build, did_you_mean, import_trusted
+from nasrun.config import build, import_trusted, suggestion
 from nasrun.data.table import Table, describe
 from nasrun.genotype import Genotype
 from nasrun.pipeline.stages import RETRAIN
@@ -59,6 +59,13 @@ def run(
         source = None
     whole = find_run(path)
     record = overview(whole)
+    if source is None or source.selected is None:
+        typed = [f"{k}={v}" for k, v in (("network", network), ("table", table)) if v is not None]
+        if typed:
+            raise ValueError(
+                f"{typed[0]}: {whole.path} has no selected architecture; leave it out, or type "
+                "`nasrun select` first"
+            )
     if source is not None and source.selected is not None:
         space = build(source.run.config["space"], "space", trusted)
         folder = source.selected.path
@@ -151,8 +158,7 @@ def published_network(
     if network is None:
         network = space.name if space.name in NETWORKS else "cifar"
     if network not in NETWORKS:
-        hint = did_you_mean(network, NETWORKS) or f"; there are {', '.join(NETWORKS)}"
-        raise ValueError(f"network={network}: unknown network{hint}")
+        raise ValueError(f"network={network}: unknown network{suggestion(network, NETWORKS)}")
     facts = dict(NETWORKS[network])
     if space.layer_wise:
         facts |= {"channels": 16, "layers": len(chosen)}  # MobileNetV2's, 1801.04381 table 2

@@ -74,10 +74,10 @@ def score(stages: Sequence[StageFolder]) -> float:
 
 
 def _merits(result: Mapping[str, Any]) -> Iterator[float]:
-    """Yield a result's score for selection, higher is better."""
+    """Yield a result's score for selection, higher is better; nothing if it is not finite."""
     judged = result.get("judged_by", "")
     for name in (judged, "validation_score", "validation_accuracy"):
-        if name in result and not name.startswith("test_"):
+        if result.get(name) is not None and not name.startswith("test_"):
             lower = name == judged and not result.get("higher_is_better", True)
             yield -result[name] if lower else result[name]
             return

@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from nasrun.engines.local import Serial
@@ -49,7 +50,12 @@ def test_trainings_are_kept_one_by_one_and_their_order_changes_nothing(
     kept = (here / "o" / "measured.jsonl").read_text().splitlines(keepends=True)
     assert len(kept) == 4
     files = sorted(path.name for path in (here / "o" / "weights").iterdir())
-    assert files == [f"{name}-seed{seed}.safetensors" for name in "ab" for seed in (0, 1)]
+    assert [name.rpartition("-")[0] for name in files] == [
+        "a-seed0",
+        "a-seed1",
+        "b-seed0",
+        "b-seed1",
+    ]
     spent = nasrun(*command, "budget.max_hours=1e-9", "out=q")
     assert (spent.status, "repeat the command to go on" in spent.out) == (75, True)
     assert (here / "q" / "measured.jsonl").read_text() == kept[0]
@@ -106,6 +112,34 @@ def test_trainings_of_another_precision_are_not_taken_for_these(nasrun, here, ce
         (row,) = json.loads((here / "o" / "convergence.json").read_text())["rows"]
         curves.append(row["curves"])
     assert curves[0] != curves[1]
+
+
+def test_two_cells_of_one_name_and_two_lengths_do_not_overwrite_each_others_weights(
+    nasrun, here, cells
+):
+    for folder, name in (("x", "a"), ("y", "b")):
+        (here / folder).mkdir()
+        (here / f"{name}.txt").rename(here / folder / "cell.txt")
+    for genotype, epochs in (("x", 2), ("y", 2), ("x", 1)):
+        words = [f"genotype={genotype}/cell.txt", *TINY, f"epochs={epochs}", "seeds=1", "out=o"]
+        assert nasrun("analyze", "convergence", *words).status == 0
+    assert len(list((here / "o/weights").glob("cell-seed0-*.safetensors"))) == 3
+
+
+def test_weights_know_where_their_data_are_from_every_folder(nasrun, here, cells):
+    from nasrun.analysis.solutions import Solution
+
+    for name in ("one", "two"):
+        (here / "imgs" / name).mkdir(parents=True)
+        for grey in range(20):
+            Image.new("L", (8, 8), grey).save(here / "imgs" / name / f"{grey}.png")
+    small = [word for word in TINY if not word.startswith("images=")]
+    words = ["dataset=image_folder", "dataset.root=imgs", "retrain.batch_size=4"]
+    command = ["analyze", "convergence", "genotype=a.txt", *small, *words, "seeds=1", "out=o"]
+    answer = nasrun(*command)
+    assert answer.status == 0, answer.err
+    (file,) = (here / "o/weights").iterdir()
+    assert Solution.at(str(file), None).nodes["dataset"]["root"] == str(here / "imgs")
 
 
 def test_measures_are_those_of_their_formulas():

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from nasrun.analysis.landscape import Where, normalised, sharpness
+from nasrun.analysis.directions import normalised
+from nasrun.analysis.landscape import Where, sharpness
 from nasrun.analysis.solutions import Solution, moments
 from nasrun.budget import Budget
 from nasrun.runs.stage_folder import WEIGHTS
@@ -31,7 +32,7 @@ def solutions(nasrun, here):
     """The weights of two trainings of a cell."""
     (here / "a.txt").write_text(CELL)
     assert nasrun("analyze", "convergence", "genotype=a.txt", *TINY, "seeds=2", "out=c").status == 0
-    return [f"c/weights/a-seed{seed}.safetensors" for seed in (0, 1)]
+    return sorted(map(str, Path("c/weights").glob("*.safetensors")))
 
 
 def plain(opened, split):
@@ -90,6 +91,16 @@ def test_a_retrained_run_is_a_solution_and_its_norms_may_be_recalibrated(nasrun,
         for norms in ("stored", "recalibrated")
     )
     assert stored != other
+
+
+def test_rows_of_another_arithmetic_are_measured_and_a_line_leaves_those_of_a_grid(
+    nasrun, here, solutions
+):
+    command = ["analyze", "landscape", f"solution={','.join(solutions)}", *FEW, "grid=3", "out=o"]
+    for words, rows in (([], 6), (["line=3"], 7), (["budget.precision=bf16"], 13)):
+        answer = nasrun(*command, *words)
+        assert answer.status == 0, answer.err
+        assert len((here / "o/measured.jsonl").read_text().splitlines()) == rows
 
 
 def test_without_a_number_of_images_a_small_set_is_measured_whole(nasrun, finished, here):

@@ -17,7 +17,7 @@ def words(table):
 
 
 def lines(folder):
-    return [json.loads(line) for line in (folder / "scores.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / "measured.jsonl").read_text().splitlines()]
 
 
 def test_scores_are_compared_with_the_table_beside_the_controls(nasrun, here, words):
@@ -42,15 +42,17 @@ def test_scoring_goes_on_where_it_was_stopped_and_other_settings_are_scored_anew
 ):
     command = ["analyze", "ranks", *words, "evaluator=swap", "evaluator.images=4", "out=o"]
     assert nasrun(*command).status == 0
-    whole = (here / "o" / "scores.jsonl").read_text()
+    whole = (here / "o" / "measured.jsonl").read_text()
     record = (here / "o" / "ranks.json").read_text()
     cut = whole.splitlines(keepends=True)[:3]
-    (here / "o" / "scores.jsonl").write_text("".join(cut) + '{"score": "sw')
+    (here / "o" / "measured.jsonl").write_text("".join(cut) + '{"score": "sw')
     assert nasrun(*command).status == 0
     again = lines(here / "o")
-    assert (here / "o" / "scores.jsonl").read_text().startswith("".join(cut))
+    assert (here / "o" / "measured.jsonl").read_text().startswith("".join(cut))
     for before, after in zip(map(json.loads, whole.splitlines()), again, strict=True):
-        assert {**before, "seconds": 0} == {**after, "seconds": 0}
+        for line in (before, after):
+            line["value"].pop("seconds")
+        assert before == after
     other = [word.replace("images=4", "images=6") for word in command]
     assert nasrun(*other).status == 0
     assert len(lines(here / "o")) == len(again) + 5  # the controls are the same
@@ -59,6 +61,21 @@ def test_scoring_goes_on_where_it_was_stopped_and_other_settings_are_scored_anew
     for row in (*now["rows"], *(then := json.loads(record))["rows"]):
         row.pop("seconds", None)
     assert now["rows"] == then["rows"]
+
+
+def test_scores_that_an_earlier_version_kept_are_known(nasrun, here, words):
+    command = ["analyze", "ranks", *words, "evaluator=swap", "evaluator.images=4", "out=o"]
+    assert nasrun(*command).status == 0
+    folder, record = here / "o", (here / "o/ranks.json").read_text()
+    with (folder / "scores.jsonl").open("w") as file:
+        for line in lines(folder):
+            score, place, text, made_with = line["of"]
+            former = {"score": score, "made_with": made_with, "place": int(place)}
+            file.write(json.dumps({**former, "architecture": text, **line["value"]}) + "\n")
+    (folder / "measured.jsonl").unlink()
+    assert nasrun(*command).status == 0
+    assert not (folder / "measured.jsonl").exists()
+    assert (folder / "ranks.json").read_text() == record
 
 
 def test_spent_hours_stop_between_two_scores(nasrun, here, words):
@@ -84,7 +101,7 @@ def test_the_supernet_of_a_finished_search_is_asked_for_single_architectures(nas
     for strategy in (["strategy=gdas"], ["strategy=random", "evaluator=inherited"]):
         assert nasrun("search", *SPACE, *strategy, *small).status == 0
     for run in here.glob("outputs/*/v001"):
-        words = [f"run={run}", f"space.table={table}", "images=16", *FEW]
+        words = [f"run={run}", f"space.table={table}", "images=16"]
         command = ["analyze", "ranks", *words[: None if "gdas" in str(run) else 2], *FEW]
         answer = nasrun(*command)
         assert answer.status == 0, answer.err
@@ -175,7 +192,7 @@ def test_another_sample_in_the_same_folder_is_scored_anew(nasrun, here, words):
         answer = nasrun(*command, f"seed={seed}")
         assert answer.status == 0, answer.err
     assert len(lines(here / "o")) == 2 * 10
-    texts = {line["architecture"] for line in lines(here / "o")}
+    texts = {line["of"][2] for line in lines(here / "o")}
     assert len(texts) > 5
 
 

@@ -47,6 +47,11 @@ def test_without_a_number_of_images_those_of_a_small_validation_part_are_used(na
     assert record["alpha_eigenvalue"]["products"] > 0
 
 
+def test_data_without_a_folder_have_no_other_place(nasrun, finished):
+    words = ["analyze", "search", f"run={finished}", "dataset.root=x"]
+    assert "dataset.root=x: these data lie in no folder; leave it out" in nasrun(*words).refusal
+
+
 def test_wrong_words_are_refused_in_one_line(nasrun, here):
     for words, told in {
         "": "analyze search: give run=RUN",

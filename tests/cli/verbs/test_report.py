@@ -26,6 +26,22 @@ def test_a_page_lies_in_the_run_or_in_the_folder_of_the_runs(nasrun, finished):
         path.unlink()
 
 
+def test_the_current_folder_may_be_that_of_runs_or_of_a_run(nasrun, finished, monkeypatch):
+    family = finished.parent.absolute()
+    shutil.copytree(finished, family / "v002")
+    for folder, name, page in (
+        (family, ".", family / "report.html"),
+        (family / "v001", "..", family / "report.html"),
+        (family / "v001", ".", family / "v001/report.html"),
+        (family / "v001/select", ".", family / "v001/report.html"),
+    ):
+        monkeypatch.chdir(folder)
+        answer = nasrun("report", name)
+        assert answer.status == 0, answer.err
+        assert page.exists(), (folder, name)
+        page.unlink()
+
+
 def test_a_sweep_gives_its_runs_and_the_jobs_that_failed(nasrun, finished, here, monkeypatch):
     sweep = Path("outputs/sweeps/2026-01-31/12-00-00")
     sweep.mkdir(parents=True)

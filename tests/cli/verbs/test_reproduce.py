@@ -25,6 +25,7 @@ def test_all_claims_are_listed_with_paper_state_and_cost(nasrun, monkeypatch):
     for name in reading.names():
         (row,) = [line for line in told.splitlines() if f" {name} " in line]
         assert reading.read(reading.file_of(name)).sentence in row
+    assert told.endswith("docs/results.jsonl\n")
 
 
 def test_a_killed_claim_continues_in_its_stage_and_repeats_nothing(
@@ -164,6 +165,10 @@ def test_a_wrong_word_of_a_later_command_is_refused_before_the_first_runs(nasrun
     arms = {**TINY["arms"], "snas": [first, later.replace("argmax", "argmin")]}
     written(here / "tiny.yaml", {**TINY, "arms": arms})
     assert "selector=argmin: unknown option" in nasrun("reproduce", "tiny.yaml").refusal
+    for one in ([f"{first} budget.processes=2", later], [first, f"{later} budget.processes=2"]):
+        written(here / "tiny.yaml", {**TINY, "arms": {**TINY["arms"], "snas": one}})
+        told = "budget.processes=2: an arm of a claim has one process; leave it out"
+        assert told in nasrun("reproduce", "tiny.yaml").refusal
     assert [path.name for path in here.iterdir()] == ["tiny.yaml"]
 
 
@@ -183,3 +188,11 @@ def test_an_arm_that_fails_is_told_and_the_others_go_on(nasrun, here, no_picture
     assert answer.status == 2
     assert answer.err == "nasrun: darts, seed 0: no space is left\n"
     assert [json.loads(line)["arm"] for line in RESULTS.open()] == ["snas"]
+
+
+def test_a_claim_whose_arms_have_no_hours_left_is_repeated_by_the_same_command(nasrun, here):
+    words = f"{SMALL} budget.max_hours=1e-9"
+    written(here / "tiny.yaml", {**TINY, "words": words, "seeds": 1})
+    answer = nasrun("reproduce", "tiny.yaml", "jobs=1")
+    assert answer.status == 75, answer.err
+    assert "nasrun: darts, seed 0: budget.max_hours=" in answer.err

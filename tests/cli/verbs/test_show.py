@@ -52,3 +52,28 @@ def test_what_is_no_run_and_no_table_is_refused_before_anything_is_written(nasru
     before = sorted(here.rglob("*"))
     assert "nope.csv" in nasrun("show", "genotype=nb201_best", "table=nope.csv").refusal
     assert sorted(here.rglob("*")) == before
+
+
+def test_words_about_an_architecture_have_an_effect_or_are_refused(nasrun, finished):
+    import shutil
+
+    shutil.rmtree(finished / "select")
+    for word in ("network=imagenet", "table=t.csv"):
+        told = f"{word}: {finished} has no selected architecture; leave it out"
+        assert told in nasrun("show", finished, word).refusal
+    assert nasrun("show", finished).status == 0
+
+
+def test_a_selection_is_shown_from_the_folders_around_and_inside_it(nasrun, finished, monkeypatch):
+    told = nasrun("show", finished / "select/magnitude").out.partition("parameters")[2]
+    for folder, name in (
+        ("select", "magnitude"),
+        ("magnitude", "."),
+        ("..", "../select/magnitude"),
+    ):
+        monkeypatch.chdir(finished if folder == "select" else ".")
+        monkeypatch.chdir(folder)
+        answer = nasrun("show", name)
+        assert answer.status == 0, answer.err
+        assert "magnitude" in answer.out
+    assert told

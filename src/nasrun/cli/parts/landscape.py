@@ -10,6 +10,7 @@ from nasrun.cli.line import Line
 from nasrun.cli.verb import Verb
 from nasrun.cli.words import apart, one_of, whole
 
+ROOT = "dataset.root"
 KEYS = {
     "solution": "RUN|FILE,...",
     "branch": "NAME",
@@ -21,6 +22,7 @@ KEYS = {
     "batch_size": "100",
     "norms": "stored|recalibrated",
     "seed": "0",
+    ROOT: "DIR",
     "out": "DIR",
 }
 READS = ("budget", "engine")
@@ -62,6 +64,7 @@ def landscape(words: Sequence[str]) -> int:
         line.overrides,
         typed=own,
         branch=own.get("branch"),
+        root=own.get(ROOT),
         out=own.get("out"),
         trust=line.trusted,
     )
@@ -84,8 +87,8 @@ PART = Verb(
     text="draw loss and gradient variance around trained networks, and between two of them",
     examples=(
         "nasrun analyze landscape solution=outputs/digits-darts-darts/v001",
-        "nasrun analyze landscape solution=c/weights/a-seed0.safetensors,"
-        "c/weights/a-seed1.safetensors line=21 grid=0",
+        "nasrun analyze landscape solution=c/weights/a-seed0-1c8f03ab.safetensors,"
+        "c/weights/a-seed1-1c8f03ab.safetensors line=21 grid=0",
     ),
     run=landscape,
     keeps="rows",
@@ -103,6 +106,7 @@ PART = Verb(
         "batch_size": "images per batch, over which the gradient varies; 100, or half the images",
         "norms": "statistics of batch norms: those of the training, or new ones at every point",
         "seed": "seed of the directions",
+        ROOT: "the place of the solutions' data, if they were moved",
         "out": "folder of the files; outputs/analysis/landscape if it is left out",
     },
     composed=True,

@@ -24,7 +24,8 @@ KEYS = {
     "out": "DIR",
 }
 TABLE = "space.table"
-OF_A_RUN = ("seed", "images", TABLE)
+ROOT = "dataset.root"
+OF_A_RUN = ("seed", "images", ROOT, TABLE)
 """Keys that may be given with `run=`; the run has its own values for all others."""
 READS = (
     *("space", "dataset", "task", "evaluator", "budget", "experiment"),
@@ -45,7 +46,7 @@ def ranks(words: Sequence[str]) -> int:
     top, resamples = whole(own, "top", 10, least=1), whole(own, "resamples", 1000, least=1)
     if top > number:
         raise ValueError(f"top={top}: there are count={number} architectures; use at most {number}")
-    table = _table(line.overrides)
+    table = _path(TABLE, line.overrides)
     if table is not None:
         from pathlib import Path
 
@@ -85,11 +86,11 @@ def _refuse_what_a_run_has(run: str, overrides: Sequence[str]) -> None:
             raise ValueError(f"{override}: run={run} has its own; leave it out")
 
 
-def _table(overrides: Sequence[str]) -> str | None:
-    """Return the table that was typed."""
+def _path(key: str, overrides: Sequence[str]) -> str | None:
+    """Return the path that was typed for a key."""
     from nasrun.config import at_home, key_of
 
-    typed = [override.partition("=")[2] for override in overrides if key_of(override) == TABLE]
+    typed = [override.partition("=")[2] for override in overrides if key_of(override) == key]
     return at_home(typed[-1].strip("'\"")) if typed else None
 
 
@@ -119,7 +120,8 @@ def _scorers(
     values = {key_of(override): override.partition("=")[2] for override in line.overrides}
     images = whole(values, "images", 1, least=2) if "images" in values else None
     seed = whole(values, "seed", 0, least=0)
-    return scorers.of_run(own["run"], images, seed, judge, line.trusted)
+    root = _path(ROOT, line.overrides)
+    return scorers.of_run(own["run"], images, seed, judge, line.trusted, root)
 
 
 PART = Verb(
@@ -138,8 +140,8 @@ PART = Verb(
     keys=KEYS,
     about={
         "evaluator": "evaluators that give the scores, separated by commas",
-        "run": "the finished search whose supernet gives scores; seed=, images= and space.table= "
-        "may be given too",
+        "run": "the finished search whose supernet gives scores; seed=, images=, dataset.root= "
+        "for moved data and space.table= may be given too",
         "against": "the evaluator whose scores are the truth; against.KEY sets its keys",
         "count": "number of architectures to draw",
         "top": "number of highest scores among which the regret looks for the best architecture",

@@ -9,12 +9,14 @@ from nasrun.cli.verb import Verb
 from nasrun.cli.words import sorted_out, whole
 from nasrun.config.words import packages
 
+ROOT = "dataset.root"
 KEYS = {
     "run": "RUN",
     "edges": "3",
     "rounds": "5",
     "shuffles": "5",
     "images": "64",
+    ROOT: "DIR",
     "out": "DIR",
     "trust": "[PACKAGE]",
 }
@@ -37,7 +39,12 @@ def search(words: Sequence[str]) -> int:
 
     trusted = packages(keys.get("trust", ""))
     record = measured.analyse(
-        keys["run"], **counts, exactly="images" in keys, out=keys.get("out"), trust=trusted
+        keys["run"],
+        **counts,
+        exactly="images" in keys,
+        root=keys.get(ROOT),
+        out=keys.get("out"),
+        trust=trusted,
     )
     tell(screen.console(), (*measured.told(record), record["picture"]))
     return 0
@@ -60,6 +67,7 @@ PART = Verb(
         "rounds": "number of rounds that each of their operations is tuned alone",
         "shuffles": "number of measurements with the choices of two edges exchanged; 0 for none",
         "images": "number of validation images for the Hessian's eigenvalue; 0 for none",
+        ROOT: "the place of the run's data, if they were moved",
         "out": "folder of the files; the run's analysis/search if it is left out",
         "trust": "packages of your own that the run's configuration names",
     },

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from nasrun.cli.parts import PARTS
 from nasrun.cli.verb import Verb
-from nasrun.config.words import did_you_mean
+from nasrun.config.words import suggestion
 
 
 def unknown(words: Sequence[str]) -> int:
     """Refuse words that name no part."""
     if not words or "=" in words[0]:
         raise ValueError(f"analyze: name a part first; the parts are {', '.join(PARTS)}")
-    hint = did_you_mean(words[0], PARTS) or f"; the parts are {', '.join(PARTS)}"
+    hint = suggestion(words[0], PARTS, "the parts are")
     raise ValueError(f"analyze {words[0]}: unknown part{hint}")
 
 

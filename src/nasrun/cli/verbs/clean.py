@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from nasrun.cli import screen
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import one_of, run_folders, sorted_out
+from nasrun.cli.words import one_of, outputs_of, run_folders, sorted_out
 from nasrun.shown import shown
 
 KEYS = {"yes": "true", "search": "true", "outputs": "DIR"}
@@ -19,16 +18,13 @@ def clean(words: Sequence[str]) -> int:
     """Show what would be freed, and free it with `yes=true`."""
     keys, names = sorted_out(words, KEYS)
     sure, searches = (one_of(keys, key, SWITCH) == "true" for key in ("yes", "search"))
-    if names and "outputs" in keys:
-        raise ValueError(f"outputs={keys['outputs']}: has no effect with runs; leave it out")
+    outputs = outputs_of(keys, names)
     from nasrun.display import storage, table
+    from nasrun.pipeline.source import find_run
     from nasrun.runs.cleaning import leftovers
     from nasrun.runs.run import Run
 
-    outputs = Path(keys.get("outputs", "outputs"))
-    if "outputs" in keys and not outputs.is_dir():
-        raise ValueError(f"outputs={outputs}: there is no such folder; name another")
-    runs = [Run.open(Path(name)) for name in names] or Run.all(outputs)
+    runs = list(dict.fromkeys(map(find_run, names))) or Run.all(outputs)
     rows, freed, kept = [], 0, []
     for run in runs:
         try:
@@ -63,7 +59,8 @@ VERBS = (
         ),
         run=clean,
         note="Without yes=true nothing is deleted: the command only shows what it would delete. "
-        "Results, weights, metrics, genotypes and pictures stay.",
+        "Results, weights, metrics, genotypes and pictures stay. Without its state, a training "
+        "cannot be lengthened by extend=true.",
         keys=KEYS,
         about={
             "yes": "delete them",

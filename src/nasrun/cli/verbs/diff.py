@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from nasrun.cli import screen
 from nasrun.cli.verb import Verb
@@ -20,10 +19,10 @@ def diff(words: Sequence[str]) -> int:
         raise ValueError("diff: give the folders of two runs or more")
     from nasrun.display import say, table
     from nasrun.files import as_json
-    from nasrun.runs.differences import unlike, whole
-    from nasrun.runs.run import Run
+    from nasrun.pipeline.source import find_run
+    from nasrun.runs.differences import beside, unlike
 
-    several = [whole(Run.open(Path(name))) for name in names]
+    several = beside([find_run(name) for name in names])
     found = {key: [each.get(key) for each in several] for key in unlike(several)}
     if form == "json":
         print(as_json({"runs": names, "settings": found}, indent=2))
@@ -43,8 +42,8 @@ VERBS = (
         text="print the settings in which runs differ (diff RUN RUN...)",
         examples=("nasrun diff outputs/digits-darts-darts/v001 outputs/digits-darts-darts/v002",),
         run=diff,
-        note="The place and the reading of data are not compared. A stage that only some "
-        "runs have is a row too; `-` marks a missing value.",
+        note="The place and the reading of data are not compared. Stages that not all "
+        "runs have are compared by their kind, and named in a row; `-` marks a missing value.",
         keys=KEYS,
         offers=run_folders,
     ),

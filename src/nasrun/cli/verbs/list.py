@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from nasrun.cli import screen
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import one_of, sorted_out
-from nasrun.config.words import did_you_mean, packages
+from nasrun.cli.words import one_of, outputs_of, sorted_out
+from nasrun.config.words import packages, suggestion
 from nasrun.shown import shown
 
 FORMATS = ("table", "json", "csv")
@@ -32,8 +31,7 @@ def list_(words: Sequence[str]) -> int:
     known = tuple(listable())
     for name in names:
         if name not in known:
-            hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
-            raise ValueError(f"{name}: nothing to list{hint}")
+            raise ValueError(f"{name}: nothing to list{suggestion(name, known)}")
     if RUNS in names and names != [RUNS]:
         raise ValueError(f"list {' '.join(names)}: list runs alone, without other words")
     form = one_of(keys, "format", FORMATS)
@@ -58,9 +56,7 @@ def _list_runs(keys: Mapping[str, str], form: str) -> None:
     from nasrun.runs.run import Run
 
     order = one_of(keys, "sort", tuple(comparison.ORDERS))
-    outputs = Path(keys.get("outputs", "outputs"))
-    if "outputs" in keys and not outputs.is_dir():
-        raise ValueError(f"outputs={outputs}: there is no such folder; name another")
+    outputs = outputs_of(keys)
     chosen = (*comparison.FACTS, "finished")
     filters = {key: packages(keys[key]) for key in chosen if key in keys}
     paths = [run.path for run in comparison.chosen(Run.all(outputs), filters)]

@@ -44,6 +44,7 @@ VERBS = (
         run=plan,
         note="A few steps are run and timed; nothing is trained or kept.",
         offers=offered,
+        stages=FORESEEN,
         composed=True,
         reads=(*(key for key in ALWAYS if key != "hydra"), *read_by(RUN)),
     ),

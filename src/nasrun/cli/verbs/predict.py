@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nasrun.cli import screen
@@ -22,15 +21,11 @@ FORMATS = ("table", "json", "csv")
 
 def predict(words: Sequence[str]) -> int:
     """Classify every image and print its likeliest classes."""
-    from nasrun.config import at_home
-
-    words = at_home(list(words))
-    files = [word for word in words if "=" in word and Path(word).exists()]
-    keys, names = sorted_out([word for word in words if word not in files], KEYS)
-    if len(names) + len(files) < 2:
+    keys, names = sorted_out(words, KEYS)
+    if len(names) < 2:
         raise ValueError("predict: give the folder of a run, then images or folders of images")
     form, top = one_of(keys, "format", FORMATS), whole(keys, "top", 5, least=1)
-    run, *images = [word for word in words if word in (*names, *files)]
+    run, *images = names
     from nasrun.display import watched
     from nasrun.runs import predictions
     from nasrun.runs.finished import load

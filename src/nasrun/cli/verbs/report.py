@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from nasrun.cli.verb import Verb
-from nasrun.cli.words import run_folders, sorted_out
+from nasrun.cli.words import outputs_of, run_folders, sorted_out
 from nasrun.config.words import packages
 
 KEYS = {"out": "FILE.html", "outputs": "DIR", "trust": "[PACKAGE]"}
@@ -15,11 +14,7 @@ KEYS = {"out": "FILE.html", "outputs": "DIR", "trust": "[PACKAGE]"}
 def report(words: Sequence[str]) -> int:
     """Write the page, and print where it lies."""
     keys, names = sorted_out(words, KEYS)
-    if names and "outputs" in keys:
-        raise ValueError(f"outputs={keys['outputs']}: has no effect with runs; leave it out")
-    outputs = Path(keys.get("outputs", "outputs"))
-    if "outputs" in keys and not outputs.is_dir():
-        raise ValueError(f"outputs={outputs}: there is no such folder; name another")
+    outputs = outputs_of(keys, names)
     from nasrun.pages.page import write
     from nasrun.pages.sources import Sources
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nasrun.cli import screen
 from nasrun.cli.verb import Verb
 from nasrun.cli.words import sorted_out, whole
-from nasrun.config.words import did_you_mean, packages
+from nasrun.config.words import packages, suggestion
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,8 +74,7 @@ def _without_dashes(words: Sequence[str]) -> list[str]:
         elif word.startswith("--"):
             name, equals, value = word[2:].partition("=")
             if name not in KEYS:
-                hint = did_you_mean(name, KEYS) or f"; there are {', '.join(KEYS)}"
-                raise ValueError(f"{word}: unknown flag{hint}")
+                raise ValueError(f"{word}: unknown flag{suggestion(name, KEYS)}")
             key = "" if equals else name
             found += [f"{name}={value}"] if equals else []
         elif word.startswith("-"):
@@ -113,6 +112,7 @@ def _all(keys: Mapping[str, str]) -> int:
         print(f"{page}: its tables are those of {results.path}")
         return 0
     table(screen.console(), "", *tables.listed([*found.values()]))
+    print(f"results: {results.path}")
     return 0
 
 
@@ -128,7 +128,7 @@ def _one(name: str, claim: Claim, keys: Mapping[str, str]) -> int:
     if seeds > claim.seeds:
         raise ValueError(f"seeds={seeds}: the protocol has {claim.seeds}; use at most that")
     if claim.alone and jobs > 1:
-        raise ValueError(f"jobs={jobs}: an arm of {name} uses all cores; use 1, or leave it out")
+        raise ValueError(f"jobs={jobs}: an arm of {name} runs alone; use 1, or leave it out")
     _refuse_data(name, claim, keys)
     table = _table(claim, keys)
     root = Path(keys.get("outputs", FOLDER))
@@ -147,15 +147,15 @@ def _one(name: str, claim: Claim, keys: Mapping[str, str]) -> int:
     _announce(console, name, claim, trials, seeds)
     abreast = 1 if claim.alone else min(jobs or cores(), len(runner.lanes(trials)) or 1)
     tell = _told(console)
-    well = not trials or runner.run(claim, trials, results, perform, abreast, tell, stopped)
+    failed = runner.run(claim, trials, results, perform, abreast, tell, stopped) if trials else []
     if trials and stopped():
         say(console, "no comparison can hold any more: all runs are stopped, and none is started")
-    if well and table is not None:
+    if not failed and table is not None:
         results.look_up(name, claim, table)
     _print(console, name, claim, results)
-    if well and table is None and claim.looked_up:
+    if not failed and table is None and claim.looked_up:
         say(console, f"true accuracies are read from a table: add {TABLE}=FILE.csv to the command")
-    return 0 if well else 2
+    return screen.status(done.spent for done in failed)
 
 
 def _arms(claim: Claim, keys: Mapping[str, str]) -> list[str]:
@@ -163,8 +163,7 @@ def _arms(claim: Claim, keys: Mapping[str, str]) -> list[str]:
     chosen = packages(keys["arms"]) if "arms" in keys else list(claim.arms)
     for arm in chosen:
         if arm not in claim.arms:
-            hint = did_you_mean(arm, claim.arms) or f"; there are {', '.join(claim.arms)}"
-            raise ValueError(f"arms={arm}: no such arm{hint}")
+            raise ValueError(f"arms={arm}: no such arm{suggestion(arm, claim.arms)}")
     return chosen
 
 
@@ -275,7 +274,8 @@ VERBS = (
             "dataset.root": "the data, for claims that need them",
             TABLE: "the benchmark's table, for true accuracies",
             "task.distance.weights": "the weights of the network that judges images",
-            "results": "the file of results; outputs/claims/results.jsonl if it is left out",
+            "results": "the file of results; outputs/claims/results.jsonl for one claim, nasrun's "
+            "own for the list and page= if it is left out",
             "outputs": "the folder of all runs; outputs/claims if it is left out",
             "freeze": "write the fingerprint of the protocol into the claim's file",
             "page": "write the tables of all claims between the markers of a page",

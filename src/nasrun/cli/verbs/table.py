@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nasrun.cli.verb import Verb
 from nasrun.cli.words import new_file, sorted_out
-from nasrun.config.words import did_you_mean, packages
+from nasrun.config.words import packages, suggestion
 
 KEYS = {"out": "FILE.csv", "data": "[cifar10,cifar100,imagenet16]"}
 
@@ -50,8 +50,7 @@ def _check(chosen: Sequence[str] | None, known: Sequence[str]) -> None:
         raise ValueError(f"data=[]: name one or more of {', '.join(known)}")
     for name in chosen:
         if name not in known:
-            hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
-            raise ValueError(f"data={name}: unknown data set{hint}")
+            raise ValueError(f"data={name}: unknown data set{suggestion(name, known)}")
         if chosen.count(name) > 1:
             raise ValueError(f"data={name}: is named twice; name it once")
 
