@@ -27,7 +27,7 @@ def test_a_wrong_key_of_a_claim_is_named_with_its_file(here):
         ),
         "many": (
             changed(curtailed=True, seeds=14),
-            "seeds=14: the missing ones of more than 10 pairs have too many",
+            "seeds=14: curtailed=true tries every order of the missing pairs",
         ),
         "undecided": (
             changed(curtailed=True, comparisons=[{**TINY["comparisons"][0], "decides": False}]),
@@ -38,7 +38,7 @@ def test_a_wrong_key_of_a_claim_is_named_with_its_file(here):
             "needs=[budget.latency_table]: use some of dataset.root, space.table, task.distance.w",
         ),
         "floor": (changed(floor={"accuracy": 1}), "floor.accuracy: no such measure"),
-        "published": (changed(published={"snas": "92"}), "source: published values have one"),
+        "published": (changed(published={"snas": "92"}), "source: published values need one"),
         "correction": (changed(correction="sidak"), "correction=sidak: use one of holm"),
         "target": (
             changed(measures={"gap": {"_target_": "nasrun.claims.measures.Resolt"}}),

@@ -38,7 +38,7 @@ def test_the_state_tells_how_far_a_claim_is(here):
     swapped = {"darts": five["snas"], "snas": five["darts"]}
     assert evidence(here, swapped, seeds=5).state == "measured: the opposite"
     same = {"darts": [0.1, 0.3], "snas": [0.2, 0.2]}
-    assert evidence(here, same).state == "measured: no difference"
+    assert evidence(here, same).state == "measured: no difference seen"
     assert evidence(here, same, comparisons=[]).state == "measured"
     looked = evidence(here, same, measures={**TINY["measures"], "true": TRUE})
     lines = [
@@ -87,7 +87,7 @@ def test_a_correction_is_over_the_tests_that_decide(here):
         assert tests[0].outcome.p == 1 / 32
         assert tests[0].corrected == pytest.approx(factor / 32)
     assert tests[1].corrected is None
-    assert evidence(here, gaps, seeds=5, alpha=0.02).state == "measured: no difference"
+    assert evidence(here, gaps, seeds=5, alpha=0.02).state == "measured: no difference seen"
 
 
 def test_a_table_has_means_costs_and_tests(here):
@@ -100,7 +100,7 @@ def test_a_table_has_means_costs_and_tests(here):
     _, ((text, measure, n, mean, interval, larger, p, corrected, verdict),) = found.differences()
     assert (text, measure, n, larger) == ("darts - snas", "lost, points", "2", "2")
     assert mean == "43.75 ± 26.52"
-    assert (p, corrected, verdict) == ("0.2500", "0.2500", "no difference")
+    assert (p, corrected, verdict) == ("0.2500", "0.2500", "no difference seen")
     # 43.75 ± 12.706 * 26.517 / sqrt(2)
     assert interval == "-194.49 to 281.99"
 

@@ -331,8 +331,14 @@ REFUSED = {
     ),
     "a launcher of one job": ("search hydra/launcher=joblib", "has no effect without -m"),
     "flag without a flag": ("search --resolve", "--resolve: has no effect without --cfg job"),
-    "two options of a group": ("search dataset=[digits,mnist5k]", "one option; several need -m"),
-    "new key in a mapping": ("search space.choices={x:[none]}", "a new one is added by + in front"),
+    "two options of a group": (
+        "search dataset=[digits,mnist5k]",
+        "names several options; name one, or run one job for each by -m",
+    ),
+    "new key in a mapping": (
+        "search space.choices={x:[none]}",
+        "put + in front of the override to add it",
+    ),
     "a key taken away": ("search ~seed", "~seed: every command needs seed; leave this out"),
     "a key taken away from its value": ("search ~seed=0", "every command needs seed"),
     "no value": ("search seed=???", "seed: has no default; give it on the command line"),
@@ -355,7 +361,7 @@ REFUSED = {
     ),
     "endless rate": ("search alpha_lr=inf", "alpha_lr=inf: use more than 0"),
     "share of nothing": ("search task.share=0.001", "share=0.001: 1 of 1077 images are left"),
-    "outputs in a file": (f"search outputs={__file__}", "test_line.py is no folder"),
+    "outputs in a file": (f"search outputs={__file__}", "test_line.py is not a folder"),
     "no package's name": ("search trust=[../x]", "trust=[../x]: not the name of a package"),
     "package that is not there": ("search trust=[nopackage]", "trust=[nopackage]: no such package"),
     "target outside": (
