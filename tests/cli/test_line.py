@@ -333,9 +333,12 @@ REFUSED = {
     "flag without a flag": ("search --resolve", "--resolve: has no effect without --cfg job"),
     "two options of a group": (
         "search dataset=[digits,mnist5k]",
-        "names several options; name one",
+        "names several options; name one, or run one job for each by -m",
     ),
-    "new key in a mapping": ("search space.choices={x:[none]}", "put + in front"),
+    "new key in a mapping": (
+        "search space.choices={x:[none]}",
+        "put + in front of the override to add it",
+    ),
     "a key taken away": ("search ~seed", "~seed: every command needs seed; leave this out"),
     "a key taken away from its value": ("search ~seed=0", "every command needs seed"),
     "no value": ("search seed=???", "seed: has no default; give it on the command line"),

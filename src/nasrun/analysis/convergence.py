@@ -143,11 +143,10 @@ def analyse(
     contents = dataset.contents()
     folder = results.place("convergence", None, out)
     settings = [nodes[RETRAIN.name], identity({"dataset": nodes["dataset"]}), budget.arithmetic]
-    made_with = [*settings, contents and contents.digest]
-    kept = Measurements(folder, ["convergence", *made_with])
+    kept = Measurements(folder, ["convergence", *settings, contents and contents.digest])
     nodes["dataset"] = placed(nodes["dataset"])
     with results.writing(folder):
-        orders = _orders(found, range(first, first + seeds), nodes, folder, made_with)
+        orders = _orders(found, range(first, first + seeds), nodes, kept)
         (folder / WEIGHTS).mkdir(parents=True, exist_ok=True)
         _train(found, orders, recipe, budget, engine, kept)
         rows = [_row(each, own, recipe, kept) for each, own in zip(found, orders, strict=True)]
@@ -159,29 +158,25 @@ def analyse(
 
 
 def _orders(
-    found: Sequence[Named],
-    seeds: Sequence[int],
-    nodes: Mapping[str, Any],
-    folder: Path,
-    made_with: object,
+    found: Sequence[Named], seeds: Sequence[int], nodes: Mapping[str, Any], kept: Measurements
 ) -> list[list[TrainingOrder]]:
     """Return the trainings of every architecture, one per seed.
 
     The name of a file of weights ends with the fingerprint of what it was made with, since other
     trainings in the folder may be of an architecture of the same name.
     """
-    orders = []
+    orders, folder = [], (kept.path.parent / WEIGHTS).absolute()
     for place, each in enumerate(found):
         parts = {"space": each.settings, "genotype": each.genotype.to_json()}
         parts |= {key: nodes[key] for key in ("dataset", RETRAIN.name)}
-        mark = fingerprint([made_with, each.settings, parts["genotype"]])[:8]
+        mark = fingerprint([kept.shared, each.settings, parts["genotype"]])[:8]
         orders.append(
             [
                 TrainingOrder(
                     place,
                     each.genotype.to_json(),
                     seed,
-                    (folder / WEIGHTS / f"{each.name}-seed{seed}-{mark}.safetensors").absolute(),
+                    folder / f"{each.name}-seed{seed}-{mark}.safetensors",
                     json.dumps({"name": f"{each.name}, seed {seed}", **parts}, sort_keys=True),
                 )
                 for seed in seeds
