@@ -9,7 +9,7 @@ import torch
 
 from nasrun.budget import Budget
 from nasrun.data.images import Digits
-from nasrun.tasks.frechet import Classes, OwnFeatures, frechet, moments, pixels
+from nasrun.tasks.frechet import OwnFeatures, frechet, moments, pixels
 
 CPU = torch.device("cpu")
 
@@ -61,24 +61,20 @@ def test_noise_is_farther_than_real_images_and_few_classes_are_seen():
     assert report["classifier_accuracy"] > 0.8
 
 
-def test_another_process_gets_the_classifiers_on_the_cpu_and_moves_them_to_its_own_gpu(monkeypatch):
+def test_classifiers_stay_on_the_cpu_whatever_device_scores_with_them():
     budget = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
     distance = OwnFeatures(samples=40, report_samples=40, epochs=1, lr=4e-3, batch_size=64)
     pickle.dumps(distance)  # also before it has begun
     distance.begin(digits(64), budget)
-    where, copied = distance.first.to(torch.float64), []
-    monkeypatch.setattr(Classes, "cpu", lambda self: copied.append(self) or self.float())
-    there = pickle.loads(pickle.dumps(distance))
-    assert distance.first is where and where.head.weight.dtype == torch.float64
-    assert (
-        len(copied) == 2 and where not in copied and there.first.head.weight.dtype == torch.float32
-    )
-    moved = []
-    monkeypatch.setattr(Classes, "to", lambda self, device: moved.append(device) or self)
-    images, _ = pixels(digits(64), "train", "validation", device=CPU)
-    there.search(lambda count: images[:count])
-    there.report(lambda count: images[:count])
-    assert moved == [there.device] * 2
+    assert distance._here(distance.first) is distance.first
+    distance.device = torch.device("meta")  # as another GPU
+    assert {weight.device.type for weight in distance._here(distance.first).parameters()} == {
+        "meta"
+    }
+    sent = pickle.loads(pickle.dumps(distance))
+    for each in (distance, sent):
+        for classifier in (each.first, each.second):
+            assert {weight.device for weight in classifier.parameters()} == {CPU}
 
 
 def test_a_classifier_that_diverges_is_told_before_anything_is_trained_on_it():

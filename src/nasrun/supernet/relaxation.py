@@ -218,7 +218,7 @@ class Dirichlet(Relaxation):
     def sample(self, alpha: Tensor, progress: float, noise: Stream = None) -> Weights:
         missing = alpha == -math.inf
         concentration = self.concentration(alpha).masked_fill(missing, 1.0)
-        if alpha.device.type != "cuda":  # MPS draws no gammas
+        if alpha.device.type == "mps":  # which draws no gammas
             concentration = concentration.cpu()
         gammas = torch._standard_gamma(concentration, _there(alpha.device, noise))
         gammas = gammas.to(alpha.device, copy=True)

@@ -120,15 +120,15 @@ class OwnFeatures(Distance):
         if not all(bool(x.isfinite().all()) for x in (*self.real, *self.floor_of)):
             raise Diverged("the classifier of the images", {}, ["task.distance.lr"])
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Copy the classifiers to the CPU: a process that receives them may use another GPU."""
-        state = self.__dict__.copy()
-        for key in {"first", "second"} & state.keys():
-            state[key] = copy.deepcopy(state[key]).cpu()
-        return state
-
     def _here(self, classifier: Classes) -> Classes:
-        return classifier.to(self.device)
+        """Return a classifier on the device.
+
+        The classifiers stay on the CPU themselves, so that workers, which may use another GPU, can
+        be sent them.
+        """
+        if self.device.type == "cpu":
+            return classifier
+        return copy.deepcopy(classifier).to(self.device)
 
     def _classifier(self, images: Tensor, labels: Tensor, seed: int) -> Classes:
         """Return the classifier of a seed, trained on the CPU with one thread.
