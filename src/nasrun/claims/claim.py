@@ -15,6 +15,7 @@ from nasrun.analysis.futility import EXACT_PAIRS
 from nasrun.analysis.paired import bonferroni, holm
 from nasrun.claims.comparisons import Comparison, Values
 from nasrun.claims.measures import Gauge
+from nasrun.config.words import key_of
 from nasrun.genotype import fingerprint
 
 BEGIN = ("run", "search", "retrain", "analyze")
@@ -158,10 +159,15 @@ class Claim:
     def _check_commands(self, arm: str) -> None:
         if not self.arms[arm]:
             raise ValueError(f"arms.{arm}=[]: give one command or more")
-        for place, (verb, *_) in enumerate(self.commands(arm)):
+        for place, (verb, *words) in enumerate(self.commands(arm)):
             known = CONTINUE if place else BEGIN
             if verb not in known:
                 raise ValueError(f"arms.{arm}[{place}]={verb}: begin with {', '.join(known)}")
+            if trusts := [word for word in words if key_of(word) == "trust"]:
+                raise ValueError(
+                    f"arms.{arm}[{place}]: {trusts[0]} would let a file run code; type it on the "
+                    "command line"
+                )
 
 
 def protocol(content: Mapping[str, Any]) -> str:

@@ -162,8 +162,12 @@ def missing(
     results: ResultFile,
     root: Path,
     data: Mapping[str, str],
+    own: Sequence[str],
 ) -> list[ArmRun]:
-    """Return the trials of these arms without a result, seed by seed."""
+    """Return the trials of these arms without a result, seed by seed.
+
+    own: words for every command, which admit a user's packages and options.
+    """
     given = {key: data[key] for key in claim.needs}
     trials = []
     for place in range(seeds):
@@ -173,7 +177,7 @@ def missing(
                 continue
             first, *later = claim.commands(arm)
             first += [f"seed={seed}", *(f"{key}={quoted(text)}" for key, text in given.items())]
-            commands = (tuple(first), *map(tuple, later))
+            commands = tuple((*words, *_taken(own, words)) for words in (first, *later))
             trials.append(
                 ArmRun(
                     name,
@@ -187,6 +191,11 @@ def missing(
                 )
             )
     return trials
+
+
+def _taken(own: Sequence[str], words: Sequence[str]) -> list[str]:
+    """Return a user's own words, as far as a command takes them; an analysis reads its run."""
+    return [word for word in own if words[0] != "analyze" or key_of(word) == "trust"]
 
 
 def lanes(trials: Sequence[ArmRun]) -> list[list[ArmRun]]:

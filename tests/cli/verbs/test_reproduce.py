@@ -11,6 +11,7 @@ from PIL import Image
 from nasrun.claims import reading
 from nasrun.runs.stage_folder import StageFolder
 
+CONF = Path(__file__).parents[3] / "conf"
 RESULTS = Path("outputs/claims/results.jsonl")
 
 
@@ -124,6 +125,39 @@ def test_a_claim_may_have_measures_of_a_package_beside_it(nasrun, here):
     assert "trust=[mygauges]" in nasrun("reproduce", "tiny.yaml", "freeze=true").refusal
     answer = nasrun("reproduce", "tiny.yaml", "freeze=true", "trust=[mygauges]")
     assert answer.status == 0, answer.err
+
+
+def test_arms_use_options_and_packages_that_are_typed_and_no_file_may_trust_a_package(
+    nasrun, here, table
+):
+    (here / "myscores.py").write_text(
+        "from nasrun.evaluators.tabular import Tabular\nclass Mine(Tabular): pass\n"
+    )
+    (here / "conf/evaluator").mkdir(parents=True)
+    tabular = (CONF / "evaluator/tabular.yaml").read_text()
+    mine = tabular.replace("nasrun.evaluators.tabular.Tabular", "myscores.Mine")
+    (here / "conf/evaluator/mine.yaml").write_text(mine)
+    first = {"_target_": "nasrun.claims.measures.BestOfFirst", "text": "best", "data": "cifar10"}
+    claim = {
+        "words": "space=nasbench201 strategy=random strategy.num_candidates=2 budget.threads=1",
+        "arms": {"mine": ["search evaluator=mine", "select"]},
+        "minutes": {},
+        "needs": ["space.table"],
+        "measures": {"first": {**first, "count": 1}},
+        "comparisons": [],
+        "seeds": 1,
+    }
+    written(here / "own.yaml", {**TINY, **claim})
+    words = ["own.yaml", f"space.table={table}"]
+    own = ["trust=[myscores]", "hydra.searchpath=[file://conf]"]
+    for lacking in ([], own[:1], own[1:]):
+        assert "evaluator" in nasrun("reproduce", *words, *lacking).refusal
+    answer = nasrun("reproduce", *words, *own)
+    assert answer.status == 0, answer.err
+    claim["arms"]["mine"][1] = "select trust=[myscores]"
+    written(here / "evil.yaml", {**TINY, **claim})
+    told = nasrun("reproduce", "evil.yaml", "freeze=true").refusal
+    assert "arms.mine[1]: trust=[myscores] would let a file run code; type it on the" in told
 
 
 def test_a_changed_word_is_refused_before_anything_runs(nasrun, tiny, here):

@@ -34,7 +34,10 @@ KEYS = {
     "freeze": "true",
     "page": "FILE.md",
     "trust": "[PACKAGE]",
+    "hydra.searchpath": "[file://DIR]",
 }
+OWN = ("trust", "hydra.searchpath")
+"""Keys that every command of a claim is given, too."""
 FOLDER = "outputs/claims"
 
 
@@ -141,7 +144,10 @@ def _one(name: str, claim: Claim, keys: Mapping[str, str]) -> int:
     def stopped() -> bool:
         return _evidence(name, claim, results).stopped
 
-    trials = [] if stopped() else runner.missing(name, claim, arms, seeds, results, root, keys)
+    own = [f"{key}={keys[key]}" for key in OWN if key in keys]
+    trials = []
+    if not stopped():
+        trials = runner.missing(name, claim, arms, seeds, results, root, keys, own)
     for commands in {trial.arm: trial.commands for trial in trials}.values():
         check(commands)
     _announce(console, name, claim, trials, seeds)
@@ -279,7 +285,8 @@ VERBS = (
             "outputs": "the folder of all runs; outputs/claims if it is left out",
             "freeze": "write the fingerprint of the protocol into the claim's file",
             "page": "write the tables of all claims between the markers of a page",
-            "trust": "packages of your own that the claim's file names",
+            "trust": "packages of your own that the claim's file or its commands name",
+            "hydra.searchpath": "folders with options of your own for its commands",
         },
         offers=offered,
     ),
