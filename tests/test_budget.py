@@ -116,7 +116,7 @@ def test_a_gpu_waits_for_no_cores(monkeypatch, recwarn):
     monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
     on_gpu = budget(threads=2)
     on_gpu.resolved["device"] = "cuda"
-    monkeypatch.setattr(Budget, "apply_to_cuda", lambda self: None)
+    monkeypatch.setattr(Budget, "apply_in_process", lambda self: None)
     on_gpu.apply()
     assert not recwarn.list
 
@@ -261,33 +261,33 @@ def arithmetic(monkeypatch):
 
 
 def test_a_gpu_is_strictly_deterministic_only_if_asked(arithmetic):
-    budget(device="cuda").apply_to_cuda()
+    budget(device="cuda").apply_in_process()
     assert torch.backends.cudnn.benchmark and not torch.backends.cudnn.deterministic
     assert not arithmetic.get("use_deterministic_algorithms")
-    budget(device="cuda", deterministic=True).apply_to_cuda()
+    budget(device="cuda", deterministic=True).apply_in_process()
     assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
     assert arithmetic["use_deterministic_algorithms"]
 
 
 def test_cublas_can_be_deterministic_from_the_first_job_of_a_sweep_on(arithmetic):
-    budget(device="cuda").apply_to_cuda()
+    budget(device="cuda").apply_in_process()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":16:8"
-    budget(device="cuda", deterministic=True).apply_to_cuda()
+    budget(device="cuda", deterministic=True).apply_in_process()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
 
 
 @pytest.mark.parametrize(("precision", "short"), [("fp32", False), ("tf32", True), ("bf16", True)])
 def test_fp32_on_a_gpu_is_fp32_throughout(arithmetic, precision, short):
-    budget(device="cuda", precision=precision).apply_to_cuda()
+    budget(device="cuda", precision=precision).apply_in_process()
     assert torch.backends.cudnn.allow_tf32 == short
     assert arithmetic["set_float32_matmul_precision"] == ("high" if short else "highest")
 
 
 def test_a_cpu_computes_in_its_own_way_also_after_a_job_on_a_gpu(arithmetic):
-    budget(device="cuda", precision="tf32", deterministic=True).apply_to_cuda()
+    budget(device="cuda", precision="tf32", deterministic=True).apply_in_process()
     os.environ.pop("CUBLAS_WORKSPACE_CONFIG")
-    budget(deterministic=True).apply_to_cuda()
+    budget(deterministic=True).apply_in_process()
     chosen = {"set_float32_matmul_precision": "highest", "use_deterministic_algorithms": False}
     assert arithmetic == chosen
     assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
@@ -356,5 +356,5 @@ def test_a_worker_of_a_launched_process_computes_on_its_gpu(arithmetic, monkeypa
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
     chosen = []
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    budget(device="cuda").apply_to_cuda()
+    budget(device="cuda").apply_in_process()
     assert chosen == [1]

@@ -279,7 +279,7 @@ class Budget:
         forget_peak()
         torch.set_flush_denormal(True)  # threads inherit it, so set it before there are others
         torch.set_num_threads(self.own_threads)
-        self.apply_to_cuda()
+        self.apply_in_process()
         allocate(frugally=self.max_memory_gib is not None)
 
     def _warn_of_others(self) -> None:
@@ -302,8 +302,8 @@ class Budget:
                 stacklevel=3,
             )
 
-    def apply_to_cuda(self) -> None:
-        """Configure this process's GPU and arithmetic, before anything runs there."""
+    def apply_in_process(self) -> None:
+        """Configure this process's GPU, and its arithmetic on any device, before it computes."""
         import torch
 
         on_cuda = self.resolved["device"] == "cuda"

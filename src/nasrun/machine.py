@@ -10,6 +10,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 def cores() -> int:
@@ -134,6 +139,24 @@ def without_tf32() -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(products)
         torch.backends.cudnn.allow_tf32 = convolutions
+
+
+def sent(tensor: Tensor, device: torch.device, *, copy: bool = False) -> Tensor:
+    """Return a tensor on a device, without waiting for the work that a GPU still has to do.
+
+    MPS is waited for, where such a copy may read the source after it is freed (pytorch#189690).
+    """
+    return tensor.to(device, non_blocking=device.type != "mps", copy=copy)
+
+
+def finish() -> None:
+    """Wait until a GPU has done all that it was given; steps only give it work."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    if torch.backends.mps.is_available():
+        torch.mps.synchronize()
 
 
 def resident_gib() -> float | None:

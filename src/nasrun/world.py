@@ -19,7 +19,7 @@ Value = TypeVar("Value")
 
 
 class Lost(Exception):
-    """A process that shares the work has ended, and left no error."""
+    """This process cannot go on with the others: one has ended, or numbers cannot be exchanged."""
 
 
 class Closed(Lost):

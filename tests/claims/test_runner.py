@@ -2,6 +2,7 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 from claims.conftest import TINY, written
@@ -9,7 +10,8 @@ from claims.conftest import TINY, written
 from nasrun.claims import reading
 from nasrun.claims.measures import BestOfFirst
 from nasrun.claims.results import ResultFile
-from nasrun.claims.runner import ArmRun, Lane, run
+from nasrun.claims.runner import ArmRun, Lane, missing, run
+from nasrun.cli import performing
 from nasrun.cli.performing import perform
 
 
@@ -81,6 +83,45 @@ def test_every_later_command_is_told_where_the_data_are_as_far_as_it_takes_them(
         "analyze ranks": ["dataset.root=a b", "space.table=t.csv"],
         "analyze cells": [],
     }
+
+
+def test_a_table_is_not_given_to_ranks_that_are_judged_without_one(finished):
+    told = []
+
+    def perform(words, folder):
+        told.append([word for word in words if "=" in word][:-1])
+        return [finished / "search"]
+
+    commands = (("search", "seed=0"), ("analyze", "ranks", "against=from_scratch"))
+    data = {"dataset.root": "a", "space.table": "t.csv"}
+    trial = ArmRun("tiny", "p", "darts", 0, commands, {}, finished, data)
+    assert Lane(perform)([trial])[0].error == ""
+    assert told[1] == ["against=from_scratch", "dataset.root=a"]
+
+
+def test_own_packages_and_options_reach_every_command_that_takes_them(here):
+    arms = {
+        "scored": ["analyze ranks evaluator=mine", "analyze cells"],
+        "snas": ["search", "select"],
+    }
+    content = {**TINY, "words": "", "arms": arms, "comparisons": [], "minutes": {}}
+    claim = reading.read(written(here / "own.yaml", content))
+    own = ["trust=[mine]", "hydra.searchpath=[file://conf]"]
+    results = ResultFile(here / "results.jsonl")
+    trials = missing("own", claim, list(arms), 1, results, here, {}, own)
+    taken = [[words[-2:] for words in trial.commands] for trial in trials]
+    assert taken == [[tuple(own), ("cells", own[0])], [tuple(own)] * 2]
+
+
+def test_an_analysis_of_moved_data_goes_on_in_its_folder(here, monkeypatch):
+    made = []
+    monkeypatch.setitem(performing.PARTS, "ranks", SimpleNamespace(run=made.append))
+    for root in ("a", "b"):
+        words = ["analyze", "ranks", "count=9", f"dataset.root={root}", "trust=[mine]"]
+        performing.perform(words, here)
+    performing.perform(["analyze", "ranks", "count=8"], here)
+    first, moved, other = (words[-1] for words in made)
+    assert first == moved != other
 
 
 def test_a_measure_opens_a_search_of_a_package_that_its_arm_trusts(here, table, no_pictures):

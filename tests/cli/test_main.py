@@ -204,6 +204,8 @@ def test_help_of_a_verb_may_be_asked_for_in_any_order_and_that_of_a_plan_with_it
     told = nasrun("search", "--help").out
     for words in (("help", "search"), ("--help", "search")):
         assert nasrun(*words).out == told
+    for words in (("help", "help"), ("help", "--help"), ("--help", "-h")):
+        assert nasrun(*words).out == nasrun("--help").out
     assert nasrun("help", "analyze", "search").out == nasrun("analyze", "search", "--help").out
     assert nasrun("plan", "retrain", "--help").out == nasrun("plan", "--help").out
     assert "epochs" in nasrun("plan", "retrain", "--help", "retrain=cifar").out

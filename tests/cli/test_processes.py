@@ -133,8 +133,15 @@ def test_the_leader_tells_why_numbers_cannot_be_exchanged_unless_a_connection_wa
         processes._left(closed, store)
         processes._left(broken, store)
         processes._left(ValueError("a later one"), store)
+        answer = processes._led(closed, store)  # as if the leader itself had met it
+        told = capsys.readouterr().err
+        if started:
+            assert answer.code == processes.TOLD and "NCCL error: x" in told
+        else:
+            assert isinstance(answer, Lost) and str(answer) == str(broken)
+        processes._left(ValueError("images=0: use more"), store := HashStore())
         answer = processes._led(closed, store)
-        assert isinstance(answer, ValueError) and str(answer) == str(broken)
+        assert isinstance(answer, ValueError) and str(answer) == "images=0: use more"
 
 
 def test_what_several_processes_cannot_share_is_refused_before_they_start(nasrun, monkeypatch):

@@ -14,6 +14,8 @@ def test_a_path_with_an_equals_sign_is_a_name_if_it_is_there(here, monkeypatch):
     assert sorted_out(["seed=3"], ["seed"]) == ({"seed": "3"}, [])
     with pytest.raises(ValueError, match="seed: unknown key; there are out"):
         sorted_out(["seed=4"], ["out"])
+    with pytest.raises(ValueError, match="genotyp: unknown key, did you mean genotype"):
+        sorted_out([f"genotyp={'a' * 5000}"], ["genotype"])  # longer than any path
 
 
 @pytest.mark.parametrize("sort", [sorted_out, apart])

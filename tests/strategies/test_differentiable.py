@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from nasrun.config import build, compose, resolve
 from nasrun.divergence import Diverged
 from nasrun.ops import operation
+from nasrun.strategies.curvature import Curvature
 from nasrun.strategies.differentiable import Differentiable
 from nasrun.strategies.levels import Bilevel, Switched, WeightsOnly
 from nasrun.strategies.sdarts import RandomNoise, Smoothed
@@ -338,13 +339,16 @@ def test_the_second_order_is_that_of_fp32_and_only_the_weights_step_in_bf16(begu
 
 def test_a_part_in_fp32_takes_the_memory_of_fp32(begun):
     need = {}
-    for name in ("darts", "darts_2nd"):
+    for name in ("darts", "darts_2nd", "curved"):
         for precision in ("fp32", "bf16"):
-            strategy = begun(f"strategy={name}")
+            strategy = begun(f"strategy={name.replace('curved', 'darts')}")
+            if name == "curved":
+                strategy.curvature = Curvature(images=16)
             strategy.budget.resolved["precision"] = precision
             need[name, precision] = strategy.foreseen_bytes()
     assert need["darts", "bf16"] < need["darts", "fp32"]
     assert need["darts_2nd", "bf16"] == need["darts_2nd", "fp32"]
+    assert need["curved", "bf16"] == need["curved", "fp32"]
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ def test_a_search_without_any_result_within_the_limits_says_so(tmp_path, no_pict
     search = begun(limited=limited)
     run(search)
     search._candidates = [c for c in search.candidates if not limited.allow(c.genotype)]
-    with pytest.warns(UserWarning, match=r"no candidate is within budget.max_params_m=2.0: .* use"):
+    with pytest.warns(UserWarning, match=r"no sound .* within budget.max_params_m=2.0: .* use"):
         search.finish(SimpleNamespace(metrics=list, path=tmp_path))
 
 

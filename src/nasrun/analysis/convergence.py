@@ -84,7 +84,7 @@ class Train:
 
     def __call__(self, order: TrainingOrder) -> dict[str, Any]:
         refuse_unseen(order.file.parent)
-        self.budget.apply_to_cuda()
+        self.budget.apply_in_process()
         stage, streams = copy.copy(self.recipe), Streams(order.seed)
         space = self.spaces[order.space]
         streams.enter(RETRAIN.name)
@@ -144,7 +144,7 @@ def analyse(
     folder = results.place("convergence", None, out)
     settings = [nodes[RETRAIN.name], identity({"dataset": nodes["dataset"]}), budget.arithmetic]
     kept = Measurements(folder, ["convergence", *settings, contents and contents.digest])
-    nodes["dataset"] = placed(nodes["dataset"])
+    nodes["dataset"], nodes["contents"] = placed(nodes["dataset"]), contents and contents.digest
     with results.writing(folder):
         orders = _orders(found, range(first, first + seeds), nodes, kept)
         (folder / WEIGHTS).mkdir(parents=True, exist_ok=True)
@@ -168,7 +168,7 @@ def _orders(
     orders, folder = [], (kept.path.parent / WEIGHTS).absolute()
     for place, each in enumerate(found):
         parts = {"space": each.settings, "genotype": each.genotype.to_json()}
-        parts |= {key: nodes[key] for key in ("dataset", RETRAIN.name)}
+        parts |= {key: nodes[key] for key in ("dataset", "contents", RETRAIN.name)}
         mark = fingerprint([kept.shared, each.settings, parts["genotype"]])[:8]
         orders.append(
             [

@@ -120,7 +120,7 @@ class MeasureRow:
     def __call__(self, order: GridRow) -> list[Metrics]:
         for module in (*self.trust, *self.modules):  # another process has to know them too
             import_module(module)
-        self.budget.apply_to_cuda()
+        self.budget.apply_in_process()
         first, *others = map(self._opened, order.ends)
         if others:
             directions = [between(first, others[0])]

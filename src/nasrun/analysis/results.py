@@ -36,7 +36,7 @@ def writing(folder: Path) -> Iterator[None]:
 
     Without it, as with `out`, the run is only read.
     """
-    around = (Run(path) for path in folder.absolute().parents)
+    around = (Run(path) for path in Path(os.path.abspath(folder)).parents)
     home = next((run for run in around if run.exists), None)
     with ExitStack() as locks:
         if home is not None:

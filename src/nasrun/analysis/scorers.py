@@ -248,6 +248,7 @@ def _composed(name: str, overrides: Sequence[str]) -> Composed:
 
 def _begun(name: str, evaluator: Evaluator, context: AnyContext, made_with: object) -> Evaluated:
     context.streams.enter(SEARCH.name)  # the same images for all, those of a search
+    evaluator.check(context.task)
     evaluator.begin(context)
     return Evaluated(name, evaluator, context.streams, made_with)
 

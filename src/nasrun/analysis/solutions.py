@@ -36,7 +36,7 @@ class Solution:
 
     `full_name` tells it from others of this `name`. `digest` is that of the weights; it can be sent
     to another process. `run` is the one that trained it, `None` for `nasrun analyze convergence`.
-    `contents` is the digest of its data's files, where it is known.
+    `contents` is the digest of the files of its data, `None` where it is not known.
     """
 
     name: str
@@ -69,6 +69,7 @@ class Solution:
                 record = json.loads((content.metadata() or {})[SOLUTION])
             nodes = {key: record[key] for key in ("space", "dataset", RETRAIN.name)}
             name, genotype = str(record["name"]), record["genotype"]
+            contents = record.get("contents")  # earlier versions did not write it
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"solution={path}: not weights that `nasrun analyze convergence` wrote; give one "
@@ -76,7 +77,8 @@ class Solution:
             ) from error
         refuse_references(nodes, path)
         full = str(file.with_suffix(""))
-        return cls(name, full, nodes, genotype, file.absolute(), digest_of(file))
+        digest = digest_of(file)
+        return cls(name, full, nodes, genotype, file.absolute(), digest, contents=contents)
 
     @classmethod
     def _of_run(cls, path: Path, branch: str | None) -> Solution:
@@ -101,6 +103,11 @@ class Solution:
         contents = dataset.contents()
         if self.run is not None:
             self.run.refuse_other(contents)
+        if None not in (contents, self.contents) and contents.digest != self.contents:
+            raise ValueError(
+                f"dataset.root={self.nodes['dataset'].get('root')}: solution={self.full_name} was "
+                "trained on other images; give the folder of these"
+            )
         recipe.task.begin(dataset, budget)
         genotype = space.check(Genotype.from_json(self.genotype))
         network = space.network(
@@ -167,7 +174,7 @@ def moments(network: ImageClassifier, split: Split, batch_size: int) -> Metrics:
         for average, gradient in zip(mean, found, strict=True):
             away = gradient - average
             average += away / number
-            squares += float((away * (gradient - average)).double().sum())
+            squares += _sum(away * (gradient - average))
         losses += float(loss.detach()) * len(labels)
         hits += int((logits.argmax(1) == labels).sum())
         images += len(labels)
@@ -175,5 +182,11 @@ def moments(network: ImageClassifier, split: Split, batch_size: int) -> Metrics:
         "loss": losses / images,
         "accuracy": hits / images,
         "variance": squares / number,
-        "gradient": sum(float(average.double().square().sum()) for average in mean),
+        "gradient": sum(_sum(average, squared=True) for average in mean),
     }
+
+
+def _sum(values: Tensor, *, squared: bool = False) -> float:
+    """Return the sum of values or of their squares in double precision, which MPS does not have."""
+    precise = (values.cpu() if values.device.type == "mps" else values).double()
+    return float((precise.square() if squared else precise).sum())

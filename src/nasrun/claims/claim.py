@@ -15,6 +15,7 @@ from nasrun.analysis.futility import EXACT_PAIRS
 from nasrun.analysis.paired import bonferroni, holm
 from nasrun.claims.comparisons import Comparison, Values
 from nasrun.claims.measures import Gauge
+from nasrun.config.keys import ROOT, TABLE
 from nasrun.config.words import key_of
 from nasrun.genotype import fingerprint
 
@@ -22,7 +23,7 @@ BEGIN = ("run", "search", "retrain", "analyze")
 """Verbs with which an arm can begin."""
 CONTINUE = ("select", "retrain", "transfer", "analyze")
 """Verbs of its later commands, which continue its run."""
-DATA = ("dataset.root", "space.table", "task.distance.weights")
+DATA = (ROOT, TABLE, "task.distance.weights")
 """Keys of data that a claim can need, which `nasrun reproduce` passes on."""
 TOLD = ("frozen", "minutes", "earlier", "paper", "sentence", "published", "source")
 """Keys of a claim that are no part of its protocol."""

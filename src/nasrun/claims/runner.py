@@ -18,6 +18,7 @@ from nasrun.claims.claim import Claim
 from nasrun.claims.finished import Finished
 from nasrun.claims.measures import Gauge
 from nasrun.claims.results import ResultFile, ResultLine, evaluated
+from nasrun.config.keys import ROOT, TABLE
 from nasrun.config.words import key_of, packages, quoted
 from nasrun.engines.base import Engine
 from nasrun.engines.local import Pool, Serial
@@ -33,9 +34,9 @@ TRAININGS = ("retrain", "transfer")
 SELECTORS = ("selector", "method")
 """Keys that name a selector."""
 DATA_OF = {
-    "select": ("dataset.root", "space.table"),
-    **dict.fromkeys((*TRAININGS, "analyze search"), ("dataset.root",)),
-    "analyze ranks": ("dataset.root", "space.table"),
+    "select": (ROOT, TABLE),
+    **dict.fromkeys((*TRAININGS, "analyze search"), (ROOT,)),
+    "analyze ranks": (ROOT, TABLE),
 }
 """Keys of data that a later command takes, by its verb or its part of `analyze`."""
 
@@ -89,7 +90,7 @@ class Lane:
             for place, words in enumerate(trial.commands):
                 source = [*_given(trial.data, words), _run_of(folders, words)] if place else []
                 folders += self.perform([*words, *source], trial.folder)
-            finished = Finished(folders, trial.trusted, trial.data.get("dataset.root"))
+            finished = Finished(folders, trial.trusted, trial.data.get(ROOT))
             return Done(trial, measured(trial, finished, process_time() - before))
         except (ValueError, BudgetSpent) as error:
             return Done(trial, None, str(error), isinstance(error, BudgetSpent))
@@ -103,7 +104,7 @@ def _given(data: Mapping[str, str], words: Sequence[str]) -> list[str]:
     analyses = words[0] == "analyze"
     taken = DATA_OF.get(" ".join(words[: 1 + analyses]), ())
     typed = [*map(key_of, words)]
-    idle = [*typed, *(["space.table"] if "against" in typed else [])]
+    idle = [*typed, *([TABLE] if "against" in typed else [])]
     return [
         f"{key}={data[key] if analyses else quoted(data[key])}"
         for key in taken
@@ -177,7 +178,7 @@ def missing(
                 continue
             first, *later = claim.commands(arm)
             first += [f"seed={seed}", *(f"{key}={quoted(text)}" for key, text in given.items())]
-            commands = tuple((*words, *_taken(own, words)) for words in (first, *later))
+            commands = ((*first, *own), *((*words, *_taken(own, words)) for words in later))
             trials.append(
                 ArmRun(
                     name,
@@ -194,7 +195,7 @@ def missing(
 
 
 def _taken(own: Sequence[str], words: Sequence[str]) -> list[str]:
-    """Return a user's own words, as far as a command takes them; an analysis reads its run."""
+    """Return a user's own words, as far as a later command takes them; an analysis has a run."""
     return [word for word in own if words[0] != "analyze" or key_of(word) == "trust"]
 
 

@@ -89,8 +89,8 @@ def dispatch(arguments: list[str]) -> int:
         if any("\ud800" <= letter <= "\udfff" for letter in word):
             raise ValueError(f"{word!a}: is not UTF-8; rename the file or folder")
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        if arguments[1:]:
-            return dispatch([*arguments[1:], "--help"])
+        if asked := [word for word in arguments[1:] if word not in ("-h", "--help", "help")]:
+            return dispatch([*asked, "--help"])
         print(_help())
         return 0
     if arguments[0] == "--version":

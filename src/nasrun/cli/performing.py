@@ -12,8 +12,10 @@ from nasrun.cli import screen
 from nasrun.cli.line import Line
 from nasrun.cli.parts import PARTS
 from nasrun.cli.prepared import plan_of, source_of
-from nasrun.config.words import quoted
+from nasrun.config.words import key_of, quoted
 
+OWN = ("trust", "hydra.searchpath")
+"""Keys of a user's packages and options, which are typed and reach every command of a claim."""
 ANALYZE = "analyze"
 """The verb whose parts are no stages."""
 
@@ -67,9 +69,11 @@ def _run(words: Sequence[str], folder: Path) -> list[Path]:
 
 
 def _analyze(words: Sequence[str], folder: Path) -> list[Path]:
-    """Run a part of `nasrun analyze`; equal words have the same folder."""
+    """Run a part of `nasrun analyze`; its folder is that of equal words, wherever the data lie."""
+    from nasrun.claims.claim import DATA
     from nasrun.genotype import fingerprint
 
-    out = folder / ANALYZE / fingerprint(list(words))
+    told = [word for word in words if key_of(word) not in (*DATA, *OWN)]
+    out = folder / ANALYZE / fingerprint(told)
     PARTS[words[1]].run([*words[2:], f"out={out}"])
     return [out]

@@ -105,8 +105,10 @@ def _left(error: BaseException, store: Store) -> BaseException:
     """Leave the error of a process that prints nothing to the leader."""
     if not isinstance(error, KeyboardInterrupt | Closed):
         with suppress(Exception):  # the launcher is gone
-            text = str(error) if isinstance(error, Lost) else screen.told(error)  # type: ignore[arg-type]
-            store.compare_set(FAILED, "", text)  # the first one, which may be the others' reason
+            lost = isinstance(error, Lost)
+            text = str(error) if lost else screen.told(error)  # type: ignore[arg-type]
+            # the first one stays: it may be the reason of the others
+            store.compare_set(FAILED, "", f"{int(lost)} {text}")
         sleep(GRACE)  # at the end of a process, the launcher ends the leader, which may print yet
     return SystemExit(LOST) if isinstance(error, Lost) else error
 
@@ -120,7 +122,10 @@ def _led(error: BaseException, store: Store) -> BaseException:
         return error
     with suppress(Exception):  # the launcher is gone
         if store.check([FAILED]):
-            return ValueError(store.get(FAILED).decode())
+            lost, text = store.get(FAILED).decode().split(" ", 1)
+            if not int(lost):
+                return ValueError(text)
+            error = Lost(text)
     if STARTED not in os.environ:
         return error
     if not isinstance(error, Lost) or isinstance(error, Closed):

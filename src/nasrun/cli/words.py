@@ -19,7 +19,7 @@ def sorted_out(words: Sequence[str], known: Iterable[str]) -> tuple[dict[str, st
     typed, others = [], []
     for word in words:
         key, equals, _ = word.partition("=")
-        if not equals or (key not in known and Path(at_home(word)).exists()):
+        if not equals or (key not in known and os.path.exists(at_home(word))):
             others.append(at_home(word))
         elif key in known:
             typed.append(word)

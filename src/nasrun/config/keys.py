@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from nasrun.refusing import refuse_below
+
 GROUPS = (
     "space",
     "strategy",
@@ -35,6 +37,12 @@ OPTIMIZERS = "optimizer"
 GENOTYPES = "genotypes"
 """The folder of published cells. Its name is not that of the key `genotype`, which Hydra would take
 for a group."""
+
+
+ROOT = "dataset.root"
+"""The key of the place of the data, which may be moved."""
+TABLE = "space.table"
+"""The key of a benchmark's table, which may be moved, too."""
 
 
 @dataclass
@@ -72,9 +80,8 @@ class Frame:
     def check(self) -> None:
         """ValueError for a value that no choice of groups can use."""
         least = {"seed": 0, "rounds": 1, "width": 2, "depth": 3, "batch_size": 2, "epochs": 1}
-        for key, bound in least.items():
-            if getattr(self, key) < bound:
-                raise ValueError(f"{key}={getattr(self, key)}: use at least {bound}")
+        refuse_below(self, **least)
+        for key in least:
             if getattr(self, key) >= 2**63:
                 raise ValueError(f"{key}={getattr(self, key)}: use less than 2 to the power of 63")
         for key in ("outputs", "run", "genotype"):

@@ -16,7 +16,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def suggestion(word: str, known: Iterable[str], there_are: str = "there are") -> str:
-    """Return the close word as above, else all known words: `; there are A, B`."""
+    """Return `, did you mean X?` if a known word is close, else all known: `; there are A, B`."""
     names = list(known)
     return did_you_mean(word, names) or f"; {there_are} {', '.join(names) or 'none'}"
 

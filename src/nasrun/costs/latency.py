@@ -18,6 +18,7 @@ from torch import nn
 from nasrun.budget import Budget
 from nasrun.costs.amounts import Amounts
 from nasrun.genotype import NONE, Genotype
+from nasrun.machine import finish
 from nasrun.spaces.layout import Layout, layout_of
 from nasrun.spaces.supernet import SupernetSpace
 
@@ -92,13 +93,6 @@ class Stopwatch:
             for _ in range(WARM_UP + self.repeats):
                 started = time.perf_counter()
                 forward()
-                self._wait()
+                finish()
                 spent.append(1e3 * (time.perf_counter() - started))
         return statistics.median(spent[WARM_UP:])
-
-    def _wait(self) -> None:
-        """Wait until the device has finished its work."""
-        if self.images.device.type == "cuda":
-            torch.cuda.synchronize()
-        elif self.images.device.type == "mps":
-            torch.mps.synchronize()

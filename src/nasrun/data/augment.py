@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nasrun.data.colour import jitter
 from nasrun.data.policies import ImagePolicy
+from nasrun.machine import sent
 from nasrun.world import ALONE, Slice
 
 if TYPE_CHECKING:
@@ -77,8 +78,7 @@ class Augment:
         """
         part = ALONE.slice(len(images)) if part is None else part
         draws = torch.rand(part.whole, 11, generator=generator)
-        # non_blocking: the small copy does not make a GPU's queue wait
-        draws = draws[part.range].to(images.device, non_blocking=True)
+        draws = sent(draws[part.range], images.device)
         mirror, row, column, area, ratio, hole_row, hole_column, *colours = draws.unbind(1)
         flip = self.flip and facts.flip
         mirrored = mirror < (0.5 if flip else 0.0)
@@ -119,7 +119,7 @@ def normalise(images: Tensor, facts: "Facts") -> Tensor:
 def _per_channel(facts: "Facts", device: torch.device) -> tuple[Tensor, Tensor]:
     """Return mean and deviation (C,) on the device."""
     mean, std = (torch.tensor(numbers) for numbers in (facts.mean, facts.std))
-    return mean.to(device, non_blocking=True), std.to(device, non_blocking=True)
+    return sent(mean, device), sent(std, device)
 
 
 def crop_sides(area: Tensor, ratio: Tensor, areas: tuple[float, float]) -> tuple[Tensor, Tensor]:
@@ -172,7 +172,7 @@ def _coloured(images: Tensor, facts: "Facts", strength: float, *draws: Tensor) -
     # normalised in the same product: (M pixel + t) / (255 std) - mean / std
     matrix, offset = matrix / (255 * std).unsqueeze(1), offset / (255 * std) - mean / std
     few = math.gcd(height * width, TOGETHER)
-    apart = torch.eye(few).to(images.device, non_blocking=True)
+    apart = sent(torch.eye(few), images.device)
     blocks = torch.einsum("pq,bij->bqjpi", apart, matrix).reshape(count, few * channels, -1)
     pixels = rows.view(count, -1, few * channels)
     changed = torch.baddbmm(offset.repeat(1, few).unsqueeze(1), pixels, blocks).view_as(rows)

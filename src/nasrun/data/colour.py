@@ -21,6 +21,8 @@ import math
 import torch
 from torch import Tensor
 
+from nasrun.machine import sent
+
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
 
 
@@ -47,14 +49,14 @@ def jitter(
         matrix, grey = scale, means[:, 0]
     else:
         matrix = scale * turned(strength * (hue - 0.5)) @ saturated(saturation)
-        grey = means @ torch.tensor(LUMA).to(means.device, non_blocking=True)
+        grey = means @ sent(torch.tensor(LUMA), means.device)
     return matrix, (brightness * (1 - contrast) * grey).unsqueeze(1)
 
 
 def saturated(factor: Tensor) -> Tensor:
     """Return matrices (B, 3, 3) that move colours away from their grey by a factor (B,)."""
-    grey = torch.tensor(LUMA).expand(3, 3).to(factor.device, non_blocking=True)
-    identity = torch.eye(3).to(factor.device, non_blocking=True)
+    grey = sent(torch.tensor(LUMA).expand(3, 3), factor.device)
+    identity = sent(torch.eye(3), factor.device)
     return torch.lerp(grey, identity, factor.view(-1, 1, 1))
 
 

@@ -254,9 +254,9 @@ def _made(id: str) -> Any:
 
 
 def _warn(text: str) -> None:
-    """Warn of each matter once per process, instead of each time, and in a file beside the user's.
+    """Warn as Python does, once per matter; MuJoCo prints each time and writes a file there.
 
-    Deprecated settings, which are gymnasium's, are left to Python, which usually hides them.
+    Deprecated settings are gymnasium's, so Python, which usually hides such warnings, decides.
     """
     matter, *_ = text.split(" Time =")
     category = DeprecationWarning if "deprecated" in matter else RuntimeWarning

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nasrun.data.augment import Augment, normalise
 from nasrun.data.facts import Facts
+from nasrun.machine import sent
 from nasrun.world import ALONE, World
 
 Part = Literal["train", "validation", "test"]
@@ -77,7 +78,7 @@ class TensorSplit(Split):
         order = torch.arange(len(self)) if order is None else order
         for index in batched(order, batch_size, drop_last):
             part = world.slice(len(index))
-            index = index[part.range].to(self._images.device, non_blocking=True)
+            index = sent(index[part.range], self._images.device)
             images = self._images[index]
             if augment is None:
                 changed = normalise(images, self._facts)

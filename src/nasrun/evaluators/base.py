@@ -26,7 +26,7 @@ class Evaluator(ABC):
 
     @abstractmethod
     def begin(self, context: Context[Any, ImageTask]) -> None:
-        """Receive the space, the data and the budget, before the first score."""
+        """Receive the space, the data and the budget, before the first score and after `check`."""
 
     def check(self, task: ImageTask) -> None:  # noqa: B027  any number does for most
         """Raise ValueError if the task, which has begun, has fewer images than the settings ask."""

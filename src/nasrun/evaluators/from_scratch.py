@@ -190,7 +190,7 @@ class TrainFromScratch:
     speed_epochs: int | None
 
     def __call__(self, order: Trial) -> Metrics:
-        self.budget.apply_to_cuda()
+        self.budget.apply_in_process()
         streams = Streams(order.seed)
         with streams.aside("initialise"):
             learner = self.learner(Genotype(order.space, order.choices))

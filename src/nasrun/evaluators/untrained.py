@@ -119,7 +119,6 @@ class Untrained(Evaluator):
     def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
         self.space, self.task, self.budget = context.space, context.task, context.budget
         self.device = context.budget.torch_device
-        self.check(self.task)
         train = self.task.split("train")
         self.streams = context.streams
         (self.seed,) = self.streams.numbers("evaluator", 1)

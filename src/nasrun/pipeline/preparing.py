@@ -29,6 +29,7 @@ from nasrun.pipeline.refusals import (
     refuse_engine,
     refuse_incapable,
     refuse_limits,
+    refuse_limits_of_transfer,
     refuse_mismatch,
     refuse_missing,
     refuse_other_budget,
@@ -38,7 +39,6 @@ from nasrun.pipeline.refusals import (
     refuse_strangers,
     refuse_threads,
     refuse_unforeseen,
-    refuse_unlimited,
 )
 from nasrun.pipeline.source import (
     Source,
@@ -92,7 +92,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
     _refuse_idle_sizes(command, kinds, space, source)
     parts = Parts(command, kinds, make, budget, space, dataset)
     searching = parts.searching()
-    refuse_unlimited(choices, space, searching["strategy"], budget)
+    refuse_limits(choices, space, searching["strategy"], budget)
     if command.only_foreseen:
         refuse_unforeseen(choices, space, searching["strategy"])
     training = parts.training()
@@ -165,7 +165,7 @@ class Parts:
         if RETRAIN in self.kinds:
             parts["retrain"] = self.make("retrain")
         if self.kinds == (TRANSFER,):
-            refuse_limits(self.budget)
+            refuse_limits_of_transfer(self.budget)
         if self.budget.limited:  # limits are those of the retrained network for every verb
             parts["layout"] = (parts["retrain"] or self.make("retrain")).layout
         if TRANSFER in self.kinds:

@@ -205,7 +205,7 @@ def refuse_shared(budget: Budget) -> None:
         )
 
 
-def refuse_limits(budget: Budget) -> None:
+def refuse_limits_of_transfer(budget: Budget) -> None:
     """Refuse limits on transfer: they limit the selected and retrained network."""
     for key in LIMITS:
         if (limit := getattr(budget, key)) is not None:
@@ -232,7 +232,7 @@ def refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> N
         )
 
 
-def refuse_unlimited(
+def refuse_limits(
     choices: dict[str, str], space: Space, strategy: Strategy | None, budget: Budget
 ) -> None:
     """Refuse limits on the found network for spaces without a supernet, and for populations.

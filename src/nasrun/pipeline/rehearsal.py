@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
-import torch
-
 from nasrun.data.portion import Portion
+from nasrun.machine import finish
 from nasrun.stage import Step
 
 FIRST = 1 / 32
@@ -214,7 +213,6 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def _now() -> float:
-    """Return the time at which a GPU has done all that it was given; steps only give it work."""
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
+    """Return the time at which a GPU has done all that it was given."""
+    finish()
     return time.perf_counter()

@@ -6,7 +6,6 @@ differs from the parent's is an error.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from nasrun.config import (
     root_of,
     value_at,
 )
+from nasrun.config.keys import TABLE
 from nasrun.data.contents import WHEREABOUTS
 from nasrun.pipeline.named_files import DIGESTS, FILES, absolute
 from nasrun.pipeline.stages import (
@@ -34,10 +34,9 @@ from nasrun.pipeline.stages import (
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 
-TABLE = "space.table"
-"""An upstream key that changes no result: a later verb may have another value than its parent."""
 PLACES = tuple(f"dataset.{name}" for name in WHEREABOUTS)
-"""Further such keys: data may be moved, and read by another number of workers."""
+"""Upstream keys that change no result, as does that of a table, so that a later verb may have other
+values than its parent: data may be moved, and read by another number of workers."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +58,29 @@ def reads_search(verb: str) -> bool:
 
 
 def find_run(path: str) -> Run:
-    """Return the run at a path, or around it; ValueError if there is none."""
+    """Return the run at a path, or around it; ValueError if there is none, or no such path."""
     folder = Path(path)
+    return Run.open(_around(folder) if folder.exists() else folder)
+
+
+def run_at(path: str) -> Run:
+    """Return the run at a path; ValueError if there is none, as for a folder inside one."""
+    run = find_run(path)
+    if _whole(path) != _whole(run.path):
+        raise ValueError(f"run={path}: is only a part of a run; use run={run.path}")
+    return run
+
+
+def _around(folder: Path) -> Path:
+    """Return the run at a folder or around it, its path as typed; the folder if there is none."""
     above = () if ".." in folder.parts else folder.parents
-    around = (folder, *above, *_whole(path).parents)
-    return Run.open(next((p for p in around if (p / "run.json").is_file()), folder))
+    around = (folder, *above, *_whole(folder).parents)
+    return next((place for place in around if (place / "run.json").is_file()), folder)
 
 
 def _whole(path: str | Path) -> Path:
     """Return an absolute path; that of the current folder, too, has its name and its parents."""
-    return Path(os.path.abspath(path))
+    return Path(absolute(str(path)))
 
 
 def _is_selection(path: str, run: Run) -> bool:
@@ -78,7 +90,7 @@ def _is_selection(path: str, run: Run) -> bool:
 
 def refuse_folder(verb: str, path: str) -> None:
     """Raise ValueError unless `run=` names a run to continue, or a selection in it."""
-    run = find_run(path)
+    run = Run.open(_around(Path(path)))
     selection = _is_selection(path, run) and Path(path).is_dir()
     if _whole(path) != _whole(run.path) and not selection:
         raise ValueError(

@@ -62,11 +62,12 @@ def run(
     if source is None or source.selected is None:
         typed = [f"{k}={v}" for k, v in (("network", network), ("table", table)) if v is not None]
         if typed:
+            of_search = "strategy" in whole.record["choices"]
+            instead = ", or type `nasrun select` first" if of_search else ", or show its genotype"
             raise ValueError(
-                f"{typed[0]}: {whole.path} has no selected architecture; leave it out, or type "
-                "`nasrun select` first"
+                f"{typed[0]}: {whole.path} has no selected architecture; leave it out{instead}"
             )
-    if source is not None and source.selected is not None:
+    else:
         space = build(source.run.config["space"], "space", trusted)
         folder = source.selected.path
         chosen = space.check(Genotype.read(folder / "genotype.json"))

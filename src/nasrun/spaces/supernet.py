@@ -14,6 +14,7 @@ from torch import nn
 from nasrun import ops
 from nasrun.costs.cost import CandidateCosts, candidate_costs
 from nasrun.genotype import NONE, Genotype
+from nasrun.machine import sent
 from nasrun.ops.noise import Noise
 from nasrun.spaces.base import ClassifierSpace
 from nasrun.spaces.inheritance import InheritingSpace
@@ -116,7 +117,7 @@ class SupernetSpace(InheritingSpace, ClassifierSpace):
             column = decision.choices.index(choice)
             weights[row, column] = 1.0
             active.append((column,))
-        return Mixture(weights.to(device, non_blocking=True), tuple(active))
+        return Mixture(sent(weights, device or weights.device), tuple(active))
 
     def alone(self, row: int, column: int, device: torch.device | None = None) -> Mixture:
         """Return the mixture in which one choice of one decision runs; none of row -1."""

@@ -236,8 +236,8 @@ class CandidateStrategy(ScoredStrategy, RankedStrategy):
             raise ValueError(f"no candidate {self.unsound}")
         if self.limits is not None and not self.limits.allow(self.best.genotype):
             warnings.warn(
-                f"no candidate is within {self.limits}: the selection changes one until it is, and "
-                "its score is no longer known; use more candidates",
+                f"no sound candidate is within {self.limits}: the selection changes one until it "
+                "is, and its score is no longer known; use more candidates",
                 stacklevel=2,
             )
         return {**best.report(), "candidates": len(self.candidates)}

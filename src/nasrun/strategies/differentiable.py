@@ -184,10 +184,15 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
             return need
         return max(need, shapes.training(kept, self.curvature.images, GRAPHS))
 
+    @property
+    def exact(self) -> bool:
+        """Whether a part of a round computes in fp32 whatever the budget's precision is."""
+        return self.level.exact or self.curvature is not None
+
     def shapes(self) -> Shapes:
         """Return the supernet's shapes, which take no memory."""
         given = self.space, self.task, self.budget, self.weight_optimizer, self.layout
-        return Shapes.of(*given, exact=self.level.exact)
+        return Shapes.of(*given, exact=self.exact)
 
     def foreseen_bytes(self) -> int:
         return self.footprint(self.shapes(), {}, len(self.validation))

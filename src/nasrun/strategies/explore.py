@@ -22,6 +22,7 @@ from nasrun.context import Context
 from nasrun.costs.memory import Additive, Shapes
 from nasrun.divergence import Diverged, below
 from nasrun.genotype import NONE, Genotype
+from nasrun.machine import sent
 from nasrun.refusing import refuse_below, refuse_clip
 from nasrun.schedules import Schedule
 from nasrun.spaces.supernet import SupernetSpace, batch_statistics
@@ -253,7 +254,7 @@ class Bank:
     def lend(self, network: nn.Module, device: torch.device) -> None:
         """Give copies of its weights to a network on the meta device."""
         lent = {
-            name: self._parts[name][""].to(device, copy=True, non_blocking=True)
+            name: sent(self._parts[name][""], device, copy=True)
             for name, _ in network.named_parameters()
         }
         network.load_state_dict(lent, strict=False, assign=True)
@@ -267,7 +268,7 @@ class Bank:
             for key, dim in self._keys.items():
                 device = parameter.device if dim else "cpu"
                 kept = self._parts[name][key]
-                optimizer.state[parameter][key] = kept.to(device, copy=True, non_blocking=True)
+                optimizer.state[parameter][key] = sent(kept, torch.device(device), copy=True)
         return optimizer
 
     def take(self, network: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
@@ -283,7 +284,7 @@ class Bank:
         """Copy the shared weights into a network that has weights of its own."""
         with torch.no_grad():
             for name, parameter in network.named_parameters():
-                parameter.copy_(self._parts[name][""], non_blocking=True)
+                parameter.copy_(sent(self._parts[name][""], parameter.device))
 
     def state_dict(self) -> dict[str, Any]:
         return {"block": self.block}

@@ -13,6 +13,7 @@ from torch import Tensor
 from nasrun.costs.amounts import Amounts
 from nasrun.costs.limits import Limits
 from nasrun.genotype import NONE
+from nasrun.machine import sent
 from nasrun.stage import Metrics
 from nasrun.supernet.relaxation import Concrete, Dirichlet
 from nasrun.supernet.supernet import Supernet
@@ -324,4 +325,4 @@ class Within(Penalty):
             left = [name for name in limit.decisions if name not in fixed]
             for name in left:
                 kept[space.rows[name]] = min(1.0, max(0, limit.count - taken) / len(left))
-        return kept.to(self.supernet.alpha.device, non_blocking=True)
+        return sent(kept, self.supernet.alpha.device)

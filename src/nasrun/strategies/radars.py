@@ -118,7 +118,7 @@ class Radars(SupernetStrategy, Foreseen):
         """The supernet of the whole space by shapes; it takes no memory."""
         layout = self.inner.layout_of(self.space)
         given = self.space, self.task, self.budget, self.inner.weight_optimizer, layout
-        return Shapes.of(*given, exact=self.inner.level.exact)
+        return Shapes.of(*given, exact=self.inner.exact)
 
     @cached_property
     def additive(self) -> Additive:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nasrun.machine import sent
 from nasrun.strategies.descent import Search
 from nasrun.strategies.levels import Level, Losses
 from nasrun.supernet.relaxation import Stream
@@ -143,5 +144,5 @@ def distributions(values: Tensor, missing: Tensor) -> Tensor:
 
 
 def _uniform(p: Tensor, eps: float, noise: Stream) -> Tensor:
-    drawn = torch.rand(p.shape, dtype=p.dtype, generator=noise).to(p.device, non_blocking=True)
+    drawn = sent(torch.rand(p.shape, dtype=p.dtype, generator=noise), p.device)
     return eps * (2 * drawn - 1)

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nasrun.machine import sent
+
 Stream = torch.Generator | None
 """A CPU generator, which all processes of a search share; `None` is torch's global one."""
 
@@ -241,5 +243,5 @@ def _there(device: torch.device, noise: Stream) -> Stream:
 def gumbel_like(alpha: Tensor, noise: Stream) -> Tensor:
     """Return standard Gumbel noise; alpha + noise is largest at k with probability softmax_k."""
     uniform = torch.rand(alpha.shape, dtype=alpha.dtype, generator=noise)
-    uniform = uniform.to(alpha.device, non_blocking=True).clamp(min=torch.finfo(alpha.dtype).tiny)
+    uniform = sent(uniform, alpha.device).clamp(min=torch.finfo(alpha.dtype).tiny)
     return -torch.log(-torch.log(uniform).clamp(max=-torch.finfo(alpha.dtype).eps))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nasrun.genotype import NONE, Genotype
+from nasrun.machine import sent
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.streams import Streams
 from nasrun.supernet.mixture import Mixture
@@ -141,7 +142,7 @@ class Supernet(nn.Module):
 
     def _undrawn(self, weights: Tensor, drawn: Sequence[int]) -> Tensor:
         """Return the sum of the undrawn choices' weights per open decision, (decisions,)."""
-        columns = torch.tensor(drawn)[:, None].to(weights.device, non_blocking=True)
+        columns = sent(torch.tensor(drawn)[:, None], weights.device)
         others = torch.ones_like(weights).scatter(1, columns, 0.0)
         for decision in self.fixed:
             others[self.space.rows[decision]] = 0.0

@@ -101,7 +101,7 @@ class ClassifierMember(MemberLearner):
     """A classifier with its optimizer; `epochs` includes those of its ancestors."""
 
     def __init__(self, task: Classifiers, network: nn.Module) -> None:
-        task.images.budget.apply_to_cuda()  # a worker process has its own settings
+        task.images.budget.apply_in_process()  # a worker process has its own settings
         self.task = task
         self.classifier = Classifier(task.images, network, task.optimizer, task.clip)
         self.network = self.classifier.network

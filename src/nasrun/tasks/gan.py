@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from nasrun.budget import Budget
 from nasrun.data.base import Dataset
 from nasrun.files import write_whole
+from nasrun.machine import sent
 from nasrun.networks import Adversaries
 from nasrun.refusing import refuse_below
 from nasrun.stage import Metrics
@@ -111,7 +112,7 @@ class GanLearner(MemberLearner):
 
     def __init__(self, task: ImageGeneration, network: nn.Module) -> None:
         assert isinstance(network, Adversaries)
-        task.budget.apply_to_cuda()  # a worker process has its own settings
+        task.budget.apply_in_process()  # a worker process has its own settings
         self.task, self.device = task, task.budget.torch_device
         self.network = network.to(self.device)
         self.latent = network.latent
@@ -140,7 +141,7 @@ class GanLearner(MemberLearner):
         images, size = self.task.images, min(self.task.batch_size, len(self.task.images))
         left = self.task.steps
         while left:
-            order = torch.randperm(len(images)).to(self.device, non_blocking=True)
+            order = sent(torch.randperm(len(images)), self.device)
             for index in order.split(size)[: min(left, len(images) // size)]:
                 left -= 1
                 yield images[index].float() / 127.5 - 1
@@ -172,7 +173,7 @@ class GanLearner(MemberLearner):
         return loss.detach()
 
     def _noise(self, count: int) -> Tensor:
-        return torch.randn(count, self.latent).to(self.device, non_blocking=True)
+        return sent(torch.randn(count, self.latent), self.device)
 
     @torch.no_grad()
     def sample(self, count: int) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from nasrun.budget import Budget
 from nasrun.data.environments import Environment
+from nasrun.machine import sent
 from nasrun.networks import ActorCritic
 from nasrun.refusing import refuse_below
 from nasrun.stage import Metrics
@@ -144,7 +145,7 @@ class DrqLearner(MemberLearner):
 
     def __init__(self, task: Control, network: nn.Module) -> None:
         assert isinstance(network, ActorCritic)
-        task.budget.apply_to_cuda()  # a worker process has settings of its own
+        task.budget.apply_in_process()  # a worker process has settings of its own
         self.task, self.device = task, task.budget.torch_device
         self.network = network.to(self.device)
         self.encoder, self.actor, self.critic = network.encoder, network.actor, network.critic
@@ -221,9 +222,7 @@ class DrqLearner(MemberLearner):
         """Take a step of critic and encoder, then one of the actor; the target follows."""
         task = self.task
         drawn = self.replay.draw(task.batch_size, task.n_step, task.discount)
-        seen, action, reward, discount, then = (
-            part.to(self.device, non_blocking=True) for part in drawn
-        )
+        seen, action, reward, discount, then = (sent(part, self.device) for part in drawn)
         if task.pad:
             seen, then = shifted(seen.float(), task.pad), shifted(then.float(), task.pad)
         encoded = self.encoder(seen)
@@ -255,7 +254,7 @@ class DrqLearner(MemberLearner):
         """The actions with clipped noise, clamped to -1 .. 1 with the gradient passed through."""
         clip = self.task.noise_clip
         noise = (self.noise * torch.randn(mean.shape)).clamp(-clip, clip)
-        action = mean + noise.to(mean.device, non_blocking=True)
+        action = mean + sent(noise, mean.device)
         return action + (action.clamp(-1 + 1e-6, 1 - 1e-6) - action).detach()
 
     def _random(self, observation: Tensor) -> Tensor:
@@ -313,7 +312,7 @@ def shifted(images: Tensor, pad: int) -> Tensor:
     """Images (B, C, H, W), each shifted by at most `pad` whole pixels, its edge repeated (DrQ)."""
     count, _, height, width = images.shape
     padded = F.pad(images, (pad,) * 4, mode="replicate")
-    moves = torch.randint(2 * pad + 1, (2, count, 1)).to(images.device, non_blocking=True)
+    moves = sent(torch.randint(2 * pad + 1, (2, count, 1)), images.device)
     rows = moves[0] + torch.arange(height, device=images.device)
     columns = moves[1] + torch.arange(width, device=images.device)
     index = torch.arange(count, device=images.device)[:, None, None]

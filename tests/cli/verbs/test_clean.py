@@ -90,6 +90,21 @@ def test_a_run_that_another_works_on_is_left_alone_and_the_others_are_cleaned(na
     assert not STATES & files(other)
 
 
+def test_only_a_whole_run_that_is_there_is_cleaned(nasrun, finished, monkeypatch):
+    before, whole = files(finished), finished.absolute()
+    monkeypatch.chdir(finished)
+    for name, told in (
+        ("retrain/magnitude", "run=retrain/magnitude: is only a part of a run; use run="),
+        ("v002", "run=v002: no run there"),
+        (whole / "retrain/nope", "nope: no run there"),
+    ):
+        assert told in nasrun("clean", name, "search=true", "yes=true").refusal
+    assert files(whole) == before
+    once, twice = (nasrun("clean", *names).out for names in (["."], [".", whole]))
+    assert once.splitlines()[-1] == twice.splitlines()[-1]
+    assert "can be freed" in once
+
+
 def test_wrong_words_are_refused_in_one_line(nasrun, finished):
     before = files(finished)
     for words, told in {

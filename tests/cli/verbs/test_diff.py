@@ -73,3 +73,8 @@ def test_given_genotypes_have_a_row_and_their_recipes_are_compared_key_by_key(na
 def test_a_folder_inside_a_run_stands_for_the_run(nasrun, finished):
     words = ["diff", finished, finished / "select/magnitude"]
     assert nasrun(*words).out == "no setting differs\n"
+
+
+def test_a_run_that_is_not_there_is_not_taken_for_the_one_around(nasrun, finished, monkeypatch):
+    monkeypatch.chdir(finished)
+    assert "run=v002: no run there" in nasrun("diff", ".", "v002").refusal

@@ -65,15 +65,20 @@ def test_words_about_an_architecture_have_an_effect_or_are_refused(nasrun, finis
 
 
 def test_a_selection_is_shown_from_the_folders_around_and_inside_it(nasrun, finished, monkeypatch):
-    told = nasrun("show", finished / "select/magnitude").out.partition("parameters")[2]
-    for folder, name in (
-        ("select", "magnitude"),
-        ("magnitude", "."),
-        ("..", "../select/magnitude"),
-    ):
-        monkeypatch.chdir(finished if folder == "select" else ".")
-        monkeypatch.chdir(folder)
-        answer = nasrun("show", name)
+    def shown(name):
+        answer = nasrun("show", name, "format=json")
         assert answer.status == 0, answer.err
-        assert "magnitude" in answer.out
-    assert told
+        return json.loads(answer.out)["genotype"]
+
+    words = ["method=argmax", "budget.threads=1", "discretisation=false"]
+    assert nasrun("select", *words).status == 0
+    folder = finished.absolute() / "select/magnitude"
+    told = shown(folder)
+    assert shown(finished) != told  # the newest selection
+    for place, name in (
+        (folder.parent, "magnitude"),
+        (folder, "."),
+        (folder.parent, "../select/magnitude"),
+    ):
+        monkeypatch.chdir(place)
+        assert shown(name) == told

@@ -9,8 +9,8 @@ from nasrun.cli import screen
 from nasrun.cli.line import Line
 from nasrun.cli.verb import Verb
 from nasrun.cli.words import apart, one_of, whole
+from nasrun.config.keys import ROOT
 
-ROOT = "dataset.root"
 KEYS = {
     "solution": "RUN|FILE,...",
     "branch": "NAME",

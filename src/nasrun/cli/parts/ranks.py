@@ -9,6 +9,7 @@ from nasrun.cli import screen
 from nasrun.cli.line import Line
 from nasrun.cli.verb import Verb
 from nasrun.cli.words import apart, whole
+from nasrun.config.keys import ROOT, TABLE
 
 if TYPE_CHECKING:
     from nasrun.analysis.scorers import Referee, Sample, Scorer
@@ -23,8 +24,6 @@ KEYS = {
     "column": "NAME",
     "out": "DIR",
 }
-TABLE = "space.table"
-ROOT = "dataset.root"
 OF_A_RUN = ("seed", "images", ROOT, TABLE)
 """Keys that may be given with `run=`; the run has its own values for all others."""
 READS = (

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from nasrun.cli import screen
 from nasrun.cli.verb import Verb
 from nasrun.cli.words import sorted_out, whole
+from nasrun.config.keys import ROOT
 from nasrun.config.words import packages
 
-ROOT = "dataset.root"
 KEYS = {
     "run": "RUN",
     "edges": "3",

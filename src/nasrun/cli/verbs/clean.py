@@ -20,11 +20,12 @@ def clean(words: Sequence[str]) -> int:
     sure, searches = (one_of(keys, key, SWITCH) == "true" for key in ("yes", "search"))
     outputs = outputs_of(keys, names)
     from nasrun.display import storage, table
-    from nasrun.pipeline.source import find_run
+    from nasrun.pipeline.source import run_at
     from nasrun.runs.cleaning import leftovers
     from nasrun.runs.run import Run
 
-    runs = list(dict.fromkeys(map(find_run, names))) or Run.all(outputs)
+    named = {run.path.resolve(): run for run in map(run_at, names)}
+    runs = list(named.values()) or Run.all(outputs)
     rows, freed, kept = [], 0, []
     for run in runs:
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nasrun.cli import screen
 from nasrun.cli.verb import Verb
 from nasrun.cli.words import sorted_out, whole
+from nasrun.config.keys import ROOT, TABLE
 from nasrun.config.words import packages, suggestion
 
 if TYPE_CHECKING:
@@ -21,12 +22,11 @@ if TYPE_CHECKING:
     from nasrun.claims.tables import Evidence
     from nasrun.data.table import Table
 
-TABLE = "space.table"
 KEYS = {
     "seeds": "N",
     "arms": "NAME,NAME",
     "jobs": "N",
-    "dataset.root": "FOLDER",
+    ROOT: "FOLDER",
     TABLE: "FILE.csv",
     "task.distance.weights": "FILE",
     "results": "FILE.jsonl",
@@ -36,8 +36,6 @@ KEYS = {
     "trust": "[PACKAGE]",
     "hydra.searchpath": "[file://DIR]",
 }
-OWN = ("trust", "hydra.searchpath")
-"""Keys that every command of a claim is given, too."""
 FOLDER = "outputs/claims"
 
 
@@ -123,7 +121,7 @@ def _one(name: str, claim: Claim, keys: Mapping[str, str]) -> int:
     """Run what is missing of a claim, read the table, and print what is known."""
     from nasrun.claims import runner
     from nasrun.claims.results import ResultFile, refuse_unwritable
-    from nasrun.cli.performing import check, perform
+    from nasrun.cli.performing import OWN, check, perform
     from nasrun.display import say
     from nasrun.machine import cores
 
@@ -277,7 +275,7 @@ VERBS = (
             "seeds": "number of the protocol's seeds to run; all of them if it is left out",
             "arms": "run only these arms; all of them if it is left out",
             "jobs": "number of arms that run side by side; one per core if it is left out",
-            "dataset.root": "the data, for claims that need them",
+            ROOT: "the data, for claims that need them",
             TABLE: "the benchmark's table, for true accuracies",
             "task.distance.weights": "the weights of the network that judges images",
             "results": "the file of results; outputs/claims/results.jsonl for one claim, nasrun's "

@@ -1,0 +1,20 @@
+"""Where results of analyses go, and whether a run is locked meanwhile."""
+
+from pathlib import Path
+
+import pytest
+
+from nasrun.analysis import results
+from nasrun.runs.run import Run
+
+
+def test_a_run_is_only_read_by_an_analysis_that_writes_elsewhere(finished, monkeypatch):
+    whole = finished.absolute()
+    monkeypatch.chdir(finished)
+    with Run(whole).lock():
+        for inside in ("analysis/search", str(whole / "analysis/search")):
+            with pytest.raises(ValueError, match="or give out=DIR"), results.writing(Path(inside)):
+                pass
+        for outside in ("../elsewhere", str(whole.parent / "elsewhere")):
+            with results.writing(Path(outside)):
+                pass
