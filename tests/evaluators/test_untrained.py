@@ -46,6 +46,7 @@ def begun(option, *overrides, seed=0):
     streams = Streams(seed)
     streams.enter("test")
     task.begin(dataset, CPU)
+    search.evaluator.check(task)
     search.evaluator.begin(context(space, task, CPU, streams=streams))
     return search.evaluator, space
 
