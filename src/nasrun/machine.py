@@ -7,6 +7,7 @@ import re
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+NVIDIA = Path("/proc/driver/nvidia/gpus")
+"""Where the driver of NVIDIA's GPUs describes each of them."""
 
 
 def cores() -> int:
@@ -44,6 +48,25 @@ def processor() -> str:
         found = re.findall(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
         return str(found[0])
     return platform.processor() or platform.machine()
+
+
+def graphics() -> list[str]:
+    """Return the models of the NVIDIA GPUs, one each, as their driver tells them.
+
+    CUDA is not asked, since it would take memory of the GPU in every process that asks.
+    """
+    with suppress(OSError):
+        texts = [path.read_text() for path in sorted(NVIDIA.glob("*/information"))]
+        return [model for text in texts for model in re.findall(r"Model:\s*(.*\S)", text)]
+    return []
+
+
+def hardware() -> str:
+    """Return the processor and the GPUs, as a run records them: `AMD EPYC, 2 x NVIDIA H200`."""
+    counted = Counter(graphics())
+    return ", ".join(
+        [processor(), *(f"{n} x {model}" if n > 1 else model for model, n in counted.items())]
+    )
 
 
 def installed_bytes() -> int:

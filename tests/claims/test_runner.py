@@ -113,6 +113,24 @@ def test_own_packages_and_options_reach_every_command_that_takes_them(here):
     assert taken == [[tuple(own), ("cells", own[0])], [tuple(own)] * 2]
 
 
+def test_every_command_that_computes_anew_does_so_on_the_cpu_unless_it_names_a_device(here):
+    arms = {
+        "mine": ["search", "select budget.device=cuda", "retrain", "analyze ranks"],
+        "scored": ["analyze ranks evaluator=mine"],
+        "counted": ["analyze cells"],
+    }
+    content = {**TINY, "words": "", "arms": arms, "comparisons": [], "minutes": {}}
+    claim = reading.read(written(here / "own.yaml", content))
+    trials = missing("own", claim, list(arms), 1, ResultFile(here / "r.jsonl"), here, {}, [])
+    named = [
+        [word for word in words if word.startswith("budget.device")]
+        for trial in trials
+        for words in trial.commands
+    ]
+    cpu = ["budget.device=cpu"]
+    assert named == [cpu, ["budget.device=cuda"], cpu, [], cpu, []]
+
+
 def test_an_analysis_of_moved_data_goes_on_in_its_folder(here, monkeypatch):
     made = []
     monkeypatch.setitem(performing.PARTS, "ranks", SimpleNamespace(run=made.append))

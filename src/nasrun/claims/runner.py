@@ -22,7 +22,7 @@ from nasrun.config.keys import ROOT, TABLE
 from nasrun.config.words import key_of, packages, quoted
 from nasrun.engines.base import Engine
 from nasrun.engines.local import Pool, Serial
-from nasrun.machine import cores, processor
+from nasrun.machine import cores, hardware
 
 Perform = Callable[[Sequence[str], Path], list[Path]]
 """Runs a command below a folder and returns those that it made; ValueError, in one line, if it
@@ -33,6 +33,8 @@ TRAININGS = ("retrain", "transfer")
 """Verbs that train what an arm has selected."""
 SELECTORS = ("selector", "method")
 """Keys that name a selector."""
+DEVICE = "budget.device"
+"""The key of the device of a command."""
 DATA_OF = {
     "select": (ROOT, TABLE),
     **dict.fromkeys((*TRAININGS, "analyze search"), (ROOT,)),
@@ -150,7 +152,7 @@ def measured(trial: ArmRun, finished: Finished, spent: float) -> ResultLine:
         commit=record.get("git"),
         fingerprint=record["fingerprint"],
         versions={**record["versions"], "python": record["python"]},
-        machine=f"{cores()} cores, {processor()}",
+        machine=f"{cores()} cores, {hardware()}",
         created=record["created"],
     )
 
@@ -178,6 +180,8 @@ def missing(
                 continue
             first, *later = claim.commands(arm)
             first += [f"seed={seed}", *(f"{key}={quoted(text)}" for key, text in given.items())]
+            first += _on_the_cpu(first, first=True)
+            later = [[*words, *_on_the_cpu(words)] for words in later]
             commands = ((*first, *own), *((*words, *_taken(own, words)) for words in later))
             trials.append(
                 ArmRun(
@@ -192,6 +196,16 @@ def missing(
                 )
             )
     return trials
+
+
+def _on_the_cpu(words: Sequence[str], *, first: bool = False) -> list[str]:
+    """Return the word that keeps a command on the CPU if its protocol names no device.
+
+    Else a GPU would be taken where there is one, with its arithmetic, and results would mix. An
+    analysis of a run has the run's device.
+    """
+    computes = words[0] != "analyze" or (first and words[1] == "ranks")
+    return [f"{DEVICE}=cpu"] if computes and DEVICE not in map(key_of, words) else []
 
 
 def _taken(own: Sequence[str], words: Sequence[str]) -> list[str]:

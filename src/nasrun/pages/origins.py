@@ -96,7 +96,7 @@ def _environment(run: Run) -> dict[str, str]:
         "commit": record.get("git"),
         "Python": record.get("python"),
         **{name: version for name, version in versions.items() if name != "nasrun"},
-        "processor": record.get("machine"),
+        "machine": record.get("machine"),
         "device": budget.get("device"),
         "precision": budget.get("precision"),
         "threads": budget.get("threads"),

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nasrun.machine import processor
+from nasrun.machine import hardware
 
 
 def environment() -> dict[str, Any]:
@@ -26,7 +26,7 @@ def environment() -> dict[str, Any]:
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "python": platform.python_version(),
         "versions": versions,
-        "machine": processor(),
+        "machine": hardware(),
         "git": _git_commit(),
     }
 
