@@ -72,11 +72,12 @@ MAY = {
         *("claims", "config", "data.table", "engines", "runs"),
         *("analysis.agreement", "strategies.evaluated"),
     },
-    "config": {"config"},
+    "config": {"config", "spaces.base", "spaces.notation"},
     "pipeline": {
         *(
             "pipeline",
             "runs.run",
+            "runs.finding",
             "runs.environment",
             "runs.differences",
             "runs.log",
@@ -100,14 +101,11 @@ MAY = {
     "pages": {
         *("pages", "runs", "analysis", "config", "display", "pictures.cells", "pictures.graph"),
         "data.table",
-        *("pictures.layered", "pipeline.source", "pipeline.stages"),
+        "pictures.layered",
     },
     "runs": {
         *(
             "runs",
-            "pipeline.given",
-            "pipeline.stages",
-            "pipeline.source",
             "config",
             "display",
             "data.table",
@@ -120,9 +118,14 @@ MAY = {
     "analysis": {
         *("analysis", "runs", "config", "display", "ops", "costs", *SPACES, "spaces.darts"),
         *("supernet", "strategies.base", "strategies.evaluated", "evaluators", "data.table"),
-        *("strategies.curvature", "data.splits", "strategies.history", "selectors.discretisation"),
+        *(
+            "strategies.curvature",
+            "data.contents",
+            "data.splits",
+            "strategies.history",
+            "selectors.discretisation",
+        ),
         *("pictures.cells", "pictures.measured", "engines", "tasks.base", "retrain"),
-        *("pipeline.given", "pipeline.source", "pipeline.stages"),
         *("pipeline.idle", "pipeline.refusals"),
     },
     "trackers": {"trackers", "runs.run", "runs.stage_folder", "config"},

@@ -336,3 +336,8 @@ def _mapping(path: Path, content: Any, needed: Sequence[str]) -> dict[str, Any]:
         return unsealed(content)
     except (ValueError, TypeError) as error:  # keys of different types
         raise ValueError(f"{path}: {error}") from error
+
+
+def absolute(path: str) -> str:
+    """Return an absolute path, with `~` expanded."""
+    return os.path.abspath(Path(path).expanduser())

@@ -1,7 +1,7 @@
 """The analysis of a cell, compared with all cells of its space."""
 
 from nasrun.analysis.cells import AllCells, Named, describe, unlike
-from nasrun.pipeline.given import architecture_of
+from nasrun.config.given import architecture_of
 
 
 def test_a_cell_is_described_by_its_edges_and_by_how_many_are_as_wide_and_as_deep():

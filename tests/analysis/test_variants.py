@@ -9,8 +9,8 @@ from toys import DARTS
 
 from nasrun.analysis.variants import reoperated, rewired
 from nasrun.analysis.wiring import Wiring
+from nasrun.config.given import architecture_of
 from nasrun.genotype import NONE
-from nasrun.pipeline.given import architecture_of
 
 
 def drawing(seed=0):

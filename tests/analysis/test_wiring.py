@@ -9,8 +9,8 @@ from toys import DARTS, OPERATIONS
 
 from nasrun.analysis.wiring import Wiring, cells_of, count_wirings, shapes, wirings
 from nasrun.config import build, compose, resolve
+from nasrun.config.given import architecture_of
 from nasrun.genotype import NONE, Genotype
-from nasrun.pipeline.given import architecture_of
 from nasrun.spaces.darts import DartsSpace
 
 

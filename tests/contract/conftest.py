@@ -19,8 +19,9 @@ from nasrun import config as configuration
 from nasrun.data.images import TensorDataset
 from nasrun.pipeline.command import Command
 from nasrun.pipeline.execution import execute
+from nasrun.pipeline.inheriting import inherited_choices
 from nasrun.pipeline.preparing import prepare
-from nasrun.pipeline.source import find_source, inherited_choices
+from nasrun.runs.finding import find_source
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 from nasrun.strategies.base import PopulationStrategy

@@ -8,8 +8,8 @@ from nasrun.cli.line import Line
 from nasrun.cli.verbs import VERBS
 from nasrun.cli.words import apart
 from nasrun.config import compose, frame
+from nasrun.config.stages import ALWAYS, read_by
 from nasrun.files import read_yaml
-from nasrun.pipeline.stages import ALWAYS, read_by
 
 DATA = {"space.table": "FILE.csv", "dataset.root": "FOLDER"}
 

@@ -626,7 +626,7 @@ def test_the_baseline_is_the_random_genotype_of_the_seed_and_trained_equally(fin
     for key in ("epochs", "channels", "layers", "trained_on", "train_images", "weights_of"):
         assert random[key] == chosen[key]
     from nasrun.config import build
-    from nasrun.pipeline.given import random_genotype
+    from nasrun.config.given import random_genotype
     from nasrun.runs.run import Run
 
     space = build(Run(finished).config["space"], "space")

@@ -17,6 +17,8 @@ from nasrun.analysis import results
 from nasrun.analysis.parameters import Prices, distribution, price, prices, share_up_to
 from nasrun.analysis.wiring import MOST, Shape, Wiring, cells_of, count_wirings, edges_of, shapes
 from nasrun.config import build, import_trusted
+from nasrun.config.given import RANDOM, placed_architecture
+from nasrun.config.stages import SELECT
 from nasrun.costs.cost import count
 from nasrun.costs.memory import activation_bytes
 from nasrun.data.table import Table, Truth, place, shown
@@ -25,9 +27,7 @@ from nasrun.files import write_json
 from nasrun.genotype import NONE, Genotype
 from nasrun.pictures import cells as drawing
 from nasrun.pictures import plots
-from nasrun.pipeline.given import RANDOM, placed_architecture
-from nasrun.pipeline.source import find_run
-from nasrun.pipeline.stages import SELECT
+from nasrun.runs.finding import find_run
 from nasrun.runs.show import published_network
 from nasrun.spaces.base import ClassifierSpace, listed
 from nasrun.spaces.decision import DecisionSpace

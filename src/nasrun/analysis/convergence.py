@@ -25,8 +25,10 @@ from nasrun.analysis.kept import Measurements
 from nasrun.analysis.wiring import Wiring, cells_of
 from nasrun.budget import Budget
 from nasrun.config import build_all, compose, import_trusted, resolve
+from nasrun.config.stages import RETRAIN
 from nasrun.context import Context
 from nasrun.costs.cost import params
+from nasrun.data.contents import placed
 from nasrun.display import Exhibit, watched
 from nasrun.divergence import Diverged, finite
 from nasrun.engines.base import Engine, refuse_unseen
@@ -34,8 +36,6 @@ from nasrun.files import digest_of, write_json, write_whole
 from nasrun.genotype import Genotype, fingerprint
 from nasrun.pictures import measured
 from nasrun.pipeline.idle import refuse_idle_keys
-from nasrun.pipeline.source import placed
-from nasrun.pipeline.stages import RETRAIN
 from nasrun.retrain import Retrain
 from nasrun.runs.recorded import identity
 from nasrun.spaces.base import ClassifierSpace

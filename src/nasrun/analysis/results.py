@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from nasrun.pipeline.source import find_run
+from nasrun.runs.finding import find_run
 from nasrun.runs.run import Run
 
 ROOM = "analysis"

@@ -23,6 +23,7 @@ from nasrun.config import (
     resolve,
     root_of,
 )
+from nasrun.config.stages import SCALE, SEARCH
 from nasrun.context import AnyContext, Context
 from nasrun.costs.cost import count
 from nasrun.engines.local import Serial
@@ -31,8 +32,7 @@ from nasrun.evaluators.inherited import Inherited
 from nasrun.evaluators.untrained import Untrained
 from nasrun.genotype import NONE, Genotype, fingerprint
 from nasrun.pipeline.refusals import refuse_strangers
-from nasrun.pipeline.source import find_run
-from nasrun.pipeline.stages import SCALE, SEARCH
+from nasrun.runs.finding import find_run
 from nasrun.runs.finished import load_search
 from nasrun.runs.recorded import identity
 from nasrun.spaces.base import entry_of

@@ -36,7 +36,7 @@ from nasrun.display import Exhibit, percent, watched
 from nasrun.files import write_json
 from nasrun.genotype import NONE, SKIP
 from nasrun.pictures import measured
-from nasrun.pipeline.source import find_run
+from nasrun.runs.finding import find_run
 from nasrun.runs.finished import load_search
 from nasrun.stage import Metrics
 from nasrun.strategies.base import SupernetStrategy

@@ -16,11 +16,11 @@ from torch import Tensor
 from nasrun.analysis.convergence import SOLUTION
 from nasrun.budget import Budget
 from nasrun.config import build_all, refuse_references
+from nasrun.config.stages import RETRAIN
 from nasrun.data.splits import Part
 from nasrun.files import digest_of
 from nasrun.genotype import Genotype
 from nasrun.networks import ImageClassifier
-from nasrun.pipeline.stages import RETRAIN
 from nasrun.retrain import Retrain
 from nasrun.runs.finished import moved, trained_folder
 from nasrun.runs.run import Run

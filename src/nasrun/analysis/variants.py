@@ -16,11 +16,11 @@ import torch
 
 from nasrun.analysis.wiring import MOST, Wiring, cells_of, count_wirings, edges_of, shapes, wirings
 from nasrun.config import import_trusted
+from nasrun.config.given import architecture_of
 from nasrun.display import Exhibit
 from nasrun.files import read_json, write_json
 from nasrun.genotype import NONE, Genotype
 from nasrun.pictures import plots
-from nasrun.pipeline.given import architecture_of
 from nasrun.spaces.decision import DecisionSpace
 
 RECORD = "variants.json"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from nasrun.pipeline.plan import Plan
-    from nasrun.pipeline.source import Source
+    from nasrun.runs.finding import Source
 
 
 def run_line(line: Line) -> int:

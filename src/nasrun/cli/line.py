@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from nasrun.config.stages import INSIDE
 from nasrun.config.words import did_you_mean, key_of, packages, quoted, root_of
-from nasrun.pipeline.stages import INSIDE
 
 ASKED = {
     **dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")),

@@ -9,7 +9,7 @@ from nasrun.cli.line import Line
 
 if TYPE_CHECKING:
     from nasrun.pipeline.plan import Plan
-    from nasrun.pipeline.source import Source
+    from nasrun.runs.finding import Source
 
 
 def source_of(line: Line) -> Source | None:
@@ -19,7 +19,8 @@ def source_of(line: Line) -> Source | None:
     to another one.
     """
     from nasrun.config import compose, frame, key_of
-    from nasrun.pipeline.source import find_source, reads_search, refuse_folder
+    from nasrun.config.stages import reads_search
+    from nasrun.runs.finding import find_source, refuse_folder
 
     composed = compose(line.of_frame)
     keys = frame(composed.config)
@@ -36,7 +37,7 @@ def source_of(line: Line) -> Source | None:
 
 def overrides_of(line: Line, source: Source | None) -> list[str]:
     """Return the options of what is continued, then what is typed."""
-    from nasrun.pipeline.source import inherited_choices
+    from nasrun.pipeline.inheriting import inherited_choices
 
     return [*(inherited_choices(source, line.overrides) if source else []), *line.overrides]
 

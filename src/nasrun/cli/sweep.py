@@ -25,7 +25,7 @@ from nasrun.cli.prepared import overrides_of, plan_of, source_of
 from nasrun.config.words import parsed, quoted
 
 if TYPE_CHECKING:
-    from nasrun.pipeline.source import Source
+    from nasrun.runs.finding import Source
 
 Combination = tuple[str, ...]
 """The overrides of one job."""

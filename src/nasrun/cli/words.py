@@ -91,7 +91,7 @@ def new_file(keys: Mapping[str, str], name: str, default: str) -> Path:
 
 def run_folders(before: Sequence[str]) -> list[str]:
     """Return the runs below the folder in the words, with their selections, the newest first."""
-    from nasrun.pipeline.stages import SELECT
+    from nasrun.config.stages import SELECT
     from nasrun.runs.run import Run
 
     named = [word.removeprefix("outputs=") for word in before if word.startswith("outputs=")]

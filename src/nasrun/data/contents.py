@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+from nasrun.files import absolute
 from nasrun.shown import some
 
 WHEREABOUTS = ("root", "download", "workers")
@@ -57,3 +59,9 @@ class Contents:
             return cls({str(name): int(size) for name, size in files.items()})
         except (OSError, EOFError, zlib.error, ValueError, AttributeError, TypeError) as error:
             raise ValueError(f"{path}: unreadable ({type(error).__name__})") from error
+
+
+def placed(dataset: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a data set with an absolute root."""
+    root = dataset.get("root")
+    return dataset if root is None else {**dataset, "root": absolute(root)}

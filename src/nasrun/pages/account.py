@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from nasrun.config import options
+from nasrun.config.stages import KINDS, SEARCH, SELECT, STAGES
 from nasrun.pages.entrants import NOTHING, Entrant, Logged, measure
-from nasrun.pipeline.stages import KINDS, SEARCH, SELECT, STAGES
 from nasrun.runs.differences import by_kind, unlike
 from nasrun.runs.groups import Group, shared
 from nasrun.runs.log import LOG

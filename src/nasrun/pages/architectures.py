@@ -9,13 +9,13 @@ from itertools import pairwise
 from typing import Any
 
 from nasrun.config import build
+from nasrun.config.stages import KINDS, SELECT
 from nasrun.data.table import describe
 from nasrun.genotype import Genotype, fingerprint
 from nasrun.pages.entrants import RANDOM, Entrant
 from nasrun.pictures.cells import FAMILIES, family_of
 from nasrun.pictures.graph import FLOW, OUTPUT, Arc, Graph
 from nasrun.pictures.layered import Box, Drawing, Route, layout
-from nasrun.pipeline.stages import KINDS, SELECT
 from nasrun.runs.groups import Seeded
 
 INCH = 96.0

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nasrun.config.stages import KINDS, SEARCH, SELECT
 from nasrun.display.words import SHOWN
 from nasrun.pages.charts import NEUTRAL, Chart, Look, Place, Series, lines
 from nasrun.pages.entrants import Entrant, Logged
 from nasrun.pictures.curves import Panel, retrain_panels, search_panels
-from nasrun.pipeline.stages import KINDS, SEARCH, SELECT
 from nasrun.stage import Metrics
 
 ENTROPY = "entropy"

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nasrun.analysis.paired import Spread
+from nasrun.config.stages import KINDS, SEARCH, TRANSFER
 from nasrun.pages.charts import NEUTRAL, Look
-from nasrun.pipeline.stages import KINDS, SEARCH, TRANSFER
 from nasrun.runs.groups import Group, Seeded, told_apart
 from nasrun.runs.stage_folder import StageFolder
 from nasrun.runs.standing import Standing

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from nasrun.analysis.paired import Difference, Spread, holm
+from nasrun.config.stages import KINDS, RETRAIN
 from nasrun.display import duration
 from nasrun.genotype import fingerprint
 from nasrun.pages.charts import Chart, Series, Strip, scatter, strips
@@ -19,7 +20,6 @@ from nasrun.pages.entrants import (
     spread_of,
     unit_of,
 )
-from nasrun.pipeline.stages import KINDS, RETRAIN
 from nasrun.runs.groups import Group, Seeded
 from nasrun.runs.stage_folder import StageFolder
 

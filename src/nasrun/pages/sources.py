@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nasrun.files import read_lines
-from nasrun.pipeline.source import find_run
+from nasrun.runs.finding import find_run
 from nasrun.runs.run import Run
 
 JOBS = "jobs.jsonl"

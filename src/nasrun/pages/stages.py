@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nasrun.analysis.paired import Spread
+from nasrun.config.stages import KINDS, SELECT
 from nasrun.display import duration
 from nasrun.pages.entrants import (
     NOTHING,
@@ -20,7 +21,6 @@ from nasrun.pages.entrants import (
     told,
     unit_of,
 )
-from nasrun.pipeline.stages import KINDS, SELECT
 from nasrun.runs.groups import Group
 from nasrun.runs.standing import Standing
 

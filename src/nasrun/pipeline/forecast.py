@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nasrun.budget import Budget
+from nasrun.config.stages import RETRAIN, SEARCH, SELECT
 from nasrun.machine import resident_gib
 from nasrun.pipeline.rehearsal import Rehearsing
-from nasrun.pipeline.stages import RETRAIN, SEARCH, SELECT
 from nasrun.stage import Foreseen, Rehearsal, Stage
 from nasrun.strategies.base import Strategy, SupernetStrategy
 from nasrun.tasks.base import Subset

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from nasrun.config.stages import SEARCH, SELECT
 from nasrun.data.portion import Portion, PortionOfData
 from nasrun.genotype import Genotype
 from nasrun.pipeline import notes, select
@@ -19,7 +20,6 @@ from nasrun.pipeline.forecast import (
 from nasrun.pipeline.plan import Plan
 from nasrun.pipeline.rehearsal import Rehearsing
 from nasrun.pipeline.search import begin_search
-from nasrun.pipeline.stages import SEARCH, SELECT
 from nasrun.pipeline.training import begin_training
 from nasrun.pipeline.work import chosen
 from nasrun.spaces.supernet import SupernetSpace

@@ -6,8 +6,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nasrun.config import depends, did_you_mean, key_of, root_of, value_at
-from nasrun.pipeline.source import TABLE, reads_search
-from nasrun.pipeline.stages import ALWAYS, KINDS, RETRAIN, RUN, SEARCH, STAGES, StageKind, read_by
+from nasrun.config.keys import TABLE
+from nasrun.config.stages import (
+    ALWAYS,
+    KINDS,
+    RETRAIN,
+    RUN,
+    SEARCH,
+    STAGES,
+    StageKind,
+    read_by,
+    reads_search,
+)
 from nasrun.spaces.layout import LAYOUT
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from nasrun.config.stages import RETRAIN
 from nasrun.pipeline.refusals import refuse_incapable
-from nasrun.pipeline.stages import RETRAIN
 
 if TYPE_CHECKING:
     from nasrun.costs.latency import Stopwatch

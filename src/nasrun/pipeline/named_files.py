@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasrun.files import digest_of
+from nasrun.files import absolute, digest_of
 
 if TYPE_CHECKING:
     from nasrun.runs.run import Run
@@ -22,11 +21,6 @@ FILES = (
 """The keys of such files. They may be moved: a run knows them by their digests."""
 DIGESTS = "files"
 """The key of the digests in a configuration."""
-
-
-def absolute(path: str) -> str:
-    """Return an absolute path, with `~` expanded."""
-    return os.path.abspath(Path(path).expanduser())
 
 
 def located(settings: Mapping[str, Any]) -> dict[str, Any]:

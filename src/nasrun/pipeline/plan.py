@@ -13,14 +13,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nasrun.context import AnyContext, Context
-from nasrun.genotype import Genotype
-from nasrun.keyed import keyed
-from nasrun.pipeline.benchmark import check_table
-from nasrun.pipeline.given import random_genotype
-from nasrun.pipeline.named_files import absolute, digests
-from nasrun.pipeline.source import Source
-from nasrun.pipeline.stages import (
+from nasrun.config.given import random_genotype
+from nasrun.config.stages import (
     INSIDE,
     RETRAIN,
     SEARCH,
@@ -28,6 +22,13 @@ from nasrun.pipeline.stages import (
     TRANSFER,
     StageKind,
 )
+from nasrun.context import AnyContext, Context
+from nasrun.files import absolute
+from nasrun.genotype import Genotype
+from nasrun.keyed import keyed
+from nasrun.pipeline.benchmark import check_table
+from nasrun.pipeline.named_files import digests
+from nasrun.runs.finding import Source
 from nasrun.spaces.layout import layout_of
 from nasrun.streams import Streams
 

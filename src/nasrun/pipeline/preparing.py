@@ -14,13 +14,32 @@ from typing import TYPE_CHECKING, Any
 from nasrun import config as configuration
 from nasrun.budget import LIMITS
 from nasrun.config import DictConfig, Frame, build, import_trusted, key_of
+from nasrun.config.given import Given
+from nasrun.config.stages import (
+    RETRAIN,
+    RUN,
+    SCALE,
+    SEARCH,
+    SELECT,
+    STAGES,
+    TRANSFER,
+    StageKind,
+    kinds_of,
+)
+from nasrun.data.contents import placed
 from nasrun.pipeline.command import Command
-from nasrun.pipeline.given import Given
 from nasrun.pipeline.idle import (
     refuse_idle,
     refuse_idle_keys,
     refuse_left_out,
     refuse_search,
+)
+from nasrun.pipeline.inheriting import (
+    inherit,
+    inherit_budget,
+    inherit_layout,
+    of_another_version,
+    refuse_other,
 )
 from nasrun.pipeline.named_files import located, refuse_other_files
 from nasrun.pipeline.plan import Plan
@@ -40,26 +59,7 @@ from nasrun.pipeline.refusals import (
     refuse_threads,
     refuse_unforeseen,
 )
-from nasrun.pipeline.source import (
-    Source,
-    inherit,
-    inherit_budget,
-    inherit_layout,
-    of_another_version,
-    placed,
-    refuse_other,
-)
-from nasrun.pipeline.stages import (
-    RETRAIN,
-    RUN,
-    SCALE,
-    SEARCH,
-    SELECT,
-    STAGES,
-    TRANSFER,
-    StageKind,
-    kinds_of,
-)
+from nasrun.runs.finding import Source
 
 if TYPE_CHECKING:
     from nasrun.budget import Budget

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from nasrun.budget import LIMITS, MEMORY
 from nasrun.config import key_of, root_of
-from nasrun.pipeline.source import Source, refuse_unlike
-from nasrun.pipeline.stages import RETRAIN, SEARCH, SELECT, StageKind
+from nasrun.config.stages import RETRAIN, SEARCH, SELECT, StageKind
+from nasrun.pipeline.inheriting import refuse_unlike
+from nasrun.runs.finding import Source
 from nasrun.spaces.layout import layout_of
 from nasrun.stage import Divided
 from nasrun.world import Launched

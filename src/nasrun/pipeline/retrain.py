@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nasrun.config.stages import RETRAIN
 from nasrun.genotype import fingerprint
-from nasrun.pipeline.stages import RETRAIN
 from nasrun.pipeline.training import train, warn_of_other_layout
 from nasrun.pipeline.work import Chosen, Work
 from nasrun.runs.stage_folder import StageFolder

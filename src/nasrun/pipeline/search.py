@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from nasrun.config.stages import SEARCH
 from nasrun.pipeline.plan import Plan
-from nasrun.pipeline.stages import SEARCH
 from nasrun.pipeline.work import Work
 from nasrun.runs.stage_folder import StageFolder
 from nasrun.stage import Foreseen

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from nasrun.budget import LIMITS
+from nasrun.config.stages import SELECT
 from nasrun.context import AnyContext
 from nasrun.data.table import Table
 from nasrun.display import say
@@ -18,7 +19,6 @@ from nasrun.pictures.figure import place_of
 from nasrun.pipeline.named_files import digests
 from nasrun.pipeline.plan import Plan
 from nasrun.pipeline.search import begin_search
-from nasrun.pipeline.stages import SELECT
 from nasrun.pipeline.work import Work, read_genotype
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder

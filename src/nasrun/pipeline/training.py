@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
+from nasrun.config.stages import RETRAIN, TRANSFER, StageKind
 from nasrun.data.contents import Contents
 from nasrun.display import say
 from nasrun.genotype import Genotype
 from nasrun.pipeline.plan import Plan, transfer_keys
-from nasrun.pipeline.stages import RETRAIN, TRANSFER, StageKind
 from nasrun.pipeline.work import Chosen, Work
 from nasrun.retrain import Retrain
 from nasrun.runs.differences import differing, settings, told

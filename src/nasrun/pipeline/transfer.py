@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nasrun.pipeline.stages import TRANSFER
+from nasrun.config.stages import TRANSFER
 from nasrun.pipeline.training import train
 from nasrun.pipeline.work import Work
 from nasrun.runs.stage_folder import StageFolder

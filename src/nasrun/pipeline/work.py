@@ -8,11 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from nasrun.config.stages import KINDS, SELECT
 from nasrun.display import say, watch
 from nasrun.divergence import Diverged, below
 from nasrun.genotype import Genotype, fingerprint
 from nasrun.pipeline.plan import Plan
-from nasrun.pipeline.stages import KINDS, SELECT
 from nasrun.retrain import Retrain
 from nasrun.runs.differences import settings, why_new
 from nasrun.runs.log import Log, note_command

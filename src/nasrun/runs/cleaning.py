@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nasrun.pipeline.stages import SEARCH
+from nasrun.config.stages import SEARCH
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 from nasrun.runs.state import PREVIOUS, STATE

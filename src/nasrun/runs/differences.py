@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from nasrun.config import leaves_but_lists
+from nasrun.config.stages import RETRAIN, SEARCH, STAGES
 from nasrun.genotype import fingerprint
-from nasrun.pipeline.stages import RETRAIN, SEARCH, STAGES
 from nasrun.runs.recorded import identity
 from nasrun.runs.run import Run
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from nasrun import config as configuration
 from nasrun.budget import ARITHMETIC
 from nasrun.config import build_all, import_trusted
+from nasrun.config.stages import KINDS, RETRAIN, SEARCH, SELECT
 from nasrun.context import Context
+from nasrun.data.contents import placed
 from nasrun.genotype import Genotype
 from nasrun.machine import devices
-from nasrun.pipeline.source import find_run, placed
-from nasrun.pipeline.stages import KINDS, RETRAIN, SEARCH, SELECT
+from nasrun.runs.finding import find_run
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 from nasrun.streams import Streams

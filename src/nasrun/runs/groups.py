@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nasrun.config.stages import SEARCH, SELECT
 from nasrun.genotype import fingerprint
-from nasrun.pipeline.stages import SEARCH, SELECT
 from nasrun.runs.differences import Settings, as_typed, differing, settings
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder

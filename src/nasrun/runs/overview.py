@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.console import Console
 
+from nasrun.config.stages import RETRAIN, SEARCH, SELECT, TRANSFER
 from nasrun.data.table import describe
 from nasrun.display import duration, storage, summary, table
-from nasrun.pipeline.stages import RETRAIN, SEARCH, SELECT, TRANSFER
 from nasrun.runs.comparison import Record
 from nasrun.runs.report import discretised, outcome
 from nasrun.runs.run import Run

@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.console import Console
 
+from nasrun.config.stages import SEARCH, SELECT
 from nasrun.data.table import describe
 from nasrun.display import duration, percent, table
-from nasrun.pipeline.stages import SEARCH, SELECT
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 from nasrun.runs.standing import Standing, heading

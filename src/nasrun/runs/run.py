@@ -23,6 +23,7 @@ from types import NoneType
 from typing import Any
 from uuid import uuid4
 
+from nasrun.config.stages import RETRAIN, SEARCH, SELECT, STAGES, TRANSFER
 from nasrun.data.contents import Contents
 from nasrun.files import (
     Types,
@@ -36,7 +37,6 @@ from nasrun.files import (
     write_yaml,
 )
 from nasrun.genotype import fingerprint
-from nasrun.pipeline.stages import RETRAIN, SEARCH, SELECT, STAGES, TRANSFER
 from nasrun.runs.environment import environment
 from nasrun.runs.lock import held
 from nasrun.runs.recorded import identity, recorded, refuse_other_contents, write_contents

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasrun.config import build, import_trusted, suggestion
+from nasrun.config.stages import RETRAIN
 from nasrun.data.table import Table, describe
 from nasrun.genotype import Genotype
-from nasrun.pipeline.stages import RETRAIN
 
 if TYPE_CHECKING:
     from nasrun.networks import ImageClassifier
@@ -34,7 +34,7 @@ def genotype(
     table: str | None = None,
 ) -> dict[str, Any]:
     """Return the record of an architecture, and draw it into `out` (default: outputs/genotypes)."""
-    from nasrun.pipeline.given import architecture_of
+    from nasrun.config.given import architecture_of
 
     import_trusted(trusted)
     short, chosen, space = architecture_of(name, space_name, trusted)
@@ -48,7 +48,7 @@ def run(
     path: str, network: str | None, trusted: Sequence[str], table: str | None = None
 ) -> dict[str, Any]:
     """Return an overview of a run and its newest selected architecture; nothing is written."""
-    from nasrun.pipeline.source import find_run, find_source, refuse_folder
+    from nasrun.runs.finding import find_run, find_source, refuse_folder
     from nasrun.runs.overview import overview
 
     import_trusted(trusted)

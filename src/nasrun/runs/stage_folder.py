@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nasrun.config.stages import SEARCH, STAGES
 from nasrun.data.contents import Contents
 from nasrun.files import (
     Types,
@@ -27,7 +28,6 @@ from nasrun.files import (
 )
 from nasrun.genotype import fingerprint
 from nasrun.machine import memory_gib
-from nasrun.pipeline.stages import SEARCH, STAGES
 from nasrun.runs.recorded import recorded, write_contents
 from nasrun.runs.state import PREVIOUS, STATE, lines_of, read_state, write_state
 from nasrun.stage import Metrics

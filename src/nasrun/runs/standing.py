@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nasrun.config.stages import SEARCH
 from nasrun.display import percent
-from nasrun.pipeline.stages import SEARCH
 from nasrun.runs.stage_folder import StageFolder
 
 FALLING = ("test_fid",)

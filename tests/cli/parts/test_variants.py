@@ -15,7 +15,7 @@ def test_variants_are_files_that_other_commands_read(nasrun, here):
     assert nasrun("analyze", "variants", *words).status == 0
     assert (here / "v" / "variants.json").read_text() == before
     from nasrun.analysis.wiring import Wiring
-    from nasrun.pipeline.given import architecture_of
+    from nasrun.config.given import architecture_of
 
     _, genotype, space = architecture_of("v/darts_v2-2c-1.json", None, [])
     assert Wiring.of(space, genotype, "normal").shape == (2, rows[0]["depth"])

@@ -28,8 +28,8 @@ def cells(words: Sequence[str]) -> int:
     if not {"genotype", "run"} & set(keys):
         raise ValueError("analyze cells: give genotype=NAME,..., run=RUN or both")
     from nasrun.analysis import cells as measured
+    from nasrun.config.given import several
     from nasrun.display import tell
-    from nasrun.pipeline.given import several
 
     given = several(keys.get("genotype", ""))
     if "genotype" in keys and not given:

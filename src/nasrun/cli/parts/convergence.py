@@ -26,7 +26,7 @@ def convergence(words: Sequence[str]) -> int:
             raise ValueError(f"{override}: the genotypes have their spaces; leave it out")
     spaces = [o.partition("=")[2] for o in line.overrides if key_of(o) == "space"]
     seeds, threshold = whole(own, "seeds", 3, least=1), _threshold(own)
-    from nasrun.pipeline.given import several
+    from nasrun.config.given import several
 
     names = several(own.get("genotype", ""))
     if not names:

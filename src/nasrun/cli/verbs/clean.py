@@ -20,8 +20,8 @@ def clean(words: Sequence[str]) -> int:
     sure, searches = (one_of(keys, key, SWITCH) == "true" for key in ("yes", "search"))
     outputs = outputs_of(keys, names)
     from nasrun.display import storage, table
-    from nasrun.pipeline.source import run_at
     from nasrun.runs.cleaning import leftovers
+    from nasrun.runs.finding import run_at
     from nasrun.runs.run import Run
 
     named = {run.path.resolve(): run for run in map(run_at, names)}

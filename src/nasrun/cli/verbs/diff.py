@@ -19,8 +19,8 @@ def diff(words: Sequence[str]) -> int:
         raise ValueError("diff: give the folders of two runs or more")
     from nasrun.display import say, table
     from nasrun.files import as_json
-    from nasrun.pipeline.source import find_run
     from nasrun.runs.differences import beside, unlike
+    from nasrun.runs.finding import find_run
 
     several = beside([find_run(name) for name in names])
     found = {key: [each.get(key) for each in several] for key in unlike(several)}

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from nasrun.cli.line import Line
 from nasrun.cli.verb import Verb
+from nasrun.config.stages import ALWAYS, KINDS, RUN, read_by
 from nasrun.config.words import did_you_mean
-from nasrun.pipeline.stages import ALWAYS, KINDS, RUN, read_by
 
 FORESEEN = (RUN, *KINDS)
 

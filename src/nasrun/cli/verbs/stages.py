@@ -7,7 +7,7 @@ from functools import partial
 
 from nasrun.cli.line import Line
 from nasrun.cli.verb import Verb
-from nasrun.pipeline.stages import ALWAYS, RUN, STAGES, read_by
+from nasrun.config.stages import ALWAYS, RUN, STAGES, read_by
 
 
 def run_stages(verb: str, words: Sequence[str]) -> int:

@@ -7,9 +7,9 @@ import torch
 
 import nasrun as package
 from nasrun.config import build, compose, options, resolve
+from nasrun.config.given import Given, placed_architecture, several
 from nasrun.costs.cost import params
 from nasrun.genotype import Misfit
-from nasrun.pipeline.given import Given, placed_architecture, several
 from nasrun.spaces.darts import DartsSpace
 from nasrun.spaces.layout import Layout
 

@@ -1,7 +1,7 @@
 """The table of stages: names, what they read, and what they continue.
 
 Sources, folders, help, completion and refusals derive from it. A new stage is one entry here and a
-module of its name in this package, with a function `perform`.
+module of its name in `pipeline`, with a function `perform`.
 """
 
 from __future__ import annotations
@@ -136,3 +136,13 @@ def read_by(verb: str) -> tuple[str, ...]:
     if verb == RUN:
         return ("stages", *dict.fromkeys(key for kind in STAGES for key in kind.read))
     return KINDS[verb].read_alone
+
+
+def begins_run(verb: str) -> bool:
+    """Return whether a verb continues nothing."""
+    return verb == RUN or KINDS[verb].parent is None
+
+
+def reads_search(verb: str) -> bool:
+    """Return whether a verb searches, or reads the result of a search."""
+    return verb == RUN or not KINDS[verb].trains
