@@ -2,11 +2,20 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
 from nasrun.claims.finished import Finished
-from nasrun.claims.measures import BestOfFirst, KeptTop, Ranking, Result, Rounds, SupernetRanks
+from nasrun.claims.measures import (
+    BestOfFirst,
+    EarlyRanks,
+    KeptTop,
+    Ranking,
+    Result,
+    Rounds,
+    SupernetRanks,
+)
 from nasrun.data.table import Table
 from nasrun.runs.stage_folder import StageFolder
 
@@ -72,6 +81,26 @@ def test_a_ranking_is_read_from_the_first_row(tmp_path):
     (tmp_path / "ranks.json").write_text(json.dumps({"rows": rows}))
     assert Ranking(text="", key="kendall.value").fact(Finished([tmp_path])) == 0.5
     assert Ranking(text="", key="kendall.no").fact(Finished([tmp_path])) is None
+
+
+def test_early_scores_of_a_population_are_ranked_beside_its_last_ones():
+    rows = [
+        {"score_00": 3.0, "score_01": 2.0, "score_02": None, "score_10": 1.0, "best_score": 3.0},
+        {"score_00": 1.0, "score_01": 2.0, "score_02": 3.0, "score_10": 4.0, "best_score": 4.0},
+        {"score_00": 9.0, "score_01": 8.0, "score_02": 5.0, "score_10": 7.0, "best_score": 9.0},
+    ]
+    search = SimpleNamespace(path="search", metrics=lambda: rows)
+    found = SimpleNamespace(stage={"search": search}.get)
+    assert EarlyRanks(text="", round=1).fact(found) == pytest.approx(1.0)
+    # ranks 1, 2, 3, 4 and 4, 3, 1, 2: 1 - 6 * (9 + 1 + 4 + 4) / (4 * 15)
+    assert EarlyRanks(text="", round=2).fact(found) == pytest.approx(1 - 6 * 18 / 60)
+    for outside in (0, 3):
+        with pytest.raises(ValueError, match=f"round={outside}: use 1 to 2, before the last one"):
+            EarlyRanks(text="", round=outside).fact(found)
+    rows[:] = [{"loss": 1.0}] * 2
+    with pytest.raises(ValueError, match="has no scores of members; use another measure"):
+        EarlyRanks(text="", round=1).fact(found)
+    assert EarlyRanks(text="", round=1).fact(SimpleNamespace(stage={}.get)) is None
 
 
 def test_a_sample_is_at_most_the_whole_space_and_only_radars_keeps_a_subspace(

@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from itertools import combinations, product
 from random import Random
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nasrun.claims.finished import Finished
 from nasrun.data.table import Table
 from nasrun.files import read_json
+
+if TYPE_CHECKING:
+    from nasrun.analysis.agreement import Numbers
 
 Fact = float | str | Mapping[str, Any] | None
 """A fact that is kept of one run; `None` if its arm has no such number."""
@@ -135,6 +138,39 @@ OF: Mapping[str, Callable[[Sequence[float]], float]] = {
     "max": max,
 }
 """Summaries of a logged number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyRanks(Number):
+    """Spearman's correlation of the scores of a population after `round` with those at the end.
+
+    Members are compared by slot, so it tells of members that nobody replaces. One that diverged
+    ranks last.
+    """
+
+    round: int
+
+    def fact(self, finished: Finished) -> Fact:
+        from nasrun.analysis.agreement import spearman
+
+        folder = finished.stage("search")
+        if folder is None:
+            return None
+        logged = [_scores(row) for row in folder.metrics()]
+        if not logged or not len(logged[0]):
+            raise ValueError(f"{folder.path}: has no scores of members; use another measure")
+        if not 1 <= self.round < len(logged):
+            raise ValueError(f"round={self.round}: use 1 to {len(logged) - 1}, before the last one")
+        return spearman(logged[self.round - 1], logged[-1])
+
+
+def _scores(row: Mapping[str, Any]) -> Numbers:
+    """Return the scores of a population's members, slot by slot, from a logged round."""
+    import numpy as np
+
+    slots = sorted(key for key in row if re.fullmatch(r"score_\d+", key))
+    scores = np.array([row[key] for key in slots], dtype=float)  # null is NaN
+    return np.where(np.isfinite(scores), scores, -np.inf)
 
 
 @dataclass(frozen=True, kw_only=True)
