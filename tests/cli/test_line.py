@@ -299,7 +299,7 @@ REFUSED = {
     "no run to export": ("export nowhere", "run=nowhere: no run there"),
     "no run to show": ("show nowhere", "run=nowhere: no run there"),
     "export of nothing": ("export", "export: give the folder of one run"),
-    "unknown format": ("export x format=tflite", "format=tflite: use onnx"),
+    "unknown format": ("export x format=tflite", "format=tflite: use onnx or pt2"),
     "unknown genotype": (
         "retrain genotype=darts_v3",
         "genotype=darts_v3: neither a published cell nor",

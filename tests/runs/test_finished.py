@@ -2,15 +2,20 @@
 
 import json
 import os
+import re
 import shutil
+import sys
 import time
+from pathlib import Path
 
 import numpy
 import pytest
 import torch
+from PIL import Image
 
 from nasrun.genotype import unsealed
 from nasrun.runs.finished import load_search, trained_folder
+from nasrun.runs.formats import FORMATS
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 
@@ -102,41 +107,58 @@ def test_a_training_that_was_stopped_does_not_stand_in_the_way_of_a_named_one(fi
         trained_folder(run, None)
 
 
-def test_an_exported_network_agrees_with_the_loaded_one(nasrun, finished):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
+def code_of_the_page(file):
+    """The block in docs/retrain.md that opens this file."""
+    page = (Path(__file__).parents[2] / "docs/retrain.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (block,) = [block for block in blocks if f'"{file}"' in block]
+    return block
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_page_reads_an_exported_network_without_nasrun_and_gets_the_same(
+    nasrun, finished, monkeypatch, capsys, form
+):
     import nasrun as package
 
-    answer = nasrun("export", finished, "format=onnx")
+    if form == "onnx":
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    network = package.load(finished)
+    answer = nasrun("export", finished, f"format={form}")
     assert answer.status == 0, answer.err
-    path = finished / "retrain/magnitude/network.onnx"
+    path = finished / f"retrain/magnitude/network.{form}"
     assert str(path) in answer.out
-    images, _ = digits_test_part()
-    images = images[:7].float() / 255
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (theirs,) = session.run(None, {"images": images.numpy()})
-    with torch.no_grad():
-        ours = package.load(finished)(images)
-    assert numpy.abs(theirs - ours.numpy()).max() < 1e-4
+    code = code_of_the_page(path.name)
+    monkeypatch.chdir(path.parent)
+    monkeypatch.setitem(sys.modules, "nasrun", None)  # as if it were not installed
+    generator = numpy.random.default_rng(0)
+    for height, width, channels in ((8, 8, 3), (20, 31, 3), (50, 17, 4)):
+        pixels = generator.integers(0, 256, (height, width, channels), numpy.uint8)
+        Image.fromarray(pixels).save("picture.png")
+        names = {}
+        exec(code, names)
+        with Image.open("picture.png") as picture, torch.no_grad():
+            (expected,) = network(picture)
+        assert numpy.abs(numpy.asarray(names["logits"])[0] - expected.numpy()).max() < 1e-4
+        assert capsys.readouterr().out == f"{network.classes[expected.argmax()]}\n"
 
 
 def test_an_export_that_disagrees_is_not_written(nasrun, finished, monkeypatch):
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
     monkeypatch.setattr("nasrun.runs.network.TOLERATED", -1.0)
-    assert "outputs of the exported network differ by" in nasrun("export", finished).refusal
-    assert not (finished / "retrain/magnitude/network.onnx").exists()
+    refusal = nasrun("export", finished, "format=pt2").refusal
+    assert "outputs of the exported network differ by" in refusal
+    assert not (finished / "retrain/magnitude/network.pt2").exists()
 
 
 def test_a_network_with_noise_is_not_exported(finished):
     import nasrun
 
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
     network = nasrun.load(finished)
     network.genotype = network.genotype.changed({next(iter(network.genotype)): "noise"})
-    with pytest.raises(ValueError, match="has noise operations, so its outputs are random"):
-        network.export(finished / "network.onnx")
+    for form, write in FORMATS.items():
+        with pytest.raises(ValueError, match="has noise operations, so its outputs are random"):
+            network.export(finished / f"network.{form}", write)
 
 
 def test_nothing_is_exported_or_analyzed_in_a_run_at_work(nasrun, finished):

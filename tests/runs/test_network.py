@@ -1,6 +1,7 @@
 """A trained network with its preprocessing."""
 
 import json
+import sys
 from dataclasses import asdict
 
 import numpy
@@ -12,6 +13,7 @@ from torch import nn
 from nasrun.data.folder import ImageFolder
 from nasrun.data.imagenet import ImageNet
 from nasrun.genotype import Genotype
+from nasrun.runs.formats import FORMATS
 from nasrun.runs.network import TrainedNetwork
 
 RESULT = {
@@ -96,24 +98,41 @@ def test_an_original_is_seen_as_the_test_saw_it(folder, kind, settings):
     assert nearest.max() < 2  # of 255: Pillow rounds twice
 
 
-def test_an_export_crops_inside_and_tells_its_classes_and_what_it_does(network, tmp_path):
+def of_onnx(path):
+    """The function of a file and its metadata, as a program without nasrun reads them."""
     onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    network.kept = 0.5
-    path = tmp_path / "network.onnx"
-    assert network.export(path) < 1e-5
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    images = torch.rand(2, 3, 8, 8)
-    images[:, :, 2:6, 2:6] = 0.6
-    (logits,) = session.run(None, {"images": images.numpy()})
-    assert numpy.abs(logits - numpy.array([[1.0, 1.6, 1.5]])).max() < 1e-5
-    told = session.get_modelmeta().custom_metadata_map
+    facts = session.get_modelmeta().custom_metadata_map
+    return lambda x: torch.from_numpy(session.run(None, {"images": x.numpy()})[0]), facts
+
+
+def of_pt2(path):
+    facts = {"classes": ""}  # an empty dictionary would stay empty
+    return torch.export.load(path, extra_files=facts).module(), facts
+
+
+@pytest.mark.parametrize(("name", "opened"), [("onnx", of_onnx), ("pt2", of_pt2)])
+def test_an_export_crops_inside_and_tells_its_classes_and_what_it_does(
+    network, tmp_path, name, opened
+):
+    if name == "onnx":
+        pytest.importorskip("onnxscript")
+    network.kept = 0.5
+    path = tmp_path / f"network.{name}"
+    assert network.export(path, FORMATS[name]) < 1e-5
+    computed, told = opened(path)
+    for number in (1, 2, 7):
+        images = torch.rand(number, 3, 8, 8)
+        images[:, :, 2:6, 2:6] = 0.6
+        logits = computed(images)
+        assert torch.allclose(logits, network(images), atol=1e-5)
+        assert torch.allclose(logits, torch.tensor([1.0, 1.6, 1.5]), atol=1e-5)
     assert json.loads(told["classes"]) == ["cat", "dog"]
     assert json.loads(told["mean"]) == pytest.approx([0.1, 0.2, 0.3])
     assert json.loads(told["std"]) == pytest.approx([0.5, 0.25, 0.2])
     assert (told["size"], told["crop"], told["channels"]) == ("4", "0.5", "RGB")
     assert "(batch, 3, 8, 8) floats in 0..1" in told["input"]
-    assert [file.name for file in tmp_path.iterdir()] == ["network.onnx"]
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 def test_arrays_and_pictures_are_taken_and_a_single_image_is_a_batch_of_one(network):
@@ -133,10 +152,13 @@ def test_it_names_its_classes_and_moves_as_a_module(network):
     assert network.to(torch.float64).mean.dtype == torch.float64
 
 
-def test_an_export_without_the_extra_says_what_to_install(network, tmp_path, monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ValueError, match=r"pip install 'nasrun\[onnx\]'"):
-        network.export(tmp_path / "network.onnx")
+def test_without_the_extra_onnx_says_what_to_install_and_pt2_is_written(
+    network, tmp_path, monkeypatch
+):
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ValueError, match=r"pip install 'nasrun\[onnx\]'`, or use format=pt2"):
+        network.export(tmp_path / "network.onnx", FORMATS["onnx"])
     assert list(tmp_path.iterdir()) == []
+    network.export(tmp_path / "network.pt2", FORMATS["pt2"])
+    assert (tmp_path / "network.pt2").exists()

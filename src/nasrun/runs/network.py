@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nasrun.files import digest_of, write_whole
 from nasrun.genotype import Genotype
+from nasrun.runs.formats import Format
 from nasrun.runs.preprocessing import Images, Preprocessing
 from nasrun.runs.stage_folder import WEIGHTS, StageFolder
 from nasrun.spaces.base import ClassifierSpace
@@ -88,45 +89,25 @@ class TrainedNetwork(nn.Module):
         logits: Tensor = self.network((seen - self.mean) / self.std)[0]
         return logits
 
-    def export(self, path: Path) -> float:
-        """Write ONNX with a dynamic batch size, and return the largest difference of outputs.
+    def export(self, path: Path, form: Format) -> float:
+        """Write a file with a dynamic batch size, and return the largest difference of outputs.
 
         The file takes square float images in 0..1, of the side that keeps the trained size after
         the crop; its metadata has the classes and the preprocessing, which the graph contains.
-        Raises ValueError without the extra, for a network whose outputs are random, and if outputs
-        differ; then the file is not written.
+        Raises ValueError if the format lacks its extra, for a network whose outputs are random, and
+        if outputs differ; then the file is not written.
         """
         if "noise" in self.genotype.values():
             raise ValueError(
                 f"{path}: the network has noise operations, so its outputs are random; export "
                 "another one"
             )
-        try:
-            import onnxruntime
-            import onnxscript  # noqa: F401  torch's exporter needs it
-        except ImportError as error:
-            raise ValueError(
-                "format=onnx: needs an extra; type `pip install 'nasrun[onnx]'`"
-            ) from error
         generator = torch.Generator().manual_seed(0)
         side = round(self.size / self.kept)
         images = torch.rand((3, self.channels, side, side), generator=generator)
-        program = torch.onnx.export(
-            _OfTensors(self).eval(),
-            (images,),
-            dynamo=True,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            verbose=False,
-        )
-        assert program is not None
-        program.model.metadata_props.update(self._metadata(side))
-        content = program.model_proto.SerializeToString()
-        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        other = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+        content, computed = form(_OfTensors(self).eval(), images, self._metadata(side))
         with torch.no_grad():
-            difference = float((self(images) - other).abs().max())
+            difference = float((self(images) - computed(images)).abs().max())
         if not difference <= TOLERATED:
             raise ValueError(
                 f"{path}: outputs of the exported network differ by {difference:.2g}; it is not "

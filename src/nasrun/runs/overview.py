@@ -14,9 +14,13 @@ from nasrun.config.stages import RETRAIN, SEARCH, SELECT, TRANSFER
 from nasrun.data.table import describe
 from nasrun.display import duration, storage, summary, table
 from nasrun.runs.comparison import Record
+from nasrun.runs.formats import FORMATS
 from nasrun.runs.report import discretised, outcome
 from nasrun.runs.run import Run
 from nasrun.runs.standing import Standing, heading
+
+NAMED = {".png", ".svg", *(f".{name}" for name in FORMATS)}
+"""Suffixes of the files that an overview names."""
 
 
 def overview(run: Run) -> dict[str, Any]:
@@ -37,7 +41,7 @@ def overview(run: Run) -> dict[str, Any]:
         "stages": [Record.of(run, stage).plain() for stage in stages],
         "search": searched[0][-1] if searched and searched[0] else {},
         "report": run.report(),
-        "files": sorted(str(path) for path in files if path.suffix in (".png", ".svg", ".onnx")),
+        "files": sorted(str(path) for path in files if path.suffix in NAMED),
         "bytes": sum(files.values()),
     }
     return {**found, "next": _next(run, found["stages"])}
