@@ -55,6 +55,9 @@ def test_the_shell_asks_the_installed_command(here):
         ("nasrun analyze ranks co", {"count=", "column="}),
         ("nasrun list runs so", {"sort="}),
         ("nasrun reproduce see", {"seeds="}),
+        ("nasrun export outputs/run format=", {"format=onnx", "format=pt2"}),
+        ("nasrun export outputs/run format=p", {"format=pt2"}),
+        ("nasrun analyze landscape part=", {"part=test", "part=train", "part=validation"}),
         (
             "nasrun search strategy=random evaluator=naswot strategy.num",
             {"strategy.num_candidates="},
@@ -69,6 +72,10 @@ def test_the_shell_completes(completed, line, some):
     assert some <= offered
     word = line.split(" ")[-1]
     assert all(choice.startswith(word) for choice in offered), offered
+
+
+def test_a_word_for_any_name_is_not_offered_as_a_value(completed):
+    assert completed("nasrun list runs finished=") == ["finished=true", "finished=false"]
 
 
 def test_the_shell_gets_a_script(here):

@@ -43,14 +43,22 @@ def complete(arguments: Sequence[str]) -> int:
     verb, before = verb.meant(before)
     offered = [*verb.offers(before), *(f"{key}=" for key in verb.keys)]
     key, equals, _ = last.partition("=")
-    if equals and key in VALUES and (verb.composed or key in verb.keys):
-        return _offer((f"{key}={value}" for value in VALUES[key](before)), last)
+    if equals and (values := _values(verb, key, before)) is not None:
+        return _offer((f"{key}={value}" for value in values), last)
     if not verb.composed:
         return _offer(offered, last)
     if any(word.startswith(last) for word in offered):
         _offer(offered, last)
     os.environ["COMP_LINE"] = " ".join(["nasrun", *_overrides(verb, before), last])
     return run_hydra(arguments, lambda config: None)
+
+
+def _values(verb: Verb, key: str, before: Sequence[str]) -> Iterable[str] | None:
+    """Return the values of a key that nasrun knows, or `None`: those that its form lists."""
+    if key in VALUES and (verb.composed or key in verb.keys):
+        return VALUES[key](before)
+    forms = verb.keys.get(key, "").split("|")
+    return [form for form in forms if form.islower()] if len(forms) > 1 else None
 
 
 def _overrides(verb: Verb, before: Sequence[str]) -> Sequence[str]:
