@@ -105,7 +105,9 @@ def test_a_run_writes_a_network_that_needs_no_retraining(nasrun, here, pictures)
     search = Path("outputs") / RUN / "search"
     assert {"best_001.png", "lineage.png", "lineage.json"} <= {p.name for p in search.iterdir()}
     assert "need no retraining" in nasrun("retrain", "budget.threads=1").refusal
-    assert str(select / "weights.safetensors") in nasrun("export", f"outputs/{RUN}").refusal
+    told = nasrun("export", f"outputs/{RUN}", "format=pt2").refusal
+    assert "networks that a population trained cannot be loaded by nasrun; type `nasrun ret" in told
+    assert str(select / "weights.safetensors") in told
 
     import torch
     from safetensors.torch import load_file

@@ -51,8 +51,9 @@ def trained_folder(path: Path, branch: str | None) -> StageFolder:
     if not found:
         if kept := sorted(run.path.glob(f"{SELECT.name}/*/weights.safetensors")):
             raise ValueError(
-                f"run={path}: networks of a population cannot be loaded by nasrun; read the "
-                f"weights from {kept[-1]}"
+                f"run={path}: nothing is retrained there, and networks that a population trained "
+                "cannot be loaded by nasrun; type `nasrun retrain` if they classify images, or "
+                f"read the weights from {kept[-1]}"
             )
         raise ValueError(f"run={path}: nothing trained there; type `nasrun retrain` first")
     return max(found, key=lambda stage: (stage.kind == RETRAIN.name, stage.finished_at))
