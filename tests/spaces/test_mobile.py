@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nasrun.config import build, compose, resolve
 from nasrun.costs.cost import count
 from nasrun.genotype import SKIP, Genotype, Misfit
 from nasrun.spaces.layout import Layout
@@ -62,6 +63,27 @@ def test_mobilenet_v2_itself_is_in_the_space_with_torchvisions_size():
         theirs = count(mobilenet_v2(), 3, 224)
     assert ours == theirs
     assert ours.params == 3_504_872
+
+
+@pytest.mark.parametrize(
+    ("words", "has"),
+    [
+        (["space=mobile"], False),
+        (["space=mobile_13"], False),
+        (["space=mobile_28"], True),
+        (["space=mobile_55"], True),
+        (["space=mobile", "space.expansions=[1,3,6]"], True),
+    ],
+)
+def test_the_page_says_which_options_have_mobilenet_v2(words, has):
+    config = compose([*words, "depth=17", "space.stem=imagenet"]).config
+    made = build(resolve(config["space"]), "space")
+    text = " ".join(["k3e1"] + ["k3e6"] * 16)
+    if has:
+        assert made.render(made.check(made.parse(text))) == text
+    else:
+        with pytest.raises(ValueError, match="layer00=k3e1; this space allows"):
+            made.check(made.parse(text))
 
 
 @pytest.mark.parametrize("layers", range(3, 12))
