@@ -106,7 +106,7 @@ def test_a_run_writes_a_network_that_needs_no_retraining(nasrun, here, pictures)
     assert {"best_001.png", "lineage.png", "lineage.json"} <= {p.name for p in search.iterdir()}
     assert "need no retraining" in nasrun("retrain", "budget.threads=1").refusal
     told = nasrun("export", f"outputs/{RUN}", "format=pt2").refusal
-    assert "networks that a population trained cannot be loaded by nasrun; type `nasrun ret" in told
+    assert "the search has trained no classifier that can be loaded; read the weights" in told
     assert str(select / "weights.safetensors") in told
 
     import torch
@@ -164,6 +164,8 @@ CLASSIFIERS = ["strategy=pbtnas", "task=classification", "space=darts", "rounds=
 CLASSIFIERS += ["depth=3", "images=64", "batch_size=16", "strategy.size=4", "strategy.children=2"]
 CLASSIFIERS += ["strategy.parents=2", "strategy.variation.probability=0.5", "space.nodes=2"]
 CLASSIFIERS += ["space.kept_edges=1", "budget.threads=1", "budget.device=cpu", "engine=serial"]
+AUTOKERAS = ["strategy=autokeras", "rounds=2", "width=2", "images=64", "batch_size=16"]
+AUTOKERAS += ["task.epochs=1", "budget.threads=1", "budget.device=cpu", "engine=serial"]
 
 
 def test_a_population_classifies_and_its_choice_is_retrained_and_transferred(nasrun, here):
@@ -187,7 +189,29 @@ def test_a_population_classifies_and_its_choice_is_retrained_and_transferred(nas
     (retrained,) = run.glob("retrain/*/result.json")
     assert json.loads(retrained.read_text())["genotype"] == select["genotype"]
     assert len(list(run.glob("transfer/*/result.json"))) == 1
-    assert trained_folder(run, None).kind == "retrain"  # what `nasrun export` writes
+    assert trained_folder(run, None, searched=True).kind == "retrain"
+    with pytest.raises(ValueError, match="is no training"):  # as for `nasrun analyze landscape`
+        trained_folder(run / "select/fittest", None)
+
+
+@pytest.mark.parametrize("words", [CLASSIFIERS, AUTOKERAS], ids=["pbtnas", "autokeras"])
+def test_a_classifier_that_the_search_has_trained_is_loaded_and_exported(nasrun, here, words):
+    import torch
+
+    import nasrun as package
+    from nasrun.data.images import Digits
+
+    assert nasrun("run", *words, "stages=[search,select]").status == 0
+    (run,) = Path("outputs").glob("*/v001")
+    result = json.loads((run / "select/fittest/result.json").read_text())
+    tested = Digits().stored(test=True)
+    network = package.load(run)
+    with torch.no_grad():
+        logits = network(tested.pixels(torch.arange(len(tested.labels))))
+    right = (logits.argmax(1) == tested.labels).float().mean()
+    assert float(right) == pytest.approx(result["test_accuracy"])
+    answer = nasrun("export", run, "format=pt2")
+    assert "select/fittest/network.pt2" in answer.out
 
 
 def test_a_child_that_classifies_has_its_parents_weights_edge_by_edge(nasrun, here):

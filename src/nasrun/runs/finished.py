@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from nasrun import config as configuration
 from nasrun.budget import ARITHMETIC
-from nasrun.config import build_all, import_trusted
-from nasrun.config.stages import KINDS, RETRAIN, SEARCH, SELECT
+from nasrun.config import build, build_all, import_trusted
+from nasrun.config.stages import KINDS, RETRAIN, SEARCH, SELECT, TRANSFER
 from nasrun.context import Context
 from nasrun.data.contents import placed
 from nasrun.genotype import Genotype
@@ -24,11 +24,21 @@ if TYPE_CHECKING:
     from nasrun.runs.network import TrainedNetwork
     from nasrun.strategies.base import Strategy
 
+PREFERRED = (SELECT.name, TRANSFER.name, RETRAIN.name)
+"""Stages with trained networks; of several in a run, a later one here is loaded."""
 
-def trained_folder(path: Path, branch: str | None) -> StageFolder:
-    """Return the finished retraining or transfer at `path`, or the newest or a branch in a run."""
+
+def trained_folder(path: Path, branch: str | None, *, searched: bool = False) -> StageFolder:
+    """Return the finished retraining or transfer at `path`, or the newest or a branch in a run.
+
+    With `searched`, also a selection whose classifier the search has trained.
+    """
     run = find_run(str(path))
-    begun = [stage for stage in run.stages() if KINDS[stage.kind].trains]
+    begun = [
+        stage
+        for stage in run.stages()
+        if KINDS[stage.kind].trains or (searched and _classifies(stage))
+    ]
     if path.resolve() != run.path.resolve():
         begun = [stage for stage in begun if stage.path.resolve() == path.resolve()]
         if not begun:
@@ -47,16 +57,21 @@ def trained_folder(path: Path, branch: str | None) -> StageFolder:
             f"{torn[0] / 'result.json'}: missing beside the weights; repeat the command that "
             "trained them, which writes it, or name another by branch="
         )
-    found = [stage for stage in trained if stage.source != "random"] or trained
+    chosen = [each for each in trained if each.kind == SELECT.name or each.source != "random"]
+    found = chosen or trained
     if not found:
         if kept := sorted(run.path.glob(f"{SELECT.name}/*/weights.safetensors")):
             raise ValueError(
-                f"run={path}: nothing is retrained there, and networks that a population trained "
-                "cannot be loaded by nasrun; type `nasrun retrain` if they classify images, or "
-                f"read the weights from {kept[-1]}"
+                f"run={path}: nothing is retrained there, and the search has trained no classifier "
+                f"that can be loaded; read the weights from {kept[-1]}"
             )
         raise ValueError(f"run={path}: nothing trained there; type `nasrun retrain` first")
-    return max(found, key=lambda stage: (stage.kind == RETRAIN.name, stage.finished_at))
+    return max(found, key=lambda stage: (PREFERRED.index(stage.kind), stage.finished_at))
+
+
+def _classifies(stage: StageFolder) -> bool:
+    """Return whether a selection has a trained classifier; earlier versions did not say so."""
+    return stage.kind == SELECT.name and stage.finished and "data" in stage.result
 
 
 def load_search(run: str | Path, trust: Sequence[str] = (), root: str | None = None) -> Strategy:
@@ -113,16 +128,21 @@ def _budget_here(run: str | Path, recorded: Mapping[str, Any]) -> dict[str, Any]
 def load(run: str | Path, branch: str | None = None, trust: Sequence[str] = ()) -> TrainedNetwork:
     """Return the trained network of a run with its preprocessing, in evaluation mode on the CPU.
 
-    `run` is a run's folder, or one of its `retrain/` or `transfer/` folders; `branch` names one of
-    several. `trust` lists the packages outside nasrun that the run's configuration names.
+    `run` is a run's folder, or one of its `retrain/` or `transfer/` folders, or a selection in it
+    whose classifier the search has trained; `branch` names one of several. `trust` lists the
+    packages outside nasrun that the run's configuration names.
     """
     from nasrun.runs.network import TrainedNetwork
 
-    folder = trained_folder(Path(run).expanduser(), branch)
+    folder = trained_folder(Path(run).expanduser(), branch, searched=True)
     import_trusted(trust)
+    space = Run.open(folder.path.parents[1]).config["space"]
+    if folder.kind == SELECT.name:
+        space = build(space, "space", trust)
+        genotype = space.check(Genotype.read(folder.path / "genotype.json"))
+        return TrainedNetwork.restore(folder, space, genotype, None)
     own = folder.config
     recipe = {key: value for key, value in own[folder.kind].items() if key != "dataset"}
-    space = Run.open(folder.path.parents[1]).config["space"]
     space, stage = build_all({"space": space, folder.kind: recipe}, trust).values()
     genotype = space.check(Genotype.from_json(own["genotype"]))
     return TrainedNetwork.restore(folder, space, genotype, stage.layout)

@@ -49,9 +49,9 @@ class TrainedNetwork(nn.Module):
 
     @classmethod
     def restore(
-        cls, folder: StageFolder, space: ClassifierSpace, genotype: Genotype, layout: Layout
+        cls, folder: StageFolder, space: ClassifierSpace, genotype: Genotype, layout: Layout | None
     ) -> TrainedNetwork:
-        """Return the network that a retraining or transfer saved in its folder."""
+        """Return the network that a stage saved in its folder; `None` is the search's layout."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -67,7 +67,7 @@ class TrainedNetwork(nn.Module):
         if written is not None and path.is_file() and digest_of(path) != written:
             raise ValueError(
                 f"{path}: damaged, it is not what was written; delete {folder.path} and type "
-                f"`nasrun {folder.kind}` to train it again"
+                f"`nasrun {folder.kind}` to write it again"
             )
         try:
             network.load_state_dict(load_file(path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import nn
 from nasrun.genotype import Genotype
 from nasrun.spaces.base import Space
 from nasrun.streams import named, restored
-from nasrun.tasks.base import MemberLearner, PopulationTask
+from nasrun.tasks.base import ImageMembersTask, MemberLearner, PopulationTask
 from nasrun.trained import Trained
 
 
@@ -71,9 +71,16 @@ class Delivery:
             **tested,
             "untrained": untrained,
             "params": params,
+            **self._data(),
             "pictures": pictures,
             "note": note,
         }
+
+    def _data(self) -> dict[str, Any]:
+        """Return the facts of the images that a network classifies; nothing for another task."""
+        if not isinstance(self.task, ImageMembersTask):
+            return {}
+        return {"data": asdict(self.task.images.facts)}
 
     def _stream(self, purpose: str) -> int:
         return named(self.seed, self.end, 0, purpose)

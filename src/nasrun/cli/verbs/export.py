@@ -22,7 +22,7 @@ def export(words: Sequence[str]) -> int:
     from nasrun.runs.finished import load, trained_folder
     from nasrun.runs.run import Run
 
-    folder = trained_folder(Path(names[0]), keys.get("branch"))
+    folder = trained_folder(Path(names[0]), keys.get("branch"), searched=True)
     path = folder.path / f"network.{form}"
     with Run(folder.path.parents[1]).lock():
         network = load(folder.path, trust=packages(keys.get("trust", "")))
