@@ -1,6 +1,7 @@
 """Paired comparisons: their tests, intervals and corrections, against other formulas."""
 
 import random
+import warnings
 from itertools import combinations, product
 
 import pytest
@@ -39,6 +40,25 @@ def test_the_signed_rank_test_counts_all_signs():
     assert signed_rank([0.0] * 10 + [1.0, 2.0, 3.0, 4.0]) == 1 / 16
     assert signed_rank([0.0] * 25 + [1.0] * 5) == 1 / 32
     assert signed_rank([]) is None
+
+
+def test_two_sided_p_is_that_of_scipy_whichever_is_larger_and_with_ties():
+    source = random.Random(1)
+    for count in (1, 2, 5, 9, 20):
+        for digits in (1, 6):
+            first, second = (
+                [round(source.gauss(0, 1), digits) for _ in range(count)] for _ in "ab"
+            )
+            found, other = Difference.of(first, second), Difference.of(second, first)
+            different = [round(a - b, 9) for a, b in zip(first, second, strict=True) if a != b]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of few pairs with ties
+                expected = stats.wilcoxon(different, alternative="two-sided").pvalue
+            assert found.two_sided == pytest.approx(expected)
+            assert (found.two_sided, found.opposite) == (other.two_sided, other.p)
+    assert Difference.of([1, 2, 3, 4, 5], [0] * 5).two_sided == 1 / 16
+    assert Difference.of([1.0], [1.0]).two_sided == 1.0
+    assert Difference.of([], []).two_sided is None
 
 
 def test_a_comparison_is_of_pairs_and_its_interval_is_students():

@@ -1,6 +1,7 @@
-"""Comparisons of two arms seed by seed: their differences, intervals and one-sided tests.
+"""Comparisons of two arms seed by seed: their differences, intervals and tests.
 
-With five pairs, the smallest p of the signed-rank test is 1/32; with eight, 1/256.
+With five pairs, the smallest one-sided p of the signed-rank test is 1/32; with eight, 1/256. The
+smallest two-sided p is twice as large.
 """
 
 from __future__ import annotations
@@ -45,13 +46,15 @@ class Difference:
 
     low, high: the interval that has the mean with 95 % (Student's t), `None` of less than two
     pairs. p: of the one-sided test that the first is larger, `None` without pairs; 1 if no pair
-    differs. larger: in how many pairs the first is larger.
+    differs. opposite: of the test that the second is larger. larger: in how many pairs the first
+    is larger.
     """
 
     spread: Spread
     low: float | None
     high: float | None
     p: float | None
+    opposite: float | None
     larger: int
 
     @classmethod
@@ -60,7 +63,15 @@ class Difference:
         found = differences(first, second)
         low, high = interval(found)
         larger = sum(each > 0 for each in found)
-        return cls(Spread.of(found), low, high, signed_rank(found), larger)
+        p, opposite = signed_rank(found), signed_rank([-each for each in found])
+        return cls(Spread.of(found), low, high, p, opposite, larger)
+
+    @property
+    def two_sided(self) -> float | None:
+        """Return p of the test that one of them is larger, twice that of the likelier one."""
+        if self.p is None or self.opposite is None:
+            return None
+        return min(1.0, 2 * min(self.p, self.opposite))
 
 
 def differences(first: Sequence[float], second: Sequence[float]) -> list[float]:

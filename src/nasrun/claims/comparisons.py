@@ -85,9 +85,8 @@ class Paired(Comparison):
         return (self.larger, self.smaller)
 
     def outcome(self, values: Values) -> Outcome:
-        columns = self._pairs(values)
-        found, other = Difference.of(*columns), Difference.of(*columns[::-1])
-        return Outcome(found.spread, found.low, found.high, found.larger, found.p, other.p)
+        found = Difference.of(*self._pairs(values))
+        return Outcome(found.spread, found.low, found.high, found.larger, found.p, found.opposite)
 
     def least(self, values: Values, pairs: int) -> float:
         return least_signed_rank(differences(*self._pairs(values)), pairs)
