@@ -8,7 +8,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from nasrun.runs.comparison import chosen, facts, print_runs, records
+from nasrun.runs.comparison import Record, chosen, facts, print_runs, records
 from nasrun.runs.run import Run
 
 
@@ -196,6 +196,7 @@ def test_records_have_raw_numbers_and_every_order_is_that_of_its_numbers(four):
         "macs": None,
         "rounds": 0,
         "seconds": 20,
+        "true": {},
     }
     paths = [run.path for run in four]
     for order, expected in {
@@ -227,10 +228,79 @@ def test_a_damaged_stage_is_named_beside_the_records(four):
         assert found[1].plain() == {
             **dict.fromkeys(found[1].names()),
             "run": str(four[1].path),
-            **{"stage": "damaged", "branch": "", "rounds": 0},
+            **{"stage": "damaged", "branch": "", "rounds": 0, "true": {}},
             **{"finished": False, "is_accuracy": False, "higher_is_better": True},
         }
         assert str(path) in damaged[0]
+
+
+TRUE = [
+    {
+        "cifar10": {"accuracy": 0.94, "rank": 1, "of": 9},
+        "cifar100": {"accuracy": 0.7, "rank": 2, "of": 9},
+    },
+    {
+        "cifar10": {"accuracy": 0.92, "rank": 3, "of": 9},
+        "cifar100": {"accuracy": 0.6, "rank": 4, "of": 9},
+    },
+]
+"""Results that a table has of two choices."""
+
+
+def looked_up(outputs):
+    """Two seeds with a validated choice that was looked up, and a third one without."""
+    runs = [Run(path) for path in seeds(outputs, (0.1, 60), (0.2, 60), (0.3, 60))]
+    for run, true in zip(runs, [*TRUE, None], strict=True):
+        folder = later(run, "select", "argmax", run.search(), selector={})
+        result = {"validation_accuracy": 0.5, "seconds": 60, **({"true": true} if true else {})}
+        (folder.path / "result.json").write_text(json.dumps(result))
+    return [run.path for run in runs]
+
+
+def test_true_accuracies_of_a_choice_are_rows_of_their_own_one_per_data_set(tmp_path):
+    paths = looked_up(tmp_path)
+    rows = [row[1:5] for row in table_of(listed(paths)) if row[1].startswith("select")]
+    assert rows == [
+        ["select argmax", "3", "50.00% ± 0.00", "validation"],
+        ["select argmax", "2 of 3", "93.00% ± 1.41", "table, cifar10"],
+        ["select argmax", "2 of 3", "65.00% ± 7.07", "table, cifar100"],
+    ]
+    ranked = [row[4] for row in table_of(listed(paths, "accuracy"))]
+    assert ranked == ["table, cifar10", "table, cifar100", "validation", "validation, supernet"]
+
+
+def test_a_choice_that_is_judged_by_the_table_alone_has_no_row_twice(tmp_path):
+    paths = looked_up(tmp_path)
+    for path in paths[:2]:
+        kept = path / "select/argmax/result.json"
+        true = json.loads(kept.read_text())["true"]
+        kept.write_text(json.dumps({"seconds": 60, "true": true}))
+    rows = [row[4] for row in table_of(listed(paths[:2])) if row[1].startswith("select")]
+    assert rows == ["table, cifar10", "table, cifar100"]
+
+
+def test_a_list_with_true_accuracies_fits_a_terminal_of_100_columns(tmp_path):
+    text = io.StringIO()
+    print_runs(Console(file=text, width=100), looked_up(tmp_path), "runs")
+    lines = text.getvalue().splitlines()
+    paths = [line for line in lines if line.startswith(str(tmp_path))]
+    assert max(len(line) for line in lines if line not in paths) <= 100
+    assert any("table, cifar100" in line for line in lines)
+
+
+def test_records_have_true_results_and_a_table_of_records_a_column_per_number(tmp_path):
+    found, _ = records(looked_up(tmp_path))
+    assert [each.true for each in found if each.stage == "select"] == [*TRUE, {}]
+    rows = [each.cells() for each in found]
+    columns = Record.columns(rows)
+    own = [name for name in Record.names() if name != "true"]
+    assert columns == (
+        *own,
+        *(f"true.{data}.{n}" for data in TRUE[0] for n in ("accuracy", "rank", "of")),
+    )
+    assert rows[1]["true.cifar100.accuracy"] == 0.7
+    assert list(rows[0]) == own
+    assert Record.columns([]) == tuple(own)
 
 
 def version(outputs, accuracy, strategy=None, budget=None, judged=False, **scale):

@@ -37,7 +37,7 @@ def test_what_a_stage_is_judged_by_stands_beside_the_number():
             {"validation_accuracy": 0.7, "trained_on": "train+validation"},
             ("70.00%", "validation, seen"),
         ),
-        ({"true": {"cifar10": {"accuracy": 0.94}}}, ("94.00%", "table")),
+        ({"true": {"cifar10": {"accuracy": 0.94}}}, ("94.00%", "table, cifar10")),
         ({"test_fid": 0.02749, "judged_by": "test_fid"}, ("0.02749", "test_fid")),
         ({"test_accuracy": 0.5, "test_fid": 2.0, "judged_by": "test_fid"}, ("50.00%", "test")),
     ):
@@ -53,10 +53,18 @@ def test_a_supernet_is_not_taken_for_a_trained_candidate():
     assert Standing.of(candidate, "search").on == "validation, best candidate"
 
 
-def test_a_result_of_several_data_sets_stands_by_the_first_which_is_named():
+def test_a_true_result_stands_with_its_data_set_and_that_of_several_by_the_first():
     accuracy = {"accuracy": 0.94, "rank": 1, "of": 9}
     one, two = {"cifar10": accuracy}, {"cifar10": accuracy, "cifar100": accuracy}
-    assert Standing.of({"true": one}, "select") == Standing(0.94, "table", True)
+    assert Standing.of({"true": one}, "select") == Standing(0.94, "table, cifar10", True)
     assert Standing.of({"true": two}, "select") == Standing(0.94, "table, cifar10", True)
     other = {"normal/ssim": {"value": 0.57, "rank": 1, "of": 9}}
     assert Standing.of({"true": other}, "select") == Standing(0.57, "table, normal/ssim", False)
+    found = Standing.looked_up({"true": {**two, **other}, "validation_accuracy": 0.7})
+    assert [(data, each.value, each.true_on) for data, each in found.items()] == [
+        ("cifar10", 0.94, "cifar10"),
+        ("cifar100", 0.94, "cifar100"),
+        ("normal/ssim", 0.57, "normal/ssim"),
+    ]
+    assert Standing.looked_up({"test_accuracy": 0.9}) == {}
+    assert Standing(0.9, "test", True).true_on is None

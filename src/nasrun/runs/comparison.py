@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from rich.console import Console
 
 from nasrun.config import suggestion
+from nasrun.data.table import Truth
 from nasrun.display import table
 from nasrun.runs.groups import grouped, told_apart
 from nasrun.runs.run import NAMES, Run
@@ -107,7 +108,10 @@ def _finished(run: Run, what: str) -> bool:
 
 @dataclass(frozen=True)
 class Record:
-    """A stage of a run; an accuracy is a fraction, and `on` names the data or another score."""
+    """A stage of a run; an accuracy is a fraction, and `on` names the data or another score.
+
+    true: the true results of a choice by data set, empty if they were not looked up.
+    """
 
     run: str
     dataset: str | None
@@ -127,11 +131,18 @@ class Record:
     macs: int | None
     rounds: int
     seconds: float | None
+    true: dict[str, Truth]
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """Return the names of the fields."""
         return tuple(field.name for field in fields(cls))
+
+    @classmethod
+    def columns(cls, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+        """Return the columns of a table with these rows, which are the `cells` of records."""
+        own = [name for name in cls.names() if name != "true"]
+        return tuple(dict.fromkeys([*own, *(name for row in rows for name in row)]))
 
     @property
     def merit(self) -> float | None:
@@ -142,11 +153,21 @@ class Record:
         """Return the fields by name."""
         return asdict(self)
 
+    def cells(self) -> dict[str, Any]:
+        """Return the fields by column of a table; a true result is `true.cifar10.accuracy`."""
+        found = self.plain()
+        true = found.pop("true")
+        return found | {
+            f"true.{data}.{name}": value
+            for data, known in true.items()
+            for name, value in known.items()
+        }
+
     @classmethod
     def damaged(cls, run: Run) -> Record:
         """Return the record of a run that cannot be read."""
         unknown: dict[str, Any] = dict.fromkeys(cls.names())
-        known = {"run": str(run.path), "stage": DAMAGED, "branch": "", "rounds": 0}
+        known = {"run": str(run.path), "stage": DAMAGED, "branch": "", "rounds": 0, "true": {}}
         no = {"finished": False, "is_accuracy": False, "higher_is_better": True}
         return cls(**unknown | known | no)
 
@@ -175,6 +196,7 @@ class Record:
             macs=result.get("macs"),
             rounds=len(stage.metrics()),
             seconds=result.get("seconds"),
+            true=result.get("true") or {},
         )
 
 
@@ -201,12 +223,12 @@ def print_runs(
 ) -> None:
     """Print runs grouped by configuration without the seed: n, mean and standard deviation.
 
-    Versions of one family are distinguished by their different settings. `done` are the folders of
-    the stages to print, `None` for all. A run that cannot be read gets its own row, and its error
-    is printed below.
+    A choice that was looked up in a table has a row per data set. Versions of one family are
+    distinguished by their different settings. `done` are the folders of the stages to print, `None`
+    for all. A run that cannot be read gets its own row, and its error is printed below.
     """
     groups, damaged = grouped(paths, done)
-    rows = ordered(groups, order)
+    rows = ordered([row for group in groups for row in (group, *group.looked_up())], order)
     apart = told_apart(rows)
     columns: tuple[str, ...] = ("first run", "stage", "n", "mean ± std", "on", "minutes")
     cells = [group.row() for group in rows]

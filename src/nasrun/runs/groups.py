@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,22 @@ class Seeded:
     result: dict[str, Any] | None
 
 
+Judging = Callable[[Mapping[str, Any], str], Standing | None]
+"""From a result and the kind of its stage to its score."""
+
+
 @dataclass
 class Group:
     """One stage of one configuration over all its seeds, titled as in the first run.
 
     of: the fingerprint that the configurations of its runs share. settings: the configuration of
-    the stage and of the search before it.
+    the stage and of the search before it. judge: gives the score of a result of a kind of stage.
     """
 
     of: str
     settings: Settings
     members: list[Seeded] = field(default_factory=list)
+    judge: Judging = Standing.of
 
     @property
     def first(self) -> Path:
@@ -69,10 +74,25 @@ class Group:
         return [result for result in self.results if result is not None]
 
     @property
+    def judged(self) -> list[tuple[Seeded, Standing]]:
+        """The finished runs that are judged as the first one is, with their standings."""
+        found = [(member, standing) for member in self.members if (standing := self._of(member))]
+        return [(member, standing) for member, standing in found if standing.on == found[0][1].on]
+
+    def _of(self, member: Seeded) -> Standing | None:
+        return None if member.result is None else self.judge(member.result, self.kind)
+
+    @property
     def standings(self) -> list[Standing]:
         """Standings of the finished runs that are judged as the first one is."""
-        found = [standing for each in self.done if (standing := Standing.of(each, self.kind))]
-        return [standing for standing in found if standing.on == found[0].on]
+        return [standing for _, standing in self.judged]
+
+    def looked_up(self) -> Iterator[Group]:
+        """Yield this group as a table judges it, per data set, where it is judged otherwise."""
+        for data in dict.fromkeys(data for each in self.done for data in Standing.looked_up(each)):
+            judged = replace(self, judge=_by_table(data))
+            if judged.on != self.on:
+                yield judged
 
     @property
     def like(self) -> tuple[Path, str]:
@@ -114,6 +134,10 @@ class Group:
         among = f" of {len(self.results)}" if count < len(self.results) else ""
         minutes = "-" if self.seconds is None else f"{self.seconds / 60:.1f}"
         return self.run, self.title, f"{count}{among}", mean, self.on or "-", minutes
+
+
+def _by_table(data: str) -> Judging:
+    return lambda result, kind: Standing.looked_up(result).get(data)
 
 
 Pairing = tuple[str, str, str]

@@ -12,6 +12,8 @@ from nasrun.runs.stage_folder import StageFolder
 
 FALLING = ("test_fid",)
 """Scores of which less is better; results of earlier versions do not say so."""
+TABLE = "table"
+"""First word of what a true result is measured on; the second one is the data set."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,25 @@ class Standing:
             if "validation" in result.get("trained_on", ""):
                 words.append("seen")
             return cls(result["validation_accuracy"], ", ".join(words), True)
-        if true := result.get("true"):
-            data, known = next(iter(true.items()))
-            is_accuracy = "accuracy" in known
-            on = "table" if len(true) == 1 and is_accuracy else f"table, {data}"
-            return cls(known["accuracy" if is_accuracy else "value"], on, is_accuracy)
+        if true := cls.looked_up(result):
+            return next(iter(true.values()))
         higher = result.get("higher_is_better", name not in FALLING)
         return cls(result[name], name, False, higher) if name in result else None
+
+    @classmethod
+    def looked_up(cls, result: Mapping[str, Any]) -> dict[str, Standing]:
+        """Return the true results of a table by data set; none if they were not looked up."""
+        found = {}
+        for data, known in (result.get("true") or {}).items():
+            name = "accuracy" if "accuracy" in known else "value"
+            found[data] = cls(known[name], f"{TABLE}, {data}", name == "accuracy")
+        return found
+
+    @property
+    def true_on(self) -> str | None:
+        """Name of the data set whose true result this is, `None` if it was not looked up."""
+        part, _, data = self.on.partition(", ")
+        return data if part == TABLE else None
 
     def __str__(self) -> str:
         return percent(self.value) if self.is_accuracy else f"{self.value:.4g}"

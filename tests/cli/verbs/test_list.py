@@ -6,6 +6,7 @@ import json
 import shutil
 
 from nasrun.cli.verbs.list import KEYS
+from nasrun.files import read_json, write_record
 from nasrun.runs import comparison
 
 
@@ -38,6 +39,20 @@ def test_a_damaged_branch_of_one_run_hides_no_other_run(nasrun, finished):
     runs = {record["run"] for record in json.loads(answer.out)}
     assert str(finished) in runs, answer.err
     assert "v002" in answer.err
+
+
+def test_true_results_of_a_choice_are_listed_and_have_columns_for_programs(nasrun, finished):
+    assert "true" not in nasrun("list", "runs", "format=csv").out.splitlines()[0]
+    path = finished / "select/magnitude/result.json"
+    true = {"cifar10": {"accuracy": 0.9437, "rank": 2, "of": 9}}
+    write_record(path, {**read_json(path), "true": true})
+    assert "94.37% │ table, cifar10" in nasrun("list", "runs").out
+    for record in json.loads(nasrun("list", "runs", "format=json").out):
+        assert record["true"] == (true if record["stage"] == "select" else {})
+    rows = list(csv.DictReader(io.StringIO(nasrun("list", "runs", "format=csv").out)))
+    cells = {row["stage"]: (row["true.cifar10.accuracy"], row["true.cifar10.of"]) for row in rows}
+    assert cells["select"] == ("0.9437", "9")
+    assert cells["search"] == ("", "")
 
 
 def test_runs_are_chosen_sorted_and_printed_for_programs(nasrun, finished):

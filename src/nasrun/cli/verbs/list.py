@@ -62,7 +62,8 @@ def _list_runs(keys: Mapping[str, str], form: str) -> None:
     paths = [run.path for run in comparison.chosen(Run.all(outputs), filters)]
     if form != "table":
         records, damaged = comparison.records(paths, order)
-        _print_records(comparison.Record.names(), [each.plain() for each in records], form)
+        rows = [each.plain() if form == "json" else each.cells() for each in records]
+        _print_records(comparison.Record.columns(rows), rows, form)
         for reason in damaged:
             print(f"nasrun: {comparison.DAMAGED}: {shown(reason)}", file=sys.stderr)
     elif paths:
