@@ -17,7 +17,6 @@ from nasrun.files import read_json, read_yaml, write_json, write_record, write_y
 from nasrun.pages.charts import Look
 from nasrun.pages.entrants import Entrant
 from nasrun.pages.page import page
-from nasrun.pages.results import _recipe
 from nasrun.pages.sources import Sources
 
 RANDOM, CHOSEN = (0.50, 0.54, 0.46), (0.61, 0.60, 0.65)
@@ -269,6 +268,49 @@ def test_configurations_are_told_apart_by_the_settings_that_differ(finished, par
     ]  # fmt: skip
 
 
+def of_another_configuration(run, seed, chosen):
+    """Make a run with another batch size of the search, in the version after ten more seeds."""
+    other = with_seed(run, seed + 10, chosen, RANDOM[0])
+    amended(other / "run.json", seed=seed)
+    config = read_yaml(other / "config.yaml")
+    config["strategy"]["batch_size"] = 17
+    write_yaml(other / "config.yaml", {**config, "seed": seed})
+    return other
+
+
+def test_configurations_are_compared_seed_by_seed_beside_their_results(seeds, parsed):
+    others = [of_another_configuration(seeds[0], seed, 0.5) for seed in range(1, 4)]
+    tree = parsed(told(*seeds, *others))
+    assert {row["runs"] for row in table(tree, "tested-1").values()} == {"3"}
+    (row,) = table(tree, "contrasts-1").values()
+    differences = [100 * (score - 0.5) for score in CHOSEN[1:]]  # seeds 1 and 2
+    low, high = stats.ttest_1samp(differences, 0).confidence_interval()
+    assert {name: cell.replace("−", "-") for name, cell in row.items()} == {
+        "difference of": "A magnitude minus B magnitude",
+        "seeds": "2",
+        "mean difference": f"{statistics.fmean(differences):+.2f} points",
+        "95 % interval": f"{low:+.2f} to {high:+.2f} points",
+        "p, Holm": f"{stats.wilcoxon(differences).pvalue:.3f}",
+    }
+    said = " ".join(texts(tree, ".//section[@aria-labelledby='results']/p"))
+    assert "With 2 seeds, no p before the correction can be below 0.5" in said
+    assert list(table(tree, "contrasts-2")) == ["A magnitude minus B magnitude"]  # of transfers
+
+
+def test_scores_of_searches_are_not_compared_between_configurations(finished, parsed):
+    other = of_another_configuration(finished, 0, 0.5)
+    note = "These scores are not compared between configurations"
+    assert note not in told(finished)
+    assert note in told(finished, other)
+    assert "Type nasrun run" not in told(finished, other)
+    for run in (finished, other):
+        for kind in ("retrain", "transfer"):
+            shutil.rmtree(run / kind)
+    text = told(finished, other)
+    assert "contrasts-" not in text
+    assert f"{note}: " in text and "Type nasrun run with the same words" in text
+
+
 def test_a_stage_is_named_with_its_kind_once():
     for kind, name, title in (
         ("search", "A search", "A search"),
@@ -311,7 +353,7 @@ def test_runs_without_a_search_are_not_said_to_begin_with_one(finished):
     assert "1 of 2 runs begins with a search" in told(finished, other)
 
 
-def test_true_results_of_a_choice_are_told_per_data_set(finished):
+def test_true_results_of_a_choice_are_told_per_data_set(finished, parsed):
     path = finished / "select/magnitude/result.json"
     true = {
         "cifar10": {"accuracy": 0.94, "rank": 2, "of": 9, "ties": 1},
@@ -319,9 +361,20 @@ def test_true_results_of_a_choice_are_told_per_data_set(finished):
     }
     amended(path, true=true)
     shown = "True results: cifar10 94.00%, rank 2 of 9 (shared by 2); cifar100 70.00%, rank 1 of 9"
-    assert shown in told(finished)
-    write_record(path, {k: v for k, v in read_json(path).items() if k != "validation_accuracy"})
-    assert "true accuracy on cifar10, from a table" in told(finished)
+    tree = parsed(told(finished))
+    assert shown in texts(tree, ".//section/div[@class='cells']/figure/p")
+    headings = texts(tree, ".//section[@aria-labelledby='results']/h3")
+    assert headings[:2] == ["True accuracy on cifar10", "True accuracy on cifar100"]
+    rows = [table(tree, f"tested-{place}") for place in (1, 2)]
+    assert rows == [
+        {"magnitude": {"architecture": "magnitude", "runs": "1", "true accuracy": f"{x} %"}}
+        for x in ("94.00", "70.00")
+    ]
+    cells = [texts(row, "./*") for row in tree.iterfind(".//section[@aria-labelledby='seeds']//tr")]
+    assert [tuple(row[2:5]) for row in cells if row[1] == "select"] == [
+        ("0", "94.00 %", "true accuracy on cifar10, from a table"),
+        ("0", "70.00 %", "true accuracy on cifar100, from a table"),
+    ]
 
 
 def test_architectures_are_drawn_once_with_those_who_chose_them(seeds, parsed):
@@ -382,12 +435,3 @@ def test_a_branch_without_a_readable_origin_is_told_as_damaged(finished, parsed)
     write_yaml(path, {**config, "parent": ["a"]})
     with pytest.raises(ValueError, match="damaged, parent is no str"):
         told(finished)
-
-
-def test_a_training_that_was_extended_is_of_the_same_recipe_as_the_baseline_that_was():
-    chosen, drawn = (
-        SimpleNamespace(config={"epochs": 9, "extend": name, "genotype": name})
-        for name in ("magnitude", "random")
-    )
-    assert _recipe(chosen) == _recipe(drawn)
-    assert _recipe(chosen) != _recipe(SimpleNamespace(config={"epochs": 8}))

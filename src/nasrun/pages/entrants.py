@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nasrun.analysis.paired import Spread
 from nasrun.config.stages import KINDS, SEARCH, TRANSFER
@@ -32,12 +32,7 @@ class Entrant:
     @property
     def scored(self) -> list[tuple[Seeded, Standing]]:
         """The finished runs whose score is that of the first one."""
-        found = []
-        for member in self.group.members:
-            standing = Standing.of(member.result, self.group.kind) if member.result else None
-            if standing is not None and standing.on == self.group.on and is_number(standing.value):
-                found.append((member, standing))
-        return found
+        return [each for each in self.group.judged if is_number(each[1].value)]
 
     @property
     def title(self) -> str:
@@ -47,8 +42,19 @@ class Entrant:
 
     @property
     def data(self) -> str:
-        """Name of the data that the stage trains on."""
-        return data_of(self.group.members[0])
+        """Name of the data that the stage trains on, or that its true results are of."""
+        known = next((standing.true_on for standing in self.group.standings), None)
+        return known or data_of(self.group.members[0])
+
+    @property
+    def is_looked_up(self) -> bool:
+        """Return whether its scores are true results from a table."""
+        return any(standing.true_on is not None for standing in self.group.standings)
+
+    @property
+    def of_choices(self) -> bool:
+        """Return whether its scores are results of architectures: on test images, or true ones."""
+        return self.is_looked_up or (self.group.on or "").startswith("test")
 
     @property
     def is_random(self) -> bool:
@@ -92,13 +98,28 @@ def named(groups: Sequence[Group], letters: Mapping[str, str]) -> list[Entrant]:
     return found
 
 
+def judged_by_tables(every: Sequence[Entrant]) -> list[Entrant]:
+    """Return the entrants, and those with true results once more per data set of a table."""
+    return [
+        replace(kept, group=group)
+        for kept in every
+        for group in (kept.group, *kept.group.looked_up())
+    ]
+
+
 def measure(standing: Standing) -> str:
+    """Return what a score is, in words, and on which data if it is from a table."""
+    data = standing.true_on
+    return quantity(standing) if data is None else f"{quantity(standing)} on {data}, from a table"
+
+
+def quantity(standing: Standing) -> str:
     """Return what a score is, in words."""
+    if standing.true_on is not None:
+        return "true accuracy" if standing.is_accuracy else "true result"
     if not standing.is_accuracy:
         return standing.on
     part, *more = standing.on.split(", ")
-    if part == "table":
-        return f"true accuracy{''.join(f' on {data}' for data in more)}, from a table"
     told = {"seen": "on images that trained the alphas", "supernet": "of the supernet"}
     return " ".join([f"{part} accuracy", *(told.get(word, f"of the {word}") for word in more)])
 

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from nasrun.config import import_trusted
 from nasrun.display import is_numeric
 from nasrun.files import write_text
-from nasrun.pages import account, entrants, origins, results, stages
+from nasrun.pages import account, contrasts, entrants, origins, results, stages
 from nasrun.pages.analyses import analyses
 from nasrun.pages.architectures import architectures, families
 from nasrun.pages.curves import curves
@@ -104,7 +104,9 @@ def page(sources: Sources, trusted: Sequence[str] = ()) -> str:
         differing=account.differing(shown_settings) if len(every) > 1 else [],
         names=names,
         comparisons=list(results.comparisons(kept)),
+        contrast_columns=contrasts.COLUMNS,
         validated=stages.validated(kept),
+        incomparable=stages.incomparable(kept) if len(every) > 1 else "",
         discretised=stages.discretised(kept),
         discretised_columns=list(stages.DISCRETISED.values()),
         singles=list(stages.singles(kept, account.labels(sources.runs, least=1), logged)),

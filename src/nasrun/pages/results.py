@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from nasrun.analysis.paired import Difference, Spread, holm
-from nasrun.config.stages import KINDS, RETRAIN
+from nasrun.analysis.paired import Spread, holm
+from nasrun.config.stages import RETRAIN
 from nasrun.display import duration
-from nasrun.genotype import fingerprint
 from nasrun.pages.charts import Chart, Series, Strip, scatter, strips
+from nasrun.pages.contrasts import Contrast, Contrasts, between, with_random
 from nasrun.pages.entrants import (
     NOTHING,
     Entrant,
     among,
     is_number,
-    measure,
+    judged_by_tables,
+    quantity,
     scaled,
     spread_of,
     unit_of,
 )
 from nasrun.runs.groups import Group, Seeded
-from nasrun.runs.stage_folder import StageFolder
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ResultRow:
 
 @dataclass(frozen=True)
 class SharedScore:
-    """One score of all that have it, on one data set: a table and two charts."""
+    """One score of all that have it, on one data set: two tables and two charts."""
 
     measure: str
     unit: str
@@ -53,6 +53,8 @@ class SharedScore:
     sizes: Chart | None
     findings: tuple[str, ...]
     note: str
+    contrasts: Contrasts
+    looked_up: bool
 
     @property
     def paired(self) -> bool:
@@ -63,29 +65,28 @@ class SharedScore:
 def comparisons(every: Sequence[Entrant]) -> Iterator[SharedScore]:
     """Yield a comparison per score and data set, of stages that train from scratch and others.
 
-    A score on test images and one on validation images are never in one comparison.
+    Scores on test images, true results and scores on validation images are never in one comparison.
     """
     together: dict[tuple[str, str], list[Entrant]] = {}
-    for kept in every:
-        if kept.group.on is not None and kept.group.on.startswith("test"):
-            together.setdefault((kept.group.on, kept.data), []).append(kept)
+    for kept in judged_by_tables(every):
+        if kept.of_choices:
+            together.setdefault((str(kept.group.on), kept.data), []).append(kept)
     for (_, data), some in together.items():
         yield _comparison(data, some)
 
 
 def _comparison(data: str, some: Sequence[Entrant]) -> SharedScore:
-    differences = [_difference(kept, _baseline(kept, some)) for kept in some]
-    known = [place for place, found in enumerate(differences) if found and found.p is not None]
-    corrected = dict(zip(known, holm([_p(differences[place]) for place in known]), strict=True))
+    against = [with_random(kept, some) for kept in some]
+    corrected = iter(holm([found.better for found in against if found]))
     rows = tuple(
-        _row(kept, found, corrected.get(place))
-        for place, (kept, found) in enumerate(zip(some, differences, strict=True))
+        _row(kept, found, found.chance(next(corrected)) if found else NOTHING)
+        for kept, found in zip(some, against, strict=True)
     )
-    name = measure(some[0].scored[0][1])
+    name = quantity(some[0].scored[0][1])
     unit = scaled(some[0])[1]
     findings = tuple(
         text
-        for kept, found, row in zip(some, differences, rows, strict=True)
+        for kept, found, row in zip(some, against, rows, strict=True)
         if (text := _finding(kept, found, row, name, data))
     )
     return SharedScore(
@@ -96,88 +97,27 @@ def _comparison(data: str, some: Sequence[Entrant]) -> SharedScore:
         dots=_dots(name, unit, data, some),
         sizes=_sizes(name, unit, data, some),
         findings=findings,
-        note=_note([row.pairs for row in rows], some[0].group.kind),
+        note=_note([row.pairs for row in rows], some[0]),
+        contrasts=between(some),
+        looked_up=some[0].is_looked_up,
     )
 
 
-def _baseline(kept: Entrant, some: Sequence[Entrant]) -> Entrant | None:
-    """Return the random architectures that were trained by the same configuration and recipe."""
-    if kept.is_random or not KINDS[kept.group.kind].trains:
-        return None
-    mark = _recipe(kept.group.members[0].stage)
-    for other in some:
-        alike = other.is_random and other.group.of == kept.group.of
-        if alike and _recipe(other.group.members[0].stage) == mark:
-            return other
-    return None
-
-
-def _recipe(stage: StageFolder) -> str:
-    """Return the fingerprint of a training without its architecture."""
-    about = ("fingerprint", "parent", "source", "genotype", "extend")
-    return fingerprint({key: value for key, value in stage.config.items() if key not in about})
-
-
-def _difference(kept: Entrant, baseline: Entrant | None) -> Difference | None:
-    """Return the differences of a group and its baseline in the same runs, `None` without any.
-
-    The p is that of a better score, whether higher or lower is better.
-    """
-    if baseline is None:
-        return None
-    scale = 100.0 if kept.scored and kept.scored[0][1].is_accuracy else 1.0
-    of_random = {member.run.path: standing.value for member, standing in baseline.scored}
-    pairs = [
-        (scale * standing.value, scale * of_random[member.run.path])
-        for member, standing in kept.scored
-        if member.run.path in of_random
-    ]
-    if not pairs:
-        return None
-    found = Difference.of([a for a, _ in pairs], [b for _, b in pairs])
-    if _lower_is_better(kept):
-        return replace(found, p=Difference.of([b for _, b in pairs], [a for a, _ in pairs]).p)
-    return found
-
-
-def _lower_is_better(kept: Entrant) -> bool:
-    return any(not standing.higher_is_better for _, standing in kept.scored)
-
-
-def _p(found: Difference | None) -> float:
-    assert found is not None and found.p is not None
-    return found.p
-
-
-def _row(kept: Entrant, found: Difference | None, p: float | None) -> ResultRow:
-    unit = scaled(kept)[1]
-    points = "points" if unit == "%" else ""
+def _row(kept: Entrant, found: Contrast | None, p: str) -> ResultRow:
     group = kept.group
-    difference = interval = NOTHING
-    if found is not None and found.spread.mean is not None:
-        difference = f"{signed(found.spread.mean, unit)} {points}".strip()
-        if found.low is not None and found.high is not None:
-            low, high = signed(found.low, unit), signed(found.high, unit)
-            interval = f"{low} to {high} {points}".strip()
-    several = found is not None and found.spread.n > 1
     return ResultRow(
         name=kept.name,
         runs=among(len(kept.scored), len(group.members)),
         score=spread_of(kept),
         is_random=kept.is_random,
-        difference=difference,
-        interval=interval,
-        p=NOTHING if p is None or not several else f"{p:.3f}",
+        difference=NOTHING if found is None else found.mean,
+        interval=NOTHING if found is None else found.interval,
+        p=p,
         params=_amounts(group, "params"),
         macs=_amounts(group, "macs"),
         time=duration(group.seconds),
-        pairs=found.spread.n if found is not None else 0,
+        pairs=0 if found is None else found.seeds,
     )
-
-
-def signed(value: float, unit: str) -> str:
-    """Return a difference with its sign; percentages have two digits."""
-    return (f"{value:+.2f}" if unit else f"{value:+.4g}").replace("-", "−")
 
 
 def _amounts(group: Group, key: str) -> str:
@@ -189,33 +129,39 @@ def _amounts(group: Group, key: str) -> str:
 
 
 def _finding(
-    kept: Entrant, found: Difference | None, row: ResultRow, name: str, data: str
+    kept: Entrant, found: Contrast | None, row: ResultRow, name: str, data: str
 ) -> str | None:
     """Return a sentence about a group and its baseline."""
     if found is None:
         return None
     text = f"{kept.name} minus random: {row.difference} of {name} on {data}"
-    if found.low is None or found.high is None:
-        return f"{text}, in one run, which says nothing about chance."
+    low, high = found.found.low, found.found.high
+    if low is None or high is None:
+        return f"{text}, with one seed, which says nothing about chance."
     reads = (
         "includes 0: these runs do not tell the two apart"
-        if found.low <= 0 <= found.high
+        if low <= 0 <= high
         else "does not include 0"
     )
-    return f"{text}, the mean of {found.spread.n} runs. Its 95 % interval, {row.interval}, {reads}."
+    return f"{text}, the mean of {found.seeds} seeds. Its 95 % interval, {row.interval}, {reads}."
 
 
-def _note(pairs: Sequence[int], kind: str) -> str:
-    """Return what a reader has to know of the tests."""
+def _note(pairs: Sequence[int], first: Entrant) -> str:
+    """Return what a reader has to know of the tests with random architectures."""
     most = max(pairs, default=0)
+    if first.is_looked_up:
+        return (
+            "A benchmark's table was read after the choice was made; the rank among all "
+            "architectures stands beside each one below."
+        )
     if most < 1:
         told = "No random architecture was trained in the same way, to compare with"
-        trains_one = kind == RETRAIN.name
+        trains_one = first.group.kind == RETRAIN.name
         return f"{told}{'; nasrun run trains one (baseline=true)' if trains_one else ''}."
     if most < 2:
         return "Run more seeds for an interval and a test."
     return (
-        "Pairs are the choice and the random architecture of one run, trained in the same way. "
+        "Pairs are the choice and the random architecture of one seed, trained in the same way. "
         "The interval is Student's t, p that of Wilcoxon's one-sided signed-rank test (that the "
         f"choice is better), corrected by Holm for the rows of this table. With {most} pairs, no "
         f"p before the correction can be below {0.5**most:.3f}."

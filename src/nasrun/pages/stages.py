@@ -37,7 +37,7 @@ class ScoreRow:
 
 
 def validated(every: Sequence[Entrant]) -> list[ScoreRow]:
-    """Return the searches and selections, and trainings that have no score on test images."""
+    """Return the searches and selections, and trainings, whose scores are no results of choices."""
     return [
         ScoreRow(
             name=kept.title,
@@ -47,8 +47,21 @@ def validated(every: Sequence[Entrant]) -> list[ScoreRow]:
             time=duration(kept.group.seconds),
         )
         for kept in every
-        if kept.group.on is not None and not kept.group.on.startswith("test")
+        if kept.group.on is not None and not kept.of_choices
     ]
+
+
+def incomparable(every: Sequence[Entrant]) -> str:
+    """Return why the scores of searches and selections are not compared, and what to do instead."""
+    told = (
+        "These scores are not compared between configurations: searches and selections decide by "
+        "them, and the accuracy of a supernet says little of the architecture chosen from it."
+    )
+    if any(kept.of_choices for kept in every):
+        return told
+    return (
+        f"{told} Type nasrun run with the same words: it continues these runs and trains choices."
+    )
 
 
 DISCRETISED = {
@@ -96,27 +109,33 @@ class SeedRow:
 def singles(
     every: Sequence[Entrant], labels: Mapping[str, str], logged: Logged
 ) -> Iterator[SeedRow]:
-    """Yield every stage of every run."""
+    """Yield every stage of every run, once per score that it has."""
     for kept in every:
         kind = kept.group.kind
         for member in kept.group.members:
             result = member.result or {}
-            standing = Standing.of(result, kind) if result else None
             seed, top5 = member.run.record.get("seed"), result.get("test_top5_accuracy")
-            yield SeedRow(
-                name=kept.name,
-                stage=f"{kind} ({data_of(member)})" if KINDS[kind].trains else kind,
-                run=labels[str(member.run.path)],
-                seed=NOTHING if seed is None else str(seed),
-                score=told(standing),
-                on=NOTHING if standing is None else measure(standing),
-                top5=NOTHING if top5 is None else f"{100 * top5:.2f} %",
-                params=_amount(result, "params"),
-                macs=_amount(result, "macs"),
-                rounds=str(len(logged[member.stage])),
-                time=NOTHING if not result else duration(result["seconds"]),
-                finished=member.result is not None,
-            )
+            for standing in _standings(result, kind):
+                yield SeedRow(
+                    name=kept.name,
+                    stage=f"{kind} ({data_of(member)})" if KINDS[kind].trains else kind,
+                    run=labels[str(member.run.path)],
+                    seed=NOTHING if seed is None else str(seed),
+                    score=told(standing),
+                    on=NOTHING if standing is None else measure(standing),
+                    top5=NOTHING if top5 is None else f"{100 * top5:.2f} %",
+                    params=_amount(result, "params"),
+                    macs=_amount(result, "macs"),
+                    rounds=str(len(logged[member.stage])),
+                    time=NOTHING if not result else duration(result["seconds"]),
+                    finished=member.result is not None,
+                )
+
+
+def _standings(result: Mapping[str, Any], kind: str) -> list[Standing | None]:
+    """Return the score of a result, and its other true results; `None` if it is not known."""
+    own = Standing.of(result, kind)
+    return [own, *(each for each in Standing.looked_up(result).values() if each != own)]
 
 
 def _amount(result: Mapping[str, Any], key: str) -> str:
