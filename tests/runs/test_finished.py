@@ -129,6 +129,8 @@ def test_the_page_reads_an_exported_network_without_nasrun_and_gets_the_same(
     assert answer.status == 0, answer.err
     path = finished / f"retrain/magnitude/network.{form}"
     assert str(path) in answer.out
+    source = str(Path(package.__file__).parent).encode()
+    assert source not in path.read_bytes()
     code = code_of_the_page(path.name)
     monkeypatch.chdir(path.parent)
     monkeypatch.setitem(sys.modules, "nasrun", None)  # as if it were not installed

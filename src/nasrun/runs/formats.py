@@ -1,7 +1,8 @@
 """Formats of an exported network: ONNX, and the archive of `torch.export` (PT2).
 
 A format writes a module, traced with its images in a batch of any size, and the facts about its
-use; it returns the content of the file, and the function that this content computes.
+use; it returns the content of the file, and the function that this content computes. The content
+names no source files of the machine that exports.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ def onnx(module: nn.Module, images: Tensor, facts: Mapping[str, str]) -> tuple[b
         verbose=False,
     )
     assert program is not None
+    for node in program.model.graph:
+        node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
     program.model.metadata_props.update(facts)
     content = program.model_proto.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -49,6 +52,8 @@ def pt2(module: nn.Module, images: Tensor, facts: Mapping[str, str]) -> tuple[by
     import torch
 
     program = torch.export.export(module, (images,), dynamic_shapes=_of_any_number())
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
     file = BytesIO()
     torch.export.save(program, file, extra_files=dict(facts))
     content = file.getvalue()
