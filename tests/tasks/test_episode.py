@@ -35,7 +35,20 @@ def again(observation):
 
 def test_an_episode_earns_the_sum_of_its_rewards():
     """The actions are 1, 2, 3, 4: what is seen plus one."""
-    assert earned(Counting(4), again) == 10.0
+    assert earned([Counting(4)], again) == [10.0]
+
+
+def test_episodes_side_by_side_earn_what_they_earn_alone_whenever_they_end():
+    lengths = (4, 1, 6, 4)
+    alone = [earned([Counting(length)], again)[0] for length in lengths]
+    acted = []
+
+    def watched(observations):
+        acted.append(len(observations))
+        return again(observations)
+
+    assert earned([Counting(length) for length in lengths], watched) == alone == [10, 1, 21, 10]
+    assert acted == [4, 3, 3, 3, 1, 1]
 
 
 def test_a_film_has_a_frame_per_step_and_a_strip_of_eight_beside_it(tmp_path):
@@ -58,5 +71,5 @@ def test_the_seed_of_an_episode_is_drawn_from_torchs_generator():
     seeds = []
     episodes = Counting(1)
     episodes.reset = lambda seed: (seeds.append(seed), np.zeros(1, np.float32))[1]
-    earned(episodes, again)
+    earned([episodes], again)
     assert seeds == [expected]

@@ -41,7 +41,7 @@ CONTROL = partial(
 class Line(Environment):
     """A point on a line, pushed by actions and paid for where it is; beyond 1 it has fallen."""
 
-    name, action_repeat, pixels, stack = "line", 1, False, 1
+    name, action_repeat, pixels, stack, side_by_side = "line", 1, False, 1, 2
 
     def check(self):
         pass
@@ -292,5 +292,5 @@ def test_an_agent_that_diverged_ends_its_interval_before_an_environment_gets_no_
 
 
 def test_returns_that_are_no_numbers_have_no_deviation(task, monkeypatch):
-    monkeypatch.setattr("nasrun.tasks.rl.earned", lambda episodes, act: math.inf)
+    monkeypatch.setattr("nasrun.tasks.rl.earned", lambda started, act: [math.inf] * len(started))
     assert learner(task)._mean_return(None, 2) == {"return": math.inf, "return_std": 0.0}

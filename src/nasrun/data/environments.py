@@ -59,6 +59,8 @@ class Environment(Data):
     pixels: bool
     stack: int
     """Number of frames in an observation, the newest last."""
+    side_by_side: int
+    """Number of episodes that are played at a time without noise: one pass acts in all of them."""
 
     @abstractmethod
     def start(self) -> Episodes:
@@ -74,6 +76,7 @@ class GymEnvironment(Environment):
 
     pixels = False
     stack = 1
+    side_by_side = 10  # ours: an agent's pass costs as much as ten steps of MuJoCo
 
     def __init__(self, *, id: str, action_repeat: int) -> None:
         if action_repeat < 1:
@@ -158,6 +161,7 @@ class DmControl(Environment):
     """
 
     pixels = True
+    side_by_side = 1  # ours: each has a renderer
 
     def __init__(
         self, *, domain: str, task: str, action_repeat: int, size: int, stack: int, camera: int

@@ -1,8 +1,8 @@
-"""One episode: played by whatever acts, and filmed."""
+"""Episodes: played by whatever acts, several at a time, and filmed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from nasrun.data.environments import Episodes, Observation
 from nasrun.files import write_whole
 
 Act = Callable[[Tensor], Tensor]
-"""From an observation to an action."""
+"""From observations (B, ...) to actions (B, n)."""
 LONGEST_FILM = 200  # frames
 STRIP = 8  # frames side by side
 
@@ -22,14 +22,18 @@ def seed() -> int:
     return int(torch.randint(2**31, ()))
 
 
-def earned(episodes: Episodes, act: Act) -> float:
-    """Play one episode; return the sum of its rewards."""
-    observation, over, total = torch.as_tensor(episodes.reset(seed())), False, 0.0
-    while not over:
-        step = episodes.step(act(observation).numpy())
-        observation, over = torch.as_tensor(step.observation), step.over
-        total += step.reward
-    return total
+def earned(started: Sequence[Episodes], act: Act) -> list[float]:
+    """Play an episode of each environment side by side; return the sums of their rewards."""
+    seen = [torch.as_tensor(episodes.reset(seed())) for episodes in started]
+    totals, playing = [0.0] * len(started), [*range(len(started))]
+    while playing:
+        actions = act(torch.stack([seen[place] for place in playing])).numpy()
+        steps = [started[place].step(each) for place, each in zip(playing, actions, strict=True)]
+        for place, step in zip(playing, steps, strict=True):
+            seen[place] = torch.as_tensor(step.observation)
+            totals[place] += step.reward
+        playing = [place for place, step in zip(playing, steps, strict=True) if not step.over]
+    return totals
 
 
 def film(episodes: Episodes, act: Act, path: Path) -> list[str]:
@@ -67,6 +71,6 @@ def _frames(episodes: Episodes, act: Act) -> list[Observation]:
             frames.append(episodes.frame())
         except Exception:  # noqa: BLE001  drivers fail in ways of their own
             return []
-        step = episodes.step(act(observation).numpy())
+        step = episodes.step(act(observation[None])[0].numpy())
         observation, over = torch.as_tensor(step.observation), step.over
     return frames

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import cached
 
 from nasrun.budget import Budget
 from nasrun.data.environments import Environment
@@ -209,14 +210,14 @@ class DrqLearner(MemberLearner):
     @torch.no_grad()
     def _explore(self, observation: Tensor) -> Tensor:
         if self.steps < self.task.random_steps:
-            return self._random(observation)
-        mean = self._act(observation)
+            return self._random(observation[None])[0]
+        mean = self._act(observation[None])[0]
         return (mean + self.noise * torch.randn(mean.shape)).clamp(-1, 1)
 
     @torch.no_grad()
-    def _act(self, observation: Tensor) -> Tensor:
-        """The best action according to the actor."""
-        return self.actor(self.encoder(observation[None].to(self.device)))[0].cpu()
+    def _act(self, observations: Tensor) -> Tensor:
+        """The best actions according to the actor."""
+        return self.actor(self.encoder(observations.to(self.device))).cpu()
 
     def _update(self) -> tuple[Tensor, Tensor]:
         """Take a step of critic and encoder, then one of the actor; the target follows."""
@@ -225,9 +226,11 @@ class DrqLearner(MemberLearner):
         seen, action, reward, discount, then = (sent(part, self.device) for part in drawn)
         if task.pad:
             seen, then = shifted(seen.float(), task.pad), shifted(then.float(), task.pad)
-        encoded = self.encoder(seen)
+        with cached():  # of spectral norm, for both passes
+            encoded = self.encoder(seen)
+            with torch.no_grad():
+                after = self.encoder(then)
         with torch.no_grad():
-            after = self.encoder(then)
             targets = self.target(after, self._noisy(self.actor(after)))
             wanted = reward[:, None] + discount[:, None] * torch.min(*targets)
         estimates = self.critic(encoded, action)
@@ -257,14 +260,17 @@ class DrqLearner(MemberLearner):
         action = mean + sent(noise, mean.device)
         return action + (action.clamp(-1 + 1e-6, 1 - 1e-6) - action).detach()
 
-    def _random(self, observation: Tensor) -> Tensor:
-        """A uniformly random action."""
-        return torch.rand(self.task.outputs) * 2 - 1
+    def _random(self, observations: Tensor) -> Tensor:
+        """Uniformly random actions."""
+        return torch.rand(len(observations), self.task.outputs) * 2 - 1
 
     def _mean_return(self, act: Act, count: int) -> Metrics:
         """The mean and standard deviation (n - 1) of the return over episodes without noise."""
-        episodes = self.task.environment.start()
-        returns = [earned(episodes, act) for _ in range(count)]
+        environment, returns = self.task.environment, list[float]()
+        started = [environment.start() for _ in range(min(count, environment.side_by_side))]
+        with cached():  # nothing is trained meanwhile
+            while len(returns) < count:
+                returns += earned(started[: count - len(returns)], act)
         finite = all(map(math.isfinite, returns))
         deviation = statistics.stdev(returns) if count > 1 and finite else 0.0
         return {"return": statistics.fmean(returns), "return_std": deviation}
