@@ -97,6 +97,8 @@ def test_early_scores_of_a_population_are_ranked_beside_its_last_ones():
     for outside in (0, 3):
         with pytest.raises(ValueError, match=f"round={outside}: use 1 to 2, before the last one"):
             EarlyRanks(text="", round=outside).fact(found)
+    rows[1]["children"] = 2.0
+    assert EarlyRanks(text="", round=1).fact(found) is None
     rows[:] = [{"loss": 1.0}] * 2
     with pytest.raises(ValueError, match="has no scores of members; use another measure"):
         EarlyRanks(text="", round=1).fact(found)

@@ -117,6 +117,7 @@ def test_every_command_that_computes_anew_does_so_on_the_cpu_unless_it_names_a_d
     arms = {
         "mine": ["search", "select budget.device=cuda", "retrain", "analyze ranks"],
         "scored": ["analyze ranks evaluator=mine"],
+        "trained": ["analyze convergence genotype=a"],
         "counted": ["analyze cells"],
     }
     content = {**TINY, "words": "", "arms": arms, "comparisons": [], "minutes": {}}
@@ -128,7 +129,7 @@ def test_every_command_that_computes_anew_does_so_on_the_cpu_unless_it_names_a_d
         for words in trial.commands
     ]
     cpu = ["budget.device=cpu"]
-    assert named == [cpu, ["budget.device=cuda"], cpu, [], cpu, []]
+    assert named == [cpu, ["budget.device=cuda"], cpu, [], cpu, cpu, []]
 
 
 def test_an_analysis_of_moved_data_goes_on_in_its_folder(here, monkeypatch):

@@ -144,8 +144,8 @@ OF: Mapping[str, Callable[[Sequence[float]], float]] = {
 class EarlyRanks(Number):
     """Spearman's correlation of the scores of a population after `round` with those at the end.
 
-    Members are compared by slot, so it tells of members that nobody replaces. One that diverged
-    ranks last.
+    A member that diverged ranks last. `None` for a search that replaced members, since the last
+    scores are then those of others.
     """
 
     round: int
@@ -156,7 +156,10 @@ class EarlyRanks(Number):
         folder = finished.stage("search")
         if folder is None:
             return None
-        logged = [_scores(row) for row in folder.metrics()]
+        rows = folder.metrics()
+        if any(row.get("children") for row in rows):
+            return None
+        logged = [_scores(row) for row in rows]
         if not logged or not len(logged[0]):
             raise ValueError(f"{folder.path}: has no scores of members; use another measure")
         if not 1 <= self.round < len(logged):

@@ -35,6 +35,8 @@ SELECTORS = ("selector", "method")
 """Keys that name a selector."""
 DEVICE = "budget.device"
 """The key of the device of a command."""
+COMPUTING = ("ranks", "convergence")
+"""Parts of `analyze` that can begin an arm and compute on a device."""
 DATA_OF = {
     "select": (ROOT, TABLE),
     **dict.fromkeys((*TRAININGS, "analyze search"), (ROOT,)),
@@ -201,10 +203,10 @@ def missing(
 def _on_the_cpu(words: Sequence[str], *, first: bool = False) -> list[str]:
     """Return the word that keeps a command on the CPU if its protocol names no device.
 
-    Else a GPU would be taken where there is one, with its arithmetic, and results would mix. An
-    analysis of a run has the run's device.
+    Else a GPU would be taken where there is one, with its arithmetic, and results would mix. A
+    later analysis has the device of its run.
     """
-    computes = words[0] != "analyze" or (first and words[1] == "ranks")
+    computes = words[0] != "analyze" or (first and words[1] in COMPUTING)
     return [f"{DEVICE}=cpu"] if computes and DEVICE not in map(key_of, words) else []
 
 

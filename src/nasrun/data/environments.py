@@ -59,8 +59,11 @@ class Environment(Data):
     pixels: bool
     stack: int
     """Number of frames in an observation, the newest last."""
-    side_by_side: int
-    """Number of episodes that are played at a time without noise: one pass acts in all of them."""
+    side_by_side: int = 1
+    """Number of episodes that are played at a time without noise: one pass acts in all of them.
+
+    Each of them is an environment of its own, with its renderer.
+    """
 
     @abstractmethod
     def start(self) -> Episodes:
@@ -76,7 +79,7 @@ class GymEnvironment(Environment):
 
     pixels = False
     stack = 1
-    side_by_side = 10  # ours: an agent's pass costs as much as ten steps of MuJoCo
+    side_by_side = 10  # ours: a small agent's pass takes as long as five to ten steps of MuJoCo
 
     def __init__(self, *, id: str, action_repeat: int) -> None:
         if action_repeat < 1:
@@ -161,7 +164,6 @@ class DmControl(Environment):
     """
 
     pixels = True
-    side_by_side = 1  # ours: each has a renderer
 
     def __init__(
         self, *, domain: str, task: str, action_repeat: int, size: int, stack: int, camera: int

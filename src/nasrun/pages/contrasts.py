@@ -197,7 +197,7 @@ def _conditions(kept: Entrant) -> str:
     """Return the fingerprint of what has to agree: the recipe, and the data of the training.
 
     True results were trained by the authors of their space; a search that reads their table costs
-    nothing. What a search has trained is tested without a recipe of its own.
+    nothing. A network that a search has trained is tested without a recipe of its own.
     """
     first = kept.group.members[0]
     stage, config = first.stage, identity(first.run.config)

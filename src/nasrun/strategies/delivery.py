@@ -1,4 +1,4 @@
-"""What happens to a trained network when its search is over: it is measured, tested and written."""
+"""A trained network whose search is over is measured, tested and written."""
 
 from __future__ import annotations
 
