@@ -28,6 +28,7 @@ EVERYONE_MAY = {
     "costs.cost",
     "costs.ledger",
     "pictures.figure",
+    "pictures.confusion",
     "pictures.curves",
     "pictures.plots",
     "pictures.ancestry",

@@ -156,6 +156,10 @@ def test_the_result_has_the_test_accuracy_and_the_cost_of_the_network(
             for images, labels in test.batches(50)
         )
     assert result["test_accuracy"] == pytest.approx(hits / 360, abs=1e-9)
+    classes = json.loads((tmp_path / "classes.json").read_text())["classes"]
+    assert sum(found["answers"].get(name, 0) for name, found in classes.items()) == hits
+    recalls = [found["recall"] for found in classes.values()]
+    assert result["test_balanced_accuracy"] == pytest.approx(sum(recalls) / 10)
     assert result["trained_on"] == "train+validation"
     assert result["train_images"] == 64
 

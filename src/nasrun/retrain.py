@@ -154,6 +154,7 @@ class Retrain(Stage, Divided):
         self.learner.load_state_dict(state["learner"])
 
     def finish(self, folder: Any) -> dict[str, Any]:
+        from nasrun.pictures.confusion import confusion
         from nasrun.pictures.curves import retrain_curves
 
         network = self.learner.delivered
@@ -167,9 +168,14 @@ class Retrain(Stage, Divided):
         retrain_curves(rounds, folder.path / "curves.png")
         last = rounds[-1] if self.validation is not None and rounds else {}
         cost = count(network, self.task.inputs, self.task.size)
-        test = self.learner.evaluate(self.task.split("test"), 2 * self.batch_size)
+        network.eval()
+        test, answers = self.task.examine(network, self.task.split("test"), 2 * self.batch_size)
+        classes = self.task.facts.classes
+        folder.write("classes.json", {"classes": answers.by_class(classes)})
+        confusion(answers.counts.tolist(), classes, folder.path / "confusion.png")
         return {
             **{f"test_{name}": value for name, value in test.items()},
+            "test_balanced_accuracy": answers.balanced_accuracy,
             **{name: value for name, value in last.items() if name.startswith("validation")},
             "weights_of": "last epoch" if self.ema is None else f"average, decay {self.ema}",
             "params": cost.params,

@@ -2,13 +2,16 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from conftest import SMALL
+from sklearn.utils.class_weight import compute_class_weight
 
 from nasrun.budget import Budget
 from nasrun.data.augment import Augment
 from nasrun.data.images import Digits
+from nasrun.data.splits import Subset
 from nasrun.tasks.base import FUSED, optimizer_of
 from nasrun.tasks.classification import Classification
 from nasrun.world import ALONE
@@ -94,6 +97,78 @@ def test_several_networks_are_measured_in_order_as_each_alone(strategy):
     assert found[1]["accuracy"] == float((logits.argmax(1) == labels).double().mean())
     five = (logits.argsort(dim=1, descending=True)[:, :5] == labels[:, None]).any(1)
     assert found[1]["top5_accuracy"] == float(five.double().mean())
+
+
+def test_an_examination_measures_the_same_and_counts_the_answers_of_every_class(strategy):
+    task, split = strategy.task, strategy.validation
+    weights = torch.randn(64, 10)
+    (images, labels), *_ = split.batches(len(split))
+    answers = (images.flatten(1) @ weights).argmax(1)
+    metrics, confusion = task.examine(lambda x: (x.flatten(1) @ weights,), split, 8)
+    assert metrics == task.evaluate(lambda x: (x.flatten(1) @ weights,), split, 8)
+    for true in range(10):
+        given = [int(((labels == true) & (answers == other)).sum()) for other in range(10)]
+        assert confusion.counts[true].tolist() == given
+    assert int(confusion.counts.trace()) == round(metrics["accuracy"] * len(split))
+
+
+class Unequal(Digits):
+    """Digits of which all images of one class but a few are left out."""
+
+    def split(self, *parts, device):
+        split = super().split(*parts, device=device)
+        return Subset(
+            split, ((split.labels != 3) | (split.labels.cumsum(0) % 5 == 0)).nonzero()[:, 0]
+        )
+
+
+@pytest.fixture
+def balanced():
+    augment = Augment(padding=0.0, flip=False)
+    made = Classification(
+        augment=augment,
+        label_smoothing=0.0,
+        auxiliary_weight=0.4,
+        share=1.0,
+        class_weight="balanced",
+    )
+    made.begin(Unequal(images=400), BUDGET)
+    return made
+
+
+def test_balanced_weights_are_those_of_scikit_learn_and_every_class_weighs_the_same(balanced):
+    labels = balanced.split("train").labels
+    wanted = compute_class_weight("balanced", classes=np.arange(10), y=labels.numpy())
+    torch.testing.assert_close(balanced.weights.double(), torch.tensor(wanted))
+    counts = labels.bincount(minlength=10)
+    assert counts[3] < counts.float().mean() / 2
+    torch.testing.assert_close(balanced.weights * counts, torch.full((10,), len(labels) / 10))
+    assert float(balanced.weights[labels].mean()) == pytest.approx(1)
+
+
+def test_a_balanced_loss_is_the_mean_of_weighted_losses_whatever_classes_are_in_a_batch(balanced):
+    torch.manual_seed(0)
+    main, auxiliary = torch.randn(4, 10), torch.randn(4, 10)
+    labels = torch.tensor([3, 3, 0, 3])
+
+    def by_hand(logits):
+        losses = -logits.log_softmax(1)[range(4), labels]
+        return float((balanced.weights[labels] * losses).sum() / 4)
+
+    loss = balanced.loss(lambda x: (main, auxiliary), (torch.zeros(4), labels))
+    assert float(loss) == pytest.approx(by_hand(main) + 0.4 * by_hand(auxiliary))
+
+
+def test_another_class_weight_is_refused():
+    augment = Augment(padding=0.0, flip=False)
+    with pytest.raises(ValueError, match="class_weight=equal: use balanced or null"):
+        Classification(
+            augment=augment,
+            label_smoothing=0.0,
+            auxiliary_weight=0.0,
+            share=1.0,
+            class_weight="equal",
+        )
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_the_test_part_is_read_when_it_is_asked_for_and_by_nothing_else(task, re
     task.needs(tested.network, 4, 3)
     tested.train_interval(), tested.evaluate(), tested.trained(), tested.show(None)
     assert "test" not in read
-    assert set(tested.test()) == {"loss", "accuracy", "top5_accuracy"}
+    assert set(tested.test()) == {"loss", "accuracy", "top5_accuracy", "balanced_accuracy"}
     assert read[-1] == "test"
 
 

@@ -22,6 +22,8 @@ from nasrun.files import write_text
 from nasrun.pages import account, contrasts, entrants, origins, results, stages
 from nasrun.pages.analyses import analyses
 from nasrun.pages.architectures import architectures, families
+from nasrun.pages.classes import COLUMNS as CLASS_COLUMNS
+from nasrun.pages.classes import by_class
 from nasrun.pages.curves import curves
 from nasrun.pages.sources import Sources
 from nasrun.runs.groups import grouped
@@ -83,8 +85,10 @@ def page(sources: Sources, trusted: Sequence[str] = ()) -> str:
     logged, unreadable = _logged(kept)
     found = architectures(kept, trusted)
     shown_settings = list(every.values())
+    classes, unread = by_class(kept)
     errors = [
         *unreadable,
+        *unread,
         *(f"This job of the sweep failed: {job}." for job in sources.failed),
     ]
     missing = [
@@ -109,6 +113,8 @@ def page(sources: Sources, trusted: Sequence[str] = ()) -> str:
         incomparable=stages.incomparable(kept) if len(every) > 1 else "",
         discretised=stages.discretised(kept),
         discretised_columns=list(stages.DISCRETISED.values()),
+        classes=classes,
+        class_columns=CLASS_COLUMNS,
         singles=list(stages.singles(kept, account.labels(sources.runs, least=1), logged)),
         curves=list(curves(kept, logged)),
         chosen=[each for each in found if not each.drawn],

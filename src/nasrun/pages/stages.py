@@ -99,6 +99,7 @@ class SeedRow:
     score: str
     on: str
     top5: str
+    balanced: str
     params: str
     macs: str
     rounds: str
@@ -114,7 +115,7 @@ def singles(
         kind = kept.group.kind
         for member in kept.group.members:
             result = member.result or {}
-            seed, top5 = member.run.record.get("seed"), result.get("test_top5_accuracy")
+            seed = member.run.record.get("seed")
             for standing in _standings(result, kind):
                 yield SeedRow(
                     name=kept.name,
@@ -123,7 +124,8 @@ def singles(
                     seed=NOTHING if seed is None else str(seed),
                     score=told(standing),
                     on=NOTHING if standing is None else measure(standing),
-                    top5=NOTHING if top5 is None else f"{100 * top5:.2f} %",
+                    top5=_accuracy(result, "test_top5_accuracy"),
+                    balanced=_accuracy(result, "test_balanced_accuracy"),
                     params=_amount(result, "params"),
                     macs=_amount(result, "macs"),
                     rounds=str(len(logged[member.stage])),
@@ -136,6 +138,10 @@ def _standings(result: Mapping[str, Any], kind: str) -> list[Standing | None]:
     """Return the score of a result, and its other true results; `None` if it is not known."""
     own = Standing.of(result, kind)
     return [own, *(each for each in Standing.looked_up(result).values() if each != own)]
+
+
+def _accuracy(result: Mapping[str, Any], key: str) -> str:
+    return NOTHING if (value := result.get(key)) is None else f"{100 * value:.2f} %"
 
 
 def _amount(result: Mapping[str, Any], key: str) -> str:

@@ -45,6 +45,7 @@ RESULT: Types = {
 ORIGIN: Types = dict.fromkeys(("fingerprint", "parent", "source"), str)
 """Types of keys in a stage's configuration."""
 METRICS, TIMING, WEIGHTS = "metrics.jsonl", "timing.jsonl", "weights.safetensors"
+CLASSES = "classes.json"
 LATER = tuple(kind.name for kind in STAGES if kind is not SEARCH)
 """Names of the stages that have branches."""
 COUNTED = re.compile(r"(^|_)(seconds|ns|params|macs|gap|accuracy|loss)$")
@@ -165,6 +166,15 @@ class StageFolder:
             counted = COUNTED.search(name) or name == content.get("judged_by")
             if counted and not absent and type(value) not in (int, float):
                 raise ValueError(f"{path}: damaged, {name} is no number")
+        return content
+
+    @property
+    def classes(self) -> dict[str, Any]:
+        """The test results by class, empty if there are none; ValueError if they are damaged."""
+        path = self.path / CLASSES
+        if not self.finished or not path.is_file():
+            return {}
+        content: dict[str, Any] = read_json(path, "classes")["classes"]
         return content
 
     @property

@@ -22,6 +22,7 @@ from nasrun.data.splits import Part, Split
 from nasrun.data.splits import Subset as Subset
 from nasrun.networks import ImageClassifier, Network
 from nasrun.stage import Metrics
+from nasrun.tasks.confusion import Confusion
 from nasrun.trained import Trained
 from nasrun.world import Slice
 
@@ -171,6 +172,10 @@ class ImageTask(Task):
         track: Track | None = None,
     ) -> list[Metrics]:
         """Return what `evaluate` returns for several networks at once, batch by batch."""
+
+    @abstractmethod
+    def examine(self, forward: Forward, split: Split, batch_size: int) -> tuple[Metrics, Confusion]:
+        """Return what `evaluate` returns, and the answers by class."""
 
     @abstractmethod
     def learner(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,7 @@ from nasrun.tasks.base import (
     optimizer_of,
 )
 from nasrun.tasks.blend import Blend
+from nasrun.tasks.confusion import Confusion
 from nasrun.world import ALONE, World
 
 
@@ -38,7 +39,8 @@ class Classification(ImageTask):
 
     `share` in (0, 1] is the share of the training and validation images that is used, the same
     stratified part each time; all test images are always used. `blend` mixes the images of a
-    training batch.
+    training batch. With `class_weight=balanced`, the loss of an image is weighted by
+    images / (classes * images of its class), counted in the training part, whose mean is 1.
     """
 
     objective = "accuracy"
@@ -51,7 +53,10 @@ class Classification(ImageTask):
         auxiliary_weight: float,
         share: float,
         blend: Blend | None = None,
+        class_weight: Literal["balanced"] | None = None,
     ) -> None:
+        if class_weight not in (None, "balanced"):
+            raise ValueError(f"class_weight={class_weight}: use balanced or null")
         if not 0 < share <= 1:
             raise ValueError(f"share={share}: use more than 0 and at most 1")
         if not 0 <= label_smoothing < 1:
@@ -63,12 +68,18 @@ class Classification(ImageTask):
         self.auxiliary_weight = auxiliary_weight
         self.share = share
         self.blend = blend
+        self.class_weight = class_weight
+        self.weights: Tensor | None = None
 
     def begin(self, dataset: Dataset, budget: Budget) -> None:
         self.dataset, self.budget = dataset, budget
         self.facts = dataset.facts()
         self.inputs, self.outputs = self.facts.channels, self.facts.num_classes
         self.size = self.facts.size
+        if self.class_weight is not None:
+            labels = dataset.split("train", device=torch.device("cpu")).labels
+            share = labels.bincount(minlength=self.outputs) / len(labels)
+            self.weights = (1 / (self.outputs * share)).to(budget.torch_device)
 
     def split(self, *parts: Part) -> Split:
         whole = self.dataset.split(*parts, device=self.budget.torch_device)
@@ -135,12 +146,20 @@ class Classification(ImageTask):
         part = ALONE.slice(len(labels)) if part is None else part
         with self.budget.autocast(), world.dividing(part):
             logits, *auxiliary = forward(images)
-            total = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+            total = self._cross_entropy(logits, labels)
             for other in auxiliary:
-                total = total + self.auxiliary_weight * F.cross_entropy(
-                    other, labels, label_smoothing=self.label_smoothing
-                )
+                total = total + self.auxiliary_weight * self._cross_entropy(other, labels)
         return world.weighed(total, part)
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss over the batch, whatever the sum of the weights in it."""
+        smoothing = self.label_smoothing
+        if self.weights is None:
+            return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        losses = F.cross_entropy(
+            logits.float(), labels, self.weights, label_smoothing=smoothing, reduction="none"
+        )
+        return losses.mean()
 
     @torch.no_grad()
     def compare(
@@ -160,19 +179,45 @@ class Classification(ImageTask):
             batches = self._batches(split, batch_size, order, augmented, world)
         if track is not None:
             batches = track(batches, math.ceil(len(split) / batch_size / world.size))
-        count = 0
-        sums = []  # (forwards, 3) per batch, on the network's device, so that nothing waits
+        found = self._answered(forwards, batches)
+        return self._means(
+            [
+                torch.stack([self._sums(each, labels) for each in logits])
+                for logits, labels in found
+            ],
+            world,
+        )
+
+    @torch.no_grad()
+    def examine(self, forward: Forward, split: Split, batch_size: int) -> tuple[Metrics, Confusion]:
+        world, sums, pairs = self.budget.world, [], [torch.zeros(2, 0, dtype=torch.int64)]
+        batches = self._whole(split, batch_size, world)
+        for (logits,), labels in self._answered(lambda x: [forward(x)], batches):
+            sums.append(self._sums(logits, labels)[None])
+            pairs.append(torch.stack([labels, self._ranked(logits)[:, 0]]).cpu())
+        (metrics,) = self._means(sums, world)
+        labels, answers = torch.cat(world.together(torch.cat(pairs, dim=1)), dim=1)
+        return metrics, Confusion.of(labels, answers, self.outputs)
+
+    def _answered(
+        self, forwards: Forwards, batches: Iterable[Sliced | Batch]
+    ) -> Iterator[tuple[list[Tensor], Tensor]]:
+        """Yield the logits of every network on a batch, and the batch's labels."""
         for images, labels, *_ in batches:
-            count += len(labels)
             with self.budget.autocast():
                 logits = [outputs[0] for outputs in forwards(images)]
-            sums.append(torch.stack([self._sums(each.float(), labels) for each in logits]))
-        own = sum(each.double() for each in torch.stack(sums).cpu()) if sums else None
-        counted = [(found, own) for found, own in world.together((count, own)) if own is not None]
-        count, totals = (sum(column) for column in zip(*counted, strict=True))
+            yield [each.float() for each in logits], labels
+
+    def _means(self, sums: Sequence[Tensor], world: World) -> list[Metrics]:
+        """Return the metrics of every network over the batches of all processes.
+
+        sums: per batch of this process, those of each network, (networks, 4).
+        """
+        own = sum(each.double() for each in torch.stack([*sums]).cpu()) if sums else None
+        totals = sum(found for found in world.together(own) if found is not None)
         assert isinstance(totals, Tensor)
         names = ("loss", "accuracy", "top5_accuracy")[: 2 + (self.outputs > 5)]
-        means = (totals / count).tolist()
+        means = (totals[:, 1:] / totals[:, :1]).tolist()
         return [dict(zip(names, row, strict=False)) for row in means]
 
     def _whole(self, split: Split, batch_size: int, world: World) -> Iterator[Batch]:
@@ -192,10 +237,14 @@ class Classification(ImageTask):
                 yield from split.batches(max(map(len, alike)), order=torch.cat(list(alike)))
 
     def _sums(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return a batch's summed loss, and how many labels rank first and among the first five."""
+        """Return a batch's images, summed loss, and labels that rank first and among five."""
         loss = F.cross_entropy(logits, labels, reduction="sum")
-        ranked = logits.topk(min(5, self.outputs), dim=1).indices == labels[:, None]
-        return torch.stack([loss, ranked[:, 0].sum(), ranked.sum()])
+        right = self._ranked(logits) == labels[:, None]
+        return torch.stack([loss.new_full((), len(labels)), loss, right[:, 0].sum(), right.sum()])
+
+    def _ranked(self, logits: Tensor) -> Tensor:
+        """Return the five likeliest classes (B, 5), fewer if there are fewer."""
+        return logits.topk(min(5, self.outputs), dim=1).indices
 
     def learner(
         self, network: nn.Module, *, optimizer: OptimizerFactory, clip: float | None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -51,6 +51,7 @@ class Classifiers(ImageMembersTask):
         optimizer: OptimizerFactory,
         clip: float | None,
         blend: Blend | None = None,
+        class_weight: Literal["balanced"] | None = None,
     ) -> None:
         self.images: Classification = Classification(
             augment=augment,
@@ -58,6 +59,7 @@ class Classifiers(ImageMembersTask):
             auxiliary_weight=auxiliary_weight,
             share=share,
             blend=blend,
+            class_weight=class_weight,
         )
         self.epochs = epochs
         self.batch_size = batch_size
@@ -117,13 +119,14 @@ class ClassifierMember(MemberLearner):
         return {"train_loss": sum(losses) / len(losses)}
 
     def evaluate(self) -> Metrics:
-        return {f"validation_{name}": y for name, y in self._on("validation").items()}
+        task = self.task
+        found = self.classifier.evaluate(task.part("validation"), 2 * task.batch_size)
+        return {f"validation_{name}": y for name, y in found.items()}
 
     def test(self) -> Metrics:
-        return self._on("test")
-
-    def _on(self, part: Part) -> Metrics:
-        return self.classifier.evaluate(self.task.part(part), 2 * self.task.batch_size)
+        task, network = self.task, self.network.eval()
+        metrics, answers = task.images.examine(network, task.part("test"), 2 * task.batch_size)
+        return {**metrics, "balanced_accuracy": answers.balanced_accuracy}
 
     def show(self, path: Path) -> list[str]:
         """Return no pictures."""
