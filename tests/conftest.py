@@ -107,6 +107,7 @@ def no_pictures(monkeypatch):
     for name in ("trade_off", "event_scores", "widths_and_depths", "score_scatter"):
         monkeypatch.setattr(f"nasrun.pictures.plots.{name}", lambda *arguments: None)
     monkeypatch.setattr("nasrun.pictures.curves._draw", lambda *arguments: None)
+    monkeypatch.setattr("nasrun.pictures.confusion.confusion", lambda *arguments: None)
     monkeypatch.setattr("nasrun.pictures.cells.draw_cells", lambda *arguments: [])
 
 

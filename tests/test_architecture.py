@@ -23,6 +23,7 @@ EVERYONE_MAY = {
     "schedules",
     "streams",
     "trained",
+    "pretrained",
     "networks",
     "world",
     "costs.cost",

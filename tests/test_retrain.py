@@ -6,7 +6,7 @@ from itertools import chain
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from toys import context, run
 
 from nasrun.budget import Budget
@@ -162,6 +162,22 @@ def test_the_result_has_the_test_accuracy_and_the_cost_of_the_network(
     assert result["test_balanced_accuracy"] == pytest.approx(sum(recalls) / 10)
     assert result["trained_on"] == "train+validation"
     assert result["train_images"] == 64
+
+
+def test_a_training_begins_from_the_weights_of_another_and_measures_as_it_did(begun, tmp_path):
+    first = begun("retrain.epochs=4")
+    run(first)
+    weights = first.learner.network.state_dict()
+    save_file({name: value.contiguous() for name, value in weights.items()}, tmp_path / "w")
+    loss = first.learner.evaluate(first.train, 32)["loss"]
+    new, further = (
+        begun("retrain.epochs=1"),
+        begun("retrain.epochs=1", f"retrain.weights={tmp_path}/w"),
+    )
+    for name, value in further.learner.network.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+    assert further.learner.evaluate(further.train, 32)["loss"] == loss
+    assert new.learner.evaluate(new.train, 32)["loss"] != loss
 
 
 def test_a_share_of_the_images_is_trained_on_and_all_test_images_are_used(begun):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from nasrun import pretrained
 from nasrun.context import Context
 from nasrun.costs.cost import count
 from nasrun.costs.memory import network_bytes
@@ -35,7 +37,9 @@ class Retrain(Stage, Divided):
     linearly from 0 towards `drop_path`, which it would reach after the last epoch. A round is one
     `rounds_per_epoch`-th of an epoch: the learning rate follows the schedule round by round, and an
     interruption loses at most one round. With `ema`, an exponential moving average of the weights
-    over the steps, with this decay, is evaluated and kept.
+    over the steps, with this decay, is evaluated and kept. With `weights`, a file of a finished
+    training of the same network, the training begins from these instead of new ones; the classifier
+    is new if the classes are others.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Retrain(Stage, Divided):
         clip: float | None,
         task: ImageTask,
         ema: float | None = None,
+        weights: str | None = None,
     ) -> None:
         refuse_clip(clip=clip)
         if not 0 <= drop_path < 1:
@@ -73,6 +78,7 @@ class Retrain(Stage, Divided):
         self.clip = clip
         self.task = task
         self.ema = ema
+        self.weights = None if weights is None else Path(weights)
 
     @property
     def rounds(self) -> int:
@@ -102,6 +108,8 @@ class Retrain(Stage, Divided):
         network = space.network(
             genotype, inputs=self.task.inputs, outputs=self.task.outputs, layout=self.layout
         )
+        if self.weights is not None:
+            pretrained.load(network, self.weights, self.task.outputs)
         compile_regions(network, budget)
         learner = self.task.learner(network, optimizer=self.optimizer, clip=self.clip)
         self.learner = (

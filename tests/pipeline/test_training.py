@@ -4,9 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import torch
 import yaml
+from safetensors.torch import load_file
 
 CELL = ["genotype=darts_v2"]
+BUDGET = ["budget.threads=1", "budget.device=cpu"]
 HOME = Path("outputs/digits-darts-darts_v2/v001")
 CONSTANT = ["~retrain.schedule", "+retrain.schedule._target_=nasrun.schedules.Constant"]
 
@@ -73,3 +76,32 @@ def test_what_cannot_be_extended_is_refused(nasrun, short):
     assert [path.name for path in (HOME / "retrain").iterdir()] == ["darts_v2"]
     assert "extend=true" in nasrun("search", "extend=true").err
     assert "extend=true" in nasrun("plan", *words).err
+
+
+def test_a_transfer_begins_from_the_weights_of_a_training(nasrun, short):
+    assert nasrun("retrain", *CELL, *short, "retrain.epochs=2").status == 0
+    trained = HOME / "retrain/darts_v2/weights.safetensors"
+    sizes = [word.replace("retrain.", "transfer.") for word in short if word.startswith("retrain.")]
+    words = ["transfer", *CELL, *sizes, *BUDGET, "transfer.epochs=1", "transfer.optimizer.lr=0"]
+    small = ["transfer.dataset.images=64", "transfer.task.share=1.0"]
+    answer = nasrun(*words, *small, "transfer.stem=cifar", f"transfer.weights={trained}")
+    assert answer.status == 0, answer.err
+    (folder,) = (HOME / "transfer").iterdir()
+    found, theirs = load_file(folder / "weights.safetensors"), load_file(trained)
+    matrices = [
+        name for name, value in theirs.items() if value.ndim > 1 and value.is_floating_point()
+    ]
+    assert matrices
+    for name in matrices:  # the rate is 0, and decay is multiplied by it
+        assert torch.equal(found[name], theirs[name]), name
+    other = nasrun(*words, *small, "transfer.stem=imagenet", f"transfer.weights={trained}")
+    assert "the weights of another network" in other.refusal
+
+
+def test_weights_to_begin_from_are_refused_before_anything_is_written(nasrun, short):
+    missing = nasrun("retrain", *CELL, *short, "retrain.weights=gone.safetensors")
+    assert "retrain.weights=gone.safetensors: there is no such file" in missing.refusal
+    unknown = nasrun("run", *short, "transfer.weights=gone.safetensors")
+    assert "transfer.weights=gone.safetensors: they fit one architecture" in unknown.refusal
+    assert "type it with `nasrun transfer`" in unknown.refusal
+    assert not Path("outputs").exists()

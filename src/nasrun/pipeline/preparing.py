@@ -58,6 +58,7 @@ from nasrun.pipeline.refusals import (
     refuse_strangers,
     refuse_threads,
     refuse_unforeseen,
+    refuse_weights,
 )
 from nasrun.runs.finding import Source
 
@@ -171,6 +172,8 @@ class Parts:
         if TRANSFER in self.kinds:
             parts["transfer_dataset"] = self.make("transfer.dataset")
             parts["transfer"] = self.make("transfer")
+        for kind in (RETRAIN, TRANSFER):
+            refuse_weights(kind, parts[kind.name], self.kinds)
         return parts
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nasrun.budget import LIMITS, MEMORY
 from nasrun.config import key_of, root_of
 from nasrun.config.stages import RETRAIN, SEARCH, SELECT, StageKind
+from nasrun.keyed import keyed
 from nasrun.pipeline.inheriting import refuse_unlike
 from nasrun.runs.finding import Source
 from nasrun.spaces.layout import layout_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from nasrun.data.base import Data
     from nasrun.engines.base import Engine
     from nasrun.pipeline.command import Command
+    from nasrun.retrain import Retrain
     from nasrun.selectors.base import Selector
     from nasrun.spaces.base import Space
     from nasrun.spaces.layout import Layout
@@ -231,6 +233,21 @@ def refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> N
             "need no retraining; the selected member is in select/; use stages=[search,select] "
             "with `nasrun run`"
         )
+
+
+def refuse_weights(kind: StageKind, recipe: Retrain | None, kinds: Sequence[StageKind]) -> None:
+    """Refuse weights to begin from that cannot be read, or whose network is still to be found."""
+    if recipe is None or recipe.weights is None:
+        return
+    if SEARCH in kinds or SELECT in kinds:
+        raise ValueError(
+            f"{kind.name}.weights={recipe.weights}: they fit one architecture, and this command "
+            f"has yet to choose one; type it with `nasrun {kind.name}`"
+        )
+    from nasrun import pretrained
+
+    with keyed(kind.name):
+        pretrained.read(recipe.weights)
 
 
 def refuse_limits(

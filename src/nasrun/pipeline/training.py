@@ -11,6 +11,7 @@ from nasrun.config.stages import RETRAIN, TRANSFER, StageKind
 from nasrun.data.contents import Contents
 from nasrun.display import say
 from nasrun.genotype import Genotype
+from nasrun.pipeline.named_files import digests
 from nasrun.pipeline.plan import Plan, transfer_keys
 from nasrun.pipeline.work import Chosen, Work
 from nasrun.retrain import Retrain
@@ -32,6 +33,7 @@ def train(work: Work, kind: StageKind, chosen: Chosen, ready: Retrain | None) ->
         "source": chosen.branch,
         "genotype": chosen.genotype.to_json(),
     }
+    own |= digests(own)
     theirs = None
     if kind is TRANSFER:
         assert plan.transfer_dataset is not None
