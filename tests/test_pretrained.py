@@ -74,5 +74,5 @@ def test_a_file_that_is_missing_or_holds_no_weights_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"weights=.*there is no such file; name the weights"):
         pretrained.read(tmp_path / "weights.safetensors")
     (tmp_path / "state.pt").write_text("no weights")
-    with pytest.raises(ValueError, match=r"weights=.*state\.pt: is no file of weights; name"):
+    with pytest.raises(ValueError, match=r"weights=.*state\.pt: this is no file of weights; name"):
         pretrained.read(tmp_path / "state.pt")

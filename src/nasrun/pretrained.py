@@ -18,7 +18,7 @@ def read(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        why = "is no file of weights" if path.is_file() else "there is no such file"
+        why = "this is no file of weights" if path.exists() else "there is no such file"
         raise ValueError(
             f"weights={path}: {why}; name the weights.safetensors of a training"
         ) from error
@@ -37,7 +37,9 @@ def load(network: nn.Module, path: Path, classes: int) -> list[str]:
     strange = [name for name in (*stay, *extra) if not name.startswith(AUXILIARY)]
     if strange:
         raise _other(path, f"{strange[0]} is in one of them only")
-    for name in own.keys() & found.keys():
+    for name in own:
+        if name not in found:
+            continue
         ours, theirs = own[name].shape, found[name].shape
         if ours != theirs:
             if not ours or ours[0] != classes or ours[1:] != theirs[1:]:
@@ -52,5 +54,5 @@ def load(network: nn.Module, path: Path, classes: int) -> list[str]:
 def _other(path: Path, how: str) -> ValueError:
     return ValueError(
         f"{path}: the weights of another network ({how}); use the architecture of their "
-        "training, and its channels, layers and stem"
+        "training, its channels, layers and stem, and images with as many colours"
     )

@@ -186,6 +186,7 @@ class Retrain(Stage, Divided):
             "test_balanced_accuracy": answers.balanced_accuracy,
             **{name: value for name, value in last.items() if name.startswith("validation")},
             "weights_of": "last epoch" if self.ema is None else f"average, decay {self.ema}",
+            **({} if self.weights is None else {"first_weights": str(self.weights.resolve())}),
             "params": cost.params,
             "macs": cost.macs,
             "epochs": self.epochs,

@@ -4,7 +4,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from nasrun.pictures.confusion import MOST_CLASSES, MOST_NUMBERS, confusion
+from nasrun.pictures.confusion import LONGEST, MOST_CLASSES, MOST_NUMBERS, confusion
 
 
 @pytest.fixture
@@ -35,6 +35,12 @@ def test_colours_are_shares_of_a_row_and_numbers_are_images(axes):
         ("1", (1, 0)),
     ]
     assert [tick.get_text() for tick in drawn.get_yticklabels()] == ["cat", "dog"]
+
+
+def test_names_are_drawn_as_they_are_and_cut_if_they_are_long(axes):
+    drawn = axes([[1, 0], [0, 1]], ["$a_$ x^", "b" * 200])
+    names = [tick.get_text() for tick in drawn.get_yticklabels()]
+    assert names == ["$a_$ x^", "b" * (LONGEST - 1) + "…"]
 
 
 def test_many_classes_have_colours_only_and_too_many_have_no_picture(axes, tmp_path):

@@ -96,6 +96,7 @@ def test_a_retraining_and_a_transfer(here, finished):
     changes = killed_at_each_change(planned("run", *SMALL, *SHORT, *MOVED))
     names = {change.split("/.")[-1].removesuffix(".*.part") for change in changes}
     assert {"weights.safetensors", "curves.png", "result.json", "report.json"} <= names
+    assert {"classes.json", "confusion.png"} <= names
     assert differences(Path("whole"), Path("outputs")) == []
 
 

@@ -8,6 +8,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from nasrun.runs.finished import load
+
 CELL = ["genotype=darts_v2"]
 BUDGET = ["budget.threads=1", "budget.device=cpu"]
 HOME = Path("outputs/digits-darts-darts_v2/v001")
@@ -94,8 +96,22 @@ def test_a_transfer_begins_from_the_weights_of_a_training(nasrun, short):
     assert matrices
     for name in matrices:  # the rate is 0, and decay is multiplied by it
         assert torch.equal(found[name], theirs[name]), name
-    other = nasrun(*words, *small, "transfer.stem=imagenet", f"transfer.weights={trained}")
+    assert json.loads((folder / "result.json").read_text())["first_weights"] == str(
+        trained.resolve()
+    )
+    copied = Path("copied.safetensors")
+    shutil.copy(trained, copied)
+    again = nasrun(*words, *small, "transfer.stem=cifar", f"transfer.weights={copied}")
+    assert again.status == 0 and list((HOME / "transfer").iterdir()) == [folder]
+    other = nasrun(*words, *small, "transfer.stem=imagenet", f"transfer.weights={copied}")
     assert "the weights of another network" in other.refusal
+    words[1] = "genotype=darts_v1"
+    other = nasrun(*words, *small, "transfer.stem=cifar", f"transfer.weights={trained}")
+    assert "the weights of another architecture" in other.refusal
+    shutil.rmtree(HOME / "retrain")
+    copied.unlink()
+    assert nasrun("predict", HOME, "picture.png").status == 2  # no such picture
+    assert load(HOME).result["test_loss"] > 0
 
 
 def test_weights_to_begin_from_are_refused_before_anything_is_written(nasrun, short):
@@ -103,5 +119,5 @@ def test_weights_to_begin_from_are_refused_before_anything_is_written(nasrun, sh
     assert "retrain.weights=gone.safetensors: there is no such file" in missing.refusal
     unknown = nasrun("run", *short, "transfer.weights=gone.safetensors")
     assert "transfer.weights=gone.safetensors: they fit one architecture" in unknown.refusal
-    assert "type it with `nasrun transfer`" in unknown.refusal
+    assert "then type `nasrun transfer transfer.weights=...`" in unknown.refusal
     assert not Path("outputs").exists()

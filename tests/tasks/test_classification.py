@@ -1,5 +1,6 @@
 """Classification: losses, steps and metrics by hand, and which optimizers are fused."""
 
+import pickle
 from functools import partial
 
 import numpy as np
@@ -14,6 +15,7 @@ from nasrun.data.images import Digits
 from nasrun.data.splits import Subset
 from nasrun.tasks.base import FUSED, optimizer_of
 from nasrun.tasks.classification import Classification
+from nasrun.tasks.classification import balanced as balanced_weights
 from nasrun.world import ALONE
 
 BUDGET = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)
@@ -139,11 +141,11 @@ def balanced():
 def test_balanced_weights_are_those_of_scikit_learn_and_every_class_weighs_the_same(balanced):
     labels = balanced.split("train").labels
     wanted = compute_class_weight("balanced", classes=np.arange(10), y=labels.numpy())
-    torch.testing.assert_close(balanced.weights.double(), torch.tensor(wanted))
+    torch.testing.assert_close(balanced.class_weights.double(), torch.tensor(wanted))
     counts = labels.bincount(minlength=10)
     assert counts[3] < counts.float().mean() / 2
-    torch.testing.assert_close(balanced.weights * counts, torch.full((10,), len(labels) / 10))
-    assert float(balanced.weights[labels].mean()) == pytest.approx(1)
+    torch.testing.assert_close(balanced.class_weights * counts, torch.full((10,), len(labels) / 10))
+    assert float(balanced.class_weights[labels].mean()) == pytest.approx(1)
 
 
 def test_a_balanced_loss_is_the_mean_of_weighted_losses_whatever_classes_are_in_a_batch(balanced):
@@ -153,10 +155,49 @@ def test_a_balanced_loss_is_the_mean_of_weighted_losses_whatever_classes_are_in_
 
     def by_hand(logits):
         losses = -logits.log_softmax(1)[range(4), labels]
-        return float((balanced.weights[labels] * losses).sum() / 4)
+        return float((balanced.class_weights[labels] * losses).sum() / 4)
 
     loss = balanced.loss(lambda x: (main, auxiliary), (torch.zeros(4), labels))
     assert float(loss) == pytest.approx(by_hand(main) + 0.4 * by_hand(auxiliary))
+
+
+def test_smoothing_leaves_the_best_answer_to_an_image_as_it_is_without_weights(balanced):
+    balanced.label_smoothing = 0.1
+    labels = torch.tensor([0])
+    logits = torch.zeros(1, 10, requires_grad=True)
+    optimizer = torch.optim.LBFGS([logits], max_iter=100)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = balanced.loss(lambda x: (logits,), (torch.zeros(1), labels))
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    torch.testing.assert_close(logits.softmax(1), wanted(labels), atol=1e-3, rtol=0)
+
+
+def test_a_mixed_image_has_the_mean_weight_of_its_classes(balanced):
+    torch.manual_seed(0)
+    logits, mixed = torch.randn(1, 10), 0.3 * torch.eye(10)[[3]] + 0.7 * torch.eye(10)[[5]]
+    weight = 0.3 * balanced.class_weights[3] + 0.7 * balanced.class_weights[5]
+    plain = -(mixed * logits.log_softmax(1)).sum()
+    loss = balanced.loss(lambda x: (logits,), (torch.zeros(1), mixed))
+    assert float(loss) == pytest.approx(float(weight * plain))
+
+
+def test_a_class_without_training_images_has_no_weight():
+    with pytest.raises(ValueError, match="no training image shows dog; add some, or use null"):
+        balanced_weights(torch.tensor([0, 0, 2]), ["cat", "dog", "eel"])
+
+
+def test_another_process_gets_the_weights_of_classes_on_the_cpu(balanced):
+    balanced.class_weights = balanced.class_weights.to("meta")
+    with pytest.raises(NotImplementedError):
+        pickle.dumps(balanced)  # a tensor of no data cannot be brought to the CPU
+    balanced.begin(Unequal(images=400), BUDGET)
+    copy = pickle.loads(pickle.dumps(balanced))
+    assert torch.equal(copy.class_weights, balanced.class_weights)
 
 
 def test_another_class_weight_is_refused():

@@ -29,6 +29,8 @@ class Facts:
                     f"facts.{key}={getattr(self, key)}: use one number per channel, "
                     f"{self.channels} in all"
                 )
+        if len({*self.classes}) < len(self.classes):
+            raise ValueError("facts.classes: two have the same name; give each its own")
         if min(self.std) <= 0:
             raise ValueError(f"facts.std={self.std}: use numbers above 0")
         if not 0 < self.kept <= 1:

@@ -77,7 +77,7 @@ def _text(values: Sequence[float]) -> str:
 
 
 def _mistakes(name: str, answers: Sequence[Mapping[str, int]]) -> str:
-    """Return the two most frequent wrong answers, with their share of all answers."""
+    """Return the two most frequent wrong answers, with their shares of the images of the class."""
     total: Counter[str] = Counter()
     for seed in answers:
         total.update(seed)

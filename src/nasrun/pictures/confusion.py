@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nasrun.pictures.figure import INK, blank, dress, save
+from nasrun.shown import shown
 
 MOST_CLASSES = 50
 """With more classes, names and cells would be too small to read, and no picture is drawn."""
 MOST_NUMBERS = 20
 """With more classes, cells show their numbers by colour only."""
+LONGEST = 24
+"""Number of characters of a name that are drawn."""
 
 
 def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: Path) -> None:
@@ -29,8 +32,9 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: Pat
     figure.colorbar(image, ax=axes, shrink=0.7, label="share of the images of a class")
     places = range(len(classes))
     dress(axes, "Answers by class, test images", "answer")
-    axes.set_xticks(places, classes, rotation=90, fontsize=8)
-    axes.set_yticks(places, classes, fontsize=8)
+    names = [shown(name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…") for name in classes]
+    axes.set_xticks(places, names, rotation=90, fontsize=8, parse_math=False)
+    axes.set_yticks(places, names, fontsize=8, parse_math=False)
     axes.set_ylabel("class", color=INK)
     axes.grid(visible=False)
     if len(classes) <= MOST_NUMBERS:

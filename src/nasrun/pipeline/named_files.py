@@ -17,8 +17,6 @@ FILES = (
     "strategy.evaluator.table",
     "task.distance.weights",
     "budget.latency_table",
-    "retrain.weights",
-    "transfer.weights",
 )
 """The keys of such files. They may be moved: a run knows them by their digests."""
 DIGESTS = "files"

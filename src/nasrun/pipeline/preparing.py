@@ -47,6 +47,7 @@ from nasrun.pipeline.refusals import (
     refuse_discretisation,
     refuse_engine,
     refuse_incapable,
+    refuse_initial_weights,
     refuse_limits,
     refuse_limits_of_transfer,
     refuse_mismatch,
@@ -58,7 +59,6 @@ from nasrun.pipeline.refusals import (
     refuse_strangers,
     refuse_threads,
     refuse_unforeseen,
-    refuse_weights,
 )
 from nasrun.runs.finding import Source
 
@@ -173,7 +173,7 @@ class Parts:
             parts["transfer_dataset"] = self.make("transfer.dataset")
             parts["transfer"] = self.make("transfer")
         for kind in (RETRAIN, TRANSFER):
-            refuse_weights(kind, parts[kind.name], self.kinds)
+            refuse_initial_weights(kind, parts[kind.name], self.kinds)
         return parts
 
 

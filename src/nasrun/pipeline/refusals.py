@@ -235,14 +235,17 @@ def refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> N
         )
 
 
-def refuse_weights(kind: StageKind, recipe: Retrain | None, kinds: Sequence[StageKind]) -> None:
+def refuse_initial_weights(
+    kind: StageKind, recipe: Retrain | None, kinds: Sequence[StageKind]
+) -> None:
     """Refuse weights to begin from that cannot be read, or whose network is still to be found."""
     if recipe is None or recipe.weights is None:
         return
     if SEARCH in kinds or SELECT in kinds:
         raise ValueError(
             f"{kind.name}.weights={recipe.weights}: they fit one architecture, and this command "
-            f"has yet to choose one; type it with `nasrun {kind.name}`"
+            f"has yet to choose one; search and select first, then type `nasrun {kind.name} "
+            f"{kind.name}.weights=...`"
         )
     from nasrun import pretrained
 

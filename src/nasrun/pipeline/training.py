@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from nasrun.config.stages import RETRAIN, TRANSFER, StageKind
 from nasrun.data.contents import Contents
 from nasrun.display import say
+from nasrun.files import digest_of
 from nasrun.genotype import Genotype
-from nasrun.pipeline.named_files import digests
 from nasrun.pipeline.plan import Plan, transfer_keys
 from nasrun.pipeline.work import Chosen, Work
 from nasrun.retrain import Retrain
@@ -28,12 +29,11 @@ def train(work: Work, kind: StageKind, chosen: Chosen, ready: Retrain | None) ->
     if kind is TRANSFER:
         name = f"{name}-{plan.choices['dataset@transfer.dataset']}"
     own = {
-        kind.name: plan.settings[kind.name],
+        kind.name: _by_content(plan.settings[kind.name]),
         "budget": plan.settings["budget"],
         "source": chosen.branch,
         "genotype": chosen.genotype.to_json(),
     }
-    own |= digests(own)
     theirs = None
     if kind is TRANSFER:
         assert plan.transfer_dataset is not None
@@ -48,6 +48,27 @@ def train(work: Work, kind: StageKind, chosen: Chosen, ready: Retrain | None) ->
         earlier.last_state()  # if it is gone, say so before anything of the new one exists
         say(work.console, f"{folder.title}: continues where {earlier.branch} ended")
     return work.drive(folder, lambda: ready or begin_training(plan, kind, chosen.genotype))
+
+
+def _by_content(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a training with the digest of its first weights for their path."""
+    if settings.get("weights") is None:
+        return dict(settings)
+    return {**settings, "weights": digest_of(Path(settings["weights"]))[:16]}
+
+
+def _refuse_other_architecture(weights: Path, genotype: Genotype) -> None:
+    """Refuse the weights of a training of another architecture, if its folder tells which it was.
+
+    Their shapes may be equal, for instance those of two kinds of pooling.
+    """
+    folder = StageFolder(weights.resolve().parent, "")
+    theirs = folder.config.get("genotype") if folder.begun else None
+    if theirs is not None and theirs != genotype.to_json():
+        raise ValueError(
+            f"{weights}: the weights of another architecture than the one to train; use those of a "
+            "training of the same one, or give its genotype="
+        )
 
 
 def _earlier(
@@ -113,6 +134,8 @@ def begin_training(plan: Plan, kind: StageKind, genotype: Genotype) -> Retrain:
         assert plan.transfer_dataset is not None
         stage, dataset, limits = plan.transfer, plan.transfer_dataset, None
     assert stage is not None
+    if stage.weights is not None:
+        _refuse_other_architecture(stage.weights, genotype)
     if limits is not None and not limits.allow(genotype):
         raise ValueError(limits.refusal("the network to retrain", genotype))
     plan.streams.enter(kind.name)

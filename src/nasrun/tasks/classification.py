@@ -40,7 +40,8 @@ class Classification(ImageTask):
     `share` in (0, 1] is the share of the training and validation images that is used, the same
     stratified part each time; all test images are always used. `blend` mixes the images of a
     training batch. With `class_weight=balanced`, the loss of an image is weighted by
-    images / (classes * images of its class), counted in the training part, whose mean is 1.
+    images / (classes * images of its class), counted in the training part; that of a mixed image,
+    by the mean over its classes.
     """
 
     objective = "accuracy"
@@ -69,7 +70,7 @@ class Classification(ImageTask):
         self.share = share
         self.blend = blend
         self.class_weight = class_weight
-        self.weights: Tensor | None = None
+        self.class_weights: Tensor | None = None
 
     def begin(self, dataset: Dataset, budget: Budget) -> None:
         self.dataset, self.budget = dataset, budget
@@ -78,8 +79,12 @@ class Classification(ImageTask):
         self.size = self.facts.size
         if self.class_weight is not None:
             labels = dataset.split("train", device=torch.device("cpu")).labels
-            share = labels.bincount(minlength=self.outputs) / len(labels)
-            self.weights = (1 / (self.outputs * share)).to(budget.torch_device)
+            self.class_weights = balanced(labels, self.facts.classes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the weights of classes on the CPU: another process has a device of its own."""
+        weights = self.class_weights
+        return {**self.__dict__, "class_weights": None if weights is None else weights.cpu()}
 
     def split(self, *parts: Part) -> Split:
         whole = self.dataset.split(*parts, device=self.budget.torch_device)
@@ -152,14 +157,19 @@ class Classification(ImageTask):
         return world.weighed(total, part)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss over the batch, whatever the sum of the weights in it."""
+        """Return the mean over the images of a batch, each with the weight of its class.
+
+        Torch's own weights are not used: they also weight what smoothing gives to other classes,
+        so that the best answer to an image of a frequent class would be a rare one.
+        """
         smoothing = self.label_smoothing
-        if self.weights is None:
+        if self.class_weights is None:
             return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        self.class_weights = weights = self.class_weights.to(logits.device)
         losses = F.cross_entropy(
-            logits.float(), labels, self.weights, label_smoothing=smoothing, reduction="none"
+            logits.float(), labels, label_smoothing=smoothing, reduction="none"
         )
-        return losses.mean()
+        return ((weights[labels] if labels.ndim == 1 else labels.float() @ weights) * losses).mean()
 
     @torch.no_grad()
     def compare(
@@ -179,24 +189,22 @@ class Classification(ImageTask):
             batches = self._batches(split, batch_size, order, augmented, world)
         if track is not None:
             batches = track(batches, math.ceil(len(split) / batch_size / world.size))
-        found = self._answered(forwards, batches)
-        return self._means(
-            [
-                torch.stack([self._sums(each, labels) for each in logits])
-                for logits, labels in found
-            ],
-            world,
-        )
+        sums = [  # on the network's device, so that nothing waits
+            torch.stack([self._sums(each, labels) for each in logits])
+            for logits, labels in self._answered(forwards, batches)
+        ]
+        return self._means(sums, world)
 
     @torch.no_grad()
     def examine(self, forward: Forward, split: Split, batch_size: int) -> tuple[Metrics, Confusion]:
-        world, sums, pairs = self.budget.world, [], [torch.zeros(2, 0, dtype=torch.int64)]
+        world, sums, pairs = self.budget.world, list[Tensor](), list[Tensor]()
         batches = self._whole(split, batch_size, world)
         for (logits,), labels in self._answered(lambda x: [forward(x)], batches):
             sums.append(self._sums(logits, labels)[None])
-            pairs.append(torch.stack([labels, self._ranked(logits)[:, 0]]).cpu())
+            pairs.append(torch.stack([labels, self._ranked(logits)[:, 0]]))
         (metrics,) = self._means(sums, world)
-        labels, answers = torch.cat(world.together(torch.cat(pairs, dim=1)), dim=1)
+        own = torch.cat(pairs, dim=1).cpu() if pairs else torch.zeros(2, 0, dtype=torch.int64)
+        labels, answers = torch.cat(world.together(own), dim=1)
         return metrics, Confusion.of(labels, answers, self.outputs)
 
     def _answered(
@@ -250,6 +258,16 @@ class Classification(ImageTask):
         self, network: nn.Module, *, optimizer: OptimizerFactory, clip: float | None
     ) -> Learner:
         return Classifier(self, network, optimizer, clip)
+
+
+def balanced(labels: Tensor, classes: Sequence[str]) -> Tensor:
+    """Return one weight per class, with which all classes weigh the same; the mean image has 1."""
+    counts = labels.bincount(minlength=len(classes))
+    if absent := [name for name, count in zip(classes, counts, strict=True) if not count]:
+        raise ValueError(
+            f"class_weight=balanced: no training image shows {absent[0]}; add some, or use null"
+        )
+    return len(labels) / (len(classes) * counts)
 
 
 class Classifier(Learner):
