@@ -4,9 +4,10 @@ import io
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 from rich.console import Console
 
-from nasrun.runs.report import print_run
+from nasrun.runs.report import missed, print_run
 
 
 def printed(**result):
@@ -21,6 +22,37 @@ def printed(**result):
     run = SimpleNamespace(stages=lambda: [stage], path=Path("outputs/v001"))
     print_run(Console(file=text, width=120), run)
     return text.getvalue()
+
+
+def classes(**recall):
+    return {name: {"recall": each} for name, each in recall.items()}
+
+
+@pytest.mark.parametrize(
+    ("found", "named"),
+    [
+        (classes(cat=0.9, dog=0.29, eel=0.0, fox=None), "eel 0.00%, dog 29.00%; see"),
+        (classes(a=0.0, b=0.1, c=0.2, d=0.25), "a 0.00%, b 10.00%, c 20.00% and 1 more; see"),
+        (classes(cat=0.9, dog=0.3), None),
+        ({}, None),
+    ],
+)
+def test_a_training_names_the_classes_that_it_hardly_recognises(found, named):
+    result = {"test_accuracy": 0.6}
+    text = missed(SimpleNamespace(title="retrain magnitude", classes=found, result=result))
+    if named is None:
+        assert text is None
+    else:
+        assert text.startswith("retrain magnitude: hardly recognised") and named in text
+
+
+def test_damaged_results_by_class_do_not_hide_the_others():
+    class Damaged:
+        @property
+        def classes(self):
+            raise ValueError("classes.json: damaged")
+
+    assert missed(Damaged()) is None
 
 
 def size(n, r, accuracy, params, frontier):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console
 
-from nasrun.config.stages import SEARCH, SELECT
+from nasrun.config.stages import KINDS, SEARCH, SELECT
 from nasrun.data.table import describe
 from nasrun.display import duration, percent, table
 from nasrun.runs.run import Run
-from nasrun.runs.stage_folder import StageFolder
+from nasrun.runs.stage_folder import CLASSES, StageFolder
 from nasrun.runs.standing import Standing, heading
+from nasrun.shown import some
 
 
 def print_run(console: Console, run: Run) -> None:
@@ -37,6 +39,8 @@ def print_run(console: Console, run: Run) -> None:
                 )
         elif note:
             console.print(f"{stage.title}:{note}", highlight=False, markup=False)
+        if KINDS[stage.kind].trains and (text := missed(stage)) is not None:
+            console.print(text, highlight=False, markup=False)
     console.print(f"report: {run.path / 'report.json'}", highlight=False, markup=False)
 
 
@@ -92,6 +96,24 @@ def outcome(
         f"{params / 1e6:.3f} M" if params else "-",
         f"{macs / 1e6:.1f} M" if macs else "-",
     )
+
+
+def missed(stage: StageFolder) -> str | None:
+    """Return the classes that a trained network hardly recognises, if there are any, on one line.
+
+    These are classes whose recall is less than half of the accuracy.
+    """
+    with suppress(ValueError):  # the results of a training do not depend on this file
+        known = [
+            (found["recall"], name)
+            for name, found in stage.classes.items()
+            if found["recall"] is not None
+        ]
+        least = [each for each in sorted(known) if each[0] < stage.result["test_accuracy"] / 2]
+        if least:
+            names = some([f"{name} {percent(recall)}" for recall, name in least], most=3)
+            return f"{stage.title}: hardly recognised, with their recall: {names}; see {CLASSES}"
+    return None
 
 
 def discretised(branch: str, result: Mapping[str, Any]) -> str:
