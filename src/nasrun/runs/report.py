@@ -39,8 +39,8 @@ def print_run(console: Console, run: Run) -> None:
                 )
         elif note:
             console.print(f"{stage.title}:{note}", highlight=False, markup=False)
-        if KINDS[stage.kind].trains and (text := missed(stage)) is not None:
-            console.print(text, highlight=False, markup=False)
+        if KINDS[stage.kind].trains and (rare := missed(stage)) is not None:
+            console.print(rare, highlight=False, markup=False)
     console.print(f"report: {run.path / 'report.json'}", highlight=False, markup=False)
 
 
