@@ -35,7 +35,7 @@ def saved(tmp_path):
 
 def test_all_weights_and_statistics_of_the_same_network_are_taken_over(saved):
     theirs, ours = Network(5), Network(5)
-    assert pretrained.load(ours, saved(theirs), 5) == []
+    pretrained.load(ours, saved(theirs), 5)
     for name, value in ours.state_dict().items():
         assert torch.equal(value, theirs.state_dict()[name]), name
 
@@ -43,10 +43,7 @@ def test_all_weights_and_statistics_of_the_same_network_are_taken_over(saved):
 def test_of_other_classes_only_the_classifier_stays_as_it_was(saved):
     theirs, ours = Network(5), Network(7)
     before = {name: value.clone() for name, value in ours.state_dict().items()}
-    assert sorted(pretrained.load(ours, saved(theirs), 7)) == [
-        "classifier.bias",
-        "classifier.weight",
-    ]
+    pretrained.load(ours, saved(theirs), 7)
     for name, value in ours.state_dict().items():
         kept = before if name.startswith("classifier") else theirs.state_dict()
         assert torch.equal(value, kept[name]), name
@@ -55,15 +52,17 @@ def test_of_other_classes_only_the_classifier_stays_as_it_was(saved):
 @pytest.mark.parametrize("auxiliary", [True, False])
 def test_either_network_may_lack_the_auxiliary_head(saved, auxiliary):
     theirs, ours = Network(5, auxiliary=not auxiliary), Network(5, auxiliary=auxiliary)
-    stay = ["auxiliary.bias", "auxiliary.weight"] if auxiliary else []
-    assert sorted(pretrained.load(ours, saved(theirs), 5)) == stay
-    assert torch.equal(ours.body[0].weight, theirs.body[0].weight)
+    before = {name: value.clone() for name, value in ours.state_dict().items()}
+    pretrained.load(ours, saved(theirs), 5)
+    for name, value in ours.state_dict().items():
+        kept = before if name.startswith("auxiliary") else theirs.state_dict()
+        assert torch.equal(value, kept[name]), name
 
 
 def test_the_weights_of_another_network_are_refused_and_nothing_changes(saved):
     ours = Network(5)
     before = {name: value.clone() for name, value in ours.state_dict().items()}
-    with pytest.raises(ValueError, match=r"another network \(.* is \[6.*\], not \[4.*channels"):
+    with pytest.raises(ValueError, match=r"^weights=.* is \[6.*\], not \[4.*channels"):
         pretrained.load(ours, saved(Network(5, width=6)), 5)
     with pytest.raises(ValueError, match=r"another network \(.* is in one of them only\)"):
         pretrained.load(ours, saved(nn.Sequential(nn.Linear(3, 4))), 5)

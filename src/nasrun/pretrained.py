@@ -24,35 +24,30 @@ def read(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def load(network: nn.Module, path: Path, classes: int) -> list[str]:
-    """Give a network the weights of a file, and return the names of those that stay as they were.
+def load(network: nn.Module, path: Path, classes: int) -> None:
+    """Give a network the weights of a file; ValueError if they are those of another network.
 
-    These are the weights of layers that end in `classes` numbers, where the file has other classes,
-    and of an auxiliary head that the file lacks. Raises ValueError if the file is of another
-    network.
+    Layers that end in `classes` numbers stay as they were if the file has another number of
+    classes, and so does an auxiliary head that the file lacks.
     """
     own, found = network.state_dict(), read(path)
-    stay = [name for name in own if name not in found]
-    extra = [name for name in found if name not in own]
-    strange = [name for name in (*stay, *extra) if not name.startswith(AUXILIARY)]
-    if strange:
+    alone = sorted(own.keys() ^ found.keys())
+    if strange := [name for name in alone if not name.startswith(AUXILIARY)]:
         raise _other(path, f"{strange[0]} is in one of them only")
-    for name in own:
-        if name not in found:
+    taken = dict(own)
+    for name, value in found.items():
+        if name not in own:
             continue
-        ours, theirs = own[name].shape, found[name].shape
-        if ours != theirs:
-            if not ours or ours[0] != classes or ours[1:] != theirs[1:]:
-                raise _other(path, f"{name} is {list(theirs)}, not {list(ours)}")
-            stay.append(name)
-    kept = {name: own[name] for name in stay}
-    taken = {name: found[name] for name in own.keys() - kept.keys()}
-    network.load_state_dict(taken | kept)
-    return stay
+        ours, theirs = own[name].shape, value.shape
+        if ours == theirs:
+            taken[name] = value
+        elif not ours or ours[0] != classes or ours[1:] != theirs[1:]:
+            raise _other(path, f"{name} is {list(theirs)}, not {list(ours)}")
+    network.load_state_dict(taken)
 
 
 def _other(path: Path, how: str) -> ValueError:
     return ValueError(
-        f"{path}: the weights of another network ({how}); use the architecture of their "
+        f"weights={path}: the weights of another network ({how}); use the architecture of their "
         "training, its channels, layers and stem, and images with as many colours"
     )

@@ -1,5 +1,7 @@
 """The embedded sets and the split that lives on the device."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.functional import interpolate
@@ -205,3 +207,9 @@ def test_facts_that_do_not_fit_together_are_refused():
         Facts("test", ("a", "b"), 3, 4, (0.0,), (1.0, 1.0, 1.0), flip=False)
     with pytest.raises(ValueError, match=r"facts.kept=1.2"):
         Facts("test", ("a", "b"), 1, 4, (0.0,), (1.0,), flip=False, kept=1.2)
+
+
+def test_two_classes_of_one_name_are_refused():
+    facts = Digits().facts()
+    with pytest.raises(ValueError, match=r"facts\.classes: 3 is there 2 times; give each class"):
+        replace(facts, classes=(*facts.classes[:9], "3"))

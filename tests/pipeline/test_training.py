@@ -99,7 +99,8 @@ def test_a_transfer_begins_from_the_weights_of_a_training(nasrun, short):
     assert json.loads((folder / "result.json").read_text())["first_weights"] == str(
         trained.resolve()
     )
-    copied = Path("copied.safetensors")
+    copied = Path("elsewhere/weights.safetensors")  # a folder that tells no architecture
+    copied.parent.mkdir()
     shutil.copy(trained, copied)
     again = nasrun(*words, *small, "transfer.stem=cifar", f"transfer.weights={copied}")
     assert again.status == 0 and list((HOME / "transfer").iterdir()) == [folder]
@@ -107,7 +108,7 @@ def test_a_transfer_begins_from_the_weights_of_a_training(nasrun, short):
     assert "the weights of another network" in other.refusal
     words[1] = "genotype=darts_v1"
     other = nasrun(*words, *small, "transfer.stem=cifar", f"transfer.weights={trained}")
-    assert "the weights of another architecture" in other.refusal
+    assert "of another architecture than the one to train" in other.refusal
     shutil.rmtree(HOME / "retrain")
     copied.unlink()
     assert nasrun("predict", HOME, "picture.png").status == 2  # no such picture

@@ -1,5 +1,6 @@
 """The facts about an image set that networks and tasks need."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 
@@ -29,8 +30,11 @@ class Facts:
                     f"facts.{key}={getattr(self, key)}: use one number per channel, "
                     f"{self.channels} in all"
                 )
-        if len({*self.classes}) < len(self.classes):
-            raise ValueError("facts.classes: two have the same name; give each its own")
+        ((name, times),) = Counter(self.classes).most_common(1) or [("", 1)]
+        if times > 1:
+            raise ValueError(
+                f"facts.classes: {name} is there {times} times; give each class a name of its own"
+            )
         if min(self.std) <= 0:
             raise ValueError(f"facts.std={self.std}: use numbers above 0")
         if not 0 < self.kept <= 1:

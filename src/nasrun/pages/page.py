@@ -19,11 +19,9 @@ from markupsafe import Markup
 from nasrun.config import import_trusted
 from nasrun.display import is_numeric
 from nasrun.files import write_text
-from nasrun.pages import account, contrasts, entrants, origins, results, stages
+from nasrun.pages import account, classes, contrasts, entrants, origins, results, stages
 from nasrun.pages.analyses import analyses
 from nasrun.pages.architectures import architectures, families
-from nasrun.pages.classes import COLUMNS as CLASS_COLUMNS
-from nasrun.pages.classes import by_class
 from nasrun.pages.curves import curves
 from nasrun.pages.sources import Sources
 from nasrun.runs.groups import grouped
@@ -85,7 +83,7 @@ def page(sources: Sources, trusted: Sequence[str] = ()) -> str:
     logged, unreadable = _logged(kept)
     found = architectures(kept, trusted)
     shown_settings = list(every.values())
-    classes, unread = by_class(kept)
+    recognised, unread = classes.by_class(kept)
     errors = [
         *unreadable,
         *unread,
@@ -113,8 +111,8 @@ def page(sources: Sources, trusted: Sequence[str] = ()) -> str:
         incomparable=stages.incomparable(kept) if len(every) > 1 else "",
         discretised=stages.discretised(kept),
         discretised_columns=list(stages.DISCRETISED.values()),
-        classes=classes,
-        class_columns=CLASS_COLUMNS,
+        classes=recognised,
+        class_columns=classes.COLUMNS,
         singles=list(stages.singles(kept, account.labels(sources.runs, least=1), logged)),
         curves=list(curves(kept, logged)),
         chosen=[each for each in found if not each.drawn],

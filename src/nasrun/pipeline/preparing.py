@@ -46,8 +46,8 @@ from nasrun.pipeline.plan import Plan
 from nasrun.pipeline.refusals import (
     refuse_discretisation,
     refuse_engine,
+    refuse_first_weights,
     refuse_incapable,
-    refuse_initial_weights,
     refuse_limits,
     refuse_limits_of_transfer,
     refuse_mismatch,
@@ -173,7 +173,7 @@ class Parts:
             parts["transfer_dataset"] = self.make("transfer.dataset")
             parts["transfer"] = self.make("transfer")
         for kind in (RETRAIN, TRANSFER):
-            refuse_initial_weights(kind, parts[kind.name], self.kinds)
+            refuse_first_weights(kind, parts[kind.name], self.kinds)
         return parts
 
 

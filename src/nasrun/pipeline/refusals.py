@@ -235,7 +235,7 @@ def refuse_retraining(choices: dict[str, str], space: Space, dataset: Data) -> N
         )
 
 
-def refuse_initial_weights(
+def refuse_first_weights(
     kind: StageKind, recipe: Retrain | None, kinds: Sequence[StageKind]
 ) -> None:
     """Refuse weights to begin from that cannot be read, or whose network is still to be found."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,17 +57,18 @@ def _by_content(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, "weights": digest_of(Path(settings["weights"]))[:16]}
 
 
-def _refuse_other_architecture(weights: Path, genotype: Genotype) -> None:
+def _refuse_other_architecture(kind: StageKind, weights: Path, genotype: Genotype) -> None:
     """Refuse the weights of a training of another architecture, if its folder tells which it was.
 
     Their shapes may be equal, for instance those of two kinds of pooling.
     """
-    folder = StageFolder(weights.resolve().parent, "")
-    theirs = folder.config.get("genotype") if folder.begun else None
+    theirs = None
+    with suppress(ValueError):  # the file may lie in any folder
+        theirs = StageFolder(weights.resolve().parent, "").config.get("genotype")
     if theirs is not None and theirs != genotype.to_json():
         raise ValueError(
-            f"{weights}: the weights of another architecture than the one to train; use those of a "
-            "training of the same one, or give its genotype="
+            f"{kind.name}.weights={weights}: these weights are of another architecture than the "
+            "one to train; use those of a training of the same one, or give its genotype="
         )
 
 
@@ -135,7 +136,7 @@ def begin_training(plan: Plan, kind: StageKind, genotype: Genotype) -> Retrain:
         stage, dataset, limits = plan.transfer, plan.transfer_dataset, None
     assert stage is not None
     if stage.weights is not None:
-        _refuse_other_architecture(stage.weights, genotype)
+        _refuse_other_architecture(kind, stage.weights, genotype)
     if limits is not None and not limits.allow(genotype):
         raise ValueError(limits.refusal("the network to retrain", genotype))
     plan.streams.enter(kind.name)

@@ -1,4 +1,4 @@
-"""The results of a classifier by class: how often each class is recognised, and mistaken for."""
+"""The results of a classifier by class: what the images of each class are answered with."""
 
 from __future__ import annotations
 
