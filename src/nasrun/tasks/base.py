@@ -175,7 +175,7 @@ class ImageTask(Task):
 
     @abstractmethod
     def examine(self, forward: Forward, split: Split, batch_size: int) -> tuple[Metrics, Confusion]:
-        """Return what `evaluate` returns, and the answers by class, from one pass over the split."""
+        """Return what `evaluate` returns and the answers by class, from one pass over the split."""
 
     @abstractmethod
     def learner(
