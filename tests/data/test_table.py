@@ -37,9 +37,10 @@ def test_the_truth_is_a_fraction_and_a_rank_among_all(table):
     read = Table.read(table)
     best, worst = text_of(*["avg_pool_3x3"] * 6), text_of(*["none"] * 6)
     assert read.truth(best) == {
-        "cifar10": {"accuracy": pytest.approx(0.8812), "rank": 1, "of": 15_625}
+        "cifar10": {"accuracy": pytest.approx(0.8812), "rank": 1, "of": 15_625, "epochs": 200}
     }
-    assert read.truth(worst) == {"cifar10": {"accuracy": 0.1, "rank": 15_625, "of": 15_625}}
+    last = {"accuracy": 0.1, "rank": 15_625, "of": 15_625, "epochs": 200}
+    assert read.truth(worst) == {"cifar10": last}
     assert read.accuracy(best, "cifar10_val_12ep") == pytest.approx(0.1188)
     assert describe(read.truth(best)) == "cifar10 88.12%, rank 1 of 15,625"
 
@@ -63,7 +64,7 @@ def test_the_true_results_are_those_on_test_images_after_the_most_epochs(tmp_pat
     read = Table.read(path)
     assert read.true == {"a": "a_test_108ep", "b": "b_test_36ep"}
     assert set(read.columns) == set(names.split(","))
-    assert read.truth("x")["a"] == {"accuracy": 0.03, "rank": 1, "of": 2}
+    assert read.truth("x")["a"] == {"accuracy": 0.03, "rank": 1, "of": 2, "epochs": 108}
     assert tabular.validation_columns(read.columns) == ["b_val_108ep", "a_val_200ep"]
 
 
@@ -73,9 +74,9 @@ def test_another_measure_is_a_number_of_its_own(tmp_path):
     path.write_text(f"architecture,{names}\nx,50,-0.6,0.55,0.5\ny,51,-0.7,0.56,0.4\n")
     truth = Table.read(path).truth("x")
     assert truth == {
-        "scene": {"accuracy": 0.5, "rank": 2, "of": 2},
-        "room/neg_loss": {"value": -0.6, "rank": 1, "of": 2},
-        "scene/ssim": {"value": 0.55, "rank": 2, "of": 2},
+        "scene": {"accuracy": 0.5, "rank": 2, "of": 2, "epochs": 25},
+        "room/neg_loss": {"value": -0.6, "rank": 1, "of": 2, "epochs": 25},
+        "scene/ssim": {"value": 0.55, "rank": 2, "of": 2, "epochs": 25},
     }
     assert describe(truth).endswith("room/neg_loss -0.6, rank 1 of 2; scene/ssim 0.55, rank 2 of 2")
     evaluator = Tabular(table=str(path), column="scene_val_25ep_ssim")
@@ -265,8 +266,8 @@ def test_a_table_changes_no_search_and_a_finished_run_can_be_looked_up_later(nas
     assert told in " ".join(answer.out.split())
     judged = {
         "cifar10": truth,
-        "cifar100": {"accuracy": 0.09, "rank": 1, "of": 15_625, "ties": 15_624},
-        "imagenet16": {"accuracy": 0.08, "rank": 1, "of": 15_625, "ties": 15_624},
+        "cifar100": {"accuracy": 0.09, "rank": 1, "of": 15_625, "epochs": 200, "ties": 15_624},
+        "imagenet16": {"accuracy": 0.08, "rank": 1, "of": 15_625, "epochs": 200, "ties": 15_624},
     }
     assert json.loads(result.read_text())["true"] == judged
     assert json.loads((run / "report.json").read_text())[0]["select"]["true"] == judged

@@ -200,11 +200,12 @@ def test_less_is_better_where_the_score_says_so():
     assert found.unequal == 2 / 2**4
 
 
-def true(name, *scores, space="Cells", table=None):
+def true(name, *scores, space="Cells", table=None, epochs=200):
     """Choices with true accuracies on two data sets."""
     config = {"space": {"_target_": space}, "strategy": {"evaluator": {"table": table}}}
+    own = {} if epochs is None else {"epochs": epochs}
     results = [
-        (seed, {"true": {"cifar10": {"accuracy": x}, "cifar100": {"accuracy": x / 2}}})
+        (seed, {"true": {"cifar10": {"accuracy": x} | own, "cifar100": {"accuracy": x / 2} | own}})
         for seed, x in enumerate(scores)
     ]
     return entrant(name, results, kind="select", config=config)
@@ -225,6 +226,15 @@ def test_true_results_are_compared_within_a_space_but_not_with_those_that_read_t
     views = [kept for kept in judged_by_tables(some) if kept.data == "cifar100"]
     assert [kept.name for kept in views] == [f"{name} magnitude" for name in "ABCD"]
     assert [row[2] for row in between(views).rows] == ["+1.00 points"]
+
+
+def test_true_results_after_12_epochs_are_not_compared_with_those_after_200():
+    some = [true("A", 0.94, 0.93), true("B", 0.9, 0.88), true("C", 0.8, 0.79, epochs=12)]
+    contrasts = between(some)
+    assert [row[0] for row in contrasts.rows] == ["A magnitude minus B magnitude"]
+    assert "different numbers of epochs" in contrasts.note
+    unknown = [true(name, 0.94, 0.93, epochs=None) for name in "AB"]  # results of earlier versions
+    assert len(between(unknown).rows) == 1
 
 
 def test_a_training_that_was_extended_is_of_the_same_recipe_as_the_baseline_that_was():

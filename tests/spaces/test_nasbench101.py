@@ -196,7 +196,7 @@ def test_a_search_in_a_table_finds_a_module_that_is_retrained_and_shown(nasrun, 
     assert answer.status == 0, answer.err
     (run,) = Path("outputs").glob("*/v001")
     selected = json.loads((run / "select/fittest/result.json").read_text())
-    assert selected["true"]["cifar10"] == {"accuracy": 0.96, "rank": 1, "of": 7}
+    assert selected["true"]["cifar10"] == {"accuracy": 0.96, "rank": 1, "of": 7, "epochs": 108}
     assert "cifar10 96.00%, rank 1 of 7" in nasrun("show", run).out
     shown = nasrun("show", f"genotype={INCEPTION}", "format=json")
     assert json.loads(shown.out)["params"] == 2_694_282

@@ -39,9 +39,10 @@ class Rank(TypedDict):
 class Truth(Rank, total=False):
     """An architecture's true result on one data set: an accuracy, or the value of another measure.
 
-    `ties` is the number of others with the same result, if there are any.
+    `epochs` are those of the training; `ties` is the number of others with the same result, if any.
     """
 
+    epochs: int
     accuracy: float
     value: float
     ties: int
@@ -110,9 +111,9 @@ class Table:
         column = Measured.of(name)
         assert column is not None
         if column.measure is None:
-            truth = Truth(accuracy=result, **rank)
+            truth = Truth(accuracy=result, **rank, epochs=column.epochs)
         else:
-            truth = Truth(value=result, **rank)
+            truth = Truth(value=result, **rank, epochs=column.epochs)
         if ties := sum(other == result for other in everyone) - 1:
             truth["ties"] = ties
         return truth

@@ -151,8 +151,9 @@ def between(some: Sequence[Entrant]) -> Contrasts:
     told = list(_told(found, max(map(len, alike.values()), default=0)))
     if len(alike) > 1 or len(found) < len(pairs):
         told.append(
-            "Choices are not compared if the recipes or the data of their trainings differ, if one "
-            "of their searches read the table, or if they share no seed."
+            "Choices are not compared if the recipes or the data of their trainings differ, if the "
+            "true results are of different numbers of epochs, if one of their searches read the "
+            "table, or if they share no seed."
         )
     return Contrasts(rows, " ".join(told))
 
@@ -196,14 +197,17 @@ def _told(found: Sequence[Contrast], most: int) -> Iterator[str]:
 def _conditions(kept: Entrant) -> str:
     """Return the fingerprint of what has to agree: the recipe, and the data of the training.
 
-    True results were trained by the authors of their space; a search that reads their table costs
-    nothing. A network that a search has trained is tested without a recipe of its own.
+    True results were trained by the authors of their space, for a number of epochs; a search that
+    reads their table costs nothing. A network that a search has trained is tested without a recipe
+    of its own.
     """
     first = kept.group.members[0]
     stage, config = first.stage, identity(first.run.config)
     if kept.is_looked_up:
         reads = ((config.get("strategy") or {}).get("evaluator") or {}).get("table") is not None
-        return fingerprint({"space": config["space"].get("_target_"), "reads": reads})
+        epochs = sorted({str(standing.epochs) for standing in kept.group.standings})
+        space = config["space"].get("_target_")
+        return fingerprint({"space": space, "reads": reads, "epochs": epochs})
     of_search = {key: config.get(key) for key in ("dataset", "contents")}
     if not KINDS[stage.kind].trains:
         return fingerprint({**of_search, "task": config.get("task")})

@@ -18,12 +18,16 @@ TABLE = "table"
 
 @dataclass(frozen=True)
 class Standing:
-    """The score of a stage: an accuracy, as a fraction, or another number that `on` names."""
+    """The score of a stage: an accuracy, as a fraction, or another number that `on` names.
+
+    epochs: those of the training behind a true result; `None` for others, or if not recorded.
+    """
 
     value: float
     on: str
     is_accuracy: bool
     higher_is_better: bool = True
+    epochs: int | None = None
 
     @classmethod
     def of(cls, result: Mapping[str, Any], stage: str) -> Standing | None:
@@ -55,7 +59,8 @@ class Standing:
         found = {}
         for data, known in (result.get("true") or {}).items():
             name = "accuracy" if "accuracy" in known else "value"
-            found[data] = cls(known[name], f"{TABLE}, {data}", name == "accuracy")
+            epochs = known.get("epochs")
+            found[data] = cls(known[name], f"{TABLE}, {data}", name == "accuracy", epochs=epochs)
         return found
 
     @property

@@ -47,8 +47,8 @@ def test_cells_are_judged_on_each_data_set_of_a_table(nasrun, here):
     assert answer.status == 0, answer.err
     rows = json.loads((here / "o" / "cells.json").read_text())["cells"]
     assert rows[1]["true"] == {
-        "cifar10": {"accuracy": 0.93, "rank": 2, "of": 2},
-        "cifar100": {"accuracy": 0.72, "rank": 2, "of": 2},
+        "cifar10": {"accuracy": 0.93, "rank": 2, "of": 2, "epochs": 200},
+        "cifar100": {"accuracy": 0.72, "rank": 2, "of": 2, "epochs": 200},
     }
     assert "72.00%" in answer.out
     assert "rank 2 of 2" in answer.out

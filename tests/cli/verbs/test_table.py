@@ -93,9 +93,9 @@ def test_one_call_makes_a_table_of_all_three_data_sets(nasrun, archive):
     assert best == ["1", CELLS[1], *expected.split()]  # the first is the mean of two seeds
     table = Table.read(Path("table.csv"))
     assert table.truth(CELLS[1]) == {
-        "cifar10": {"accuracy": pytest.approx(0.941235), "rank": 1, "of": 2},
-        "cifar100": {"accuracy": 0.73, "rank": 1, "of": 2},
-        "imagenet16": {"accuracy": 0.47, "rank": 1, "of": 2},
+        "cifar10": {"accuracy": pytest.approx(0.941235), "rank": 1, "of": 2, "epochs": 200},
+        "cifar100": {"accuracy": 0.73, "rank": 1, "of": 2, "epochs": 200},
+        "imagenet16": {"accuracy": 0.47, "rank": 1, "of": 2, "epochs": 200},
     }
     assert table.accuracy(CELLS[0], "cifar10_val_12ep") == pytest.approx(0.097)
 
@@ -169,7 +169,7 @@ def test_the_records_of_nas_bench_101_become_means_by_epochs(nasrun, here):
         ["cd", "input conv3x3-bn-relu output 011/001/000", "93.1", "94.0", "40.0", "50.0"],
     ]
     truth = Table.read(Path("nasbench101.csv")).truth("cd")["cifar10"]
-    assert truth == {"accuracy": pytest.approx(0.931), "rank": 1, "of": 2, "ties": 1}
+    assert truth == {"accuracy": pytest.approx(0.931), "rank": 1, "of": 2, "epochs": 108, "ties": 1}
     lone = record("ef", 4, "01" + "00", "input,output", 0.1, 0.1)
     for name, content, told in (
         ("cut", whole[:-9], "is cut off, or is not a TFRecord file"),
