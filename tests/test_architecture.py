@@ -79,6 +79,7 @@ MAY = {
         *(
             "pipeline",
             "runs.run",
+            "runs.code",
             "runs.finding",
             "runs.environment",
             "runs.differences",

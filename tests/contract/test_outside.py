@@ -67,14 +67,17 @@ SMALL = ["width=2", "depth=3", "budget.threads=1", "images=64"]
 
 
 @pytest.fixture
-def outside(here):
+def outside(here, monkeypatch):
     """A folder that has only a user's package and configuration."""
     (here / "outsider").mkdir()
     (here / "outsider" / "__init__.py").touch()
     (here / "outsider" / "first.py").write_text(STRATEGY)
     (here / "myconf" / "strategy").mkdir(parents=True)
     (here / "myconf" / "strategy" / "first.yaml").write_text(YAML)
-    return here
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield here
+    for name in [name for name in sys.modules if name.partition(".")[0] == "outsider"]:
+        del sys.modules[name]
 
 
 def test_it_runs_from_the_command_line(outside, forked):
@@ -89,6 +92,28 @@ def test_it_runs_from_the_command_line(outside, forked):
     ]
     assert len(scores) == 3
     assert json.loads((run / "select/fittest/result.json").read_text())["skips"] == max(scores)
+
+
+def test_results_of_its_earlier_code_are_not_taken_for_those_of_the_present_one(outside, nasrun):
+    found = f"hydra.searchpath=[file://{outside / 'myconf'}]"
+    words = ["search", "strategy=first", found, "trust=[outsider]", *SMALL]
+    assert "the code of" not in nasrun(*words).err
+    result = outside / "outputs/digits-darts-first/v001/search/result.json"
+    before = json.loads(result.read_text())["code"]
+    assert [*map(len, before.values())] == [1, 1] and set(before) == {"nasrun", "outsider"}
+    assert "the code of" not in nasrun(*words).err
+    path = outside / "outsider" / "first.py"
+    path.write_text(path.read_text() + "# another thought\n")
+    told = " ".join(nasrun(*words).err.split())
+    assert "search: the code of outsider has changed since it was finished" in told
+    assert json.loads(result.read_text())["code"] == before
+    result.unlink()  # as if it had been interrupted after its last round
+    told = " ".join(nasrun(*words).err.split())
+    assert "search: the code of outsider has changed since its last round" in told
+    after = json.loads(result.read_text())["code"]
+    assert after["nasrun"] == before["nasrun"]
+    assert len(after["outsider"]) == 2 and after["outsider"][:1] == before["outsider"]
+    assert "the code of" not in nasrun(*words).err
 
 
 def test_untrusted_it_is_refused_with_the_word_that_would_do(outside, nasrun):

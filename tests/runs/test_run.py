@@ -190,7 +190,7 @@ def test_a_state_of_an_earlier_version_goes_on_without_its_generators(tmp_path):
     one_round(stage, folder)
     state = torch.load(folder.path / "state.pt", weights_only=True)
     assert "random" not in state
-    write_state(folder.path, {**state, "random": {"torch": torch.get_rng_state()}}, {})
+    write_state(folder.path, {**state, "random": {"torch": torch.get_rng_state()}}, {}, {})
     other = Count()
     folder.restore(other)
     assert (other.round, other.drawn) == (1, stage.drawn)

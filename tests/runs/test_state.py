@@ -15,7 +15,7 @@ def state(round):
 @pytest.fixture
 def folder(tmp_path):
     for round in (1, 2):
-        write_state(tmp_path, state(round), {})
+        write_state(tmp_path, state(round), {}, {})
     return tmp_path
 
 
@@ -61,7 +61,7 @@ def test_a_stop_between_the_digests_and_the_state_leaves_a_known_state(folder, m
         patch.setattr("pathlib.Path.replace", stop)
         for _ in range(4):
             with pytest.raises(KeyboardInterrupt):
-                write_state(folder, state(3), {})
+                write_state(folder, state(3), {}, {})
     assert read_state(folder, repair=True)["round"] == 2
     assert sorted(path.name for path in folder.iterdir()) == sorted([DIGESTS, PREVIOUS, STATE])
 
@@ -96,7 +96,7 @@ def test_a_save_after_a_fallback_keeps_the_sound_state(folder):
     flipped(folder / STATE, 100)
     with pytest.warns(UserWarning, match="damaged state"):
         read_state(folder, repair=True)
-    write_state(folder, state(2), {})
+    write_state(folder, state(2), {}, {})
     flipped(folder / STATE, 100)
     with pytest.warns(UserWarning, match="damaged state"):
         assert read_state(folder, repair=True)["round"] == 1

@@ -78,6 +78,7 @@ class Plan:
     genotype_name: str | None
     genotype: Genotype | None
     trackers: Mapping[str, Tracker]
+    trusted: tuple[str, ...]
     command: str
 
     def check_data(self) -> None:

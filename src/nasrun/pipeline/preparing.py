@@ -119,6 +119,7 @@ def prepare(command: Command, source: Source | None) -> Plan:
         **training,
         **_architecture(frame, choices, space),
         trackers=trackers,
+        trusted=command.trusted,
         command=command.text,
     )
     if source is not None and (SEARCH in kinds or SELECT in kinds):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from nasrun.divergence import Diverged, below
 from nasrun.genotype import Genotype, fingerprint
 from nasrun.pipeline.plan import Plan
 from nasrun.retrain import Retrain
+from nasrun.runs.code import changed, digests
 from nasrun.runs.differences import settings, why_new
 from nasrun.runs.log import Log, note_command
 from nasrun.runs.run import Run
@@ -43,6 +46,7 @@ class Work:
 
     ready: the first stage, if it has begun already, so that its refusal leaves no folder.
     noted: whether the command is recorded in the run, which happens once it does something.
+    outdated: whether the user knows that a finished stage has run with earlier code.
     """
 
     plan: Plan
@@ -52,6 +56,7 @@ class Work:
     tracked: Tracking
     done: list[StageFolder] = field(default_factory=list)
     noted: bool = False
+    outdated: bool = False
 
     @property
     def selected(self) -> StageFolder | None:
@@ -82,6 +87,30 @@ class Work:
             if (text := why_new(ours, theirs, newest.branch)) is not None:
                 say(self.console, f"{folder.title}: {text}")
 
+    @cached_property
+    def code(self) -> dict[str, str]:
+        """Digests of the code that runs here, by package."""
+        return digests(self.plan.trusted)
+
+    def tell_changed_code(self, folder: StageFolder) -> None:
+        """Warn if other code has run a stage than would run it now, once for finished stages."""
+        if not (names := changed(folder.code, self.code)):
+            return
+        packages, anew = " and ".join(names), "outputs=DIR begins anew in another folder"
+        if not folder.finished:
+            warnings.warn(
+                f"{folder.title}: the code of {packages} has changed since its last round; the "
+                f"next rounds run the new code, {anew}",
+                stacklevel=2,
+            )
+        elif not self.outdated:
+            self.outdated = True
+            warnings.warn(
+                f"{folder.title}: the code of {packages} has changed since it was finished; this "
+                f"is the result of the earlier code, {anew}",
+                stacklevel=2,
+            )
+
     def drive(self, folder: StageFolder, begin: Callable[[], Stage]) -> StageFolder:
         """Begin a stage if it is not finished, and run its rounds under a display.
 
@@ -89,6 +118,8 @@ class Work:
         """
         world = self.plan.budget.world
         world.meet()  # all know by now which folder it is, and the leader may write
+        if world.leads:
+            self.tell_changed_code(folder)
         if world.first(lambda: folder.finished):
             return folder
         if self.done:
@@ -123,6 +154,7 @@ class Work:
             with TemporaryDirectory() as place:
                 drive(stage, Unwritten(Path(place)), budget, streams)
             return
+        folder.go_on(self.code)
         with watch(self.console, folder.title, self.plan.progress) as display:
             observers = [display, Log(self.run, folder.title), *self.tracked.observers(folder)]
             drive(stage, folder, budget, streams, observers)

@@ -28,8 +28,9 @@ from nasrun.files import (
 )
 from nasrun.genotype import fingerprint
 from nasrun.machine import memory_gib
+from nasrun.runs.code import Code, continued
 from nasrun.runs.recorded import recorded, write_contents
-from nasrun.runs.state import PREVIOUS, STATE, lines_of, read_state, write_state
+from nasrun.runs.state import PREVIOUS, STATE, code_of, lines_of, read_state, write_state
 from nasrun.stage import Metrics
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 RESULT: Types = {
     **dict.fromkeys(("genotype", "note", "judged_by", "trained_on", "stopped"), str),
-    **dict.fromkeys(("true", "data", "digests", "untrained"), dict),
+    **dict.fromkeys(("true", "data", "digests", "code", "untrained"), dict),
     "sizes": list,
 }
 ORIGIN: Types = dict.fromkeys(("fingerprint", "parent", "source"), str)
@@ -77,6 +78,7 @@ class StageFolder:
         self._rows: dict[str, list[Metrics]] = {}
         self._lines: dict[str, list[str]] = {}
         self._digests: dict[str, str] = {}
+        self._code: Code = {}
 
     @property
     def kind(self) -> str:
@@ -169,6 +171,13 @@ class StageFolder:
         return content
 
     @property
+    def code(self) -> Code:
+        """Digests of the code that its rounds ran with; empty before the first, or if unknown."""
+        if self.finished:
+            return self.result.get("code", {})
+        return code_of(self.path) or (self._earlier.code if self._earlier is not None else {})
+
+    @property
     def classes(self) -> dict[str, Any]:
         """The test results by class, empty if there are none; ValueError if they are damaged."""
         path = self.path / CLASSES
@@ -216,6 +225,10 @@ class StageFolder:
                     "the command, which restores it"
                 )
         return rows
+
+    def go_on(self, code: Mapping[str, str]) -> None:
+        """Note the code, a digest per package, that its next rounds run with."""
+        self._code = continued(self.code, code)
 
     def restore(self, stage: Stage) -> None:
         """Load the last saved state into a stage that has begun."""
@@ -302,7 +315,7 @@ class StageFolder:
         """Write a new state, and keep the previous one."""
         seconds = self._spent + time.monotonic() - self._started
         state = {"round": stage.round, "stage": stage.state_dict(), "seconds": seconds}
-        write_state(self.path, {**state, "rows": self._rows}, self._lines)
+        write_state(self.path, {**state, "rows": self._rows}, self._lines, self._code)
 
     def save_weights(self, tensors: dict[str, Tensor]) -> None:
         """Write a trained network's weights; their digest goes into the result."""
@@ -326,8 +339,9 @@ class StageFolder:
         seconds = self._spent + time.monotonic() - self._started
         logs = [path for name in (METRICS, TIMING) if (path := self.path / name).exists()]
         digests = self._digests | {path.name: digest_of(path) for path in logs}
-        ends = {"digests": digests, "seconds": round(seconds, 3), "finished_ns": time.time_ns()}
-        write_record(self.path / "result.json", {**result, **ends})
+        ends = {"seconds": round(seconds, 3), "finished_ns": time.time_ns()}
+        origin = {"digests": digests, "code": self._code}
+        write_record(self.path / "result.json", {**result, **origin, **ends})
 
     def amend(self, facts: dict[str, Any]) -> None:
         """Add facts to the result of a finished stage."""

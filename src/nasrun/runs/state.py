@@ -22,6 +22,7 @@ from nasrun.files import (
     refuse_flipped,
     write_record,
 )
+from nasrun.runs.code import Code
 
 STATE, PREVIOUS, DIGESTS = "state.pt", "state.previous.pt", "state.json"
 NEEDED = {"round", "stage", "seconds"}
@@ -31,10 +32,13 @@ MARKS = 16
 """Digests that are kept: two for the states that lie there, others of saves that were killed."""
 
 
-def write_state(folder: Path, state: dict[str, Any], lines: Mapping[str, Sequence[str]]) -> None:
+def write_state(
+    folder: Path, state: dict[str, Any], lines: Mapping[str, Sequence[str]], code: Code
+) -> None:
     """Write a state; the last one becomes the previous one.
 
-    lines: the fingerprints of the rows logged so far, by the names of the files.
+    lines: the fingerprints of the rows logged so far, by the names of the files. code: what its
+    rounds ran with.
     """
     import torch
 
@@ -45,7 +49,7 @@ def write_state(folder: Path, state: dict[str, Any], lines: Mapping[str, Sequenc
         file.flush()
         os.fsync(file.fileno())
         known = [counted.digest.hexdigest(), *_known(folder)][:MARKS]
-        write_record(folder / DIGESTS, {"sha256": known, "lines": lines})
+        write_record(folder / DIGESTS, {"sha256": known, "lines": lines, "code": code})
         if path.exists():
             path.replace(folder / PREVIOUS)
         draft.replace(path)
@@ -99,6 +103,14 @@ def lines_of(folder: Path, name: str) -> list[str]:
     with suppress(ValueError, TypeError, AttributeError):
         return list(read_json(folder / DIGESTS, "lines")["lines"].get(name, ()))
     return []
+
+
+def code_of(folder: Path) -> Code:
+    """Return the code that the rounds of a state ran with, as far as known."""
+    with suppress(ValueError, TypeError, AttributeError):
+        found = read_json(folder / DIGESTS, "code")["code"]
+        return {name: [*map(str, each)] for name, each in found.items() if each}
+    return {}
 
 
 def _known(folder: Path) -> list[str]:
