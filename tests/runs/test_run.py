@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from nasrun.files import read_json, read_yaml
-from nasrun.runs import stage_folder
+from nasrun.runs import rows as logged
 from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 from nasrun.runs.state import write_state
@@ -314,14 +314,14 @@ def test_a_round_that_is_logged_while_its_log_is_read_is_no_damage(tmp_path, mon
     folder, stage = StageFolder(tmp_path / "search", "mark"), Count()
     folder.restore(stage)
     one_round(stage, folder)
-    read = stage_folder.read_lines
+    read = logged.read_lines
 
     def meanwhile(path):
         rows = read(path)
         one_round(stage, folder)
         return rows
 
-    monkeypatch.setattr(stage_folder, "read_lines", meanwhile)
+    monkeypatch.setattr(logged, "read_lines", meanwhile)
     assert len(StageFolder(folder.path, "mark").metrics()) == 1
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,23 +13,19 @@ from nasrun.config.stages import SEARCH, STAGES
 from nasrun.data.contents import Contents
 from nasrun.files import (
     Types,
-    append_line,
-    as_json,
     digest_of,
     read_json,
-    read_lines,
     typed,
     write_json,
     write_record,
-    write_text,
     write_whole,
     write_yaml,
 )
-from nasrun.genotype import fingerprint
 from nasrun.machine import memory_gib
 from nasrun.runs.code import Code, continued
 from nasrun.runs.recorded import recorded, write_contents
-from nasrun.runs.state import PREVIOUS, STATE, code_of, lines_of, read_state, write_state
+from nasrun.runs.rows import METRICS, TIMING, Rows, finished_rows, rows_at_work
+from nasrun.runs.state import PREVIOUS, STATE, code_of, read_state, write_state
 from nasrun.stage import Metrics
 
 if TYPE_CHECKING:
@@ -45,8 +40,7 @@ RESULT: Types = {
 }
 ORIGIN: Types = dict.fromkeys(("fingerprint", "parent", "source"), str)
 """Types of keys in a stage's configuration."""
-METRICS, TIMING, WEIGHTS = "metrics.jsonl", "timing.jsonl", "weights.safetensors"
-CLASSES = "classes.json"
+WEIGHTS, CLASSES = "weights.safetensors", "classes.json"
 LATER = tuple(kind.name for kind in STAGES if kind is not SEARCH)
 """Names of the stages that have branches."""
 COUNTED = re.compile(r"(^|_)(seconds|ns|params|macs|gap|accuracy|loss)$")
@@ -75,8 +69,7 @@ class StageFolder:
         self._started = time.monotonic()
         self._round_started = self._started
         self._spent = 0.0
-        self._rows: dict[str, list[Metrics]] = {}
-        self._lines: dict[str, list[str]] = {}
+        self._rows = Rows(path)
         self._digests: dict[str, str] = {}
         self._code: Code = {}
 
@@ -189,7 +182,7 @@ class StageFolder:
     @property
     def saved(self) -> list[Metrics]:
         """The rounds in `metrics.jsonl` of a stage that runs here, without reading the file."""
-        return list(self._rows.get(METRICS, ()))
+        return list(self._rows.by_file.get(METRICS, ()))
 
     def metrics(self) -> list[Metrics]:
         """Return the rounds in `metrics.jsonl`; ValueError if it is damaged."""
@@ -200,31 +193,11 @@ class StageFolder:
         return self._logged(TIMING)
 
     def _logged(self, name: str) -> list[Metrics]:
-        """Return the rows of a log, each compared with the recorded fingerprint, if any."""
+        """Return the rows of a log; ValueError if it is not what was written."""
         path = self.path / name
-        # before the rows: a stage at work adds rows, and only then a state that knows them
-        marks = [] if self.finished else lines_of(self.path, name)
-        rows = _numbers(read_lines(path))
         if self.finished:
-            written = self.result.get("digests", {}).get(name)
-            if written is not None and (not path.is_file() or digest_of(path) != written):
-                raise ValueError(
-                    f"{path}: damaged, it is not what was written; delete "
-                    f"{self.path / 'result.json'} and repeat the command, which restores it"
-                )
-            return rows
-        if len(rows) < len(marks):  # a row is written before the state that knows it
-            raise ValueError(
-                f"{path}: damaged, it has {len(rows)} of {len(marks)} rounds; repeat the command, "
-                "which restores it"
-            )
-        for row, mark in zip(rows, marks, strict=False):
-            if _mark(row) != mark:
-                raise ValueError(
-                    f"{path}: damaged, round {row.get('round')} is not what was written; repeat "
-                    "the command, which restores it"
-                )
-        return rows
+            return finished_rows(path, self.result.get("digests", {}).get(name))
+        return rows_at_work(path)
 
     def go_on(self, code: Mapping[str, str]) -> None:
         """Note the code, a digest per package, that its next rounds run with."""
@@ -242,10 +215,7 @@ class StageFolder:
         if state is not None:
             self._load(stage, state)
             self._spent = state["seconds"]
-        self._rows = self._kept_rows(stage.round, state)
-        for name, rows in self._rows.items():
-            _rewrite(self.path / name, rows)
-        self._lines = {name: [*map(_mark, rows)] for name, rows in self._rows.items()}
+        self._rows.restore(stage.round, state)
         self._started = self._round_started = time.monotonic()
 
     def _load(self, stage: Stage, state: Mapping[str, Any]) -> None:
@@ -260,22 +230,6 @@ class StageFolder:
                 "to run this stage again"
             ) from error
         stage.round = state["round"]
-
-    def _kept_rows(self, rounds: int, state: dict[str, Any] | None) -> dict[str, list[Metrics]]:
-        """Return the logged rows of finished rounds, from the state.
-
-        States of earlier versions do not have them; then the files must be complete.
-        """
-        if state is not None and "rows" in state:
-            return {name: list(rows) for name, rows in state["rows"].items()}
-        logs = {name: read_lines(self.path / name) for name in (METRICS, TIMING)}
-        found = {name: _numbers(lines)[:rounds] for name, lines in logs.items()}
-        if [row.get("round") for row in found[METRICS]] != [*range(1, rounds + 1)]:
-            raise ValueError(
-                f"{self.path / METRICS}: damaged, it has not all of the {rounds} rounds that are "
-                f"done; delete {self.path} to run this stage again"
-            )
-        return found
 
     def load(self, stage: Stage) -> None:
         """Load a finished stage's state into `stage`."""
@@ -306,16 +260,17 @@ class StageFolder:
     def log(self, round: int, metrics: Metrics) -> None:
         """Append a round's metrics; wall-clock times go to a separate file."""
         now = time.monotonic()
-        self._append(METRICS, {"round": round, **metrics})
+        self._rows.append(METRICS, {"round": round, **metrics})
         timing = {"round": round, "seconds": now - self._round_started, "memory_gib": memory_gib()}
-        self._append(TIMING, timing)
+        self._rows.append(TIMING, timing)
         self._round_started = now
 
     def save(self, stage: Stage) -> None:
         """Write a new state, and keep the previous one."""
         seconds = self._spent + time.monotonic() - self._started
         state = {"round": stage.round, "stage": stage.state_dict(), "seconds": seconds}
-        write_state(self.path, {**state, "rows": self._rows}, self._lines, self._code)
+        state["rows"] = self._rows.by_file
+        write_state(self.path, state, self._rows.marks, self._code)
 
     def save_weights(self, tensors: dict[str, Tensor]) -> None:
         """Write a trained network's weights; their digest goes into the result."""
@@ -347,25 +302,3 @@ class StageFolder:
         """Add facts to the result of a finished stage."""
         if not facts.items() <= self.result.items():
             write_record(self.path / "result.json", {**self.result, **facts})
-
-    def _append(self, name: str, row: Metrics) -> None:
-        self._rows.setdefault(name, []).append(row)
-        self._lines.setdefault(name, []).append(_mark(row))
-        append_line(self.path / name, as_json(row))
-
-
-def _mark(row: Metrics) -> str:
-    """Return the fingerprint of a row of a log as it is written."""
-    return fingerprint(as_json(row))
-
-
-def _numbers(rows: Sequence[Mapping[str, Any]]) -> list[Metrics]:
-    """Return the rows of a log, with NaN in place of `null`."""
-    return [{name: math.nan if y is None else y for name, y in row.items()} for row in rows]
-
-
-def _rewrite(path: Path, rows: Sequence[Metrics]) -> None:
-    """Make a file contain exactly these rows."""
-    text = "".join(as_json(row) + "\n" for row in rows)
-    if (path.read_bytes() if path.exists() else b"") != text.encode():
-        write_text(path, text)
