@@ -172,6 +172,21 @@ def test_a_line_that_does_not_fit_leaves_the_file_as_it_was(tmp_path, monkeypatc
     assert path.read_text() == "first\n"
 
 
+def test_lines_that_two_processes_append_are_all_kept(tmp_path):
+    if not hasattr(os, "fork"):
+        pytest.skip("this system copies no processes")
+    path = tmp_path / "measured.jsonl"
+    other = os.fork()
+    for number in range(200):
+        append_line(path, json.dumps({"of": bool(other), "number": number}))
+    if not other:
+        os._exit(0)
+    assert os.waitpid(other, 0)[1] == 0
+    rows = read_lines(path)
+    for of in (True, False):
+        assert [row["number"] for row in rows if row["of"] == of] == [*range(200)]
+
+
 def test_an_error_of_another_kind_is_not_told_as_one_of_the_disk(tmp_path):
     def fail(file):
         try:

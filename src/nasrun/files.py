@@ -148,9 +148,11 @@ def append_line(path: Path, text: str) -> None:
     content = f"{text}\n".encode()
     try:
         descriptor = os.open(path, flags, 0o666)
-        before = _end_of_lines(descriptor)
+        size = os.fstat(descriptor).st_size
+        before = _end_of_lines(descriptor, size)
         try:
-            os.ftruncate(descriptor, before)
+            if before < size:  # else what is behind it now, another process has just added
+                os.ftruncate(descriptor, before)
             if os.write(descriptor, content) < len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
@@ -163,9 +165,8 @@ def append_line(path: Path, text: str) -> None:
         raise _told(path, error) from error
 
 
-def _end_of_lines(descriptor: int) -> int:
-    """Return the end of the last complete line of a file."""
-    end = os.fstat(descriptor).st_size
+def _end_of_lines(descriptor: int, end: int) -> int:
+    """Return the end of the last complete line in the first `end` bytes of a file."""
     while end:
         start = max(0, end - 4096)
         os.lseek(descriptor, start, os.SEEK_SET)

@@ -19,6 +19,14 @@ def test_a_wrong_key_of_a_claim_is_named_with_its_file(here):
             changed(arms={"darts": ["select x=1"]}, comparisons=[], minutes={}),
             "begin with run, search",
         ),
+        "quotation": (
+            changed(arms={**TINY["arms"], "snas": ["search 'strategy=snas"]}),
+            "arms.snas[0]=search 'strategy=snas: No closing quotation; quote it as in a shell",
+        ),
+        "nothing": (
+            changed(arms={**TINY["arms"], "snas": [""]}),
+            "arms.snas[0] is empty; give a command",
+        ),
         "first": (changed(first={"dart": 1}), "first.dart: no such arm; use one of darts, snas"),
         "alpha": (changed(alpha=1.5), "alpha=1.5: use more than 0"),
         "curtailed": (

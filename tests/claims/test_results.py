@@ -82,13 +82,15 @@ def test_a_table_that_is_read_keeps_what_another_command_has_found(here):
     assert ResultFile(ours.path).has("other", "p", "darts", 0)
 
 
-def test_a_number_that_is_none_is_no_value(here):
+def test_a_number_that_is_not_defined_counts_for_nothing(here):
     claim = reading.read(written(here / "tiny.yaml", TINY))
-    assert evaluated(claim, {"gap": math.nan}, None) == {}
+    found = evaluated(claim, {"gap": math.nan}, None)
+    assert math.isnan(found["gap"])
+    assert values(claim, [ResultLine("tiny", "p", "snas", 0, values=found)]) == {}
     path = here / "results.jsonl"
     path.write_text('{"claim": "tiny", "protocol": "p", "arm": "darts", "seed": 0, '
                     '"values": {"gap": null}}\n')  # fmt: skip
-    assert [line.values for line in ResultFile(path).of("tiny", "p")] == [{}]
+    assert values(claim, ResultFile(path).of("tiny", "p")) == {}
 
 
 def test_a_file_of_results_in_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):

@@ -1,12 +1,13 @@
 """Tables of claims: states, corrections, and pages between markers."""
 
+import math
 from dataclasses import replace
 
 import pytest
 from claims.conftest import TINY, TRUE, written
 
 from nasrun.claims import reading, tables
-from nasrun.claims.results import ResultLine
+from nasrun.claims.results import ResultFile, ResultLine
 from nasrun.claims.tables import Evidence
 
 
@@ -47,6 +48,23 @@ def test_the_state_tells_how_far_a_claim_is(here):
     few = Evidence("tiny", looked.claim, [replace(line, facts={}, values={}) for line in lines])
     assert few.state == "measured: too few seeds count"
     assert "not read yet" in Evidence("tiny", looked.claim, lines).state
+
+
+def test_a_number_that_is_not_defined_is_no_table_that_is_not_read(here):
+    looked = evidence(here, {"darts": [0.1, 0.3], "snas": [0.2, 0.2]})
+    claim = reading.read(
+        written(here / "t.yaml", {**TINY, "measures": {**TINY["measures"], "true": TRUE}})
+    )
+    path = here / "results.jsonl"
+    for line in looked.lines:
+        values = {**line.values, "true": math.nan}
+        ResultFile(path).add(replace(line, values=values, facts={"true": "x"}))
+    lines = ResultFile(path).of("tiny", looked.claim.frozen)
+    assert all(math.isnan(line.values["true"]) for line in lines)
+    found = Evidence("tiny", claim, lines)
+    assert found.state == "measured: no difference seen"
+    assert "true" not in found.values
+    assert all("nan" not in cell for row in found.arms()[1] for cell in row)
 
 
 def test_a_curtailed_claim_stops_when_no_comparison_can_hold_any_more(here):

@@ -91,7 +91,7 @@ REFUSED = {
     ),
     "number for a list": (
         "search space.operations=3",
-        "space.operations=3: expected a list of a text",
+        "space.operations=3: expected a list of texts",
     ),
     "text for an object": ("search strategy.level=abc", "strategy.level=abc: expected Level"),
     "text for a switch": ("run baseline=maybe", "baseline=maybe: expected true or false; give"),
@@ -158,7 +158,10 @@ REFUSED = {
         "stages=[select]: a run begins with search",
     ),
     "stages with a gap": ("run stages=[search,retrain]", "stages=[search,retrain]: a run begins"),
-    "unknown stage": ("run stages=[serach]", "stages: unknown stage serach, did you mean search?"),
+    "unknown stage": (
+        "run stages=[serach]",
+        "stages=[serach]: unknown stage serach, did you mean search?",
+    ),
     "no stages": ("run stages=[]", "stages=[]: a run begins with search"),
     "group left out": (
         "run transfer=null",

@@ -55,6 +55,11 @@ def test_a_user_folder_adds_options(tmp_path):
         ("strategy.levl.lam=3", "strategy.levl.lam=3: unknown key"),
         ("retrain.task.augment.cutot=1", "did you mean retrain.task.augment.cutout?"),
         ("lr=1", "did you mean"),
+        (
+            "strategy.curvature.images=2",
+            "strategy.curvature is null, so give all of it: "
+            "'strategy.curvature={_target_: ..., images: ...}'",
+        ),
         ("transfer/dataset=digits", "transfer/dataset"),
         ("~strategy.rounds2", "strategy.rounds2"),
         ("rounds=", "rounds"),

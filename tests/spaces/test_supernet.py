@@ -17,6 +17,17 @@ def seed():
     torch.manual_seed(0)
 
 
+def test_measuring_inside_of_measuring_leaves_the_running_statistics_alone():
+    network = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm2d(2, track_running_stats=False))
+    images = torch.randn(4, 2, 3, 3)
+    with batch_statistics(network):
+        with batch_statistics(network):
+            network(images)
+        network(images)
+    assert network[0].num_batches_tracked == 0
+    assert network[0].track_running_stats and not network[1].track_running_stats
+
+
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(st.data())
 def test_the_one_hot_mixture_has_one_in_the_column_of_each_choice_and_runs_only_it(data):

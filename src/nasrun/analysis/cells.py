@@ -237,7 +237,8 @@ def _draw(found: Sequence[Named], wholes: Mapping[Any, AllCells], folder: Path) 
                     named.setdefault(shape, []).append(each.name)
             name = f"widths-{whole.space.name}-{cell}"
             drawn[name] += 1
-            path = folder / f"{name}{f'-{drawn[name]}' * (drawn[name] > 1)}.png"
+            number = f"-{drawn[name]}" if drawn[name] > 1 else ""
+            path = folder / f"{name}{number}.png"
             plots.widths_and_depths(
                 {(float(s.width), s.depth): n for s, n in every.items()},
                 {(float(s.width), s.depth): names for s, names in named.items()},

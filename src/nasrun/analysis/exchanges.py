@@ -5,7 +5,7 @@ It falls little if all layers refine the same estimate.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -61,6 +61,6 @@ def _pair(edges: nn.ModuleDict, stride: int, generator: torch.Generator) -> tupl
     return alike[first], alike[second]
 
 
-def _exchange(pairs: list[tuple[nn.ModuleDict, tuple[str, str]]]) -> None:
+def _exchange(pairs: Sequence[tuple[nn.ModuleDict, tuple[str, str]]]) -> None:
     for edges, (first, second) in pairs:
         edges[first], edges[second] = edges[second], edges[first]

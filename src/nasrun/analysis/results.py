@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from nasrun.runs.finding import find_run
+from nasrun.runs.lock import held
 from nasrun.runs.run import Run
 
 ROOM = "analysis"
@@ -32,16 +33,25 @@ def place(part: str, run: str | None, out: str | None) -> Path:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Lock the run around a part's folder in the context, if there is one.
+    """Lock the run around a part's folder in the context, else the folder, which is made.
 
-    Without it, as with `out`, the run is only read.
+    In another folder, as with `out`, the run is only read. A folder that stays empty is removed.
     """
     around = (Run(path) for path in Path(os.path.abspath(folder)).parents)
     home = next((run for run in around if run.exists), None)
-    with ExitStack() as locks:
-        if home is not None:
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        with ExitStack() as locks:
             try:
-                locks.enter_context(home.lock())
+                if home is not None:
+                    locks.enter_context(home.lock())
+                else:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    locks.enter_context(held(folder, f"out={folder}"))
             except ValueError as error:
                 raise ValueError(f"{error}, or give out=DIR, another folder") from error
-        yield
+            yield
+    finally:
+        with suppress(OSError):  # the first one that is not empty ends it
+            for path in made:
+                path.rmdir()

@@ -28,17 +28,17 @@ from nasrun.context import AnyContext, Context
 from nasrun.costs.cost import count
 from nasrun.engines.local import Serial
 from nasrun.evaluators.base import Evaluator
-from nasrun.evaluators.inherited import Inherited
 from nasrun.evaluators.untrained import Untrained
 from nasrun.genotype import NONE, Genotype, fingerprint
 from nasrun.pipeline.refusals import refuse_strangers
 from nasrun.runs.finding import find_run
 from nasrun.runs.finished import load_search
 from nasrun.runs.recorded import identity
+from nasrun.score import Score
 from nasrun.spaces.base import entry_of
 from nasrun.spaces.decision import DecisionSpace
 from nasrun.spaces.layout import Layout
-from nasrun.spaces.supernet import SupernetSpace, batch_statistics
+from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Metrics
 from nasrun.strategies.base import Strategy, SupernetStrategy
 from nasrun.strategies.evaluated import EvaluatedSearch
@@ -151,15 +151,10 @@ class Asked(Scorer):
         self.identity = fingerprint([self.name, images, made_with])
 
     def numbers(self, place: int, genotype: Genotype) -> Metrics:
-        supernet, task = self.strategy.supernet, self.strategy.task
-        mixture = supernet.at(genotype)
-        with batch_statistics(supernet):
-            metrics = task.evaluate(
-                lambda images: supernet.network(images, mixture),
-                self.split,
-                8 * self.strategy.batch_size,
-            )
-        return {"supernet": metrics[task.objective], "alphas": self.log_probability(genotype)}
+        mixture = self.strategy.supernet.at(genotype)
+        metrics = self.strategy.metrics_at(mixture, self.split)
+        score = Score.validation(metrics, self.strategy.task.objective)
+        return {"supernet": score.merit, "alphas": self.log_probability(genotype)}
 
     def log_probability(self, genotype: Genotype) -> float:
         """Return the sum of ln p over the choices that are kept."""
@@ -254,8 +249,12 @@ def _begun(name: str, evaluator: Evaluator, context: AnyContext, made_with: obje
 
 
 def refuse_trained_first(word: str, evaluator: Evaluator) -> None:
-    """Refuse an evaluator that trains before its first score; its finished search can be asked."""
-    if isinstance(evaluator, Inherited):
+    """Refuse an evaluator that trains before its first score; its finished search can be asked.
+
+    The warm-up of untrained scores trains nothing: it draws the architectures that joined ranks are
+    among, which here are those of the sample.
+    """
+    if evaluator.warm_up_rounds and not isinstance(evaluator, Untrained):
         name = word.partition("=")[2]
         raise ValueError(
             f"{word}: trains a supernet first; type `nasrun search strategy=random "
@@ -303,9 +302,9 @@ def _asked(path: str, strategy: Strategy, images: int | None, fingerprint: str) 
     """Return the scorer of a finished search: its supernet."""
     if isinstance(strategy, SupernetStrategy):
         return Asked(strategy, images, [fingerprint, strategy.task.budget.arithmetic])
-    if isinstance(strategy, EvaluatedSearch) and isinstance(strategy.evaluator, Inherited):
+    if isinstance(strategy, EvaluatedSearch) and strategy.shared_score is not None:
         if images is not None:
-            raise ValueError(f"images={images}: has no effect on evaluator=inherited; leave it out")
+            raise ValueError(f"images={images}: has no effect on scores of a search; leave it out")
         made_with = [fingerprint, strategy.task.budget.arithmetic]
         return Evaluated("inherited", strategy.evaluator, strategy.streams, made_with)
     raise ValueError(

@@ -84,6 +84,7 @@ class Claim:
             raise ValueError(f"correction={self.correction}: use one of {known}")
         if self.published and not self.source:
             raise ValueError("source: published values need one; name the paper and its table")
+        self._check_words()
         self._check_names()
         self._check_comparisons()
         for arm in self.arms:
@@ -127,6 +128,18 @@ class Claim:
         deciding = [each for each in self.comparisons if each.decides]
         least = self.corrected([each.least(values, self.seeds) for each in deciding])
         return any(p <= self.alpha for p in least)
+
+    def _check_words(self) -> None:
+        texts = {"words": self.words}
+        for arm, commands in self.arms.items():
+            texts |= {f"arms.{arm}[{place}]": text for place, text in enumerate(commands)}
+        for key, text in texts.items():
+            try:
+                words = shlex.split(text)
+            except ValueError as error:
+                raise ValueError(f"{key}={text}: {error}; quote it as in a shell") from error
+            if not words and key != "words":
+                raise ValueError(f"{key} is empty; give a command, such as search")
 
     def _check_names(self) -> None:
         for key in self.needs:

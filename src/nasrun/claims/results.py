@@ -31,7 +31,8 @@ class ResultLine:
     """The result of an arm with a seed; that of a control, which nobody has run, has no seed.
 
     protocol: the fingerprint of the protocol. facts: what was read from the run. values: numbers
-    of measures; those that need a table are missing until it is read. genotype: the architecture
+    of measures, NaN (`null` in the file) where one is not defined; those that need a table are
+    missing until it is read. genotype: the architecture
     that was selected. core_seconds: of all stages, times their threads. fingerprint: of the run's
     configuration. commit, versions, created: as the run recorded them. machine: the one that read
     the run, with its cores.
@@ -75,8 +76,8 @@ class ResultFile:
                 line = ResultLine(**{"seed": None, **typed(where, record, TYPES)})
             except TypeError as error:
                 raise ValueError(f"{where}: {error}; repair or delete the line") from error
-            known = {key: value for key, value in line.values.items() if value is not None}
-            found[_key(line)] = replace(line, values=known)
+            values = {key: math.nan if y is None else y for key, y in line.values.items()}
+            found[_key(line)] = replace(line, values=values)
         return found
 
     def of(self, name: str, protocol: str | None) -> list[ResultLine]:
@@ -132,11 +133,12 @@ def shipped() -> Path:
 
 
 def evaluated(claim: Claim, facts: Mapping[str, Any], table: Table | None) -> dict[str, float]:
-    """Return the values of facts that are known, with a table or without one."""
+    """Return the values of facts that are known, with a table or without one.
+
+    One that is not defined, such as a correlation with equal scores, is NaN.
+    """
     found = {key: of.value(facts.get(key), table) for key, of in claim.measures.items()}
-    return {
-        key: value for key, value in found.items() if value is not None and math.isfinite(value)
-    }
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def values(claim: Claim, lines: Iterable[ResultLine]) -> Values:
@@ -146,7 +148,8 @@ def values(claim: Claim, lines: Iterable[ResultLine]) -> Values:
         place = CONTROL if line.seed is None else line.seed - claim.seed(line.arm, 0)
         if counts(claim, line):
             for measure, value in line.values.items():
-                found.setdefault(measure, {}).setdefault(line.arm, {})[place] = value
+                if math.isfinite(value):
+                    found.setdefault(measure, {}).setdefault(line.arm, {})[place] = value
     return found
 
 

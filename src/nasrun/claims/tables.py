@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -165,8 +166,8 @@ class Evidence:
         number = str(len(own)) if len(own) == len(counted) else f"{len(counted)} of {len(own)}"
         cells = []
         for key, of in self._measures.items():
-            found = [of.scale * line.values[key] for line in counted if key in line.values]
-            cells.append(Spread.of(found).text(of.digits))
+            found = [of.scale * line.values.get(key, math.nan) for line in counted]
+            cells.append(Spread.of([*filter(math.isfinite, found)]).text(of.digits))
         seconds = [line.core_seconds / 60 for line in own if line.core_seconds is not None]
         return [arm, number, *cells, Spread.of(seconds).text(1)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from nasrun.config.folders import behaviour, conf_folder, options, search_folders
@@ -208,11 +208,14 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str | None:
     if key in known:
         return None
     parent, _, name = key.rpartition(".")
-    siblings = [k[len(parent) + 1 :] for k in known if k.startswith(f"{parent}.")] if parent else []
-    siblings = [k for k in siblings if "." not in k] or [k for k in known if "." not in k]
+    own = [k.removeprefix(f"{parent}.") for k in known if parent and k.startswith(f"{parent}.")]
+    own = [k for k in own if "." not in k]
+    if parent in known and not own and OmegaConf.select(node, parent) is None:
+        return f"; {parent} is null, so give all of it: '{parent}={{_target_: ..., {name}: ...}}'"
+    siblings = own or [k for k in known if "." not in k]
     near = get_close_matches(name, siblings, 1)
     if near:
-        return f", did you mean {parent + '.' if parent and parent in known else ''}{near[0]}?"
+        return f", did you mean {f'{parent}.' if own else ''}{near[0]}?"
     if hint := did_you_mean(key, known):
         return hint
     elsewhere = [k for k in known if k.rpartition(".")[2] == name]

@@ -26,6 +26,11 @@ class Kind(ABC):
     def words(self) -> str:
         """Description of the kind, for messages."""
 
+    @property
+    def items(self) -> str:
+        """Description of several values of the kind: whole numbers, each a whole number or null."""
+        return f"items, each {self.words}"
+
 
 @dataclass(frozen=True)
 class Anything(Kind):
@@ -80,6 +85,11 @@ class Scalar(Kind):
         names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
         return names[self.type]
 
+    @property
+    def items(self) -> str:
+        names = {int: "whole numbers", float: "numbers", str: "texts"}
+        return names[self.type] if self.type in names else super().items
+
 
 @dataclass(frozen=True)
 class Words(Kind):
@@ -106,7 +116,9 @@ class Either(Kind):
 
     @property
     def words(self) -> str:
-        return " or ".join(part.words for part in self.parts if part != Nothing())
+        known = [part for part in self.parts if part != Nothing()]
+        lists = any(isinstance(part, Several | Fixed | Keyed) for part in known)
+        return (", or " if lists else " or ").join(part.words for part in known)
 
 
 @dataclass(frozen=True)
@@ -120,23 +132,27 @@ class Several(Kind):
 
     @property
     def words(self) -> str:
-        return f"a list of {self.item.words}"
+        return f"a list of {self.item.items}"
 
 
 @dataclass(frozen=True)
 class Fixed(Kind):
     """A list with a kind for each position."""
 
-    items: tuple[Kind, ...]
+    kinds: tuple[Kind, ...]
 
     def admits(self, value: Any) -> bool:
-        if not isinstance(value, list) or len(value) != len(self.items):
+        if not isinstance(value, list) or len(value) != len(self.kinds):
             return False
-        return all(kind.admits(item) for kind, item in zip(self.items, value, strict=True))
+        return all(kind.admits(item) for kind, item in zip(self.kinds, value, strict=True))
 
     @property
     def words(self) -> str:
-        return f"a list of {len(self.items)} {self.items[0].words}" if self.items else "[]"
+        if not self.kinds:
+            return "[]"
+        if len({*self.kinds}) == 1:
+            return f"a list of {len(self.kinds)} {self.kinds[0].items}"
+        return f"a list of {len(self.kinds)} items: {', '.join(each.words for each in self.kinds)}"
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,8 @@ def kinds_of(verb: str, chosen: Sequence[str]) -> tuple[StageKind, ...]:
         return (KINDS[verb],)
     for name in chosen:
         if name not in KINDS:
-            raise ValueError(f"stages: unknown stage {name}{did_you_mean(name, KINDS)}")
+            hint = did_you_mean(name, KINDS) or f"; use the first of {', '.join(KINDS)}"
+            raise ValueError(f"stages=[{','.join(chosen)}]: unknown stage {name}{hint}")
     names = [*KINDS]
     if not chosen or names[: len(chosen)] != [*chosen]:
         complete = (f"[{','.join(names[: end + 1])}]" for end in range(len(names)))

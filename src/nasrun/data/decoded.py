@@ -105,7 +105,6 @@ def decoded(listing: Listing, size: int, channels: int, watched: Watched = _unwa
     """
     from filelock import FileLock
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
 
     path = _path(listing, size, channels)
     images = _cached(path)
@@ -117,19 +116,29 @@ def decoded(listing: Listing, size: int, channels: int, watched: Watched = _unwa
             images = _cached(path)  # another process may have decoded them meanwhile
             if images is None:
                 images = _decoded(listing, size, channels, watched)
-                temporary = path.with_suffix(".tmp")
-                save_file({"images": images}, temporary)
-                flush(temporary)  # else a power failure may leave it as long, but empty
-                os.replace(temporary, path)
+                _keep(images, path)
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            path.with_suffix(".tmp").unlink()
         log.warning(
             "NASRUN_CACHE=%s: cannot keep the decoded images (%s); they are decoded at each start",
             cache_folder(),
             error,
         )
     return _decoded(listing, size, channels, watched) if images is None else images
+
+
+def _keep(images: Tensor, path: Path) -> None:
+    """Write an entry of the cache as a whole, or not at all."""
+    from safetensors.torch import save_file
+
+    temporary = path.with_suffix(".tmp")
+    try:
+        save_file({"images": images}, temporary)
+        flush(temporary)  # else a power failure may leave it as long, but empty
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def _path(listing: Listing, size: int, channels: int) -> Path:

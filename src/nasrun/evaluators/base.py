@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from nasrun.context import Context
 from nasrun.genotype import Genotype
 from nasrun.score import Score
 from nasrun.spaces.base import ClassifierSpace, Space
-from nasrun.stage import Metrics, Rehearsal, Stage
+from nasrun.stage import Metrics, Rehearsal, Stage, Step, unseen
 from nasrun.tasks.base import ImageTask, Track
 
 
@@ -58,6 +58,19 @@ class Evaluator(ABC):
     def warm_up(self, stage: Stage, progress: float) -> Metrics:
         """Run one warm-up round; `progress` is the share of warm-up rounds already done."""
         raise AssertionError("this evaluator has no warm-up")
+
+    def rehearsals(
+        self, stage: Stage, genotype: Genotype, count: int, together: int
+    ) -> Iterator[Rehearsal]:
+        """Yield how to time a warm-up round for `stage`, and then the scoring, as `rehearsal`."""
+
+        def warm_up(step: Step) -> None:
+            stage.tell(step)
+            self.warm_up(stage, 0.0)
+
+        yield Rehearsal(self.warm_up_rounds, warm_up)
+        stage.tell(unseen)
+        yield self.rehearsal(genotype, count, together)
 
     def rehearsal(self, genotype: Genotype, count: int, together: int) -> Rehearsal:
         """Return how to time the scoring of `count` architectures, `together` at a time."""

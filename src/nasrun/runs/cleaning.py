@@ -17,8 +17,8 @@ from nasrun.runs.run import Run
 from nasrun.runs.stage_folder import StageFolder
 from nasrun.runs.state import PREVIOUS, STATE
 
-OWNED = "members"
-"""Folder in which a population keeps the files that its state names."""
+OWNED = ("members", "trials")
+"""Folders in which populations keep the files that their states name."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,6 @@ def leftovers(run: Run, *, searches: bool) -> Iterator[Leftover]:
     """Yield the leftovers of every finished stage of a run, those of its search only if asked."""
     for stage in run.stages():
         if stage.finished and (searches or stage.kind != SEARCH.name):
-            places = (stage.path / name for name in (PREVIOUS, STATE, OWNED))
+            places = (stage.path / name for name in (PREVIOUS, STATE, *OWNED))
             if paths := tuple(path for path in places if path.exists()):
                 yield Leftover(stage, paths)

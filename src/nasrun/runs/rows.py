@@ -19,7 +19,7 @@ from nasrun.stage import Metrics
 METRICS, TIMING = "metrics.jsonl", "timing.jsonl"
 
 
-class Rows:
+class LoggedRows:
     """The rows of a stage that runs, by file: in memory, with their fingerprints, and on disk."""
 
     def __init__(self, folder: Path) -> None:

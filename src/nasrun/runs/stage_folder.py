@@ -24,7 +24,7 @@ from nasrun.files import (
 from nasrun.machine import memory_gib
 from nasrun.runs.code import Code, continued
 from nasrun.runs.recorded import recorded, write_contents
-from nasrun.runs.rows import METRICS, TIMING, Rows, finished_rows, rows_at_work
+from nasrun.runs.rows import METRICS, TIMING, LoggedRows, finished_rows, rows_at_work
 from nasrun.runs.state import PREVIOUS, STATE, code_of, read_state, write_state
 from nasrun.stage import Metrics
 
@@ -69,7 +69,7 @@ class StageFolder:
         self._started = time.monotonic()
         self._round_started = self._started
         self._spent = 0.0
-        self._rows = Rows(path)
+        self._rows = LoggedRows(path)
         self._digests: dict[str, str] = {}
         self._code: Code = {}
 

@@ -48,14 +48,12 @@ def discretise(strategy: SupernetStrategy, genotype: Genotype) -> Metrics:
     Random numbers come from the strategy's streams; the strategy is not changed.
     """
     supernet, task, objective = strategy.supernet, strategy.task, strategy.task.objective
-    batch_size = 8 * strategy.batch_size  # as `Differentiable.validate`: batch norms depend on it
 
     def measured(forward: Forward) -> float:
-        return task.evaluate(forward, strategy.validation, batch_size)[objective]
+        return task.evaluate(forward, strategy.validation, strategy.measured_together)[objective]
 
     def measured_at(mixture: Mixture) -> float:
-        with batch_statistics(supernet):
-            return measured(lambda x: supernet.network(x, mixture))
+        return strategy.metrics_at(mixture)[objective]
 
     drawn = _drawn(supernet)
     with torch.no_grad():
@@ -98,7 +96,7 @@ def rehearsals(strategy: SupernetStrategy) -> Iterator[Rehearsal]:
         learner.train(tracked(batches, steps, step), learner.first_lr)
 
     def rest() -> None:
-        learner.evaluate(strategy.validation, 8 * strategy.batch_size)
+        learner.evaluate(strategy.validation, strategy.measured_together)
 
     yield Rehearsal(1, play, 5, rest)  # five passes: one of the likeliest path, four of the child
     yield Rehearsal(rests=1 + len(_drawn(strategy.supernet)), rest=strategy.validate)

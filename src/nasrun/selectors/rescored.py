@@ -16,7 +16,7 @@ from nasrun.genotype import Genotype
 from nasrun.keyed import keyed
 from nasrun.selectors.base import Selector
 from nasrun.spaces.decision import DecisionSpace
-from nasrun.stage import Divided, Metrics, Rehearsal, Step, unseen
+from nasrun.stage import Divided, Metrics, Rehearsal
 from nasrun.strategies.base import Candidate, RankedStrategy, Strategy, from_plain, plain
 
 OUTSIDE = "has a score by the search's weights; leave selector.evaluator=null out"
@@ -124,15 +124,8 @@ class Rescored(Selector, OnEngine, Divided):
             score = self.strategy.shared_score
             assert score is not None
             yield Rehearsal(0, None, self.contestants, lambda: score(sample))
-            return
-
-        def warm_up(step: Step) -> object:
-            self.tell(step)
-            return evaluator.warm_up(self, 0.0)
-
-        yield Rehearsal(self._warm_up, warm_up)
-        self.tell(unseen)
-        yield evaluator.rehearsal(sample, self.contestants, self.contestants)
+        else:
+            yield from evaluator.rehearsals(self, sample, self.contestants, self.contestants)
 
     def state_dict(self) -> dict[str, Any]:
         evaluator = {} if self.evaluator is None else self.evaluator.state_dict()

@@ -21,10 +21,10 @@ from nasrun.spaces.notation.cells import CELLS, INPUTS, Cells
 from nasrun.spaces.stems import stem
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.supernet.auxiliary import AuxiliaryHead
-from nasrun.supernet.edge import Edge, check_operations, joined
+from nasrun.supernet.edge import check_operations
+from nasrun.supernet.edges import Edges
 from nasrun.supernet.mixture import Mixture
-from nasrun.supernet.partial import bypassed
-from nasrun.supernet.region import Maps, Probability, Region, running
+from nasrun.supernet.region import Maps, Probability, Region
 from nasrun.supernet.stacked import StackedNetwork, States
 
 
@@ -259,25 +259,18 @@ class Cell(Region):
         self.preprocess1 = ReLUConvBN(prev, channels, layout.affine)
         self.nodes, self.joined = nodes, joined
         self.stride = 2 if reduction else 1
-        names = [f"{kind}/{node}-{source}" for node, source in edges_of(nodes)]
-        self.columns = {rows[name]: running(candidates[name]) for name in names}
-        self.entering: dict[int, list[int]] = {}  # the rows of the edges into each node
-        for (node, _), name in zip(edges_of(nodes), names, strict=True):
-            self.entering.setdefault(node, []).append(rows[name])
-        self.edges = nn.ModuleDict()
-        for (node, source), name in zip(edges_of(nodes), names, strict=True):
-            stride = self.stride if source < INPUTS else 1
-            edge = Edge(candidates[name], rows[name], channels // layout.partial, stride, layout)
-            self.edges[f"{node}-{source}"] = bypassed(edge, stride, layout)
+        ends = edges_of(nodes)
+        names = [f"{kind}/{node}-{source}" for node, source in ends]
+        strides = {(node, source): self.stride if source < INPUTS else 1 for node, source in ends}
+        self.edges = Edges(strides, names, candidates, rows, channels, layout)
+        self.columns = self.edges.columns
 
     def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:
         states = [State(map, gathers=mixture is not None) for map in maps]
         # a node without edges is the zero state (SNAS's argmax rule)
         nothing = maps[0][:, :, :: self.stride, :: self.stride]
         for node in nodes_of(self.nodes):
-            edges = [self.edges[f"{node}-{source}"] for source in range(node)]
-            rows = self.entering[node]
-            states.append(joined(edges, states, mixture, rows, drop_path, nothing))
+            states.append(self.edges.state(node, states, mixture, drop_path, nothing))
         return torch.cat(
             [states[node].map for node in self.joined], dim=1
         )  # (B, joined * C, H / stride, W / stride)

@@ -25,10 +25,10 @@ from nasrun.spaces.notation import nasbench
 from nasrun.spaces.notation.nasbench import EDGES, NODES
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.supernet.auxiliary import AuxiliaryHead
-from nasrun.supernet.edge import Edge, check_operations, joined
+from nasrun.supernet.edge import check_operations
+from nasrun.supernet.edges import Edges
 from nasrun.supernet.mixture import Mixture
-from nasrun.supernet.partial import bypassed
-from nasrun.supernet.region import Maps, Probability, Region, running
+from nasrun.supernet.region import Maps, Probability, Region
 from nasrun.supernet.stacked import StackedNetwork, States
 
 
@@ -178,21 +178,15 @@ class StagedCell(Region):
     ) -> None:
         super().__init__()
         names = [f"cell/{node}-{source}" for node, source in EDGES]
-        self.columns = {rows[name]: running(candidates[name]) for name in names}
-        self.entering: dict[int, list[int]] = {}  # rows of the edges into each node
-        for (node, _), name in zip(EDGES, names, strict=True):
-            self.entering.setdefault(node, []).append(rows[name])
-        self.edges = nn.ModuleDict()
-        for (node, source), name in zip(EDGES, names, strict=True):
-            edge = Edge(candidates[name], rows[name], channels // layout.partial, 1, layout)
-            self.edges[f"{node}-{source}"] = bypassed(edge, 1, layout)
+        strides = dict.fromkeys(EDGES, 1)
+        self.edges = Edges(strides, names, candidates, rows, channels, layout)
+        self.columns = self.edges.columns
 
     def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:
         (x,) = maps
         states = [State(x, gathers=mixture is not None)]
         for node in range(1, NODES):
-            edges = [self.edges[f"{node}-{source}"] for source in range(node)]
-            states.append(joined(edges, states, mixture, self.entering[node], drop_path, x))
+            states.append(self.edges.state(node, states, mixture, drop_path, x))
         return states[-1].map  # (B, C, H, W), as x
 
 

@@ -134,7 +134,7 @@ def batch_statistics(network: nn.Module) -> Iterator[None]:
     every batch, so that measurements of different candidates are comparable.
     """
     modes = {module: module.training for module in network.modules()}
-    norms = [module for module in modes if isinstance(module, nn.BatchNorm2d)]
+    norms = {m: m.track_running_stats for m in modes if isinstance(m, nn.BatchNorm2d)}
     noises = [module for module in modes if isinstance(module, Noise)]
     network.eval()
     for norm in norms:
@@ -144,8 +144,8 @@ def batch_statistics(network: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, tracks in norms.items():
+            norm.track_running_stats = tracks
         for noise in noises:
             noise.repeat(None)
         for module, training in modes.items():

@@ -26,6 +26,7 @@ from nasrun.strategies.history import History, Watchdog
 from nasrun.strategies.levels import Level
 from nasrun.streams import Streams
 from nasrun.supernet.likeliest import likeliest
+from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.relaxation import Relaxation
 from nasrun.supernet.supernet import Supernet
 from nasrun.tasks.base import ImageTask, PopulationTask, Split, Task
@@ -168,15 +169,24 @@ class SupernetStrategy(RankedStrategy):
         return self._shared_score
 
     def _shared_score(self, genotype: Genotype) -> Score:
-        supernet = self.supernet
-        if not supernet.space.has(genotype):
+        if not self.supernet.space.has(genotype):
             return Score.validation({self.task.objective: math.nan}, self.task.objective)
-        mixture = supernet.at(genotype)
-        with batch_statistics(supernet):
-            metrics = self.task.evaluate(
-                lambda x: supernet.network(x, mixture), self.validation, 8 * self.batch_size
+        return Score.validation(self.metrics_at(self.supernet.at(genotype)), self.task.objective)
+
+    def metrics_at(self, mixture: Mixture, split: Split | None = None) -> Metrics:
+        """Return the metrics of the supernet with a mixture, on validation or another split."""
+        network = self.supernet.network
+        with batch_statistics(self.supernet):
+            return self.task.evaluate(
+                lambda images: network(images, mixture),
+                self.validation if split is None else split,
+                self.measured_together,
             )
-        return Score.validation(metrics, self.task.objective)
+
+    @property
+    def measured_together(self) -> int:
+        """Images per batch of a measurement, on which batch statistics depend."""
+        return 8 * self.batch_size
 
 
 class ScoredStrategy(Strategy):

@@ -179,7 +179,7 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
         single = self.relaxation.single and not self.level.smooths  # which trains the mixture
         step = shapes.single if single else shapes.step
         own = math.ceil(self.batch_size / shapes.processes)
-        need = step(kept, own, min(8 * self.batch_size, images), self.level.graphs)
+        need = step(kept, own, min(self.measured_together, images), self.level.graphs)
         if self.curvature is None:
             return need
         return max(need, shapes.training(kept, self.curvature.images, GRAPHS))
@@ -306,7 +306,7 @@ class Differentiable(SupernetStrategy, Foreseen, Divided):
                 rows = {self.supernet.space.rows[mask[0]] for mask in masks if mask is not None}
                 compared = partial(network.compared, mixtures=mixtures, rows=rows)
                 track = self.track if len(masks) > 1 else None
-                size = batch_size or 8 * self.batch_size
+                size = batch_size or self.measured_together
                 return self.task.compare(compared, split, size, track=track)
         self.supernet.train()
         forwards = [partial(network, mixture=mixture) for mixture in mixtures]

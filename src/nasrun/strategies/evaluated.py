@@ -18,7 +18,7 @@ from nasrun.genotype import Genotype
 from nasrun.keyed import keyed
 from nasrun.score import Score
 from nasrun.spaces.decision import DecisionSpace
-from nasrun.stage import Divided, Foreseen, Metrics, Rehearsal, Step, unseen
+from nasrun.stage import Divided, Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Candidate, CandidateStrategy, from_plain, plain
 from nasrun.tasks.base import ImageTask
 
@@ -137,13 +137,8 @@ class EvaluatedSearch(CandidateStrategy, Foreseen, OnEngine, Divided):
         return min(abreast, self.together, self.num_candidates)
 
     def rehearsals(self) -> Iterator[Rehearsal]:
-        def warm_up(step: Step) -> object:
-            self.tell(step)
-            return self.evaluator.warm_up(self, 0.0)
-
-        yield Rehearsal(self.evaluator.warm_up_rounds, warm_up)
-        self.tell(unseen)
-        yield self.evaluator.rehearsal(self.space.sample(), self.num_candidates, self.together)
+        sample = self.space.sample()
+        return self.evaluator.rehearsals(self, sample, self.num_candidates, self.together)
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -113,7 +113,7 @@ class Watchdog:
     def reason(self, records: Sequence[Snapshot]) -> str | None:
         """Return why to stop after these rounds, or `None` to go on."""
         alarm = self.alarm(records) if self.on_collapse == "stop" else None
-        return alarm and f"stopped after {alarm}"
+        return None if alarm is None else f"stopped after {alarm}"
 
 
 class History:

@@ -23,16 +23,22 @@ Losses = dict[str, Tensor]
 
 
 class Level(ABC):
-    """One step of a search.
+    """One step of a search."""
 
-    `graphs` is how many forward passes wait for their gradients at the same time; a step keeps the
-    activations of all of them. `smooths` is whether weights descend the loss near the mixture, not
-    at it alone. `exact` is whether a part of the step computes in fp32 whatever the precision is.
-    """
+    @property
+    def graphs(self) -> int:
+        """How many forward passes, whose activations a step keeps, wait for their gradients."""
+        return 1
 
-    graphs: int = 1
-    smooths: bool = False
-    exact: bool = False
+    @property
+    def smooths(self) -> bool:
+        """Whether weights descend the loss near the mixture, not at it alone."""
+        return False
+
+    @property
+    def exact(self) -> bool:
+        """Whether a part of the step computes in fp32 whatever the precision is."""
+        return False
 
     @property
     def phases(self) -> tuple[tuple[float, float], ...]:
@@ -257,9 +263,18 @@ class Switched(Level):
             raise ValueError(
                 f"at={self.at}: use a share of the search, more than 0 and less than 1"
             )
-        object.__setattr__(self, "graphs", max(self.first.graphs, self.then.graphs))
-        object.__setattr__(self, "smooths", self.first.smooths or self.then.smooths)
-        object.__setattr__(self, "exact", self.first.exact or self.then.exact)
+
+    @property
+    def graphs(self) -> int:
+        return max(self.first.graphs, self.then.graphs)
+
+    @property
+    def smooths(self) -> bool:
+        return self.first.smooths or self.then.smooths
+
+    @property
+    def exact(self) -> bool:
+        return self.first.exact or self.then.exact
 
     @property
     def phases(self) -> tuple[tuple[float, float], ...]:

@@ -129,8 +129,11 @@ class Nsga2(EvaluatedSearch, PricedStrategy):
 
     def survivors(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Return the population, by front, then by crowding, without candidates that diverged."""
-        distinct = {c.genotype: c for c in reversed(candidates) if c.score.sound}
-        left = list(reversed(distinct.values()))  # the first of equal ones
+        distinct: dict[Genotype, Candidate] = {}
+        for candidate in candidates:
+            if candidate.score.sound:
+                distinct.setdefault(candidate.genotype, candidate)
+        left = list(distinct.values())
         points = [self.point(candidate) for candidate in left]
         kept: list[Candidate] = []
         for front in fronts(points):

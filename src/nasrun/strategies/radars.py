@@ -20,6 +20,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import Tensor
 
 from nasrun.budget import MEMORY
 from nasrun.context import Context
@@ -188,6 +189,7 @@ class Radars(SupernetStrategy, Foreseen):
 
     def _prune(self, cycle: int) -> None:
         """Begin to exploit the likeliest subspace that fits, and halve the choices alive."""
+        self._remember()
         kept, need = self._subspace(self.most)
         self._narrow(kept)
         plain = {name: list(row) for name, row in kept.items()}
@@ -208,10 +210,8 @@ class Radars(SupernetStrategy, Foreseen):
         )
 
     def _marginals(self) -> dict[str, dict[str, float]]:
-        """The probability with which the controller draws each choice alive."""
-        with below("explore.controller"):
-            table = self.explore.controller.marginals()
-        self.seen = torch.where(self.explore.controller.alive, table, self.seen)
+        """Return the probability with which the controller draws each choice alive."""
+        table = self._table()
         alive = self.explore.alive()
         return {
             decision.name: {
@@ -221,6 +221,15 @@ class Radars(SupernetStrategy, Foreseen):
             }
             for row, decision in enumerate(self.space.decisions)
         }
+
+    def _table(self) -> Tensor:
+        """Return the controller's probabilities, (decisions, choices)."""
+        with below("explore.controller"):
+            return self.explore.controller.marginals()
+
+    def _remember(self) -> None:
+        """Keep the probabilities of choices alive; `readmit` chooses among the pruned by them."""
+        self.seen = torch.where(self.explore.controller.alive, self._table(), self.seen)
 
     def _narrow(self, kept: Kept) -> None:
         """Leave alive the choices kept, and the likeliest others up to half of those alive."""
@@ -238,6 +247,7 @@ class Radars(SupernetStrategy, Foreseen):
     def _return(self) -> None:
         """Feed back the results of exploiting, or else prune by half; then re-admit choices."""
         if self.exploit is None:
+            self._remember()
             self._narrow(self._subspace(most=1)[0])  # of what is left, one network has to fit
         else:
             self._feed_back(self.exploit)

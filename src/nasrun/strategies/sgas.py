@@ -70,7 +70,8 @@ class Greedy(SupernetStrategy, Foreseen):
         return self.inner.rounds
 
     def begin(self, context: Context[SupernetSpace, ImageTask]) -> None:
-        self.space, self.task = space, _ = context.space, context.task
+        space = context.space
+        self.space, self.task = space, context.task
         self.streams = context.streams
         self.past, self.decisions = [], []
         self._grow()  # back to the first batch size, if an earlier search changed it

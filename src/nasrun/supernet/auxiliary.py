@@ -17,6 +17,7 @@ class AuxiliaryHead(nn.Module):
     def __init__(self, channels: int, outputs: int, imagenet: bool) -> None:
         super().__init__()
         self.pool = nn.AvgPool2d(5, stride=2 if imagenet else 3, count_include_pad=False)
+        self.least = 7 if imagenet else 8  # side from which the pooled map has 2 pixels or more
         self.small_pool = nn.AdaptiveAvgPool2d(2)
         self.features = nn.Sequential(
             nn.Conv2d(channels, 128, 1, bias=False),
@@ -30,6 +31,6 @@ class AuxiliaryHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(x)
-        pooled = self.pool(x) if min(x.shape[2:]) >= 8 - (self.pool.stride == 2) else None
-        x = self.features(self.small_pool(x) if pooled is None else pooled)
+        pool = self.pool if min(x.shape[2:]) >= self.least else self.small_pool
+        x = self.features(pool(x))
         return self.classifier(x.mean(dim=(2, 3)))

@@ -103,9 +103,9 @@ class Supernet(nn.Module):
         """Return the current weights of all candidates, decided rows one-hot.
 
         `sampled` chooses a sample or the mean of the relaxation; `None` samples in training mode.
-        `without=(decision, choice)` sets one candidate's weight to zero and leaves the others as
-        they are, without normalising again (DARTS-PT). `weights` (decisions, choices) replaces the
-        relaxation's weights.
+        `without=(decision, choice)` takes one candidate out and leaves the weights as they are,
+        without normalising again (DARTS-PT); so does the row, from which a partial edge weights its
+        bypass. `weights` (decisions, choices) replaces the relaxation's weights.
         """
         relaxed = Weights(weights) if weights is not None else self._relaxed(sampled)
         only = relaxed.chosen

@@ -224,7 +224,7 @@ class Classification(ImageTask):
         own = sum(each.double() for each in torch.stack([*sums]).cpu()) if sums else None
         totals = sum(found for found in world.together(own) if found is not None)
         assert isinstance(totals, Tensor)
-        names = ("loss", "accuracy", "top5_accuracy")[: 2 + (self.outputs > 5)]
+        names = ["loss", "accuracy", *(["top5_accuracy"] if self.outputs > 5 else [])]
         means = (totals[:, 1:] / totals[:, :1]).tolist()
         return [dict(zip(names, row, strict=False)) for row in means]
 

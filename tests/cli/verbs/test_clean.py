@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from nasrun.runs.run import Run
 
 STATES = {
@@ -68,13 +70,15 @@ def test_an_unfinished_stage_keeps_its_state(nasrun, finished):
     assert not [name for name in gone if name.startswith(("search", "retrain/magnitude"))]
 
 
-def test_the_members_of_a_population_go_with_the_state_that_names_them(nasrun, finished):
-    (finished / "search/members/001").mkdir(parents=True)
-    (finished / "search/members/001/00.pt").write_bytes(bytes(2**20))
+@pytest.mark.parametrize("folder", ["members", "trials"])
+def test_the_networks_of_a_population_go_with_the_state_that_names_them(nasrun, finished, folder):
+    kept = finished / "search" / folder / "001/00.pt"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(bytes(2**20))
     assert nasrun("clean", "yes=true").status == 0
-    assert (finished / "search/members/001/00.pt").exists()
+    assert kept.exists()
     assert nasrun("clean", "search=true", "yes=true").status == 0
-    assert not (finished / "search/members").exists()
+    assert not (finished / "search" / folder).exists()
 
 
 def test_a_run_that_another_works_on_is_left_alone_and_the_others_are_cleaned(nasrun, finished):
