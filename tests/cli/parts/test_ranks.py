@@ -5,6 +5,9 @@ import math
 
 import pytest
 
+from nasrun.analysis.scorers import refuse_trained_first
+from nasrun.evaluators.base import Evaluator
+
 SMALL = ["width=2", "depth=3", "images=64", "dataset.size=8", "budget.threads=1"]
 SMALL += ["budget.device=cpu"]
 FEW = ["count=5", "top=2", "resamples=5"]
@@ -206,3 +209,17 @@ def test_a_table_of_a_folded_space_knows_what_is_drawn():
     known = {entry_of(space, each): place / 10 for place, each in enumerate(drawn)}
     found = Sample(space, 0, None, None).truth(drawn, known)
     assert found == {space.render(each): known[entry_of(space, each)] for each in drawn}
+
+
+def test_an_evaluator_of_the_users_that_trains_first_is_refused():
+    class Sharing(Evaluator):
+        warm_up_rounds = 3
+
+        def begin(self, context): ...
+
+        def __call__(self, genotype): ...
+
+    with pytest.raises(ValueError, match="evaluator=sharing: trains a supernet first"):
+        refuse_trained_first("evaluator=sharing", Sharing())
+    Sharing.warm_up_rounds = 0
+    refuse_trained_first("evaluator=sharing", Sharing())
