@@ -325,6 +325,16 @@ def named(path):
             yield from (each.id for each in node.targets if isinstance(each, ast.Name))
 
 
+def test_a_function_says_what_it_does_and_a_property_what_it_is():
+    nouns = {"The", "A", "An", "All", "ValueError"}
+    for path in FILES:
+        for node in nodes(path):
+            text = ast.get_docstring(node) if isinstance(node, ast.FunctionDef) else None
+            if text and not any("property" in ast.unparse(each) for each in node.decorator_list):
+                first = text.split()[0].rstrip(",")
+                assert first.isalpha() and first.istitle() and first not in nouns, (path, text)
+
+
 SAME = {"Edges", "Probabilities"}
 """Short names of one type each, that two files each spell out for themselves."""
 

@@ -111,7 +111,7 @@ def _run_jobs(
 
 
 def _of_sweeper(sweeper: Mapping[str, Any], typed: Sequence[str]) -> list[str]:
-    """The overrides that a sweeper which judges needs, without those that are typed."""
+    """Return the overrides that a sweeper which judges needs, without those that are typed."""
     from nasrun.config import key_of
 
     given = {key_of(override) for override in typed}
@@ -181,7 +181,7 @@ class Sweep:
         return "/".join(self.journal.parts[-3:-1])
 
     def records(self) -> list[dict[str, Any]]:
-        """The records of its jobs."""
+        """Return the records of its jobs."""
         from nasrun.files import read_lines
 
         return [each for each in read_lines(self.journal) if each.get("sweep") == self.mark]
@@ -205,7 +205,7 @@ class Axis:
 
     @classmethod
     def of(cls, override: str) -> Axis:
-        """The axis of an override; ValueError if it has no values."""
+        """Return the axis of an override; ValueError if it has no values."""
         read = parsed(override)
         if not read.is_sweep_override():
             return cls(override, (_as_job(read, override),))
@@ -222,7 +222,7 @@ class Axis:
 
 
 def _all(axes: Sequence[Axis]) -> Iterator[Combination]:
-    """All combinations of values."""
+    """Return all combinations of values."""
     for axis in axes:
         if not axis.values:
             raise ValueError(
@@ -233,7 +233,7 @@ def _all(axes: Sequence[Axis]) -> Iterator[Combination]:
 
 
 def _some(axes: Sequence[Axis]) -> Iterator[Combination]:
-    """All first values, then each other value of one axis with them; of a range only the last."""
+    """Return all first values, then each other value of one axis with them; of a range the last."""
     axes = [axis for axis in axes if axis.values]
     first = tuple(axis.values[0] for axis in axes)
     yield first
@@ -266,7 +266,7 @@ def _judges(sweeper: Mapping[str, Any]) -> bool:
 
 
 def _named_folder(line: Line) -> str | None:
-    """The folder that is typed for a sweep, `None` if none is."""
+    """Return the folder that is typed for a sweep, `None` if none is."""
     from nasrun.config import hydra_options, key_of
 
     if FOLDER not in map(key_of, line.split()[1]):
@@ -276,7 +276,7 @@ def _named_folder(line: Line) -> str | None:
 
 
 def _folder(outputs: Path, named: str | None) -> Path:
-    """The folder of a new sweep: the one that is named, otherwise one that no other sweep has."""
+    """Return the folder of a new sweep: the one that is named, else one that no other sweep has."""
     from nasrun.config import at_home
     from nasrun.runs.run import Run
 
@@ -310,7 +310,7 @@ def _remove_empty(folders: Sequence[Path], last: Path) -> None:
 
 
 def _without_globs(overrides: Sequence[str], folders: Sequence[Path]) -> list[str]:
-    """The overrides, each glob as `strategy=glob(snas*)` replaced by the options that match."""
+    """Return the overrides, each glob like `strategy=glob(snas*)` replaced by what matches it."""
     from hydra.core.override_parser.types import Glob
 
     from nasrun.config import options

@@ -78,7 +78,7 @@ class Frame:
     experiment: Any = None
 
     def check(self) -> None:
-        """ValueError for a value that no choice of groups can use."""
+        """Raise ValueError for a value that no choice of groups can use."""
         least = {"seed": 0, "rounds": 1, "width": 2, "depth": 3, "batch_size": 2, "epochs": 1}
         refuse_below(self, **least)
         for key in least:

@@ -44,7 +44,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def signature(path: str) -> Signature | None:
-    """The signature of a class or function, `None` if the module of the path does not define it.
+    """Return the signature of a class or function, `None` if its module does not define it.
 
     What the `__init__.py` of a package imports from its own modules counts as defined there.
     """
@@ -69,7 +69,7 @@ def _signature_now(path: str) -> Signature | None:
 
 @cache
 def instance(path: str) -> Instance:
-    """The kind of the objects of a class; its path may name a module that imports it."""
+    """Return the kind of the objects of a class; its path may name a module that imports it."""
     found = find(path)
     assert found is not None, path
     return Instance(found[0].path_of(found[1]))
@@ -112,7 +112,7 @@ def _of_class(module: Module, node: ast.ClassDef) -> ClassSignature:
 def _line(
     module: Module, node: ast.ClassDef
 ) -> Iterator[tuple[str, tuple[Module, ast.ClassDef] | None]]:
-    """A class and its bases, depth first, each with its source, `None` if that is not read."""
+    """Yield a class and its bases, depth first, each with its source, `None` if it is not read."""
     yield module.path_of(node), (module, node)
     for base in node.bases:
         named = base.value if isinstance(base, ast.Subscript) else base
@@ -133,7 +133,7 @@ def _is_dataclass(module: Module, node: ast.ClassDef) -> bool:
 
 
 def _fields(module: Module, node: ast.ClassDef) -> Iterator[tuple[str, Parameter]]:
-    """The fields of a dataclass that its constructor takes."""
+    """Yield the fields of a dataclass that its constructor takes."""
     for line in node.body:
         if not isinstance(line, ast.AnnAssign) or not isinstance(line.target, ast.Name):
             continue
@@ -156,7 +156,7 @@ def _fields(module: Module, node: ast.ClassDef) -> Iterator[tuple[str, Parameter
 def _arguments(
     module: Module, node: Function, *, bound: bool = False
 ) -> tuple[dict[str, Parameter], bool]:
-    """The parameters of a function, without `self` if `bound`, and whether it has `**kwargs`."""
+    """Return a function's parameters, without `self` if `bound`, and whether it has `**kwargs`."""
     found = node.args
     positional = [*found.posonlyargs, *found.args]
     defaults = [None] * (len(positional) - len(found.defaults)) + list(found.defaults)
@@ -173,7 +173,7 @@ def _arguments(
 
 
 def _kind(node: ast.expr, module: Module, depth: int = 20) -> Kind:
-    """The kind of values that an annotation admits."""
+    """Return the kind of values that an annotation admits."""
     if depth == 0:
         return Anything()
     if isinstance(node, ast.Constant):
@@ -205,7 +205,7 @@ def _kind(node: ast.expr, module: Module, depth: int = 20) -> Kind:
 
 
 def _of_parts(path: str, parts: list[ast.expr], module: Module, depth: int) -> Kind:
-    """The kind of a generic type with these parameters, which may be none."""
+    """Return the kind of a generic type with these parameters, which may be none."""
     name = path.rpartition(".")[2] if _is_generic(path) else ""
     if name == "Literal":
         return Words(tuple(part.value for part in parts if isinstance(part, ast.Constant)))

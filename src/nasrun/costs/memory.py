@@ -38,7 +38,7 @@ class Additive:
     each: Mapping[str, Mapping[str, int]]
 
     def of(self, kept: Mapping[str, Sequence[str]]) -> int:
-        """The bytes of a subspace."""
+        """Return the bytes of a subspace."""
         return self.base + sum(
             self.each[name][choice] for name, choices in kept.items() for choice in choices
         )
@@ -85,7 +85,7 @@ class Shapes:
         *,
         exact: bool = False,
     ) -> Shapes:
-        """The shapes of a search on the images of a task, with this optimizer of the weights.
+        """Return the shapes of a search on the images of a task, with this optimizer of weights.
 
         `exact` is whether a step computes in fp32 whatever the budget's precision is.
         """
@@ -101,7 +101,7 @@ class Shapes:
         )
 
     def active(self, kept: Mapping[str, Sequence[str]]) -> Active:
-        """The columns of these choices; a decision that is not named has all its columns."""
+        """Return the columns of these choices; a decision that is not named has all its columns."""
         return tuple(
             tuple(
                 column
@@ -112,7 +112,7 @@ class Shapes:
         )
 
     def weight_bytes(self, kept: Mapping[str, Sequence[str]]) -> int:
-        """The parameters of a subspace and their optimizer's state, without gradients."""
+        """Return the parameters of a subspace and their optimizer's state, without gradients."""
         with META:
             network = self.space.restrict(_tuples(kept)).network(
                 inputs=self.inputs, outputs=self.outputs, layout=self.layout
@@ -121,7 +121,7 @@ class Shapes:
         return round(4 * numbers * (1 + self.slots))
 
     def training(self, kept: Mapping[str, Sequence[str]], batch_size: int, graphs: int = 1) -> int:
-        """The peak of one training step on this subspace, its weights included.
+        """Return the peak of one training step on this subspace, its weights included.
 
         `graphs` forward passes are alive before the first gradient is computed.
         """
@@ -138,7 +138,7 @@ class Shapes:
         return self.weight_bytes(kept) + ledger.most
 
     def evaluation(self, kept: Mapping[str, Sequence[str]], batch_size: int) -> int:
-        """The peak of measuring this subspace, its weights included."""
+        """Return the peak of measuring this subspace, its weights included."""
         active = self.active(kept)
         ledger = Ledger(self._given, self._results)
         with batch_statistics(self.network), torch.no_grad(), ledger:
@@ -153,14 +153,14 @@ class Shapes:
         test_batch: int,
         graphs: int = 1,
     ) -> int:
-        """The peak of training and measuring this subspace."""
+        """Return the peak of training and measuring this subspace."""
         training = self.training(kept, batch_size, graphs)
         return max(training, self.evaluation(kept, test_batch))
 
     def single(
         self, kept: Mapping[str, Sequence[str]], batch_size: int, test_batch: int, graphs: int = 1
     ) -> int:
-        """The peak if a training step runs one choice per decision, the one that adds most.
+        """Return the peak if a training step runs one choice per decision, the one that adds most.
 
         The weights of all choices are kept, and measuring runs all choices.
         """
@@ -176,12 +176,12 @@ class Shapes:
         return max(training, self.evaluation(kept, test_batch))
 
     def largest(self, batch_size: int) -> Genotype:
-        """The network whose choices add most to a training step."""
+        """Return the network whose choices add most to a training step."""
         each = self.additive(batch_size).each
         return self.space.cheapest(lambda name, choice: -each[name][choice])
 
     def additive(self, batch_size: int, graphs: int = 1) -> Additive:
-        """The bytes that a choice adds to a step: activations, weight, gradient, optimizer state.
+        """Return what a choice adds to a step: activations, weights, gradients, optimizer state.
 
         The input of a layer is kept once however many choices read it, so it belongs to the base;
         the first two choices show whether they share it. `training` is larger than the sum by the
@@ -211,7 +211,7 @@ class Shapes:
         return Additive(base + shared, each)
 
     def _kept(self, active: Active, batch_size: int, graphs: int) -> int:
-        """The activations kept by forward passes, with weights, gradients and optimizer state."""
+        """Return the bytes of kept activations, with weights, gradients and optimizer state."""
         weights = torch.empty(len(active), self.space.width, device=META, dtype=self.type)
         weights.requires_grad_()
         ledger = Ledger(self._weights, self._results)
@@ -241,7 +241,7 @@ def network_bytes(
     optimizer: OptimizerFactory,
     averaged: bool = False,
 ) -> int:
-    """The peak of training and measuring one network, by shapes, its weights included.
+    """Return the peak of training and measuring one network, by shapes, its weights included.
 
     The default `layout` is that of the space. An `averaged` network is kept twice.
     """
@@ -270,7 +270,7 @@ def network_bytes(
 
 
 def activation_bytes(network: ImageClassifier, inputs: int, size: int) -> int:
-    """The bytes that training on one square image keeps for the backward pass, in fp32.
+    """Return the bytes that training on one square image keeps for the backward pass, in fp32.
 
     `inputs` is the number of channels, `size` the side in pixels. The network is moved to the meta
     device.
@@ -283,7 +283,7 @@ def activation_bytes(network: ImageClassifier, inputs: int, size: int) -> int:
 
 
 def _number(budget: Budget) -> torch.dtype:
-    """The type of activations."""
+    """Return the type of activations."""
     return torch.bfloat16 if budget.resolved["precision"] == "bf16" else torch.float32
 
 

@@ -52,14 +52,14 @@ class Downloaded(TensorDataset):
 
     @abstractmethod
     def load(self, folder: Path, *, test: bool, download: bool) -> Any:
-        """The torchvision set of this part."""
+        """Return the torchvision set of this part."""
 
     @abstractmethod
     def unpack(self, loaded: Any) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-        """The images (N, 3, 32, 32) uint8, labels (N,) int64 and class names of what was loaded."""
+        """Return images (N, 3, 32, 32) uint8, labels (N,) int64 and class names."""
 
     def folder(self) -> Path:
-        """The folder of the files."""
+        """Return the folder of the files."""
         return place(str(cache_folder() / self.release.name) if self.root is None else self.root)
 
     def check(self) -> None:
@@ -80,7 +80,7 @@ class Downloaded(TensorDataset):
             self._read(test=True)
 
     def contents(self) -> Contents | None:
-        """The files of class folders; `None` for downloaded files, which are the published ones."""
+        """Return the files of class folders; `None` for downloads, whose files are published."""
         return self.layout.contents() if self._in_class_folders() else None
 
     def stored(self, *, test: bool) -> Stored:

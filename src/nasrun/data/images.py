@@ -26,7 +26,7 @@ TEST_SEED = 0  # holds the test images out, whatever split_seed: no run trains o
 
 
 def cache_folder() -> Path:
-    """The folder of downloads and decoded images: $NASRUN_CACHE, otherwise ~/.cache/nasrun."""
+    """Return the folder of downloads and decoded images: $NASRUN_CACHE, else ~/.cache/nasrun."""
     named = os.environ.get("NASRUN_CACHE")
     try:
         return Path(named or "~/.cache/nasrun").expanduser()
@@ -78,11 +78,11 @@ class TensorDataset(Dataset):
 
     @abstractmethod
     def stored(self, *, test: bool) -> Stored:
-        """The test images, or all others; reading one of them does not read the other."""
+        """Return the test images, or all others; reading one of them does not read the other."""
 
     @abstractmethod
     def describe(self) -> Facts:
-        """The facts, computed anew."""
+        """Return the facts, computed anew."""
 
     @cached_property
     def _facts(self) -> Facts:
@@ -114,7 +114,7 @@ class TensorDataset(Dataset):
         return len(self.stored(test=True).labels)
 
     def training(self) -> dict[Part, tuple[Tensor, Tensor]]:
-        """The uint8 images and the labels of the train part and of the validation part."""
+        """Return the uint8 images and the labels of the train part and of the validation part."""
         stored, (train, validation) = self.stored(test=False), self.division
         chosen = in_stored_order(train, validation)
         pixels = stored.pixels(chosen)
@@ -128,12 +128,12 @@ class TensorDataset(Dataset):
 
 
 def in_stored_order(train: Tensor, validation: Tensor) -> Tensor:
-    """The sorted indices of all training images, so that one cache serves each division."""
+    """Return the sorted indices of all training images, so that one cache serves each division."""
     return torch.cat([train, validation]).sort().values
 
 
 def in_test_order(labels: Tensor) -> Tensor:
-    """The indices of all test images, shuffled: class by class, a batch would have one class."""
+    """Return the indices of all test images, shuffled: else a batch would have one class."""
     (shuffled,) = stratified(labels, [len(labels)], TEST_SEED)
     return shuffled
 
@@ -161,7 +161,7 @@ class Embedded(TensorDataset):
 
     @abstractmethod
     def read(self) -> tuple[Tensor, Tensor]:
-        """All images (N, 1, H, W) uint8 and labels (N,) int64, in the order of the package.
+        """Return all images (N, 1, H, W) uint8 and labels (N,) int64, in the order of the package.
 
         Whoever asks shares them, so they are never changed.
         """

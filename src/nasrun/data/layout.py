@@ -56,13 +56,13 @@ class FolderLayout:
     held: str | None
 
     def labelled(self, split_seed: int) -> Labelled:
-        """The training images, to be divided by the names of their files."""
+        """Return the training images, to be divided by the names of their files."""
         names = [name.removeprefix(self.within) for name in self.training.files]
         own = draws(names, f"validation {split_seed}")
         return Labelled(self.training.labels, self.classes, self.aside, own)
 
     def contents(self) -> Contents:
-        """The names and sizes of all images."""
+        """Return the names and sizes of all images."""
         files = self.training + self.test
         return Contents(dict(zip(files.files, files.sizes, strict=True)))
 
@@ -74,7 +74,7 @@ def refuse_fraction(test: float | None) -> None:
 
 
 def place(root: str) -> Path:
-    """The absolute path of the folder that a root names."""
+    """Return the absolute path of the folder that a root names."""
     return Path(os.path.abspath(Path(root).expanduser()))
 
 
@@ -188,7 +188,7 @@ def _unlabelled(part: Path, train: Path) -> bool:
 
 
 def _named(folders: Sequence[str], names: Sequence[str]) -> str | None:
-    """The folder with one of these names, in any case."""
+    """Return the folder with one of these names, in any case."""
     found = [name for name in folders if name.casefold() in names]
     if len(found) > 1:
         raise Wrong(f"both {found[0]} and {found[1]} are there; keep one of them")
@@ -196,7 +196,7 @@ def _named(folders: Sequence[str], names: Sequence[str]) -> str | None:
 
 
 def _advice(folder: Path, train: str | None) -> str:
-    """The advice for a folder with fewer than two classes."""
+    """Return the advice for a folder with fewer than two classes."""
     top = folders(folder)
     if train is None and len(top) == 1 and len(folders(folder / top[0])) > 1:
         return f"give dataset.root={shown(folder / top[0])}"
@@ -254,7 +254,7 @@ def _refuse_parts_in_names(classes: Sequence[str]) -> None:
 
 
 def _parts_in(name: str) -> Iterator[tuple[Sequence[str], str]]:
-    """The parts that a name begins or ends with as a separate word, each with the rest of it."""
+    """Yield the parts that a name begins or ends with as a separate word, each with the rest."""
     folded = name.casefold()
     for part in (TRAIN, VALIDATION, TEST, OTHERS):
         for word in part:

@@ -89,7 +89,7 @@ def entropy(feature: Tensor) -> float:
 
 
 def nearness(before: Tensor, after: Tensor) -> float:
-    """2 - sigma - 1 / sigma: largest where the Jacobian's spectral norm sigma is 1.
+    """Return 2 - sigma - 1 / sigma: largest where the Jacobian's spectral norm sigma is 1.
 
     Random signs g, backpropagated, give J^T g; the mean of (J^T g) g^T over images and pixels
     estimates the Jacobian of a pixel's channels. A step that changes nothing gets minus infinity.

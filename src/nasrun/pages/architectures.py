@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 from nasrun.config import build
@@ -15,7 +14,7 @@ from nasrun.genotype import Genotype, fingerprint
 from nasrun.pages.entrants import RANDOM, Entrant
 from nasrun.pictures.cells import FAMILIES, family_of
 from nasrun.pictures.graph import FLOW, OUTPUT, Arc, Graph
-from nasrun.pictures.layered import Box, Drawing, Route, layout
+from nasrun.pictures.layered import XY, Box, Drawing, Route, layout
 from nasrun.runs.groups import Seeded
 
 INCH = 96.0
@@ -175,16 +174,20 @@ def _words(name: str, graph: Graph) -> str:
 
 
 def _edge(route: Route, top: float) -> EdgePicture:
-    """Straight and curved pieces in turn; the curves begin and end horizontally."""
-    points = [(MARGIN + INCH * x, top + INCH * y) for x, y in route.points]
-    path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
-    for number, ((x0, y0), (x1, y1)) in enumerate(pairwise(points)):
-        if number % 2:
-            middle = (x0 + x1) / 2
-            path += f"C{middle:.1f} {y0:.1f} {middle:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
-        elif x1 > x0:
-            path += f"H{x1:.1f}"
-    x, y = points[-1]
+    """Return the picture of an edge: its line and its arrow as paths of SVG."""
+
+    def placed(point: XY) -> XY:
+        return MARGIN + INCH * point[0], top + INCH * point[1]
+
+    x, y = placed(route.points[0])
+    path = f"M{x:.1f} {y:.1f}"
+    for start, end, curved in route.pieces():
+        (x0, y0), (x, y) = placed(start), placed(end)
+        if curved:
+            middle = (x0 + x) / 2
+            path += f"C{middle:.1f} {y0:.1f} {middle:.1f} {y:.1f} {x:.1f} {y:.1f}"
+        else:
+            path += f"H{x:.1f}"
     arrow = f"M{x:.1f} {y:.1f}l{-ARROW:g} {-ARROW / 2:g}v{ARROW:g}z"
     return EdgePicture(path, arrow, _classes(route.edge[2]))
 

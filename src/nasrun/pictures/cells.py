@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -172,7 +171,7 @@ def _draw_edge(axes: Axes, route: Route, x: float, y: float) -> None:
     _, _, operation = route.edge
     colour = family_of(operation).colour if operation else CONCATENATION
     zorder = 2 if operation else 1
-    curve = _curve([(x + px, y + py) for px, py in route.points])
+    curve = _curve(route, x, y)
     arrow = FancyArrowPatch(
         path=curve,
         arrowstyle="-|>,head_length=4.5,head_width=2.2",
@@ -193,20 +192,20 @@ def _draw_edge(axes: Axes, route: Route, x: float, y: float) -> None:
         _write(axes, label.x, label.y, operation, LABEL_FONT)
 
 
-def _curve(points: Sequence[tuple[float, float]]) -> MatplotlibPath:
-    """Straight and curved pieces in turn; the curves begin and end horizontally."""
+def _curve(route: Route, x: float, y: float) -> MatplotlibPath:
+    """Return the line of an edge, moved to the right and down."""
     from matplotlib.path import Path as MatplotlibPath
 
-    vertices, codes = [points[0]], [MatplotlibPath.MOVETO]
-    for number, ((x0, y0), (x1, y1)) in enumerate(pairwise(points)):
-        if number % 2:
+    vertices, codes = [route.points[0]], [MatplotlibPath.MOVETO]
+    for (x0, y0), (x1, y1), curved in route.pieces():
+        if curved:
             middle = (x0 + x1) / 2
             vertices += [(middle, y0), (middle, y1), (x1, y1)]
             codes += [MatplotlibPath.CURVE4] * 3
-        elif x1 > x0:
+        else:
             vertices.append((x1, y1))
             codes.append(MatplotlibPath.LINETO)
-    return MatplotlibPath(vertices, codes)
+    return MatplotlibPath([(x + px, y + py) for px, py in vertices], codes)
 
 
 def _draw_node(axes: Axes, name: str, box: Box, graph: Graph) -> None:

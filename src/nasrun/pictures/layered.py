@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, combinations, pairwise
 from statistics import fmean
@@ -23,6 +23,8 @@ NODE_HEIGHT, LABEL_HEIGHT, LANE_HEIGHT = 0.34, 0.23, 0.04
 ROW_GAP, PORT_STEP, LEAD = 0.12, 0.085, 0.1
 CURVE_WIDTH, CURVE_STEEPNESS = 0.18, 0.2
 
+XY = tuple[float, float]
+"""A point (x, y), in inches; y grows downwards."""
 SWEEPS = 20
 """The passes over all ranks, more than the largest cells need."""
 
@@ -37,7 +39,7 @@ class Box:
     height: float
 
     def moved(self, x: float, y: float) -> Box:
-        """The same box, further to the right and down."""
+        """Return the same box, further to the right and down."""
         return Box(self.x + x, self.y + y, self.width, self.height)
 
 
@@ -49,8 +51,18 @@ class Route:
     """
 
     edge: Arc
-    points: tuple[tuple[float, float], ...]
+    points: tuple[XY, ...]
     label: Box | None
+
+    def pieces(self) -> Iterator[tuple[XY, XY, bool]]:
+        """Yield each piece: start, end, and whether it is curved; straight ones of no length not.
+
+        Curves begin and end horizontally.
+        """
+        for number, (start, end) in enumerate(pairwise(self.points)):
+            curved = number % 2 == 1
+            if curved or end[0] > start[0]:
+                yield start, end, curved
 
 
 @dataclass(frozen=True)
@@ -111,12 +123,12 @@ def _node_size(graph: Graph, name: str) -> tuple[float, float]:
 
 
 def text_width(text: str, size: float) -> float:
-    """The width in inches, estimated: an SVG may be shown in any sans-serif font."""
+    """Return the width in inches, estimated: an SVG may be shown in any sans-serif font."""
     return 0.61 * size / 72 * len(text)
 
 
 def _chain(edge: Arc, stops: Mapping[str, _Stop]) -> list[_Stop]:
-    """The linked stops of an edge: source, lanes, the label next to the target, target."""
+    """Return the linked stops of an edge: source, lanes, the label next to the target, target."""
     source, target, operation = edge
     lanes = [
         _Stop(rank, 0, LANE_HEIGHT) for rank in range(stops[source].rank + 1, stops[target].rank)
@@ -180,12 +192,12 @@ def _swap_neighbours(rank: list[_Stop]) -> bool:
 
 
 def _crossings(ranks: list[list[_Stop]]) -> int:
-    """The number of crossings, each counted once on either side of a rank."""
+    """Return the number of crossings, each counted once on either side of a rank."""
     return sum(_crossings_of(*pair) for rank in ranks for pair in combinations(rank, 2))
 
 
 def _crossings_of(upper: _Stop, lower: _Stop) -> int:
-    """The number of crossings of the edges of two stops if one is above the other."""
+    """Return the number of crossings of the edges of two stops if one is above the other."""
     return sum(
         one.y > other.y
         for ones, others in ((upper.before, lower.before), (upper.after, lower.after))
@@ -237,7 +249,7 @@ class _Room:
 
 
 def _distance(upper: _Stop, lower: _Stop) -> float:
-    """The least distance between the centres of two stops."""
+    """Return the least distance between the centres of two stops."""
     return (upper.height + lower.height) / 2 + ROW_GAP
 
 
@@ -284,7 +296,7 @@ def _route(edge: Arc, chain: list[_Stop]) -> Route:
 
 
 def _port(node: _Stop, lanes: list[_Stop], lane: _Stop) -> float:
-    """The height at which an edge meets a node; the edges are spread in the order of the lanes."""
+    """Return the height at which an edge meets a node; edges are spread in the order of lanes."""
     step = min(PORT_STEP, 0.7 * node.height / len(lanes))
     position = sorted(lanes, key=lambda stop: stop.y).index(lane)
     return node.y + step * (position - (len(lanes) - 1) / 2)

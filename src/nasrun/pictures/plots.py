@@ -70,7 +70,7 @@ FATES = {True: COLOURS[0], False: COLOURS[5]}
 
 
 def _lost(scores: Mapping[str, float], scale: float) -> list[float]:
-    """The distance of each score from the best one; infinite for a score that is not finite."""
+    """Return the distance of each score from the best one; infinite where it is not finite."""
     best = max((score for score in scores.values() if math.isfinite(score)), default=0.0)
     return [
         scale * (best - score) if math.isfinite(score) else math.inf for score in scores.values()

@@ -44,7 +44,7 @@ class Selector(Stage):
         """Raise ValueError if the strategy, begun but not searched, cannot be selected from."""
 
     def check_data(self, task: Any) -> None:
-        """ValueError if the task, which has begun, has fewer images than the settings ask for."""
+        """Raise ValueError if the task, which has begun, has too few images for the settings."""
 
     def rehearse(self, context: AnyContext, strategy: Strategy) -> Iterable[Rehearsal]:
         """Return rehearsals of the selection; the begun strategy cannot be used afterwards."""

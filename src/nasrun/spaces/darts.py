@@ -22,19 +22,19 @@ from nasrun.spaces.stems import stem
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.supernet.auxiliary import AuxiliaryHead
 from nasrun.supernet.edge import check_operations
-from nasrun.supernet.edges import Edges
+from nasrun.supernet.edges import CellEdges
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.region import Maps, Probability, Region
 from nasrun.supernet.stacked import StackedNetwork, States
 
 
 def edges_of(nodes: int) -> list[tuple[int, int]]:
-    """The edges (node, source) of a cell, node-major; sources 0 and 1 are the cell's inputs."""
+    """Return the edges (node, source) of a cell, node-major; sources 0 and 1 are its inputs."""
     return [(node, source) for node in range(INPUTS, INPUTS + nodes) for source in range(node)]
 
 
 def nodes_of(count: int) -> tuple[int, ...]:
-    """The numbers of the first `count` intermediate nodes."""
+    """Return the numbers of the first `count` intermediate nodes."""
     return tuple(range(INPUTS, INPUTS + count))
 
 
@@ -262,7 +262,7 @@ class Cell(Region):
         ends = edges_of(nodes)
         names = [f"{kind}/{node}-{source}" for node, source in ends]
         strides = {(node, source): self.stride if source < INPUTS else 1 for node, source in ends}
-        self.edges = Edges(strides, names, candidates, rows, channels, layout)
+        self.edges = CellEdges(strides, names, candidates, rows, channels, layout)
         self.columns = self.edges.columns
 
     def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:

@@ -14,7 +14,7 @@ from nasrun.spaces.morph_layers import Chain, ChainLayer, Skip
 
 
 def edit_distance(one: Chain, other: Chain, lam: float) -> float:
-    """d = D_layers + lam D_skips; symmetric, and 0 for a chain and itself."""
+    """Return d = D_layers + lam D_skips; symmetric, and 0 for a chain and itself."""
     return layers_distance(one.layers, other.layers) + lam * skips_distance(one.skips, other.skips)
 
 
@@ -55,7 +55,7 @@ def skips_distance(ones: tuple[Skip, ...], others: tuple[Skip, ...]) -> float:
 
 
 def skip_distance(one: Skip, other: Skip) -> float:
-    """(|u - u'| + |s - s'|) / (max(u, u') + max(s, s')): u is the source's place, s the span.
+    """Return (|u - u'| + |s - s'|) / (max(u, u') + max(s, s')), u the source's place, s the span.
 
     A sum and a concatenation have the distance 1.
     """

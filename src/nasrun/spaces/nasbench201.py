@@ -26,7 +26,7 @@ from nasrun.spaces.notation.nasbench import EDGES, NODES
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.supernet.auxiliary import AuxiliaryHead
 from nasrun.supernet.edge import check_operations
-from nasrun.supernet.edges import Edges
+from nasrun.supernet.edges import CellEdges
 from nasrun.supernet.mixture import Mixture
 from nasrun.supernet.region import Maps, Probability, Region
 from nasrun.supernet.stacked import StackedNetwork, States
@@ -179,7 +179,7 @@ class StagedCell(Region):
         super().__init__()
         names = [f"cell/{node}-{source}" for node, source in EDGES]
         strides = dict.fromkeys(EDGES, 1)
-        self.edges = Edges(strides, names, candidates, rows, channels, layout)
+        self.edges = CellEdges(strides, names, candidates, rows, channels, layout)
         self.columns = self.edges.columns
 
     def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:

@@ -15,7 +15,7 @@ Kept = dict[str, tuple[str, ...]]
 
 
 def genotypes(space: SupernetSpace, columns: Tensor) -> list[Genotype]:
-    """The architectures of a rollout."""
+    """Return the architectures of a rollout."""
     return [
         Genotype(
             space.name,
@@ -29,12 +29,12 @@ def genotypes(space: SupernetSpace, columns: Tensor) -> list[Genotype]:
 
 
 def all_choices(space: SupernetSpace) -> Tensor:
-    """(decisions, choices), true for each candidate of a decision, `none` included if it is one."""
+    """Return a mask (decisions, choices) that keeps all candidates, `none` if it is one."""
     return mask(space, {d.name: space.candidates(d) for d in space.decisions})
 
 
 def choices(space: SupernetSpace, kept: Tensor) -> Kept:
-    """The choices that a mask (decisions, choices) keeps."""
+    """Return the choices that a mask (decisions, choices) keeps."""
     return {
         decision.name: tuple(
             choice for choice, stays in zip(decision.choices, row, strict=False) if stays
@@ -44,7 +44,7 @@ def choices(space: SupernetSpace, kept: Tensor) -> Kept:
 
 
 def mask(space: SupernetSpace, kept: Mapping[str, Sequence[str]]) -> Tensor:
-    """(decisions, choices), true for the choices `kept`."""
+    """Return the mask (decisions, choices) that keeps these choices."""
     found = torch.zeros(len(space.decisions), space.width, dtype=torch.bool)
     for row, decision in enumerate(space.decisions):
         for column, choice in enumerate(decision.choices):

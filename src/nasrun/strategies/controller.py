@@ -63,7 +63,7 @@ class Controller(ABC):
 
     @abstractmethod
     def marginals(self) -> Tensor:
-        """The probabilities of the choices alive (decisions, choices); rows sum to one."""
+        """Return the probabilities of the choices alive (decisions, choices); rows sum to one."""
 
     @abstractmethod
     def follow(self, probabilities: Tensor, mu: float) -> None:
@@ -100,7 +100,7 @@ class Policy(nn.Module, ABC):
 
     @abstractmethod
     def marginals(self, alive: Tensor, prior: Tensor) -> Tensor:
-        """The probability of each choice."""
+        """Return the probability of each choice."""
 
 
 class Reinforce(Controller):
@@ -161,7 +161,7 @@ class Reinforce(Controller):
 
     @torch.no_grad()
     def follow(self, probabilities: Tensor, mu: float) -> None:
-        """ln q' = (1 - mu) ln q + mu ln p where p > 0; the total of q over these stays the same.
+        """Return ln q' = (1 - mu) ln q + mu ln p where p > 0; the total of q over these stays.
 
         The baseline begins anew, since the shared weights are others.
         """
@@ -219,7 +219,7 @@ class Factorised(Policy):
 
 
 def _columns(log_probs: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    """(rows, count) draws from the distributions of the rows, (rows, choices)."""
+    """Draw columns (rows, count) from the distributions of the rows, (rows, choices)."""
     p = log_probs.detach().exp()
     if not bool(p.isfinite().all()):  # large weights, though finite, can cause this
         raise Diverged("the controller", {}, ["optimizer.lr"])
@@ -329,6 +329,6 @@ class Indifferent(Controller):
 
 
 def entropy_of(log_probs: Tensor) -> Tensor:
-    """-sum p ln p over the last dimension, in nats; choices with p = 0 add nothing."""
+    """Return -sum p ln p over the last dimension, in nats; choices with p = 0 add nothing."""
     p = log_probs.exp()
     return -(p * log_probs.masked_fill(p == 0, 0.0)).sum(dim=-1)

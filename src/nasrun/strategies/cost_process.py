@@ -52,7 +52,7 @@ class CostProcess:
         return self.bourgain.embed(np.array(distances))
 
     def lower_bounds(self, genotypes: Sequence[Genotype], beta: float) -> list[float]:
-        """alpha(f) = mu(f) - beta sigma(f): the least cost that a network may well have."""
+        """Return alpha(f) = mu(f) - beta sigma(f): the least cost that a network may well have."""
         chains = [Chain.of(genotype) for genotype in genotypes]
         mean, deviation = self._process.predict(self.embed(chains), return_std=True)
         return (mean - beta * deviation).tolist()

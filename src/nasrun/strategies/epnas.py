@@ -118,7 +118,7 @@ class Epnas(EvaluatedSearch):
         return children[likely.argsort(descending=True, stable=True)]
 
     def _next(self, columns: Tensor) -> Tensor:
-        """Log-probabilities (N, choices) of the next choices of prefixes (N, t)."""
+        """Return log-probabilities (N, choices) of the next choices of prefixes (N, t)."""
         logits = self.controller.conditional(columns)[:, -1].double()
         if not bool(logits.isfinite().all()):  # large weights, still finite, can do that
             with below("controller"):
@@ -126,7 +126,7 @@ class Epnas(EvaluatedSearch):
         return torch.log_softmax(logits + self.prefixes.uniform(columns), dim=1)
 
     def _rollout(self, columns: Tensor) -> Rollout:
-        """Prefixes with their log-probabilities, of all that they decide."""
+        """Return prefixes with their log-probabilities, of all that they decide."""
         logits = self.controller.conditional(columns)[:, : columns.shape[1]]
         log_probs = self.prefixes.log_probs(logits, columns)  # (N, t, choices)
         chosen = log_probs.gather(2, columns[:, :, None])
@@ -153,7 +153,7 @@ class Epnas(EvaluatedSearch):
         return metrics
 
     def _rewards(self, genotypes: Sequence[Genotype], scores: Sequence[Score]) -> Tensor:
-        """The share of these that an architecture is not worse than, times p^V of every limit."""
+        """Return the share of these that each is not worse than, times p^V of every limit."""
         progress = len(self.candidates) / self.num_candidates
         p = self.first_p ** (1 - progress) * self.last_p**progress
         rewards = shares([score.merit for score in scores])
@@ -186,7 +186,7 @@ def shares(merits: Sequence[float]) -> Tensor:
 
 
 def _params(context: Context[SupernetSpace, ImageTask]) -> Mapping[str, Mapping[str, float]]:
-    """The parameters of every choice, if a filler needs them."""
+    """Return the parameters of every choice, if a filler needs them."""
     space, task = context.space, context.task
     if all(SKIP in space.candidates(decision) for decision in space.decisions):
         return {}

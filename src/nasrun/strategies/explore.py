@@ -73,7 +73,7 @@ class Explore:
         self.bank.open()
 
     def step_bytes(self, shapes: Shapes, additive: Additive) -> int:
-        """The peak of training or measuring the largest path, by shapes; on a CPU with all weights.
+        """Return the peak, by shapes, of work on the largest path; on a CPU with all weights.
 
         A path has all edges of a cell, even if a derived network keeps only a few.
         """
@@ -129,7 +129,7 @@ class Explore:
         return sum(means) / len(means)
 
     def score(self, genotype: Genotype, part: Any = None) -> float:
-        """The objective of a path with the shared weights, by default on all validation images."""
+        """Return a path's objective with shared weights, by default on all validation images."""
         part = self.validation if part is None else part
         network = self.path(genotype)
         with batch_statistics(network), torch.no_grad():
@@ -141,7 +141,7 @@ class Explore:
             return genotypes(self.space, self.controller.draw(count, generator).columns)
 
     def whole(self, genotype: Genotype) -> Genotype:
-        """A path as an architecture: of edges that exclude each other, the likeliest ones."""
+        """Return a path's architecture: of edges that exclude each other, the likeliest ones."""
         with below("controller"):
             chosen, table = dict(genotype), self.controller.marginals()
         for limit in self.space.limits:
@@ -154,12 +154,12 @@ class Explore:
         return genotype.changed(chosen)
 
     def uniform(self, generator: torch.Generator) -> Genotype:
-        """A uniformly random path of the choices alive."""
+        """Return a uniformly random path of the choices alive."""
         columns = torch.multinomial(self.controller.alive.float(), 1, generator=generator).T
         return genotypes(self.space, columns)[0]
 
     def path(self, genotype: Genotype) -> nn.Module:
-        """The network of a path on the device, with copies of the shared weights."""
+        """Return the network of a path on the device, with copies of the shared weights."""
         with torch.device("meta"):
             network = self.space.network(
                 genotype, inputs=self.task.inputs, outputs=self.task.outputs
@@ -171,7 +171,7 @@ class Explore:
         return network.train()
 
     def alive(self) -> Kept:
-        """The choices that the controller may draw."""
+        """Return the choices that the controller may draw."""
         return choices(self.space, self.controller.alive)
 
     def keep(self, kept: Mapping[str, Sequence[str]]) -> None:
@@ -260,7 +260,7 @@ class Bank:
         network.load_state_dict(lent, strict=False, assign=True)
 
     def optimizer(self, network: nn.Module, lr: float) -> torch.optim.Optimizer:
-        """The optimizer of a network's weights, with the state that is kept for them."""
+        """Return the optimizer of a network's weights, with the state that is kept for them."""
         optimizer = self._factory(network.parameters())
         for group in optimizer.param_groups:
             group["lr"] = lr
@@ -301,7 +301,7 @@ def _mapped(size: int) -> Tensor:
 
 
 def covering_paths(space: SupernetSpace) -> list[Genotype]:
-    """The fewest paths in which each choice occurs: as many as a decision has choices."""
+    """Return the fewest paths in which each choice occurs: as many as a decision has choices."""
     return [
         Genotype(
             space.name,

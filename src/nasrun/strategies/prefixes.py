@@ -76,7 +76,7 @@ class Prefixes:
         return ((limit.count - kept) / (len(rows) - len(before))).clamp(0, 1)
 
     def log_probs(self, logits: Tensor, columns: Tensor) -> Tensor:
-        """Log-probabilities (N, t, columns) of all options of decided ones, given those before.
+        """Return log-probabilities (N, t, columns) of all options of decided ones.
 
         logits: (N, t, columns), added to those of the uniform draw.
         """
@@ -84,7 +84,7 @@ class Prefixes:
         return torch.log_softmax(logits.double() + torch.stack(uniform, dim=1), dim=2)
 
     def genotypes(self, columns: Tensor) -> list[Genotype]:
-        """The architectures of prefixes: what they decide, then the filler."""
+        """Return the architectures of prefixes: what they decide, then the filler."""
         return [
             self.space.cheapest(
                 self._price,

@@ -108,7 +108,7 @@ class Radars(SupernetStrategy, Foreseen):
             Exploit(copy.deepcopy(self.inner), self._smallest(), 0.0).begin(context)
 
     def _smallest(self) -> Kept:
-        """The smallest operation of each decision; without a memory limit, the first one."""
+        """Return the smallest operation of each decision; without a memory limit, the first one."""
         if math.isinf(self.budget.room):  # measuring takes a while, for nothing
             sizes = {each.name: dict.fromkeys(each.choices, 0) for each in self.space.decisions}
             return smallest(sizes)
@@ -127,12 +127,12 @@ class Radars(SupernetStrategy, Foreseen):
         return self.shapes.additive(self.inner.batch_size, self.inner.level.graphs)
 
     def _need(self, kept: Kept) -> int:
-        """The bytes, by shapes, that exploiting a subspace takes."""
+        """Return the bytes, by shapes, that exploiting a subspace takes."""
         exploiting = self.inner.footprint(self.shapes, kept, len(self.validation))
         return exploiting + self.explore.aside
 
     def foreseen_bytes(self) -> int:
-        """The bytes of the subspace that is likeliest now, at least those of the largest path."""
+        """Return the bytes of the likeliest subspace now, at least those of the largest path."""
         _, need = self._subspace(self.most)
         return max(need, self._exploring_bytes())
 
@@ -158,7 +158,7 @@ class Radars(SupernetStrategy, Foreseen):
         return self.explore.step_bytes(self.shapes, self.additive)
 
     def _least_bytes(self) -> float:
-        """The bytes that the search needs at least, with the margin that `guard` leaves."""
+        """Return the bytes that the search needs at least, with the margin that `guard` leaves."""
         need = self._need(smallest(self.additive.each))
         return max(self._exploring_bytes(), need) / self.guard
 
@@ -198,7 +198,7 @@ class Radars(SupernetStrategy, Foreseen):
         self.explore.bank.fill(self.supernet.network)
 
     def _subspace(self, most: int) -> tuple[Kept, int]:
-        """The likeliest subspace that fits into memory, and the bytes that it needs."""
+        """Return the likeliest subspace that fits into memory, and the bytes that it needs."""
         marginals = self._marginals()
         room = self.guard * self.budget.room
         if math.isinf(room):

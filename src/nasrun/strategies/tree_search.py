@@ -108,6 +108,6 @@ class TreeSearch(Growth):
     def _accepts(
         least: float, bound: float, temperature: float, generator: torch.Generator
     ) -> bool:
-        """min(1, exp((c_min - alpha) / T)) > U(0, 1)."""
+        """Return whether min(1, exp((c_min - alpha) / T)) > U(0, 1)."""
         drawn = float(torch.rand((), generator=generator, dtype=torch.float64))
         return math.exp(min(0.0, (least - bound) / temperature)) > drawn

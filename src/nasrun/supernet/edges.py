@@ -14,7 +14,7 @@ from nasrun.supernet.partial import bypassed
 from nasrun.supernet.region import Probability, running
 
 
-class Edges(nn.ModuleDict):
+class CellEdges(nn.ModuleDict):
     """The edges of a cell by their ends: `3-1` leads from node 1 to node 3.
 
     strides: of each edge, (node, source). decisions: the names of the edges' decisions, of which

@@ -216,7 +216,7 @@ class DrqLearner(MemberLearner):
 
     @torch.no_grad()
     def _act(self, observations: Tensor) -> Tensor:
-        """The best actions according to the actor."""
+        """Return the best actions according to the actor."""
         return self.actor(self.encoder(observations.to(self.device))).cpu()
 
     def _update(self) -> tuple[Tensor, Tensor]:
@@ -254,7 +254,7 @@ class DrqLearner(MemberLearner):
         return critic_loss.detach(), actor_loss.detach()
 
     def _noisy(self, mean: Tensor) -> Tensor:
-        """The actions with clipped noise, clamped to -1 .. 1 with the gradient passed through."""
+        """Return actions with clipped noise, clamped to -1 .. 1; the gradient passes through."""
         clip = self.task.noise_clip
         noise = (self.noise * torch.randn(mean.shape)).clamp(-clip, clip)
         action = mean + sent(noise, mean.device)
@@ -265,7 +265,7 @@ class DrqLearner(MemberLearner):
         return torch.rand(len(observations), self.task.outputs) * 2 - 1
 
     def _mean_return(self, act: Act, count: int) -> Metrics:
-        """The mean and standard deviation (n - 1) of the return over episodes without noise."""
+        """Return mean and standard deviation (n - 1) of the return over episodes without noise."""
         environment, returns = self.task.environment, list[float]()
         started = [environment.start() for _ in range(min(count, environment.side_by_side))]
         with cached():  # nothing is trained meanwhile
@@ -279,7 +279,7 @@ class DrqLearner(MemberLearner):
         return self._mean_return(self._act, self.task.episodes)
 
     def test(self) -> Metrics:
-        """The return on new seeds, and that of as many episodes of random actions beside it."""
+        """Measure the return on new seeds, and that of as many episodes of random actions."""
         metrics = self._mean_return(self._act, self.task.test_episodes)
         by_chance = self._mean_return(self._random, self.task.test_episodes)
         return {**metrics, "random_return": by_chance["return"]}
@@ -315,7 +315,7 @@ class DrqLearner(MemberLearner):
 
 
 def shifted(images: Tensor, pad: int) -> Tensor:
-    """Images (B, C, H, W), each shifted by at most `pad` whole pixels, its edge repeated (DrQ)."""
+    """Shift images (B, C, H, W) by up to `pad` whole pixels each, edges repeated (DrQ)."""
     count, _, height, width = images.shape
     padded = F.pad(images, (pad,) * 4, mode="replicate")
     moves = sent(torch.randint(2 * pad + 1, (2, count, 1)), images.device)
