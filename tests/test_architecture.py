@@ -145,21 +145,21 @@ MAY = {
     "selectors": {
         *("selectors.base", "strategies.base", "strategies.differentiable", "evaluators"),
         *("strategies.judges", "strategies.history", *SPACES, "supernet", "costs"),
-        "strategies.front",
+        "strategies.pareto",
         "tasks.base",
         "engines.base",
     },
     "strategies": {
         *("strategies.base", "strategies.levels", "strategies.differentiable", "evaluators.base"),
-        *("strategies.descent", "strategies.front", "strategies.curvature"),
+        *("strategies.descent", "strategies.pareto", "strategies.curvature"),
         *("strategies.penalties", "strategies.judges", "strategies.history", "tasks.base"),
         *("strategies.controller", "strategies.explore", "strategies.pruning", "engines.base"),
-        "strategies.choices",
+        "strategies.subspace",
         "strategies.exploit",
         *("strategies.evaluated", "strategies.variation", "strategies.members"),
         *("strategies.prefixes", "strategies.distinct", "strategies.delivery"),
         *("strategies.bourgain", "strategies.cost_process", "strategies.growth"),
-        *("strategies.choosing", "strategies.grown_trial"),
+        *("strategies.next_trial", "strategies.grown_trial"),
         *("spaces.morph", "spaces.morphs", "spaces.morph_layers", "spaces.edit_distance"),
         *(*SPACES, "supernet", "costs"),
     },
@@ -238,14 +238,14 @@ def test_hydra_is_known_to_the_command_line_and_the_configuration_only():
 
 def test_no_strategy_knows_another():
     shared = {"strategies.base", "strategies.levels", "strategies.differentiable"}
-    shared |= {"strategies.descent", "strategies.front", "strategies.curvature"}
+    shared |= {"strategies.descent", "strategies.pareto", "strategies.curvature"}
     shared |= {"strategies.penalties", "strategies.judges", "strategies.history"}
     shared |= {"strategies.controller", "strategies.explore", "strategies.pruning"}
-    shared |= {"strategies.exploit", "strategies.choices"}
+    shared |= {"strategies.exploit", "strategies.subspace"}
     shared |= {"strategies.evaluated", "strategies.variation", "strategies.members"}
     shared |= {"strategies.prefixes", "strategies.distinct", "strategies.delivery"}
     shared |= {"strategies.bourgain", "strategies.cost_process", "strategies.growth"}
-    shared |= {"strategies.choosing", "strategies.grown_trial"}
+    shared |= {"strategies.next_trial", "strategies.grown_trial"}
     for path in FILES:
         if path.parent.name == "strategies":
             others = {name for name in ours(path) if name.startswith("strategies")}

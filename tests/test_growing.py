@@ -88,7 +88,7 @@ def test_a_network_begins_with_what_its_ancestor_had_learned_when_it_was_best(na
 def test_killed_within_a_trial_it_goes_on_in_two_processes_to_the_byte(
     nasrun, here, monkeypatch, workers
 ):
-    from nasrun.strategies.choosing import Choose
+    from nasrun.strategies.next_trial import Choose
     from nasrun.tasks.classifiers import ClassifierMember
 
     assert nasrun("search", *SERIAL, "outputs=whole").status == 0

@@ -10,8 +10,8 @@ from toys import context, run
 
 from nasrun.budget import Budget
 from nasrun.strategies.autokeras import AutoKeras
-from nasrun.strategies.choosing import Answer, Choose, Question
 from nasrun.strategies.growth import RandomGrowth, Tried
+from nasrun.strategies.next_trial import Answer, Choose, Question
 from nasrun.tasks.base import ImageMembersTask, MemberLearner
 from nasrun.trained import Trained
 
@@ -175,7 +175,7 @@ def test_a_search_ends_after_its_seconds_of_training_and_stays_ended(
     tmp_path, morph_space, monkeypatch
 ):
     now = iter(range(0, 1000, 2))  # every order takes two seconds
-    monkeypatch.setattr("nasrun.strategies.choosing.time.perf_counter", lambda: next(now))
+    monkeypatch.setattr("nasrun.strategies.next_trial.time.perf_counter", lambda: next(now))
     search = begun(tmp_path, morph_space, *[0.5] * 9, trials=9, intervals=3, seconds=7.0)
     run(search)
     assert search.stopped == "seconds=7.0 of training are spent"

@@ -8,7 +8,6 @@ import torch
 
 from nasrun.divergence import Diverged
 from nasrun.spaces.mobile import MobileSpace
-from nasrun.strategies.choices import all_choices, genotypes
 from nasrun.strategies.controller import (
     Factorised,
     Indifferent,
@@ -16,6 +15,7 @@ from nasrun.strategies.controller import (
     Reinforce,
     Rollout,
 )
+from nasrun.strategies.subspace import all_choices, genotypes
 
 SPACE = MobileSpace(
     kernels=(3, 5),

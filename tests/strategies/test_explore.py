@@ -17,9 +17,9 @@ from nasrun.schedules import Constant
 from nasrun.spaces.mobile import MobileSpace
 from nasrun.spaces.nasbench201 import NasBench201
 from nasrun.stage import Stage
-from nasrun.strategies.choices import all_choices
 from nasrun.strategies.controller import Factorised, Reinforce
 from nasrun.strategies.explore import Bank, Explore, choices, covering_paths, mask
+from nasrun.strategies.subspace import all_choices
 from nasrun.tasks.classification import Classification
 
 CPU = Budget(device="cpu", precision="fp32", threads=1, max_hours=None)

@@ -14,7 +14,7 @@ from nasrun.genotype import Genotype
 from nasrun.selectors.base import Immediate
 from nasrun.spaces.decision import DecisionSpace
 from nasrun.strategies.base import Candidate, PricedStrategy, Strategy, eligible
-from nasrun.strategies.front import knee
+from nasrun.strategies.pareto import knee
 
 
 class OnFront(Immediate):

@@ -31,11 +31,11 @@ from nasrun.spaces.morphs import read as read_morph
 from nasrun.spaces.morphs import replayed
 from nasrun.stage import Metrics
 from nasrun.strategies.base import Candidate, PopulationStrategy
-from nasrun.strategies.choosing import Answer, Choose, Question, TrainOrChoose
 from nasrun.strategies.delivery import Delivery
 from nasrun.strategies.grown_trial import GrownTrial
 from nasrun.strategies.growth import Grown, Growth, Tried
 from nasrun.strategies.members import Order, TrainMember, read, write
+from nasrun.strategies.next_trial import Answer, Choose, Question, TrainOrChoose
 from nasrun.streams import named
 from nasrun.tasks.base import ImageMembersTask
 from nasrun.trained import Trained

@@ -21,9 +21,9 @@ from nasrun.spaces.layout import Layout
 from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
 from nasrun.strategies.delivery import Delivery
-from nasrun.strategies.front import Point, frontier
 from nasrun.strategies.history import History, Watchdog
 from nasrun.strategies.levels import Level
+from nasrun.strategies.pareto import Point, frontier
 from nasrun.streams import Streams
 from nasrun.supernet.likeliest import likeliest
 from nasrun.supernet.mixture import Mixture

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from nasrun.keyed import keyed
 from nasrun.spaces.supernet import batch_statistics
-from nasrun.strategies.descent import channels_first
+from nasrun.strategies.descent import laid_out
 from nasrun.supernet.supernet import Supernet
 from nasrun.tasks.base import Batch, ImageTask, Split
 
@@ -99,7 +99,7 @@ def hessian(supernet: Supernet, batch: Batch) -> Iterator[Product]:
     images, labels = batch
     weights, alphas = supernet.weights(), supernet.alphas()
     trained = [weight for weight in weights if weight.requires_grad]
-    with batch_statistics(supernet), channels_first(weights):
+    with batch_statistics(supernet), laid_out(weights):
         for weight in trained:
             weight.requires_grad_(False)
         try:

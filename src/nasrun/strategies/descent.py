@@ -147,7 +147,7 @@ class Search:
         if self.channels_first:
             yield
             return
-        with self.precisely(), channels_first(self.weights) as changed:
+        with self.precisely(), laid_out(self.weights) as changed:
             self.channels_first = changed
             try:
                 yield
@@ -169,8 +169,8 @@ class Search:
 
 
 @contextmanager
-def channels_first(weights: Sequence[Tensor]) -> Iterator[bool]:
-    """On a CPU, lay these weights out with channels first inside; yield whether it does so."""
+def laid_out(weights: Sequence[Tensor]) -> Iterator[bool]:
+    """Lay these weights out with channels first inside, on a CPU; yield whether it does so."""
     if any(w.device.type != "cpu" for w in weights):
         yield False
         return

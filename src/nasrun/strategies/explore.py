@@ -27,8 +27,8 @@ from nasrun.refusing import refuse_below, refuse_clip
 from nasrun.schedules import Schedule
 from nasrun.spaces.supernet import SupernetSpace, batch_statistics
 from nasrun.stage import Metrics, Stage
-from nasrun.strategies.choices import Kept, all_choices, choices, genotypes, mask
 from nasrun.strategies.controller import Controller
+from nasrun.strategies.subspace import Kept, all_choices, choices, genotypes, mask
 from nasrun.tasks.base import ImageTask, OptimizerFactory, Subset
 
 

@@ -20,7 +20,7 @@ from nasrun.costs.cost import params as count_params
 from nasrun.genotype import NONE, SKIP, Genotype
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Metrics
-from nasrun.strategies import front
+from nasrun.strategies import pareto
 from nasrun.supernet.supernet import Supernet, argmax, magnitude
 
 
@@ -258,7 +258,7 @@ def frontier(records: Iterable[Snapshot]) -> list[Snapshot]:
     Of rounds with equal parameters and accuracy, the first is returned.
     """
     in_order = sorted(records, key=lambda record: record.round)
-    return front.frontier(in_order, lambda record: (record.params, record.accuracy))
+    return pareto.frontier(in_order, lambda record: (record.params, record.accuracy))
 
 
 def best_per_size(records: Iterable[Snapshot]) -> list[Snapshot]:

@@ -17,7 +17,7 @@ from nasrun.spaces.decision import DecisionSpace
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.strategies.base import Candidate, PricedStrategy
 from nasrun.strategies.evaluated import EvaluatedSearch
-from nasrun.strategies.front import crowding, fronts
+from nasrun.strategies.pareto import crowding, fronts
 from nasrun.tasks.base import ImageTask
 
 AGAIN = 10

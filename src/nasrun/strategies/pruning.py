@@ -16,7 +16,7 @@ from itertools import product
 from nasrun.costs.limits import LEAST
 from nasrun.costs.memory import Additive
 from nasrun.genotype import NONE
-from nasrun.strategies.choices import Kept
+from nasrun.strategies.subspace import Kept
 
 Marginals = Mapping[str, Mapping[str, float]]
 """Probability of each choice per decision; unlisted choices are not available."""

@@ -30,11 +30,11 @@ from nasrun.refusing import refuse_below
 from nasrun.spaces.supernet import SupernetSpace
 from nasrun.stage import Foreseen, Metrics, Rehearsal
 from nasrun.strategies.base import Mask, SupernetStrategy
-from nasrun.strategies.choices import Kept, all_choices, choices
 from nasrun.strategies.differentiable import Differentiable
 from nasrun.strategies.exploit import Exploit, refuse_unfit
 from nasrun.strategies.explore import Explore
 from nasrun.strategies.pruning import fitting, halved, smallest, subspace
+from nasrun.strategies.subspace import Kept, all_choices, choices
 from nasrun.streams import restored
 from nasrun.tasks.base import ImageTask
 

@@ -115,12 +115,12 @@ class Supernet(nn.Module):
                 tuple(column for column in columns if column == chosen)
                 for columns, chosen in zip(active, only, strict=True)
             ]
-        weights = self.decided(relaxed.values)
+        shares = self.decided(relaxed.values)
         for decision, choice in self.fixed.items():
             row = self.space.rows[decision]
             active[row] = () if choice == NONE else (self.space.column(decision, choice),)
         if (edges := self.edges()) is not None:
-            weights = weights * edges[:, None]
+            shares = shares * edges[:, None]
         if without is not None:
             decision, choice = without
             row, masked = self.space.rows[decision], self.space.column(decision, choice)
@@ -131,8 +131,8 @@ class Supernet(nn.Module):
             adds_undrawn = self.space.adds_undrawn
         if adds_undrawn:
             assert only is not None, "adds_undrawn needs a relaxation that draws one choice"
-            rest = self._undrawn(weights, only)
-        return Mixture(weights, tuple(active), rest)
+            rest = self._undrawn(shares, only)
+        return Mixture(shares, tuple(active), rest)
 
     def _relaxed(self, sampled: bool | None) -> Weights:
         """Return a sample of the relaxation or its mean; `None` samples in training mode."""

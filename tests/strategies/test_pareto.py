@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nasrun.strategies.front import crowding, dominates, frontier, fronts, knee
+from nasrun.strategies.pareto import crowding, dominates, frontier, fronts, knee
 
 numbers = st.integers(0, 6).map(float)
 many = st.lists(st.tuples(numbers, numbers), min_size=1, max_size=14)
