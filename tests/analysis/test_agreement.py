@@ -12,6 +12,7 @@ from nasrun.analysis.agreement import (
     interval,
     joined,
     kendall,
+    lead,
     ndcg,
     placed,
     regret,
@@ -50,12 +51,25 @@ def test_the_regret_is_what_the_best_of_the_top_lacks():
 
 def test_an_interval_narrows_with_agreement_and_is_the_same_every_time():
     x = np.arange(50.0)
-    assert interval(kendall, x, x, 50) == pytest.approx((1, 1), abs=0.05)
+    assert interval(kendall, x, x, resamples=50) == pytest.approx((1, 1), abs=0.05)
     mixed = np.random.default_rng(1).permutation(x)
-    low, high = interval(kendall, x, mixed, 100)
+    low, high = interval(kendall, x, mixed, resamples=100)
     assert low < kendall(x, mixed) < high
-    assert (low, high) == interval(kendall, x, mixed, 100)
-    assert all(map(math.isnan, interval(kendall, x[:1], x[:1], 10)))
+    assert (low, high) == interval(kendall, x, mixed, resamples=100)
+    assert all(map(math.isnan, interval(kendall, x[:1], x[:1], resamples=10)))
+
+
+def test_the_lead_over_a_control_is_of_both_on_the_same_architectures():
+    generator = np.random.default_rng(0)
+    truth = generator.normal(size=200)
+    good, bad = truth + generator.normal(size=200) / 4, truth + 2 * generator.normal(size=200)
+    found = lead(good, bad, truth, resamples=200)
+    assert found["value"] == pytest.approx(kendall(good, truth) - kendall(bad, truth))
+    assert 0 < found["low"] < found["value"] < found["high"]
+    # two intervals of their own would be as wide as if the errors of the two were independent
+    alike = lead(good + 1e-9 * generator.normal(size=200), good, truth, resamples=200)
+    assert alike["high"] - alike["low"] < 0.01
+    assert lead(good, good, truth, resamples=20) == {"value": 0, "low": 0, "high": 0}
 
 
 def test_the_best_of_every_hundred_is_a_search_of_its_own():

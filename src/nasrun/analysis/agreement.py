@@ -50,14 +50,17 @@ def regret(scores: Numbers, truth: Numbers, top: int) -> float:
     return float(truth.max() - truth[chosen].max())
 
 
-def interval(of: Measure, scores: Numbers, truth: Numbers, resamples: int) -> tuple[float, float]:
-    """Return the middle 95 % of a measure; NaN if architectures are too few or all alike."""
-    if len(scores) < 2:
+def interval(of: Callable[..., float], *columns: Numbers, resamples: int) -> tuple[float, float]:
+    """Return the middle 95 % of a measure; NaN if architectures are too few or all alike.
+
+    columns: the arguments of the measure, which are drawn together.
+    """
+    if len(columns[0]) < 2:
         return math.nan, math.nan
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of samples in which all are alike
         found = stats.bootstrap(
-            (scores, truth),
+            columns,
             of,
             paired=True,
             vectorized=False,
@@ -81,7 +84,7 @@ def agreement(scores: Numbers, truth: Numbers, *, top: int, resamples: int) -> d
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of scores that are all alike
         for name, of in measures.items():
-            low, high = interval(of, scores, truth, resamples)
+            low, high = interval(of, scores, truth, resamples=resamples)
             found[name] = {"value": of(scores, truth), "low": low, "high": high}
     best = bests(scores, truth)
     found["best"] = float(truth[int(scores.argmax())])
@@ -92,6 +95,18 @@ def agreement(scores: Numbers, truth: Numbers, *, top: int, resamples: int) -> d
         "std": statistics.stdev(best) if len(best) > 1 else math.nan,
     }
     return found
+
+
+def lead(scores: Numbers, control: Numbers, truth: Numbers, *, resamples: int) -> dict[str, float]:
+    """Return Kendall's tau of scores less that of a control, with its interval."""
+
+    def difference(scores: Numbers, control: Numbers, truth: Numbers) -> float:
+        return kendall(scores, truth) - kendall(control, truth)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of scores that are all alike
+        low, high = interval(difference, scores, control, truth, resamples=resamples)
+        return {"value": difference(scores, control, truth), "low": low, "high": high}
 
 
 def bests(scores: Numbers, truth: Numbers) -> list[float]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nasrun.analysis import results
-from nasrun.analysis.agreement import agreement, joined, placed
+from nasrun.analysis.agreement import agreement, joined, lead, placed
 from nasrun.analysis.kept import FORMER, Measurements
 from nasrun.analysis.scorers import Sample, Scorer
 from nasrun.data.table import Measured, Table, header, true_columns
@@ -25,6 +25,8 @@ from nasrun.files import read_lines, write_json
 from nasrun.genotype import Genotype
 from nasrun.pictures import plots
 
+CONTROL = "params"
+"""The score that costs nothing, and that others are compared with."""
 Column = dict[str, float]
 """Number per architecture; one that cannot be computed is minus infinity and ranks last."""
 
@@ -109,7 +111,10 @@ def compare(
     top: int,
     resamples: int,
 ) -> list[dict[str, Any]]:
-    """Return a row per column: how well it ranks the architectures whose true value is known."""
+    """Return a row per column: how well it ranks the architectures whose true value is known.
+
+    `lead` is what its Kendall's tau has more than that of the control.
+    """
     rows = []
     for name, column in watched(columns.items(), "comparing", len(columns)):
         known = [each for each in column if each in truth]
@@ -120,6 +125,9 @@ def compare(
             )
         x, y = (np.array([of[each] for each in known]) for of in (column, truth))
         found = agreement(x, y, top=top, resamples=resamples)
+        if name != CONTROL and columns.get(CONTROL, {}).keys() >= {*known}:
+            control = np.array([columns[CONTROL][each] for each in known])
+            found["lead"] = lead(x, control, y, resamples=resamples)
         own = seconds.get(name.partition("/")[0])
         rows.append({"score": name, **found, **({} if own is None else {"seconds": own})})
     return rows
@@ -224,6 +232,13 @@ def told(record: Mapping[str, Any]) -> Iterator[Exhibit | str]:
     measures = ("Kendall's tau", "Spearman's rho", "nDCG", f"regret of {record['top']}")
     columns = ("score", "n", *measures, "best", "best of 100", "seconds")
     yield Exhibit(f"against {record['truth']}", columns, rows)
+    leads = [
+        (row["score"], _with_interval(row["lead"], 1.0, 3))
+        for row in record["rows"]
+        if "lead" in row
+    ]
+    if leads:
+        yield Exhibit(f"Kendall's tau less that of {CONTROL}", ("score", "difference"), leads)
 
 
 def _with_interval(found: Mapping[str, float | None], scale: float, digits: int) -> str:

@@ -36,6 +36,10 @@ def test_scores_are_compared_with_the_table_beside_the_controls(nasrun, here, wo
     assert rows["macs"]["kendall"] == rows["az_nas/macs"]["kendall"]
     assert 2 <= rows["swap"]["n"] <= 5
     assert -1 <= rows["params"]["spearman"]["value"] <= 1
+    assert [name for name, row in rows.items() if "lead" not in row] == ["params"]
+    over = rows["macs"]["kendall"]["value"] - rows["params"]["kendall"]["value"]
+    assert rows["macs"]["lead"]["value"] == pytest.approx(over)
+    assert "Kendall's tau less that of params" in answer.out
     assert len(lines(folder)) == 3 * 5
     assert "against cifar10_test_200ep" in answer.out
 
