@@ -57,8 +57,8 @@ def test_a_user_folder_adds_options(tmp_path):
         ("lr=1", "did you mean"),
         (
             "strategy.curvature.images=2",
-            "strategy.curvature is null, so give all of it: "
-            "'strategy.curvature={_target_: ..., images: ...}'",
+            "strategy.curvature is null and has no keys: give all of it, "
+            "'strategy.curvature={_target_: ..., images: ...}', if it takes an object",
         ),
         ("transfer/dataset=digits", "transfer/dataset"),
         ("~strategy.rounds2", "strategy.rounds2"),

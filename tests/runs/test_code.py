@@ -25,6 +25,9 @@ def test_every_python_file_of_a_package_counts_and_nothing_else(package):
     before = digests(["mine"])
     assert set(before) == {"nasrun", "mine"}
     (package / "notes.txt").write_text("later")
+    (package / ".#net.py").symlink_to("someone@somewhere.1")  # as Emacs marks an unsaved file
+    (package / ".checkpoints").mkdir()
+    (package / ".checkpoints/net.py").touch()
     assert digests(["mine.inner"]) == before
     seen = [before["mine"]]
     (package / "inner/net.py").write_text("WIDTH = 4\n")

@@ -211,7 +211,8 @@ def _unknown_key(key: str, overrides: Sequence[str]) -> str | None:
     own = [k.removeprefix(f"{parent}.") for k in known if parent and k.startswith(f"{parent}.")]
     own = [k for k in own if "." not in k]
     if parent in known and not own and OmegaConf.select(node, parent) is None:
-        return f"; {parent} is null, so give all of it: '{parent}={{_target_: ..., {name}: ...}}'"
+        whole = f"'{parent}={{_target_: ..., {name}: ...}}'"
+        return f"; {parent} is null and has no keys: give all of it, {whole}, if it takes an object"
     siblings = own or [k for k in known if "." not in k]
     near = get_close_matches(name, siblings, 1)
     if near:

@@ -28,7 +28,7 @@ class Kind(ABC):
 
     @property
     def items(self) -> str:
-        """Description of several values of the kind: whole numbers, each a whole number or null."""
+        """Description of several values: whole numbers; items, each a whole number or null."""
         return f"items, each {self.words}"
 
 

@@ -120,7 +120,7 @@ def kinds_of(verb: str, chosen: Sequence[str]) -> tuple[StageKind, ...]:
         return (KINDS[verb],)
     for name in chosen:
         if name not in KINDS:
-            hint = did_you_mean(name, KINDS) or f"; use the first of {', '.join(KINDS)}"
+            hint = did_you_mean(name, KINDS) or f"; use {', '.join(KINDS)}, in this order"
             raise ValueError(f"stages=[{','.join(chosen)}]: unknown stage {name}{hint}")
     names = [*KINDS]
     if not chosen or names[: len(chosen)] != [*chosen]:

@@ -38,13 +38,18 @@ def continued(known: Code, now: Mapping[str, str]) -> dict[str, list[str]]:
 
 def changed(known: Code, now: Mapping[str, str]) -> list[str]:
     """Return the packages whose code is not the newest that is known of them."""
-    return [name for name, digest in now.items() if name in known and known[name][-1] != digest]
+    return [n for n, digest in now.items() if known.get(n) and known[n][-1] != digest]
 
 
 def _sources(module: ModuleType) -> Iterator[tuple[str, Path]]:
-    """Yield the Python files of a package or module, each with its place below it."""
+    """Yield the Python files of a package or module, each with its place below it.
+
+    Hidden ones are none of it: an editor may keep a link to nowhere beside a file that it changes.
+    """
     for folder in getattr(module, "__path__", ()):
         for path in Path(folder).rglob("*.py"):
-            yield path.relative_to(folder).as_posix(), path
+            place = path.relative_to(folder)
+            if path.is_file() and not any(part.startswith(".") for part in place.parts):
+                yield place.as_posix(), path
     if not hasattr(module, "__path__") and (file := getattr(module, "__file__", None)):
         yield Path(file).name, Path(file)

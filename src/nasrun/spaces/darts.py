@@ -259,10 +259,8 @@ class Cell(Region):
         self.preprocess1 = ReLUConvBN(prev, channels, layout.affine)
         self.nodes, self.joined = nodes, joined
         self.stride = 2 if reduction else 1
-        ends = edges_of(nodes)
-        names = [f"{kind}/{node}-{source}" for node, source in ends]
-        strides = {(node, source): self.stride if source < INPUTS else 1 for node, source in ends}
-        self.edges = CellEdges(strides, names, candidates, rows, channels, layout)
+        strides = {ends: self.stride if ends[1] < INPUTS else 1 for ends in edges_of(nodes)}
+        self.edges = CellEdges(strides, kind, candidates, rows, channels, layout)
         self.columns = self.edges.columns
 
     def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:

@@ -177,9 +177,8 @@ class StagedCell(Region):
         layout: Layout,
     ) -> None:
         super().__init__()
-        names = [f"cell/{node}-{source}" for node, source in EDGES]
         strides = dict.fromkeys(EDGES, 1)
-        self.edges = CellEdges(strides, names, candidates, rows, channels, layout)
+        self.edges = CellEdges(strides, "cell", candidates, rows, channels, layout)
         self.columns = self.edges.columns
 
     def output(self, maps: Maps, mixture: Mixture | None, drop_path: Probability) -> Tensor:

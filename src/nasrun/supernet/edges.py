@@ -17,27 +17,30 @@ from nasrun.supernet.region import Probability, running
 class CellEdges(nn.ModuleDict):
     """The edges of a cell by their ends: `3-1` leads from node 1 to node 3.
 
-    strides: of each edge, (node, source). decisions: the names of the edges' decisions, of which
-    `candidates` are the choices and `rows` the places. `columns` are those of the candidates that
-    run, by row.
+    strides: of each edge, (node, source). kind: that of the cell, so `normal/3-1` is a decision,
+    with its choices in `candidates` and its place in `rows`. `columns` are those of the candidates
+    that run, by row.
     """
 
     def __init__(
         self,
         strides: Mapping[tuple[int, int], int],
-        decisions: Sequence[str],
+        kind: str,
         candidates: Mapping[str, Sequence[str]],
         rows: Mapping[str, int],
         channels: int,
         layout: Layout,
     ) -> None:
         super().__init__()
-        self.columns = {rows[name]: running(candidates[name]) for name in decisions}
+        self.columns: dict[int, tuple[int, ...]] = {}
         self.entering: dict[int, list[int]] = {}  # the rows of the edges into each node
-        for ((node, source), stride), name in zip(strides.items(), decisions, strict=True):
-            self.entering.setdefault(node, []).append(rows[name])
-            edge = Edge(candidates[name], rows[name], channels // layout.partial, stride, layout)
-            self[f"{node}-{source}"] = bypassed(edge, stride, layout)
+        for (node, source), stride in strides.items():
+            ends = f"{node}-{source}"
+            choices, row = candidates[f"{kind}/{ends}"], rows[f"{kind}/{ends}"]
+            self.columns[row] = running(choices)
+            self.entering.setdefault(node, []).append(row)
+            edge = Edge(choices, row, channels // layout.partial, stride, layout)
+            self[ends] = bypassed(edge, stride, layout)
 
     def state(
         self,

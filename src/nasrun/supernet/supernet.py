@@ -104,8 +104,8 @@ class Supernet(nn.Module):
 
         `sampled` chooses a sample or the mean of the relaxation; `None` samples in training mode.
         `without=(decision, choice)` takes one candidate out and leaves the weights as they are,
-        without normalising again (DARTS-PT); so does the row, from which a partial edge weights its
-        bypass. `weights` (decisions, choices) replaces the relaxation's weights.
+        without normalising again (DARTS-PT). A partial edge weights its bypass by the whole row.
+        `weights` (decisions, choices) replaces the relaxation's weights.
         """
         relaxed = Weights(weights) if weights is not None else self._relaxed(sampled)
         only = relaxed.chosen
